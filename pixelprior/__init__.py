@@ -1,0 +1,15 @@
+"""pixelprior: hierarchical PixelCNN priors over the codes of a VQ-VAE-2."""
+
+from pixelprior.pixelcnn import ConditionalPixelCNN, GatedBlock, MaskedConv2d, PixelCNN
+from pixelprior.prior import HierarchicalPixelCNN
+from pixelprior.vqvae2 import VQVAE2
+
+__all__ = [
+    "VQVAE2",
+    "ConditionalPixelCNN",
+    "GatedBlock",
+    "HierarchicalPixelCNN",
+    "MaskedConv2d",
+    "PixelCNN",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,21 @@
+"""Data and weights that ship with the package; README.md says where each is from."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+def load_shipped():
+    """The shipped VQ-VAE-2 and class-conditional prior for Fashion-MNIST.
+
+    Returns:
+        (VQVAE2, HierarchicalPixelCNN), in evaluation mode.
+    """
+    from pixelprior.checkpoints import load_model
+    from pixelprior.prior import HierarchicalPixelCNN
+    from pixelprior.vqvae2 import VQVAE2
+
+    return (
+        load_model(VQVAE2, FOLDER / "fashion_mnist_vqvae2"),
+        load_model(HierarchicalPixelCNN, FOLDER / "fashion_mnist_prior"),
+    )

@@ -1,0 +1,298 @@
+"""Saving and loading models, safely.
+
+A checkpoint is a folder with `config.json` and `model.safetensors`, the convention of
+the Hugging Face hub, so `save_pretrained`, `from_pretrained` and `push_to_hub` work. A
+`.pth` file is read with `weights_only=True`: nothing in this package runs code found in
+a file. Whatever is written goes to a temporary name first and is renamed when whole.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+
+
+class Pretrained(PyTorchModelHubMixin):
+    """`save_pretrained` and `from_pretrained` for a model whose arguments are plain."""
+
+    def save_pretrained(self, save_directory, *, dtype=None, **hub_options):
+        """Write `config.json` and `model.safetensors` into a folder.
+
+        Args:
+            save_directory: made if it is absent; other files in it are left alone.
+            dtype: floating-point type of the parameters on disk, such as
+                `torch.float16`; None keeps theirs. Buffers always keep theirs.
+            hub_options: as in `huggingface_hub.PyTorchModelHubMixin`.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        folder = writable_folder(save_directory)
+        config = self._hub_mixin_config | {"model_class": type(self).__name__}
+        parameters = {name for name, _ in self.named_parameters()}
+        tensors = {
+            name: (tensor.to(dtype) if dtype and name in parameters else tensor)
+            .detach()
+            .cpu()
+            .contiguous()
+            for name, tensor in self.state_dict().items()
+        }
+        with temporary_folder(folder) as temporary:
+            write_tensors(tensors, temporary / WEIGHTS_NAME, {"format": "pt"})
+            (temporary / CONFIG_NAME).write_text(
+                json.dumps(config, sort_keys=True, indent=2) + "\n", encoding="utf-8"
+            )
+            for name in (WEIGHTS_NAME, CONFIG_NAME):
+                os.replace(temporary / name, folder / name)
+        if hub_options.pop("push_to_hub", False):
+            repo_id = hub_options.pop("repo_id", None) or folder.name
+            return self.push_to_hub(repo_id=repo_id, **hub_options)
+        return None
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id, map_location="cpu", **options):
+        if os.path.isdir(model_id):
+            return load_model(cls, model_id, device=map_location)
+        names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        hub = {name: options[name] for name in names if name in options}
+        weights = hf_hub_download(repo_id=model_id, filename=WEIGHTS_NAME, **hub)
+        config = read_config(
+            Path(hf_hub_download(repo_id=model_id, filename=CONFIG_NAME, **hub))
+        )
+        model = _build(cls, config, _read_safetensors(Path(weights)), Path(model_id))
+        return model.to(map_location).eval()
+
+
+def load_model(model_class, path, device="cpu"):
+    """Read a model from a checkpoint folder or a `.pth` file, in evaluation mode.
+
+    A `.pth` holds `{"config": …, "state_dict": …}`, or a plain `state_dict()` with the
+    model's `config.json` in the same folder.
+
+    Args:
+        model_class: `VQVAE2` or `HierarchicalPixelCNN`.
+        path: the folder or file; a training run's own folder stands for its `best`.
+        device: where the model goes.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint there.
+        ValueError: the checkpoint is damaged, is of another model, or holds Python
+            objects that would run code (they are never run).
+    """
+    path = Path(path)
+    if path.is_dir():
+        folder = path
+        if not (path / WEIGHTS_NAME).exists() and (path / "best").is_dir():
+            folder = path / "best"
+        weights = folder / WEIGHTS_NAME
+    else:
+        folder, weights = path.parent, path
+    if not weights.is_file():
+        raise FileNotFoundError(
+            f"no checkpoint at {path}: expected a folder with {CONFIG_NAME} and "
+            f"{WEIGHTS_NAME}, or a .pth file; train one with `pixelprior train-vqvae2` "
+            "or `pixelprior train-prior`"
+        )
+    if weights.suffix == ".safetensors":
+        config, state = None, _read_safetensors(weights)
+    else:
+        config, state = _read_pth(weights)
+    if config is None:
+        config = read_config(folder / CONFIG_NAME)
+    return _build(model_class, config, state, path).to(device).eval()
+
+
+def _build(model_class, config: dict, state: dict, path: Path):
+    config = dict(config)
+    found = config.pop("model_class", model_class.__name__)
+    if found != model_class.__name__:
+        raise ValueError(
+            f"{path} holds a {found}, but a {model_class.__name__} is needed here; "
+            "give the checkpoint of that model"
+        )
+    try:
+        model = model_class(**config)
+    except TypeError as error:
+        raise ValueError(
+            f"the config of {path} does not describe a {model_class.__name__} "
+            f"({error}); give the checkpoint of that model"
+        ) from error
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        problem = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"the weights in {path} do not fit a {model_class.__name__} built from its "
+            f"config ({problem}); give weights and config of one training run"
+        ) from error
+    return model
+
+
+def _read_safetensors(path: Path) -> dict:
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}): it is cut short or damaged; "
+            "copy it again or train again"
+        ) from error
+
+
+def _read_pth(path: Path) -> tuple[dict | None, dict]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on the protocols of foreign pickles
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files fail in many ways
+        if "Weights only load failed" not in str(error):
+            raise _damaged(path, error) from error
+        raise ValueError(
+            f"{path} holds Python objects beside tensors, or is damaged; reading on "
+            "could run code from the file: refused, nothing was run; save "
+            "model.state_dict() with torch.save instead"
+        ) from None
+    config = None
+    if isinstance(content, dict) and "state_dict" in content:
+        config, content = content.get("config"), content["state_dict"]
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor)
+        for name, value in content.items()
+    ):
+        raise ValueError(
+            f"{path} holds no state_dict; save model.state_dict() with torch.save"
+        )
+    return config, content
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    problem = " ".join(str(error).split())[:120]
+    return ValueError(
+        f"{path} cannot be read ({problem}): it is cut short or damaged; "
+        "copy it again or train again"
+    )
+
+
+def read_config(path: Path) -> dict:
+    """The arguments that a saved model was built with, and its `model_class`."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no {CONFIG_NAME} in {path.parent}: it says how the model is built; put "
+            "the one that was saved with the weights beside them"
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not valid JSON ({error}): it is cut short or damaged; "
+            "copy it again"
+        ) from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no JSON object; copy it again")
+    return config
+
+
+def write_tensors(tensors: dict, path: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file that others may read as the umask allows.
+
+    The library gives its files to their owner alone, which a shared folder defeats.
+    """
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:  # what the library makes of a full disk
+        raise OSError(
+            f"cannot write {path.name} ({error}); make room on the disk"
+        ) from error
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """SHA-256 over the names and values of a model's state, the same on any device."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        values = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(values.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def writable_folder(path) -> Path:
+    """Make a folder and see that a file can be written in it.
+
+    Raises:
+        OSError: it cannot be made or written; the message names it and the mend.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"cannot write to the folder {folder} ({error.strerror or error}); "
+            "choose another one, or give yourself the right to write there"
+        ) from error
+    return folder
+
+
+@contextlib.contextmanager
+def temporary_folder(inside):
+    """A new hidden folder in `inside`, removed with all it holds at the end."""
+    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=inside))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def swap_folder(new: Path, target: Path) -> None:
+    """Put the finished folder `new` in the place of `target`.
+
+    The old folder is moved aside until the new one stands; `recover_folder` finds it
+    there if the machine stops in between.
+    """
+    aside = _aside(target)
+    recover_folder(target)
+    if target.exists():
+        os.rename(target, aside)
+    os.rename(new, target)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def recover_folder(target: Path) -> None:
+    """Undo a `swap_folder` that was cut off between its two renames."""
+    aside = _aside(target)
+    if aside.exists():
+        if target.exists():
+            shutil.rmtree(aside)
+        else:
+            os.rename(aside, target)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.previous")
+
+
+def read_training_notes(path) -> dict:
+    """What training wrote beside a checkpoint (`training.json`); {} where absent."""
+    path = Path(path)
+    folder = path if path.is_dir() else path.parent
+    if not (folder / WEIGHTS_NAME).exists() and (folder / "best").is_dir():
+        folder = folder / "best"
+    try:
+        return json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

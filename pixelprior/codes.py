@@ -1,0 +1,136 @@
+"""The codes of a whole data set: extracted once, kept in the smallest integer type.
+
+`CodeData` hands out batches in the form that `HierarchicalPixelCNN.loss_function`
+takes, so that training a prior never encodes an image again.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from pixelprior.checkpoints import temporary_folder, writable_folder, write_tensors
+from pixelprior.data import ImageData
+from pixelprior.progress import progress_bar
+
+
+@dataclass
+class CodeData:
+    """The codes of one split.
+
+    Attributes:
+        z_top: [N, Ht, Wt]. z_bottom: [N, Hb, Wb]. Both in the smallest integer type
+            that holds the codebook.
+        labels: long [N], or None to train without them.
+        num_embeddings: size of the codebook.
+        class_names: what label 0, 1, … stands for.
+    """
+
+    z_top: Tensor
+    z_bottom: Tensor
+    labels: Tensor | None
+    num_embeddings: int
+    class_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.z_top)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What `HierarchicalPixelCNN.loss_function` takes: z_top, z_bottom, labels."""
+        labels = None if self.labels is None else self.labels[indices]
+        return self.z_top[indices].long(), self.z_bottom[indices].long(), labels
+
+    def to(self, device) -> "CodeData":
+        """The same data on another device."""
+        return replace(
+            self,
+            z_top=self.z_top.to(device),
+            z_bottom=self.z_bottom.to(device),
+            labels=None if self.labels is None else self.labels.to(device),
+        )
+
+    def unigram_entropy(self, level: str) -> float:
+        """Entropy of the codes' own frequencies, in nats per code; "top" or "bottom".
+
+        No model that ignores context can do better on these very codes.
+        """
+        codes = {"top": self.z_top, "bottom": self.z_bottom}[level]
+        counts = torch.bincount(codes.reshape(-1).int(), minlength=self.num_embeddings)
+        return torch.distributions.Categorical(probs=counts.double()).entropy().item()
+
+
+def smallest_integer_type(num_embeddings: int) -> torch.dtype:
+    """The smallest type that holds codes 0 to num_embeddings - 1."""
+    if num_embeddings <= 2**8:
+        return torch.uint8
+    return torch.int16 if num_embeddings <= 2**15 else torch.int32
+
+
+def extract_codes(
+    vqvae2, data: ImageData, *, batch_size: int = 256, progress: bool = False
+) -> CodeData:
+    """Encode a whole split once.
+
+    Args:
+        vqvae2: the model, on the device that does the work.
+        data: images of the model's size and channels.
+
+    Raises:
+        ValueError: the images do not fit the model.
+    """
+    dtype = smallest_integer_type(vqvae2.num_embeddings)
+    device = next(vqvae2.parameters()).device
+    tops, bottoms = [], []
+    starts = range(0, len(data), batch_size)
+    for start in progress_bar(
+        starts, desc=f"encoding {data.split}", unit="batch", enabled=progress
+    ):
+        (images,) = data.batch(slice(start, start + batch_size))
+        codes = vqvae2.get_code_indices(images.to(device))
+        tops.append(codes["indices_top"].to("cpu", dtype))
+        bottoms.append(codes["indices_bottom"].to("cpu", dtype))
+    return CodeData(
+        torch.cat(tops),
+        torch.cat(bottoms),
+        data.labels,
+        vqvae2.num_embeddings,
+        data.class_names,
+    )
+
+
+def save_codes(codes: CodeData, path, source: str) -> None:
+    """Write codes to a safetensors file; `source` says what they were made from."""
+    tensors = {"z_top": codes.z_top.clone(), "z_bottom": codes.z_bottom.clone()}
+    if codes.labels is not None:
+        tensors["labels"] = codes.labels
+    metadata = {
+        "num_embeddings": str(codes.num_embeddings),
+        "class_names": "\n".join(codes.class_names),
+        "source": source,
+    }
+    path = Path(path)
+    with temporary_folder(writable_folder(path.parent)) as temporary:
+        write_tensors(tensors, temporary / path.name, metadata)
+        os.replace(temporary / path.name, path)
+
+
+def load_codes(path, source: str | None = None) -> CodeData | None:
+    """Read codes; None if the file is absent, damaged, or of another `source`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            if source is not None and metadata["source"] != source:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
+    return CodeData(
+        tensors["z_top"],
+        tensors["z_bottom"],
+        tensors.get("labels"),
+        int(metadata["num_embeddings"]),
+        tuple(metadata["class_names"].split("\n")),
+    )

@@ -1,0 +1,31 @@
+"""Progress bars for long work: with time left, and only where someone is looking.
+
+A bar is drawn on stderr when that is a terminal, or in a notebook. Piped output, log
+files and CI get none; the callers print one plain line an epoch instead.
+"""
+
+import sys
+
+from tqdm.auto import tqdm
+
+
+def someone_is_looking() -> bool:
+    """True on a terminal and in a Jupyter kernel."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if shell is not None and "ipykernel" in type(shell).__module__:
+        return True
+    return hasattr(sys.stderr, "isatty") and sys.stderr.isatty()
+
+
+def progress_bar(iterable=None, *, total=None, desc="", enabled=True, unit="it"):
+    """A tqdm bar over `iterable`, silent where nobody looks or `enabled` is false."""
+    return tqdm(
+        iterable,
+        total=total,
+        desc=desc,
+        unit=unit,
+        leave=False,
+        dynamic_ncols=True,
+        disable=not (enabled and someone_is_looking()),
+    )

@@ -1,0 +1,124 @@
+"""How to train: the numbers, the number format, the learning rate, the averaging.
+
+The loop that uses them is in `training.py`.
+"""
+
+import importlib.util
+import math
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from pixelprior.vqvae2 import check_positive
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training data.
+        batch_size: images a step on each process.
+        lr: highest learning rate of AdamW, after warm-up.
+        warmup: share of all steps in which it rises linearly; then it falls as a
+            cosine to zero.
+        weight_decay: of AdamW.
+        max_grad_norm: each part's gradient is scaled down to this norm.
+        ema_decay: of the weights' moving average, which is evaluated and kept.
+        mixed_precision: "no", "bf16", or "auto" (bf16 where the processor has it).
+        seed: of weights, order and dropout.
+    """
+
+    epochs: int = 100
+    batch_size: int = 128
+    lr: float = 3e-4
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.999
+    mixed_precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self):
+        check_positive(epochs=self.epochs, batch_size=self.batch_size)
+        for name in ("lr", "max_grad_norm"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} is {value}; give a number above 0")
+        for name in ("warmup", "ema_decay"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} is {value}; give a share from 0 to below 1")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ValueError(
+                f"weight_decay is {self.weight_decay}; give a number of at least 0"
+            )
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(
+                f"seed is {self.seed}; give a whole number from 0 to 2^32 - 1"
+            )
+        if self.mixed_precision not in ("auto", "no", "bf16"):
+            raise ValueError(
+                f"mixed_precision is {self.mixed_precision!r}; give 'auto', 'no' or "
+                "'bf16'"
+            )
+
+
+def has_bf16() -> bool:
+    """True where the processor multiplies bf16 in hardware."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+
+
+def make_accelerator(settings: TrainingSettings, output_dir, trackers=()):
+    """The Accelerator for a run; make it before the model, so that codebooks sync.
+
+    Raises:
+        ValueError: a tracker is not installed.
+    """
+    for tracker in trackers:
+        if importlib.util.find_spec(tracker) is None:
+            raise ValueError(
+                f"{tracker} is not installed; install it with "
+                f'`pip install "pixelprior[{tracker}]"`, or leave the flag out'
+            )
+    # Accelerate keeps one state a process and refuses a second number format.
+    AcceleratorState._reset_state()
+    precision = settings.mixed_precision
+    if precision == "auto":
+        precision = "bf16" if has_bf16() else "no"
+    return Accelerator(
+        mixed_precision=precision,
+        log_with=list(trackers) or None,
+        project_dir=str(output_dir),
+    )
+
+
+def weight_averaging(decay: float):
+    """Update for `torch.optim.swa_utils.AveragedModel`: a moving average of weights.
+
+    The decay starts low and rises to `decay`, so that short runs gain from it too.
+    """
+
+    @torch.no_grad()
+    def update(averages, currents, steps) -> None:
+        share = 1 - min(decay, (1 + int(steps)) / (10 + int(steps)))
+        torch._foreach_lerp_(averages, currents, share)
+
+    return update
+
+
+def learning_rate_factor(settings: TrainingSettings, total_steps: int):
+    """Factor on the learning rate by step: a linear rise, then a cosine to zero."""
+    warmup_steps = max(1, round(settings.warmup * total_steps))
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    return factor

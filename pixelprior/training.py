@@ -1,0 +1,324 @@
+"""One training loop for both stages, on Hugging Face accelerate.
+
+`fit` trains any model with a `loss_function` and `training_parts`: the VQ-VAE-2 on
+images, the prior on codes. It runs on a CPU, a GPU, or several under `accelerate
+launch` or `torchrun`, writes `best` and `last` checkpoints each epoch, and goes on from
+`last` to the same curve, bit for bit on one machine. It knows nothing of data files or
+of sampling; what is to happen after an epoch is passed in.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from pixelprior.checkpoints import load_model, swap_folder, temporary_folder
+from pixelprior.progress import progress_bar
+from pixelprior.runs import check_output_dir, read_state, write_state
+from pixelprior.settings import (
+    TrainingSettings,
+    learning_rate_factor,
+    weight_averaging,
+)
+
+
+class _Loss(nn.Module):
+    """A model whose forward pass is its loss, so that DDP and autocast see it."""
+
+    def __init__(self, model: nn.Module, options: dict):
+        super().__init__()
+        self.model, self.options = model, options
+
+    def forward(self, *batch) -> dict[str, Tensor]:
+        return self.model.loss_function(*batch, **self.options)
+
+
+def fit(
+    model: nn.Module,
+    train_data,
+    heldout_data,
+    settings: TrainingSettings,
+    output_dir,
+    accelerator: Accelerator,
+    *,
+    parts: tuple[str, ...] | None = None,
+    loss_options: dict | None = None,
+    resume: bool = False,
+    notes: dict | None = None,
+    after_epoch: Callable[[int, nn.Module], None] | None = None,
+    log: Callable[[str], None] = print,
+) -> list[dict]:
+    """Train a model, keeping `best` and `last` in `output_dir`.
+
+    Args:
+        model: has `loss_function(*batch)` and `training_parts()`.
+        train_data, heldout_data: have `len`, `batch(indices)` and `to(device)`.
+        settings: how to train.
+        output_dir: folder for `best`, `last` and `history.json`.
+        accelerator: from `make_accelerator`, made before the model.
+        parts: names of the losses to train, None for all; other weights stay still.
+        loss_options: keywords for `loss_function`.
+        resume: go on from `last`; without it a folder that holds a run is refused.
+        notes: written to each checkpoint's `training.json` beside its figures.
+        after_epoch: called with the epochs done and the averaged model.
+        log: gets one line an epoch.
+
+    Returns:
+        The history: one dict an epoch, with training and held-out losses, the learning
+        rate and the seconds it took. The model ends with the last weights, not
+        averaged; `best` and `last` hold the averaged ones.
+
+    Raises:
+        ValueError: the folder holds a run already, or one that differs.
+        FileNotFoundError: there is nothing to resume.
+        FloatingPointError: a gradient is not finite; `last` is the last good one.
+    """
+    check_output_dir(output_dir, resume)
+    run = _Run(model, settings, Path(output_dir), accelerator)
+    run.choose(parts, loss_options or {}, notes or {})
+    run.start(train_data, resume)
+    device = accelerator.device
+    train_data, heldout_data = train_data.to(device), heldout_data.to(device)
+    for epoch in range(len(run.history), settings.epochs):
+        started = time.perf_counter()
+        trained = run.train_epoch(train_data, epoch)
+        heldout = run.evaluate(heldout_data)
+        figures = {f"train_{name}": value for name, value in trained.items()}
+        figures |= {f"heldout_{name}": value for name, value in heldout.items()}
+        figures["lr"] = run.scheduler.get_last_lr()[0]
+        figures["seconds"] = time.perf_counter() - started
+        run.finish_epoch(figures, heldout)
+        accelerator.log(figures, step=run.step)
+        if accelerator.is_main_process:
+            width = len(str(settings.epochs))
+            shown = ", ".join(
+                f"{name.removesuffix('_loss')} {trained[name]:.4f} / {value:.4f}"
+                for name, value in heldout.items()
+                if name in trained
+            )
+            log(
+                f"epoch {epoch + 1:{width}d}/{settings.epochs}: {shown} "
+                f"(training / held out), {figures['seconds']:.0f} s"
+            )
+            if after_epoch is not None:
+                after_epoch(epoch + 1, run.average.module)
+        accelerator.wait_for_everyone()
+    model.requires_grad_(True)
+    return run.history
+
+
+class _Run:
+    """The state of one training run: everything that a resumed run needs again."""
+
+    def __init__(self, model, settings, output_dir, accelerator):
+        self.settings, self.output_dir = settings, output_dir
+        self.accelerator = accelerator
+        self.model = model.to(accelerator.device, memory_format=torch.channels_last)
+        decay = settings.ema_decay
+        self.average = AveragedModel(self.model, multi_avg_fn=weight_averaging(decay))
+        self.best = deepcopy(self.model)
+        self.history: list[dict] = []
+        self.step = 0
+
+    def choose(self, parts, loss_options: dict, notes: dict) -> None:
+        """Which losses to train, how to compute them, what to note beside them."""
+        self.loss_options, self.notes = loss_options, notes
+        self.parts = {
+            name: part
+            for name, part in self.model.training_parts().items()
+            if parts is None or name in parts
+        }
+        self.model.requires_grad_(False)
+        for part in self.parts.values():
+            part.requires_grad_(True)
+        self.best_figures = dict.fromkeys(self.parts, math.inf)
+
+    def start(self, train_data, resume: bool) -> None:
+        settings, accelerator = self.settings, self.accelerator
+        about = {
+            **asdict(settings),
+            "parts": list(self.parts),
+            "training images": len(train_data),
+            "processes": accelerator.num_processes,
+            "model": getattr(self.model, "_hub_mixin_config", None),
+            **self.notes,
+        }
+        self.identity = json.loads(json.dumps(about))
+        share = settings.batch_size * accelerator.num_processes
+        self.steps_per_epoch = math.ceil(len(train_data) / share)
+        optimizer = torch.optim.AdamW(
+            [p for p in self.model.parameters() if p.requires_grad],
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+        )
+        factor = learning_rate_factor(settings, settings.epochs * self.steps_per_epoch)
+        # The scheduler is not handed to accelerate, which would step it once a process.
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        self.bare_optimizer = optimizer
+        if resume:
+            self._restore(self.output_dir / "last")
+        loss = _Loss(self.model, self.loss_options)
+        self.loss, self.optimizer = accelerator.prepare(loss, optimizer)
+        accelerator.init_trackers("pixelprior", config=asdict(settings))
+
+    def train_epoch(self, data, epoch: int) -> dict[str, float]:
+        """One pass over the data; the mean of each loss."""
+        settings, accelerator = self.settings, self.accelerator
+        rank, world = accelerator.process_index, accelerator.num_processes
+        # Seeded by the epoch alone, so that a resumed epoch is the same epoch.
+        torch.manual_seed(settings.seed * 1_000_003 + epoch * 1009 + rank)
+        shuffle = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(data), generator=shuffle)
+        # As many for every process: the first few stand in for those missing.
+        order = torch.cat([order, order[: -len(order) % world]])[rank::world]
+        order = order.to(accelerator.device)
+        self.loss.train()
+        totals: dict[str, Tensor] = {}
+        batches = progress_bar(
+            order.split(settings.batch_size),
+            desc=f"epoch {epoch + 1}/{settings.epochs}",
+            unit="step",
+            enabled=accelerator.is_main_process,
+        )
+        for indices in batches:
+            losses = self.loss(*data.batch(indices))
+            accelerator.backward(sum(losses[name] for name in self.parts))
+            for name, part in self.parts.items():
+                # Each part alone: one that diverges must not scale the other down.
+                norm = accelerator.clip_grad_norm_(
+                    part.parameters(), settings.max_grad_norm
+                )
+                if not torch.isfinite(norm):
+                    raise FloatingPointError(self._divergence(name, losses[name]))
+            self.optimizer.step()
+            self.scheduler.step()
+            self.optimizer.zero_grad()
+            self.average.update_parameters(self.model)
+            self.step += 1
+            for name, value in losses.items():
+                total = totals.get(name, 0)
+                totals[name] = total + value.detach().float() * len(indices)
+        return self._mean(totals, len(order))
+
+    def _divergence(self, name: str, loss: Tensor) -> str:
+        return (
+            f"training stopped at step {self.step + 1}: the gradient of {name} is not "
+            f"finite (loss {loss.item():.4g}); {self._last_good()}"
+        )
+
+    def _last_good(self) -> str:
+        last = self.output_dir / "last"
+        kept = (
+            f"the last good checkpoint is {last}"
+            if last.exists()
+            else "no epoch was finished, so there is no checkpoint"
+        )
+        return (
+            f"{kept}; start again in another --output_dir with a lower --lr (now "
+            f"{self.settings.lr:g}), a longer --warmup (now {self.settings.warmup:g}) "
+            "or --mixed_precision no"
+        )
+
+    @torch.no_grad()
+    def evaluate(self, data) -> dict[str, float]:
+        """Mean losses of the averaged weights, in float32, over all of `data`."""
+        accelerator = self.accelerator
+        rank, world = accelerator.process_index, accelerator.num_processes
+        model = self.average.module.eval()
+        indices = torch.arange(rank, len(data), world, device=accelerator.device)
+        totals: dict[str, Tensor] = {}
+        for some in progress_bar(
+            indices.split(self.settings.batch_size),
+            desc="held out",
+            unit="batch",
+            enabled=accelerator.is_main_process,
+        ):
+            for name, value in model.loss_function(
+                *data.batch(some), **self.loss_options
+            ).items():
+                totals[name] = totals.get(name, 0) + value.float() * len(some)
+        return self._mean(totals, len(indices))
+
+    def _mean(self, totals: dict[str, Tensor], count: int) -> dict[str, float]:
+        device = self.accelerator.device
+        values = torch.stack([*totals.values(), torch.tensor(count, device=device)])
+        values = self.accelerator.reduce(values.float(), "sum")
+        return dict(zip(totals, (values[:-1] / values[-1]).tolist(), strict=True))
+
+    def finish_epoch(self, figures: dict, heldout: dict) -> None:
+        """Keep what is best, part by part, and write both checkpoints."""
+        for name in self.parts:
+            if not math.isfinite(heldout[name]):
+                raise FloatingPointError(
+                    f"training stopped after step {self.step}: the held-out {name} is "
+                    f"not finite; {self._last_good()}"
+                )
+        self.history.append(figures)
+        improved = False
+        averaged = self.average.module.training_parts()
+        for name, part in self.best.training_parts().items():
+            if name in self.parts and heldout[name] < self.best_figures[name]:
+                part.load_state_dict(averaged[name].state_dict())
+                self.best_figures[name] = heldout[name]
+                improved = True
+        if not self.accelerator.is_main_process:
+            return
+        with temporary_folder(self.output_dir) as temporary:
+            last = temporary / "last"
+            self._save(last, self.average.module, heldout)
+            write_state(self._state(), last)
+            # `best` first: cut off in between, a resumed run repeats this epoch.
+            if improved:
+                self._save(temporary / "best", self.best, self.best_figures)
+                swap_folder(temporary / "best", self.output_dir / "best")
+            swap_folder(last, self.output_dir / "last")
+            written = temporary / "history.json"
+            written.write_text(json.dumps(self.history, indent=1) + "\n")
+            os.replace(written, self.output_dir / "history.json")
+
+    def _save(self, folder: Path, model, heldout: dict) -> None:
+        model.save_pretrained(folder)
+        about = {
+            "epochs_done": len(self.history),
+            "heldout": heldout,
+            "trained_parts": list(self.parts),
+            "settings": asdict(self.settings),
+            **self.notes,
+        }
+        text = json.dumps(about, indent=1) + "\n"
+        (folder / "training.json").write_text(text, encoding="utf-8")
+
+    def _state(self) -> dict:
+        return {
+            "model": self.model.state_dict(),
+            "averaged_steps": self.average.n_averaged,
+            "optimizer": self.bare_optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "best_figures": self.best_figures,
+            "history": self.history,
+            "step": self.step,
+            "identity": self.identity,
+        }
+
+    def _restore(self, last: Path) -> None:
+        state = read_state(last, self.identity)
+        model_class = type(self.model)
+        averaged = load_model(model_class, last)
+        best = load_model(model_class, last.parent / "best")
+        self.model.load_state_dict(state["model"])
+        self.average.module.load_state_dict(averaged.state_dict())
+        self.best.load_state_dict(best.state_dict())
+        self.average.n_averaged.copy_(state["averaged_steps"])
+        self.bare_optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.best_figures, self.step = state["best_figures"], state["step"]
+        self.history = state["history"]

@@ -1,0 +1,344 @@
+"""VQ-VAE-2: images to two grids of codes, and back.
+
+The bottom encoder halves the image (by `bottom_downsampling`), the top encoder halves
+it once more. The top features are quantized first; the bottom features are quantized
+given the decoded top, so that the top holds the outline and the bottom the detail.
+Nothing here knows about priors. Source: Razavi, van den Oord and Vinyals 2019, arXiv
+1906.00446, section 3.1; codebooks by moving averages, van den Oord et al. 2017, arXiv
+1711.00937, appendix A.1.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from vector_quantize_pytorch import VectorQuantize
+
+from pixelprior.checkpoints import Pretrained
+
+
+def check_codes(codes: Tensor, num_embeddings: int, name: str = "codes") -> None:
+    """Raise ValueError unless `codes` is an integer [B, H, W] within the codebook."""
+    if codes.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8):
+        raise ValueError(
+            f"{name} are {codes.dtype}, but codes are integers (torch.long); "
+            "pass the indices themselves, never scaled floats"
+        )
+    if codes.ndim != 3 or 0 in codes.shape:
+        raise ValueError(
+            f"{name} have shape {list(codes.shape)}, but [B, H, W] with no empty "
+            "dimension is needed; add the missing dimension or give at least one code"
+        )
+    low, high = codes.min().item(), codes.max().item()
+    if low < 0 or high >= num_embeddings:
+        raise ValueError(
+            f"{name} run from {low} to {high}, but the codebook has codes 0 to "
+            f"{num_embeddings - 1}; use codes of the VQ-VAE-2 that this model is for"
+        )
+
+
+def check_positive(**values: int) -> None:
+    """Raise ValueError naming the first of `values` that is no whole number >= 1."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
+
+
+class Quantizer(nn.Module):
+    """A codebook: features to the nearest code, and codes to their vectors.
+
+    A thin cover over `vector_quantize_pytorch.VectorQuantize`: codebooks by moving
+    averages, started by k-means on the first batch, codes that fall out of use renewed,
+    all synchronised between processes (arXiv 1711.00937, appendix A.1).
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, ema_decay: float):
+        super().__init__()
+        self.num_embeddings = num_embeddings
+        self.vq = VectorQuantize(
+            dim=embedding_dim,
+            codebook_size=num_embeddings,
+            decay=ema_decay,
+            kmeans_init=True,
+            threshold_ema_dead_code=1,
+            accept_image_fmap=True,
+            commitment_weight=0.0,
+            rotation_trick=False,
+        )
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features [B, D, H, W] to (quantized [B, D, H, W], codes [B, H, W], loss []).
+
+        The loss is the squared distance of features to their codes, and pulls the
+        features alone; gradients of `quantized` go straight through to the features.
+        """
+        # Distances in bf16 would pick wrong codes, so autocast ends here.
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.float()
+            quantized, codes, _ = self.vq(features)
+            return quantized, codes, F.mse_loss(features, quantized.detach())
+
+    def embedding(self, codes: Tensor) -> Tensor:
+        """Codes [...] of any integer type to their vectors [..., D]."""
+        return F.embedding(codes.long(), self.vq.codebook)
+
+
+class ResidualStack(nn.Module):
+    """Residual blocks of ReLU, 3×3, ReLU, 1×1 (arXiv 1906.00446, table 5)."""
+
+    def __init__(self, channels: int, num_blocks: int):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.ReLU(),
+                nn.Conv2d(channels, channels // 2, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(channels // 2, channels, 1),
+            )
+            for _ in range(num_blocks)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = x + block(x)
+        return F.relu(x)
+
+
+def _halve(in_channels: int, out_channels: int) -> nn.Module:
+    return nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1)
+
+
+def _double(in_channels: int, out_channels: int) -> nn.Module:
+    return nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1)
+
+
+class VQVAE2(nn.Module, Pretrained):
+    """Images [B, C, S, S] in [0, 1] to two grids of codes, and back.
+
+    Args:
+        in_channels: 1 for grey images, 3 for colour.
+        image_size: height and width S in pixels, a multiple of
+            `2 * bottom_downsampling`.
+        hidden_channels: width of the convolutions, an even number.
+        embedding_dim: length D of a code's vector.
+        num_embeddings: codes K in each of the two codebooks.
+        num_residual_blocks: in each encoder and decoder.
+        bottom_downsampling: pixels a bottom code stands for, along each side; a power
+            of two. The top grid is half as wide and high as the bottom grid.
+        commitment_weight: β of arXiv 1711.00937, equation 3.
+        ema_decay: γ of the codebooks' moving averages.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        image_size: int = 32,
+        hidden_channels: int = 128,
+        embedding_dim: int = 64,
+        num_embeddings: int = 512,
+        num_residual_blocks: int = 2,
+        bottom_downsampling: int = 2,
+        commitment_weight: float = 0.25,
+        ema_decay: float = 0.8,
+    ):
+        super().__init__()
+        check_positive(
+            in_channels=in_channels,
+            image_size=image_size,
+            hidden_channels=hidden_channels,
+            embedding_dim=embedding_dim,
+            num_embeddings=num_embeddings,
+            num_residual_blocks=num_residual_blocks,
+            bottom_downsampling=bottom_downsampling,
+        )
+        halvings = bottom_downsampling.bit_length() - 1
+        if halvings < 1 or bottom_downsampling != 2**halvings:
+            raise ValueError(
+                f"bottom_downsampling is {bottom_downsampling}; give a power of two "
+                "from 2 on"
+            )
+        if image_size % (2 * bottom_downsampling):
+            raise ValueError(
+                f"image_size is {image_size}, but it must be a multiple of "
+                f"{2 * bottom_downsampling} (twice bottom_downsampling); resize the "
+                "images"
+            )
+        if hidden_channels % 2:
+            raise ValueError(f"hidden_channels is {hidden_channels}; make it even")
+        self.in_channels, self.image_size = in_channels, image_size
+        self.embedding_dim, self.num_embeddings = embedding_dim, num_embeddings
+        self.commitment_weight = commitment_weight
+        self.latent_spatial_dim_bottom = image_size // bottom_downsampling
+        self.latent_spatial_dim_top = self.latent_spatial_dim_bottom // 2
+
+        width, depth = hidden_channels, num_residual_blocks
+        narrow = width // 2
+        # Only the step next to the image is half as wide: it has the most pixels.
+        encoder = [_halve(in_channels, narrow), nn.ReLU()]
+        decoder = [nn.Conv2d(narrow, in_channels, 3, padding=1)]
+        for step in range(1, halvings):
+            encoder += [_halve(narrow if step == 1 else width, width), nn.ReLU()]
+            decoder[:0] = [_double(width, narrow if step == 1 else width), nn.ReLU()]
+        last = narrow if halvings == 1 else width
+        self.encoder_bottom = nn.Sequential(
+            *encoder, nn.Conv2d(last, width, 3, padding=1), ResidualStack(width, depth)
+        )
+        self.encoder_top = nn.Sequential(
+            _halve(width, width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            ResidualStack(width, depth),
+            nn.Conv2d(width, embedding_dim, 1),
+        )
+        self.vq_top = Quantizer(num_embeddings, embedding_dim, ema_decay)
+        self.decoder_top = nn.Sequential(
+            nn.Conv2d(embedding_dim, width, 3, padding=1),
+            ResidualStack(width, depth),
+            _double(width, embedding_dim),
+        )
+        self.to_bottom = nn.Conv2d(width + embedding_dim, embedding_dim, 1)
+        self.vq_bottom = Quantizer(num_embeddings, embedding_dim, ema_decay)
+        self.upsample_top = _double(embedding_dim, embedding_dim)
+        self.decoder = nn.Sequential(
+            nn.Conv2d(2 * embedding_dim, width, 3, padding=1),
+            ResidualStack(width, depth),
+            _double(width, last),
+            nn.ReLU(),
+            *decoder,
+        )
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Images [B, C, S, S] to both quantized grids, both code grids and the loss.
+
+        Returns:
+            (quant_t [B, D, Ht, Wt], quant_b [B, D, Hb, Wb], codes_t [B, Ht, Wt],
+            codes_b [B, Hb, Wb], commitment loss []).
+
+        Raises:
+            ValueError: the images are not float [B, C, S, S] of this model's C and S.
+        """
+        self._check_images(images)
+        features_b = self.encoder_bottom(images)  # [B, hidden, Hb, Wb]
+        features_t = self.encoder_top(features_b)  # [B, D, Ht, Wt]
+        quant_t, codes_t, loss_t = self.vq_top(features_t)
+        decoded_t = self.decoder_top(quant_t)  # [B, D, Hb, Wb]
+        both = torch.cat([features_b, decoded_t], dim=1)  # [B, hidden + D, Hb, Wb]
+        quant_b, codes_b, loss_b = self.vq_bottom(self.to_bottom(both))
+        return quant_t, quant_b, codes_t, codes_b, loss_t + loss_b
+
+    def decode(self, quant_t: Tensor, quant_b: Tensor) -> Tensor:
+        """Both quantized grids, [B, D, Ht, Wt] and [B, D, Hb, Wb], to images in [0, 1].
+
+        Raises:
+            ValueError: a grid has the wrong shape.
+        """
+        for name, quant, side in (
+            ("quant_t", quant_t, self.latent_spatial_dim_top),
+            ("quant_b", quant_b, self.latent_spatial_dim_bottom),
+        ):
+            if quant.ndim != 4 or quant.shape[1:] != (self.embedding_dim, side, side):
+                raise ValueError(
+                    f"{name} has shape {list(quant.shape)}, but [B, "
+                    f"{self.embedding_dim}, {side}, {side}] is needed; look codes up "
+                    "with .embedding(codes) and move the vectors to dimension 1"
+                )
+        return self._reconstruct(quant_t, quant_b).clamp(0, 1)
+
+    def _reconstruct(self, quant_t: Tensor, quant_b: Tensor) -> Tensor:
+        top = self.upsample_top(quant_t)  # [B, D, Hb, Wb]
+        return self.decoder(torch.cat([top, quant_b], dim=1))  # [B, C, S, S]
+
+    def decode_codes(self, z_top: Tensor, z_bottom: Tensor) -> Tensor:
+        """Codes [B, Ht, Wt] and [B, Hb, Wb] to images [B, C, S, S] in [0, 1].
+
+        Raises:
+            ValueError: codes are not integers, out of range, or of another grid.
+        """
+        for name, codes, side in (
+            ("z_top", z_top, self.latent_spatial_dim_top),
+            ("z_bottom", z_bottom, self.latent_spatial_dim_bottom),
+        ):
+            check_codes(codes, self.num_embeddings, name)
+            if codes.shape[1:] != (side, side):
+                raise ValueError(
+                    f"{name} has a grid of {codes.shape[1]}×{codes.shape[2]}, but this "
+                    f"VQ-VAE-2 has {side}×{side}; use codes of the same model"
+                )
+        quant_t = self.vq_top.embedding(z_top).permute(0, 3, 1, 2)  # [B, D, Ht, Wt]
+        quant_b = self.vq_bottom.embedding(z_bottom).permute(0, 3, 1, 2)
+        return self.decode(quant_t, quant_b)
+
+    @torch.no_grad()
+    def get_code_indices(self, images: Tensor) -> dict[str, Tensor]:
+        """The codes of images [B, C, S, S], in evaluation mode whatever the mode is.
+
+        A model that was neither trained nor loaded starts its codebooks from them.
+
+        Returns:
+            {"indices_top": [B, Ht, Wt] long, "indices_bottom": [B, Hb, Wb] long}.
+
+        Raises:
+            ValueError: the images are not float [B, C, S, S] of this model's C and S.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            _, _, codes_t, codes_b, _ = self.encode(images)
+        finally:
+            self.train(was_training)
+        return {"indices_top": codes_t, "indices_bottom": codes_b}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, C, S, S] to their reconstructions, the same shape, in [0, 1]."""
+        quant_t, quant_b, *_ = self.encode(images)
+        return self.decode(quant_t, quant_b)
+
+    def loss_function(self, images: Tensor) -> dict[str, Tensor]:
+        """The training loss, arXiv 1711.00937 equation 3 with moving-average codebooks.
+
+        Args:
+            images: float [B, C, S, S] in [0, 1].
+
+        Returns:
+            {"total_loss": reconstruction + β · commitment, "reconstruction_loss": mean
+            squared error over pixels, "commitment_loss", "perplexity_top",
+            "perplexity_bottom": exp of the entropy of this batch's codes}, scalars.
+
+        Raises:
+            ValueError: the images are not float [B, C, S, S] of this model's C and S.
+        """
+        quant_t, quant_b, codes_t, codes_b, commitment = self.encode(images)
+        reconstruction = F.mse_loss(self._reconstruct(quant_t, quant_b).float(), images)
+        return {
+            "total_loss": reconstruction + self.commitment_weight * commitment,
+            "reconstruction_loss": reconstruction.detach(),
+            "commitment_loss": commitment.detach(),
+            "perplexity_top": perplexity(codes_t, self.num_embeddings),
+            "perplexity_bottom": perplexity(codes_b, self.num_embeddings),
+        }
+
+    def training_parts(self) -> dict[str, nn.Module]:
+        """The loss that training minimises and the module that it belongs to."""
+        return {"total_loss": self}
+
+    def _check_images(self, images: Tensor) -> None:
+        if not images.is_floating_point():
+            raise ValueError(
+                f"images are {images.dtype}, but floats in [0, 1] are needed; convert "
+                "with images.float() / 255"
+            )
+        wanted = (self.in_channels, self.image_size, self.image_size)
+        if images.ndim != 4 or tuple(images.shape[1:]) != wanted:
+            raise ValueError(
+                f"images have shape {list(images.shape)}, but this VQ-VAE-2 takes "
+                f"[B, {wanted[0]}, {wanted[1]}, {wanted[2]}]; resize or convert them, "
+                "or build the model with their in_channels and image_size"
+            )
+
+
+def perplexity(codes: Tensor, num_embeddings: int) -> Tensor:
+    """exp(entropy) of the codes' frequencies: the codes in use, from 1 to K."""
+    counts = torch.bincount(codes.reshape(-1), minlength=num_embeddings).float()
+    return torch.distributions.Categorical(probs=counts).entropy().exp()

@@ -1,0 +1,63 @@
+"""What several test files need: real images, a small trained pipeline, real data."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixelprior import VQVAE2, HierarchicalPixelCNN
+from pixelprior.assets import load_shipped
+from pixelprior.codes import extract_codes
+from pixelprior.data import load_images
+
+torch.set_num_threads(
+    max(
+        1,
+        (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+    )
+)
+
+
+@pytest.fixture(scope="session")
+def heldout_images():
+    """1,000 test images of Fashion-MNIST, embedded in the package."""
+    return load_images("fashion_mnist_mini", "test")
+
+
+@pytest.fixture(scope="session")
+def shipped():
+    """The shipped VQ-VAE-2 and prior."""
+    return load_shipped()
+
+
+@pytest.fixture(scope="session")
+def heldout_codes(shipped, heldout_images):
+    """Codes of the 1,000 held-out images."""
+    return extract_codes(shipped[0], heldout_images)
+
+
+@pytest.fixture(scope="session")
+def small_vqvae2(heldout_images):
+    """An untrained VQ-VAE-2 of 512 codes whose codebooks stand on real images."""
+    torch.manual_seed(0)
+    model = VQVAE2(1, 32, hidden_channels=16, embedding_dim=8, num_embeddings=512)
+    model.train().loss_function(heldout_images[torch.arange(64)][0])
+    return model.eval()
+
+
+@pytest.fixture
+def small_prior():
+    """An untrained prior of 512 codes with three classes, in float64."""
+    torch.manual_seed(0)
+    model = HierarchicalPixelCNN(512, 8, 12, 3, num_classes=3)
+    return model.double().eval()
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of the full data sets, else a skip that says how to get them."""
+    root = os.environ.get("PIXELPRIOR_DATA")
+    if not root:
+        pytest.skip("set PIXELPRIOR_DATA to the folder with the full data sets")
+    return Path(root)

@@ -1,0 +1,80 @@
+"""What the shipped weights can do, measured on real held-out images."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pixelprior import cli
+from pixelprior.assets import FOLDER
+from pixelprior.evaluation import nats_per_code
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_shipped_prior_is_far_under_the_unigram_entropy(shipped, heldout_codes):
+    nats = nats_per_code(shipped[1], heldout_codes)
+    for level, value in nats.items():
+        assert value < 0.75 * heldout_codes.unigram_entropy(level)
+
+
+def test_the_right_top_codes_help_the_bottom(shipped, heldout_codes):
+    _, prior = shipped
+    z_top, z_bottom, labels = heldout_codes.batch(torch.arange(0, 1000, 10))
+    with torch.no_grad():
+        right = prior.loss_function(z_top, z_bottom, labels)["bottom_loss"]
+        wrong = prior.loss_function(z_top.roll(1, 0), z_bottom, labels)["bottom_loss"]
+    assert right < wrong - 0.2
+
+
+def test_the_right_label_helps(shipped, heldout_codes):
+    _, prior = shipped
+    z_top, z_bottom, labels = heldout_codes.batch(torch.arange(0, 1000, 10))
+    with torch.no_grad():
+        right = prior.loss_function(z_top, z_bottom, labels)["top_loss"]
+        wrong = prior.loss_function(z_top, z_bottom, (labels + 3) % 10)["top_loss"]
+    assert right < wrong - 0.05
+
+
+def test_most_codes_are_in_use(heldout_codes):
+    for codes in (heldout_codes.z_top, heldout_codes.z_bottom):
+        assert len(codes.unique()) > 0.9 * heldout_codes.num_embeddings
+
+
+def test_samples_look_like_their_class(shipped, heldout_images):
+    """A new image is nearer to the mean of its class than to most other means."""
+    vqvae2, prior = shipped
+    labels = prior.labels_in_turn(60)
+    samples = prior.sample_with_vqvae2(vqvae2, 60, labels=labels, seed=0)
+    images, truth = heldout_images[torch.arange(1000)]
+    means = torch.stack([images[truth == c].mean(0).flatten() for c in range(10)])
+    distances = torch.cdist(samples.flatten(1), means)  # [60, 10]
+    own = distances[torch.arange(60), labels][:, None]
+    assert (distances < own).sum(1).float().mean() < 1.5
+
+
+def test_the_readme_shows_what_the_demo_prints(tmp_path, capsys):
+    cli.main(["demo", "--output_dir", str(tmp_path)])
+    printed = capsys.readouterr().out
+    shown = re.search(r"```text\n(.*?)```", README, re.DOTALL)[1]
+    pattern = r"(?:error|codes:|entropy) ([\d.]+)"
+    now, then = (
+        [float(number) for number in re.findall(pattern, text)]
+        for text in (printed, shown)
+    )
+    assert len(now) == 5 and now == pytest.approx(then, rel=0.005)
+
+
+def test_weights_are_small_and_in_half_precision():
+    files = list(FOLDER.rglob("*.safetensors"))
+    assert len(files) == 2
+    assert sum(path.stat().st_size for path in files) < 8e6
+    for path in files:
+        kinds = {
+            tensor.dtype
+            for name, tensor in load_file(path).items()
+            if name.endswith(("weight", "bias"))
+        }
+        assert kinds == {torch.float16}

@@ -1,0 +1,221 @@
+"""Saving, loading, and every way in which a file can be wrong."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixelprior import VQVAE2, HierarchicalPixelCNN
+from pixelprior.checkpoints import (
+    fingerprint,
+    load_model,
+    recover_folder,
+    swap_folder,
+    temporary_folder,
+    writable_folder,
+)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return HierarchicalPixelCNN(20, 6, hidden_channels=8, num_layers=2, num_classes=3)
+
+
+def same(a, b):
+    return fingerprint(a) == fingerprint(b)
+
+
+def test_save_and_load_give_the_same_model(model, tmp_path):
+    model.save_pretrained(tmp_path / "here")
+    assert sorted(p.name for p in (tmp_path / "here").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
+    for loaded in (
+        HierarchicalPixelCNN.from_pretrained(tmp_path / "here"),
+        load_model(HierarchicalPixelCNN, tmp_path / "here"),
+    ):
+        assert same(model, loaded) and not loaded.training
+
+
+def test_a_loaded_model_can_be_saved_again(model, tmp_path):
+    model.save_pretrained(tmp_path / "one")
+    loaded = HierarchicalPixelCNN.from_pretrained(tmp_path / "one")
+    loaded.save_pretrained(tmp_path / "two")
+    assert same(model, load_model(HierarchicalPixelCNN, tmp_path / "two"))
+
+
+def test_push_to_hub_uploads_the_two_files(model, monkeypatch):
+    uploaded = {}
+
+    class Hub:
+        def __init__(self, **_options):
+            pass
+
+        def create_repo(self, repo_id, **_options):
+            return type("Url", (), {"repo_id": repo_id})
+
+        def upload_folder(self, repo_id, folder_path, **_options):
+            uploaded[repo_id] = sorted(p.name for p in Path(folder_path).iterdir())
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
+    model.push_to_hub("me/prior")
+    assert uploaded == {"me/prior": ["config.json", "model.safetensors"]}
+
+
+def test_codebooks_are_saved_with_the_vqvae2(small_vqvae2, tmp_path):
+    small_vqvae2.save_pretrained(tmp_path)
+    loaded = load_model(VQVAE2, tmp_path)
+    images = torch.rand(2, 1, 32, 32)
+    for key, codes in small_vqvae2.get_code_indices(images).items():
+        assert torch.equal(codes, loaded.get_code_indices(images)[key])
+
+
+def test_half_precision_halves_the_file_and_rounds_the_weights(model, tmp_path):
+    model.save_pretrained(tmp_path / "full")
+    model.save_pretrained(tmp_path / "half", dtype=torch.float16)
+    full, half = (
+        (tmp_path / name / "model.safetensors").stat().st_size
+        for name in ("full", "half")
+    )
+    assert half < 0.65 * full
+    loaded = load_model(HierarchicalPixelCNN, tmp_path / "half")
+    for a, b in zip(model.parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(a.half().float(), b)
+
+
+def test_a_pth_of_config_and_state_is_read(model, tmp_path):
+    path = tmp_path / "prior.pth"
+    config = {"num_embeddings": 20, "embedding_dim": 6, "hidden_channels": 8}
+    config |= {"num_layers": 2, "num_classes": 3}
+    torch.save({"config": config, "state_dict": model.state_dict()}, path)
+    assert same(model, load_model(HierarchicalPixelCNN, path))
+
+
+def test_a_pth_of_a_state_dict_takes_the_config_beside_it(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "prior.pth")
+    assert same(model, load_model(HierarchicalPixelCNN, tmp_path / "prior.pth"))
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no config\.json"):
+        load_model(HierarchicalPixelCNN, tmp_path / "prior.pth")
+
+
+def test_a_training_folder_stands_for_its_best(model, tmp_path):
+    model.save_pretrained(tmp_path / "best")
+    assert same(model, load_model(HierarchicalPixelCNN, tmp_path))
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*nowhere"):
+        load_model(VQVAE2, tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        load_model(VQVAE2, tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.9])
+def test_weights_cut_short_are_named(model, tmp_path, share):
+    model.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "prior.pth")
+    for name in ("model.safetensors", "prior.pth"):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+        with pytest.raises(ValueError, match=f"{name} cannot be read.*cut short"):
+            load_model(HierarchicalPixelCNN, path)
+
+
+def test_a_config_cut_short_is_named(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text[: len(text) // 2])
+    with pytest.raises(ValueError, match=r"config\.json is not valid JSON"):
+        load_model(HierarchicalPixelCNN, tmp_path)
+
+
+def test_the_checkpoint_of_another_model_is_named(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    for load in (VQVAE2.from_pretrained, lambda path: load_model(VQVAE2, path)):
+        with pytest.raises(ValueError, match=r"holds a HierarchicalPixelCNN.*VQVAE2"):
+            load(tmp_path)
+
+
+def test_weights_that_do_not_fit_the_config_are_named(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_layers": 3}))
+    with pytest.raises(ValueError, match="do not fit"):
+        load_model(HierarchicalPixelCNN, tmp_path)
+
+
+class RunsCode:
+    """Pickles to a call that writes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize(
+    "content", [b"junk", b"a line of text", b"\0" * 99, [1], {"state_dict": 3}, {1: 2}]
+)
+def test_a_pth_that_is_no_state_dict_is_named(tmp_path, content):
+    path = tmp_path / "odd.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=r"odd\.pth (cannot be read|holds)"):
+        load_model(VQVAE2, path)
+
+
+@pytest.mark.parametrize("write", [torch.save, pickle.dump])
+def test_a_pickle_that_wants_to_run_code_never_does(tmp_path, write):
+    mark, path = tmp_path / "it ran", tmp_path / "evil.pth"
+    with path.open("wb") as file:
+        write({"state_dict": RunsCode(mark)}, file)
+    with pytest.raises(ValueError, match=r"evil\.pth.*refused, nothing was run"):
+        load_model(VQVAE2, path)
+    assert not mark.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"cannot write to the folder .*file.below"):
+        writable_folder(tmp_path / "file" / "below")
+
+
+def test_a_failed_save_leaves_the_old_checkpoint_whole(model, tmp_path, monkeypatch):
+    model.save_pretrained(tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def fails(*_arguments, **_more):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pixelprior.checkpoints.save_file", fails)
+    with pytest.raises(OSError, match="disk full"):
+        model.save_pretrained(tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_folder_is_swapped_whole(tmp_path):
+    target = tmp_path / "last"
+    for text in ("one", "two"):
+        with temporary_folder(tmp_path) as temporary:
+            (temporary / "last").mkdir()
+            (temporary / "last" / "file").write_text(text)
+            swap_folder(temporary / "last", target)
+        assert (target / "file").read_text() == text
+    assert [p.name for p in tmp_path.iterdir()] == ["last"]
+
+
+def test_a_swap_cut_off_between_its_renames_is_undone(tmp_path):
+    (tmp_path / ".last.previous").mkdir()
+    (tmp_path / ".last.previous" / "file").write_text("old")
+    recover_folder(tmp_path / "last")
+    assert (tmp_path / "last" / "file").read_text() == "old"
+    assert not (tmp_path / ".last.previous").exists()

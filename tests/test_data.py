@@ -1,0 +1,217 @@
+"""Images from every source, and codes on disk."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixelprior.assets.make_fashion_mnist_mini import first_of_each_class
+from pixelprior.codes import (
+    CodeData,
+    extract_codes,
+    load_codes,
+    save_codes,
+    smallest_integer_type,
+)
+from pixelprior.data import load_images
+
+
+def write_images(folder, count, size=(40, 50), first=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(first, first + count):
+        pixels = np.random.default_rng(index).integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:03d}.png")
+
+
+@pytest.mark.parametrize(("split", "per_class"), [("train", 600), ("test", 100)])
+def test_the_embedded_images_are_balanced_over_ten_classes(split, per_class):
+    data = load_images("fashion_mnist_mini", split)
+    assert data.images.shape == (10 * per_class, 1, 32, 32)
+    assert data.images.dtype == torch.uint8
+    assert data.labels.bincount().tolist() == [per_class] * 10
+    assert data.class_names[8] == "Bag"
+    border = data.images.clone()
+    border[:, :, 2:-2, 2:-2] = 0
+    assert not border.any()
+
+
+def test_no_embedded_test_image_is_a_training_image():
+    train, test = (
+        load_images("fashion_mnist_mini", s).images for s in ("train", "test")
+    )
+    assert not {i.numpy().tobytes() for i in train} & {
+        i.numpy().tobytes() for i in test
+    }
+
+
+def test_the_first_of_each_class_are_kept_in_order():
+    labels = torch.tensor([1, 1, 0, 1, 0, 2, 0, 2])
+    assert first_of_each_class(labels, 2).tolist() == [0, 1, 2, 4, 5, 7]
+
+
+def test_batches_are_floats_from_zero_to_one():
+    data = load_images("fashion_mnist_mini", "test")
+    (images,) = data.batch(torch.arange(50))
+    assert images.dtype == torch.float32
+    assert (images.min(), images.max()) == (0, 1)
+    image, label = data[3]
+    assert image.shape == (1, 32, 32) and label.shape == ()
+
+
+def test_embedded_images_come_in_other_sizes():
+    assert load_images("fashion_mnist_mini", "test", image_size=16).images.shape[
+        2:
+    ] == (
+        16,
+        16,
+    )
+
+
+def test_a_folder_is_cropped_to_squares_and_classed_by_its_folders(tmp_path):
+    for name in ("cats", "dogs"):
+        write_images(tmp_path / "train" / name, 3)
+        write_images(tmp_path / "test" / name, 2)
+    train = load_images("imagefolder", "train", data_root=tmp_path, image_size=32)
+    test = load_images("imagefolder", "test", data_root=tmp_path, image_size=32)
+    assert train.images.shape == (6, 3, 32, 32) and test.images.shape == (4, 3, 32, 32)
+    assert train.class_names == test.class_names == ("cats", "dogs")
+    assert train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_an_image_of_the_right_size_keeps_its_pixels(tmp_path):
+    write_images(tmp_path / "train", 1, size=(32, 32))
+    write_images(tmp_path / "test", 1, size=(32, 32))
+    data = load_images("imagefolder", "train", data_root=tmp_path, image_size=32)
+    pixels = np.asarray(Image.open(tmp_path / "train" / "000.png"))
+    assert np.array_equal(data.images[0].permute(1, 2, 0).numpy(), pixels)
+
+
+def test_a_flat_folder_holds_every_tenth_image_out(tmp_path):
+    write_images(tmp_path, 25)
+    train = load_images("imagefolder", "train", data_root=tmp_path)
+    test = load_images("imagefolder", "test", data_root=tmp_path)
+    assert (len(train), len(test)) == (23, 2)
+    assert train.class_names == ("images",)
+
+
+def test_grey_and_transparent_images_become_rgb(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
+    Image.new("L", (32, 32), 7).save(tmp_path / "train" / "grey.png")
+    Image.new("RGBA", (32, 32), (1, 2, 3, 4)).save(tmp_path / "train" / "clear.png")
+    Image.new("P", (32, 32)).save(tmp_path / "test" / "palette.gif")
+    assert len(load_images("imagefolder", "train", data_root=tmp_path)) == 2
+
+
+def test_a_broken_image_is_named_and_counted_and_left_out(tmp_path):
+    write_images(tmp_path / "train" / "a", 12)
+    write_images(tmp_path / "test" / "a", 1)
+    whole = (tmp_path / "train" / "a" / "003.png").read_bytes()
+    (tmp_path / "train" / "a" / "003.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "train" / "a" / "007.png").write_text("this is no image")
+    with pytest.warns(UserWarning, match=r"2 of 12 images.*003\.png.*007\.png"):
+        data = load_images("imagefolder", "train", data_root=tmp_path)
+    assert len(data) == len(data.labels) == 10
+
+
+def test_a_folder_of_broken_images_is_an_error(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a.png").write_text("no")
+    (tmp_path / "test").mkdir()
+    with pytest.raises(ValueError, match=r"none of the 1 images.*a\.png"):
+        load_images("imagefolder", "train", data_root=tmp_path)
+
+
+def test_an_empty_folder_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="no images in"):
+        load_images("imagefolder", "train", data_root=tmp_path)
+
+
+def test_a_missing_folder_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder.*nowhere"):
+        load_images("imagefolder", "train", data_root=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("fashion",), "dataset is 'fashion'.*fashion_mnist_mini"),
+        (("fashion_mnist_mini", "val"), "split is 'val'"),
+        (("imagefolder",), "--data_root"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        load_images(*arguments)
+
+
+def test_an_absent_data_set_says_what_where_and_how(tmp_path, monkeypatch):
+    from torchvision.datasets import FashionMNIST
+
+    def no_network(*_arguments, **_more):
+        raise OSError("no network")
+
+    monkeypatch.setattr(FashionMNIST, "download", no_network)
+    with pytest.raises(FileNotFoundError) as error:
+        load_images("fashion_mnist", "train", data_root=tmp_path)
+    words = str(error.value)
+    assert str(tmp_path / "FashionMNIST" / "raw") in words
+    assert "dataset-fashion-mnist" in words and "--data_root" in words
+    assert not list(tmp_path.iterdir()), "a half-made download was left behind"
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [(256, torch.uint8), (257, torch.int16), (512, torch.int16), (2**16, torch.int32)],
+)
+def test_codes_take_the_smallest_type_that_holds_them(size, dtype):
+    assert smallest_integer_type(size) == dtype
+    last = torch.tensor([size - 1])
+    assert last.to(dtype).long().item() == size - 1
+
+
+def test_all_512_codes_round_trip_through_the_file(tmp_path):
+    every = torch.arange(512, dtype=torch.int16)
+    codes = CodeData(
+        every.view(2, 16, 16), every.flip(0).view(2, 16, 16), None, 512, ("a", "b")
+    )
+    save_codes(codes, tmp_path / "codes.safetensors", "here")
+    again = load_codes(tmp_path / "codes.safetensors", "here")
+    assert torch.equal(again.z_top, codes.z_top)
+    assert torch.equal(again.z_bottom, codes.z_bottom)
+    assert again.batch(torch.arange(2))[0].dtype == torch.long
+    assert (again.num_embeddings, again.class_names) == (512, ("a", "b"))
+
+
+def test_codes_of_another_source_or_cut_short_are_not_taken(tmp_path):
+    path = tmp_path / "codes.safetensors"
+    grid = torch.zeros(1, 2, 2, dtype=torch.uint8)
+    save_codes(CodeData(grid, grid, torch.zeros(1).long(), 4), path, "here")
+    assert load_codes(path, "there") is None
+    path.write_bytes(path.read_bytes()[:-3])
+    assert load_codes(path, "here") is None
+    assert load_codes(tmp_path / "absent", "here") is None
+
+
+def test_extraction_equals_encoding(small_vqvae2, heldout_images):
+    codes = extract_codes(small_vqvae2, heldout_images, batch_size=300)
+    some = torch.tensor([0, 299, 300, 999])
+    direct = small_vqvae2.get_code_indices(heldout_images.batch(some)[0])
+    assert torch.equal(codes.z_top[some].long(), direct["indices_top"])
+    assert torch.equal(codes.z_bottom[some].long(), direct["indices_bottom"])
+    assert codes.z_bottom.dtype == torch.int16
+
+
+def test_unigram_entropy_of_equal_frequencies_is_the_log_of_their_number():
+    grid = torch.arange(8).view(1, 2, 4)
+    codes = CodeData(grid, grid, None, 512)
+    assert codes.unigram_entropy("top") == pytest.approx(np.log(8))
+
+
+def test_nothing_is_warned_about_on_good_folders(tmp_path):
+    write_images(tmp_path, 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_images("imagefolder", "train", data_root=tmp_path)

@@ -1,0 +1,213 @@
+"""Who sees whom: by gradient, at every position, for both levels."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from pixelprior import ConditionalPixelCNN, GatedBlock, MaskedConv2d, PixelCNN
+from pixelprior.pixelcnn import gate
+
+GRIDS = [(8, 8), (16, 16), (5, 9)]
+
+
+def influence(model, shape, condition=None):
+    """[N, N] booleans: the logits at i move when the vector of the code at j does."""
+    height, width = shape
+    count = height * width
+    torch.manual_seed(1)
+    codes = torch.randint(model.num_embeddings, (1, height, width))
+    embedded = []
+
+    def keep(_module, _inputs, output):
+        output.retain_grad()
+        embedded.append(output)
+
+    hook = model.embedding.register_forward_hook(keep)
+    logits = model.logits(codes.expand(count, -1, -1), condition)  # [N, K, H, W]
+    hook.remove()
+    own = logits.flatten(2)[torch.arange(count), :, torch.arange(count)]  # [N, K]
+    (own * torch.randn(own.shape[1], dtype=own.dtype)).sum().backward()
+    return embedded[0].grad.flatten(1, 2).abs().sum(-1) != 0
+
+
+def assert_sees_the_past_and_nothing_else(model, shape, condition=None):
+    seen = influence(model, shape, condition)
+    past = torch.ones_like(seen).tril(-1)
+    leaks, blind = (seen & ~past).nonzero(), (~seen & past).nonzero()
+    places = [tuple(divmod(n, shape[1]) for n in pair.tolist()) for pair in leaks[:1]]
+    assert not len(leaks), f"leak: the logits at and the code seen: {places}"
+    places = [tuple(divmod(n, shape[1]) for n in pair.tolist()) for pair in blind[:1]]
+    assert not len(blind), f"blind spot: the logits at and the code unseen: {places}"
+
+
+def top_level(**options):
+    torch.manual_seed(0)
+    return PixelCNN(11, 8, 8, 15, **options).double().eval()
+
+
+def bottom_level():
+    torch.manual_seed(0)
+    return ConditionalPixelCNN(11, 8, 8, 15, num_classes=3).double().eval()
+
+
+@pytest.mark.parametrize("shape", GRIDS)
+def test_top_logits_see_every_earlier_code_and_no_other(shape):
+    assert_sees_the_past_and_nothing_else(top_level(), shape)
+
+
+@pytest.mark.parametrize("shape", GRIDS)
+def test_bottom_logits_see_every_earlier_code_and_no_other(shape):
+    model = bottom_level()
+    z_top = torch.randint(11, (1, -(-shape[0] // 2), -(-shape[1] // 2)))
+    condition = model.top_condition(z_top, (1, *shape), torch.tensor([2]))
+    condition = condition.detach().expand(shape[0] * shape[1], -1, -1, -1)
+    assert_sees_the_past_and_nothing_else(model, shape, condition)
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5, 7])
+def test_the_past_is_seen_whole_with_any_kernel(kernel_size):
+    model = top_level(kernel_size=kernel_size)
+    assert_sees_the_past_and_nothing_else(model, (7, 7))
+
+
+def test_the_probe_catches_a_shift_at_every_layer():
+    model = top_level()
+    for layer in range(1, 15):
+        model.blocks[layer] = GatedBlock("A", 8, 8).double()
+    with pytest.raises(AssertionError, match="blind spot"):
+        assert_sees_the_past_and_nothing_else(model, (8, 8))
+
+
+def test_the_probe_catches_a_shift_moved_to_the_second_block():
+    model = top_level()
+    model.blocks[0] = GatedBlock("B", 8, 8).double()
+    model.blocks[1] = GatedBlock("A", 8, 8).double()
+    with pytest.raises(AssertionError, match="leak"):
+        assert_sees_the_past_and_nothing_else(model, (8, 8))
+
+
+def test_the_probe_catches_mask_b_in_the_first_block():
+    model = top_level()
+    model.blocks[0] = GatedBlock("B", 8, 8).double()
+    with pytest.raises(AssertionError, match=r"leak.*\(0, 0\), \(0, 0\)"):
+        assert_sees_the_past_and_nothing_else(model, (8, 8))
+
+
+def test_the_probe_catches_both_stacks_starting_from_one_masked_convolution():
+    class OneStart(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.start = MaskedConv2d("A", 8, 8)
+
+        def forward(self, v, h, condition=None):
+            start = self.start(v)
+            return start, start
+
+    model = top_level()
+    model.blocks[0] = OneStart().double()
+    with pytest.raises(AssertionError, match="leak"):
+        assert_sees_the_past_and_nothing_else(model, (8, 8))
+
+
+def test_masks_a_and_b_differ_in_the_centre_alone():
+    a, b = (MaskedConv2d(kind, 1, 1, 5).mask for kind in "AB")
+    assert (b - a).nonzero().tolist() == [[2, 2]]
+    assert a.flatten().tolist() == [1.0] * 12 + [0.0] * 13
+
+
+def test_a_masked_convolution_leaves_its_weight_alone():
+    conv = MaskedConv2d("A", 2, 3)
+    before = conv.weight.detach().clone()
+    conv(torch.randn(1, 2, 4, 4)).sum().backward()
+    assert torch.equal(conv.weight, before)
+    assert (conv.weight.grad * (1 - conv.mask) == 0).all()
+
+
+def test_the_gate_is_tanh_times_sigmoid():
+    x = torch.randn(2, 6, 3, 3)
+    assert torch.equal(gate(x), torch.tanh(x[:, :3]) * torch.sigmoid(x[:, 3:]))
+
+
+def test_probabilities_of_all_grids_sum_to_one():
+    torch.manual_seed(0)
+    model = PixelCNN(3, 4, 4, 3).double().eval()
+    digits = torch.cartesian_prod(*[torch.arange(3)] * 6)  # all 729 grids of 2×3
+    logs = model(digits.view(-1, 2, 3)).log_softmax(1)
+    joint = logs.gather(1, digits.view(-1, 1, 2, 3)).sum((1, 2, 3)).exp().sum()
+    assert joint.item() == pytest.approx(1, abs=1e-12)
+
+
+def test_default_size_is_ten_to_twenty_million_parameters():
+    from pixelprior import HierarchicalPixelCNN
+
+    count = sum(p.numel() for p in HierarchicalPixelCNN(512, 64).parameters())
+    assert 10e6 < count < 20e6
+
+
+def test_bottom_logits_depend_on_the_top_codes_and_on_the_label():
+    model = bottom_level()
+    z_bottom, z_top = torch.randint(11, (1, 4, 6)), torch.zeros(1, 2, 3).long()
+    one, two = torch.tensor([1]), torch.tensor([2])
+    here = model(z_bottom, z_top, one)
+    assert not torch.equal(here, model(z_bottom, z_top + 1, one))
+    assert not torch.equal(here, model(z_bottom, z_top, two))
+
+
+def test_height_and_width_are_not_swapped():
+    model = top_level()
+    assert model(torch.zeros(2, 3, 7).long()).shape == (2, 11, 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        (torch.zeros(1, 4, 4), "float32.*integers"),
+        (torch.zeros(4, 4).long(), r"\[4, 4\].*\[B, H, W\]"),
+        (torch.full((1, 4, 4), 11), "11 to 11.*0 to 10"),
+        (torch.full((1, 4, 4), -1), "-1 to -1.*0 to 10"),
+        (torch.zeros(0, 4, 4).long(), "no empty"),
+    ],
+)
+def test_wrong_codes_are_named(codes, words):
+    with pytest.raises(ValueError, match=words):
+        top_level()(codes)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "labels", "words"),
+    [
+        (None, torch.tensor([1]), "built without classes"),
+        (3, None, "conditional on 3 classes"),
+        (3, torch.tensor([3]), "label 3 is out of range.*0 to 2"),
+        (3, torch.tensor([-1]), "label -1 is out of range"),
+        (3, torch.tensor([0, 1]), r"shape \[2\].*shape \[1\]"),
+        (3, torch.tensor([0.0]), "float32"),
+    ],
+)
+def test_wrong_labels_are_named(num_classes, labels, words):
+    model = top_level(num_classes=num_classes)
+    with pytest.raises(ValueError, match=words):
+        model(torch.zeros(1, 4, 4).long(), labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"kernel_size": 4}, "kernel_size is 4.*odd"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"num_classes": 0}, "num_classes is 0"),
+    ],
+)
+def test_wrong_arguments_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        PixelCNN(11, 6, 8, 2, **options)
+
+
+def test_an_untrained_prior_is_near_the_uniform_entropy():
+    torch.manual_seed(0)
+    model = PixelCNN(64, 8, 16, 4).eval()
+    codes = torch.randint(64, (4, 8, 8))
+    loss = nn.functional.cross_entropy(model(codes), codes)
+    assert loss.item() == pytest.approx(math.log(64), rel=0.05)

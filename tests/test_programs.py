@@ -1,0 +1,92 @@
+"""The three programs of the README, run word for word."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixelprior import VQVAE2, HierarchicalPixelCNN
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+TRAIN = """\
+from pixelprior import VQVAE2, HierarchicalPixelCNN
+prior = HierarchicalPixelCNN(num_embeddings=vqvae2.num_embeddings, embedding_dim=vqvae2.embedding_dim,
+                             hidden_channels=128, num_layers=15)
+optimizer = torch.optim.Adam(prior.parameters(), lr=3e-4)
+for images, _ in dataloader:
+    with torch.no_grad():
+        codes = vqvae2.get_code_indices(images)
+    optimizer.zero_grad()
+    losses = prior.loss_function(codes["indices_top"], codes["indices_bottom"])
+    losses["total_loss"].backward()
+    optimizer.step()
+"""  # noqa: E501
+
+DRAW_IMAGES = """\
+prior.load_state_dict(torch.load("prior.pth")); prior.eval()
+samples = prior.sample_with_vqvae2(vqvae2_model=vqvae2, batch_size=64, device=device, temperature=1.0)
+"""  # noqa: E501
+
+DRAW_CODES = """\
+z_top, z_bottom = prior.sample(batch_size=64,
+    top_shape=(vqvae2.latent_spatial_dim_top,) * 2, bottom_shape=(vqvae2.latent_spatial_dim_bottom,) * 2,
+    device=device, temperature=1.0)
+quant_t = vqvae2.vq_top.embedding(z_top.view(64, -1)).view(64, Ht, Wt, D).permute(0, 3, 1, 2)
+quant_b = vqvae2.vq_bottom.embedding(z_bottom.view(64, -1)).view(64, Hb, Wb, D).permute(0, 3, 1, 2)
+images = vqvae2.decode(quant_t, quant_b)
+"""  # noqa: E501
+
+
+@pytest.fixture
+def world(small_vqvae2, heldout_images):
+    """The names that the programs use."""
+    some = torch.utils.data.Subset(heldout_images, range(12))
+    side_top = small_vqvae2.latent_spatial_dim_top
+    side_bottom = small_vqvae2.latent_spatial_dim_bottom
+    return {
+        "torch": torch,
+        "vqvae2": small_vqvae2,
+        "dataloader": torch.utils.data.DataLoader(some, batch_size=4),
+        "device": torch.device("cpu"),
+        "Ht": side_top,
+        "Wt": side_top,
+        "Hb": side_bottom,
+        "Wb": side_bottom,
+        "D": small_vqvae2.embedding_dim,
+    }
+
+
+@pytest.mark.parametrize("program", [TRAIN, DRAW_IMAGES, DRAW_CODES])
+def test_the_readme_shows_the_program_word_for_word(program):
+    assert f"```python\n{program}```" in README
+
+
+def test_the_training_program_trains(world):
+    exec(TRAIN, world)
+    assert world["losses"].keys() == {"total_loss", "top_loss", "bottom_loss"}
+    total = world["losses"]["top_loss"] + world["losses"]["bottom_loss"]
+    assert torch.equal(world["losses"]["total_loss"], total)
+    torch.manual_seed(0)
+    (first, _) = next(iter(world["dataloader"]))
+    codes = VQVAE2.get_code_indices(world["vqvae2"], first)
+    with torch.no_grad():
+        after = world["prior"].loss_function(*codes.values())
+        untrained = HierarchicalPixelCNN(512, 8)
+        before = untrained.loss_function(*codes.values())
+    assert after["total_loss"] < before["total_loss"] - 0.05
+
+
+def test_the_sampling_programs_draw_images(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    trained = HierarchicalPixelCNN(512, 8, hidden_channels=16, num_layers=4)
+    torch.save(trained.state_dict(), "prior.pth")
+    world["prior"] = HierarchicalPixelCNN(512, 8, hidden_channels=16, num_layers=4)
+    exec(DRAW_IMAGES, world)
+    assert not world["prior"].training
+    assert world["samples"].shape == (64, 1, 32, 32)
+    exec(DRAW_CODES, world)
+    decoded = world["vqvae2"].decode_codes(world["z_top"], world["z_bottom"])
+    assert torch.allclose(world["images"], decoded, atol=1e-6)
+    assert not torch.equal(world["images"], world["samples"]), "no seed: new images"

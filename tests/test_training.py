@@ -1,0 +1,284 @@
+"""The training loop: it learns, it resumes to the same bits, it stops when it must."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from pixelprior import HierarchicalPixelCNN
+from pixelprior.checkpoints import fingerprint, load_model
+from pixelprior.codes import CodeData
+from pixelprior.settings import (
+    TrainingSettings,
+    learning_rate_factor,
+    make_accelerator,
+)
+from pixelprior.training import fit
+
+SETTINGS = TrainingSettings(epochs=4, batch_size=16, lr=3e-3, mixed_precision="no")
+
+
+def stripes(count, seed):
+    """Codes with structure: rows that count up, bottoms that repeat the top."""
+    start = torch.randint(
+        8, (count, 1, 1), generator=torch.Generator().manual_seed(seed)
+    )
+    top = (start + torch.arange(4)) % 8
+    z_top = top.expand(count, 4, 4).to(torch.uint8)
+    z_bottom = z_top.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    return CodeData(z_top, z_bottom, None, 8)
+
+
+def new_model(seed=0):
+    torch.manual_seed(seed)
+    return HierarchicalPixelCNN(8, 4, 8, 3)
+
+
+def train(folder, settings=SETTINGS, model=None, **options):
+    accelerator = make_accelerator(settings, folder)
+    return fit(
+        model or new_model(),
+        stripes(96, 1),
+        stripes(32, 2),
+        settings,
+        folder,
+        accelerator,
+        log=lambda line: None,
+        **options,
+    )
+
+
+def test_both_levels_learn_and_the_best_is_kept(tmp_path):
+    history = train(tmp_path, replace(SETTINGS, epochs=20, lr=1e-2))
+    assert history[-1]["heldout_top_loss"] < 0.6 * math.log(8)
+    assert history[-1]["heldout_bottom_loss"] < 0.3 * math.log(8)
+    assert json.loads((tmp_path / "history.json").read_text()) == history
+    about = json.loads((tmp_path / "best" / "training.json").read_text())
+    best = load_model(HierarchicalPixelCNN, tmp_path)
+    for level in ("top", "bottom"):
+        lowest = min(epoch[f"heldout_{level}_loss"] for epoch in history)
+        assert about["heldout"][f"{level}_loss"] == lowest
+        data = stripes(32, 2)
+        losses = best.loss_function(*data.batch(torch.arange(32)))
+        assert losses[f"{level}_loss"].item() == pytest.approx(lowest, rel=1e-4)
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    for name in ("one", "two"):
+        train(tmp_path / name)
+    one, two = (load_model(HierarchicalPixelCNN, tmp_path / n) for n in ("one", "two"))
+    assert fingerprint(one) == fingerprint(two)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
+    whole = train(tmp_path / "whole")
+
+    def kill(epoch, _model):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", after_epoch=kill)
+    resumed = train(tmp_path / "cut", resume=True, model=new_model(seed=9))
+    drop = {"seconds"}
+    assert [{k: v for k, v in e.items() if k not in drop} for e in resumed] == [
+        {k: v for k, v in e.items() if k not in drop} for e in whole
+    ]
+    for name in ("last", "best"):
+        ends = [
+            load_model(HierarchicalPixelCNN, tmp_path / run / name)
+            for run in ("whole", "cut")
+        ]
+        assert fingerprint(ends[0]) == fingerprint(ends[1])
+
+
+def test_one_level_can_be_trained_alone(tmp_path):
+    model = new_model()
+    before = fingerprint(model.prior_bottom)
+    train(
+        tmp_path,
+        model=model,
+        parts=("top_loss",),
+        loss_options={"levels": ("top",)},
+    )
+    best = load_model(HierarchicalPixelCNN, tmp_path)
+    assert fingerprint(best.prior_bottom) == before
+    assert fingerprint(best.prior_top) != fingerprint(new_model().prior_top)
+
+
+def test_the_best_weights_are_copies_not_references(tmp_path):
+    """The top gets worse while the bottom improves: `best` keeps the good top."""
+
+    def spoil(epoch, averaged):
+        if epoch == 3:
+            best = load_model(HierarchicalPixelCNN, tmp_path / "best")
+            kept.update(top=fingerprint(best.prior_top))
+            with torch.no_grad():
+                for parameter in averaged.prior_top.parameters():
+                    parameter.fill_(10.0)
+
+    kept = {}
+    history = train(tmp_path, after_epoch=spoil)
+    assert history[3]["heldout_bottom_loss"] < history[2]["heldout_bottom_loss"]
+    assert history[3]["heldout_top_loss"] > history[2]["heldout_top_loss"]
+    best = load_model(HierarchicalPixelCNN, tmp_path / "best")
+    assert fingerprint(best.prior_top) == kept["top"]
+
+
+def test_each_level_is_clipped_by_itself(tmp_path):
+    """A top with a huge gradient must not shrink the steps of the bottom."""
+
+    class Loud(HierarchicalPixelCNN):
+        def loss_function(self, *batch, **options):
+            losses = super().loss_function(*batch, **options)
+            return losses | {"top_loss": losses["top_loss"] * 1e6}
+
+    torch.manual_seed(0)
+    loud = Loud(8, 4, 8, 3, dropout=0.0)
+    torch.manual_seed(0)
+    quiet = HierarchicalPixelCNN(8, 4, 8, 3, dropout=0.0)
+    one_epoch = replace(SETTINGS, epochs=1)
+    a, b = (
+        train(tmp_path / name, one_epoch, model=model)[0]["heldout_bottom_loss"]
+        for name, model in (("loud", loud), ("quiet", quiet))
+    )
+    assert a == b
+
+
+class Diverges(nn.Module):
+    """A model whose loss becomes infinite at its third step."""
+
+    steps = 0
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2))
+
+    def loss_function(self, z_top, z_bottom, labels=None):
+        if self.training:
+            self.steps += 1
+        scale = math.inf if self.steps == 3 else 1.0
+        return {"loss": (self.weight * scale + 1).square().sum()}
+
+    def training_parts(self):
+        return {"loss": self}
+
+    def save_pretrained(self, folder):
+        folder.mkdir()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    with pytest.raises(FloatingPointError) as error:
+        train(tmp_path, replace(SETTINGS, batch_size=48), model=Diverges())
+    words = str(error.value)
+    assert "step 3" in words and "the last good checkpoint is" in words
+    assert "--lr" in words and "--warmup" in words
+    assert (tmp_path / "last").is_dir()
+
+
+def test_one_levels_gradient_does_not_depend_on_the_other():
+    model, data = new_model(), stripes(16, 1)
+
+    def bottom_gradient():
+        model.zero_grad()
+        model.loss_function(*data.batch(torch.arange(16)))["total_loss"].backward()
+        return [p.grad.clone() for p in model.prior_bottom.parameters()]
+
+    model.eval()
+    before = bottom_gradient()
+    model.prior_top.head[-1].weight.data.mul_(1e20)
+    after = bottom_gradient()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path):
+    train(tmp_path, replace(SETTINGS, epochs=1))
+    with pytest.raises(ValueError, match=r"already holds a training run.*--resume"):
+        train(tmp_path, replace(SETTINGS, epochs=1))
+
+
+def test_resuming_nothing_or_with_other_settings_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no training run to resume"):
+        train(tmp_path, resume=True)
+    train(tmp_path, replace(SETTINGS, epochs=1))
+    with pytest.raises(ValueError, match=r"started with lr 0\.003 and not 0\.1"):
+        train(tmp_path, replace(SETTINGS, epochs=1, lr=0.1), resume=True)
+    with pytest.raises(ValueError, match="'num_layers': 3"):
+        train(
+            tmp_path,
+            replace(SETTINGS, epochs=1),
+            model=HierarchicalPixelCNN(8, 4, 8, 4),
+            resume=True,
+        )
+
+
+def test_a_training_state_cut_short_is_named(tmp_path):
+    train(tmp_path, replace(SETTINGS, epochs=1))
+    path = tmp_path / "last" / "training_state.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"training_state\.pt cannot be read"):
+        train(tmp_path, replace(SETTINGS, epochs=1), resume=True)
+
+
+def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine():
+    factor = learning_rate_factor(replace(SETTINGS, warmup=0.1), total_steps=100)
+    assert [factor(step) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
+    assert factor(10) == 1
+    assert factor(55) == pytest.approx(0.5)
+    assert factor(100) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"lr": 0.0}, "lr is 0.0"),
+        ({"lr": math.nan}, "lr is nan"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"batch_size": -1}, "batch_size is -1"),
+        ({"warmup": 1.0}, "warmup is 1.0"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1"),
+        ({"mixed_precision": "fp8"}, "mixed_precision is 'fp8'"),
+    ],
+)
+def test_wrong_settings_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        TrainingSettings(**options)
+
+
+def test_a_missing_tracker_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        ValueError, match=r"wandb is not installed.*pixelprior\[wandb\]"
+    ):
+        make_accelerator(SETTINGS, tmp_path, ["wandb"])
+
+
+def test_two_processes_train_one_model(tmp_path):
+    """Under torchrun, on two CPU processes, as `accelerate launch` would do it."""
+    common = ["--dataset", "fashion_mnist_mini", "--max_images", "96", "--epochs", "1"]
+    common += ["--batch_size", "16", "--hidden_channels", "16"]
+
+    def launch(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+            + ["--nproc_per_node", "2", "-m", "pixelprior.cli", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    launch("train-vqvae2", *common, "--output_dir", tmp_path / "vqvae2")
+    flags = ["--vqvae2_checkpoint", tmp_path / "vqvae2", "--num_layers", "2"]
+    folder = tmp_path / "prior"
+    out = launch("train-prior", *common, *flags, "--output_dir", folder)
+    assert out.count("epoch 1/1") == 1, "both processes spoke"
+    state = torch.load(folder / "last" / "training_state.pt", weights_only=True)
+    assert state["step"] == 3, "96 images, in batches of 16 on each of two processes"

@@ -1,0 +1,147 @@
+"""Images to codes and back."""
+
+import pytest
+import torch
+
+from pixelprior import VQVAE2
+from pixelprior.vqvae2 import Quantizer, perplexity
+
+
+def test_shapes_follow_from_the_arguments():
+    model = VQVAE2(3, 64, 16, 8, 32, bottom_downsampling=4).eval()
+    codes = model.get_code_indices(torch.rand(2, 3, 64, 64))
+    assert codes["indices_top"].shape == (2, 8, 8)
+    assert codes["indices_bottom"].shape == (2, 16, 16)
+    assert codes["indices_top"].dtype == torch.long
+    assert model(torch.rand(2, 3, 64, 64)).shape == (2, 3, 64, 64)
+    assert (model.latent_spatial_dim_top, model.latent_spatial_dim_bottom) == (8, 16)
+
+
+def test_each_feature_gets_its_nearest_code():
+    torch.manual_seed(0)
+    quantizer = Quantizer(20, 3, ema_decay=0.9)
+    quantizer.train()(torch.randn(4, 3, 8, 8))
+    quantizer.eval()
+    features = torch.randn(2, 3, 5, 7)
+    quantized, codes, _ = quantizer(features)
+    flat = features.permute(0, 2, 3, 1).reshape(-1, 3)
+    nearest = torch.cdist(flat, quantizer.embedding(torch.arange(20))).argmin(1)
+    assert torch.equal(codes.flatten(), nearest)
+    assert torch.equal(quantized, quantizer.embedding(codes).permute(0, 3, 1, 2))
+
+
+def test_gradients_go_straight_through_the_codes():
+    quantizer = Quantizer(20, 3, ema_decay=0.9).train()
+    quantizer(torch.randn(4, 3, 8, 8))
+    features = torch.randn(1, 3, 4, 4, requires_grad=True)
+    quantized, _, _ = quantizer(features)
+    weights = torch.randn_like(quantized)
+    (quantized * weights).sum().backward()
+    assert torch.allclose(features.grad, weights)
+
+
+def test_the_commitment_loss_is_the_squared_distance_to_the_codes(small_vqvae2):
+    features = torch.randn(2, 8, 4, 4)
+    quantized, _, loss = small_vqvae2.vq_top(features)
+    assert loss.item() == pytest.approx((features - quantized).square().mean().item())
+
+
+def test_images_survive_the_shipped_codes(shipped, heldout_images):
+    vqvae2, _ = shipped
+    images = heldout_images[torch.arange(200)][0]
+    error = (vqvae2(images) - images).square().mean()
+    assert error < 0.003 < images.var() / 10
+
+
+def test_decoding_codes_is_looking_vectors_up_and_decoding(shipped, heldout_images):
+    vqvae2, _ = shipped
+    images = heldout_images[torch.arange(5)][0]
+    codes = vqvae2.get_code_indices(images)
+    assert torch.allclose(vqvae2(images), vqvae2.decode_codes(*codes.values()))
+
+
+def test_both_levels_matter_to_the_image(shipped, heldout_images):
+    """The codes of another image, at either level, rebuild the image less well."""
+    vqvae2, _ = shipped
+    images = heldout_images[torch.arange(200)][0]
+    z_top, z_bottom = vqvae2.get_code_indices(images).values()
+
+    def error(z_top, z_bottom):
+        rebuilt = vqvae2.decode_codes(z_top, z_bottom)
+        return (rebuilt - images).square().mean().item()
+
+    own = error(z_top, z_bottom)
+    assert error(z_top.roll(1, 0), z_bottom) > 1.05 * own
+    assert error(z_top, z_bottom.roll(1, 0)) > 10 * own
+
+
+def test_all_512_codes_round_trip_through_vectors(small_vqvae2):
+    codes = torch.arange(512).view(1, 16, 32)
+    vectors = small_vqvae2.vq_bottom.embedding(codes)
+    _, again, _ = small_vqvae2.vq_bottom(vectors.permute(0, 3, 1, 2))
+    assert torch.equal(again, codes)
+
+
+def test_codes_are_read_in_evaluation_mode(small_vqvae2, heldout_images):
+    images = heldout_images[torch.arange(8)][0]
+    before = small_vqvae2.get_code_indices(images)
+    small_vqvae2.train()
+    try:
+        again = small_vqvae2.get_code_indices(images)
+        assert small_vqvae2.training
+    finally:
+        small_vqvae2.eval()
+    assert all(torch.equal(before[key], again[key]) for key in before)
+
+
+def test_perplexity_counts_the_codes_in_use():
+    assert perplexity(torch.arange(8).repeat(5), 32).item() == pytest.approx(8)
+    assert perplexity(torch.zeros(9).long(), 32).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (torch.rand(2, 3, 32, 32), r"\[2, 3, 32, 32\].*\[B, 1, 32, 32\]"),
+        (torch.rand(2, 1, 28, 28), r"\[2, 1, 28, 28\].*\[B, 1, 32, 32\]"),
+        (torch.rand(1, 32, 32), r"\[1, 32, 32\]"),
+        (torch.zeros(2, 1, 32, 32, dtype=torch.uint8), "uint8.*/ 255"),
+    ],
+)
+def test_wrong_images_are_named(small_vqvae2, images, words):
+    with pytest.raises(ValueError, match=words):
+        small_vqvae2.get_code_indices(images)
+    with pytest.raises(ValueError, match=words):
+        small_vqvae2.loss_function(images)
+
+
+@pytest.mark.parametrize(
+    ("z_top", "z_bottom", "words"),
+    [
+        (torch.zeros(1, 8, 8), torch.zeros(1, 16, 16).long(), "z_top are.*float32"),
+        (torch.full((1, 8, 8), 512), torch.zeros(1, 16, 16).long(), "512.*0 to 511"),
+        (torch.zeros(1, 8, 8).long(), torch.zeros(1, 8, 8).long(), "8×8.*16×16"),
+    ],
+)
+def test_wrong_codes_are_named(small_vqvae2, z_top, z_bottom, words):
+    with pytest.raises(ValueError, match=words):
+        small_vqvae2.decode_codes(z_top, z_bottom)
+
+
+def test_wrong_vectors_are_named(small_vqvae2):
+    with pytest.raises(ValueError, match=r"quant_b.*\[B, 8, 16, 16\]"):
+        small_vqvae2.decode(torch.zeros(1, 8, 8, 8), torch.zeros(1, 8, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"image_size": 30}, "image_size is 30.*multiple of 4"),
+        ({"num_embeddings": 0}, "num_embeddings is 0"),
+        ({"hidden_channels": 15}, "hidden_channels is 15"),
+        ({"bottom_downsampling": 3}, "bottom_downsampling is 3.*power of two"),
+    ],
+)
+def test_wrong_arguments_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        VQVAE2(**options)
