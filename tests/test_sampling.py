@@ -144,8 +144,10 @@ def test_samples_have_the_frequencies_of_the_exact_distribution():
     assert ((shares - exact).abs() < 5 * error).all()
 
 
-def test_sampling_restores_the_mode_and_ignores_dropout(small_prior):
+@pytest.mark.parametrize("method", ["naive", "cached"])
+def test_sampling_restores_the_mode_and_ignores_dropout(small_prior, method):
     shared = {"top_shape": TOP, "bottom_shape": BOTTOM, "labels": LABELS, "seed": 1}
+    shared["method"] = method
     codes = small_prior.sample(5, **shared)
     small_prior.train()
     assert all(

@@ -30,6 +30,18 @@ def test_each_feature_gets_its_nearest_code():
     assert torch.equal(quantized, quantizer.embedding(codes).permute(0, 3, 1, 2))
 
 
+def test_codes_are_chosen_in_float32_under_autocast():
+    torch.manual_seed(0)
+    quantizer = Quantizer(200, 16, ema_decay=0.9)
+    quantizer.train()(torch.randn(4, 16, 8, 8))
+    quantizer.eval()
+    features = torch.randn(8, 16, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        quantized, codes, _ = quantizer(features)
+    assert torch.equal(codes, quantizer(features)[1])
+    assert quantized.dtype == torch.float32
+
+
 def test_gradients_go_straight_through_the_codes():
     quantizer = Quantizer(20, 3, ema_decay=0.9).train()
     quantizer(torch.randn(4, 3, 8, 8))
