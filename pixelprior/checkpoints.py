@@ -166,6 +166,11 @@ def _read_pth(path: Path) -> tuple[dict | None, dict]:
     config = None
     if isinstance(content, dict) and "state_dict" in content:
         config, content = content.get("config"), content["state_dict"]
+    if config is not None and not isinstance(config, dict):
+        raise ValueError(
+            f"{path} holds a config that is a {type(config).__name__}, not a dict; "
+            "save the model's arguments by name"
+        )
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor)
         for name, value in content.items()
@@ -193,7 +198,7 @@ def read_config(path: Path) -> dict:
         )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is not valid JSON ({error}): it is cut short or damaged; "
             "copy it again"
@@ -248,13 +253,22 @@ def writable_folder(path) -> Path:
     return folder
 
 
+UNFINISHED = ".writing-"
+
+
 @contextlib.contextmanager
 def temporary_folder(inside):
     """A new hidden folder in `inside`, removed with all it holds at the end."""
-    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=inside))
+    folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=inside))
     try:
         yield folder
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_unfinished(inside: Path) -> None:
+    """Remove what a killed process left of its temporary folders."""
+    for folder in inside.glob(f"{UNFINISHED}*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -293,6 +307,11 @@ def read_training_notes(path) -> dict:
     if not (folder / WEIGHTS_NAME).exists() and (folder / "best").is_dir():
         folder = folder / "best"
     try:
-        return json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        notes = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    if not isinstance(notes, dict):
+        return {}
+    if not isinstance(notes.get("trained_parts"), list):
+        notes.pop("trained_parts", None)
+    return notes

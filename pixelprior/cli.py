@@ -31,8 +31,9 @@ from pixelprior.doctor import examine
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
 from pixelprior.sampling import check_filters
+from pixelprior.validation import check_positive
 from pixelprior.viz import captioned_images, image_grid, image_rows, save_picture
-from pixelprior.vqvae2 import VQVAE2, check_positive
+from pixelprior.vqvae2 import VQVAE2
 
 
 @dataclass(kw_only=True)
@@ -212,6 +213,8 @@ def usable_device(name: str | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        if torch.device(name).type not in ("cpu", "cuda", "mps", "xpu"):
+            raise RuntimeError("no device to sample on")
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
@@ -252,16 +255,25 @@ def _parse(arguments: list[str]):
     except SystemExit as stop:
         if stop.code:
             text = complaint.getvalue().translate(dict.fromkeys(map(ord, "╭╮╰╯│─")))
-            _complain("; ".join(filter(None, map(str.strip, text.splitlines()))))
+            _say("error", "; ".join(filter(None, map(str.strip, text.splitlines()))))
         raise
 
 
-def _complain(message: str) -> None:
-    print(f"pixelprior: error: {' '.join(message.split())}", file=sys.stderr)
+def _say(kind: str, message: str) -> None:
+    """One line on stderr, whatever a file's name or a library's error holds."""
+    line = " ".join(message.split())
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    print(f"pixelprior: {kind}: {line}", file=sys.stderr)
 
 
 def _warn_in_one_line(message, *_details, **_more) -> None:
-    print(f"pixelprior: warning: {message}", file=sys.stderr)
+    _say("warning", str(message))
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | OverflowError) or (
+        isinstance(error, RuntimeError) and "memory" in str(error).lower()
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -273,10 +285,16 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("PIXELPRIOR_DEBUG"):
             raise
-        _complain(str(error))
+        _say("error", str(error))
         raise SystemExit(1 if isinstance(error, FloatingPointError) else 2) from None
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        if os.environ.get("PIXELPRIOR_DEBUG") or not _lacks_memory(error):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else "out of memory"
+        _say("error", f"too large for this machine ({reason}); choose smaller sizes")
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
-        _complain("interrupted; a training run goes on with --resume")
+        _say("error", "interrupted; a training run goes on with --resume")
         raise SystemExit(130) from None
 
 

@@ -19,8 +19,9 @@ from pixelprior.runs import check_output_dir
 from pixelprior.sampling import check_filters
 from pixelprior.settings import TrainingSettings, make_accelerator
 from pixelprior.training import fit
+from pixelprior.validation import check_positive
 from pixelprior.viz import image_grid, save_picture
-from pixelprior.vqvae2 import VQVAE2, check_positive
+from pixelprior.vqvae2 import VQVAE2
 
 Dataset = Literal[
     "fashion_mnist_mini", "fashion_mnist", "mnist", "cifar10", "cifar100", "imagefolder"
@@ -77,6 +78,8 @@ class _Training:
         chosen = {"tensorboard": self.use_tensorboard, "wandb": self.use_wandb}
         trackers = [name for name, wanted in chosen.items() if wanted]
         settings = self.settings()
+        if self.max_images is not None:
+            check_positive(max_images=self.max_images)
         check_output_dir(output_dir, self.resume)
         return make_accelerator(settings, output_dir, trackers)
 
@@ -89,7 +92,6 @@ class _Training:
             progress=True,
         )
         if self.max_images is not None:
-            check_positive(max_images=self.max_images)
             picked = torch.randperm(
                 len(data), generator=torch.Generator().manual_seed(self.seed)
             )[: self.max_images]
@@ -195,12 +197,16 @@ class TrainPrior(_Training):
         check_positive(sample_every=self.sample_every)
         accelerator = self.accelerator(self.output_dir)
         vqvae2 = load_model(VQVAE2, self.vqvae2_checkpoint, accelerator.device)
+        self.model(vqvae2, num_classes=None)  # sees that the flags fit, before the work
+        if self.init_checkpoint is not None:
+            load_model(HierarchicalPixelCNN, self.init_checkpoint)
         with accelerator.local_main_process_first():
             train = self.codes(vqvae2, "train")
             heldout = self.codes(vqvae2, "test")
         say = accelerator.print
         say(f"codes of {len(train):,} training and {len(heldout):,} held-out images")
-        model = self.model(vqvae2, train)
+        classes = len(train.class_names) if self.class_conditional else None
+        model = self.initialise(self.model(vqvae2, classes))
         levels = LEVELS if self.level == "both" else (self.level,)
         trained = {f"{level}_loss" for level in levels}
         if self.init_checkpoint is not None:
@@ -262,7 +268,7 @@ class TrainPrior(_Training):
                 fingerprint(vqvae2),
                 data_signature(self.dataset, split, self.data_root),
                 f"{self.max_images} picked by {self.seed}"
-                if self.max_images
+                if self.max_images is not None
                 else "all",
             )
         )
@@ -275,17 +281,20 @@ class TrainPrior(_Training):
             codes.labels = None
         return codes
 
-    def model(self, vqvae2: VQVAE2, train: CodeData) -> HierarchicalPixelCNN:
+    def model(self, vqvae2: VQVAE2, num_classes: int | None) -> HierarchicalPixelCNN:
         torch.manual_seed(self.seed)
-        model = HierarchicalPixelCNN(
+        return HierarchicalPixelCNN(
             num_embeddings=vqvae2.num_embeddings,
             embedding_dim=vqvae2.embedding_dim,
             hidden_channels=self.hidden_channels,
             num_layers=self.num_layers,
-            num_classes=len(train.class_names) if self.class_conditional else None,
+            num_classes=num_classes,
             dropout=self.dropout,
             kernel_size=self.kernel_size,
         )
+
+    def initialise(self, model: HierarchicalPixelCNN) -> HierarchicalPixelCNN:
+        """Take the weights of `--init_checkpoint`, where one is given."""
         if self.init_checkpoint is not None:
             start = load_model(HierarchicalPixelCNN, self.init_checkpoint)
             try:

@@ -4,6 +4,7 @@
 takes, so that training a prior never encodes an image again.
 """
 
+import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,7 +109,7 @@ def save_codes(codes: CodeData, path, source: str) -> None:
         tensors["labels"] = codes.labels
     metadata = {
         "num_embeddings": str(codes.num_embeddings),
-        "class_names": "\n".join(codes.class_names),
+        "class_names": json.dumps(codes.class_names),
         "source": source,
     }
     path = Path(path)
@@ -125,12 +126,12 @@ def load_codes(path, source: str | None = None) -> CodeData | None:
             if source is not None and metadata["source"] != source:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
+        return CodeData(
+            tensors["z_top"],
+            tensors["z_bottom"],
+            tensors.get("labels"),
+            int(metadata["num_embeddings"]),
+            tuple(json.loads(metadata["class_names"])),
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
-    return CodeData(
-        tensors["z_top"],
-        tensors["z_bottom"],
-        tensors.get("labels"),
-        int(metadata["num_embeddings"]),
-        tuple(metadata["class_names"].split("\n")),
-    )

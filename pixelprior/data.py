@@ -26,7 +26,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from pixelprior.checkpoints import temporary_folder, writable_folder
 from pixelprior.progress import progress_bar, someone_is_looking
-from pixelprior.vqvae2 import check_positive
+from pixelprior.validation import check_positive
 
 ASSETS = Path(__file__).parent / "assets"
 TORCHVISION = {
@@ -154,8 +154,8 @@ def _load_torchvision(name: str, split: str, root: Path) -> ImageData:
         raise
     except (RuntimeError, ValueError, OSError, EOFError, AssertionError) as error:
         raise ValueError(
-            f"the files of {name} in {root} cannot be read ({error}); delete them and "
-            "get them again"
+            f"the files of {name} in {root} cannot be read ({type(error).__name__}: "
+            f"{error}); delete them and get them again"
         ) from error
     images = torch.as_tensor(dataset.data)
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
@@ -259,8 +259,8 @@ def data_signature(name: str, split: str, data_root) -> str:
     listing = hashlib.sha256()
     for path in files:
         about = path.stat()
-        listing.update(f"{path.relative_to(folder)} {about.st_size} ".encode())
-        listing.update(f"{about.st_mtime_ns}\n".encode())
+        listing.update(os.fsencode(path.relative_to(folder)))
+        listing.update(f" {about.st_size} {about.st_mtime_ns}\n".encode())
     return f"{name} {split} {listing.hexdigest()}"
 
 
@@ -321,6 +321,10 @@ def _load_folder(root: Path, split: str, image_size: int, progress: bool) -> Ima
 
 def _read_image(path: Path, image_size: int) -> Tensor:
     with Image.open(path) as file:
+        if file.mode in ("I", "F"):
+            raise ValueError(f"pixels of mode {file.mode}: save it with 8 or 16 bits")
+        if file.mode.startswith("I;16"):  # Pillow would clip all above 255
+            file = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8))
         image = TF.pil_to_tensor(file.convert("RGB"))  # [3, H, W] uint8
     if min(image.shape[1:]) != image_size:
         image = TF.resize(image, [image_size], antialias=True)

@@ -14,14 +14,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelprior.vqvae2 import ResidualStack, check_codes, check_positive
+from pixelprior.validation import (
+    INTEGERS,
+    check_codes,
+    check_kernel_size,
+    check_positive,
+    check_share,
+    check_tensor,
+)
+from pixelprior.vqvae2 import ResidualStack
 
 
 def _check_mask(mask_type: str, kernel_size: int) -> None:
     if mask_type not in ("A", "B"):
         raise ValueError(f"mask_type is {mask_type!r}; give 'A' or 'B'")
-    if kernel_size % 2 == 0 or kernel_size < 3:
-        raise ValueError(f"kernel_size is {kernel_size}; give an odd number from 3 on")
+    check_kernel_size(kernel_size)
 
 
 class MaskedConv2d(nn.Conv2d):
@@ -197,8 +204,7 @@ class PixelCNN(nn.Module):
             hidden_channels=hidden_channels,
             num_layers=num_layers,
         )
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}; give a share from 0 to below 1")
+        check_share(dropout=dropout)
         p = hidden_channels
         self.num_embeddings, self.num_classes = num_embeddings, num_classes
         self.embedding = nn.Embedding(num_embeddings, embedding_dim)
@@ -264,7 +270,8 @@ class PixelCNN(nn.Module):
                 f"this prior is conditional on {self.num_classes} classes; give labels "
                 f"from 0 to {self.num_classes - 1}, one an image"
             )
-        if labels.is_floating_point() or labels.shape != (batch_size,):
+        check_tensor(labels, "labels")
+        if labels.dtype not in INTEGERS or labels.shape != (batch_size,):
             raise ValueError(
                 f"labels are {labels.dtype} of shape {list(labels.shape)}, but "
                 f"integers of shape [{batch_size}] are needed, one an image"

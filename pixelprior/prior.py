@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from pixelprior.checkpoints import Pretrained
 from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
 from pixelprior.sampling import check_filters, sample_codes, uniforms
-from pixelprior.vqvae2 import VQVAE2, check_positive
+from pixelprior.validation import check_positive
+from pixelprior.vqvae2 import VQVAE2
 
 LEVELS = ("top", "bottom")
 
@@ -79,6 +80,8 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             ValueError: codes or labels have the wrong type or shape, or are out of
                 range.
         """
+        if not levels or not set(levels) <= set(LEVELS):
+            raise ValueError(f"levels are {levels}; give some of {LEVELS}")
         losses = {}
         if "top" in levels:
             logits = self.prior_top(z_top, labels)
@@ -151,6 +154,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         if device is not None:
             self.to(device)
         device = next(self.parameters()).device
+        self.prior_top.check_labels(labels, batch_size)
         labels = None if labels is None else labels.to(device)
         count_top, count_bottom = (h * w for h, w in (top_shape, bottom_shape))
         if seed is None:

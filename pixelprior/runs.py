@@ -1,12 +1,18 @@
 """What a training run keeps on disk to go on after it was stopped."""
 
+import os
 from pathlib import Path
 
 import torch
 
-from pixelprior.checkpoints import recover_folder, writable_folder
+from pixelprior.checkpoints import (
+    recover_folder,
+    remove_unfinished,
+    writable_folder,
+)
 
 STATE_NAME = "training_state.pt"
+START_AGAIN = "start again in another --output_dir"
 
 
 def check_output_dir(output_dir, resume: bool) -> None:
@@ -18,8 +24,16 @@ def check_output_dir(output_dir, resume: bool) -> None:
         FileNotFoundError: there is nothing to resume.
     """
     folder = writable_folder(output_dir)
-    for name in ("best", "last"):
-        recover_folder(folder / name)
+    for name in ("samples", "codes", "best", "last"):
+        if (folder / name).exists() and not (folder / name).is_dir():
+            raise ValueError(f"{folder / name} is a file in the way; move it elsewhere")
+    if (folder / "history.json").is_dir():
+        raise ValueError(f"{folder / 'history.json'} is a folder in the way; move it")
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        for name in ("best", "last"):
+            recover_folder(folder / name)
+        for place in (folder, folder / "samples", folder / "codes"):
+            remove_unfinished(place)
     if resume and not (folder / "last" / STATE_NAME).is_file():
         raise FileNotFoundError(
             f"there is no training run to resume in {folder}; leave --resume out to "
@@ -59,9 +73,11 @@ def read_state(last: Path, identity: dict) -> dict:
     except Exception as error:  # damaged files fail in many ways
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}): it is cut short or "
-            "damaged; start again in another --output_dir"
+            f"damaged; {START_AGAIN}"
         ) from error
-    then = state["identity"]
+    then = state.get("identity") if isinstance(state, dict) else None
+    if not isinstance(then, dict):
+        raise ValueError(f"{path} holds no training run; {START_AGAIN}")
     changed = [
         f"{key} {then.get(key)!r} and not {identity.get(key)!r}"
         for key in then | identity

@@ -7,6 +7,7 @@ code and is the yardstick of correctness; `cached` lets each layer compute what 
 """
 
 import math
+from numbers import Real
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.progress import progress_bar
+from pixelprior.validation import INTEGERS, check_tensor
 
 METHODS = ("auto", "naive", "cached")
 
@@ -31,8 +33,11 @@ def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor
     Raises:
         ValueError: seed or first_index does not fit 64 bits.
     """
-    for name, value in (("seed", seed), ("first_index", first_index)):
-        if not 0 <= value < 2**64:
+    for name, value, limit in (
+        ("seed", seed, 2**64),
+        ("first_index", first_index, 2**64 - batch_size),
+    ):
+        if not isinstance(value, int) or not 0 <= value < limit:
             raise ValueError(f"{name} is {value}; give a whole number from 0 to 2^64-1")
     words = [
         np.random.Philox(key=[seed, first_index + i]).random_raw(count)
@@ -43,12 +48,13 @@ def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor
 
 def check_filters(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raise ValueError unless the three are in range."""
-    if not (math.isfinite(temperature) and temperature > 0):
+    finite = isinstance(temperature, Real) and math.isfinite(temperature)
+    if not finite or temperature <= 0:
         raise ValueError(
             f"temperature is {temperature}; give a number above 0 (1.0 samples the "
             "prior as it is, lower is safer, higher more diverse)"
         )
-    if top_k is not None and top_k < 1:
+    if top_k is not None and not (isinstance(top_k, int) and top_k >= 1):
         raise ValueError(f"top_k is {top_k}; give at least 1, or leave it out")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(
@@ -140,16 +146,7 @@ def sample_codes(
     codes = torch.zeros(batch_size, height, width, dtype=torch.long, device=device)
     if known is None:
         known = torch.full_like(codes, -1)
-    elif known.shape != codes.shape or known.is_floating_point():
-        raise ValueError(
-            f"known {name} are {known.dtype} of shape {list(known.shape)}, but "
-            f"integers of shape {list(codes.shape)} are needed, -1 where unknown"
-        )
-    elif known.min() < -1 or known.max() >= model.num_embeddings:
-        raise ValueError(
-            f"known {name} run from {known.min()} to {known.max()}; give codes from 0 "
-            f"to {model.num_embeddings - 1}, or -1 where unknown"
-        )
+    _check_known(known, codes.shape, model.num_embeddings, f"known {name}")
     known = known.to(device)
     uniform = uniform.to(draw_device).view(batch_size, height, width)
 
@@ -164,6 +161,20 @@ def sample_codes(
         for _ in walk(model, codes, condition, settle):
             bar.update()
     return codes
+
+
+def _check_known(known: Tensor, shape, num_embeddings: int, name: str) -> None:
+    check_tensor(known, name)
+    if known.shape != shape or known.dtype not in INTEGERS:
+        raise ValueError(
+            f"{name} are {known.dtype} of shape {list(known.shape)}, but integers of "
+            f"shape {list(shape)} are needed, -1 where unknown"
+        )
+    if known.min() < -1 or known.max() >= num_embeddings:
+        raise ValueError(
+            f"{name} run from {known.min()} to {known.max()}; give codes from 0 to "
+            f"{num_embeddings - 1}, or -1 where unknown"
+        )
 
 
 def _naive(model, codes, condition, settle):

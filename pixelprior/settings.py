@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from pixelprior.vqvae2 import check_positive
+from pixelprior.validation import check_number, check_positive, check_share
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,12 @@ class TrainingSettings:
         check_positive(epochs=self.epochs, batch_size=self.batch_size)
         for name in ("lr", "max_grad_norm"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} is {value}; give a number above 0")
-        for name in ("warmup", "ema_decay"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise ValueError(f"{name} is {value}; give a share from 0 to below 1")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ValueError(
-                f"weight_decay is {self.weight_decay}; give a number of at least 0"
-            )
+            if not 0 < value < 1e38:
+                raise ValueError(
+                    f"{name} is {value}; give a number above 0 and below 1e38"
+                )
+        check_share(warmup=self.warmup, ema_decay=self.ema_decay)
+        check_number(weight_decay=self.weight_decay)
         if not 0 <= self.seed < 2**32:
             raise ValueError(
                 f"seed is {self.seed}; give a whole number from 0 to 2^32 - 1"

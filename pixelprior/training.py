@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from pixelprior.checkpoints import load_model, swap_folder, temporary_folder
 from pixelprior.progress import progress_bar
-from pixelprior.runs import check_output_dir, read_state, write_state
+from pixelprior.runs import START_AGAIN, check_output_dir, read_state, write_state
 from pixelprior.settings import (
     TrainingSettings,
     learning_rate_factor,
@@ -311,6 +311,15 @@ class _Run:
 
     def _restore(self, last: Path) -> None:
         state = read_state(last, self.identity)
+        try:
+            self._take(state, last)
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise ValueError(
+                f"the state of the run in {last.parent} is damaged "
+                f"({type(error).__name__}); {START_AGAIN}"
+            ) from error
+
+    def _take(self, state: dict, last: Path) -> None:
         model_class = type(self.model)
         averaged = load_model(model_class, last)
         best = load_model(model_class, last.parent / "best")

@@ -14,33 +14,13 @@ from torch import Tensor, nn
 from vector_quantize_pytorch import VectorQuantize
 
 from pixelprior.checkpoints import Pretrained
-
-
-def check_codes(codes: Tensor, num_embeddings: int, name: str = "codes") -> None:
-    """Raise ValueError unless `codes` is an integer [B, H, W] within the codebook."""
-    if codes.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8):
-        raise ValueError(
-            f"{name} are {codes.dtype}, but codes are integers (torch.long); "
-            "pass the indices themselves, never scaled floats"
-        )
-    if codes.ndim != 3 or 0 in codes.shape:
-        raise ValueError(
-            f"{name} have shape {list(codes.shape)}, but [B, H, W] with no empty "
-            "dimension is needed; add the missing dimension or give at least one code"
-        )
-    low, high = codes.min().item(), codes.max().item()
-    if low < 0 or high >= num_embeddings:
-        raise ValueError(
-            f"{name} run from {low} to {high}, but the codebook has codes 0 to "
-            f"{num_embeddings - 1}; use codes of the VQ-VAE-2 that this model is for"
-        )
-
-
-def check_positive(**values: int) -> None:
-    """Raise ValueError naming the first of `values` that is no whole number >= 1."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
+from pixelprior.validation import (
+    check_codes,
+    check_number,
+    check_positive,
+    check_share,
+    check_tensor,
+)
 
 
 class Quantizer(nn.Module):
@@ -153,6 +133,8 @@ class VQVAE2(nn.Module, Pretrained):
             num_residual_blocks=num_residual_blocks,
             bottom_downsampling=bottom_downsampling,
         )
+        check_share(ema_decay=ema_decay)
+        check_number(commitment_weight=commitment_weight)
         halvings = bottom_downsampling.bit_length() - 1
         if halvings < 1 or bottom_downsampling != 2**halvings:
             raise ValueError(
@@ -244,6 +226,11 @@ class VQVAE2(nn.Module, Pretrained):
                     f"{self.embedding_dim}, {side}, {side}] is needed; look codes up "
                     "with .embedding(codes) and move the vectors to dimension 1"
                 )
+        if len(quant_t) != len(quant_b):
+            raise ValueError(
+                f"there are {len(quant_t)} top and {len(quant_b)} bottom grids; give "
+                "one of each an image"
+            )
         return self._reconstruct(quant_t, quant_b).clamp(0, 1)
 
     def _reconstruct(self, quant_t: Tensor, quant_b: Tensor) -> Tensor:
@@ -324,10 +311,17 @@ class VQVAE2(nn.Module, Pretrained):
         return {"total_loss": self}
 
     def _check_images(self, images: Tensor) -> None:
+        check_tensor(images, "images")
         if not images.is_floating_point():
             raise ValueError(
                 f"images are {images.dtype}, but floats in [0, 1] are needed; convert "
                 "with images.float() / 255"
+            )
+        dtype = self.to_bottom.weight.dtype
+        if images.dtype != dtype:
+            raise ValueError(
+                f"images are {images.dtype}, but this model is {dtype}; convert them "
+                f"with images.to({dtype})"
             )
         wanted = (self.in_channels, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != wanted:

@@ -190,6 +190,7 @@ SAMPLE += ["--prior_checkpoint", PRIOR_FOLDER, "--num_samples", "2"]
         (["--batch_size", "0"], "batch_size is 0"),
         (["--seed", "-1"], "seed is -1"),
         (["--device", "abacus"], "device 'abacus'"),
+        (["--device", "meta"], "device 'meta'"),
         (["--no_such_flag"], "no_such_flag"),
     ],
 )
@@ -264,6 +265,42 @@ def test_images_of_other_channels_than_the_vqvae2_end_in_one_line(fails, tmp_pat
         *["--output_dir", tmp_path / "out"],
     )
     assert "[10, 3, 32, 32]" in error or "3, 32, 32]" in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--max_images", "0"], "max_images is 0"),
+        (["--image_size", "31"], "image_size is 31"),
+        (["--image_size", "1000000"], "too large for this machine"),
+        (["--hidden_channels", "1000000000"], "too large for this machine"),
+        (["--epochs", "0"], "epochs is 0"),
+        (["--sample_every", "0"], "sample_every is 0"),
+        (["--lr", "nan"], "lr is nan"),
+        (["--lr", "1e300"], "lr is 1e+300"),
+        (["--seed", str(2**40)], "seed is"),
+        (["--dataset", "nothing"], "nothing"),
+    ],
+)
+def test_bad_training_flags_end_in_one_line(fails, tmp_path, flags, words):
+    command = ["train-vqvae2", *SHORT, "--output_dir", tmp_path / "out", *flags]
+    assert words in fails(*command)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_bad_prior_flags_are_seen_before_images_are_encoded(fails, tmp_path):
+    start = ["train-prior", *SHORT, "--vqvae2_checkpoint", VQVAE2_FOLDER]
+    start += ["--output_dir", tmp_path / "out"]
+    assert "kernel_size is 4" in fails(*start, "--kernel_size", 4)
+    assert "dropout is nan" in fails(*start, "--dropout", "nan")
+    assert "no checkpoint at" in fails(*start, "--init_checkpoint", tmp_path / "no")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_strange_file_name_does_not_break_the_line(fails, tmp_path):
+    strange = tmp_path / "two\nlines\x1b"
+    error = fails(*SAMPLE[:3], "--prior_checkpoint", strange)
+    assert "two lines\\x1b" in error
 
 
 def test_a_run_that_diverges_ends_with_status_1(fails, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from pixelprior.assets.make_fashion_mnist_mini import first_of_each_class
 from pixelprior.codes import (
@@ -105,6 +106,15 @@ def test_grey_and_transparent_images_become_rgb(tmp_path):
     assert len(load_images("imagefolder", "train", data_root=tmp_path)) == 2
 
 
+def test_a_16_bit_image_keeps_its_brightness(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        deep = Image.fromarray(np.full((32, 32), 30000, np.uint16))
+        deep.save(tmp_path / split / "deep.png")
+    data = load_images("imagefolder", "train", data_root=tmp_path)
+    assert data.images.unique().tolist() == [30000 >> 8]
+
+
 def test_a_broken_image_is_named_and_counted_and_left_out(tmp_path):
     write_images(tmp_path / "train" / "a", 12)
     write_images(tmp_path / "test" / "a", 1)
@@ -193,6 +203,15 @@ def test_codes_of_another_source_or_cut_short_are_not_taken(tmp_path):
     path.write_bytes(path.read_bytes()[:-3])
     assert load_codes(path, "here") is None
     assert load_codes(tmp_path / "absent", "here") is None
+    save_file({"z_top": grid}, path, metadata={"source": "here"})
+    assert load_codes(path, "here") is None
+
+
+def test_class_names_of_any_letters_come_back(tmp_path):
+    grid = torch.zeros(1, 2, 2, dtype=torch.uint8)
+    names = ("two\nlines", "caf\u00e9", "\udcff")
+    save_codes(CodeData(grid, grid.clone(), None, 4, names), tmp_path / "codes", "here")
+    assert load_codes(tmp_path / "codes", "here").class_names == names
 
 
 def test_extraction_equals_encoding(small_vqvae2, heldout_images):

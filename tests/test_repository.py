@@ -103,7 +103,7 @@ def test_imports_point_downwards():
         ["codes"],
         ["data"],
         ["vqvae2"],
-        ["checkpoints", "progress"],
+        ["checkpoints", "progress", "validation"],
     ]
     rank = {name: level for level, names in enumerate(order) for name in names}
     for path in (ROOT / "pixelprior").glob("*.py"):

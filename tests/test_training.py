@@ -226,6 +226,37 @@ def test_a_training_state_cut_short_is_named(tmp_path):
         train(tmp_path, replace(SETTINGS, epochs=1), resume=True)
 
 
+@pytest.mark.parametrize("state", [[1], {}, {"identity": None}])
+def test_a_training_state_of_something_else_is_named(tmp_path, state):
+    train(tmp_path, replace(SETTINGS, epochs=1))
+    torch.save(state, tmp_path / "last" / "training_state.pt")
+    with pytest.raises(ValueError, match="holds no training run"):
+        train(tmp_path, replace(SETTINGS, epochs=1), resume=True)
+
+
+def test_a_training_state_with_parts_missing_is_named(tmp_path):
+    train(tmp_path, replace(SETTINGS, epochs=1))
+    path = tmp_path / "last" / "training_state.pt"
+    state = torch.load(path, weights_only=True)
+    for key in ("model", "optimizer", "history", "averaged_steps"):
+        torch.save({k: v for k, v in state.items() if k != key}, path)
+        with pytest.raises(ValueError, match=r"is damaged \(KeyError\)"):
+            train(tmp_path, replace(SETTINGS, epochs=1), resume=True)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    for place in (tmp_path, tmp_path / "samples"):
+        (place / ".writing-abc").mkdir(parents=True)
+    train(tmp_path, replace(SETTINGS, epochs=1))
+    assert not list(tmp_path.rglob(".writing-*"))
+
+
+def test_files_in_the_way_are_named_before_the_work(tmp_path):
+    (tmp_path / "samples").write_text("")
+    with pytest.raises(ValueError, match="samples is a file in the way"):
+        train(tmp_path)
+
+
 def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine():
     factor = learning_rate_factor(replace(SETTINGS, warmup=0.1), total_steps=100)
     assert [factor(step) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])

@@ -118,6 +118,8 @@ def test_perplexity_counts_the_codes_in_use():
         (torch.rand(2, 1, 28, 28), r"\[2, 1, 28, 28\].*\[B, 1, 32, 32\]"),
         (torch.rand(1, 32, 32), r"\[1, 32, 32\]"),
         (torch.zeros(2, 1, 32, 32, dtype=torch.uint8), "uint8.*/ 255"),
+        (torch.rand(2, 1, 32, 32).double(), "float64.*float32"),
+        ([[0.0]], "images are a list"),
     ],
 )
 def test_wrong_images_are_named(small_vqvae2, images, words):
@@ -133,6 +135,7 @@ def test_wrong_images_are_named(small_vqvae2, images, words):
         (torch.zeros(1, 8, 8), torch.zeros(1, 16, 16).long(), "z_top are.*float32"),
         (torch.full((1, 8, 8), 512), torch.zeros(1, 16, 16).long(), "512.*0 to 511"),
         (torch.zeros(1, 8, 8).long(), torch.zeros(1, 8, 8).long(), "8×8.*16×16"),
+        (torch.zeros(2, 8, 8).long(), torch.zeros(1, 16, 16).long(), "2 top and 1"),
     ],
 )
 def test_wrong_codes_are_named(small_vqvae2, z_top, z_bottom, words):
@@ -151,6 +154,8 @@ def test_wrong_vectors_are_named(small_vqvae2):
         ({"image_size": 30}, "image_size is 30.*multiple of 4"),
         ({"num_embeddings": 0}, "num_embeddings is 0"),
         ({"hidden_channels": 15}, "hidden_channels is 15"),
+        ({"ema_decay": "x"}, "ema_decay is 'x'"),
+        ({"commitment_weight": -1.0}, "commitment_weight is -1.0"),
         ({"bottom_downsampling": 3}, "bottom_downsampling is 3.*power of two"),
     ],
 )

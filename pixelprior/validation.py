@@ -1,0 +1,69 @@
+"""Checks of arguments: each raises a ValueError that names value, limit and mend."""
+
+import math
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
+
+
+def check_positive(**values: int) -> None:
+    """Raise ValueError naming the first of `values` that is no whole number >= 1."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
+
+
+def check_share(**values: float) -> None:
+    """Raise ValueError naming the first of `values` that is not in [0, 1)."""
+    for name, value in values.items():
+        if not isinstance(value, Real) or not 0 <= value < 1:
+            raise ValueError(f"{name} is {value!r}; give a share from 0 to below 1")
+
+
+def check_number(*, least: float = 0.0, **values: float) -> None:
+    """Raise ValueError naming the first of `values` that is no finite number."""
+    for name, value in values.items():
+        if not isinstance(value, Real) or not math.isfinite(value) or value < least:
+            raise ValueError(f"{name} is {value!r}; give a number of at least {least}")
+
+
+def check_kernel_size(kernel_size: int) -> None:
+    """Raise ValueError unless `kernel_size` is odd and at least 3."""
+    whole = isinstance(kernel_size, int) and not isinstance(kernel_size, bool)
+    if not whole or kernel_size % 2 == 0 or kernel_size < 3:
+        raise ValueError(
+            f"kernel_size is {kernel_size!r}; give an odd number from 3 on"
+        )
+
+
+def check_codes(codes: Tensor, num_embeddings: int, name: str = "codes") -> None:
+    """Raise ValueError unless `codes` is an integer [B, H, W] within the codebook."""
+    check_tensor(codes, name)
+    if codes.dtype not in INTEGERS:
+        raise ValueError(
+            f"{name} are {codes.dtype}, but codes are integers (torch.long); "
+            "pass the indices themselves, never scaled floats"
+        )
+    if codes.ndim != 3 or 0 in codes.shape:
+        raise ValueError(
+            f"{name} have shape {list(codes.shape)}, but [B, H, W] with no empty "
+            "dimension is needed; add the missing dimension or give at least one code"
+        )
+    low, high = codes.min().item(), codes.max().item()
+    if low < 0 or high >= num_embeddings:
+        raise ValueError(
+            f"{name} run from {low} to {high}, but the codebook has codes 0 to "
+            f"{num_embeddings - 1}; use codes of the VQ-VAE-2 that this model is for"
+        )
+
+
+def check_tensor(value: Tensor, name: str) -> None:
+    """Raise ValueError unless `value` is a torch.Tensor."""
+    if not isinstance(value, Tensor):
+        raise ValueError(
+            f"{name} are a {type(value).__name__}, but a torch.Tensor is needed; "
+            "convert with torch.as_tensor"
+        )
