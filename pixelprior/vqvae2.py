@@ -44,6 +44,15 @@ class Quantizer(nn.Module):
             commitment_weight=0.0,
             rotation_trick=False,
         )
+        self.register_load_state_dict_pre_hook(self._fit_to_library)
+
+    @staticmethod
+    def _fit_to_library(module, state_dict, prefix, *_more) -> None:
+        """Releases of the library differ in the shape of one flag alone."""
+        name = f"{prefix}vq._codebook.initted"
+        if name in state_dict:
+            flag = module.vq._codebook.initted
+            state_dict[name] = state_dict[name].reshape(flag.shape).to(flag.dtype)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features [B, D, H, W] to (quantized [B, D, H, W], codes [B, H, W], loss []).

@@ -106,6 +106,16 @@ def test_codes_are_read_in_evaluation_mode(small_vqvae2, heldout_images):
     assert all(torch.equal(before[key], again[key]) for key in before)
 
 
+def test_weights_of_another_release_of_the_codebook_library_load(small_vqvae2):
+    """Older releases keep the flag of the k-means start as a float of shape [1]."""
+    state = small_vqvae2.state_dict()
+    for level in ("top", "bottom"):
+        state[f"vq_{level}.vq._codebook.initted"] = torch.ones(1)
+    model = VQVAE2(1, 32, hidden_channels=16, embedding_dim=8, num_embeddings=512)
+    model.load_state_dict(state)
+    assert all(q.vq._codebook.initted.all() for q in (model.vq_top, model.vq_bottom))
+
+
 def test_perplexity_counts_the_codes_in_use():
     assert perplexity(torch.arange(8).repeat(5), 32).item() == pytest.approx(8)
     assert perplexity(torch.zeros(9).long(), 32).item() == pytest.approx(1)
