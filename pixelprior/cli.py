@@ -18,13 +18,13 @@ import torch
 import tyro
 
 from pixelprior.assets import load_shipped
-from pixelprior.checkpoints import (
-    fingerprint,
-    load_model,
-    read_training_notes,
-    writable_folder,
+from pixelprior.checkpoints import load_model, writable_folder
+from pixelprior.cli_train import (
+    TrainPrior,
+    TrainVQVAE2,
+    report_nats,
+    trained_parts,
 )
-from pixelprior.cli_train import TrainPrior, TrainVQVAE2, report_nats
 from pixelprior.codes import extract_codes
 from pixelprior.data import FASHION_CLASSES, ImageData, load_images
 from pixelprior.doctor import examine
@@ -78,14 +78,9 @@ class Sample:
         vqvae2 = load_model(VQVAE2, self.vqvae2_checkpoint, device)
         prior = load_model(HierarchicalPixelCNN, self.prior_checkpoint, device)
         prior.check_matches(vqvae2)
-        notes = read_training_notes(self.prior_checkpoint)
-        if notes.get("vqvae2", fingerprint(vqvae2)) != fingerprint(vqvae2):
-            raise ValueError(
-                f"the prior in {self.prior_checkpoint} was trained on the codes of "
-                f"another VQ-VAE-2 than {self.vqvae2_checkpoint}; give that one"
-            )
+        trained = trained_parts(self.prior_checkpoint, vqvae2)
         for level in LEVELS:
-            if f"{level}_loss" not in notes.get("trained_parts", [f"{level}_loss"]):
+            if f"{level}_loss" not in trained:
                 raise ValueError(
                     f"the {level} level of {self.prior_checkpoint} was never trained; "
                     f"train it: pixelprior train-prior --level {level} "

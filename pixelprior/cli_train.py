@@ -198,26 +198,20 @@ class TrainPrior(_Training):
         accelerator = self.accelerator(self.output_dir)
         vqvae2 = load_model(VQVAE2, self.vqvae2_checkpoint, accelerator.device)
         self.model(vqvae2, num_classes=None)  # sees that the flags fit, before the work
+        levels = LEVELS if self.level == "both" else (self.level,)
+        trained, start = {f"{level}_loss" for level in levels}, None
         if self.init_checkpoint is not None:
-            load_model(HierarchicalPixelCNN, self.init_checkpoint)
+            start = load_model(HierarchicalPixelCNN, self.init_checkpoint)
+            trained |= trained_parts(self.init_checkpoint, vqvae2)
         with accelerator.local_main_process_first():
             train = self.codes(vqvae2, "train")
             heldout = self.codes(vqvae2, "test")
         say = accelerator.print
         say(f"codes of {len(train):,} training and {len(heldout):,} held-out images")
         classes = len(train.class_names) if self.class_conditional else None
-        model = self.initialise(self.model(vqvae2, classes))
-        levels = LEVELS if self.level == "both" else (self.level,)
-        trained = {f"{level}_loss" for level in levels}
-        if self.init_checkpoint is not None:
-            earlier = read_training_notes(self.init_checkpoint)
-            every = [f"{level}_loss" for level in LEVELS]
-            trained |= set(earlier.get("trained_parts", every))
-            if earlier.get("vqvae2", fingerprint(vqvae2)) != fingerprint(vqvae2):
-                raise ValueError(
-                    f"the prior in {self.init_checkpoint} was trained on the codes of "
-                    f"another VQ-VAE-2 than {self.vqvae2_checkpoint}; give that one"
-                )
+        model = self.model(vqvae2, classes)
+        if start is not None:
+            self.take_weights(model, start)
 
         def after_epoch(epoch: int, averaged: HierarchicalPixelCNN) -> None:
             if epoch % self.sample_every and epoch != self.epochs:
@@ -293,18 +287,32 @@ class TrainPrior(_Training):
             kernel_size=self.kernel_size,
         )
 
-    def initialise(self, model: HierarchicalPixelCNN) -> HierarchicalPixelCNN:
-        """Take the weights of `--init_checkpoint`, where one is given."""
-        if self.init_checkpoint is not None:
-            start = load_model(HierarchicalPixelCNN, self.init_checkpoint)
-            try:
-                model.load_state_dict(start.state_dict())
-            except RuntimeError as error:
-                raise ValueError(
-                    f"the prior in {self.init_checkpoint} has other sizes than the "
-                    "flags ask for; give the flags that it was trained with"
-                ) from error
-        return model
+    def take_weights(self, model, start: HierarchicalPixelCNN) -> None:
+        """Start from the weights of `--init_checkpoint`."""
+        try:
+            model.load_state_dict(start.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                f"the prior in {self.init_checkpoint} has other sizes than the flags "
+                "ask for; give the flags that it was trained with"
+            ) from error
+
+
+def trained_parts(prior_checkpoint: Path, vqvae2: VQVAE2) -> set[str]:
+    """Names of the losses that a prior was trained on; both where it does not say.
+
+    Raises:
+        ValueError: it was trained on the codes of another VQ-VAE-2.
+    """
+    notes = read_training_notes(prior_checkpoint)
+    own = fingerprint(vqvae2)
+    if notes.get("vqvae2", own) != own:
+        raise ValueError(
+            f"the prior in {prior_checkpoint} was trained on the codes of another "
+            "VQ-VAE-2 than the one given; give the --vqvae2_checkpoint that it was "
+            "trained with"
+        )
+    return set(notes.get("trained_parts", [f"{level}_loss" for level in LEVELS]))
 
 
 def report_nats(prior: HierarchicalPixelCNN, heldout: CodeData, levels) -> None:

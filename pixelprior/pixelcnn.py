@@ -286,7 +286,7 @@ class PixelCNN(nn.Module):
 
 
 class ConditionalPixelCNN(PixelCNN):
-    """P(z_bottom | z_top): a `PixelCNN` that is given the whole top grid.
+    """P(z_bottom | z_top): a `PixelCNN` that is given the top grid.
 
     The top codes are embedded, go through residual convolutions (unmasked: all of the
     top is known), are enlarged to the bottom grid, and enter every block as a
@@ -323,8 +323,8 @@ class ConditionalPixelCNN(PixelCNN):
     ) -> Tensor:
         """Bottom codes [B, H, W], top codes [B, Ht, Wt], labels [B] to [B, K, H, W].
 
-        Logits at (y, x) depend on the whole top grid and on the bottom codes before
-        (y, x) in raster order alone.
+        Logits at (y, x) depend on top codes on all sides, five places away or more,
+        and on the bottom codes before (y, x) in raster order alone.
 
         Raises:
             ValueError: codes or labels have the wrong type or shape, or are out of

@@ -135,6 +135,13 @@ def test_one_level_can_be_trained_after_the_other(fails, pipeline, tmp_path):
     draw += ["--output_dir", tmp_path / "new", "--prior_checkpoint"]
     assert "bottom level" in fails(*draw, tmp_path / "top")
     cli.main([str(each) for each in [*draw, tmp_path / "both"]])
+    VQVAE2(1, 32, 16, 8, 512).save_pretrained(tmp_path / "other")
+    error = fails(
+        *["train-prior", *SHORT, *SMALL, "--output_dir", tmp_path / "mixed"],
+        *["--vqvae2_checkpoint", tmp_path / "other"],
+        *["--init_checkpoint", tmp_path / "top"],
+    )
+    assert "another VQ-VAE-2" in error and not list((tmp_path / "mixed").iterdir())
 
 
 def test_the_demo_draws_garments_and_prints_held_out_figures(tmp_path, capsys):

@@ -155,6 +155,23 @@ def test_bottom_logits_depend_on_the_top_codes_and_on_the_label():
     assert not torch.equal(here, model(z_bottom, z_top, two))
 
 
+def test_bottom_logits_see_top_codes_on_all_sides():
+    """By gradient, from the middle of a 12×12 top: at least five places each way."""
+    model = bottom_level()
+    embedded = []
+
+    def keep(_module, _inputs, output):
+        output.retain_grad()
+        embedded.append(output)
+
+    model.top_embedding.register_forward_hook(keep)
+    z_top = torch.randint(11, (1, 12, 12))
+    logits = model(torch.zeros(1, 24, 24).long(), z_top, torch.tensor([0]))
+    logits[0, 3, 12, 12].backward()  # the bottom code over top code (6, 6)
+    seen = embedded[0].grad[0].abs().sum(-1) != 0
+    assert seen[1:12, 1:12].all()
+
+
 def test_height_and_width_are_not_swapped():
     model = top_level()
     assert model(torch.zeros(2, 3, 7).long()).shape == (2, 11, 3, 7)
