@@ -1,6 +1,7 @@
 """pixelprior: hierarchical PixelCNN priors over the codes of a VQ-VAE-2."""
 
-from pixelprior.pixelcnn import ConditionalPixelCNN, GatedBlock, MaskedConv2d, PixelCNN
+from pixelprior.layers import GatedBlock, MaskedConv2d
+from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.vqvae2 import VQVAE2
 

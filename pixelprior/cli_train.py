@@ -183,6 +183,10 @@ class TrainPrior(_Training):
     """Gated blocks a level."""
     kernel_size: int = 3
     """Kernel of the gated blocks; odd."""
+    attention_layers: int = 0
+    """Layers of attention over the past in the top level; 0 is none."""
+    attention_heads: int = 4
+    """Heads of each; hidden_channels is a multiple of it."""
     dropout: float = 0.1
     """Share of features dropped while training."""
     temperature: float = 1.0
@@ -285,6 +289,8 @@ class TrainPrior(_Training):
             num_classes=num_classes,
             dropout=self.dropout,
             kernel_size=self.kernel_size,
+            attention_layers=self.attention_layers,
+            attention_heads=self.attention_heads,
         )
 
     def take_weights(self, model, start: HierarchicalPixelCNN) -> None:

@@ -4,166 +4,31 @@ Two stacks run side by side. The vertical stack sees all rows above, the horizon
 stack the codes to the left; together they see every earlier code in raster order and no
 other, so there is no blind spot and no leak. The shift happens once: the first block
 (mask A) leaves out the current row and the current code, the later ones (mask B) may
-look at their own place in stacks that are already shifted. Each block has, beside
-`forward` over the whole grid, a step for one row and a step for one code: sampling
-walks through them and multiplies no number twice. Source: van den Oord et al. 2016,
-arXiv 1606.05328, section 2.
+look at their own place in stacks that are already shifted. Beside `logits` over the
+whole grid stand the steps that sampling takes, row by row and code by code; the layers'
+own are in `layers.py`. Source: van den Oord et al. 2016, arXiv 1606.05328, section 2.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelprior.layers import (
+    AttentionCache,
+    BlockCache,
+    CausalAttention,
+    GatedBlock,
+    moves,
+    roll,
+)
 from pixelprior.validation import (
     INTEGERS,
     check_codes,
-    check_kernel_size,
     check_positive,
     check_share,
     check_tensor,
 )
 from pixelprior.vqvae2 import ResidualStack
-
-
-def _check_mask(mask_type: str, kernel_size: int) -> None:
-    if mask_type not in ("A", "B"):
-        raise ValueError(f"mask_type is {mask_type!r}; give 'A' or 'B'")
-    check_kernel_size(kernel_size)
-
-
-class MaskedConv2d(nn.Conv2d):
-    """A k×k convolution that sees earlier places in raster order only.
-
-    Mask A leaves out the centre, for the first layer; mask B keeps it, for all others.
-    The mask is a buffer and is multiplied in functionally: the weight stays as it is. A
-    stack of these alone has a blind spot to the upper right (arXiv 1606.05328, figure
-    1), which is why `PixelCNN` is built from `GatedBlock` instead.
-
-    Args:
-        mask_type: "A" or "B".
-        in_channels, out_channels: as in `torch.nn.Conv2d`.
-        kernel_size: odd, 3 or more.
-
-    Shapes: [B, in_channels, H, W] to [B, out_channels, H, W].
-    """
-
-    def __init__(self, mask_type, in_channels, out_channels, kernel_size=3):
-        _check_mask(mask_type, kernel_size)
-        super().__init__(in_channels, out_channels, kernel_size, padding="same")
-        centre = kernel_size // 2
-        mask = torch.ones(kernel_size, kernel_size)
-        mask[centre, centre + (mask_type == "B") :] = 0
-        mask[centre + 1 :] = 0
-        self.register_buffer("mask", mask, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.weight * self.mask, self.bias)
-
-
-def gate(x: Tensor) -> Tensor:
-    """tanh(W_f * x) ⊙ σ(W_g * x): 2p channels to p (arXiv 1606.05328, equation 2)."""
-    features, gates = x.chunk(2, dim=1)
-    return torch.tanh(features) * torch.sigmoid(gates)
-
-
-class GatedBlock(nn.Module):
-    """A vertical and a horizontal gated convolution (arXiv 1606.05328, figure 2).
-
-    The kernels are cropped to what they may see, so that no multiplication is masked
-    away: with reach r = kernel_size // 2, mask B sees rows y-r to y (vertical) and
-    codes x-r to x (horizontal); mask A stops one short of y and of x. A condition is
-    added to the vertical features before the gate, and reaches the horizontal stack
-    with them.
-
-    Args:
-        mask_type: "A" for the first block, "B" for all others.
-        in_channels: channels of both incoming stacks.
-        hidden_channels: channels p of both outgoing stacks.
-        kernel_size: odd, 3 or more.
-        condition_channels: channels of the condition, 0 for none.
-        dropout: share of the horizontal features dropped while training.
-    """
-
-    def __init__(
-        self,
-        mask_type: str,
-        in_channels: int,
-        hidden_channels: int,
-        kernel_size: int = 3,
-        condition_channels: int = 0,
-        dropout: float = 0.0,
-    ):
-        super().__init__()
-        _check_mask(mask_type, kernel_size)
-        p, self.reach = hidden_channels, kernel_size // 2
-        self.shift = int(mask_type == "A")
-        self.span = self.reach + 1 - self.shift  # rows and codes under the kernels
-        self.vertical = nn.Conv2d(in_channels, 2 * p, (self.span, kernel_size))
-        self.horizontal = nn.Conv2d(in_channels, 2 * p, (1, self.span))
-        self.vertical_to_horizontal = nn.Conv2d(2 * p, 2 * p, 1)
-        self.horizontal_out = nn.Conv2d(p, p, 1)
-        self.condition = (
-            nn.Conv2d(condition_channels, 2 * p, 1, bias=False)
-            if condition_channels
-            else None
-        )
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, v: Tensor, h: Tensor, condition=None) -> tuple[Tensor, Tensor]:
-        """Both stacks over the whole grid.
-
-        Args:
-            v, h: vertical and horizontal stack, [B, in_channels, H, W]; for mask A both
-                are the embedded codes.
-            condition: [B, condition_channels, H or 1, W or 1], or None.
-
-        Returns:
-            The new stacks, [B, p, H, W] each.
-        """
-        r, shift = self.reach, self.shift
-        features = self.vertical(F.pad(v, (r, r, r, -shift)))  # [B, 2p, H, W]
-        if condition is not None:
-            features = features + self.condition(condition)
-        across = self.vertical_to_horizontal(features)  # [B, 2p, H, W]
-        across = across + self.horizontal(F.pad(h, (r, -shift, 0, 0)))
-        out = self.horizontal_out(self.dropout(gate(across)))  # [B, p, H, W]
-        # A residual around mask A would carry the code that is to be predicted.
-        return gate(features), out if shift else h + out
-
-    def row_step(self, rows: Tensor, condition=None) -> tuple[Tensor, Tensor]:
-        """The vertical stack on one row y, for sampling.
-
-        Args:
-            rows: the rows under the kernel, [B, in_channels, span, W]: y-r to y, or
-                y-r to y-1 for mask A; zeros above the grid.
-            condition: [B, condition_channels, 1, W or 1], or None.
-
-        Returns:
-            The vertical stack's row [B, p, 1, W], and what the horizontal stack gets
-            from it, [B, 2p, 1, W].
-        """
-        features = self.vertical(F.pad(rows, (self.reach, self.reach)))
-        if condition is not None:
-            features = features + self.condition(condition)
-        return gate(features), self.vertical_to_horizontal(features)
-
-    def code_step(self, codes: Tensor, across: Tensor) -> Tensor:
-        """The horizontal stack on one code x, for sampling.
-
-        Args:
-            codes: the places under the kernel, [B, in_channels, span]: x-r to x, or x-r
-                to x-1 for mask A; zeros left of the grid.
-            across: what `row_step` gave for this place, [B, 2p].
-
-        Returns:
-            The horizontal stack at x, [B, p].
-        """
-        across = across + F.linear(
-            codes.flatten(1), self.horizontal.weight.flatten(1), self.horizontal.bias
-        )
-        weight, bias = self.horizontal_out.weight, self.horizontal_out.bias
-        out = F.linear(gate(across), weight.flatten(1), bias)
-        return out if self.shift else codes[:, :, -1] + out
 
 
 class PixelCNN(nn.Module):
@@ -180,6 +45,9 @@ class PixelCNN(nn.Module):
         dropout: share of the horizontal features dropped while training, in [0, 1).
         conditioned: whether `logits` is given a condition of p channels; labels make
             one by themselves.
+        attention_layers: layers of attention over the past, spread evenly over the
+            blocks, the last after the last block. 0 is none.
+        attention_heads: heads of each; hidden_channels is a multiple of it.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -196,6 +64,8 @@ class PixelCNN(nn.Module):
         kernel_size: int = 3,
         dropout: float = 0.1,
         conditioned: bool = False,
+        attention_layers: int = 0,
+        attention_heads: int = 4,
     ):
         super().__init__()
         check_positive(
@@ -205,6 +75,12 @@ class PixelCNN(nn.Module):
             num_layers=num_layers,
         )
         check_share(dropout=dropout)
+        check_positive(attention_heads=attention_heads)
+        if not 0 <= attention_layers <= num_layers:
+            raise ValueError(
+                f"attention_layers is {attention_layers}; give 0 for none, or up to "
+                f"{num_layers}, the number of blocks"
+            )
         p = hidden_channels
         self.num_embeddings, self.num_classes = num_embeddings, num_classes
         self.embedding = nn.Embedding(num_embeddings, embedding_dim)
@@ -221,6 +97,15 @@ class PixelCNN(nn.Module):
                 dropout,
             )
             for layer in range(num_layers)
+        )
+        # By the number of the block that each stands behind.
+        self.attention = nn.ModuleDict(
+            {
+                str(-(-(i + 1) * num_layers // attention_layers) - 1): CausalAttention(
+                    p, embedding_dim, attention_heads
+                )
+                for i in range(attention_layers)
+            }
         )
         self.head = nn.Sequential(
             nn.ReLU(), nn.Conv2d(p, p, 1), nn.ReLU(), nn.Conv2d(p, num_embeddings, 1)
@@ -240,10 +125,61 @@ class PixelCNN(nn.Module):
 
     def logits(self, codes: Tensor, condition: Tensor | None) -> Tensor:
         """Codes [B, H, W], condition [B, p, H or 1, W or 1] to logits [B, K, H, W]."""
-        v = h = self.embed(codes)
-        for block in self.blocks:
+        v = h = embedded = self.embed(codes)
+        for layer, block in enumerate(self.blocks):
             v, h = block(v, h, condition)
+            if str(layer) in self.attention:
+                h = h + self.attention[str(layer)](h, embedded)
         return self.head(h)
+
+    def row_step(self, cache: "PixelCNNCache", condition: Tensor | None) -> None:
+        """All vertical stacks on the next row, for sampling.
+
+        Args:
+            cache: has been given the rows above by `keep_row`.
+            condition: [B, p, 1, W or 1] for this row, or None.
+        """
+        cache.places.zero_()  # nothing is to the left of the grid
+        cache.blocks[0].places.zero_()
+        biases = [None] * len(self.blocks)
+        if condition is not None:
+            biases = F.conv2d(condition, cache.condition).chunk(len(self.blocks), dim=1)
+        for layer, block in enumerate(self.blocks):
+            out = None  # nobody reads the last vertical stack
+            if layer + 1 < len(self.blocks):
+                cache.blocks[layer + 1].roll_rows()
+                out = cache.blocks[layer + 1].newest_row
+            block.row_step(cache.blocks[layer], biases[layer], out)
+
+    def code_step(self, cache: "PixelCNNCache", x: int) -> Tensor:
+        """Logits [B, K] at place x of the row that `row_step` was at last.
+
+        Args:
+            cache: has been given the codes to the left by `keep_code`.
+            x: the place in the row.
+        """
+        for layer, block in enumerate(self.blocks):
+            out = cache.outs[layer]
+            block.code_step(cache.blocks[layer], x, out)
+            if layer in cache.attention:
+                attention, past = cache.attention[layer]
+                out += attention.code_step(past, out, cache.place)
+        hidden = torch.addmm(cache.hidden_bias, out.relu(), cache.hidden).relu_()
+        return torch.addmm(cache.logits_bias, hidden, cache.logits)
+
+    def keep_code(self, cache: "PixelCNNCache", codes: Tensor) -> None:
+        """Let the next `code_step` see the codes [B] drawn after the last."""
+        code = self.embedding(codes)
+        for attention, past in cache.attention.values():
+            attention.keep_code(past, code, cache.place)
+        roll(cache.place_moves)
+        cache.blocks[0].newest_place.copy_(code)
+        cache.place += 1
+
+    def keep_row(self, cache: "PixelCNNCache", codes: Tensor) -> None:
+        """Let the next `row_step` see the row of codes [B, W] drawn after the last."""
+        cache.blocks[0].roll_rows()
+        cache.blocks[0].newest_row.copy_(self.embed(codes[:, None]))
 
     def embed(self, codes: Tensor) -> Tensor:
         """Codes [B, H, W] to vectors [B, D, H, W], laid out channels-last."""
@@ -283,6 +219,50 @@ class PixelCNN(nn.Module):
                 f"label {wrong} is out of range; this prior has classes 0 to "
                 f"{self.num_classes - 1}"
             )
+
+
+class PixelCNNCache:
+    """What the steps of a `PixelCNN` keep between them while it draws one batch.
+
+    Args:
+        model: the level; the cache keeps a copy of its weights, laid out for the steps.
+        batch_size: images B. shape: height and width of the grid.
+    """
+
+    def __init__(self, model: PixelCNN, batch_size: int, shape: tuple[int, int]):
+        weight = model.embedding.weight
+        hidden, logits = model.head[1], model.head[3]
+        p, spans = len(hidden.weight), [block.span for block in model.blocks]
+        # Places under the kernels of all blocks but the first, to be rolled at once.
+        self.places = weight.new_zeros(len(spans) - 1, batch_size, spans[-1], p)
+        first = weight.new_zeros(batch_size, spans[0], weight.shape[1])
+        self.blocks = [
+            BlockCache(block, batch_size, shape[1], places)
+            for block, places in zip(model.blocks, [first, *self.places], strict=True)
+        ]
+        self.place_moves = moves(first.movedim(1, 0)) + moves(self.places.movedim(2, 0))
+        self.outs = [block.newest_place for block in self.blocks[1:]]
+        self.outs.append(weight.new_empty(batch_size, p))
+        if model.blocks[0].condition is not None:
+            self.condition = torch.cat(
+                [
+                    block.condition.weight * cache.scale
+                    for block, cache in zip(model.blocks, self.blocks, strict=True)
+                ]
+            )
+        self.attention = {
+            int(layer): (attention, AttentionCache(attention, batch_size, shape))
+            for layer, attention in model.attention.items()
+        }
+        self.place = torch.zeros(1, dtype=torch.long, device=weight.device)
+        self.hidden, self.hidden_bias = hidden.weight.flatten(1).t(), hidden.bias
+        self.logits, self.logits_bias = logits.weight.flatten(1).t(), logits.bias
+
+    def clear(self) -> None:
+        """Forget the past: the next row is the first."""
+        self.place.zero_()
+        for block in self.blocks:
+            block.rows.zero_()
 
 
 class ConditionalPixelCNN(PixelCNN):

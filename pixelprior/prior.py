@@ -32,6 +32,9 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         num_classes: classes for labels, None for a prior without.
         dropout: share of features dropped while training.
         kernel_size: of the gated blocks, odd, 3 or more.
+        attention_layers: layers of attention over the past in the top level, 0 for
+            none (arXiv 1906.00446, section 3.2, has them there alone).
+        attention_heads: heads of each.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -46,6 +49,8 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         num_classes: int | None = None,
         dropout: float = 0.1,
         kernel_size: int = 3,
+        attention_layers: int = 0,
+        attention_heads: int = 4,
     ):
         super().__init__()
         self.num_embeddings, self.num_classes = num_embeddings, num_classes
@@ -55,7 +60,12 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             "dropout": dropout,
             "kernel_size": kernel_size,
         }
-        self.prior_top = PixelCNN(*shared, **options)
+        self.prior_top = PixelCNN(
+            *shared,
+            attention_layers=attention_layers,
+            attention_heads=attention_heads,
+            **options,
+        )
         self.prior_bottom = ConditionalPixelCNN(*shared, **options)
 
     def loss_function(
@@ -135,14 +145,16 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
                 of a large batch is image 0 of a batch with first_index=i.
             known_top, known_bottom: long grids, -1 where unknown; what is known is kept
                 and the rest drawn given the codes before it.
-            method: "naive", "cached", or "auto" (the fastest).
+            method: "naive" (the whole network for each code), "rows" (on the rows so
+                far), "cached" (each layer computes what is new), "graph" (cached, as a
+                CUDA graph), or "auto", which is "cached".
             progress: show bars with the time left.
 
         Returns:
             (z_top [B, Ht, Wt], z_bottom [B, Hb, Wb]), long.
 
         Raises:
-            ValueError: an argument is out of its range.
+            ValueError: an argument is out of its range, or the weights are not finite.
         """
         check_positive(batch_size=batch_size)
         check_filters(temperature, top_k, top_p)

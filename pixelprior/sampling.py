@@ -3,7 +3,8 @@
 What every method shares stands here: the random streams, one for each image, and the
 draw by inverse CDF from one uniform number a code. So the same seed gives the same
 codes by every method, in any batch size. `naive` runs the whole network once for every
-code and is the yardstick of correctness; `cached` lets each layer compute what is new.
+code and is the yardstick of correctness; `rows` leaves out the rows below; `cached`
+lets each layer compute what is new; `graph` is `cached` as a CUDA graph.
 """
 
 import math
@@ -11,24 +12,23 @@ from numbers import Real
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pixelprior.pixelcnn import PixelCNN
+from pixelprior.pixelcnn import PixelCNN, PixelCNNCache
 from pixelprior.progress import progress_bar
 from pixelprior.validation import INTEGERS, check_tensor
 
-METHODS = ("auto", "naive", "cached")
+METHODS = ("auto", "naive", "rows", "cached", "graph")
 
 
 def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor:
     """The random numbers of images first_index to first_index + batch_size - 1.
 
     Image i has its own stream, Philox keyed by (seed, i), so its numbers depend on no
-    other image. The 53 high bits of each 64-bit word make a number.
+    other image. The 52 high bits of each 64-bit word make a number.
 
     Returns:
-        Float64 [batch_size, count], each in [0, 1).
+        Float64 [batch_size, count], each in [0, 1 - 2^-52].
 
     Raises:
         ValueError: seed or first_index does not fit 64 bits.
@@ -43,7 +43,7 @@ def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor
         np.random.Philox(key=[seed, first_index + i]).random_raw(count)
         for i in range(batch_size)
     ]
-    return torch.from_numpy((np.stack(words) >> np.uint64(11)) * 2.0**-53)
+    return torch.from_numpy((np.stack(words) >> np.uint64(12)) * 2.0**-52)
 
 
 def check_filters(temperature: float, top_k: int | None, top_p: float | None) -> None:
@@ -68,9 +68,10 @@ def probabilities(logits: Tensor, temperature=1.0, top_k=None, top_p=None) -> Te
     Temperature first, then the `top_k` likeliest codes, then the fewest of the
     likeliest codes that hold `top_p` of the probability; at least one code is kept.
     """
-    logits = logits.double()
-    # Without its maximum no logit overflows, however low the temperature.
-    scaled = (logits - logits.amax(-1, keepdim=True)) / temperature
+    scaled = logits.double()
+    if temperature != 1:
+        # Without its maximum no logit overflows, however low the temperature.
+        scaled = (scaled - scaled.amax(-1, keepdim=True)) / temperature
     if top_k is not None and top_k < scaled.shape[-1]:
         ranked, order = scaled.topk(top_k)
         scaled = torch.full_like(scaled, -math.inf).scatter(-1, order, ranked)
@@ -89,18 +90,15 @@ def draw(probs: Tensor, uniform: Tensor) -> Tensor:
 
     Args:
         probs: float64 [B, K], not negative.
-        uniform: float64 [B], in [0, 1).
+        uniform: float64 [B], in [0, 1 - 2^-52]: times a sum it never rounds up to it.
 
     Returns:
         Codes [B], long; a code of probability 0 is never drawn.
     """
     cumulative = probs.cumsum(-1)
-    total = cumulative[:, -1:]
-    # u · total may round up to total itself, past the last code.
-    threshold = torch.minimum(
-        uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total))
-    )
-    return (cumulative <= threshold).sum(-1)
+    threshold = cumulative[:, -1:] * uniform[:, None]
+    drawn = torch.searchsorted(cumulative, threshold, right=True)[:, 0]
+    return drawn.clamp_(max=probs.shape[-1] - 1)  # past the end where probs are nan
 
 
 def sample_codes(
@@ -122,7 +120,8 @@ def sample_codes(
     Args:
         model: the level, in evaluation mode.
         shape: height H and width W of the grid.
-        uniform: float64 [B, H * W] in [0, 1), one number a code; on any device.
+        uniform: float64 [B, H * W], one number a code, as `uniforms` gives them; on any
+            device.
         condition: [B, p, H or 1, W or 1], as `PixelCNN.logits` takes it.
         temperature, top_k, top_p: as in `probabilities`.
         known: long [B, H, W], -1 where unknown; known codes are kept, the rest is drawn
@@ -134,33 +133,51 @@ def sample_codes(
         Codes [B, H, W], long.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of its range, or logits are not finite.
     """
     check_filters(temperature, top_k, top_p)
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; give one of {', '.join(METHODS)}")
-    batch_size, (height, width) = len(uniform), shape
     device = model.embedding.weight.device
+    if method == "graph":
+        _check_graph(device)
+    batch_size, (height, width) = len(uniform), shape
     # Draws are in float64, which Apple's GPUs lack: theirs happen on the CPU.
     draw_device = torch.device("cpu") if device.type == "mps" else device
     codes = torch.zeros(batch_size, height, width, dtype=torch.long, device=device)
-    if known is None:
-        known = torch.full_like(codes, -1)
-    _check_known(known, codes.shape, model.num_embeddings, f"known {name}")
-    known = known.to(device)
+    if known is not None:
+        _check_known(known, codes.shape, model.num_embeddings, f"known {name}")
+        known = known.to(device).long()
     uniform = uniform.to(draw_device).view(batch_size, height, width)
 
-    def settle(y: int, x: int, logits: Tensor) -> None:
-        """Write the code at (y, x), drawn from logits [B, K] or known."""
+    def choose(logits: Tensor, uniform: Tensor, known: Tensor | None) -> Tensor:
+        """The codes [B] at one place, drawn from logits [B, K] or known."""
         probs = probabilities(logits.to(draw_device), temperature, top_k, top_p)
-        drawn = draw(probs, uniform[:, y, x]).to(device)
-        codes[:, y, x] = torch.where(known[:, y, x] < 0, drawn, known[:, y, x])
+        drawn = draw(probs, uniform).to(device)
+        return drawn if known is None else torch.where(known < 0, drawn, known)
 
-    walk = _naive if method == "naive" else _cached
-    with progress_bar(total=height, desc=name, unit="row", enabled=progress) as bar:
-        for _ in walk(model, codes, condition, settle):
+    # Each yields the last logits of a row when it is drawn.
+    walk = {"naive": _naive, "rows": _rows, "graph": _graph}.get(method, _cached)
+    with (
+        torch.inference_mode(),
+        progress_bar(total=height, desc=name, unit="row", enabled=progress) as bar,
+    ):
+        for logits in walk(model, codes, condition, uniform, known, choose):
+            if not logits.isfinite().all():
+                raise ValueError(
+                    "the prior's logits are not finite, so its weights are not either; "
+                    "load another checkpoint, or train again with a lower lr"
+                )
             bar.update()
     return codes
+
+
+def _check_graph(device: torch.device) -> None:
+    if device.type != "cuda":
+        raise ValueError(
+            f"method is 'graph', which needs a CUDA device, but the prior is on "
+            f"{device}; give 'cached', or 'auto'"
+        )
 
 
 def _check_known(known: Tensor, shape, num_embeddings: int, name: str) -> None:
@@ -177,49 +194,103 @@ def _check_known(known: Tensor, shape, num_embeddings: int, name: str) -> None:
         )
 
 
-def _naive(model, codes, condition, settle):
+def _naive(model, codes, condition, uniform, known, choose):
     """The whole network for each code: H · W passes over the grid."""
     for y in range(codes.shape[1]):
         for x in range(codes.shape[2]):
-            settle(y, x, model.logits(codes, condition)[:, :, y, x])
-        yield
+            logits = model.logits(codes, condition)[:, :, y, x]
+            fixed = None if known is None else known[:, y, x]
+            codes[:, y, x] = choose(logits, uniform[:, y, x], fixed)
+        yield logits
 
 
-def _cached(model, codes, condition, settle):
+def _rows(model, codes, condition, uniform, known, choose):
+    """The network on the rows so far for each code: half the multiplications."""
+    for y in range(codes.shape[1]):
+        above = _rows_of(condition, slice(y + 1))
+        for x in range(codes.shape[2]):
+            logits = model.logits(codes[:, : y + 1], above)[:, :, y, x]
+            fixed = None if known is None else known[:, y, x]
+            codes[:, y, x] = choose(logits, uniform[:, y, x], fixed)
+        yield logits
+
+
+def _cached(model, codes, condition, uniform, known, choose):
     """Each layer computes what is new: a row of the vertical stack, one code of the
     horizontal stack. All steps together multiply as often as one pass does."""
-    batch_size, height, width = codes.shape
-    blocks = model.blocks
-    like = model.embedding.weight
-    # The rows under each block's vertical kernel, zeros above the grid.
-    rows = [
-        like.new_zeros(batch_size, block.vertical.in_channels, block.span, width)
-        for block in blocks
-    ]
-    above = rows[0][:, :, :1]
-    for y in range(height):
-        row_condition = condition
-        if condition is not None and condition.shape[2] > 1:
-            row_condition = condition[:, :, y : y + 1]
-        across = []  # what each block's horizontal stack gets: [B, 2p, 1, W]
-        row = above  # the first block sees rows above alone
-        for layer, block in enumerate(blocks):
-            rows[layer] = torch.cat([rows[layer][:, :, 1:], row], dim=2)
-            row, to_horizontal = block.row_step(rows[layer], row_condition)
-            across.append(to_horizontal)
-        # The places of this row that each horizontal kernel has passed.
-        passed = [
-            F.pad(torch.zeros_like(rows[layer][:, :, 0]), (block.reach, 0))
-            for layer, block in enumerate(blocks)
-        ]
-        left = torch.zeros_like(passed[0][:, :, 0])
+    row = _Row(model, codes, condition, uniform, known, choose)
+    for y in range(codes.shape[1]):
+        row.load(y)
+        row.draw()
+        codes[:, y] = row.codes
+        yield row.logits
+
+
+def _graph(model, codes, condition, uniform, known, choose):
+    """The same, with a row's kernels captured once and replayed for each row."""
+    row = _Row(model, codes, condition, uniform, known, choose)
+    row.load(0)
+    replay = _capture(row.draw)
+    row.cache.clear()
+    for y in range(codes.shape[1]):
+        row.load(y)
+        replay()
+        codes[:, y] = row.codes
+        yield row.logits
+
+
+def _capture(function):
+    """A CUDA graph of `function` as one call; `function` runs once beforehand."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        function()  # lets the libraries set themselves up, which no graph may hold
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        function()
+    return graph.replay
+
+
+class _Row:
+    """Drawing one row: what differs from row to row lies in tensors that stay put."""
+
+    def __init__(self, model, codes, condition, uniform, known, choose):
+        self.model, self.choose = model, choose
+        self.grids = (condition, uniform, known)
+        self.cache = PixelCNNCache(model, len(codes), codes.shape[1:])
+        self.codes = torch.zeros_like(codes[:, 0])
+        self.condition, self.uniform, self.known = (
+            None if each is None else each.clone() for each in self._at(0)
+        )
+
+    def _at(self, y: int):
+        condition, uniform, known = self.grids
+        row = None if known is None else known[:, y]
+        return _rows_of(condition, slice(y, y + 1)), uniform[:, y], row
+
+    def load(self, y: int) -> None:
+        """Make y the row that `draw` draws; rows come in order."""
+        here = (self.condition, self.uniform, self.known)
+        for old, new in zip(here, self._at(y), strict=True):
+            if old is not None:
+                old.copy_(new)
+
+    def draw(self) -> None:
+        """Draw a row into `codes` and keep it for the rows below."""
+        model, cache, width = self.model, self.cache, self.codes.shape[1]
+        uniform, codes = self.uniform.unbind(1), self.codes.unbind(1)
+        known = [None] * width if self.known is None else self.known.unbind(1)
+        model.row_step(cache, self.condition)
         for x in range(width):
-            h = left  # the first block sees codes to the left alone
-            for layer, block in enumerate(blocks):
-                passed[layer][:, :, x + block.reach - block.shift] = h
-                window = passed[layer][:, :, x : x + block.span]
-                h = block.code_step(window, across[layer][:, :, 0, x])
-            settle(y, x, model.head(h[:, :, None, None])[:, :, 0, 0])
-            left = model.embedding(codes[:, y, x])
-        above = model.embed(codes[:, y : y + 1])
-        yield
+            self.logits = model.code_step(cache, x)
+            codes[x].copy_(self.choose(self.logits, uniform[x], known[x]))
+            model.keep_code(cache, codes[x])
+        model.keep_row(cache, self.codes)
+
+
+def _rows_of(condition: Tensor | None, rows: slice) -> Tensor | None:
+    """Some rows of a condition [B, p, H or 1, W or 1]; all rows share a row of one."""
+    if condition is None or condition.shape[2] == 1:
+        return condition
+    return condition[:, :, rows]

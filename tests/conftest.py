@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN
 from pixelprior.assets import load_shipped
 from pixelprior.codes import extract_codes
 from pixelprior.data import load_images
+
+# The same examples in each run, and no limit on the time of one.
+settings.register_profile("pixelprior", derandomize=True, deadline=None)
+settings.load_profile("pixelprior")
 
 torch.set_num_threads(
     max(

@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from pixelprior import ConditionalPixelCNN, GatedBlock, MaskedConv2d, PixelCNN
-from pixelprior.pixelcnn import gate
+from pixelprior.pixelcnn import PixelCNNCache
 
 GRIDS = [(8, 8), (16, 16), (5, 9)]
 
@@ -66,6 +68,12 @@ def test_bottom_logits_see_every_earlier_code_and_no_other(shape):
     assert_sees_the_past_and_nothing_else(model, shape, condition)
 
 
+@pytest.mark.parametrize("attention_layers", [1, 2, 15])
+def test_with_attention_every_earlier_code_is_seen_and_no_other(attention_layers):
+    model = top_level(attention_layers=attention_layers, attention_heads=2)
+    assert_sees_the_past_and_nothing_else(model, (5, 9))
+
+
 @pytest.mark.parametrize("kernel_size", [3, 5, 7])
 def test_the_past_is_seen_whole_with_any_kernel(kernel_size):
     model = top_level(kernel_size=kernel_size)
@@ -111,23 +119,81 @@ def test_the_probe_catches_both_stacks_starting_from_one_masked_convolution():
         assert_sees_the_past_and_nothing_else(model, (8, 8))
 
 
-def test_masks_a_and_b_differ_in_the_centre_alone():
-    a, b = (MaskedConv2d(kind, 1, 1, 5).mask for kind in "AB")
-    assert (b - a).nonzero().tolist() == [[2, 2]]
-    assert a.flatten().tolist() == [1.0] * 12 + [0.0] * 13
+@torch.no_grad()
+def logits_by_steps(model, codes, condition):
+    """The logits of a whole grid, [B, K, H, W], from rows and codes one by one."""
+    batch_size, height, width = codes.shape
+    cache = PixelCNNCache(model, batch_size, (height, width))
+    logits = model.embedding.weight.new_empty(
+        batch_size, model.num_embeddings, height, width
+    )
+    for y in range(height):
+        if condition is not None:
+            row = condition if condition.shape[2] == 1 else condition[:, :, y : y + 1]
+        model.row_step(cache, None if condition is None else row)
+        for x in range(width):
+            logits[:, :, y, x] = model.code_step(cache, x)
+            model.keep_code(cache, codes[:, y, x])
+        model.keep_row(cache, codes[:, y])
+    return logits
 
 
-def test_a_masked_convolution_leaves_its_weight_alone():
-    conv = MaskedConv2d("A", 2, 3)
-    before = conv.weight.detach().clone()
-    conv(torch.randn(1, 2, 4, 4)).sum().backward()
-    assert torch.equal(conv.weight, before)
-    assert (conv.weight.grad * (1 - conv.mask) == 0).all()
+@given(
+    shape=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    layers=st.integers(1, 4),
+    kernel_size=st.sampled_from([3, 5, 7]),
+    num_classes=st.sampled_from([None, 3]),
+    conditioned=st.booleans(),
+    attention_layers=st.integers(0, 2),
+    batch_size=st.integers(1, 3),
+)
+def test_logits_by_steps_equal_logits_of_the_whole_grid(
+    shape, layers, kernel_size, num_classes, conditioned, attention_layers, batch_size
+):
+    torch.manual_seed(0)
+    model = (ConditionalPixelCNN if conditioned else PixelCNN)(
+        7,
+        3,
+        4,
+        layers,
+        num_classes=num_classes,
+        kernel_size=kernel_size,
+        attention_layers=min(attention_layers, layers),
+        attention_heads=2,
+    )
+    model.double().eval()
+    codes = torch.randint(7, (batch_size, *shape))
+    labels = None if num_classes is None else torch.randint(3, (batch_size,))
+    if conditioned:
+        z_top = torch.randint(7, (batch_size, 2, 3))
+        condition = model.top_condition(z_top, codes.shape, labels)
+        whole = model(codes, z_top, labels)
+    else:
+        condition = model.label_condition(labels, batch_size)
+        whole = model(codes, labels)
+    by_steps = logits_by_steps(model, codes, condition)
+    torch.testing.assert_close(by_steps, whole.detach(), rtol=0, atol=1e-12)
 
 
-def test_the_gate_is_tanh_times_sigmoid():
-    x = torch.randn(2, 6, 3, 3)
-    assert torch.equal(gate(x), torch.tanh(x[:, :3]) * torch.sigmoid(x[:, 3:]))
+def test_a_cache_that_was_cleared_has_forgotten_the_past():
+    torch.manual_seed(0)
+    model = PixelCNN(7, 3, 4, 3, attention_layers=2).double().eval()
+    cache = PixelCNNCache(model, 2, (3, 4))
+
+    def first_two_rows():
+        rows = []
+        for codes in torch.arange(16).view(2, 2, 4) % 7:
+            model.row_step(cache, None)
+            for x in range(4):
+                rows.append(model.code_step(cache, x))
+                model.keep_code(cache, codes[:, x])
+            model.keep_row(cache, codes)
+        return torch.stack(rows)
+
+    with torch.no_grad():
+        fresh = first_two_rows()
+        cache.clear()
+        assert torch.equal(first_two_rows(), fresh)
 
 
 def test_probabilities_of_all_grids_sum_to_one():
@@ -215,6 +281,10 @@ def test_wrong_labels_are_named(num_classes, labels, words):
         ({"kernel_size": 4}, "kernel_size is 4.*odd"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"num_classes": 0}, "num_classes is 0"),
+        ({"attention_layers": 3}, "attention_layers is 3.*up to 2"),
+        ({"attention_layers": -1}, "attention_layers is -1"),
+        ({"attention_layers": 1, "attention_heads": 3}, "attention_heads is 3.*8 hid"),
+        ({"attention_heads": 0}, "attention_heads is 0"),
     ],
 )
 def test_wrong_arguments_are_named(options, words):

@@ -100,6 +100,7 @@ def test_imports_point_downwards():
         ["prior"],
         ["sampling"],
         ["pixelcnn"],
+        ["layers"],
         ["codes"],
         ["data"],
         ["vqvae2"],

@@ -1,0 +1,338 @@
+"""What one level of the prior is made of: masked convolution, gated block, attention.
+
+Beside `forward` over the whole grid, a block has a step for one row and a step for one
+code, and attention a step for one code: sampling walks through them and multiplies no
+number twice. `BlockCache` and `AttentionCache` hold what the steps keep from one to the
+next, as a transformer has its key-value cache.
+"""
+
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelprior.validation import check_kernel_size
+
+
+def _check_mask(mask_type: str, kernel_size: int) -> None:
+    if mask_type not in ("A", "B"):
+        raise ValueError(f"mask_type is {mask_type!r}; give 'A' or 'B'")
+    check_kernel_size(kernel_size)
+
+
+class MaskedConv2d(nn.Conv2d):
+    """A k×k convolution that sees earlier places in raster order only.
+
+    Mask A leaves out the centre, for the first layer; mask B keeps it, for all others.
+    The mask is a buffer and is multiplied in functionally: the weight stays as it is. A
+    stack of these alone has a blind spot to the upper right (arXiv 1606.05328, figure
+    1), which is why `PixelCNN` is built from `GatedBlock` instead.
+
+    Args:
+        mask_type: "A" or "B".
+        in_channels, out_channels: as in `torch.nn.Conv2d`.
+        kernel_size: odd, 3 or more.
+
+    Shapes: [B, in_channels, H, W] to [B, out_channels, H, W].
+    """
+
+    def __init__(self, mask_type, in_channels, out_channels, kernel_size=3):
+        _check_mask(mask_type, kernel_size)
+        super().__init__(in_channels, out_channels, kernel_size, padding="same")
+        centre = kernel_size // 2
+        mask = torch.ones(kernel_size, kernel_size)
+        mask[centre, centre + (mask_type == "B") :] = 0
+        mask[centre + 1 :] = 0
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight * self.mask, self.bias)
+
+
+def gate(x: Tensor) -> Tensor:
+    """tanh(W_f * x) ⊙ σ(W_g * x): 2p channels to p (arXiv 1606.05328, equation 2)."""
+    features, gates = x.chunk(2, dim=1)
+    return torch.tanh(features) * torch.sigmoid(gates)
+
+
+class GatedBlock(nn.Module):
+    """A vertical and a horizontal gated convolution (arXiv 1606.05328, figure 2).
+
+    The kernels are cropped to what they may see, so that no multiplication is masked
+    away: with reach r = kernel_size // 2, mask B sees rows y-r to y (vertical) and
+    codes x-r to x (horizontal); mask A stops one short of y and of x. A condition is
+    added to the vertical features before the gate, and reaches the horizontal stack
+    with them.
+
+    Args:
+        mask_type: "A" for the first block, "B" for all others.
+        in_channels: channels of both incoming stacks.
+        hidden_channels: channels p of both outgoing stacks.
+        kernel_size: odd, 3 or more.
+        condition_channels: channels of the condition, 0 for none.
+        dropout: share of the horizontal features dropped while training.
+    """
+
+    def __init__(
+        self,
+        mask_type: str,
+        in_channels: int,
+        hidden_channels: int,
+        kernel_size: int = 3,
+        condition_channels: int = 0,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        _check_mask(mask_type, kernel_size)
+        p, self.reach = hidden_channels, kernel_size // 2
+        self.shift = int(mask_type == "A")
+        self.span = self.reach + 1 - self.shift  # rows and codes under the kernels
+        self.vertical = nn.Conv2d(in_channels, 2 * p, (self.span, kernel_size))
+        self.horizontal = nn.Conv2d(in_channels, 2 * p, (1, self.span))
+        self.vertical_to_horizontal = nn.Conv2d(2 * p, 2 * p, 1)
+        self.horizontal_out = nn.Conv2d(p, p, 1)
+        self.condition = (
+            nn.Conv2d(condition_channels, 2 * p, 1, bias=False)
+            if condition_channels
+            else None
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, v: Tensor, h: Tensor, condition=None) -> tuple[Tensor, Tensor]:
+        """Both stacks over the whole grid.
+
+        Args:
+            v, h: vertical and horizontal stack, [B, in_channels, H, W]; for mask A both
+                are the embedded codes.
+            condition: [B, condition_channels, H or 1, W or 1], or None.
+
+        Returns:
+            The new stacks, [B, p, H, W] each.
+        """
+        r, shift = self.reach, self.shift
+        features = self.vertical(F.pad(v, (r, r, r, -shift)))  # [B, 2p, H, W]
+        if condition is not None:
+            features = features + self.condition(condition)
+        across = self.vertical_to_horizontal(features)  # [B, 2p, H, W]
+        across = across + self.horizontal(F.pad(h, (r, -shift, 0, 0)))
+        out = self.horizontal_out(self.dropout(gate(across)))  # [B, p, H, W]
+        # A residual around mask A would carry the code that is to be predicted.
+        return gate(features), out if shift else h + out
+
+    def row_step(self, cache: "BlockCache", bias=None, out: Tensor | None = None):
+        """The vertical stack on one row y, for sampling.
+
+        Args:
+            cache: its `rows` are those under the kernel, y-r to y, or y-r to y-1 for
+                mask A. It is left what the horizontal stack gets from this row.
+            bias: the condition's product, scaled as in `cache`: [B, 2p, 1, W or 1].
+            out: gets the vertical stack's row, [B, p, 1, W]; None where nobody reads
+                it.
+        """
+        features = F.conv2d(cache.rows, *cache.vertical)  # [B, 2p, 1, W]
+        if bias is not None:
+            features += bias
+        across = F.conv2d(features, *cache.vertical_to_horizontal)  # [B, 2p, 1, W]
+        cache.across.copy_(across[:, :, 0].unflatten(1, (2, -1)).permute(3, 1, 0, 2))
+        if out is not None:
+            tanh, sigmoid = features.sigmoid_().chunk(2, dim=1)
+            torch.addcmul(sigmoid, tanh, sigmoid, value=-2, out=out)
+
+    def code_step(self, cache: "BlockCache", x: int, out: Tensor) -> None:
+        """The horizontal stack on one code x, for sampling.
+
+        Args:
+            cache: its `places` are those under the kernel, x-r to x, or x-r to x-1 for
+                mask A; it has been through `row_step` for this row.
+            x: the place in the row.
+            out: gets the horizontal stack at x, [B, p].
+        """
+        features, tanh, sigmoid = cache.at[x]  # [2, B, p] and its halves
+        features.baddbmm_(cache.under_kernel, cache.horizontal).sigmoid_()
+        torch.addcmul(sigmoid, tanh, sigmoid, value=-2, out=tanh)
+        torch.addmm(cache.residual, tanh, cache.horizontal_out, out=out)
+        if not self.shift:
+            out += cache.out_bias
+
+
+class BlockCache:
+    """What a `GatedBlock` keeps between its steps: its weights, laid out for them, and
+    what is past.
+
+    tanh(a) = 1 - 2σ(-2a). With the tanh half of each product scaled by -2, one sigmoid
+    in place serves both halves of the gate, σ(b)·tanh(a) = s_b - 2·s_a·s_b. A power of
+    two is multiplied without rounding.
+
+    Args:
+        block: the block.
+        batch_size: images B. width: codes W in a row.
+        places: [B, span, in_channels], zeros; the places under the horizontal kernel.
+
+    Attributes (beside the weights):
+        rows: [B, in_channels, span, W + 2 * reach], channels-last: the rows under the
+            vertical kernel, zeros above and beside the grid.
+        newest_row, newest_place: views of the last of each.
+        across: [W, 2, B, p]: what the horizontal stack gets from this row, halves
+            apart; `at` has views of each place's, whole and by half.
+    """
+
+    def __init__(self, block: GatedBlock, batch_size: int, width: int, places: Tensor):
+        weight = block.vertical.weight
+        double_p, channels, span, _ = weight.shape
+        p, r = double_p // 2, block.reach
+        scale = weight.new_ones(double_p)
+        scale[:p] = -2
+        self.scale = rows = scale[:, None, None, None]
+        columns = scale[:, None, None]
+        to_horizontal = block.vertical_to_horizontal
+        self.vertical = (
+            (weight * rows).contiguous(memory_format=torch.channels_last),
+            block.vertical.bias * scale,
+        )
+        self.vertical_to_horizontal = (
+            (to_horizontal.weight * rows / columns).contiguous(
+                memory_format=torch.channels_last
+            ),
+            (to_horizontal.bias + block.horizontal.bias) * scale,
+        )
+        horizontal = (block.horizontal.weight[:, :, 0] * columns).view(
+            2, p, channels, span
+        )
+        self.horizontal = horizontal.permute(0, 3, 2, 1).reshape(2, span * channels, p)
+        self.horizontal_out = block.horizontal_out.weight.flatten(1).t().contiguous()
+        self.out_bias = block.horizontal_out.bias
+
+        self.rows = weight.new_zeros(batch_size, span, width + 2 * r, channels)
+        self.rows = self.rows.permute(0, 3, 1, 2)
+        self.row_moves = moves(self.rows.movedim(2, 0))
+        self.newest_row = self.rows[:, :, -1:, r : r + width]
+        self.places = places
+        self.newest_place = places[:, -1]
+        self.under_kernel = places.flatten(1).expand(2, -1, -1)
+        self.residual = self.out_bias if block.shift else self.newest_place
+        self.across = weight.new_empty(width, 2, batch_size, p)
+        self.at = [(halves, *halves) for halves in self.across]
+
+    def roll_rows(self) -> None:
+        """Make room for a new row: each moves up by one."""
+        roll(self.row_moves)
+
+
+def moves(items: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Views (old, new) of each two neighbours in [n, ...], for `roll`."""
+    return list(itertools.pairwise(items))
+
+
+def roll(pairs: list[tuple[Tensor, Tensor]]) -> None:
+    """Move each item to the place before it; the first is lost, the last stays."""
+    for old, new in pairs:
+        old.copy_(new)
+
+
+def positions(height: int, width: int, channels: int, like: Tensor) -> Tensor:
+    """Sinusoids of y and of x, [H * W, channels] (arXiv 1706.03762, section 3.5).
+
+    They name a place in a grid of any size, and a row has the same however many rows
+    follow.
+    """
+    count = -(-channels // 4)
+    rates = torch.arange(count, dtype=torch.float64) / count
+    rates = 10000.0**-rates
+    y = torch.arange(height, dtype=torch.float64)[:, None, None] * rates
+    x = torch.arange(width, dtype=torch.float64)[None, :, None] * rates
+    waves = [y.sin(), x.sin(), y.cos(), x.cos()]
+    waves = torch.cat([wave.expand(height, width, count) for wave in waves], dim=-1)
+    return waves.flatten(0, 1)[:, :channels].to(like)
+
+
+class CausalAttention(nn.Module):
+    """Multi-head attention of each place over the earlier ones (arXiv 1906.00446,
+    section 3.2; arXiv 1712.09763, section 2).
+
+    The query at a place is made from its horizontal stack, which has seen the codes
+    before it; keys and values from the horizontal stack and the code of each earlier
+    place. The first place has no past: its attention is zero, never a softmax over
+    nothing.
+
+    Args:
+        channels: channels p of the horizontal stack.
+        embedding_dim: length of an embedded code.
+        num_heads: heads; p is a multiple of it.
+    """
+
+    def __init__(self, channels: int, embedding_dim: int, num_heads: int):
+        super().__init__()
+        if channels % num_heads:
+            raise ValueError(
+                f"attention_heads is {num_heads}, which does not divide the "
+                f"{channels} hidden channels; give a divisor"
+            )
+        self.num_heads = num_heads
+        self.query = nn.Linear(channels, channels)
+        self.key_value = nn.Linear(channels + embedding_dim, 2 * channels)
+        self.out = nn.Linear(channels, channels, bias=False)
+
+    def forward(self, h: Tensor, embedded: Tensor) -> Tensor:
+        """h [B, p, H, W] and embedded codes [B, D, H, W] to [B, p, H, W]."""
+        places = positions(*h.shape[2:], h.shape[1], h)  # [N, p], N = H · W
+        located = h.flatten(2).transpose(1, 2) + places  # [B, N, p]
+        codes = embedded.flatten(2).transpose(1, 2)  # [B, N, D]
+        query = self._heads(self.query(located))  # [B, heads, N, p / heads]
+        key, value = map(self._heads, self._keys_and_values(located, codes))
+        out = torch.zeros_like(query)
+        if len(places) > 1:
+            # Query i sees keys 0 to i - 1: with both cut by one, the causal mask.
+            past = (query[:, :, 1:], key[:, :, :-1], value[:, :, :-1])
+            out = F.scaled_dot_product_attention(*past, is_causal=True)
+            out = F.pad(out, (0, 0, 1, 0))
+        out = self.out(out.transpose(1, 2).flatten(2))  # [B, N, p]
+        return out.transpose(1, 2).unflatten(2, h.shape[2:])
+
+    def code_step(self, cache: "AttentionCache", h: Tensor, place: Tensor) -> Tensor:
+        """Attention of one place over those that `keep_code` was given before.
+
+        Args:
+            h: the horizontal stack there, [B, p]. place: its number, long [1].
+
+        Returns:
+            What is to be added to h, [B, p].
+        """
+        cache.located = h + cache.positions[place]
+        query = self._heads(self.query(cache.located)[:, None])  # [B, heads, 1, d]
+        scores = query @ cache.keys.transpose(2, 3) / math.sqrt(query.shape[-1])
+        weights = scores.masked_fill(cache.numbers >= place, -math.inf).softmax(-1)
+        # The first place has no past: softmax over nothing but -inf is nan there.
+        weights = torch.where(place > 0, weights, torch.zeros_like(weights))
+        return self.out((weights @ cache.values).flatten(1))
+
+    def keep_code(self, cache: "AttentionCache", code: Tensor, place: Tensor) -> None:
+        """Keep key and value of the place that `code_step` was at last.
+
+        Args:
+            code: the embedded code drawn there, [B, D]. place: as in `code_step`.
+        """
+        key, value = self._keys_and_values(cache.located[:, None], code[:, None])
+        cache.keys.index_copy_(2, place, self._heads(key))
+        cache.values.index_copy_(2, place, self._heads(value))
+
+    def _keys_and_values(self, located: Tensor, codes: Tensor):
+        return self.key_value(torch.cat([located, codes], dim=-1)).chunk(2, dim=-1)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """[B, N, p] to [B, heads, N, p / heads]."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class AttentionCache:
+    """Keys and values of the places so far, [B, heads, N, p / heads]."""
+
+    def __init__(self, attention: CausalAttention, batch_size: int, shape):
+        weight = attention.out.weight
+        p, count = len(weight), shape[0] * shape[1]
+        heads = attention.num_heads
+        self.keys = weight.new_zeros(batch_size, heads, count, p // heads)
+        self.values = torch.zeros_like(self.keys)
+        self.positions = positions(*shape, p, weight)
+        self.numbers = torch.arange(count, device=weight.device)

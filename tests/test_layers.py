@@ -1,0 +1,202 @@
+"""Masks, gates and attention; and the steps of each layer against its `forward`."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixelprior import GatedBlock, MaskedConv2d
+from pixelprior.layers import (
+    AttentionCache,
+    BlockCache,
+    CausalAttention,
+    gate,
+    positions,
+)
+
+SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 6))
+CLOSE = {"rtol": 0, "atol": 1e-12}
+
+
+def random_block(mask_type, kernel_size=3, condition_channels=0):
+    torch.manual_seed(0)
+    channels = 3 if mask_type == "A" else 4
+    block = GatedBlock(mask_type, channels, 4, kernel_size, condition_channels)
+    return block.double().eval()
+
+
+@torch.no_grad()
+def walk(block, v, h, condition):
+    """Both stacks as the steps give them, row by row and code by code."""
+    batch_size, channels, height, width = v.shape
+    places = v.new_zeros(batch_size, block.span, channels)
+    cache = BlockCache(block, batch_size, width, places)
+    new_v = v.new_empty(batch_size, 4, height, width)
+    new_h = torch.empty_like(new_v)
+    for y in range(height):
+        if not block.shift or y:  # mask A sees the rows above alone
+            cache.roll_rows()
+            cache.newest_row.copy_(v[:, :, y - block.shift][:, :, None])
+        bias = None
+        if condition is not None:
+            row = condition if condition.shape[2] == 1 else condition[:, :, y : y + 1]
+            bias = block.condition(row) * cache.scale[:, 0]
+        block.row_step(cache, bias, out=new_v[:, :, y : y + 1])
+        places.zero_()
+        for x in range(width):
+            if not block.shift or x:
+                places.copy_(places.roll(-1, 1))
+                places[:, -1] = h[:, :, y, x - block.shift]
+            block.code_step(cache, x, out := v.new_empty(batch_size, 4))
+            new_h[:, :, y, x] = out
+    return new_v, new_h
+
+
+def assert_steps_equal_forward(block, shape=(4, 5), condition=None, batch_size=2):
+    torch.manual_seed(1)
+    channels = block.vertical.in_channels
+    v, h = torch.randn(2, batch_size, channels, *shape, dtype=torch.float64)
+    whole = block(v, h, condition)
+    for name, stepped, full in zip(
+        "vh", walk(block, v, h, condition), whole, strict=True
+    ):
+        torch.testing.assert_close(
+            stepped, full.detach(), **CLOSE, msg=f"{name} differs"
+        )
+
+
+@given(
+    shape=SHAPES,
+    mask_type=st.sampled_from("AB"),
+    kernel_size=st.sampled_from([3, 5, 7]),
+    condition=st.sampled_from(["none", "a label", "a grid"]),
+    batch_size=st.integers(1, 3),
+)
+def test_steps_of_a_block_equal_forward(
+    shape, mask_type, kernel_size, condition, batch_size
+):
+    block = random_block(mask_type, kernel_size, 0 if condition == "none" else 2)
+    if condition == "none":
+        condition = None
+    else:
+        of_the_grid = shape if condition == "a grid" else (1, 1)
+        condition = torch.randn(batch_size, 2, *of_the_grid, dtype=torch.float64)
+    assert_steps_equal_forward(block, shape, condition, batch_size)
+
+
+@pytest.mark.parametrize("mask_type", ["A", "B"])
+def test_a_cache_of_rows_that_is_not_rolled_is_caught(mask_type, monkeypatch):
+    block = random_block(mask_type, kernel_size=5)
+    assert_steps_equal_forward(block)
+    monkeypatch.setattr(BlockCache, "roll_rows", lambda cache: None)
+    with pytest.raises(AssertionError, match="v differs"):
+        assert_steps_equal_forward(block)
+
+
+@pytest.mark.parametrize("rows", [-1, 1])
+def test_a_row_off_by_one_is_caught(rows, monkeypatch):
+    block = random_block("B")
+    step = GatedBlock.row_step
+
+    def off_by_one(block, cache, bias, out):
+        kept, cache.rows = cache.rows, cache.rows.roll(rows, dims=2)
+        step(block, cache, bias, out)
+        cache.rows = kept
+
+    monkeypatch.setattr(GatedBlock, "row_step", off_by_one)
+    with pytest.raises(AssertionError, match="v differs"):
+        assert_steps_equal_forward(block)
+
+
+@pytest.mark.parametrize("mask_type", ["A", "B"])
+def test_a_step_that_forgets_the_condition_is_caught(mask_type, monkeypatch):
+    block = random_block(mask_type, condition_channels=2)
+    condition = torch.randn(2, 2, 4, 5, dtype=torch.float64)
+    assert_steps_equal_forward(block, condition=condition)
+    step = GatedBlock.row_step
+    monkeypatch.setattr(
+        GatedBlock,
+        "row_step",
+        lambda block, cache, bias, out: step(block, cache, None, out),
+    )
+    with pytest.raises(AssertionError, match="v differs"):
+        assert_steps_equal_forward(block, condition=condition)
+
+
+def random_attention():
+    torch.manual_seed(0)
+    return CausalAttention(8, 3, num_heads=2).double().eval()
+
+
+@torch.no_grad()
+def walk_attention(attention, h, codes):
+    batch_size, _, height, width = h.shape
+    cache = AttentionCache(attention, batch_size, (height, width))
+    out = torch.empty_like(h)
+    for n in range(height * width):
+        (y, x), place = divmod(n, width), torch.tensor([n])
+        out[:, :, y, x] = attention.code_step(cache, h[:, :, y, x], place)
+        attention.keep_code(cache, codes[:, :, y, x], place)
+    return out
+
+
+@given(shape=SHAPES, batch_size=st.integers(1, 3))
+def test_steps_of_attention_equal_forward(shape, batch_size):
+    attention = random_attention()
+    h, codes = (
+        torch.randn(batch_size, channels, *shape, dtype=torch.float64)
+        for channels in (8, 3)
+    )
+    stepped, whole = walk_attention(attention, h, codes), attention(h, codes).detach()
+    torch.testing.assert_close(stepped, whole, **CLOSE)
+
+
+def test_attention_sees_earlier_places_and_no_other():
+    attention = random_attention()
+    h = torch.randn(1, 8, 3, 4, dtype=torch.float64, requires_grad=True)
+    codes = torch.randn(1, 3, 3, 4, dtype=torch.float64, requires_grad=True)
+    for n in range(12):
+        out = attention(h, codes).flatten(2)[0, :, n].sum()
+        of_h, of_codes = torch.autograd.grad(out, (h, codes))
+        for grad, seen in ((of_codes, n), (of_h, n + 1 if n else 0)):
+            sees = grad.flatten(2)[0].abs().sum(0) != 0
+            # One key alone gets all the weight, whatever the query is.
+            past = torch.arange(12) < seen
+            assert (sees == past).all() or (n == 1 and (sees <= past).all())
+
+
+def test_attention_of_the_first_place_is_zero():
+    attention = random_attention()
+    h, codes = torch.randn(2, 8, 2, 2).double(), torch.randn(2, 3, 2, 2).double()
+    out = attention(h, codes)
+    assert (out[:, :, 0, 0] == 0).all() and (out[:, :, 0, 1] != 0).all()
+    assert out.isfinite().all()
+    assert (attention(h[:, :, :1, :1], codes[:, :, :1, :1]) == 0).all()
+    assert torch.equal(walk_attention(attention, h, codes)[:, :, 0, 0], out[:, :, 0, 0])
+
+
+def test_no_two_places_share_their_positions():
+    waves = positions(16, 16, 8, torch.zeros(1).double())
+    assert waves.shape == (256, 8)
+    assert torch.cdist(waves, waves).fill_diagonal_(1).min() > 1e-3
+    fewer_rows = positions(3, 16, 8, torch.zeros(1).double())
+    assert torch.equal(waves[:48], fewer_rows)
+
+
+def test_masks_a_and_b_differ_in_the_centre_alone():
+    a, b = (MaskedConv2d(kind, 1, 1, 5).mask for kind in "AB")
+    assert (b - a).nonzero().tolist() == [[2, 2]]
+    assert a.flatten().tolist() == [1.0] * 12 + [0.0] * 13
+
+
+def test_a_masked_convolution_leaves_its_weight_alone():
+    conv = MaskedConv2d("A", 2, 3)
+    before = conv.weight.detach().clone()
+    conv(torch.randn(1, 2, 4, 4)).sum().backward()
+    assert torch.equal(conv.weight, before)
+    assert (conv.weight.grad * (1 - conv.mask) == 0).all()
+
+
+def test_the_gate_is_tanh_times_sigmoid():
+    x = torch.randn(2, 6, 3, 3)
+    assert torch.equal(gate(x), torch.tanh(x[:, :3]) * torch.sigmoid(x[:, 3:]))
