@@ -1,7 +1,8 @@
 """The command line: a dataclass a command, its fields the flags.
 
 Bad input ends in one line on stderr and exit status 2; `PIXELPRIOR_DEBUG=1` shows the
-traceback instead. The training commands stand in `cli_train.py`.
+traceback instead. The training commands stand in `cli_train.py`, and
+`benchmark` in `cli_benchmark.py`.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import tyro
 
 from pixelprior.assets import load_shipped
 from pixelprior.checkpoints import load_model, writable_folder
+from pixelprior.cli_benchmark import Benchmark
 from pixelprior.cli_train import (
     TrainPrior,
     TrainVQVAE2,
@@ -31,7 +33,7 @@ from pixelprior.doctor import examine
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
 from pixelprior.sampling import check_filters
-from pixelprior.validation import check_positive
+from pixelprior.validation import check_positive, usable_device
 from pixelprior.viz import captioned_images, image_grid, image_rows, save_picture
 from pixelprior.vqvae2 import VQVAE2
 
@@ -199,26 +201,6 @@ class Doctor:
             raise SystemExit(1)
 
 
-def usable_device(name: str | None) -> torch.device:
-    """The named device, or the GPU if there is one, else the CPU.
-
-    Raises:
-        ValueError: there is no such device.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        if torch.device(name).type not in ("cpu", "cuda", "mps", "xpu"):
-            raise RuntimeError("no device to sample on")
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device {name!r} is not to be had ({str(error).splitlines()[0]}); give "
-            "cpu, or leave --device out"
-        ) from error
-    return torch.device(name)
-
-
 @torch.no_grad()
 def vqvae2_outputs(vqvae2: VQVAE2, data: ImageData) -> torch.Tensor:
     """Reconstructions of a whole split, [N, C, S, S]."""
@@ -230,6 +212,7 @@ COMMANDS = {
     "train-vqvae2": TrainVQVAE2,
     "train-prior": TrainPrior,
     "sample": Sample,
+    "benchmark": Benchmark,
     "demo": Demo,
     "doctor": Doctor,
 }

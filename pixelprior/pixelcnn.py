@@ -258,6 +258,17 @@ class PixelCNNCache:
         self.hidden, self.hidden_bias = hidden.weight.flatten(1).t(), hidden.bias
         self.logits, self.logits_bias = logits.weight.flatten(1).t(), logits.bias
 
+    def bytes_of_the_past(self) -> int:
+        """Memory of what is kept from step to step, the weights not counted."""
+        kept = [self.places, self.blocks[0].places, self.outs[-1]]
+        kept += [each for block in self.blocks for each in (block.rows, block.across)]
+        kept += [
+            each
+            for _, past in self.attention.values()
+            for each in (past.keys, past.values)
+        ]
+        return sum(each.nbytes for each in kept)
+
     def clear(self) -> None:
         """Forget the past: the next row is the first."""
         self.place.zero_()

@@ -8,6 +8,7 @@ lets each layer compute what is new; `graph` is `cached` as a CUDA graph.
 """
 
 import math
+from functools import partial
 from numbers import Real
 
 import numpy as np
@@ -157,7 +158,11 @@ def sample_codes(
         return drawn if known is None else torch.where(known < 0, drawn, known)
 
     # Each yields the last logits of a row when it is drawn.
-    walk = {"naive": _naive, "rows": _rows, "graph": _graph}.get(method, _cached)
+    walk = {
+        "naive": partial(_pass_by_pass, whole_grid),
+        "rows": partial(_pass_by_pass, rows_so_far),
+        "graph": _graph,
+    }.get(method, _cached)
     with (
         torch.inference_mode(),
         progress_bar(total=height, desc=name, unit="row", enabled=progress) as bar,
@@ -194,22 +199,22 @@ def _check_known(known: Tensor, shape, num_embeddings: int, name: str) -> None:
         )
 
 
-def _naive(model, codes, condition, uniform, known, choose):
-    """The whole network for each code: H · W passes over the grid."""
-    for y in range(codes.shape[1]):
-        for x in range(codes.shape[2]):
-            logits = model.logits(codes, condition)[:, :, y, x]
-            fixed = None if known is None else known[:, y, x]
-            codes[:, y, x] = choose(logits, uniform[:, y, x], fixed)
-        yield logits
+def whole_grid(model, codes, condition, y, x) -> Tensor:
+    """Logits [B, K] at (y, x) by the network on all rows: what `naive` runs a code."""
+    return model.logits(codes, condition)[:, :, y, x]
 
 
-def _rows(model, codes, condition, uniform, known, choose):
-    """The network on the rows so far for each code: half the multiplications."""
+def rows_so_far(model, codes, condition, y, x) -> Tensor:
+    """The same by the network on rows 0 to y: half the multiplications on average."""
+    above = _rows_of(condition, slice(y + 1))
+    return model.logits(codes[:, : y + 1], above)[:, :, y, x]
+
+
+def _pass_by_pass(network, model, codes, condition, uniform, known, choose):
+    """A pass of `network` for each code."""
     for y in range(codes.shape[1]):
-        above = _rows_of(condition, slice(y + 1))
         for x in range(codes.shape[2]):
-            logits = model.logits(codes[:, : y + 1], above)[:, :, y, x]
+            logits = network(model, codes, condition, y, x)
             fixed = None if known is None else known[:, y, x]
             codes[:, y, x] = choose(logits, uniform[:, y, x], fixed)
         yield logits

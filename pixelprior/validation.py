@@ -67,3 +67,23 @@ def check_tensor(value: Tensor, name: str) -> None:
             f"{name} are a {type(value).__name__}, but a torch.Tensor is needed; "
             "convert with torch.as_tensor"
         )
+
+
+def usable_device(name: str | None) -> torch.device:
+    """The named device, or the GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        if torch.device(name).type not in ("cpu", "cuda", "mps", "xpu"):
+            raise RuntimeError("no device to sample on")
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device {name!r} is not to be had ({str(error).splitlines()[0]}); give "
+            "cpu, or leave --device out"
+        ) from error
+    return torch.device(name)

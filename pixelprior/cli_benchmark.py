@@ -1,0 +1,61 @@
+"""The command `benchmark`: time this machine, and keep what came out."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixelprior.assets import load_shipped
+from pixelprior.benchmark import Sizes, bfloat16_effect, measure
+from pixelprior.benchmark_report import figure, summary, table
+from pixelprior.checkpoints import temporary_folder, writable_folder
+from pixelprior.validation import usable_device
+from pixelprior.viz import save_picture
+
+
+@dataclass(kw_only=True)
+class Benchmark:
+    """Time sampling by every method, and a training step, as ratios. The defaults take
+    about ten minutes on two cores; nothing else should run meanwhile."""
+
+    batch_sizes: tuple[int, ...] = (1, 4, 16, 64, 256)
+    """Images drawn at once."""
+    repeats: int = 5
+    """Rounds of each; medians and ranges are over them."""
+    num_embeddings: int = 512
+    """Codes in the codebooks."""
+    embedding_dim: int = 64
+    """Length of a code's vector."""
+    hidden_channels: int = 128
+    """Channels of each stack."""
+    num_layers: int = 15
+    """Gated blocks a level."""
+    top_size: int = 8
+    """Height and width of the top grid."""
+    bottom_size: int = 16
+    """Height and width of the bottom grid."""
+    output_dir: Path = Path("./pixelprior_benchmark")
+    """Folder for benchmark.json, benchmark.md and benchmark.png."""
+    device: str | None = None
+    """Device to time, such as cuda; the GPU if there is one."""
+
+    def run(self) -> None:
+        names = Sizes.__dataclass_fields__
+        sizes = Sizes(**{name: getattr(self, name) for name in names})
+        device = usable_device(self.device)
+        folder = writable_folder(self.output_dir)
+        results = measure(sizes, device, say=lambda line: print(line, file=sys.stderr))
+        if results["machine"]["bf16"]:
+            results["bf16_effect"] = bfloat16_effect(load_shipped()[1].to(device))
+        text = "\n".join([table(results), "", *summary(results)])
+        with temporary_folder(folder) as temporary:
+            kept = {
+                "benchmark.json": json.dumps(results, indent=1),
+                "benchmark.md": text,
+            }
+            for name, content in kept.items():
+                (temporary / name).write_text(content + "\n", encoding="utf-8")
+                os.replace(temporary / name, folder / name)
+        print(text)
+        print(f"wrote {save_picture(figure(results), folder / 'benchmark.png')}")
