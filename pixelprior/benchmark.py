@@ -99,37 +99,12 @@ def measure(sizes: Sizes, device, say=lambda line: None) -> dict:
         "machine": _machine(device),
         "sizes": asdict(sizes),
         "seconds": seconds,
+        "shares": {str(b): _shares(prior, sizes, b) for b in sizes.batch_sizes},
         "multiply_adds": _multiply_adds(prior, sizes),
         "cache_bytes": _cache_bytes(prior, sizes, max(sizes.batch_sizes)),
         "naive_in_full": _naive_in_full(prior, sizes, device),
         "training": _training(prior, sizes, device),
     }
-
-
-def bfloat16_effect(prior: HierarchicalPixelCNN, count: int = 256) -> dict:
-    """What sampling in bf16 does to the codes of a trained prior.
-
-    Args:
-        prior: trained, in float32. count: images to draw by each.
-
-    Returns:
-        For each level, the share of codes that differ from the float32 sampler's, and
-        the nats per code of both samplers' codes under the float32 prior.
-    """
-    samplers = {"float32": prior, "bfloat16": copy.deepcopy(prior).bfloat16()}
-    labels, drawn, effect = prior.labels_in_turn(count), {}, {}
-    for name, sampler in samplers.items():
-        drawn[name] = sampler.sample(count, (8, 8), (16, 16), labels=labels, seed=0)
-    with torch.no_grad():
-        losses = {
-            name: prior.loss_function(*codes, labels) for name, codes in drawn.items()
-        }
-    for level, one, other in zip(LEVELS, *drawn.values(), strict=True):
-        effect[level] = {
-            "share_that_differs": (one != other).float().mean().item(),
-            **{name: losses[name][f"{level}_loss"].item() for name in samplers},
-        }
-    return effect
 
 
 def _condition(prior, level: str, batch_size: int, sizes: Sizes) -> Tensor | None:
@@ -211,6 +186,36 @@ def _seconds(run, device) -> float:
 def _wait_for(device) -> None:
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
+
+
+@torch.inference_mode()
+def _shares(prior, sizes: Sizes, batch_size: int) -> dict[str, float]:
+    """Seconds that `cached` spends on each of its parts, both levels together."""
+    seconds = dict.fromkeys(("caches", "rows", "codes", "drawing", "keeping"), 0.0)
+
+    def timed(name: str, run, *arguments):
+        started = time.perf_counter()
+        result = run(*arguments)
+        _wait_for(prior.prior_top.embedding.weight.device)
+        seconds[name] += time.perf_counter() - started
+        return result
+
+    for level in LEVELS:
+        model, shape = getattr(prior, f"prior_{level}"), sizes.shape(level)
+        condition = _condition(prior, level, batch_size, sizes)
+        uniform = uniforms(0, 0, batch_size, 1)[:, 0].to(model.embedding.weight.device)
+        cache = timed("caches", PixelCNNCache, model, batch_size, shape)
+        for y in range(shape[0]):
+            row = []
+            above = None if condition is None else condition[:, :, y : y + 1].clone()
+            timed("rows", model.row_step, cache, above)
+            for x in range(shape[1]):
+                logits = timed("codes", model.code_step, cache, x)
+                probs = timed("drawing", probabilities, logits)
+                row.append(timed("drawing", draw, probs, uniform))
+                timed("keeping", model.keep_code, cache, row[-1])
+            timed("keeping", model.keep_row, cache, torch.stack(row, dim=1))
+    return seconds
 
 
 def _multiply_adds(prior, sizes: Sizes) -> dict[str, int]:

@@ -70,6 +70,12 @@ def summary(results: dict) -> list[str]:
         f"one forward pass; by rows {counted['rows'] / counted['forward']:.0f} ×, by "
         f"naive {counted['naive'] / counted['forward']:.0f} ×",
     ]
+    for batch_size, seconds in results["shares"].items():
+        whole = sum(seconds.values())
+        parts = (f"{name} {100 * part / whole:.0f} %" for name, part in seconds.items())
+        lines.append(
+            f"where cached spends its time, batch {batch_size}: " + ", ".join(parts)
+        )
     for level, size in results["cache_bytes"].items():
         lines.append(
             f"caches of the {level} level at batch {size['batch_size']}: "
@@ -105,7 +111,7 @@ def summary(results: dict) -> list[str]:
 def figure(results: dict) -> Figure:
     """Two plots over the batch size, log axes: in forward passes, and in time."""
     batch_sizes = results["sizes"]["batch_sizes"]
-    drawing = Figure(figsize=(10, 4.2), layout="constrained")
+    drawing = Figure(figsize=(10, 4.6), layout="constrained")
     in_passes, in_time = drawing.subplots(1, 2)
     for number, (method, name) in enumerate(METHODS.items()):
         spreads = [ratio(results, size, method, "forward") for size in batch_sizes]
@@ -137,10 +143,11 @@ def figure(results: dict) -> Figure:
         axis.set_xlabel("images at once")
         axis.grid(alpha=0.3)
     sizes, machine = results["sizes"], results["machine"]
-    drawing.legend(*in_passes.get_legend_handles_labels(), loc="outside right upper")
+    lines = in_passes.get_legend_handles_labels()
+    drawing.legend(*lines, loc="outside lower center", ncols=3, frameon=False)
     drawing.suptitle(
-        f"Drawing a {sizes['top_size']}×{sizes['top_size']} and a "
-        f"{sizes['bottom_size']}×{sizes['bottom_size']} grid of codes: "
+        f"Drawing grids of {sizes['top_size']}×{sizes['top_size']} and "
+        f"{sizes['bottom_size']}×{sizes['bottom_size']} codes: "
         f"{sizes['hidden_channels']} channels, {sizes['num_layers']} blocks a level; "
         f"{machine['gpu'] or machine['processor']}, {machine['threads']} threads",
         fontsize=10,

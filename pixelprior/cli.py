@@ -13,7 +13,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -68,6 +68,11 @@ class Sample:
     """Images in a row of the grid."""
     device: str | None = None
     """Device to draw on, such as cuda; the GPU if there is one."""
+    method: Literal["auto", "naive", "rows", "cached", "graph"] = "auto"
+    """How: all give the same codes; graph needs a CUDA device."""
+    bf16: bool = False
+    """Draw in bfloat16: faster in large batches where the processor has it; other
+    codes, as likely as float32's."""
 
     def run(self) -> None:
         check_positive(
@@ -88,6 +93,8 @@ class Sample:
                     f"train it: pixelprior train-prior --level {level} "
                     f"--init_checkpoint {self.prior_checkpoint}"
                 )
+        if self.bf16:
+            prior.bfloat16()
         labels = prior.labels_in_turn(self.num_samples)
         if self.label is not None:
             if abs(self.label) >= 2**63:
@@ -114,6 +121,7 @@ class Sample:
                 labels=None if labels is None else labels[first : first + size],
                 seed=self.seed,
                 first_index=first,
+                method=self.method,
                 progress=one_batch,
             )
             images.append(drawn.cpu())

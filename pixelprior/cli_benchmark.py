@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixelprior.assets import load_shipped
-from pixelprior.benchmark import Sizes, bfloat16_effect, measure
+from pixelprior.benchmark import Sizes, measure
 from pixelprior.benchmark_report import figure, summary, table
 from pixelprior.checkpoints import temporary_folder, writable_folder
+from pixelprior.evaluation import bfloat16_effect
 from pixelprior.validation import usable_device
 from pixelprior.viz import save_picture
 

@@ -1,9 +1,11 @@
-"""What is measured on held-out data: likelihoods of codes and their baselines."""
+"""What is measured of a trained prior: likelihoods of held-out and of drawn codes."""
+
+import copy
 
 import torch
 
 from pixelprior.codes import CodeData
-from pixelprior.prior import LEVELS
+from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
 
 BATCH_SIZE = 64
@@ -35,3 +37,29 @@ def nats_per_code(prior, codes: CodeData, levels=LEVELS) -> dict[str, float]:
         for level in levels:
             totals[level] += losses[f"{level}_loss"].item() * len(indices)
     return {level: total / len(codes) for level, total in totals.items()}
+
+
+def bfloat16_effect(prior: HierarchicalPixelCNN, count: int = 256) -> dict:
+    """What sampling in bf16 does to the codes of a trained prior.
+
+    Args:
+        prior: trained, in float32. count: images to draw by each.
+
+    Returns:
+        For each level, the share of codes that differ from the float32 sampler's, and
+        the nats per code of both samplers' codes under the float32 prior.
+    """
+    samplers = {"float32": prior, "bfloat16": copy.deepcopy(prior).bfloat16()}
+    labels, drawn, effect = prior.labels_in_turn(count), {}, {}
+    for name, sampler in samplers.items():
+        drawn[name] = sampler.sample(count, (8, 8), (16, 16), labels=labels, seed=0)
+    with torch.no_grad():
+        losses = {
+            name: prior.loss_function(*codes, labels) for name, codes in drawn.items()
+        }
+    for level, one, other in zip(LEVELS, *drawn.values(), strict=True):
+        effect[level] = {
+            "share_that_differs": (one != other).float().mean().item(),
+            **{name: losses[name][f"{level}_loss"].item() for name in samplers},
+        }
+    return effect

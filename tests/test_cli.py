@@ -99,6 +99,24 @@ def test_sample_writes_images_and_the_grid(pipeline, tmp_path, capsys):
     assert "wrote 7 images" in capsys.readouterr().out
 
 
+def test_sample_draws_the_same_images_by_every_method_and_others_in_bf16(
+    pipeline, tmp_path
+):
+    draw = ["sample", "--vqvae2_checkpoint", str(pipeline / "vqvae2")]
+    draw += ["--prior_checkpoint", str(pipeline / "prior"), "--num_samples", "3"]
+    ways = {way: ["--method", way] for way in ("auto", "naive", "rows", "cached")}
+    ways["bf16"] = ["--bf16"]
+    pictures = {}
+    for way, flags in ways.items():
+        cli.main([*draw, *flags, "--save_grid", "--output_dir", str(tmp_path / way)])
+        pictures[way] = np.asarray(Image.open(tmp_path / way / "grid.png"))
+    low = pictures.pop("bf16")
+    first, *others = pictures.values()
+    for other in others:
+        assert (first == other).mean() > 0.9  # all but rounding ties
+    assert low.shape == first.shape and (low != first).any()
+
+
 def test_samples_do_not_depend_on_the_batch_size(tmp_path):
     for size in (2, 5):
         cli.main(
