@@ -152,9 +152,11 @@ class GatedBlock(nn.Module):
         features, tanh, sigmoid = cache.at[x]  # [2, B, p] and its halves
         features.baddbmm_(cache.under_kernel, cache.horizontal).sigmoid_()
         torch.addcmul(sigmoid, tanh, sigmoid, value=-2, out=tanh)
-        torch.addmm(cache.residual, tanh, cache.horizontal_out, out=out)
-        if not self.shift:
-            out += cache.out_bias
+        if self.shift:
+            torch.addmm(cache.out_bias, tanh, cache.horizontal_out, out=out)
+        else:
+            torch.add(cache.newest_place, cache.out_bias, out=out)
+            out.addmm_(tanh, cache.horizontal_out)
 
 
 class BlockCache:
@@ -211,7 +213,6 @@ class BlockCache:
         self.places = places
         self.newest_place = places[:, -1]
         self.under_kernel = places.flatten(1).expand(2, -1, -1)
-        self.residual = self.out_bias if block.shift else self.newest_place
         self.across = weight.new_empty(width, 2, batch_size, p)
         self.at = [(halves, *halves) for halves in self.across]
 
