@@ -221,11 +221,11 @@ def _shares(prior, sizes: Sizes, batch_size: int) -> dict[str, float]:
 def _multiply_adds(prior, sizes: Sizes) -> dict[str, int]:
     """Of both levels, for one image, as torch's counter sees the operations."""
 
-    def baddbmm(_added, one, other, **_options) -> int:
-        return 2 * math.prod(one) * other[-1]  # [b, m, k] times [b, k, n]
+    def product(_added, one, other, **_options) -> int:
+        return 2 * math.prod(one) * other[-1]  # [..., m, k] times [..., k, n]
 
-    # Torch's counter does not know the product in place.
-    in_place = {torch.ops.aten.baddbmm_: baddbmm}
+    # Torch's counter does not know products in place.
+    in_place = dict.fromkeys((torch.ops.aten.addmm_, torch.ops.aten.baddbmm_), product)
 
     def count(run, *arguments, **options) -> int:
         with FlopCounterMode(display=False, custom_mapping=in_place) as counter:

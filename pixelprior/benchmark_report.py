@@ -30,6 +30,11 @@ def ratio(results: dict, batch_size: int, one: str, other: str) -> dict | None:
     return _spread([a / b for a, b in totals])
 
 
+def markdown(results: dict) -> str:
+    """All of it in words: what `benchmark.md` and the README hold."""
+    return "\n".join([table(results), "", *(f"- {line}" for line in summary(results))])
+
+
 def table(results: dict) -> str:
     """The ratios in Markdown, a line a batch size: median (lowest to highest round)."""
     batch_sizes = results["sizes"]["batch_sizes"]

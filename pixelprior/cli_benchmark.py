@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pixelprior.assets import load_shipped
 from pixelprior.benchmark import Sizes, measure
-from pixelprior.benchmark_report import figure, summary, table
+from pixelprior.benchmark_report import figure, markdown
 from pixelprior.checkpoints import temporary_folder, writable_folder
 from pixelprior.evaluation import bfloat16_effect
 from pixelprior.validation import usable_device
@@ -49,14 +49,13 @@ class Benchmark:
         results = measure(sizes, device, say=lambda line: print(line, file=sys.stderr))
         if results["machine"]["bf16"]:
             results["bf16_effect"] = bfloat16_effect(load_shipped()[1].to(device))
-        text = "\n".join([table(results), "", *summary(results)])
         with temporary_folder(folder) as temporary:
             kept = {
                 "benchmark.json": json.dumps(results, indent=1),
-                "benchmark.md": text,
+                "benchmark.md": markdown(results),
             }
             for name, content in kept.items():
                 (temporary / name).write_text(content + "\n", encoding="utf-8")
                 os.replace(temporary / name, folder / name)
-        print(text)
+        print(markdown(results))
         print(f"wrote {save_picture(figure(results), folder / 'benchmark.png')}")

@@ -90,3 +90,18 @@ def test_the_sampling_programs_draw_images(world, tmp_path, monkeypatch):
     decoded = world["vqvae2"].decode_codes(world["z_top"], world["z_bottom"])
     assert torch.allclose(world["images"], decoded, atol=1e-6)
     assert not torch.equal(world["images"], world["samples"]), "no seed: new images"
+
+
+def test_the_programs_with_the_shipped_weights_run():
+    blocks = README.split("```python\n")[1:]
+    programs = [block.split("```")[0] for block in blocks]
+    bags, completed = (
+        next(program for program in programs if word in program)
+        for word in ("load_shipped", "known_bottom")
+    )
+    names = {}
+    exec(bags, names)
+    assert names["bags"].shape == (16, 1, 32, 32)
+    exec(completed, names)
+    assert torch.equal(names["other"][:, :8], names["z_bottom"][:, :8])
+    assert not torch.equal(names["other"][:, 8:], names["z_bottom"][:, 8:])
