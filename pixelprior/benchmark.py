@@ -1,9 +1,9 @@
 """How fast this machine samples and trains, as ratios that carry to other machines.
 
-All methods are timed in turns, round after round, so that a machine that slows down
-for a while slows all of them. One forward pass of the same batch is the floor: it
-multiplies as often as a whole draw by `cached` does. What the numbers come to is worked
-out in `benchmark_report.py`.
+All methods and batch sizes are timed in turns, round after round, so that a machine
+that slows down for a while slows all of them. One forward pass of the same batch is the
+floor: it multiplies as often as a whole draw by `cached` does. What the numbers come to
+is worked out in `benchmark_report.py`.
 """
 
 import copy
@@ -77,7 +77,7 @@ def measure(sizes: Sizes, device, say=lambda line: None) -> dict:
     Args:
         sizes: what to time.
         device: where.
-        say: gets a line when a batch size is done.
+        say: gets a line when a round is done.
 
     Returns:
         What `benchmark.json` holds: machine, sizes, multiply-adds, bytes, and the
@@ -87,14 +87,12 @@ def measure(sizes: Sizes, device, say=lambda line: None) -> dict:
     """
     prior = sizes.prior().to(device)
     low = copy.deepcopy(prior).bfloat16() if has_bf16() else None
-    seconds, rounds = {}, len(sizes.batch_sizes) * sizes.repeats
-    with progress_bar(total=rounds, desc="timing", unit="round") as bar:
-        for batch_size in sizes.batch_sizes:
-            jobs = {
-                level: _jobs(prior, low, level, batch_size, sizes) for level in LEVELS
-            }
-            seconds[str(batch_size)] = _in_turns(jobs, sizes.repeats, device, bar)
-            say(f"batch size {batch_size} timed")
+    jobs = {
+        (str(batch_size), level): _jobs(prior, low, level, batch_size, sizes)
+        for batch_size in sizes.batch_sizes
+        for level in LEVELS
+    }
+    seconds = _in_turns(jobs, sizes.repeats, device, say)
     return {
         "machine": _machine(device),
         "sizes": asdict(sizes),
@@ -156,17 +154,21 @@ def _jobs(prior, low, level: str, batch_size: int, sizes: Sizes) -> dict:
     return jobs
 
 
-def _in_turns(jobs: dict, repeats: int, device, bar) -> dict:
-    """{level: {method: [seconds of each round]}}."""
-    seconds = {level: {name: [] for name in of} for level, of in jobs.items()}
-    for of in jobs.values():
-        for run, _ in of.values():
-            run()  # the first run is slower
-    for _ in range(repeats):
-        for level, of in jobs.items():
-            for name, (run, times) in of.items():
-                seconds[level][name].append(times * _seconds(run, device))
-        bar.update()
+def _in_turns(jobs: dict, repeats: int, device, say) -> dict:
+    """{batch size: {level: {method: [seconds of each round]}}}."""
+    seconds = {}
+    with progress_bar(total=(repeats + 1) * len(jobs), desc="timing") as bar:
+        for of in jobs.values():
+            for run, _ in of.values():
+                run()  # the first run is slower
+            bar.update()
+        for number in range(repeats):
+            for (batch_size, level), of in jobs.items():
+                kept = seconds.setdefault(batch_size, {}).setdefault(level, {})
+                for name, (run, times) in of.items():
+                    kept.setdefault(name, []).append(times * _seconds(run, device))
+                bar.update()
+            say(f"round {number + 1} of {repeats} timed")
     return seconds
 
 

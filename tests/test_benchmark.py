@@ -38,7 +38,7 @@ def test_the_command_writes_a_table_a_plot_and_json(tmp_path, capsys):
     )
     output = capsys.readouterr()
     results = json.loads((tmp_path / "benchmark.json").read_text(encoding="utf-8"))
-    assert "batch size 3 timed" in output.err
+    assert "round 2 of 2 timed" in output.err
     written = (tmp_path / "benchmark.md").read_text(encoding="utf-8")
     assert written == markdown(results) + "\n" and written in output.out
     assert (tmp_path / "benchmark.png").stat().st_size > 10_000
