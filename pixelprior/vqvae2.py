@@ -79,9 +79,9 @@ class ResidualStack(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.ReLU(),
-                nn.Conv2d(channels, channels // 2, 3, padding=1),
+                nn.Conv2d(channels, max(1, channels // 2), 3, padding=1),
                 nn.ReLU(),
-                nn.Conv2d(channels // 2, channels, 1),
+                nn.Conv2d(max(1, channels // 2), channels, 1),
             )
             for _ in range(num_blocks)
         )

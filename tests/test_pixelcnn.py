@@ -238,6 +238,12 @@ def test_bottom_logits_see_top_codes_on_all_sides():
     assert seen[1:12, 1:12].all()
 
 
+def test_the_smallest_prior_works():
+    model = ConditionalPixelCNN(1, 1, 1, 1, attention_layers=1, attention_heads=1)
+    codes = torch.zeros(1, 1, 1).long()
+    assert model(codes, codes).shape == (1, 1, 1, 1)
+
+
 def test_height_and_width_are_not_swapped():
     model = top_level()
     assert model(torch.zeros(2, 3, 7).long()).shape == (2, 11, 3, 7)
