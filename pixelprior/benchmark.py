@@ -35,24 +35,33 @@ SECONDS = 0.2  # at least so long is each thing timed, over and over
 PASSES = 4  # of `naive` and `rows` in a round, in rows spread over the grid
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sizes:
     """What is timed: the prior, the two grids, the batches."""
 
-    num_embeddings: int = 512
-    embedding_dim: int = 64
-    hidden_channels: int = 128
-    num_layers: int = 15
-    top_size: int = 8
-    bottom_size: int = 16
     batch_sizes: tuple[int, ...] = (1, 4, 16, 64, 256)
+    """Images drawn at once."""
     repeats: int = 5
+    """Rounds of each; medians and ranges are over them."""
+    num_embeddings: int = 512
+    """Codes in the codebooks."""
+    embedding_dim: int = 64
+    """Length of a code's vector."""
+    hidden_channels: int = 128
+    """Channels of each stack."""
+    num_layers: int = 15
+    """Gated blocks a level."""
+    top_size: int = 8
+    """Height and width of the top grid."""
+    bottom_size: int = 16
+    """Height and width of the bottom grid."""
 
-    def __post_init__(self):
-        check_positive(repeats=self.repeats, top_size=self.top_size)
-        check_positive(bottom_size=self.bottom_size)
-        for batch_size in self.batch_sizes:
+    def check(self) -> None:
+        """Raise ValueError unless all are in range."""
+        whole = asdict(self)
+        for batch_size in whole.pop("batch_sizes"):
             check_positive(batch_size=batch_size)
+        check_positive(**whole)
         if not self.batch_sizes:
             raise ValueError("batch_sizes is empty; give one size or more")
 
@@ -84,7 +93,11 @@ def measure(sizes: Sizes, device, say=lambda line: None) -> dict:
         seconds of each round: seconds["64"]["bottom"]["cached"] is a list, one number a
         round. `naive` and `rows` are the mean of `PASSES` passes times the number of
         codes, which changes nothing but the time it takes: each pass is the same.
+
+    Raises:
+        ValueError: a size is out of its range.
     """
+    sizes.check()
     prior = sizes.prior().to(device)
     low = copy.deepcopy(prior).bfloat16() if has_bf16() else None
     jobs = {
@@ -318,9 +331,9 @@ def _training(prior, sizes: Sizes, device, batch_size: int = 16) -> dict:
 
 def _machine(device) -> dict:
     cpu = platform.processor() or platform.machine()
-    with_name = "/proc/cpuinfo"
-    if os.path.exists(with_name):
-        with open(with_name, encoding="utf-8") as lines:
+    on_linux = "/proc/cpuinfo"
+    if os.path.exists(on_linux):
+        with open(on_linux, encoding="utf-8") as lines:
             names = [line.split(":")[1] for line in lines if "model name" in line]
         cpu = names[0].strip() if names else cpu
     on_gpu = torch.device(device).type == "cuda"

@@ -32,7 +32,7 @@ from pixelprior.data import FASHION_CLASSES, ImageData, load_images
 from pixelprior.doctor import examine
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
-from pixelprior.sampling import check_filters
+from pixelprior.sampling import METHODS, check_filters
 from pixelprior.validation import check_positive, usable_device
 from pixelprior.viz import captioned_images, image_grid, image_rows, save_picture
 from pixelprior.vqvae2 import VQVAE2
@@ -68,7 +68,7 @@ class Sample:
     """Images in a row of the grid."""
     device: str | None = None
     """Device to draw on, such as cuda; the GPU if there is one."""
-    method: Literal["auto", "naive", "rows", "cached", "graph"] = "auto"
+    method: Literal[METHODS] = "auto"
     """How: all give the same codes; graph needs a CUDA device."""
     bf16: bool = False
     """Draw in bfloat16: faster in large batches where the processor has it; other

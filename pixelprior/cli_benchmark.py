@@ -3,8 +3,12 @@
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from pixelprior.assets import load_shipped
 from pixelprior.benchmark import Sizes, measure
@@ -20,33 +24,18 @@ class Benchmark:
     """Time sampling by every method, and a training step, as ratios. The defaults take
     about ten minutes on two cores; nothing else should run meanwhile."""
 
-    batch_sizes: tuple[int, ...] = (1, 4, 16, 64, 256)
-    """Images drawn at once."""
-    repeats: int = 5
-    """Rounds of each; medians and ranges are over them."""
-    num_embeddings: int = 512
-    """Codes in the codebooks."""
-    embedding_dim: int = 64
-    """Length of a code's vector."""
-    hidden_channels: int = 128
-    """Channels of each stack."""
-    num_layers: int = 15
-    """Gated blocks a level."""
-    top_size: int = 8
-    """Height and width of the top grid."""
-    bottom_size: int = 16
-    """Height and width of the bottom grid."""
+    sizes: Annotated[Sizes, tyro.conf.arg(name="")] = field(default_factory=Sizes)
     output_dir: Path = Path("./pixelprior_benchmark")
     """Folder for benchmark.json, benchmark.md and benchmark.png."""
     device: str | None = None
     """Device to time, such as cuda; the GPU if there is one."""
 
     def run(self) -> None:
-        names = Sizes.__dataclass_fields__
-        sizes = Sizes(**{name: getattr(self, name) for name in names})
+        self.sizes.check()
         device = usable_device(self.device)
         folder = writable_folder(self.output_dir)
-        results = measure(sizes, device, say=lambda line: print(line, file=sys.stderr))
+        say = partial(print, file=sys.stderr)
+        results = measure(self.sizes, device, say)
         if results["machine"]["bf16"]:
             results["bf16_effect"] = bfloat16_effect(load_shipped()[1].to(device))
         with temporary_folder(folder) as temporary:

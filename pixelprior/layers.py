@@ -121,7 +121,9 @@ class GatedBlock(nn.Module):
         # A residual around mask A would carry the code that is to be predicted.
         return gate(features), out if shift else h + out
 
-    def row_step(self, cache: "BlockCache", bias=None, out: Tensor | None = None):
+    def row_step(
+        self, cache: "BlockCache", bias: Tensor | None, out: Tensor | None
+    ) -> None:
         """The vertical stack on one row y, for sampling.
 
         Args:

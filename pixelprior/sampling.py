@@ -127,7 +127,7 @@ def sample_codes(
         temperature, top_k, top_p: as in `probabilities`.
         known: long [B, H, W], -1 where unknown; known codes are kept, the rest is drawn
             given those before them.
-        method: one of `METHODS`; "auto" takes the fastest.
+        method: one of `METHODS`; "auto" is "cached".
         progress: show a bar, one tick a row.
 
     Returns:
