@@ -107,7 +107,7 @@ def measure(sizes: Sizes, device, say=lambda line: None) -> dict:
     }
     seconds = _in_turns(jobs, sizes.repeats, device, say)
     return {
-        "machine": _machine(device),
+        "machine": machine(device),
         "sizes": asdict(sizes),
         "seconds": seconds,
         "shares": {str(b): _shares(prior, sizes, b) for b in sizes.batch_sizes},
@@ -329,7 +329,8 @@ def _training(prior, sizes: Sizes, device, batch_size: int = 16) -> dict:
     return {"batch_size": batch_size, **seconds}
 
 
-def _machine(device) -> dict:
+def machine(device) -> dict:
+    """The processor, its threads and the versions, as every results file names them."""
     cpu = platform.processor() or platform.machine()
     on_linux = "/proc/cpuinfo"
     if os.path.exists(on_linux):

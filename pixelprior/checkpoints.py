@@ -82,7 +82,7 @@ def load_model(model_class, path, device="cpu"):
     model's `config.json` in the same folder.
 
     Args:
-        model_class: `VQVAE2` or `HierarchicalPixelCNN`.
+        model_class: a `Pretrained` one, such as `VQVAE2` or `HierarchicalPixelCNN`.
         path: the folder or file; a training run's own folder stands for its `best`.
         device: where the model goes.
 
@@ -251,6 +251,14 @@ def writable_folder(path) -> Path:
             "choose another one, or give yourself the right to write there"
         ) from error
     return folder
+
+
+def write_texts(folder: Path, texts: dict[str, str]) -> None:
+    """Write files by name into a folder, each put in place when it is whole."""
+    with temporary_folder(folder) as temporary:
+        for name, text in texts.items():
+            (temporary / name).write_text(text + "\n", encoding="utf-8")
+            os.replace(temporary / name, Path(folder) / name)
 
 
 UNFINISHED = ".writing-"

@@ -21,20 +21,29 @@ import tyro
 from pixelprior.assets import load_shipped
 from pixelprior.checkpoints import load_model, writable_folder
 from pixelprior.cli_benchmark import Benchmark
+from pixelprior.cli_evaluate import Evaluate
+from pixelprior.cli_reproduce import Reproduce
 from pixelprior.cli_train import (
     TrainPrior,
     TrainVQVAE2,
     report_nats,
-    trained_parts,
 )
 from pixelprior.codes import extract_codes
-from pixelprior.data import FASHION_CLASSES, ImageData, load_images
+from pixelprior.data import FASHION_CLASSES, load_images
 from pixelprior.doctor import examine
+from pixelprior.evaluation import reconstructions, samples, squared_errors
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
+from pixelprior.results_report import (
+    PICTURED,
+    reconstruction_picture,
+    sample_picture,
+)
+from pixelprior.runs import check_trained
 from pixelprior.sampling import METHODS, check_filters
+from pixelprior.settings import keep_freed_memory
 from pixelprior.validation import check_positive, usable_device
-from pixelprior.viz import captioned_images, image_grid, image_rows, save_picture
+from pixelprior.viz import image_grid, save_picture
 from pixelprior.vqvae2 import VQVAE2
 
 
@@ -85,14 +94,7 @@ class Sample:
         vqvae2 = load_model(VQVAE2, self.vqvae2_checkpoint, device)
         prior = load_model(HierarchicalPixelCNN, self.prior_checkpoint, device)
         prior.check_matches(vqvae2)
-        trained = trained_parts(self.prior_checkpoint, vqvae2)
-        for level in LEVELS:
-            if f"{level}_loss" not in trained:
-                raise ValueError(
-                    f"the {level} level of {self.prior_checkpoint} was never trained; "
-                    f"train it: pixelprior train-prior --level {level} "
-                    f"--init_checkpoint {self.prior_checkpoint}"
-                )
+        check_trained(self.prior_checkpoint, vqvae2)
         if self.bf16:
             prior.bfloat16()
         labels = prior.labels_in_turn(self.num_samples)
@@ -153,40 +155,26 @@ class Demo:
         folder = writable_folder(self.output_dir)
         vqvae2, prior = load_shipped()
         heldout = load_images("fashion_mnist_mini", "test")
-
-        of_each_class = [
-            (heldout.labels == label).nonzero()[0, 0] for label in range(10)
-        ]
-        images, labels = heldout[torch.stack(of_each_class)]
-        with torch.no_grad():
-            rebuilt = vqvae2(images)
-        figure = image_rows(
-            {"held out": images, "rebuilt": rebuilt},
-            title="Held-out images, and what the VQ-VAE-2 makes of their codes",
-        )
+        figure = reconstruction_picture(vqvae2, heldout)
         wrote = save_picture(figure, folder / "reconstructions.png")
         print(f"wrote {wrote}")
 
-        labels = prior.labels_in_turn(64).sort().values
         started = time.perf_counter()
-        samples = prior.sample_with_vqvae2(
+        drawn = samples(
             vqvae2,
-            64,
-            temperature=self.temperature,
-            labels=labels,
+            prior,
+            PICTURED,
+            class_names=FASHION_CLASSES,
             seed=self.seed,
+            temperature=self.temperature,
             progress=True,
         )
         seconds = time.perf_counter() - started
-        figure = captioned_images(
-            samples,
-            [FASHION_CLASSES[label] for label in labels],
-            title=f"64 images that never existed (seed {self.seed})",
-        )
-        wrote = save_picture(figure, folder / "samples.png")
-        print(f"wrote {wrote}, 64 new images in {seconds:.1f} s")
+        wrote = save_picture(sample_picture(drawn, self.seed), folder / "samples.png")
+        print(f"wrote {wrote}, {PICTURED} new images in {seconds:.1f} s")
 
-        error = (vqvae2_outputs(vqvae2, heldout) - heldout[:][0]).square().mean()
+        rebuilt = reconstructions(vqvae2, heldout)
+        error = squared_errors(heldout, rebuilt).mean().item()
         print(f"on {len(heldout):,} held-out test images, measured now:")
         print(f"  reconstruction: mean squared error {error:.5f} (pixels in [0, 1])")
         report_nats(prior, extract_codes(vqvae2, heldout), LEVELS)
@@ -209,17 +197,12 @@ class Doctor:
             raise SystemExit(1)
 
 
-@torch.no_grad()
-def vqvae2_outputs(vqvae2: VQVAE2, data: ImageData) -> torch.Tensor:
-    """Reconstructions of a whole split, [N, C, S, S]."""
-    parts = torch.arange(len(data)).split(256)
-    return torch.cat([vqvae2(*data.batch(part)) for part in parts])
-
-
 COMMANDS = {
     "train-vqvae2": TrainVQVAE2,
     "train-prior": TrainPrior,
     "sample": Sample,
+    "evaluate": Evaluate,
+    "reproduce": Reproduce,
     "benchmark": Benchmark,
     "demo": Demo,
     "doctor": Doctor,
@@ -266,6 +249,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; exit status 2 for bad input, 1 for a run that failed."""
     command = _parse(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = _warn_in_one_line
+    if not isinstance(command, Benchmark):  # it times a process as torch has it
+        keep_freed_memory()
     try:
         command.run()
     except (ValueError, OSError, FloatingPointError) as error:

@@ -1,7 +1,6 @@
 """The command `benchmark`: time this machine, and keep what came out."""
 
 import json
-import os
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +12,12 @@ import tyro
 from pixelprior.assets import load_shipped
 from pixelprior.benchmark import Sizes, measure
 from pixelprior.benchmark_report import figure, markdown
-from pixelprior.checkpoints import temporary_folder, writable_folder
+from pixelprior.benchmark_training import (
+    TrainingSizes,
+    measure_training,
+    training_markdown,
+)
+from pixelprior.checkpoints import writable_folder, write_texts
 from pixelprior.evaluation import bfloat16_effect
 from pixelprior.validation import usable_device
 from pixelprior.viz import save_picture
@@ -25,26 +29,44 @@ class Benchmark:
     about ten minutes on two cores; nothing else should run meanwhile."""
 
     sizes: Annotated[Sizes, tyro.conf.arg(name="")] = field(default_factory=Sizes)
+    training: bool = False
+    """Time whole training loops instead, on the codes of the embedded images: plain
+    ones and this package's, with their loss curves."""
+    training_batch_size: int = 32
+    """Images a step of the training loops."""
+    training_steps: int = 64
+    """Steps of each training loop, in eight parts."""
     output_dir: Path = Path("./pixelprior_benchmark")
-    """Folder for benchmark.json, benchmark.md and benchmark.png."""
+    """Folder for benchmark.json, .md and .png; for training.json and .md."""
     device: str | None = None
-    """Device to time, such as cuda; the GPU if there is one."""
+    """Device to time sampling on, such as cuda; the GPU if there is one."""
 
     def run(self) -> None:
         self.sizes.check()
         device = usable_device(self.device)
         folder = writable_folder(self.output_dir)
         say = partial(print, file=sys.stderr)
+        if self.training:
+            sizes = TrainingSizes(
+                batch_size=self.training_batch_size,
+                steps=max(1, self.training_steps // TrainingSizes.epochs),
+                repeats=self.sizes.repeats,
+                hidden_channels=self.sizes.hidden_channels,
+                num_layers=self.sizes.num_layers,
+            )
+            results = measure_training(sizes, say)
+            keep(folder, "training", results, training_markdown(results))
+            return
         results = measure(self.sizes, device, say)
         if results["machine"]["bf16"]:
-            results["bf16_effect"] = bfloat16_effect(load_shipped()[1].to(device))
-        with temporary_folder(folder) as temporary:
-            kept = {
-                "benchmark.json": json.dumps(results, indent=1),
-                "benchmark.md": markdown(results),
-            }
-            for name, content in kept.items():
-                (temporary / name).write_text(content + "\n", encoding="utf-8")
-                os.replace(temporary / name, folder / name)
-        print(markdown(results))
+            vqvae2, prior = load_shipped()
+            results["bf16_effect"] = bfloat16_effect(vqvae2, prior.to(device))
+        keep(folder, "benchmark", results, markdown(results))
         print(f"wrote {save_picture(figure(results), folder / 'benchmark.png')}")
+
+
+def keep(folder: Path, name: str, results: dict, words: str) -> None:
+    """Write what was measured as JSON and in words, and print the words."""
+    texts = {f"{name}.json": json.dumps(results, indent=1), f"{name}.md": words}
+    write_texts(folder, texts)
+    print(words)

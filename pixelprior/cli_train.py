@@ -13,9 +13,9 @@ from pixelprior.checkpoints import (
 )
 from pixelprior.codes import CodeData, extract_codes, load_codes, save_codes
 from pixelprior.data import ImageData, data_signature, load_images
-from pixelprior.evaluation import nats_per_code
+from pixelprior.evaluation import nats_per_code, without_top
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
-from pixelprior.runs import check_output_dir
+from pixelprior.runs import check_output_dir, trained_parts
 from pixelprior.sampling import check_filters
 from pixelprior.settings import TrainingSettings, make_accelerator
 from pixelprior.training import fit
@@ -117,6 +117,9 @@ class TrainVQVAE2(_Training):
     bottom_downsampling: int = 2
     """Pixels along each side that a bottom code stands for; a top code for twice as
     many. 4 suits images of 64 pixels, 8 those of 128."""
+    bottom_dropout: float = 0.1
+    """Share of images that are rebuilt from their top codes alone while training, so
+    that the top codes are put to use."""
     sample_every: int = 5
     """Write a picture of reconstructions every so many epochs."""
     output_dir: Path = Path("./outputs/vqvae2")
@@ -136,6 +139,7 @@ class TrainVQVAE2(_Training):
             embedding_dim=self.embedding_dim,
             num_embeddings=self.num_embeddings,
             bottom_downsampling=self.bottom_downsampling,
+            bottom_dropout=self.bottom_dropout,
         )
         say = accelerator.print
         say(f"{len(train):,} training and {len(heldout):,} held-out images")
@@ -173,6 +177,9 @@ class TrainPrior(_Training):
     """Checkpoint of the VQ-VAE-2: a folder or a .pth file."""
     level: Literal["top", "bottom", "both"] = "both"
     """Which level to train."""
+    without_top: bool = False
+    """Give the bottom level top codes that are all 0: what it reaches without the top
+    is what the top is measured by. Needs --level bottom."""
     init_checkpoint: Path | None = None
     """Prior to start from, such as one whose other level is trained already."""
     class_conditional: bool = False
@@ -199,6 +206,11 @@ class TrainPrior(_Training):
     def run(self) -> None:
         check_filters(self.temperature, None, None)
         check_positive(sample_every=self.sample_every)
+        if self.without_top and self.level != "bottom":
+            raise ValueError(
+                f"--without_top is for the bottom level, but --level is {self.level}; "
+                "give --level bottom, or leave it out"
+            )
         accelerator = self.accelerator(self.output_dir)
         vqvae2 = load_model(VQVAE2, self.vqvae2_checkpoint, accelerator.device)
         self.model(vqvae2, num_classes=None)  # sees that the flags fit, before the work
@@ -207,6 +219,12 @@ class TrainPrior(_Training):
         if self.init_checkpoint is not None:
             start = load_model(HierarchicalPixelCNN, self.init_checkpoint)
             trained |= trained_parts(self.init_checkpoint, vqvae2)
+            notes = read_training_notes(self.init_checkpoint)
+            if notes.get("without_top") and not self.without_top:
+                raise ValueError(
+                    f"the bottom level in {self.init_checkpoint} was trained without "
+                    "the top codes; start from another, or give --without_top"
+                )
         with accelerator.local_main_process_first():
             train = self.codes(vqvae2, "train")
             heldout = self.codes(vqvae2, "test")
@@ -245,6 +263,7 @@ class TrainPrior(_Training):
                 "class_names": train.class_names,
                 "vqvae2": fingerprint(vqvae2),
                 "trained_parts": sorted(trained),
+                "without_top": self.without_top,
             },
             after_epoch=after_epoch,
             log=say,
@@ -277,7 +296,7 @@ class TrainPrior(_Training):
             save_codes(codes, path, source)
         if not self.class_conditional:
             codes.labels = None
-        return codes
+        return without_top(codes) if self.without_top else codes
 
     def model(self, vqvae2: VQVAE2, num_classes: int | None) -> HierarchicalPixelCNN:
         torch.manual_seed(self.seed)
@@ -302,23 +321,6 @@ class TrainPrior(_Training):
                 f"the prior in {self.init_checkpoint} has other sizes than the flags "
                 "ask for; give the flags that it was trained with"
             ) from error
-
-
-def trained_parts(prior_checkpoint: Path, vqvae2: VQVAE2) -> set[str]:
-    """Names of the losses that a prior was trained on; both where it does not say.
-
-    Raises:
-        ValueError: it was trained on the codes of another VQ-VAE-2.
-    """
-    notes = read_training_notes(prior_checkpoint)
-    own = fingerprint(vqvae2)
-    if notes.get("vqvae2", own) != own:
-        raise ValueError(
-            f"the prior in {prior_checkpoint} was trained on the codes of another "
-            "VQ-VAE-2 than the one given; give the --vqvae2_checkpoint that it was "
-            "trained with"
-        )
-    return set(notes.get("trained_parts", [f"{level}_loss" for level in LEVELS]))
 
 
 def report_nats(prior: HierarchicalPixelCNN, heldout: CodeData, levels) -> None:

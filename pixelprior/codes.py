@@ -53,13 +53,17 @@ class CodeData:
             labels=None if self.labels is None else self.labels.to(device),
         )
 
+    def grid(self, level: str) -> Tensor:
+        """The codes of one level, "top" or "bottom": [N, H, W]."""
+        return {"top": self.z_top, "bottom": self.z_bottom}[level]
+
     def unigram_entropy(self, level: str) -> float:
         """Entropy of the codes' own frequencies, in nats per code; "top" or "bottom".
 
         No model that ignores context can do better on these very codes.
         """
-        codes = {"top": self.z_top, "bottom": self.z_bottom}[level]
-        counts = torch.bincount(codes.reshape(-1).int(), minlength=self.num_embeddings)
+        codes = self.grid(level).reshape(-1).int()
+        counts = torch.bincount(codes, minlength=self.num_embeddings)
         return torch.distributions.Categorical(probs=counts.double()).entropy().item()
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelprior.checkpoints import Pretrained
 from pixelprior.layers import (
     AttentionCache,
     BlockCache,
@@ -27,11 +28,12 @@ from pixelprior.validation import (
     check_positive,
     check_share,
     check_tensor,
+    costs_no_wait,
 )
 from pixelprior.vqvae2 import ResidualStack
 
 
-class PixelCNN(nn.Module):
+class PixelCNN(nn.Module, Pretrained):
     """P(codes) = Π P(code | earlier codes) over a grid of any height and width.
 
     Args:
@@ -212,6 +214,8 @@ class PixelCNN(nn.Module):
                 f"labels are {labels.dtype} of shape {list(labels.shape)}, but "
                 f"integers of shape [{batch_size}] are needed, one an image"
             )
+        if not costs_no_wait(labels):
+            return
         low, high = labels.min().item(), labels.max().item()
         if low < 0 or high >= self.num_classes:
             wrong = low if low < 0 else high
@@ -338,4 +342,5 @@ class ConditionalPixelCNN(PixelCNN):
         top = F.interpolate(top, size=(height, width))  # [B, p, H, W]
         top = self.top_to_bottom(top)
         label = self.label_condition(labels, batch_size)
-        return top if label is None else top + label
+        # In the type of the product: under autocast each block would convert it anew.
+        return top if label is None else top + label.to(top.dtype)

@@ -1,4 +1,4 @@
-"""What a training run keeps on disk to go on after it was stopped."""
+"""What a training run keeps on disk: to go on when stopped, and to say what it did."""
 
 import os
 from pathlib import Path
@@ -6,10 +6,18 @@ from pathlib import Path
 import torch
 
 from pixelprior.checkpoints import (
+    CONFIG_NAME,
+    fingerprint,
+    load_model,
+    read_config,
+    read_training_notes,
     recover_folder,
     remove_unfinished,
     writable_folder,
 )
+from pixelprior.pixelcnn import ConditionalPixelCNN
+from pixelprior.prior import LEVELS, HierarchicalPixelCNN
+from pixelprior.vqvae2 import VQVAE2
 
 STATE_NAME = "training_state.pt"
 START_AGAIN = "start again in another --output_dir"
@@ -89,3 +97,50 @@ def read_state(last: Path, identity: dict) -> dict:
             "it with the same flags, or choose another --output_dir"
         )
     return state
+
+
+def trained_parts(prior_checkpoint: Path, vqvae2: VQVAE2) -> set[str]:
+    """Names of the losses that a prior was trained on; both where it does not say.
+
+    Raises:
+        ValueError: it was trained on the codes of another VQ-VAE-2.
+    """
+    notes = read_training_notes(prior_checkpoint)
+    own = fingerprint(vqvae2)
+    if notes.get("vqvae2", own) != own:
+        raise ValueError(
+            f"the prior in {prior_checkpoint} was trained on the codes of another "
+            "VQ-VAE-2 than the one given; give the --vqvae2_checkpoint that it was "
+            "trained with"
+        )
+    return set(notes.get("trained_parts", [f"{level}_loss" for level in LEVELS]))
+
+
+def check_trained(prior_checkpoint: Path, vqvae2: VQVAE2) -> None:
+    """Raise ValueError unless both levels were trained, on the VQ-VAE-2's codes."""
+    trained = trained_parts(prior_checkpoint, vqvae2)
+    for level in LEVELS:
+        if f"{level}_loss" not in trained:
+            raise ValueError(
+                f"the {level} level of {prior_checkpoint} was never trained; train it: "
+                f"pixelprior train-prior --level {level} --init_checkpoint "
+                f"{prior_checkpoint}"
+            )
+
+
+def load_topless(path, vqvae2: VQVAE2) -> ConditionalPixelCNN:
+    """The bottom level that was trained with `--without_top`, alone or in its prior.
+
+    Raises:
+        ValueError: it was trained with the top, or on the codes of another VQ-VAE-2.
+    """
+    if read_training_notes(path).get("without_top") is not True:
+        raise ValueError(
+            f"nothing says that the bottom level in {path} was trained without the top "
+            "codes; train one by train-prior --level bottom --without_top"
+        )
+    trained_parts(path, vqvae2)
+    own = Path(path) / CONFIG_NAME
+    if own.is_file() and read_config(own).get("model_class") == "ConditionalPixelCNN":
+        return load_model(ConditionalPixelCNN, path)
+    return load_model(HierarchicalPixelCNN, path).prior_bottom

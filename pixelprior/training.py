@@ -26,8 +26,9 @@ from pixelprior.progress import progress_bar
 from pixelprior.runs import START_AGAIN, check_output_dir, read_state, write_state
 from pixelprior.settings import (
     TrainingSettings,
+    average_weights,
+    checking_interval,
     learning_rate_factor,
-    weight_averaging,
 )
 
 
@@ -73,9 +74,9 @@ def fit(
         log: gets one line an epoch.
 
     Returns:
-        The history: one dict an epoch, with training and held-out losses, the learning
-        rate and the seconds it took. The model ends with the last weights, not
-        averaged; `best` and `last` hold the averaged ones.
+        The history: one dict an epoch, with training and held-out losses, training
+        steps a second, the learning rate and the seconds it took. The model ends with
+        the last weights, not averaged; `best` and `last` hold the averaged ones.
 
     Raises:
         ValueError: the folder holds a run already, or one that differs.
@@ -91,9 +92,11 @@ def fit(
     for epoch in range(len(run.history), settings.epochs):
         started = time.perf_counter()
         trained = run.train_epoch(train_data, epoch)
+        speed = run.steps_per_epoch / (time.perf_counter() - started)
         heldout = run.evaluate(heldout_data)
         figures = {f"train_{name}": value for name, value in trained.items()}
         figures |= {f"heldout_{name}": value for name, value in heldout.items()}
+        figures["steps_per_second"] = speed
         figures["lr"] = run.scheduler.get_last_lr()[0]
         figures["seconds"] = time.perf_counter() - started
         run.finish_epoch(figures, heldout)
@@ -123,8 +126,13 @@ class _Run:
         self.settings, self.output_dir = settings, output_dir
         self.accelerator = accelerator
         self.model = model.to(accelerator.device, memory_format=torch.channels_last)
-        decay = settings.ema_decay
-        self.average = AveragedModel(self.model, multi_avg_fn=weight_averaging(decay))
+        # By our own count: torch's is a tensor, which a GPU would have to be asked for.
+        self.average = AveragedModel(
+            self.model,
+            multi_avg_fn=lambda averages, currents, _: average_weights(
+                averages, currents, self.step, settings.ema_decay
+            ),
+        )
         self.best = deepcopy(self.model)
         self.history: list[dict] = []
         self.step = 0
@@ -183,6 +191,7 @@ class _Run:
         order = order.to(accelerator.device)
         self.loss.train()
         totals: dict[str, Tensor] = {}
+        device, finite = order.device, dict.fromkeys(self.parts, True)
         batches = progress_bar(
             order.split(settings.batch_size),
             desc=f"epoch {epoch + 1}/{settings.epochs}",
@@ -197,8 +206,10 @@ class _Run:
                 norm = accelerator.clip_grad_norm_(
                     part.parameters(), settings.max_grad_norm
                 )
-                if not torch.isfinite(norm):
-                    raise FloatingPointError(self._divergence(name, losses[name]))
+                finite[name] = torch.isfinite(norm) & finite[name]
+            done = self.step + 1
+            if not (done % checking_interval(device) and done % self.steps_per_epoch):
+                self._check(finite, losses)
             self.optimizer.step()
             self.scheduler.step()
             self.optimizer.zero_grad()
@@ -209,11 +220,14 @@ class _Run:
                 totals[name] = total + value.detach().float() * len(indices)
         return self._mean(totals, len(order))
 
-    def _divergence(self, name: str, loss: Tensor) -> str:
-        return (
-            f"training stopped at step {self.step + 1}: the gradient of {name} is not "
-            f"finite (loss {loss.item():.4g}); {self._last_good()}"
-        )
+    def _check(self, finite: dict, losses: dict[str, Tensor]) -> None:
+        for name, so_far in finite.items():
+            if not so_far:
+                loss, step = losses[name].item(), self.step + 1
+                raise FloatingPointError(
+                    f"training stopped at step {step}: the gradient of {name} is not "
+                    f"finite (loss {loss:.4g}); {self._last_good()}"
+                )
 
     def _last_good(self) -> str:
         last = self.output_dir / "last"

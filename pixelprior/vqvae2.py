@@ -11,9 +11,9 @@ Nothing here knows about priors. Source: Razavi, van den Oord and Vinyals 2019, 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from vector_quantize_pytorch import VectorQuantize
 
 from pixelprior.checkpoints import Pretrained
+from pixelprior.quantizer import Quantizer, perplexity
 from pixelprior.validation import (
     check_codes,
     check_number,
@@ -21,54 +21,6 @@ from pixelprior.validation import (
     check_share,
     check_tensor,
 )
-
-
-class Quantizer(nn.Module):
-    """A codebook: features to the nearest code, and codes to their vectors.
-
-    A thin cover over `vector_quantize_pytorch.VectorQuantize`: codebooks by moving
-    averages, started by k-means on the first batch, codes that fall out of use renewed,
-    all synchronised between processes (arXiv 1711.00937, appendix A.1).
-    """
-
-    def __init__(self, num_embeddings: int, embedding_dim: int, ema_decay: float):
-        super().__init__()
-        self.num_embeddings = num_embeddings
-        self.vq = VectorQuantize(
-            dim=embedding_dim,
-            codebook_size=num_embeddings,
-            decay=ema_decay,
-            kmeans_init=True,
-            threshold_ema_dead_code=1,
-            accept_image_fmap=True,
-            commitment_weight=0.0,
-            rotation_trick=False,
-        )
-        self.register_load_state_dict_pre_hook(self._fit_to_library)
-
-    @staticmethod
-    def _fit_to_library(module, state_dict, prefix, *_more) -> None:
-        """Releases of the library differ in the shape of one flag alone."""
-        name = f"{prefix}vq._codebook.initted"
-        if name in state_dict:
-            flag = module.vq._codebook.initted
-            state_dict[name] = state_dict[name].reshape(flag.shape).to(flag.dtype)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features [B, D, H, W] to (quantized [B, D, H, W], codes [B, H, W], loss []).
-
-        The loss is the squared distance of features to their codes, and pulls the
-        features alone; gradients of `quantized` go straight through to the features.
-        """
-        # Distances in bf16 would pick wrong codes, so autocast ends here.
-        with torch.autocast(features.device.type, enabled=False):
-            features = features.float()
-            quantized, codes, _ = self.vq(features)
-            return quantized, codes, F.mse_loss(features, quantized.detach())
-
-    def embedding(self, codes: Tensor) -> Tensor:
-        """Codes [...] of any integer type to their vectors [..., D]."""
-        return F.embedding(codes.long(), self.vq.codebook)
 
 
 class ResidualStack(nn.Module):
@@ -115,6 +67,10 @@ class VQVAE2(nn.Module, Pretrained):
             of two. The top grid is half as wide and high as the bottom grid.
         commitment_weight: β of arXiv 1711.00937, equation 3.
         ema_decay: γ of the codebooks' moving averages.
+        bottom_dropout: share of images whose bottom codes the decoder is not given
+            while training, in [0, 1). Without it the decoder learns to read the bottom
+            alone, and the top codes are written for nothing. (Dropping the finer
+            quantizer is what SoundStream does, arXiv 2107.03312, section III-C.)
 
     Raises:
         ValueError: an argument is out of its range.
@@ -131,6 +87,7 @@ class VQVAE2(nn.Module, Pretrained):
         bottom_downsampling: int = 2,
         commitment_weight: float = 0.25,
         ema_decay: float = 0.8,
+        bottom_dropout: float = 0.1,
     ):
         super().__init__()
         check_positive(
@@ -142,7 +99,7 @@ class VQVAE2(nn.Module, Pretrained):
             num_residual_blocks=num_residual_blocks,
             bottom_downsampling=bottom_downsampling,
         )
-        check_share(ema_decay=ema_decay)
+        check_share(ema_decay=ema_decay, bottom_dropout=bottom_dropout)
         check_number(commitment_weight=commitment_weight)
         halvings = bottom_downsampling.bit_length() - 1
         if halvings < 1 or bottom_downsampling != 2**halvings:
@@ -161,6 +118,7 @@ class VQVAE2(nn.Module, Pretrained):
         self.in_channels, self.image_size = in_channels, image_size
         self.embedding_dim, self.num_embeddings = embedding_dim, num_embeddings
         self.commitment_weight = commitment_weight
+        self.bottom_dropout = bottom_dropout
         self.latent_spatial_dim_bottom = image_size // bottom_downsampling
         self.latent_spatial_dim_top = self.latent_spatial_dim_bottom // 2
 
@@ -300,12 +258,16 @@ class VQVAE2(nn.Module, Pretrained):
         Returns:
             {"total_loss": reconstruction + β · commitment, "reconstruction_loss": mean
             squared error over pixels, "commitment_loss", "perplexity_top",
-            "perplexity_bottom": exp of the entropy of this batch's codes}, scalars.
+            "perplexity_bottom": exp of the entropy of this batch's codes}, scalars. In
+            training mode some images are rebuilt from their top codes alone.
 
         Raises:
             ValueError: the images are not float [B, C, S, S] of this model's C and S.
         """
         quant_t, quant_b, codes_t, codes_b, commitment = self.encode(images)
+        if self.training and self.bottom_dropout:
+            numbers = torch.rand(len(images), 1, 1, 1, device=images.device)
+            quant_b = quant_b * (numbers >= self.bottom_dropout)
         reconstruction = F.mse_loss(self._reconstruct(quant_t, quant_b).float(), images)
         return {
             "total_loss": reconstruction + self.commitment_weight * commitment,
@@ -339,9 +301,3 @@ class VQVAE2(nn.Module, Pretrained):
                 f"[B, {wanted[0]}, {wanted[1]}, {wanted[2]}]; resize or convert them, "
                 "or build the model with their in_channels and image_size"
             )
-
-
-def perplexity(codes: Tensor, num_embeddings: int) -> Tensor:
-    """exp(entropy) of the codes' frequencies: the codes in use, from 1 to K."""
-    counts = torch.bincount(codes.reshape(-1), minlength=num_embeddings).float()
-    return torch.distributions.Categorical(probs=counts).entropy().exp()

@@ -8,7 +8,7 @@ import torch
 from hypothesis import settings
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN
-from pixelprior.assets import load_shipped
+from pixelprior.assets import load_shipped, load_shipped_yardsticks
 from pixelprior.codes import extract_codes
 from pixelprior.data import load_images
 
@@ -34,6 +34,12 @@ def heldout_images():
 def shipped():
     """The shipped VQ-VAE-2 and prior."""
     return load_shipped()
+
+
+@pytest.fixture(scope="session")
+def shipped_classifier():
+    """The shipped classifier of Fashion-MNIST's images."""
+    return load_shipped_yardsticks()[1]
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What the shipped weights can do, measured on real held-out images."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def test_the_readme_shows_what_the_demo_prints(tmp_path, capsys):
 
 def test_weights_are_small_and_in_half_precision():
     files = list(FOLDER.rglob("*.safetensors"))
-    assert len(files) == 2
+    assert len(files) == 4
     assert sum(path.stat().st_size for path in files) < 8e6
     for path in files:
         kinds = {
@@ -78,3 +79,10 @@ def test_weights_are_small_and_in_half_precision():
             if name.endswith(("weight", "bias"))
         }
         assert kinds == {torch.float16}
+
+
+def test_the_model_card_names_the_weights_that_ship():
+    card = (FOLDER / "results" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for name in ("vqvae2", "prior", "topless", "classifier"):
+        path = FOLDER / f"fashion_mnist_{name}" / "model.safetensors"
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in card, name

@@ -9,6 +9,11 @@ import torch
 from pixelprior import benchmark, cli
 from pixelprior.benchmark import Sizes
 from pixelprior.benchmark_report import markdown, ratio, table
+from pixelprior.benchmark_training import (
+    TrainingSizes,
+    measure_training,
+    training_markdown,
+)
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -84,3 +89,24 @@ def test_bad_flags_end_in_one_line(tmp_path, capsys, flags, words):
         cli.main(["benchmark", "--output_dir", str(tmp_path / "new"), *flags])
     error = capsys.readouterr().err
     assert stop.value.code == 2 and words in error and error.count("\n") == 1
+
+
+def test_all_training_loops_are_timed_and_learn_alike():
+    sizes = TrainingSizes(
+        batch_size=8, epochs=2, steps=4, repeats=1, hidden_channels=8, num_layers=2
+    )
+    results = measure_training(sizes)
+    loops = results["loops"]
+    plain = loops["plain"]["losses"]
+    assert plain[1] < plain[0]
+    assert loops["fit"]["losses"] == pytest.approx(plain, rel=0.01)
+    assert loops["plain, another seed"]["losses"] != plain
+    for name, found in loops.items():
+        assert all(speed > 0 for speed in found["steps_per_second"]), name
+    words = training_markdown(results)
+    assert "| plain loop, float32 | 1.00 (1.00 to 1.00) |" in words
+
+
+def test_more_steps_than_embedded_images_are_refused():
+    with pytest.raises(ValueError, match=r"6,000 embedded images; choose fewer"):
+        TrainingSizes(batch_size=2000, steps=4).check()

@@ -235,7 +235,7 @@ def test_bad_checkpoints_end_in_one_line(fails, pipeline, tmp_path):
 
     assert "no checkpoint at" in sample(tmp_path / "nowhere", prior)
     assert "holds a VQVAE2" in sample(vqvae2, vqvae2)
-    assert "512 codes, but the VQ-VAE-2 has 256" in sample(VQVAE2_FOLDER, prior)
+    assert "512 codes, but the VQ-VAE-2 has 64" in sample(VQVAE2_FOLDER, prior)
     (tmp_path / "junk.pth").write_bytes(b"junk")
     assert "junk.pth" in sample(tmp_path / "junk.pth", prior)
     other = VQVAE2(1, 32, 16, 8, 512)
@@ -245,7 +245,7 @@ def test_bad_checkpoints_end_in_one_line(fails, pipeline, tmp_path):
 
 
 def test_a_label_for_a_prior_without_classes_ends_in_one_line(fails, tmp_path):
-    HierarchicalPixelCNN(256, 8, 8, 2).save_pretrained(tmp_path / "plain")
+    HierarchicalPixelCNN(64, 8, 8, 2).save_pretrained(tmp_path / "plain")
     error = fails(
         "sample",
         "--vqvae2_checkpoint",

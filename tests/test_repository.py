@@ -92,9 +92,15 @@ def test_binary_files_keep_within_their_sizes():
 def test_imports_point_downwards():
     order = [
         ["cli"],
+        ["cli_reproduce"],
+        ["cli_evaluate"],
         ["cli_train", "cli_benchmark", "doctor"],
+        ["benchmark_training"],
+        ["results_report"],
         ["viz", "assets", "benchmark_report"],
+        ["results"],
         ["evaluation", "benchmark"],
+        ["classifier"],
         ["training"],
         ["runs", "settings"],
         ["prior"],
@@ -104,7 +110,7 @@ def test_imports_point_downwards():
         ["codes"],
         ["data"],
         ["vqvae2"],
-        ["checkpoints", "progress", "validation"],
+        ["checkpoints", "quantizer", "recipes", "progress", "validation"],
     ]
     rank = {name: level for level, names in enumerate(order) for name in names}
     for path in (ROOT / "pixelprior").glob("*.py"):

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,11 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from pixelprior import HierarchicalPixelCNN
+from pixelprior import HierarchicalPixelCNN, cli, training
 from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.codes import CodeData
 from pixelprior.settings import (
     TrainingSettings,
+    average_weights,
     learning_rate_factor,
     make_accelerator,
 )
@@ -86,7 +88,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "cut", after_epoch=kill)
     resumed = train(tmp_path / "cut", resume=True, model=new_model(seed=9))
-    drop = {"seconds"}
+    drop = {"seconds", "steps_per_second"}
     assert [{k: v for k, v in e.items() if k not in drop} for e in resumed] == [
         {k: v for k, v in e.items() if k not in drop} for e in whole
     ]
@@ -171,6 +173,13 @@ class Diverges(nn.Module):
 
     def save_pretrained(self, folder):
         folder.mkdir()
+
+
+def test_where_looking_costs_time_it_is_found_at_the_next_look(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "checking_interval", lambda device: 2)
+    with pytest.raises(FloatingPointError, match="stopped at step 4"):
+        train(tmp_path, model=Diverges())
+    assert not (tmp_path / "last").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
@@ -313,3 +322,54 @@ def test_two_processes_train_one_model(tmp_path):
     assert out.count("epoch 1/1") == 1, "both processes spoke"
     state = torch.load(folder / "last" / "training_state.pt", weights_only=True)
     assert state["step"] == 3, "96 images, in batches of 16 on each of two processes"
+
+
+def test_a_training_step_asks_the_device_for_no_number():
+    """On torch's meta device there are no numbers: asking for one is an error."""
+    with torch.device("meta"):
+        model = HierarchicalPixelCNN(16, 8, 8, 3, num_classes=3, attention_layers=1)
+        average = HierarchicalPixelCNN(16, 8, 8, 3, num_classes=3, attention_layers=1)
+        codes = [torch.zeros(4, side, side, dtype=torch.long) for side in (4, 8)]
+        labels = torch.zeros(4, dtype=torch.long)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model.train().loss_function(*codes, labels)["total_loss"].backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    average_weights(list(average.parameters()), list(model.parameters()), 5, 0.9)
+    with pytest.raises(RuntimeError, match="meta"):
+        float(norm)
+
+
+def test_the_command_line_keeps_freed_memory_but_for_the_benchmark(monkeypatch):
+    called = []
+    monkeypatch.setattr(cli, "keep_freed_memory", lambda: called.append(True))
+    for command in (cli.Doctor, cli.Benchmark):
+        monkeypatch.setattr(command, "run", lambda self: None)
+    cli.main(["benchmark"])
+    assert not called
+    cli.main(["doctor"])
+    assert called
+
+
+def test_memory_that_was_freed_is_used_again():
+    """Large blocks come back without new pages from the system (glibc alone)."""
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("not glibc: memory is kept as its C library likes")
+    program = """
+import resource, torch
+from pixelprior.settings import keep_freed_memory
+def new_pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+given_back = new_pages()
+keep_freed_memory()
+torch.ones(2**24)
+print(given_back, new_pages())
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    given_back, kept = map(int, run.stdout.split())
+    assert kept < 100 < given_back

@@ -172,3 +172,26 @@ def test_wrong_vectors_are_named(small_vqvae2):
 def test_wrong_arguments_are_named(options, words):
     with pytest.raises(ValueError, match=words):
         VQVAE2(**options)
+
+
+@pytest.mark.parametrize(
+    "training, dropout, expected", [(True, 0.25, 0.25), (False, 0.25, 0), (True, 0, 0)]
+)
+def test_the_decoder_must_do_without_some_bottom_codes_in_training_alone(
+    training, dropout, expected
+):
+    torch.manual_seed(0)
+    model = VQVAE2(1, 16, 8, 4, 32, bottom_dropout=dropout).train(training)
+    given = []
+    decode = model._reconstruct
+
+    def watched(quant_t, quant_b):
+        given.append((quant_t, quant_b))
+        return decode(quant_t, quant_b)
+
+    model._reconstruct = watched
+    model.loss_function(torch.rand(400, 1, 16, 16))
+    ((quant_t, quant_b),) = given
+    silent = (quant_b == 0).flatten(1).all(1).float().mean().item()
+    assert silent == pytest.approx(expected, abs=0.07 if expected else 0)
+    assert not (quant_t == 0).flatten(1).all(1).any()

@@ -19,3 +19,20 @@ def load_shipped():
         load_model(VQVAE2, FOLDER / "fashion_mnist_vqvae2"),
         load_model(HierarchicalPixelCNN, FOLDER / "fashion_mnist_prior"),
     )
+
+
+def load_shipped_yardsticks():
+    """What the shipped prior is measured by.
+
+    Returns:
+        (ConditionalPixelCNN, the bottom level trained without the top codes, and
+        Classifier, of Fashion-MNIST's images), in evaluation mode.
+    """
+    from pixelprior.checkpoints import load_model
+    from pixelprior.classifier import Classifier
+    from pixelprior.pixelcnn import ConditionalPixelCNN
+
+    return (
+        load_model(ConditionalPixelCNN, FOLDER / "fashion_mnist_topless"),
+        load_model(Classifier, FOLDER / "fashion_mnist_classifier"),
+    )

@@ -1,0 +1,68 @@
+"""The classifier: a yardstick that tells sense from nonsense, the same each time."""
+
+import pytest
+import torch
+
+from pixelprior.classifier import Classifier, labelled, outputs, train_classifier
+from pixelprior.data import ImageData, load_images
+from pixelprior.results import some_of_each_class
+
+
+@pytest.fixture(scope="module")
+def training_images():
+    return some_of_each_class(load_images("fashion_mnist_mini", "train"), 1000)
+
+
+def accuracy(classifier, heldout) -> float:
+    guesses = outputs(classifier, heldout).argmax(1)
+    return guesses.eq(heldout.labels).float().mean().item()
+
+
+def test_it_learns_classes_and_the_same_seed_learns_the_same(
+    training_images, heldout_images
+):
+    one, two = (
+        train_classifier(training_images, epochs=8, hidden_channels=8) for _ in range(2)
+    )
+    assert accuracy(one, heldout_images) > 0.6
+    for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_labels_that_say_nothing_teach_it_nothing(training_images, heldout_images):
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
+    shuffled = ImageData(
+        training_images.images,
+        training_images.labels[order],
+        training_images.class_names,
+    )
+    confused = train_classifier(shuffled, epochs=8, hidden_channels=8)
+    assert accuracy(confused, heldout_images) < 0.3
+
+
+def test_any_size_colour_and_number_of_classes():
+    model = Classifier(in_channels=3, num_classes=7, hidden_channels=4).eval()
+    for size in (4, 17, 64):
+        images = torch.rand(2, 3, size, size)
+        assert model(images).shape == (2, 7)
+        assert model.features(images).shape == (2, model.num_features)
+
+
+def test_an_image_is_judged_alike_in_any_company(shipped_classifier, heldout_images):
+    images = heldout_images[:8][0]
+    with torch.no_grad():
+        together = shipped_classifier(images)
+        alone = shipped_classifier(images[3:4])
+    torch.testing.assert_close(together[3:4], alone)
+
+
+def test_one_class_cannot_be_told_apart(training_images):
+    alone = ImageData(training_images.images, training_images.labels, ("all",))
+    with pytest.raises(ValueError, match=r"1 class.*two or more"):
+        train_classifier(alone)
+
+
+def test_labelled_images_come_with_their_labels(training_images):
+    images, labels = labelled(training_images).batch(torch.tensor([5, 2]))
+    assert torch.equal(images, training_images[torch.tensor([5, 2])][0])
+    assert labels.tolist() == [5, 2]

@@ -1,0 +1,270 @@
+"""`evaluate` and `reproduce` from end to end, and the kept results against new ones."""
+
+import copy
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixelprior import VQVAE2, HierarchicalPixelCNN, cli, cli_evaluate, recipes, results
+from pixelprior.assets import FOLDER, load_shipped_yardsticks
+from pixelprior.benchmark_training import training_markdown
+from pixelprior.checkpoints import fingerprint, load_model
+from pixelprior.classifier import Classifier
+from pixelprior.data import ImageData, load_images
+from pixelprior.evaluation import samples
+from pixelprior.recipes import RECIPES, Recipe
+from pixelprior.results import evaluate, some_of_each_class
+from pixelprior.results_report import table, tried_table
+from pixelprior.runs import load_topless
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+KEPT = json.loads((FOLDER / "results" / "results.json").read_text(encoding="utf-8"))
+TINY = Recipe(
+    about="for a test",
+    vqvae2={
+        "dataset": "fashion_mnist_mini",
+        "max_images": 320,
+        "num_embeddings": 16,
+        "embedding_dim": 8,
+        "hidden_channels": 8,
+        "epochs": 1,
+        "batch_size": 32,
+    },
+    prior={
+        "dataset": "fashion_mnist_mini",
+        "max_images": 320,
+        "class_conditional": True,
+        "hidden_channels": 8,
+        "num_layers": 2,
+        "epochs": 2,
+        "batch_size": 32,
+    },
+    classifier_epochs=1,
+    num_samples=40,
+)
+
+
+@pytest.fixture(scope="module")
+def on_the_embedded_images(shipped):
+    """What `evaluate` says of the shipped weights on the embedded test images."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(results, "CLASSIFIER_IMAGES", 6000)
+    train = load_images("fashion_mnist_mini", "train")
+    heldout = load_images("fashion_mnist_mini", "test")
+    topless, classifier = load_shipped_yardsticks()
+    yield evaluate(
+        *shipped,
+        train,
+        heldout,
+        topless=topless,
+        classifier=classifier,
+        num_samples=500,
+    )
+    patch.undo()
+
+
+def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
+    """The kept figures are of 10,000 test images, the new ones of 1,000 of these: they
+    agree within 1.5 of the intervals that 1,000 images leave, and within 4 %."""
+    now = on_the_embedded_images
+    for part, name in [
+        *(
+            (("likelihood", level), "nats_per_code")
+            for level in ("top", "bottom", "both")
+        ),
+        (("likelihood", "both"), "bits_per_dimension"),
+        (("likelihood", "bottom"), "without_top"),
+        (("likelihood", "bottom"), "gain_from_top"),
+        (("reconstruction",), "mean_squared_error"),
+        (("reconstruction",), "psnr"),
+    ]:
+        one, other = now, KEPT
+        for key in part:
+            one, other = one[key], other[key]
+        new, kept = one[name], other[name]
+        reach = 1.5 * (new["high"] - new["low"]) / 2
+        assert abs(new["value"] - kept["value"]) < reach, (part, name)
+        assert new["value"] == pytest.approx(kept["value"], rel=0.04), (part, name)
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [("results", table), ("tried", tried_table), ("training", training_markdown)],
+)
+def test_the_readme_has_the_tables_of_the_kept_results(name, words):
+    kept = json.loads((FOLDER / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    assert words(kept) in README
+
+
+def test_what_was_tried_was_tried_on_the_shipped_codes(shipped):
+    tried = json.loads((FOLDER / "results" / "tried.json").read_text(encoding="utf-8"))
+    assert tried["vqvae2"] == fingerprint(shipped[0])
+
+
+def test_the_command_measures_the_shipped_weights(tmp_path, monkeypatch, capsys):
+    """Its own figures and pictures, on the embedded images; few samples, for speed."""
+    monkeypatch.setattr(results, "CLASSIFIER_IMAGES", 100)
+    cli.main(
+        ["evaluate", "--dataset", "fashion_mnist_mini", "--num_samples", "100"]
+        + ["--output_dir", str(tmp_path)]
+    )
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert table(found) in capsys.readouterr().out
+    assert found["data"]["heldout_images"] == 1000 and found["data"]["samples"] == 100
+    assert found["frechet"]["classifier"] == "shipped"
+    # The first 64 samples of seed 0 are the README's.
+    one, other = (
+        np.asarray(Image.open(folder / "samples.png"))
+        for folder in (tmp_path, FOLDER / "results")
+    )
+    assert (np.abs(one.astype(int) - other) > 8).mean() < 0.001
+
+
+def test_the_figures_agree_with_each_other(on_the_embedded_images):
+    of = on_the_embedded_images["likelihood"]
+    nats = {level: of[level]["nats_an_image"]["value"] for level in of}
+    assert nats["both"] == pytest.approx(nats["top"] + nats["bottom"])
+    assert nats["top"] == pytest.approx(64 * of["top"]["nats_per_code"]["value"])
+    assert nats["bottom"] == pytest.approx(256 * of["bottom"]["nats_per_code"]["value"])
+    bits = of["both"]["bits_per_dimension"]["value"]
+    assert bits * 32 * 32 == pytest.approx(nats["both"] * 1.442695)
+    for level in ("top", "bottom"):
+        found = of[level]
+        assert found["nats_per_code"]["value"] < found["unigram"] < found["uniform"]
+
+
+def test_what_is_better_is_measured_as_better(on_the_embedded_images):
+    found = on_the_embedded_images
+    distances = found["frechet"]["distances"]
+    means = {name: each["value"] for name, each in distances.items()}
+    assert means["training images"] < means["samples"] < means["reconstructions"] + 20
+    assert found["likelihood"]["bottom"]["gain_from_top"]["low"] > 0
+    assert found["frechet"]["classifier_accuracy"] > 0.85
+    scores = found["accuracy_score"]
+    assert scores["samples"]["value"] > 0.8 * scores["real"]["value"]
+    near = found["neighbours"]
+    assert 0.9 < near["samples_to_heldout_rebuilt"]["value"] < 1.15
+
+
+def test_a_copy_of_the_training_images_is_found_out(shipped, monkeypatch):
+    """Samples that are training images have no distance to them."""
+    train = some_of_each_class(load_images("fashion_mnist_mini", "train"), 60)
+    heldout = some_of_each_class(load_images("fashion_mnist_mini", "test"), 60)
+    monkeypatch.setattr(results, "samples", lambda *_, **__: train)
+    monkeypatch.setattr(results, "_speed", lambda *_: None)
+    monkeypatch.setattr(results, "CLASSIFIER_IMAGES", 60)
+    classifier = load_shipped_yardsticks()[1]
+    found = evaluate(*shipped, train, heldout, classifier=classifier, num_samples=60)
+    assert found["neighbours"]["samples_to_heldout"]["value"] < 0.01
+
+
+def test_each_class_gives_as_many_images_as_it_can():
+    images = torch.arange(7, dtype=torch.uint8).view(7, 1, 1, 1)
+    labels = torch.tensor([0, 0, 0, 1, 1, 2, 0])
+    some = some_of_each_class(ImageData(images, labels, ("a", "b", "c")), 5)
+    assert some.labels.tolist() == [0, 1, 2, 0, 1]
+    assert some.images.flatten().tolist() == [0, 3, 5, 1, 4]
+
+
+def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(RECIPES, "fashion_mnist_mini", TINY)
+    monkeypatch.setattr(results, "CLASSIFIER_IMAGES", 320)
+    command = ["reproduce", "fashion_mnist_mini", "--output_dir", str(tmp_path)]
+    cli.main(command)
+    first = capsys.readouterr().out
+    found = json.loads((tmp_path / "results" / "results.json").read_text())
+    card = (tmp_path / "results" / "MODEL_CARD.md").read_text()
+    vqvae2 = tmp_path / "weights" / "vqvae2"
+    assert table(found) in card and table(found) in first
+    assert set(found["likelihood"]["bottom"]["gain_from_top"]) == {
+        "value",
+        "low",
+        "high",
+    }
+    load_topless(tmp_path / "weights" / "topless", load_model(VQVAE2, vqvae2))
+    for name in ("vqvae2", "prior", "topless", "classifier"):
+        weights = tmp_path / "weights" / name / "model.safetensors"
+        assert hashlib.sha256(weights.read_bytes()).hexdigest() in card, name
+    for name in ("samples", "reconstructions", "neighbours"):
+        assert (tmp_path / "results" / f"{name}.png").is_file()
+    histories = {
+        path: path.read_text() for path in (tmp_path / "runs").glob("*/history.json")
+    }
+    assert len(histories) == 3
+
+    (tmp_path / "results" / "results.json").unlink()
+    cli.main(command)
+    assert json.loads((tmp_path / "results" / "results.json").read_text())
+    assert all(path.read_text() == text for path, text in histories.items())
+    log = (tmp_path / "reproduce.log").read_text()
+    assert log.count("== prior:") == 2 and log.count("epoch 1/2") == 2
+
+
+def test_a_recipe_on_one_screen():
+    text = Path(recipes.__file__).read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 100
+
+
+def test_a_prior_needs_its_vqvae2(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", "--prior_checkpoint", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "go together" in capsys.readouterr().err
+
+
+def test_without_top_is_for_the_bottom_level(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(
+            ["train-prior", "--vqvae2_checkpoint", str(FOLDER / "fashion_mnist_vqvae2")]
+            + ["--without_top", "--output_dir", str(tmp_path / "run")]
+        )
+    assert stop.value.code == 2
+    assert "--level bottom" in capsys.readouterr().err
+
+
+def test_a_prior_of_other_classes_is_refused_before_the_work(shipped):
+    train = load_images("fashion_mnist_mini", "train")
+    heldout = load_images("fashion_mnist_mini", "test")
+    three = ImageData(heldout.images, heldout.labels % 3, ("a", "b", "c"))
+    with pytest.raises(ValueError, match="10 classes, but the images have 3"):
+        evaluate(*shipped, train, three)
+    with pytest.raises(ValueError, match="2 or more of each"):
+        evaluate(*shipped, train, heldout, num_samples=1)
+    with pytest.raises(ValueError, match="3 classes of images of 2 channel"):
+        evaluate(*shipped, train, heldout, classifier=Classifier(2, 3))
+
+
+def test_the_prior_of_garments_is_not_measured_on_digits(tmp_path, monkeypatch, capsys):
+    digits = load_images("fashion_mnist_mini", "test")
+    digits.class_names = tuple("0123456789")
+    monkeypatch.setattr(cli_evaluate, "load_images", lambda *_, **__: digits)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", "--dataset", "mnist", "--output_dir", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "trained on the classes T-shirt/top" in capsys.readouterr().err
+
+
+def test_a_bottom_level_passes_as_topless_only_if_its_notes_say_so(shipped, tmp_path):
+    prior, topless = (FOLDER / f"fashion_mnist_{name}" for name in ("prior", "topless"))
+    load_topless(topless, shipped[0])
+    with pytest.raises(ValueError, match="nothing says that the bottom level"):
+        load_topless(prior, shipped[0])
+    shutil.copytree(topless, tmp_path / "unnoted")
+    (tmp_path / "unnoted" / "training.json").unlink()
+    with pytest.raises(ValueError, match="nothing says that the bottom level"):
+        load_topless(tmp_path / "unnoted", shipped[0])
+    other = copy.deepcopy(shipped[0])
+    other.vq_top.vq.codebook[0] += 1
+    with pytest.raises(ValueError, match="another VQ-VAE-2"):
+        load_topless(topless, other)
+
+
+def test_a_prior_without_classes_draws_images_without_names(shipped):
+    prior = HierarchicalPixelCNN(shipped[0].num_embeddings, 4, 4, 2).eval()
+    assert samples(shipped[0], prior, 3, class_names=("a", "b")).class_names == ()
