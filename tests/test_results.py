@@ -143,7 +143,8 @@ def test_what_is_better_is_measured_as_better(on_the_embedded_images):
     found = on_the_embedded_images
     distances = found["frechet"]["distances"]
     means = {name: each["value"] for name, each in distances.items()}
-    assert means["training images"] < means["samples"] < means["reconstructions"] + 20
+    assert means["reconstructions"] < means["samples"]
+    assert means["training images"] < means["samples"]
     assert found["likelihood"]["bottom"]["gain_from_top"]["low"] > 0
     assert found["frechet"]["classifier_accuracy"] > 0.85
     scores = found["accuracy_score"]
