@@ -45,4 +45,7 @@ def test_a_notebook_gets_bars(monkeypatch):
     ipython = type("IPython", (), {"get_ipython": staticmethod(Kernel)})
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setattr(sys, "stderr", Screen(False))
+    monkeypatch.delenv("PIXELPRIOR_WIDGETS", raising=False)
     assert progress.someone_is_looking()
+    monkeypatch.setenv("PIXELPRIOR_WIDGETS", "off")
+    assert not progress.someone_is_looking()

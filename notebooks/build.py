@@ -1,0 +1,148 @@
+"""Make the executed notebooks from their sources: `python notebooks/build.py`.
+
+Each NN_name.py (percent format) is turned into NN_name.ipynb by jupytext and executed
+by nbconvert in a new kernel and an empty folder, without timing or widget state. Twice
+in a row gives the same bytes on one machine. Names of sources limit it to those.
+`--time` measures instead: seconds each takes, into timings.json, with nothing else
+running.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbconvert.preprocessors import ExecutePreprocessor
+
+FOLDER = Path(__file__).resolve().parent
+TIMINGS = FOLDER / "timings.json"
+
+
+def sources(folder: Path = FOLDER) -> list[Path]:
+    """The notebooks' sources, in the order of their numbers."""
+    return sorted(folder.glob("[0-9][0-9]_*.py"))
+
+
+def unexecuted(source: Path) -> nbformat.NotebookNode:
+    """The notebook of a source, not executed, with the same cell names each time."""
+    notebook = jupytext.read(source)
+    notebook.metadata = nbformat.from_dict(
+        {
+            "jupytext": {"formats": "ipynb,py:percent"},
+            "kernelspec": {
+                "display_name": "Python 3",
+                "language": "python",
+                "name": "python3",
+            },
+            "language_info": {"name": "python"},
+        }
+    )
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for number, cell in enumerate(notebook.cells, 1):
+        cell.id = f"{source.stem[:2]}-{number:03d}"
+    return notebook
+
+
+def executed(source: Path) -> nbformat.NotebookNode:
+    """The notebook of a source with its outputs."""
+    os.environ["PIXELPRIOR_WIDGETS"] = "off"
+    notebook = unexecuted(source)
+    metadata = notebook.metadata
+    run = ExecutePreprocessor(
+        timeout=600,
+        record_timing=False,
+        store_widget_state=False,
+        kernel_name="python3",
+    )
+    with tempfile.TemporaryDirectory() as empty:
+        notebook, _ = run.preprocess(notebook, {"metadata": {"path": empty}})
+    notebook.metadata = (
+        metadata  # without the version of this machine's Python
+    )
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
+    return notebook
+
+
+def _joined(outputs: list) -> list:
+    """Streams in one piece, however the kernel happened to send them."""
+    joined = []
+    for output in outputs:
+        last = joined[-1] if joined else None
+        if (
+            output.output_type == "stream"
+            and last is not None
+            and last.output_type == "stream"
+            and last.name == output.name
+        ):
+            last.text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    temporary = path.with_suffix(path.suffix + ".new")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def build(source: Path) -> None:
+    """Write the executed notebook beside its source."""
+    write(
+        source.with_suffix(".ipynb"), nbformat.writes(executed(source)) + "\n"
+    )
+
+
+def measured(source: Path) -> int:
+    """Seconds from the start of a kernel to the last output, rounded up to fives."""
+    started = time.perf_counter()
+    executed(source)
+    seconds = time.perf_counter() - started
+    return -(-int(seconds + 1) // 5) * 5
+
+
+def main() -> None:
+    """Build the notebooks, or measure their times."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", help="sources, such as 02; all without"
+    )
+    parser.add_argument(
+        "--time", action="store_true", help="measure; write timings"
+    )
+    arguments = parser.parse_args()
+    chosen = [
+        source
+        for source in sources()
+        if not arguments.names
+        or source.name.startswith(tuple(arguments.names))
+    ]
+    if not chosen:
+        sys.exit(
+            f"no source in {FOLDER} begins with {' or '.join(arguments.names)}"
+        )
+    timings = json.loads(TIMINGS.read_text()) if TIMINGS.exists() else {}
+    for source in chosen:
+        if arguments.time:
+            timings[source.stem] = measured(source)
+            write(
+                TIMINGS,
+                json.dumps(dict(sorted(timings.items())), indent=1) + "\n",
+            )
+            print(f"{source.stem}: {timings[source.stem]} s", flush=True)
+        else:
+            build(source)
+            print(f"{source.stem}.ipynb", flush=True)
+
+
+if __name__ == "__main__":
+    main()
