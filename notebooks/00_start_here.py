@@ -40,7 +40,7 @@ print("images", list(new_images.shape), "with pixels from 0 to 1")
 # %% [markdown]
 # **Could you tell them from photographs?** On the left is what we drew. On the right are 64 photographs from Fashion-MNIST, of the same ten classes in the same order. The model has never seen these: they were held out, kept aside for looking and measuring.
 
-# %%
+# %% tags=["cover"]
 heldout = load_images("fashion_mnist_mini", "test")
 of_class = [(heldout.labels == c).nonzero().flatten() for c in range(10)]
 real = torch.stack(

@@ -2,14 +2,18 @@
 
 Each NN_name.py (percent format) is turned into NN_name.ipynb by jupytext and executed
 by nbconvert in a new kernel and an empty folder, without timing or widget state. Twice
-in a row gives the same bytes on one machine. Names of sources limit it to those.
+in a row gives the same bytes on one machine. The figure of the cell that is tagged
+"cover" goes to pictures/NN_name.png, for the README. Names of sources limit it to those.
 `--time` measures instead: seconds each takes, into timings.json, with nothing else
 running.
 """
 
 import argparse
+import base64
+import copy
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -52,7 +56,7 @@ def executed(source: Path) -> nbformat.NotebookNode:
     """The notebook of a source with its outputs."""
     os.environ["PIXELPRIOR_WIDGETS"] = "off"
     notebook = unexecuted(source)
-    metadata = notebook.metadata
+    metadata = copy.deepcopy(notebook.metadata)
     run = ExecutePreprocessor(
         timeout=600,
         record_timing=False,
@@ -61,9 +65,7 @@ def executed(source: Path) -> nbformat.NotebookNode:
     )
     with tempfile.TemporaryDirectory() as empty:
         notebook, _ = run.preprocess(notebook, {"metadata": {"path": empty}})
-    notebook.metadata = (
-        metadata  # without the version of this machine's Python
-    )
+    notebook.metadata = metadata  # nothing of this machine's Python
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
@@ -88,18 +90,33 @@ def _joined(outputs: list) -> list:
     return joined
 
 
-def write(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+def cover(notebook: nbformat.NotebookNode) -> bytes | None:
+    """The PNG of the figure in the cell that is tagged "cover"; None without one."""
+    for cell in notebook.cells:
+        if "cover" in cell.metadata.get("tags", []):
+            for output in cell.outputs:
+                html = output.get("data", {}).get("text/html", "")
+                if found := re.search(r"base64,([^\"]+)", html):
+                    return base64.b64decode(found[1])
+    return None
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
     temporary = path.with_suffix(path.suffix + ".new")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content)
     os.replace(temporary, path)
 
 
 def build(source: Path) -> None:
-    """Write the executed notebook beside its source."""
-    write(
-        source.with_suffix(".ipynb"), nbformat.writes(executed(source)) + "\n"
-    )
+    """Write the executed notebook beside its source, and its cover."""
+    notebook = executed(source)
+    text = nbformat.writes(notebook) + "\n"
+    write(source.with_suffix(".ipynb"), text.encode())
+    if picture := cover(notebook):
+        pictures = source.parent / "pictures"
+        pictures.mkdir(exist_ok=True)
+        write(pictures / f"{source.stem}.png", picture)
 
 
 def measured(source: Path) -> int:
@@ -134,10 +151,8 @@ def main() -> None:
     for source in chosen:
         if arguments.time:
             timings[source.stem] = measured(source)
-            write(
-                TIMINGS,
-                json.dumps(dict(sorted(timings.items())), indent=1) + "\n",
-            )
+            text = json.dumps(dict(sorted(timings.items())), indent=1) + "\n"
+            write(TIMINGS, text.encode())
             print(f"{source.stem}: {timings[source.stem]} s", flush=True)
         else:
             build(source)

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
 from torch import Tensor
 
-from pixelprior.viz import COLOURS
+from pixelprior.viz import COLOURS, _frame, draw_codes
 
 # Told apart without colour as well: by line style and by marker.
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
@@ -28,6 +29,7 @@ def curves(
     x_label: str,
     y_label: str,
     baselines: dict[str, float] | None = None,
+    bands: dict[str, tuple[float, float]] | None = None,
     title: str = "",
     log_x: bool = False,
     log_y: bool = False,
@@ -40,6 +42,7 @@ def curves(
             from 1. A name that begins with "top" or "bottom" has that level's colour.
         x_label, y_label: what is on the axes, with its unit.
         baselines: levels to draw across.
+        bands: from which level to which to shade, with the name in the middle.
     """
     figure = Figure(figsize=(7.6, 4.0), layout="constrained")
     axis = figure.subplots()
@@ -55,6 +58,17 @@ def curves(
             marker=MARKERS[number % len(MARKERS)] if len(y) <= 40 else None,
             markersize=4,
             label=name,
+        )
+    for name, (low, high) in (bands or {}).items():
+        axis.axhspan(low, high, color=COLOURS["blind"], alpha=0.18, lw=0)
+        axis.text(
+            0.5,
+            (low + high) / 2,
+            name,
+            transform=axis.get_yaxis_transform(),
+            ha="center",
+            va="center",
+            fontsize=9,
         )
     for name, level in (baselines or {}).items():
         axis.axhline(
@@ -73,11 +87,11 @@ def curves(
         )
     axis.set_xlabel(x_label)
     axis.set_ylabel(y_label)
-    axis.set_ylim(*y_limits)
     if log_x:
         axis.set_xscale("log")
     if log_y:
         axis.set_yscale("log")
+    axis.set_ylim(*y_limits)
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
     if lines:
@@ -241,8 +255,9 @@ def receptive_fields(
     """
     rows = -(-len(seen) // columns)
     columns = min(columns, len(seen))
-    figure = Figure(figsize=(2.5 * columns, 2.75 * rows + 0.5), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    width = max(2.5 * columns, 4.6)  # room for the legend
+    figure = Figure(figsize=(width, 2.75 * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, (name, each) in zip(axes, seen.items(), strict=False):
@@ -352,3 +367,100 @@ def _numbers(values) -> np.ndarray:
     if not isinstance(values, np.ndarray):
         values = torch.as_tensor(list(values), dtype=torch.float64).numpy()
     return values.astype(float)
+
+
+def nearest_cells(
+    panels: dict[str, tuple[Tensor, Tensor]],
+    *,
+    x_label: str,
+    y_label: str,
+    limits: tuple[float, float],
+    title: str = "",
+) -> Figure:
+    """The plane cut into cells, one a code: what is nearer to it than to any other.
+
+    Args:
+        panels: by name, points [N, 2] and codes [K, 2]. A code is a black disc with its
+            number; one that is nearest to no point is a white square.
+        x_label, y_label: what the two numbers of a point are.
+        limits: of both axes.
+    """
+    figure = Figure(figsize=(3.3 * len(panels) + 0.4, 3.9), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    line = np.linspace(*limits, 301)
+    plane = np.stack(np.meshgrid(line, line), axis=-1)  # [301, 301, 2]: x, y
+    for axis, (name, (points, codes)) in zip(axes, panels.items(), strict=True):
+        points, codes = _numbers(points), _numbers(codes)
+        cells = _nearest(plane, codes)  # [301, 301]
+        colours = [colormaps["Pastel1"](code % 9) for code in range(len(codes))]
+        axis.imshow(
+            np.array(colours)[cells], extent=limits * 2, origin="lower", aspect="equal"
+        )
+        for code in np.unique(cells)[1:]:  # a border belongs to two cells
+            axis.contour(line, line, cells == code, [0.5], colors="grey", linewidths=1)
+        axis.plot(*points.T, ".", color="black", markersize=1.5, alpha=0.35)
+        used = np.unique(_nearest(points, codes))
+        for code, place in enumerate(codes):
+            alive = code in used
+            axis.annotate(
+                str(code),
+                place,
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if alive else "black",
+                bbox={
+                    "boxstyle": "circle" if alive else "square",
+                    "facecolor": "black" if alive else "white",
+                    "edgecolor": "black",
+                },
+            )
+        axis.set_xlim(limits)
+        axis.set_ylim(limits)
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel(x_label)
+    axes[0].set_ylabel(y_label)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _nearest(points: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """The number of the code [K, D] that is nearest to each point [..., D]."""
+    return np.square(points[..., None, :] - codes).sum(axis=-1).argmin(axis=-1)
+
+
+def prediction(
+    codes: Tensor, place: tuple[int, int], probabilities: Tensor, *, title: str = ""
+) -> Figure:
+    """What a prior expects at one place: the codes before it, and a bar for each code.
+
+    Args:
+        codes: the grid [H, W]; places from `place` on are left empty.
+        place: (row, column) of the code to come, in a red frame.
+        probabilities: of each code there, [K]. The code that stands in `codes` is
+            hatched and named.
+    """
+    (row, column), shares = place, _numbers(probabilities)
+    numbers = torch.arange(codes.numel()).view(codes.shape)
+    past = codes.cpu().long().masked_fill(numbers >= numbers[row, column], -1)
+    figure = Figure(figsize=(9.2, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.9])
+    draw_codes(left, past, len(shares), name="the codes before the frame")
+    for y, x in (past < 0).nonzero().tolist():
+        style = {"facecolor": "#f4f4f4", "edgecolor": "#cccccc", "linewidth": 0.6}
+        left.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **style))
+    left.add_patch(_frame(row, column))
+    left.set_xlim(-0.6, codes.shape[1] - 0.4)
+    left.set_ylim(codes.shape[0] - 0.4, -0.6)
+    right.bar(np.arange(len(shares)), shares, color=COLOURS["past"], width=0.85)
+    came = int(codes[row, column])
+    right.bar(
+        came, shares[came], color=COLOURS["future"], hatch="xxx", edgecolor="black"
+    )
+    right.set_title(f"hatched: code {came}, which came, p = {shares[came]:.2f}", size=9)
+    right.set_xlabel("code")
+    right.set_ylabel("probability")
+    right.set_ylim(0, max(0.25, 1.12 * shares.max()))
+    right.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    return figure

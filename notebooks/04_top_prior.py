@@ -1,0 +1,785 @@
+# %% [markdown]
+# # 04 · The top prior, P(z_top)
+#
+# **What you will do.** Train a PixelCNN on the top codes of real images. Write its loss and its training loop by hand. Watch its images come out of the mud. Spoil the training in two ways, and catch both.
+#
+# **What you will learn.** What nats per code measure, and what to compare them with. Warm-up, cosine and clipping, and what each is for. How to see that a network learns by heart. Where in a grid the codes are hard to predict.
+#
+# **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and `PixelCNN`; the rest is repeated.
+#
+# **Time.** About 35 minutes to read, 40<!--= timings 04_top_prior --> seconds to run on two CPU cores.
+#
+# ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [05 · The bottom prior](05_bottom_prior.ipynb) →
+
+# %%
+import copy
+import itertools
+import math
+import tempfile
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+
+from pixelprior import viz, viz_plots
+from pixelprior.assets import load_shipped
+from pixelprior.checks import top as check
+from pixelprior.codes import extract_codes
+from pixelprior.data import load_images
+from pixelprior.evaluation import image_nats
+from pixelprior.pixelcnn import PixelCNN
+from pixelprior.prior import HierarchicalPixelCNN
+from pixelprior.sampling import sample_codes, uniforms
+from pixelprior.settings import (
+    TrainingSettings,
+    learning_rate_factor,
+    make_accelerator,
+)
+from pixelprior.training import fit
+from pixelprior.widgets import explore
+
+# %% [markdown]
+# ## The codes to learn from
+#
+# The shipped VQ-VAE-2 encodes the photographs once. Its top grid has 8 × 8 codes out of K = 64. We train on 6,000 grids. The other 1,000 are **held out**: no training step sees them, so that they can tell us what the prior makes of images it does not know.
+
+# %%
+vqvae2, shipped = load_shipped()
+training = extract_codes(vqvae2, load_images("fashion_mnist_mini", "train"))
+heldout = extract_codes(vqvae2, load_images("fashion_mnist_mini", "test"))
+K = training.num_embeddings
+print("training", list(training.z_top.shape), "of", training.z_top.dtype)
+print("held out", list(heldout.z_top.shape), " codes K:", K)
+
+# %% [markdown]
+# Each grid comes with a label, the class of its image. The prior gets it too, as in notebook 03: it learns P(z_top | class). Here is the network of this notebook. It has 6 gated blocks of 32 channels. (Notebook 03 counted that an 8 × 8 grid needs seven for the whole past to be in sight. We save one, and miss the farthest corners.)
+
+
+# %%
+def new_net(channels=32, blocks=6):
+    torch.manual_seed(0)
+    return PixelCNN(
+        K, 32, channels, blocks, num_classes=10, dropout=0.0
+    )  # codes [B, H, W] and labels [B] to logits [B, K, H, W]
+
+
+net = new_net()
+print(f"{sum(p.numel() for p in net.parameters()):,} weights")
+
+# %% [markdown]
+# ## The loss, in nats per code
+#
+# The **chain rule** of notebook 02 says that the probability of a grid is a product, a factor for each code given the codes before it:
+#
+# P(z) = P(z₁) · P(z₂ | z₁) · P(z₃ | z₁, z₂) · …
+#
+# The logarithm turns the product into a sum. We want P(z) of real grids to be large, so −log P(z) to be small. It takes three lines. Logits become log-probabilities. Of the K at each place we **gather** the one whose code came. The sign makes it a cost.
+
+
+# %%
+def nats(net, z, labels):
+    logits = net(z, labels)  # [B, K, H, W]
+    log_p = logits.log_softmax(dim=1)  # [B, K, H, W]
+    picked = log_p.gather(1, z[:, None])  # [B, 1, H, W]
+    return -picked[:, 0]  # [B, H, W], nats of each code
+
+
+z, _, labels = heldout.batch(torch.arange(32))  # [32, 8, 8], …, [32]
+with torch.no_grad():
+    each = nats(net, z, labels)  # [32, 8, 8]
+grid = each.sum(dim=(1, 2))  # [32]: −log P of each grid, by the chain rule
+loss = each.mean()  # []: nats per code
+print(f"nats per grid ÷ 64 are nats per code: {grid.mean() / 64:.1f}")
+print(f"a uniform guess costs log 64:         {math.log(64):.1f}")
+
+# %% [markdown]
+# One pass through the network gives all 64 factors, because the masks keep each place from seeing its own code and those after it. The mean over codes is the **loss**. An untrained network guesses almost evenly, so it pays what a uniform guess pays.
+#
+# PyTorch has these three lines as `cross_entropy`. The package has them in `HierarchicalPixelCNN.loss_function`, which holds both levels. With the same weights, do all three agree?
+
+# %%
+both = HierarchicalPixelCNN(K, 32, 32, 6, num_classes=10, dropout=0.0)
+both.prior_top.load_state_dict(net.state_dict())
+z_bottom = heldout.batch(torch.arange(32))[1]  # [32, 16, 16]
+with torch.no_grad():
+    torchs = F.cross_entropy(net(z, labels), z)
+    ours = both.loss_function(z, z_bottom, labels, levels=("top",))
+for name, other in (
+    ("F.cross_entropy", torchs),
+    ("loss_function", ours["top_loss"]),
+):
+    difference = (other - loss).abs().item()
+    print(f"{name:15} differs by < 1e-5: {difference < 1e-5}")
+
+# %% [markdown]
+# ## What to compare with
+#
+# A loss means nothing alone. Is 3 nats per code good? We need a **baseline**: what a predictor costs that knows little, and knows it well.
+#
+# - **Uniform**: every code has probability 1/64. It costs log 64.
+# - **Unigram**: each code has the probability of its frequency. It knows that black background is common, and looks at nothing. It costs the entropy of the frequencies. (You write it in exercise 1.)
+# - **Left neighbour**: it looks at the code to the left, and at nothing else. "The same code again" is a rule of that kind; this is the best one. What it costs is called the **conditional entropy** H(code | left): how much a code still surprises when its left neighbour is known.
+#
+# We estimate the last by counting. For each left neighbour we count which codes followed it in training. A count over its sum is a probability. A pair that never occurred would get probability 0, and a cost without limit if it came up held out. So we add a little, 0.1, to each count. That is **smoothing**.
+#
+# The function below counts with any number of neighbours: left, above, above left. Where the grid ends, the neighbour is the number 64, for "nothing there".
+
+# %%
+NEIGHBOURS = ((0, 1), (1, 0), (1, 1))  # (rows up, columns left)
+
+
+def context(z, count):
+    """The neighbours of each place as one number, [N, 8, 8]."""
+    padded = F.pad(z, (1, 0, 1, 0), value=K)  # [N, 9, 9]
+    number = torch.zeros_like(z)  # [N, 8, 8]
+    for up, left in NEIGHBOURS[:count]:
+        neighbour = padded[:, 1 - up : 9 - up, 1 - left : 9 - left]
+        number = number * (K + 1) + neighbour
+    return number
+
+
+# %% [markdown]
+# With one neighbour the context is the code to the left. With two it is a pair, written as one number with 65 as its base. The table then has a row for each context, and a column for each code.
+
+
+# %%
+def table(z, count, smoothing=0.1):
+    """P(code | neighbours), [65 ** count, K], by counting."""
+    pairs = context(z, count) * K + z  # [N, 8, 8]
+    rows = (K + 1) ** count
+    counts = torch.bincount(pairs.flatten(), minlength=rows * K)
+    counts = counts.view(rows, K) + smoothing
+    return counts / counts.sum(dim=1, keepdim=True)
+
+
+# %% [markdown]
+# We count on the training grids, and measure on both sets. The table without neighbours is the unigram.
+
+# %%
+known, unknown = training.z_top.long(), heldout.z_top.long()  # [N, 8, 8]
+on_training, on_heldout = [], []
+for count in range(4):
+    p = table(known, count)  # [65 ** count, K]
+    on_training.append(-p[context(known, count), known].log().mean())
+    cost = -p[context(unknown, count), unknown].log()  # [1000, 8, 8]
+    on_heldout.append(cost.mean())
+    if count == 1:
+        left_by_place = cost.mean(dim=0)  # [8, 8], for later
+unigram, left, left_above, _ = (cost.item() for cost in on_heldout)
+print(f"uniform {math.log(K):.2f}, unigram {unigram:.2f}, left {left:.2f}")
+
+# %% [markdown]
+# **Does it get better and better with more neighbours?**
+
+# %%
+viz.show(
+    viz_plots.curves(
+        {
+            "on the training grids": (range(4), on_training),
+            "on held-out grids": (range(4), on_heldout),
+        },
+        x_label="neighbours in the table: none, left, above, above left",
+        y_label="nats per code",
+        baselines={"uniform": math.log(K)},
+        y_limits=(1.8, 4.3),
+    ),
+    "Nats per code against the number of neighbours, 0 to 3. The training "
+    "line falls all the way, from 3.7 to 2.0. The held-out line falls to "
+    "2.9 at two neighbours and then turns up to 3.0.",
+)
+
+# %% [markdown]
+# On the training grids, yes. Held out, it turns back at three. The table with three neighbours has 65³ rows, far more than there are codes to count: most rows saw one code or none. It has learned the training grids by heart. This is **overfitting**, and you see it here without any network: the gap between the lines is what was learned and does not hold elsewhere.
+#
+# Counting treats each row of the table apart. A network shares what it learns between contexts that are alike. That is why we can afford to let it look at the whole past.
+#
+# ## The learning rate, step by step
+#
+# We train with **AdamW**. It keeps a running mean of each weight's gradient, and one of its square, and divides the first by the root of the second. So each weight moves by about the **learning rate** at each step, whether its gradient is large or small. (The W stands for weight decay: all weights shrink a little at each step.)
+#
+# At the start those means rest on few gradients, and the steps are ill-informed. So the rate starts small and rises: the **warm-up**. At the end we want to settle and not to jump about. So the rate falls to zero, along half a **cosine** wave: slowly, then fast, then slowly again.
+
+
+# %%
+def rate_at(step, steps, highest, warmup=0.1):
+    rise = max(1, round(warmup * steps))  # steps of warm-up
+    if step < rise:
+        return highest * (step + 1) / rise
+    done = (step - rise) / (steps - rise)  # from 0 to 1
+    return highest * 0.5 * (1 + math.cos(math.pi * done))
+
+
+STEPS, HIGHEST = 900, 3e-3
+by_hand = [rate_at(step, STEPS, HIGHEST) for step in range(STEPS)]
+
+# %% [markdown]
+# The package's version is `learning_rate_factor` in `pixelprior.settings`. It gives the factor on the highest rate. Is it the same, and **what does the schedule look like?**
+
+# %%
+factor = learning_rate_factor(TrainingSettings(warmup=0.1), STEPS)
+packages = [HIGHEST * factor(step) for step in range(STEPS)]
+largest = max(abs(a - b) for a, b in zip(by_hand, packages, strict=True))
+print("differ by < 1e-12:", largest < 1e-12)
+viz.show(
+    viz_plots.curves(
+        {"learning rate": by_hand},
+        x_label="step",
+        y_label="learning rate",
+    ),
+    "The learning rate over 900 steps: a straight rise to 0.003 within the "
+    "first 90, then half a cosine wave down to zero at the last step.",
+)
+
+# %% [markdown]
+# ## Clipping
+#
+# The gradients of all weights together are one long vector. Its length is the **gradient norm**. Now and then a batch gives a gradient many times longer than the rest, and a single step along it can undo hundreds. **Clipping** scales the vector down to norm 1 when it is longer, and leaves it alone when it is not. The direction stays.
+
+
+# %%
+def clip_by_hand(parameters, limit):
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = sum(g.square().sum() for g in gradients).sqrt()  # []
+    for gradient in gradients:
+        gradient *= min(1.0, limit / norm.item())
+    return norm
+
+
+# %% [markdown]
+# PyTorch has it as `clip_grad_norm_`. We take the same network twice, and a hundred times the loss, so that there is something to clip.
+
+# %%
+twins = [new_net(), new_net()]
+for twin in twins:
+    (100 * F.cross_entropy(twin(z, labels), z)).backward()
+one = clip_by_hand(twins[0].parameters(), 1.0)
+other = torch.nn.utils.clip_grad_norm_(twins[1].parameters(), 1.0)
+pairs = zip(twins[0].parameters(), twins[1].parameters(), strict=True)
+apart = max(
+    (a.grad - b.grad).abs().max().item()
+    for a, b in pairs
+    if a.grad is not None  # the last vertical stack feeds nobody
+)
+print("was longer than 1:", bool(one > 1))
+print("same norm:", torch.allclose(one, other, rtol=1e-4))
+print(f"clipped gradients differ by < 1e-5: {apart < 1e-5}")
+
+# %% [markdown]
+# ## The loop
+#
+# Now the pieces come together. A step is: set the rate, compute the loss, clip, move. We write down the loss and the norm of each step. `clip=math.inf` means no clipping, and `kind` is for an experiment further below.
+
+
+# %%
+def one_step(net, optimizer, z, labels, clip):
+    loss = F.cross_entropy(net(z, labels), z)  # []: nats per code
+    optimizer.zero_grad()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(net.parameters(), clip)
+    optimizer.step()
+    return loss.item(), norm.item()
+
+
+def batches(count, size=32):
+    """Numbers of grids: every grid once, shuffled, then all over again."""
+    for epoch in itertools.count():
+        shuffle = torch.Generator().manual_seed(epoch)
+        yield from torch.randperm(count, generator=shuffle).split(size)
+
+
+# %% [markdown]
+# And around it the loop itself. After each step it calls `look`, with which we can measure or keep things on the way.
+
+
+# %%
+def train(
+    net, codes, steps, highest, *, clip=1.0, warmup=0.1,
+    kind=torch.optim.AdamW, look=lambda step: None,
+):  # fmt: skip
+    optimizer = kind(net.parameters(), lr=highest)
+    order, record = batches(len(codes)), []
+    for step in range(steps):
+        rate = rate_at(step, steps, highest, warmup)
+        optimizer.param_groups[0]["lr"] = rate
+        z, _, labels = codes.batch(next(order))  # [B, 8, 8], …, [B]
+        record.append(one_step(net, optimizer, z, labels, clip))
+        look(step + 1)
+    return record
+
+
+# %% [markdown]
+# The package's loop is `fit`. It does more: it averages the weights over the steps, writes checkpoints, goes on where it was stopped, and spreads over several GPUs. (`pixelprior train-prior` calls it.) Underneath are the same steps. We train two twins on 128 grids for two passes, one with our loop and one with `fit`. Do they have the same loss, and give the same logits afterwards? (`fit` leaves the last weights in the model; the averaged ones go into the checkpoints.)
+
+
+# %%
+def first(codes, count):
+    return replace(
+        codes,
+        z_top=codes.z_top[:count],  # [count, 8, 8]
+        z_bottom=codes.z_bottom[:count],  # [count, 16, 16]
+        labels=codes.labels[:count],  # [count]
+    )
+
+
+# %%
+few, twin = first(training, 128), copy.deepcopy(both.prior_top)
+mine = train(twin, few, 8, HIGHEST)
+settings = TrainingSettings(
+    epochs=2, batch_size=32, lr=HIGHEST, warmup=0.1, mixed_precision="no"
+)
+with tempfile.TemporaryDirectory() as folder:
+    history = fit(
+        both, few, first(heldout, 32), settings, folder,
+        make_accelerator(settings, folder), parts=("top_loss",),
+        loss_options={"levels": ("top",)}, log=lambda line: None,
+    )  # fmt: skip
+
+# %%
+second_pass = sum(loss for loss, _ in mine[4:]) / 4
+apart = abs(second_pass - history[1]["train_top_loss"])
+print(f"training losses differ by < 1e-3: {apart < 1e-3}")
+with torch.no_grad():
+    apart = (twin(z, labels) - both.prior_top(z, labels)).abs().max().item()
+print(f"logits after training differ by < 1e-2: {apart < 1e-2}")
+
+# %% [markdown]
+# ## Train it, live
+#
+# 900 steps of 32 grids, about five passes through the training grids. On the way we measure the held-out grids, and keep the weights at four moments for later.
+
+
+# %%
+@torch.no_grad()
+def nats_of(net, codes):
+    """Nats of every code of all grids, [N, 8, 8]."""
+    parts = torch.arange(len(codes)).split(250)
+    all_parts = [codes.batch(part) for part in parts]
+    return torch.cat([nats(net, z, labels) for z, _, labels in all_parts])
+
+
+# %%
+measured, kept = {}, {}  # by step
+
+
+def look(step):
+    if step in (0, 25, 50, 100, 200, 350, 500, 700, STEPS):
+        measured[step] = nats_of(net, heldout).mean().item()
+    if step in (0, 50, 200, STEPS):
+        kept[step] = copy.deepcopy(net)
+
+
+look(0)
+record = train(net, training, STEPS, HIGHEST, look=look)
+losses = torch.tensor([loss for loss, _ in record])  # [STEPS]
+
+# %% [markdown]
+# How far can one get? Beside our run we set the prior that ships with the package, measured on the same 1,000 held-out grids. It has 9 blocks of 64 channels, and was trained on all 60,000 images for 7,500 steps, at the same highest rate. We measure it by hand, and with the package's `image_nats`.
+
+# %%
+by_shipped = nats_of(shipped.prior_top, heldout)  # [1000, 8, 8]
+in_package = image_nats(shipped.prior_top, heldout) / 64  # [1000]
+by_image = by_shipped.mean(dim=(1, 2))  # [1000]
+apart = (by_image - in_package).abs().max().item()
+print(f"shipped top prior: {by_shipped.mean():.1f} nats per code")
+print(f"by hand and by the package differ by < 1e-5: {apart < 1e-5}")
+
+# %% [markdown]
+# **When does our network pass each baseline?** A dot is the mean training loss of 30 steps. A square is measured on the held-out grids.
+
+# %%
+viz.show(
+    viz_plots.curves(
+        {
+            "training": (range(15, STEPS, 30), losses.view(-1, 30).mean(1)),
+            "held out": (measured.keys(), measured.values()),
+        },
+        x_label="step",
+        y_label="nats per code",
+        baselines={
+            "uniform": math.log(K),
+            "unigram": unigram,
+            "left neighbour": left,
+            "left and above": left_above,
+            "the shipped prior": by_shipped.mean().item(),
+        },
+        y_limits=(1.6, 4.4),
+    ),
+    "Two falling curves, training and held out, close together. They start "
+    "at the uniform line, pass unigram and left neighbour before step 100 "
+    "and left and above soon after, and flatten out above the line of the "
+    "shipped prior.",
+)
+
+# %% tags=["nbval-ignore-output"]
+final = measured[STEPS]
+print(f"our network, held out: {final:.2f} nats per code")
+assert 1.95 < final < 2.35
+assert by_shipped.mean() < final < left_above
+
+# %% [markdown]
+# The curve starts on the uniform line. Below the unigram line it must be looking at something: no frequency does so well. Below the left neighbour it looks farther than one code, and so on, from baseline to baseline. After that each tenth of a nat takes longer. Training and held out stay together: little was learned by heart so far.
+#
+# The shipped prior needs fewer nats still. It saw ten times as many images, with a larger network and for longer. On all 10,000 test images it is at 1.83<!--= results likelihood.top.nats_per_code.value --> nats per code.
+#
+# ## From mud to clothes
+#
+# A loss is a number. **What do the draws look like on the way?** At each of the four moments we draw ten top grids, one a class, with `sample_codes` of the package. The random numbers are the same in each row. An image needs a bottom grid as well, and we have no prior for it yet. So we borrow: the shipped bottom prior draws z_bottom given our z_top (`known_top`), and the VQ-VAE-2 decodes both.
+
+
+# %%
+def images_from(top_prior, classes):
+    count = len(classes)
+    condition = top_prior.label_condition(classes, count)  # [B, p, 1, 1]
+    z_top = sample_codes(
+        top_prior, (8, 8), uniforms(0, 0, count, 64), condition
+    )  # [B, 8, 8]
+    z_top, z_bottom = shipped.sample(
+        count, (8, 8), (16, 16), labels=classes, seed=0, known_top=z_top
+    )  # [B, 8, 8], [B, 16, 16]
+    return vqvae2.decode_codes(z_top, z_bottom)  # [B, 1, 32, 32]
+
+
+# %%
+one_each = torch.arange(10)  # [10]: classes
+rows = {
+    f"{step} steps": images_from(each, one_each)
+    for step, each in kept.items()
+}
+rows["shipped"] = images_from(shipped.prior_top, one_each)
+viz.show(
+    viz.image_rows(rows),
+    "Five rows of ten images. 0 steps: a tangle of white and black all over "
+    "the image. 50 steps: a tangle with more black. 200 steps: lumps in the "
+    "middle on black, some like a shirt or a boot. 900 steps: most have the "
+    "outline of their class. Shipped: cleaner clothes, shoes and bags.",
+)
+
+# %% [markdown]
+# Every row has the same decoder and the same bottom prior. What changes is the top prior alone.
+#
+# - **0 steps**: mud. All codes are about equally likely, so neighbours do not fit. The bottom prior has never seen such top grids, and cannot save them.
+# - **50 steps**: still mud, with more black in it. That is what frequencies teach: background is common. Where it belongs is not yet known.
+# - **200 steps**: lumps on a black ground, in the middle, some of them a boot or a shirt already. Codes agree with their neighbours now. Over longer ways the thread is lost.
+# - **900 steps**: most have the outline of their class. A few fall apart: one improbable code was drawn, and all later ones had to live with it.
+# - **shipped**: sleeves, legs and heels. This is what the last few tenths of a nat buy.
+#
+# ## Where are the nats?
+#
+# The mean hides a lot. **Which places of the grid are expensive?** We average over the held-out grids at each place, for two predictors: the left neighbour's table, and the shipped prior.
+
+# %%
+viz.show(
+    viz_plots.heatmaps(
+        {
+            "left neighbour alone": left_by_place,
+            "the shipped prior": by_shipped.mean(dim=0),
+        },
+        unit="nats per code",
+        numbers="{:.1f}",
+        limits=(0.0, None),
+    ),
+    "Two 8 by 8 maps of nats per code. Left neighbour alone: up to 3.9 over "
+    "the whole middle, lower at the corners and in the first column. The "
+    "shipped prior: about 0.6 at the corners, near 2.4 in the middle, and "
+    "falling towards the last row.",
+)
+
+# %% [markdown]
+# Look at the right map, and count rows from 0.
+#
+# - **The border is cheap**, and the corners most of all. They are background in nearly every image.
+# - **The middle is dear.** There the clothes differ.
+# - **It gets cheaper downwards.** In the middle columns, the first rows cost more than the last. The first codes decide: long or short sleeves, dark or light, plain or striped. The last ones follow from what stands above.
+#
+# The left neighbour's table cannot do that. It pays almost as much in row 6 as in row 3, because all it ever sees is one code. The difference of the two maps is what looking farther is worth.
+#
+# **What does the prior expect at one place?** Here are its probabilities for a real image. The codes that it has seen are at the left; the hatched bar is the code that came. In JupyterLab, walk through the grid with the sliders, and change the image.
+
+
+# %%
+def expects(image, row, column):
+    z, _, label = heldout.batch(torch.tensor([image]))  # [1, 8, 8], …, [1]
+    with torch.no_grad():
+        logits = shipped.prior_top(z, label)  # [1, K, 8, 8]
+    p = logits[0, :, row, column].softmax(dim=0)  # [K]
+    cost = -p[z[0, row, column]].log().item()
+    name = heldout.class_names[label.item()]
+    return viz_plots.prediction(
+        z[0], (row, column), p, title=f"{name}: {cost:.1f} nats here"
+    )
+
+
+# %%
+explore(
+    expects,
+    "Left: the codes of an ankle boot up to a red frame in row 3, column 3; "
+    "the places after it are empty. Right: bars over the 64 codes. About "
+    "five stand out, and the tallest, hatched, is the code that came.",
+    image=[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    row=[3, 0, 1, 2, 4, 5, 6, 7],
+    column=[3, 0, 1, 2, 4, 5, 6, 7],
+)
+
+# %% [markdown]
+# A handful of codes share nearly all of the probability, and the prior could not say which. The cost of the place is −log of the hatched bar, and nats per code are the mean of that over all places and images. Move to the first corner: one bar takes most. Move along a row: the bars spread where the outline begins and gather where it is past.
+#
+# ## Where it breaks: a rate too high, nothing clipped
+#
+# Four short runs from the same weights, 60 steps each. The first is our recipe. In the second AdamW gets a rate of 1 instead of 3e-3, without warm-up and clipping: a slip of a few zeros. The other two are for what clipping does. They use plain gradient descent, **SGD**, whose step is the rate *times the gradient*, at a rate of 20.
+
+# %%
+adamw, sgd, off = torch.optim.AdamW, torch.optim.SGD, math.inf
+trials = {
+    "AdamW, 3e-3, warm-up, clipped": (adamw, 3e-3, 1.0, 0.1),
+    "AdamW, rate 1, neither": (adamw, 1.0, off, 0.0),
+    "SGD, rate 20, not clipped": (sgd, 20.0, off, 0.0),
+    "SGD, rate 20, clipped": (sgd, 20.0, 1.0, 0.0),
+}
+trial_nets, loss_of, norm_of = {}, {}, {}
+for name, (kind, rate, clip, warmup) in trials.items():
+    trial_nets[name] = new_net()
+    record = train(
+        trial_nets[name], training, 60, rate,
+        clip=clip, warmup=warmup, kind=kind,
+    )  # fmt: skip
+    loss_of[name] = [loss for loss, _ in record]
+    norm_of[name] = [norm for _, norm in record]
+
+# %% [markdown]
+# **What does the loss do?** Mind the axis: each line across is ten times the one below. We cut it at 1,000.
+
+# %%
+viz.show(
+    viz_plots.curves(
+        loss_of,
+        x_label="step",
+        y_label="training loss, nats per code",
+        baselines={"unigram": unigram},
+        log_y=True,
+        y_limits=(2.5, 1000),
+    ),
+    "Four loss curves on a logarithmic axis. Our recipe falls smoothly. "
+    "AdamW at rate 1 leaves the picture at the top at once, comes down, and "
+    "stays flat on the unigram line. SGD without clipping leaves it within a "
+    "few steps. SGD with clipping jumps about below a hundred or so, and "
+    "comes down to the unigram line.",
+)
+
+# %% [markdown]
+# - **SGD without clipping** explodes. A large gradient makes a large step. That leads to a place with a larger gradient still. It may end in numbers too large to write down, `inf`, and from there in `nan`, which is no number at all. Clipped, the same rate makes no step longer than 20, and the loss stays within bounds. It does not learn much either. Clipping keeps the numbers in range; it does not make a wrong rate right.
+# - **AdamW at rate 1** is the dangerous one. It jumps, and then the loss falls and falls. On a plot that begins at step 10 it looks like learning. Look where it ends: flat on the unigram line. All it has left is the frequencies of the codes. It looks at nothing any more.
+#
+# Would clipping have saved AdamW? Try `clip=1.0` in the second run: no. AdamW divides by the gradient's own size, so its steps are about as long either way. What clipping spares AdamW are the rare outliers, which spoil its running means.
+#
+# **Which numbers catch it?** Two. The first is the gradient norm, which we have at each step for free.
+
+# %%
+viz.show(
+    viz_plots.curves(
+        norm_of,
+        x_label="step",
+        y_label="gradient norm before clipping",
+        baselines={"clip": 1.0, "alarm": 10.0},
+        log_y=True,
+        y_limits=(0.01, 1e6),
+    ),
+    "Gradient norms on a logarithmic axis. Our recipe stays below 1. The "
+    "other three shoot far above the alarm line at 10 within the first "
+    "steps, SGD without clipping by many powers of ten.",
+)
+for name, norms in norm_of.items():
+    alarm = any(not math.isfinite(norm) or norm > 10 for norm in norms)
+    print(f"{name:30} {'ALARM' if alarm else 'no alarm'}")
+assert max(norm_of["AdamW, 3e-3, warm-up, clipped"]) < 10
+
+# %% [markdown]
+# The second is the baseline. After a few dozen steps a prior has to be below unigram. One that is not has learned nothing about order, however nicely its curve falls.
+
+# %%
+for name in list(trials)[:2]:
+    end = nats_of(trial_nets[name], heldout).mean().item()
+    print(f"{name:30} below unigram by 0.1: {end < unigram - 0.1}")
+
+# %% [markdown]
+# And `nan`? It spreads. We put one `nan` into one gradient of one weight. How many of the gradients are left after clipping?
+
+# %%
+poisoned = new_net()
+F.cross_entropy(poisoned(z, labels), z).backward()
+poisoned.embedding.weight.grad[0, 0] = math.nan
+norm = torch.nn.utils.clip_grad_norm_(poisoned.parameters(), 1.0)
+gradients = [p.grad for p in poisoned.parameters() if p.grad is not None]
+left_over = sum(g.isfinite().sum().item() for g in gradients)
+print("gradient norm:", norm.item(), " finite gradients left:", left_over)
+
+# %% [markdown]
+# None. The norm is made of all gradients, so it is `nan` as well, and clipping multiplies all by it. One step more, and all weights are gone. That is why one look at one number, `norm.isfinite()`, guards everything. The package's `fit` takes it before the optimizer moves (on a GPU every 50 steps, since looking makes it wait), stops with a `FloatingPointError`, and names the last good checkpoint.
+#
+# ## Where it breaks again: 100 images
+#
+# Say you have 100 images and not 6,000. We train a network of four blocks on 100 grids for 240 steps. **What do training and held-out loss do?** The third line is the same network with the same number of steps on all training grids.
+
+# %%
+hundred = first(training, 100)
+few_net, many_net = new_net(32, 4), new_net(32, 4)
+at, on_hundred, on_unseen, with_many = range(20, 241, 20), [], [], []
+
+
+def watch_few(step):
+    if step in at:
+        on_hundred.append(nats_of(few_net, hundred).mean().item())
+        on_unseen.append(nats_of(few_net, heldout).mean().item())
+
+
+def watch_many(step):
+    if step in at:
+        with_many.append(nats_of(many_net, heldout).mean().item())
+
+
+record = train(few_net, hundred, 240, 1e-2, look=watch_few)
+record = train(many_net, training, 240, 1e-2, look=watch_many)
+
+# %%
+viz.show(
+    viz_plots.curves(
+        {
+            "100 grids: training": (at, on_hundred),
+            "100 grids: held out": (at, on_unseen),
+            "6,000 grids: held out": (at, with_many),
+        },
+        x_label="step",
+        y_label="nats per code",
+        baselines={"uniform": math.log(K), "unigram": unigram},
+    ),
+    "Three curves over 240 steps. 100 grids, training: falls to 1 or below. "
+    "100 grids, held out: falls to about 3 before step 100, then turns and "
+    "rises above the uniform line. 6,000 grids, held out: falls all the way.",
+)
+
+# %% [markdown]
+# The training loss is splendid. The held-out loss ends up worse than a uniform guess. The network knows the hundred grids by heart, and is *sure* of them. Where an unknown grid departs from them, it gives the code that came next to no probability, and pays for it.
+#
+# The training loss alone cannot show this. The check is the held-out loss, and the remedy it suggests is **early stopping**: keep the weights from where the held-out loss was lowest, and stop when it has not improved for a while. How long is called the **patience**.
+
+
+# %% tags=["nbval-ignore-output"]
+def stop_at(losses, patience=3):
+    """The best measurement, and the one at which we would stop."""
+    best = 0
+    for number, loss in enumerate(losses):
+        if loss < losses[best]:
+            best = number
+        if number - best >= patience:
+            break
+    return best, number
+
+
+best, stopped = stop_at(on_unseen)
+print(f"best at step {at[best]}: {on_unseen[best]:.1f} nats held out")
+print(f"stopped at step {at[stopped]}; without: {on_unseen[-1]:.1f} nats")
+assert at[best] < 120 and on_unseen[best] < 3.3
+assert on_unseen[-1] > math.log(K) > on_unseen[best] + 0.7
+assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
+
+# %% [markdown]
+# Early stopping does not make 100 images into 6,000: compare the lowest point of the second line with the end of the third. It keeps the best of what there is. `fit` measures each epoch and keeps two checkpoints, `best` and `last`. Other remedies are more images, a smaller network, and dropout.
+#
+# ## Exercises
+#
+# ### Exercise 1: the unigram baseline
+#
+# Write the entropy of the codes' frequencies, in nats: −Σ p log p over the K codes, where p is how often a code occurs. Mind codes that never occur. Your function is tried on codes whose entropy is known, and then compared with the package.
+
+
+# %% tags=["exercise"]
+def my_unigram_entropy(codes, num_embeddings):
+    """Codes [N, H, W] (long) and K to nats per code."""
+    return None  # your turn
+
+
+check.unigram_entropy(my_unigram_entropy)
+
+
+# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+def entropy_of_frequencies(codes, num_embeddings):
+    # Only codes that occur come into the sum: 0 · log 0 counts as 0.
+    counts = torch.bincount(codes.flatten(), minlength=num_embeddings)  # [K]
+    p = counts[counts > 0] / codes.numel()  # [codes in use]
+    return -(p * p.log()).sum()
+
+
+check.unigram_entropy(entropy_of_frequencies)
+
+# %% [markdown]
+# ### Exercise 2: a learning rate by measurement
+#
+# A **range test** finds a learning rate: train for a moment at each of several, a factor of three or ten apart, and compare. Find one for a small network (three blocks of 16 channels, 100 steps, AdamW with our schedule and clipping). It is judged by three such trainings: at your rate, at a tenth of it and at ten times of it. Neither may end much better. The `train` above does the work: `new_net(16, 3)` is a network of that size.
+
+# %% tags=["exercise"]
+my_rate = None  # your turn: a number
+
+check.learning_rate(my_rate, training, heldout)
+
+# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+# A short training at each of four rates.
+# The mean of its last losses says how far it got.
+ends = {}
+for candidate in (3e-4, 3e-3, 3e-2, 3e-1):
+    trial = train(new_net(16, 3), training, 100, candidate)
+    ends[candidate] = sum(loss for loss, _ in trial[-20:]) / 20
+rate_found = min(ends, key=ends.get)
+
+check.learning_rate(rate_found, training, heldout)
+
+# %% [markdown]
+# What you found is likely to be higher than our 3e-3. A short test of a small network favours high rates: there is no time for small steps. The longer the run and the deeper the network, the lower the best rate tends to be. But is 3e-3 the best for our 900 steps? Take your rate, or a third of it, up to the live run, and see.
+#
+# ### Exercise 3: sixteen bags
+#
+# Draw 16 images of bags (class 8) from the shipped prior. `shipped.sample_with_vqvae2` draws and decodes; each image needs a label. The shipped classifier looks at your images and says what it takes them for.
+
+# %% tags=["exercise"]
+my_bags = None  # your turn: images [16, 1, 32, 32]
+
+check.images_of_class(my_bags, 8)
+
+# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+# Sixteen times the same label. The draws differ all the same: each image
+# has random numbers of its own.
+bags = shipped.sample_with_vqvae2(
+    vqvae2, 16, labels=torch.full((16,), 8), seed=1
+)  # [16, 1, 32, 32]
+
+check.images_of_class(bags, 8)
+
+# %% [markdown]
+# **How different are bags from one another, and does our own 900-step prior know the class?** Above are eight bags of the shipped prior, below eight of ours.
+
+# %%
+eight = torch.full((8,), 8)  # [8]
+viz.show(
+    viz.image_rows(
+        {
+            "shipped": images_from(shipped.prior_top, eight),
+            "900 steps": images_from(net, eight),
+        }
+    ),
+    "Two rows of eight bags. The shipped prior's are clean: wide and "
+    "narrow, with and without handles, dark and light. Ours are bags too, "
+    "with rougher outlines.",
+)
+
+# %% [markdown]
+# The label is one bias in each block, and it settles what kind of thing is drawn. The rest is left to chance, and that is as it should be: P(z_top | class) is a distribution, not a picture.
+#
+# ## What you can do now
+#
+# - Write the loss of a prior in nats per code, and say against which baselines it counts.
+# - Train a prior with warm-up, cosine and clipping, and know what each of them does.
+# - Tell by a number when training has gone wrong: a norm that is too large or not finite, a loss that stays at unigram, a held-out loss that turns.
+#
+# **To take away.** Our network starts at the uniform line: what would it mean if it started far above? Which would you rather have, ten times the images or ten times the weights, and which curve tells you? The first code of a grid has nothing before it: what does the prior use there?
+#
+# **Sources.** A top prior on codes and its loss: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. The gated PixelCNN and classes as a bias: van den Oord et al. 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), sections 2.1 and 2.3. AdamW: Loshchilov and Hutter 2017, [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2. Cosine: Loshchilov and Hutter 2016, [arXiv 1608.03983](https://arxiv.org/abs/1608.03983), section 3. Clipping by the norm: Pascanu, Mikolov and Bengio 2012, [arXiv 1211.5063](https://arxiv.org/abs/1211.5063), section 3.2. Range test: Smith 2015, [arXiv 1506.01186](https://arxiv.org/abs/1506.01186), section 3.3.
+#
+# ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [05 · The bottom prior](05_bottom_prior.ipynb) →

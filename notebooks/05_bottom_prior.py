@@ -1,0 +1,812 @@
+# %% [markdown]
+# # 05 · The bottom prior, P(z_bottom | z_top)
+#
+# **What you will do.** Give a PixelCNN a second grid to look at. Train it twice, with the top codes and without, and see what they are worth. Draw many bottoms for one top. Give it the wrong top, and watch two things: the loss and the picture.
+#
+# **What you will learn.** How one grid conditions another: embed, look around, enlarge, add before the gate. Why nothing leaks, though the top is seen on all sides. How to measure what a condition is worth, and one way to fool yourself about it.
+#
+# **What you need.** Gated blocks from notebook [03](03_gated_blocks.ipynb), and the loss and the training loop from notebook [04](04_top_prior.ipynb). What we use of them is repeated.
+#
+# **Time.** About 35 minutes to read, 40<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
+#
+# ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course)
+
+# %%
+import math
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pixelprior import viz, viz_plots
+from pixelprior.assets import load_shipped, load_shipped_yardsticks
+from pixelprior.causality import blind_spot, leak, seen_by
+from pixelprior.checks import bottom as check
+from pixelprior.codes import extract_codes
+from pixelprior.data import load_images
+from pixelprior.evaluation import image_nats, without_top
+from pixelprior.pixelcnn import ConditionalPixelCNN
+from pixelprior.settings import TrainingSettings, learning_rate_factor
+from pixelprior.vqvae2 import ResidualStack
+from pixelprior.widgets import explore
+
+# %% [markdown]
+# ## Two grids of one image
+#
+# The top prior draws z_top, 8 × 8 codes. What is left to draw is z_bottom, 16 × 16 codes. It must fit the top that we have. So the second network does not learn P(z_bottom), but **P(z_bottom | z_top)**: the probability of a bottom grid *given* the top grid. Such a network is called **conditional**, and z_top is its **condition**.
+#
+# We load the shipped networks and encode some images: 1,024 to train on, and 500 **held out**, which no training step sees.
+
+
+# %%
+def some(data, count):
+    return replace(
+        data, images=data.images[:count], labels=data.labels[:count]
+    )
+
+
+vqvae2, prior = load_shipped()
+photographs = load_images("fashion_mnist_mini", "test")
+training = extract_codes(
+    vqvae2, some(load_images("fashion_mnist_mini", "train"), 1024)
+)
+heldout = extract_codes(vqvae2, some(photographs, 500))
+K = heldout.num_embeddings
+
+
+def pick(codes, which):
+    return replace(
+        codes,
+        z_top=codes.z_top[which],  # [n, 8, 8]
+        z_bottom=codes.z_bottom[which],  # [n, 16, 16]
+        labels=codes.labels[which],  # [n]
+    )
+
+
+print("top   ", list(heldout.z_top.shape))
+print("bottom", list(heldout.z_bottom.shape), " codes K:", K)
+
+# %% [markdown]
+# ## By hand: from top codes to a bias
+#
+# A label enters a gated block as a bias, the same at every place (notebook 03). Top codes enter in the same way, with a bias that differs from place to place. There are three steps to it. Here they are in their smallest form.
+#
+# **Step one: embed and look around.** Each top code becomes a vector. Then a convolution mixes it with its neighbours. It has **no mask**: the whole top grid is known before the first bottom code is drawn. There is no future in it that could leak.
+
+# %%
+torch.manual_seed(0)
+z_top, z_bottom, labels = heldout.batch(torch.arange(32))
+# z_top [32, 8, 8], z_bottom [32, 16, 16], labels [32]
+D, p = 64, 32  # length of an embedded code, channels of the network
+embedding = nn.Embedding(K, D)
+look_around = nn.Conv2d(D, p, 3, padding=1)
+vectors = embedding(z_top).permute(0, 3, 1, 2)  # [32, D, 8, 8]
+features = look_around(vectors)  # [32, p, 8, 8]
+print("features of the top:", list(features.shape))
+
+# %% [markdown]
+# **Step two: enlarge.** The bottom grid is twice as high and wide. Four bottom places lie over one top code, and each takes its features. We repeat every row, then every column. **Which top code lies under which bottom place?** To see it we number the places of a small grid, and enlarge the numbers.
+
+# %%
+numbers = torch.arange(16).view(4, 4)  # [4, 4]
+enlarged = numbers.repeat_interleave(2, 0).repeat_interleave(2, 1)  # [8, 8]
+viz.show(
+    viz.code_grids({"top places": numbers, "bottom places": enlarged}, 16),
+    "Left, a grid of 4 by 4 cells numbered 0 to 15. Right, a grid of 8 by 8 "
+    "cells in which each number fills a square of 2 by 2 cells, in the same "
+    "order.",
+)
+features = features.repeat_interleave(2, 2)  # [32, p, 16, 8]
+features = features.repeat_interleave(2, 3)  # [32, p, 16, 16]
+print("the condition:", list(features.shape))
+
+# %% [markdown]
+# Each number fills a square, and the squares lie as the numbers did. This is called **nearest-neighbour upsampling**. What comes out is the condition, a vector of p numbers for each bottom place.
+#
+# **Step three: a bias before the gate.** A 1×1 convolution turns the condition into 2p numbers a place: p for the features and p for the gate. They are added to what the convolution over the bottom codes gives. In formulas, with x for what comes in, c for the condition, and tanh and σ as in notebook 03:
+#
+# y = tanh(W_f ∗ x + V_f ∗ c) ⊙ σ(W_g ∗ x + V_g ∗ c)
+#
+# V_f and V_g are the two halves of that 1×1 convolution. So the top can shift each feature, and it can open or close its gate.
+
+# %%
+to_bias = nn.Conv2d(p, 2 * p, 1, bias=False)  # V_f and V_g
+from_codes = torch.randn(32, 2 * p, 16, 16)  # stands for W ∗ x
+f, g = (from_codes + to_bias(features)).chunk(2, dim=1)
+# f and g [32, p, 16, 16]
+y = torch.tanh(f) * torch.sigmoid(g)  # [32, p, 16, 16]
+print("a gated feature map with the top in it:", list(y.shape))
+
+# %% [markdown]
+# ## The package's version
+#
+# `ConditionalPixelCNN` does the same with a little more in the middle. After the first convolution stand four residual blocks (notebook 01 has them in its encoders), so that each place knows more of its surroundings. After enlarging stands one 3×3 convolution, which softens the edges of the squares.
+#
+# We write it as a module of our own, and give it the package's weights.
+
+
+# %%
+class TopToCondition(nn.Module):
+    def __init__(self, num_embeddings, embedding_dim, p):
+        super().__init__()
+        self.embedding = nn.Embedding(num_embeddings, embedding_dim)
+        self.look_around = nn.Conv2d(embedding_dim, p, 3, padding=1)
+        self.look_further = ResidualStack(p, num_blocks=4)
+        self.soften = nn.Conv2d(p, p, 3, padding=1)
+
+    def forward(self, z_top):
+        top = self.embedding(z_top).permute(0, 3, 1, 2)  # [B, D, Ht, Wt]
+        top = self.look_further(self.look_around(top))  # [B, p, Ht, Wt]
+        top = top.repeat_interleave(2, 2)  # [B, p, H, Wt]
+        top = top.repeat_interleave(2, 3)  # [B, p, H, W]
+        return self.soften(top)  # [B, p, H, W]
+
+
+net = ConditionalPixelCNN(K, D, p, num_layers=4, dropout=0.0)
+by_hand = TopToCondition(K, D, p)
+by_hand.embedding = net.top_embedding
+by_hand.look_around, by_hand.look_further = net.top_network
+by_hand.soften = net.top_to_bottom
+with torch.no_grad():
+    mine = by_hand(z_top)  # [32, p, 16, 16]
+    theirs = net.top_condition(z_top, z_bottom.shape, None)
+largest = (mine - theirs).abs().max()
+print(f"the condition differs by < 1e-5: {bool(largest < 1e-5)}")
+
+# %% [markdown]
+# The condition is made once an image. Then all gated blocks get it, each with its own 1×1 convolution. Two things remain to compare: one block, and the whole network. In the block we look at the vertical stack. The horizontal stack gets its share through the link between the two.
+
+# %%
+block = net.blocks[1]
+v, h = torch.randn(2, 32, p, 16, 16)  # [32, p, 16, 16] each
+with torch.no_grad():
+    features = block.vertical(F.pad(v, (1, 1, 1, 0)))  # [32, 2p, 16, 16]
+    features = features + F.conv2d(mine, block.condition.weight)
+    f, g = features.chunk(2, dim=1)  # [32, p, 16, 16] each
+    mine_v = torch.tanh(f) * torch.sigmoid(g)  # [32, p, 16, 16]
+    theirs_v, _ = block(v, h, theirs)
+largest = (mine_v - theirs_v).abs().max()
+print(f"a block differs by < 1e-5: {bool(largest < 1e-5)}")
+
+# %%
+with torch.no_grad():
+    v = h = net.embedding(z_bottom).permute(0, 3, 1, 2)  # [32, D, 16, 16]
+    for block in net.blocks:
+        v, h = block(v, h, mine)  # [32, p, 16, 16] each
+    mine_logits = net.head(h)  # [32, K, 16, 16]
+    theirs_logits = net(z_bottom, z_top)  # [32, K, 16, 16]
+largest = (mine_logits - theirs_logits).abs().max()
+print(f"the network differs by < 1e-5: {bool(largest < 1e-5)}")
+parts = (net.embedding, net.blocks, net.head, by_hand)
+ours = sum(w.numel() for part in parts for w in part.parameters())
+print("same parameters:", ours == sum(w.numel() for w in net.parameters()))
+
+# %% [markdown]
+# So the bottom prior is a PixelCNN over the bottom codes, as in notebook 03, with one more input to each gate.
+#
+# ## No leak, no blind spot, and the top on all sides
+#
+# A code must not see itself or what comes after it. Does that still hold? The argument is short. The condition is made from z_top alone. When all of z_top is known, it is a constant: the same numbers, whatever the bottom codes are. To add a constant changes no dependence. So a logit sees the same *bottom* codes as without a condition: all before it within reach, and no other.
+#
+# An argument is good, a test is better. **Which bottom codes does the shipped prior see at row 8, column 8?** As in notebook 02, we ask the gradient.
+
+# %%
+shipped = prior.prior_bottom
+place, shape = (8, 8), (16, 16)
+with torch.no_grad():
+    condition = shipped.top_condition(z_top[:1], (1, *shape), labels[:1])
+
+
+def from_bottom(embedded):  # [8, 32, 16, 16]
+    v = h = embedded
+    for block in shipped.blocks:
+        v, h = block(v, h, condition)  # [8, 64, 16, 16] each
+    return shipped.head(h)  # [8, K, 16, 16]
+
+
+seen = seen_by(from_bottom, place, shape, channels=32)  # [16, 16]
+viz.show(
+    viz_plots.receptive_fields({"bottom codes seen": seen}, place, columns=3),
+    "A grid of 16 by 16 cells with a black frame at row 8, column 8. All "
+    "cells of rows 0 to 7, and those left of the frame, are blue: seen. No "
+    "cell is marked as blind spot or leak.",
+)
+
+# %% [markdown]
+# Every earlier code, and no other. We repeat it at the corners and in between. The shipped prior has nine blocks, and each reaches one row up and one column to either side. So what lies more than nine away is out of reach, which is a matter of depth and no blind spot. Within nine there must be no hole. (How many blocks would let the last code see the first?)
+
+# %%
+count = torch.arange(16)
+for place in ((0, 0), (0, 15), (4, 11), (8, 8), (15, 8)):
+    y, x = place
+    seen = seen_by(from_bottom, place, shape, channels=32)  # [16, 16]
+    rows = (count - y).abs() <= 9  # [16]
+    columns = (count - x).abs() <= 9  # [16]
+    within = rows[:, None] & columns  # [16, 16]
+    holes = (blind_spot(seen, place) & within).sum().item()
+    print(place, " leak:", leak(seen, place), " holes:", holes)
+    assert leak(seen, place) is None and holes == 0
+
+# %% [markdown]
+# Now the other question. **Which top codes does a bottom code depend on?** We take 32 images. At three bottom places we ask how much the log-probability of the code that stands there changes when the embedded top changes, and add up the sizes of these gradients for each top place. The maps show each place's share, in percent.
+
+
+# %%
+def from_top(embedded, z_bottom, labels):  # [B, 32, 8, 8]
+    top = shipped.top_network(embedded)  # [B, 64, 8, 8]
+    top = F.interpolate(top, size=shape)  # [B, 64, 16, 16]
+    top = shipped.top_to_bottom(top)  # [B, 64, 16, 16]
+    top = top + shipped.label_condition(labels, len(labels))
+    return shipped.logits(z_bottom, top)  # [B, K, 16, 16]
+
+
+def shares_of_top(y, x):
+    embedded = shipped.top_embedding(z_top).permute(0, 3, 1, 2)
+    embedded = embedded.detach().requires_grad_()  # [32, 32, 8, 8]
+    logits = from_top(embedded, z_bottom, labels)  # [32, K, 16, 16]
+    loss = F.cross_entropy(logits[..., y, x], z_bottom[:, y, x])
+    (gradient,) = torch.autograd.grad(loss, embedded)  # [32, 32, 8, 8]
+    size = gradient.abs().sum(dim=(0, 1))  # [8, 8]
+    return 100 * size / size.sum()
+
+
+maps = {}
+for place in ((0, 4), (8, 8), (15, 11)):
+    maps[f"for the bottom code at {place}"] = shares_of_top(*place)
+viz.show(
+    viz_plots.heatmaps(maps, unit="share, percent", numbers="{:.0f}"),
+    "Three grids of 8 by 8 top codes. In each the top code under the bottom "
+    "place has the largest share. Its neighbours on all sides, also below "
+    "and to the right, have smaller ones, and far places nearly none.",
+)
+
+# %% [markdown]
+# Look at the middle map. The bottom code at (8, 8) lies over the top code at (4, 4), which has the largest share. But top codes below it and to the right of it count too. In a single grid that would be a leak. Here it is the point: the top tells the bottom what is *coming*. A bottom code at the left edge of a sleeve can know how wide the sleeve will be.
+#
+# How far does it go in principle, if we count every top code with any gradient at all?
+
+# %%
+few = slice(0, 1)
+for place in ((0, 0), (8, 8)):
+    seen = seen_by(
+        lambda embedded: from_top(
+            embedded, z_bottom[few].expand(8, -1, -1), labels[few].expand(8)
+        ),
+        place,
+        (8, 8),
+        channels=32,
+    )  # [8, 8]
+    print(place, "can see", seen.sum().item(), "of 64 top codes")
+
+# %% [markdown]
+# From the middle, the whole top. From the first bottom code, six rows of eight: its own, and the five further down that five convolutions without a mask can reach. To the right it sees all the way, because the vertical stack passes the condition on from column to column. That is no leak either: what it passes on along the first row was made from top codes alone.
+#
+# ## The loss, and the chain rule for an image
+#
+# The loss is that of notebook 04, with the condition in it. At each place we take the probability of the code that stands there, and its −log. The mean is in **nats per bottom code**.
+
+
+# %%
+@torch.no_grad()
+def bottom_nats(network, z_bottom, z_top, labels):
+    logits = network(z_bottom, z_top, labels)  # [B, K, 16, 16]
+    log_p = logits.log_softmax(dim=1)  # [B, K, 16, 16]
+    picked = log_p.gather(1, z_bottom[:, None])  # [B, 1, 16, 16]
+    return -picked[:, 0]  # [B, 16, 16]
+
+
+nats = bottom_nats(shipped, z_bottom, z_top, labels)  # [32, 16, 16]
+with torch.no_grad():
+    losses = prior.loss_function(z_top, z_bottom, labels)
+difference = (nats.mean() - losses["bottom_loss"]).abs().item()
+print(f"loss_function differs by < 1e-5: {difference < 1e-5}")
+
+# %% [markdown]
+# How probable is a whole image? The **chain rule** holds for grids as it does for codes:
+#
+# log P(z_top, z_bottom) = log P(z_top) + log P(z_bottom | z_top)
+#
+# Each term on the right is itself a sum, over 64 and over 256 codes. So in **nats an image** we add sums, not means. A top code costs more than a bottom code. But there are four times as many below. What adds up to more?
+
+# %%
+with torch.no_grad():
+    log_p = prior.prior_top(z_top, labels).log_softmax(dim=1)
+top_nats = -log_p.gather(1, z_top[:, None])[:, 0]  # [32, 8, 8]
+for_top, for_bottom = top_nats.sum(dim=(1, 2)), nats.sum(dim=(1, 2))  # [32]
+print(f"top:    {for_top.mean():3.0f} nats an image")
+print(f"bottom: {for_bottom.mean():3.0f} nats an image")
+print(f"both:   {(for_top + for_bottom).mean():3.0f} nats an image")
+first = pick(heldout, slice(32))
+packages = image_nats(prior.prior_top, first) + image_nats(shipped, first)
+apart = (packages - for_top - for_bottom).abs().max().item()
+print(f"image_nats differs by < 1e-2: {apart < 1e-2}")
+
+# %% [markdown]
+# The bottom. On all 10,000 held-out images both levels together cost 432.9<!--= results likelihood.both.nats_an_image.value --> nats an image.
+#
+# ## Train it, with the top and without
+#
+# Are the top codes worth the trouble? We can find out. We train one network on pairs of grids. And we train another, of the same size from the same first weights, on the same bottoms with **every top code set to 0**. The second is given a top grid too, but it says nothing. What the first saves is what the top codes are worth.
+
+# %%
+training = replace(training, labels=None)  # these two do without labels
+watched = replace(pick(heldout, slice(128)), labels=None)
+silent = replace(
+    watched,
+    z_top=torch.zeros_like(watched.z_top),  # [128, 8, 8]
+)
+print(
+    "the package has it too:",
+    torch.equal(silent.z_top, without_top(watched).z_top),
+)
+
+
+def train(codes, watched, epochs=5, highest=2e-3):
+    torch.manual_seed(0)  # the same first weights and the same order
+    net = ConditionalPixelCNN(K, D, p, num_layers=4, dropout=0.0)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=highest)
+    order = [i for _ in range(epochs) for i in torch.randperm(1024).split(16)]
+    rate = learning_rate_factor(TrainingSettings(warmup=0.1), len(order))
+    curve = []
+    for step, indices in enumerate(order, 1):
+        optimizer.param_groups[0]["lr"] = highest * rate(step - 1)
+        z_top, z_bottom, _ = codes.batch(indices)
+        loss = F.cross_entropy(net(z_bottom, z_top), z_bottom)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        if step % 32 == 0:
+            curve.append(image_nats(net, watched).mean().item() / 256)
+    return curve
+
+
+# %% tags=["nbval-ignore-output"]
+with_curve = train(training, watched)
+without_curve = train(without_top(training), silent)
+gain = without_curve[-1] - with_curve[-1]
+print(f"without the top codes: {without_curve[-1]:.1f} nats per code")
+print(f"with the top codes:    {with_curve[-1]:.1f} nats per code")
+assert 0.2 < gain < 0.5 and with_curve[-1] < 2.3
+
+# %% [markdown]
+# **From when on does the top help?** Both curves are measured on the same 128 held-out images. The dashed line is the **unigram entropy**, the best that can be done without any look at other codes (notebook 04).
+
+# %%
+steps = range(32, 321, 32)
+viz.show(
+    viz_plots.curves(
+        {
+            "without the top codes": (steps, without_curve),
+            "with the top codes": (steps, with_curve),
+        },
+        x_label="training steps of 16 images",
+        y_label="nats per bottom code, held out",
+        baselines={"unigram": heldout.unigram_entropy("bottom")},
+    ),
+    "Two falling curves over 320 steps. Both start near the unigram "
+    "entropy of 3.2 nats. The one with the top codes is below the other "
+    "from the first point to the last, where about 0.3 nats lie between.",
+)
+
+# %% [markdown]
+# From the first point on. Then the gap widens, and it stays. Both networks learn to read the bottom codes so far. But that past does not hold what the top knows about what is to come.
+#
+# ## What is the top worth, and where?
+#
+# A few hundred steps are a start. From here on we use two networks that were trained for longer on 60,000 images, and that ship with the package (`load_shipped`, `load_shipped_yardsticks`): the bottom prior, and its twin that was trained without top codes. Both are told the label. We measure both on the 500 held-out images.
+
+# %%
+topless, _ = load_shipped_yardsticks()
+
+
+def nats_of(network, codes):
+    parts = [
+        bottom_nats(network, z_bottom, z_top, labels)
+        for z_top, z_bottom, labels in map(
+            codes.batch, torch.arange(len(codes)).split(64)
+        )
+    ]
+    return torch.cat(parts)  # [N, 16, 16]
+
+
+with_top = nats_of(shipped, heldout)  # [500, 16, 16]
+alone = nats_of(topless, without_top(heldout))  # [500, 16, 16]
+gain = alone - with_top  # [500, 16, 16]
+print(f"without {alone.mean():.1f}, with {with_top.mean():.1f} nats per code")
+print(f"gain {gain.mean():.2f} nats per code")
+
+# %% [markdown]
+# On all 10,000 held-out images: 1.50<!--= results likelihood.bottom.without_top.value --> nats without, 1.23<!--= results likelihood.bottom.nats_per_code.value --> with, a gain of 0.27<!--= results likelihood.bottom.gain_from_top.value --> nats per code. There are 256 codes, so it is some 68 nats an image. That is less than the small networks gained. Two reasons are likely: they had no label, and the top codes tell much of what a label tells; and their four blocks look only four codes back, where the shipped ones look nine.
+#
+# **At which places is the gain large?** We take the mean over the images, place by place.
+
+# %%
+viz.show(
+    viz_plots.heatmaps(
+        {"gain from the top codes": gain.mean(dim=0)},
+        unit="nats per code",
+        limits=(0, None),
+    ),
+    "A map of 16 by 16 places. The first row is brightest, about half a "
+    "nat, left and right of its middle. Further bright bands run down both "
+    "sides of the middle. The left and right edges and the last row are "
+    "dark.",
+)
+by_row = gain.sum(dim=(0, 2)) / alone.sum(dim=(0, 2))  # [16]
+print(f"saved in the first row:   {by_row[0]:.0%} of its nats")
+print(f"saved in the rows 1 to 14: {by_row[1:15].mean():.0%} of theirs")
+
+# %% [markdown]
+# Three things can be seen.
+#
+# - **The first row** is the brightest. There are no codes above it, so without the top the network has little to go on. The top saves it about twice the share that it saves elsewhere. The first column has no codes to its left, but it is dark: most of it is black background, and where all is certain anyway there is nothing to save. The last row is dark for the same reason.
+# - **Two bands**, left and right of the middle. Sleeves, legs and soles begin and end there.
+# - **The middle** between them is darker. It is often inside the clothes, where the texture is.
+#
+# **Do the bands come from outlines?** Single images can tell. White is a gain of 2 nats or more, black is none, or a loss.
+
+# %%
+chosen = torch.tensor([0, 1, 3, 4, 8, 9, 18, 31])
+images, _ = photographs[chosen]  # [8, 1, 32, 32]
+viz.show(
+    viz.image_rows(
+        {
+            "photograph": images,
+            "nats without": (alone[chosen, None] / 5),
+            "gain": (gain[chosen, None] / 2),
+        }
+    ),
+    "Three rows of eight. Above, photographs: a boot, a pullover, trousers, "
+    "a shirt, a sandal, a sneaker and two bags. Below them maps of 16 by 16 "
+    "places. The nats without top codes fill the clothes; the gain is "
+    "spotty, with most of its bright spots along the outlines.",
+)
+
+# %% [markdown]
+# The gain comes in spots, and the spots gather along the contours: look at the trousers and at the last bag. An impression wants a number. A pixel is part of the clothes if it is not nearly black. A bottom place is **background** or **inside** if all pixels within two of it agree, and on the **outline** if they do not.
+
+# %%
+on = (photographs[torch.arange(500)][0] > 0.1).float()  # [500, 1, 32, 32]
+some_on = F.max_pool2d(on, 6, 2, 2)[:, 0] == 1  # [500, 16, 16]
+some_off = F.max_pool2d(1 - on, 6, 2, 2)[:, 0] == 1  # [500, 16, 16]
+for name, kind in (
+    ("background", ~some_on),
+    ("inside", some_on & ~some_off),
+    ("outline", some_on & some_off),
+):
+    print(
+        f"{name:10} {kind.float().mean():.0%} of the places,"
+        f" {gain[kind].mean():.1f} nats each:"
+        f" {gain[kind].sum() / gain.sum():.1f} of the gain"
+    )
+
+# %% [markdown]
+# Half of the places are on an outline, and they bring seven tenths of the gain. It is what we hoped for when we gave the image two levels: the top settles where things are.
+#
+# ## One top, many bottoms
+#
+# If the top fixes the outline, and not the texture, we should be able to see it. We keep the top codes of one photograph, and draw eight bottoms with different random numbers. `known_top` does it: codes that are given there are kept, and only the rest is drawn. Beside it we draw eight images with the same label and *nothing* kept. And we give the decoder the kept top with uniform bottom codes. **What stays, and what varies?**
+
+# %%
+number = 1
+shirt, its_label = photographs[number : number + 1]  # [1, 1, 32, 32], [1]
+its_top, its_bottom, _ = heldout.batch(torch.tensor([number]))
+
+
+@torch.no_grad()
+def draw(count, label, seed, **options):
+    """Images [count, 1, 32, 32] of one label."""
+    label = label.expand(count)  # [count]
+    z_top, z_bottom = prior.sample(
+        count, (8, 8), (16, 16), labels=label, seed=seed, **options
+    )  # [count, 8, 8], [count, 16, 16]
+    return vqvae2.decode_codes(z_top, z_bottom)
+
+
+kept = draw(32, its_label, 0, known_top=its_top.expand(32, -1, -1))
+free = draw(32, its_label, 0)  # [32, 1, 32, 32]
+torch.manual_seed(0)
+uniform = vqvae2.decode_codes(
+    its_top.expand(8, -1, -1), torch.randint(K, (8, 16, 16))
+)
+its_own = vqvae2.decode_codes(its_top, its_bottom)  # [1, 1, 32, 32]
+viz.show(
+    viz.image_rows(
+        {
+            "photo, decoded": torch.cat([shirt, its_own]),
+            "top kept": kept[:8],
+            "nothing kept": free[:8],
+            "top kept,\nuniform below": uniform,
+        }
+    ),
+    "Above, a pullover with the word Lee on it, and the same decoded from "
+    "its codes. Second row: eight pullovers of the same outline, each with "
+    "another scrawl on the chest. Third row: eight pullovers of different "
+    "outlines and shades. Last row: noise in the blurred shape of a "
+    "pullover.",
+)
+
+# %% [markdown]
+# With the top kept, it is the same pullover eight times, and none says "Lee". There is *something* written on each, at the same spot: the top knows that there is print, and where. What it says was in the bottom codes, and the bottom prior has made up its own. With nothing kept, all is different, the outline and the shade too.
+#
+# The last row keeps us honest. The decoder gets the top codes as well, so a bit of the outline comes from there. But only bottoms that fit make a pullover of it.
+#
+# A **difference map** says the same for every pixel. **How much does a pixel vary over 32 draws?**
+
+# %%
+viz.show(
+    viz_plots.heatmaps(
+        {
+            "top kept": kept[:, 0].std(dim=0),
+            "nothing kept": free[:, 0].std(dim=0),
+        },
+        unit="standard deviation of a pixel",
+        limits=(0, None),
+    ),
+    "Two maps of 32 by 32 pixels. With the top kept most is dark: there is a "
+    "bright bar on the chest, and thin faint lines where sleeves and body "
+    "meet. With nothing kept the whole pullover is bright, most of all its "
+    "edges and the hem.",
+)
+ratio = (free.std(dim=0).mean() / kept.std(dim=0).mean()).item()
+print(f"nothing kept varies more than 3 times as much: {ratio > 3}")
+
+# %% [markdown]
+# With the top kept, the print moves, and beside it only some thin lines where sleeves and body meet. Outline and shade stay. With nothing kept, everything moves. In JupyterLab, choose another image and another seed below. (`temperature` below 1 makes likely codes likelier still. Notebook 07 is about it.) The lower row shows where each drawn image differs from the decoded photograph.
+
+
+# %%
+def bottoms(image, seed, temperature):
+    photo, label = photographs[image : image + 1]  # [1, 1, 32, 32], [1]
+    z_top, z_bottom, _ = heldout.batch(torch.tensor([image]))
+    own = vqvae2.decode_codes(z_top, z_bottom)  # [1, 1, 32, 32]
+    kept = {"known_top": z_top.expand(6, -1, -1), "temperature": temperature}
+    drawn = draw(6, label, seed, **kept)  # [6, 1, 32, 32]
+    blank = torch.zeros(2, 1, 32, 32)
+    difference = 2 * (drawn - own).abs()  # [6, 1, 32, 32]
+    return viz.image_rows(
+        {
+            "photo, decoded,\ndrawn": torch.cat([photo, own, drawn]),
+            "difference,\ntwice": torch.cat([blank, difference]),
+        }
+    )
+
+
+explore(
+    bottoms,
+    "Above, a photograph of a dotted shirt, the same decoded, and six drawn "
+    "with its top codes: the outline is the same, the dots lie elsewhere or "
+    "have turned into stripes or plain cloth. Below, the differences: dots "
+    "all over the shirt, and little beyond its edge.",
+    image=[33, 0, 1, 9, 19, 31],
+    seed=[0, 1, 2, 3, 4],
+    temperature=[1.0, 0.3, 0.6, 0.8],
+)
+
+# %% [markdown]
+# ## Where it breaks: the top of another image
+#
+# Here is a mistake that is made in earnest. Somebody shuffles the two lists of grids, each by itself. Every bottom now stands beside the top of another image. No shape is wrong, and nothing raises an error. **What does the trained network say to it?** For comparison: top codes of another image of the same class, a top grid of zeros, and the network that was trained without.
+
+
+# %%
+def with_tops_of(codes, others):
+    return replace(codes, z_top=codes.z_top[others])
+
+
+def mean_nats(network, codes):
+    return nats_of(network, codes).mean().item()
+
+
+looked_at = pick(heldout, slice(128))
+is_same = looked_at.labels[:, None] == looked_at.labels  # [128, 128]
+same = is_same.fill_diagonal_(False).int().argmax(dim=1)  # [128]
+same_class = with_tops_of(looked_at, same)
+shuffled = with_tops_of(looked_at, torch.arange(128).roll(1))
+erased = without_top(looked_at)
+cost = {
+    "right top": mean_nats(shipped, looked_at),
+    "no top,\ntrained so": mean_nats(topless, erased),
+    "top of another,\nsame class": mean_nats(shipped, same_class),
+    "uniform": math.log(K),
+    "top of another,\nshuffled": mean_nats(shipped, shuffled),
+    "top codes\nall 0": mean_nats(shipped, erased),
+}
+viz.show(
+    viz_plots.bars(
+        cost, y_label="nats per bottom code", unit_format="{:.1f}"
+    ),
+    "Six bars of nats per bottom code: right top 1.2, no top 1.5, top of "
+    "another image of the same class about 4, uniform 4.2, shuffled tops "
+    "about 6, top codes all 0 above 9.",
+)
+
+# %% [markdown]
+# The wrong top is far worse than none. It is worse than a uniform guess. The network trusts its condition: it is certain of codes that do not come. Even a top of the same class costs about as much as knowing nothing.
+#
+# Look at the last bar too. It is the same trained network with its top codes erased. It never saw such a grid, and it has no idea what to do. Whoever takes the difference to *this* bar for the gain from the top will be proud of 8 nats. The honest yardstick is a network that was *trained* without.
+#
+# So the check is a comparison: **a condition must beat the network that never had one.**
+
+
+# %%
+def condition_is_right(codes):
+    return mean_nats(shipped, codes) < mean_nats(topless, without_top(codes))
+
+
+print("right pairs:   ", condition_is_right(looked_at))
+print("shuffled pairs:", condition_is_right(shuffled))
+assert condition_is_right(looked_at) and not condition_is_right(shuffled)
+
+# %% [markdown]
+# The same check catches a network that was *trained* on shuffled pairs. A top of some other image tells it nothing about the bottom. So the best that it can learn is to ignore the top. Its loss falls along the upper curve of the figure above, which looks like any other curve. Its gain is zero, and only the comparison shows it.
+#
+# **And what do the pictures look like?** Each image gets the top codes of its left neighbour (and the first gets those of the last). In the third row it keeps its own bottom codes. In the last, bottom codes are drawn anew for the wrong top.
+
+# %%
+z_top, z_bottom, labels = heldout.batch(chosen)  # [8, 8, 8], …, [8]
+wrong = z_top.roll(1, dims=0)  # [8, 8, 8]
+_, drawn = prior.sample(
+    8, (8, 8), (16, 16), labels=labels, seed=0, known_top=wrong
+)  # [8, 16, 16]
+viz.show(
+    viz.image_rows(
+        {
+            "photograph": images,
+            "own codes": vqvae2.decode_codes(z_top, z_bottom),
+            "wrong top,\nown bottom": vqvae2.decode_codes(wrong, z_bottom),
+            "wrong top,\nbottom drawn": vqvae2.decode_codes(wrong, drawn),
+        }
+    ),
+    "Four rows of eight images. The first two agree. In the third, two "
+    "shapes lie over each other in a pattern of squares. In the fourth, "
+    "each image has the outline of its left neighbour in the first row: "
+    "under the pullover stands a boot.",
+)
+
+# %% [markdown]
+# In the third row, top and bottom contradict each other, and the decoder shows both. The error is on average 0.0687<!--= results reconstruction.mean_squared_error_with_wrong_top.value --> (mean squared) with the top of another image, against 0.0008<!--= results reconstruction.mean_squared_error.value --> with its own.
+#
+# The last row is more treacherous. The images are whole, but they have the *other* image's outline: under the trousers stands a pullover. The network was told one class by the label and another by the top, and went with the top. Samples alone would not show you this mistake. The loss shows it at once.
+#
+# ## Exercises
+#
+# Put your answer in the place of `None`, and run the cell. It is judged by trying it out. A solution follows each exercise in a collapsed cell.
+#
+# ### Exercise 1: the order of the levels
+#
+# Below are the six steps in which the prior draws an image, shuffled. Bring them into order. Your answer is a string of their letters, such as `"abcdef"`. The check goes through the steps and looks what is known at each.
+
+# %%
+for letter, step in check.STEPS.items():
+    print(letter, "·", step)
+
+# %% tags=["exercise"]
+my_order = None  # your turn
+
+check.order_of_levels(my_order)
+
+# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+# Top codes need the label; the condition needs the top; the bottom the condition.
+order = "cfebda"
+
+check.order_of_levels(order)
+
+# %% [markdown]
+# ### Exercise 2: measure the gain
+#
+# Write the function that every paper with two levels should have: what the top codes are worth, in nats per bottom code. It gets the network with the top, its twin trained without, and codes. `image_nats(network, codes)` gives the nats of each image's bottom codes, [N]. Do not rely on 256: the check tries another grid too.
+
+# %%
+hundred = pick(heldout, slice(400, 500))
+
+
+# %% tags=["exercise"]
+def my_gain(with_top, topless, codes):
+    return None  # your turn
+
+
+check.conditional_gain(my_gain, shipped, topless, hundred)
+
+
+# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+# Each network gets the codes that it was trained on. Per image, then per code.
+def gain_per_code(with_top, topless, codes):
+    nats_with = image_nats(with_top, codes)  # [N]
+    nats_without = image_nats(topless, without_top(codes))  # [N]
+    return (nats_without - nats_with).mean() / codes.z_bottom[0].numel()
+
+
+check.conditional_gain(gain_per_code, shipped, topless, hundred)
+
+# %% [markdown]
+# ### Exercise 3: the wrong scale
+#
+# A colleague has enlarged the top with `Tensor.repeat`. The shape is right. **Is the grid?** Here are the place numbers again, and the loss of the shipped prior with such an enlargement.
+
+
+# %%
+def tiled(top, height, width):  # [B, p, Ht, Wt] to [B, p, height, width]
+    high, wide = top.shape[2:]
+    return top.repeat(1, 1, height // high, width // wide)
+
+
+wrong_grid = tiled(numbers[None, None], 8, 8)[0, 0]  # [8, 8]
+viz.show(
+    viz.code_grids({"top places": numbers, "tiled": wrong_grid}, 16),
+    "Left, a grid of 4 by 4 cells numbered 0 to 15. Right, a grid of 8 by 8 "
+    "cells that holds the left grid four times, side by side.",
+)
+with torch.no_grad():
+    z_top, z_bottom, labels = heldout.batch(torch.arange(64))
+    embedded = shipped.top_embedding(z_top).permute(0, 3, 1, 2)
+    top = shipped.top_network(embedded)  # [64, 64, 8, 8]
+    top = shipped.top_to_bottom(tiled(top, 16, 16))  # [64, 64, 16, 16]
+    top = top + shipped.label_condition(labels, 64)
+    loss = F.cross_entropy(shipped.logits(z_bottom, top), z_bottom)
+print(f"nats per code: {loss:.0f}, worse than uniform: {loss > math.log(K)}")
+
+# %% [markdown]
+# Four small copies of the top, and most bottom places have a code from far away beneath them. Write it right, and for any two sizes of which one is a multiple of the other: 8 × 8 over 16 × 16, but also 5 × 3 over 15 × 9, and with one factor for the height and another for the width. The bottom place (y, x) lies over the top place (y·Ht // H, x·Wt // W), where Ht × Wt and H × W are the two grids and // divides and rounds down.
+
+
+# %% tags=["exercise"]
+def my_upsample(top, height, width):  # [B, p, Ht, Wt] to [B, p, H, W]
+    return None  # your turn
+
+
+check.upsample(my_upsample)
+
+
+# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+# Say for each row which top row lies beneath it, and for each column too.
+def enlarge(top, height, width):
+    high, wide = top.shape[2:]
+    rows = torch.arange(height) * high // height  # [H]
+    columns = torch.arange(width) * wide // width  # [W]
+    return top[:, :, rows][:, :, :, columns]  # [B, p, H, W]
+
+
+check.upsample(enlarge)
+
+# %% [markdown]
+# ### Exercise 4: how improbable is this bag?
+#
+# What is −log P(z_top, z_bottom) of one image, in nats? Compute it for the bag below, from both levels of the shipped prior.
+
+# %%
+bag = pick(heldout, [18])
+viz.show(
+    viz.code_grids(
+        {"top codes": bag.z_top[0], "bottom codes": bag.z_bottom[0]}, K
+    ),
+    "The two code grids of a bag, 8 by 8 and 16 by 16, with the codes "
+    "written in the cells. The bag's rectangle stands out from a background "
+    "of equal codes.",
+)
+
+# %% tags=["exercise"]
+my_nats = None  # your turn
+
+check.nats_an_image(my_nats, prior, bag)
+
+# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+# A product of probabilities is a sum of logarithms: over codes, then over levels.
+bag_nats = image_nats(prior.prior_top, bag) + image_nats(shipped, bag)  # [1]
+
+check.nats_an_image(bag_nats, prior, bag)
+
+# %% [markdown]
+# ## What you can do now
+#
+# - Condition a PixelCNN on another grid, and say why it stays without leak and without blind spot.
+# - Measure what a condition is worth, place by place, against a network that was trained without it.
+# - Keep the top of an image and draw what may lie below it; and find grids that were paired wrongly.
+#
+# **To take away.** What would the gain be if the two levels held the same information? Could the *bottom* be drawn first, and the top given it, and what would have to change? With three levels, what does each network get for its condition?
+#
+# **Sources.** A prior for each level, the lower given the upper through a residual network: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. A condition that differs from place to place, added before the gate: van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), section 2.3, equations 4 and 5. The photographs: Xiao, Rasul and Vollgraf 2017, [arXiv 1708.07747](https://arxiv.org/abs/1708.07747).
+#
+# ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course)

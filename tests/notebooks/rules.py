@@ -1,0 +1,522 @@
+"""What every notebook of the course keeps, beside the outputs that nbval compares.
+
+A rule gives a list of problems in words, empty for a notebook that keeps it. The rules
+in `OF_NOTEBOOKS` take the notebook; those in `OF_FILES` take the path of its source,
+beside which the notebook lies under the same name.
+"""
+
+import ast
+import html.parser
+import importlib.util
+import itertools
+import json
+import math
+import re
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import unquote
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).parents[2]
+IGNORED = "nbval-ignore-output"
+NOT_ATTEMPTED, RIGHT, NOT_YET = "not attempted yet", "right:", "not yet:"
+RESULTS = ("results", "tried", "training", "benchmark", "cifar10_reduced")
+MEGABYTE = 1_000_000
+
+
+def of_the_course(name: str):
+    """A module of notebooks/ by its name, under one of its own: there are many
+    conftests and builds."""
+    path = ROOT / "notebooks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"course_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(source: Path) -> NotebookNode:
+    """The notebook beside a source."""
+    return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def markdown(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def outputs(notebook: NotebookNode):
+    """Each output with the cell that it belongs to."""
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            yield cell, output
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def words(output: NotebookNode) -> str:
+    """What an output says; the words of a picture are its alt text, and left out."""
+    if output.output_type == "stream":
+        return output.text
+    data = output.get("data", {})
+    return "" if "text/html" in data else data.get("text/plain", "")
+
+
+def statements(cell: NotebookNode) -> list[ast.AST]:
+    """All nodes of a cell's code, without its magics."""
+    code = re.sub(r"(?m)^[ \t]*[%!].*$", "", cell.source)
+    try:
+        return list(ast.walk(ast.parse(code)))
+    except SyntaxError:
+        return []
+
+
+class _Images(html.parser.HTMLParser):
+    def __init__(self, text: str):
+        super().__init__()
+        self.alts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.alts.append(dict(attrs).get("alt") or "")
+
+
+FENCED = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
+CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
+ADDRESS = re.compile(r"(?<=\])\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*\)|https?://[^\s<>)]+")
+
+
+def without_code(cell: NotebookNode) -> str:
+    return CODE_SPAN.sub("`", FENCED.sub("`", cell.source))
+
+
+def prose(cell: NotebookNode) -> str:
+    """What a markdown cell says, without its code and addresses of links."""
+    return ADDRESS.sub("", without_code(cell))
+
+
+# What was executed.
+
+
+def executed_and_numbered(notebook: NotebookNode) -> list[str]:
+    """Every code cell was executed, in order, in a new kernel."""
+    problems = []
+    for number, cell in enumerate(code_cells(notebook), 1):
+        if cell.execution_count is None:
+            problems.append(f"{cell.id} was not executed")
+        elif cell.execution_count != number:
+            problems.append(
+                f"{cell.id} has number {cell.execution_count}, and is number {number}"
+            )
+        problems += [
+            f"{cell.id} has the output of execution {output.execution_count}"
+            for output in cell.outputs
+            if output.get("execution_count", number) != number
+        ]
+    return problems
+
+
+def nothing_of_the_machine(notebook: NotebookNode) -> list[str]:
+    """What differs from one Python to the next is not committed."""
+    problems = [
+        f"{cell.id} has the times of its execution"
+        for cell in notebook.cells
+        if "execution" in cell.metadata
+    ]
+    if version := notebook.metadata.get("language_info", {}).get("version"):
+        problems.append(f"the metadata names the Python that ran it, {version}")
+    return problems
+
+
+# How far apart a cell stands from the next is jupytext's affair, not content.
+SPACING = {"lines_to_next_cell", "lines_to_end_of_cell_marker"}
+
+
+def _metadata(cell: NotebookNode) -> dict:
+    return {k: v for k, v in cell.metadata.items() if k not in SPACING}
+
+
+def pair_is_equal(source: Path) -> list[str]:
+    """Source and notebook have the same cells: type, text, tags and all metadata."""
+    problems = []
+    notebook, written = read(source), jupytext.read(source)
+    for number, (cell, wanted) in enumerate(
+        itertools.zip_longest(notebook.cells, written.cells), 1
+    ):
+        name = f"{source.stem[:2]}-{number:03d}"
+        if cell is None or wanted is None:
+            where = "the notebook" if cell is None else "the source"
+            problems.append(f"{where} has no cell {name}")
+            continue
+        if cell.get("id") != name:
+            problems.append(f"cell {name} is named {cell.get('id')}")
+        if cell.cell_type != wanted.cell_type:
+            problems.append(
+                f"{name} is {cell.cell_type}, and {wanted.cell_type} in the source"
+            )
+        if cell.source != wanted.source:
+            problems.append(f"{name} has another text than in the source")
+        if _metadata(cell) != _metadata(wanted):
+            problems.append(
+                f"{name} has metadata {_metadata(cell)}, and {_metadata(wanted)} in "
+                "the source"
+            )
+    formats = notebook.metadata.get("jupytext", {}).get("formats")
+    if formats != "ipynb,py:percent":
+        problems.append(f"the notebook is paired as {formats}, not ipynb,py:percent")
+    return problems
+
+
+# What its outputs are.
+
+PROGRESS = re.compile(r"\d+%\||[█▏▎▍▌▋▊▉]|\d(?:it/s|s/it)\b|\r")
+NONES = re.compile(r"[\s\[\](),]*None(?:[\s\[\](),]+None)*[\s\[\](),]*")
+
+
+def outputs_are_plain(notebook: NotebookNode) -> list[str]:
+    """No stderr, no error, no widget, no progress bar, no None left over."""
+    problems = []
+    if "widgets" in notebook.metadata:
+        problems.append("the metadata holds the state of widgets")
+    for cell, output in outputs(notebook):
+        if output.output_type == "error":
+            problems.append(f"{cell.id} ended in {output.ename}: {output.evalue}")
+        if output.get("name") == "stderr":
+            problems.append(f"{cell.id} wrote to stderr: {output.text[:60]!r}")
+        problems += [
+            f"{cell.id} shows a widget, which no page can: {kind}"
+            for kind in output.get("data", {})
+            if kind.startswith("application/vnd.jupyter.widget")
+        ]
+        said = words(output)
+        if bar := PROGRESS.search(said):
+            problems.append(f"{cell.id} has a progress bar, or one's {bar[0]!r}")
+        if any(NONES.fullmatch(line) for line in said.splitlines()):
+            problems.append(f"{cell.id} says None, which nobody asked for")
+    return problems
+
+
+def pictures_have_alt_text(notebook: NotebookNode) -> list[str]:
+    """Every picture says in 20 characters or more what there is to see."""
+    problems, alts = [], []
+    for cell, output in outputs(notebook):
+        data = output.get("data", {})
+        problems += [
+            f"{cell.id} has a bare {kind}, of which nobody is told the alt text"
+            for kind in data
+            if kind.startswith("image/")
+        ]
+        alts += [(cell, alt) for alt in _Images(data.get("text/html", "")).alts]
+    for cell in markdown(notebook):
+        text = without_code(cell)
+        alts += [(cell, alt) for alt in re.findall(r"!\[([^\]]*)\]\(", text)]
+        alts += [(cell, alt) for alt in _Images(text).alts]
+    return problems + [
+        f"{cell.id} has a picture with the alt text {alt!r}; 20 characters are needed"
+        for cell, alt in alts
+        if len(" ".join(alt.split())) < 20
+    ]
+
+
+def at_least_three_pictures(notebook: NotebookNode) -> list[str]:
+    count = sum(
+        len(_Images(output.get("data", {}).get("text/html", "")).alts)
+        for _, output in outputs(notebook)
+    )
+    return [] if count >= 3 else [f"there are {count} pictures; 3 are needed"]
+
+
+def something_to_explore(notebook: NotebookNode) -> list[str]:
+    """At least one figure has something to move."""
+    called = {
+        getattr(node.func, "id", getattr(node.func, "attr", None))
+        for cell in code_cells(notebook)
+        for node in statements(cell)
+        if isinstance(node, ast.Call)
+    }
+    return [] if "explore" in called else ["explore(…) is called nowhere"]
+
+
+def under_a_megabyte(source: Path) -> list[str]:
+    path = source.with_suffix(".ipynb")
+    size = path.stat().st_size
+    if size < MEGABYTE:
+        return []
+    return [f"{path.name} has {size:,} bytes; it must stay under 1 MB"]
+
+
+def cover_is_in_the_notebook(source: Path) -> list[str]:
+    """The README's picture of a notebook is the one of its cell tagged "cover"."""
+    notebook, path = read(source), source.parent / "pictures" / f"{source.stem}.png"
+    covers = sum("cover" in tags(cell) for cell in notebook.cells)
+    if covers != 1:
+        return [f"{covers} cells are tagged cover; 1 is needed"]
+    drawn = of_the_course("build").cover(notebook)
+    if drawn is None:
+        return ["the cell tagged cover has no picture"]
+    if not path.exists():
+        return [f"{path.name} is not there"]
+    if path.read_bytes() != drawn:
+        return [f"{path.name} is another picture than that of the cell tagged cover"]
+    return []
+
+
+# What nbval is told not to compare.
+
+
+def few_outputs_are_ignored(notebook: NotebookNode) -> list[str]:
+    """One cell in ten at most, each of which asserts something itself."""
+    problems = []
+    cells = code_cells(notebook)
+    ignored = [cell for cell in cells if IGNORED in tags(cell)]
+    if 10 * len(ignored) > len(cells):
+        problems.append(
+            f"{len(ignored)} of {len(cells)} code cells have their output ignored; "
+            "one in ten may"
+        )
+    problems += [
+        f"{cell.id} has its output ignored and asserts nothing"
+        for cell in ignored
+        if not any(
+            isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant)
+            for node in statements(cell)
+        )
+    ]
+    for cell in cells:
+        others = [
+            tag
+            for tag in tags(cell)
+            if tag != IGNORED and re.search("nbval|validate|raises|skip", tag.lower())
+        ]
+        comments = re.findall(r"NBVAL_\w+|PYTEST_VALIDATE_\w+", cell.source)
+        problems += [
+            f"{cell.id} has the marker {marker}; only the tag {IGNORED} may be used"
+            for marker in others + comments
+        ]
+    return problems
+
+
+# What the reader does.
+
+
+def _assigned(cell: NotebookNode) -> set[str]:
+    names = set()
+    for node in statements(cell):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name)
+    return names
+
+
+def _says(cell: NotebookNode) -> str:
+    return "\n".join(words(output) for output in cell.get("outputs", [])).strip()
+
+
+def exercises_have_solutions(notebook: NotebookNode) -> list[str]:
+    """Stubs do not pass, solutions do, and are collapsed."""
+    problems: list[str] = []
+    exercises, stubs, open_exercise = 0, set(), None
+    for cell in notebook.cells:
+        said = _says(cell)
+        if "exercise" in tags(cell):
+            exercises += 1
+            if open_exercise is not None:
+                problems.append(f"exercise {open_exercise} has no solution after it")
+            open_exercise = cell.id
+            if not said.startswith(NOT_ATTEMPTED) or re.search(
+                f"(?m)^({RIGHT}|{NOT_YET})", said
+            ):
+                problems.append(
+                    f"exercise {cell.id} says {said[:60]!r} before it was attempted"
+                )
+            mine = {name for name in _assigned(cell) if name.startswith("my_")}
+            if not mine:
+                problems.append(f"exercise {cell.id} has no stub named my_…")
+            stubs |= mine
+        elif "solution" in tags(cell):
+            if open_exercise is None and not exercises:
+                problems.append(f"solution {cell.id} has no exercise before it")
+            open_exercise = None
+            if not said.startswith(RIGHT) or re.search(
+                f"(?m)^({NOT_YET}|{NOT_ATTEMPTED})", said
+            ):
+                problems.append(f"solution {cell.id} says {said[:60]!r}")
+            hidden = cell.metadata.get("jupyter", {})
+            problems += [
+                f"solution {cell.id} is not collapsed: {key} is not true"
+                for key in ("source_hidden", "outputs_hidden")
+                if hidden.get(key) is not True
+            ]
+            problems += [
+                f"solution {cell.id} assigns {name}, which is the reader's"
+                for name in sorted(_assigned(cell) & stubs)
+            ]
+    if open_exercise is not None:
+        problems.append(f"exercise {open_exercise} has no solution after it")
+    if exercises < 3:
+        problems.append(f"there are {exercises} exercises; 3 are needed")
+    return problems
+
+
+# What it says.
+
+HEAD = ("What you will do", "What you will learn", "What you need", "Time")
+FOOT = ("What you can do now", "To take away", "Sources")
+
+
+def head_and_foot(notebook: NotebookNode) -> list[str]:
+    """What to expect stands in the first cell, what was gained in the last."""
+    first, last = notebook.cells[0], notebook.cells[-1]
+    head = first.source if first.cell_type == "markdown" else ""
+    foot = last.source if last.cell_type == "markdown" else ""
+    problems = [
+        f"the head has no **{part}.**" for part in HEAD if f"**{part}.**" not in head
+    ]
+    if not re.match(r"# \d\d · \S", head):
+        problems.append("the head does not begin with '# NN · title'")
+    return problems + [f"the foot has no {part!r}" for part in FOOT if part not in foot]
+
+
+def links_lead_somewhere(source: Path) -> list[str]:
+    """The head links to the notebooks before and after; each linked file exists."""
+    notebook = read(source)
+    head, number = notebook.cells[0].source, source.stem[:2]
+    problems = []
+    if not head.startswith(f"# {number} "):
+        problems.append(f"the head does not begin with # {number}")
+    for each in (int(number) - 1, int(number) + 1):
+        for neighbour in source.parent.glob(f"{each:02d}_*.py"):
+            if f"]({neighbour.stem}.ipynb)" not in head:
+                problems.append(f"the head does not link to {neighbour.stem}.ipynb")
+    for cell in markdown(notebook):
+        for target in re.findall(r"\]\(([^()\s]+)\)", without_code(cell)):
+            path = unquote(target.split("#")[0])
+            outside = re.match(r"[a-z]+:", target)
+            if path and not outside and not (source.parent / path).exists():
+                problems.append(f"{cell.id} links to {path}, which is not there")
+    return problems
+
+
+TOO_EASY = re.compile(r"\b(simply|just|obviously|easy|clearly)\b", re.IGNORECASE)
+
+
+def nothing_is_called_easy(notebook: NotebookNode) -> list[str]:
+    return [
+        f"{cell.id} says {word[0]!r}: …{text[max(0, word.start() - 25) : word.end()]}"
+        for cell in markdown(notebook)
+        for text in [prose(cell)]
+        for word in TOO_EASY.finditer(text)
+    ]
+
+
+def code_fits_a_page(notebook: NotebookNode) -> list[str]:
+    return [
+        f"{cell.id} has a line of {len(line)} characters; 78 fit: {line[:40]}…"
+        for cell in code_cells(notebook)
+        for line in cell.source.splitlines()
+        if len(line) > 78
+    ]
+
+
+NUMBER = r"(?<![\d.,])(?:(?<![\w.)])[-−+])?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
+MARKER = re.compile(rf"(?:(?P<number>{NUMBER})[*_]*)?<!--=(?P<source>.*?)-->", re.S)
+UNITS = r"(?:%|(?:nats?|seconds?|ms|s|per ?cent)(?!\w))"
+UNMARKED = re.compile(rf"(?<![\w.])\d[\d,]*\.\d+[*_]*[\s\u00a0\u202f-]*{UNITS}")
+
+
+def measured(name: str, key: str, course: Path) -> int | float:
+    """The number in a results file under a key such as "likelihood.top.uniform".
+
+    Raises:
+        LookupError: says in words what there is not.
+    """
+    if name == "timings":
+        paths = [course / "timings.json"]
+    elif name in RESULTS:
+        assets = ROOT / "pixelprior" / "assets"
+        paths = [assets / "results" / f"{name}.json", assets / f"{name}.json"]
+    else:
+        raise LookupError(f"{name} is no results file")
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        raise LookupError(f"{paths[0].name} is not there")
+    value = json.loads(path.read_text(encoding="utf-8"))
+    for step in key.split("."):
+        try:
+            value = value[int(step) if isinstance(value, list) else step]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise LookupError(f"{path.name} has no {key}: {step} is missing") from error
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise LookupError(f"{key} in {path.name} is no number")
+    return value
+
+
+def agrees(written: str, value: float) -> bool:
+    """Whether the number as written is the value, rounded to the digits written."""
+    number = Decimal(written.replace(",", "").replace("−", "-"))
+    half = Decimal(1).scaleb(number.as_tuple().exponent) / 2
+    return math.isfinite(value) and abs(number - Decimal(repr(value))) <= half
+
+
+def numbers_are_measured(source: Path) -> list[str]:
+    """Each measured number in prose names its source, and is what that says."""
+    problems, own_time = [], False
+    for cell in markdown(read(source)):
+        text = prose(cell)
+        for marker in MARKER.finditer(text):
+            written = marker["number"]
+            name, _, key = marker["source"].strip().partition(" ")
+            own_time |= (name, key.strip()) == ("timings", source.stem)
+            if written is None:
+                problems.append(f"{cell.id} has no number before {marker[0]}")
+                continue
+            try:
+                value = measured(name, key.strip(), source.parent)
+            except LookupError as error:
+                problems.append(f"{cell.id} says {marker[0]}, but {error.args[0]}")
+                continue
+            if not agrees(written, value):
+                problems.append(f"{cell.id} says {marker[0]}, but it is {value}")
+        rest = MARKER.sub("•", text)
+        if "<!--=" in rest:
+            problems.append(f"{cell.id} has a marker that does not end")
+        problems += [
+            f"{cell.id} says {number[0]!r} and not where that was measured"
+            for number in UNMARKED.finditer(rest)
+        ]
+    if not own_time:
+        problems.append(f"it does not state its seconds (timings {source.stem})")
+    return problems
+
+
+OF_NOTEBOOKS = (
+    executed_and_numbered,
+    nothing_of_the_machine,
+    outputs_are_plain,
+    pictures_have_alt_text,
+    at_least_three_pictures,
+    something_to_explore,
+    few_outputs_are_ignored,
+    exercises_have_solutions,
+    head_and_foot,
+    nothing_is_called_easy,
+    code_fits_a_page,
+)
+OF_FILES = (
+    pair_is_equal,
+    under_a_megabyte,
+    cover_is_in_the_notebook,
+    links_lead_somewhere,
+    numbers_are_measured,
+)
