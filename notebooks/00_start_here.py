@@ -16,7 +16,7 @@ import math
 
 import torch
 
-from pixelprior import viz, viz_plots
+from pixelprior import viz, viz_grids
 from pixelprior.assets import load_shipped
 from pixelprior.checks import pipeline as check
 from pixelprior.codes import extract_codes
@@ -192,7 +192,7 @@ chapters = {
     "05": "the bottom prior\nP(z_bottom | z_top)",
 }
 viz.show(
-    viz_plots.course_map(chapters, here="00"),
+    viz_grids.course_map(chapters, here="00"),
     "Six boxes joined by arrows: 00 start here, 01 images to codes, 02 "
     "masked convolutions, 03 gated blocks, 04 the top prior, 05 the bottom "
     "prior. 00 is filled in.",

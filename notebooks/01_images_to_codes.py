@@ -17,7 +17,7 @@ import copy
 import torch
 import torch.nn.functional as F
 
-from pixelprior import viz, viz_plots
+from pixelprior import viz, viz_grids, viz_plots
 from pixelprior.assets import load_shipped
 from pixelprior.checks import quantizing as check
 from pixelprior.codes import extract_codes
@@ -55,7 +55,7 @@ def nearest(features, e):
 
 # %%
 viz.show(
-    viz_plots.nearest_cells(
+    viz_grids.nearest_cells(
         {"8 random codes": (pairs[::20], start)},
         x_label="left pixel",
         y_label="right pixel",
@@ -107,7 +107,7 @@ for step in range(1, 31):
 
 # %%
 viz.show(
-    viz_plots.nearest_cells(
+    viz_grids.nearest_cells(
         panels,
         x_label="left pixel",
         y_label="right pixel",

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pixelprior import viz, viz_plots
+from pixelprior import viz, viz_grids, viz_plots
 from pixelprior.causality import blind_spot, leak, seen_by
 from pixelprior.checks import masks as check
 from pixelprior.known_entropy import BlindSpotSource
@@ -40,9 +40,9 @@ from pixelprior.widgets import explore
 order = torch.arange(64).view(8, 8)  # [8, 8]
 viz.show(
     viz.code_grids({"raster order": order}, 64, marked=(3, 4)),
-    "A grid of 8 by 8 cells with the numbers 0 to 63, row by row. The cell with "
-    "28, in row 3 and column 4, has a red frame. Smaller numbers are above it and "
-    "to its left.",
+    "A grid of 8 by 8 cells with the numbers 0 to 63, row by row. The "
+    "cell with 28, in row 3 and column 4, has a red frame. Smaller "
+    "numbers are above it and to its left.",
 )
 
 # %% [markdown]
@@ -70,15 +70,16 @@ def make_mask(mask_type, size):
 
 # %%
 viz.show(
-    viz_plots.masks(
+    viz_grids.masks(
         {
             f"mask {mask_type}, {size} × {size}": make_mask(mask_type, size)
             for size in (3, 5)
             for mask_type in "AB"
         }
     ),
-    "Four masks of zeros and ones, A and B of sizes 3 and 5. Ones fill the rows "
-    "above the middle and the cells to its left; the middle is 0 in A, 1 in B.",
+    "Four masks of zeros and ones, A and B of sizes 3 and 5. Ones fill "
+    "the rows above the middle and the cells to its left; the middle is "
+    "0 in A, 1 in B.",
 )
 
 # %% [markdown]
@@ -191,12 +192,13 @@ fields = {
     for layers in (1, 2, 3, 4, 5, 8, 12, 20)
 }
 viz.show(
-    viz_plots.receptive_fields(
+    viz_grids.receptive_fields(
         fields, place, title="a stack of 3 × 3 masked layers"
     ),
-    "Eight grids for 1 to 20 layers. The blue seen past grows upwards and to the "
-    "left layer by layer. From 5 layers on it stays the same: a triangle to the "
-    "upper right of the place is hatched, the past that is never seen.",
+    "Eight grids for 1 to 20 layers. The blue seen past grows upwards "
+    "and to the left layer by layer. From 5 layers on it stays the "
+    "same: a triangle to the upper right of the place is hatched, the "
+    "past that is never seen.",
 )
 
 # %% [markdown]
@@ -220,9 +222,9 @@ viz.show(
     viz_plots.heatmaps(
         unseen, unit="places of the past never seen", numbers="{:.0f}"
     ),
-    "Three maps of the grid with the number of unseen past places in each cell. With "
-    "3 by 3 kernels it grows down the left side to more than twenty; with larger "
-    "kernels it is smaller, but never gone.",
+    "Three maps of the grid with the number of unseen past places in "
+    "each cell. With 3 by 3 kernels it grows down the left side to more "
+    "than twenty; with larger kernels it is smaller, but never gone.",
 )
 
 # %% [markdown]
@@ -239,13 +241,13 @@ def field(layers, kernel_size, first_mask, row, column):
     name = (
         f"{layers} layers, {kernel_size} × {kernel_size}, mask {first_mask}"
     )
-    return viz_plots.receptive_fields({name: seen}, (row, column))
+    return viz_grids.receptive_fields({name: seen}, (row, column))
 
 
 explore(
     field,
-    "A grid of 8 by 8 with the place in row 6, column 3. Blue is the past that "
-    "three layers see; the rest of the past is hatched.",
+    "A grid of 8 by 8 with the place in row 6, column 3. Blue is the "
+    "past that three layers see; the rest of the past is hatched.",
     layers=[3, 1, 2, 4, 5, 6, 8],
     kernel_size=[3, 5, 7],
     first_mask=["A", "B"],
@@ -273,8 +275,9 @@ example = source.sample(1, seed=0)[0]  # [8, 8]
 u, w = example // 4, example % 4
 viz.show(
     viz.code_grids({"u": u, "w": w}, 4),
-    "Two grids of values from 0 to 3. In u most rows are runs of one value. In w "
-    "equal values lie on slanted lines, one row down and two to the left.",
+    "Two grids of values from 0 to 3. In u most rows are runs of one "
+    "value. In w equal values lie on slanted lines, one row down and "
+    "two to the left.",
 )
 
 # %% [markdown]
@@ -381,9 +384,10 @@ viz.show(
         bands={"the price of the blind spot": (entropy, bound)},
         y_limits=(1.0, 2.95),
     ),
-    "Two falling curves. The single masked stack comes to rest on the upper line, its "
-    "bound. The two stacks fall past it, through the shaded band named the price of "
-    "the blind spot, and come to rest on the lower line, the entropy.",
+    "Two falling curves. The single masked stack comes to rest on the "
+    "upper line, its bound. The two stacks fall past it, through the "
+    "shaded band named the price of the blind spot, and come to rest on "
+    "the lower line, the entropy.",
 )
 
 # %% [markdown]
@@ -404,9 +408,10 @@ viz.show(
         unit="nats above the entropy",
         limits=(0, 1.2),
     ),
-    "Three maps of the grid. The computed price is 0 in the first row and in the last "
-    "two columns, and about one nat everywhere else. The single stack's measured map "
-    "has the same shape. The map of the two stacks is close to 0 everywhere.",
+    "Three maps of the grid. The computed price is 0 in the first row "
+    "and in the last two columns, and about one nat everywhere else. "
+    "The single stack's measured map has the same shape. The map of the "
+    "two stacks is close to 0 everywhere.",
 )
 
 # %% [markdown]
@@ -454,9 +459,9 @@ viz.show(
     viz.code_grids(
         {f"w, {name}": codes[0] % 4 for name, codes in drawn.items()}, 4
     ),
-    "Four grids of the part w. From the source and from the two stacks, equal values "
-    "lie on slanted lines. From the single stack and from the stack with mask B in "
-    "front there are no lines.",
+    "Four grids of the part w. From the source and from the two stacks, "
+    "equal values lie on slanted lines. From the single stack and from "
+    "the stack with mask B in front there are no lines.",
 )
 
 # %% [markdown]
@@ -473,8 +478,9 @@ viz.show(
     viz_plots.heatmaps(
         repeats, unit="share of w that repeats", limits=(0, 1)
     ),
-    "Four maps. From the source and from the two stacks the share is above 0.9 at all "
-    "places. From the single stack and with mask B in front it is about a quarter.",
+    "Four maps. From the source and from the two stacks the share is "
+    "above 0.9 at all places. From the single stack and with mask B in "
+    "front it is about a quarter.",
 )
 
 # %% [markdown]
@@ -572,9 +578,10 @@ with torch.no_grad():
     suspect[4].mask[1, 2] = 1
 seen = seen_by(nn.Sequential(*suspect), (4, 4), (8, 8), 32)
 viz.show(
-    viz_plots.receptive_fields({"the suspect stack": seen}, (4, 4)),
-    "The receptive field of the suspect stack at row 4, column 4: all of the past but "
-    "one place is seen, and the place itself as well, marked red as a leak.",
+    viz_grids.receptive_fields({"the suspect stack": seen}, (4, 4)),
+    "The receptive field of the suspect stack at row 4, column 4: all "
+    "of the past but one place is seen, and the place itself as well, "
+    "marked red as a leak.",
 )
 
 # %% tags=["exercise"]

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pixelprior import viz, viz_plots
+from pixelprior import viz, viz_grids, viz_plots
 from pixelprior.assets import load_shipped
 from pixelprior.causality import blind_spot, leak, seen_by
 from pixelprior.checks import blocks as check
@@ -46,7 +46,7 @@ seen = {
     for n in (1, 3, 5, 8)
 }
 viz.show(
-    viz_plots.receptive_fields(seen, place, title="one masked stack"),
+    viz_grids.receptive_fields(seen, place, title="one masked stack"),
     "Four grids for 1, 3, 5 and 8 masked layers. The blue past grows, but a "
     "triangle to the upper right of the framed place stays hatched: it is "
     "never seen.",
@@ -122,11 +122,11 @@ for name, (look, size, shift) in kernels.items():
         (5, 5),
     )  # [5, 5]
 viz.show(
-    viz_plots.masks(under),
-    "Four grids of 5 by 5. Vertical, shifted: ones in the two rows above the "
-    "frame. Vertical: ones in these rows and the whole row of the frame. "
-    "Horizontal, shifted: two ones left of the frame. Horizontal: these and "
-    "the frame.",
+    viz_grids.masks(under),
+    "Four grids of 5 by 5. Vertical, shifted: ones in the two rows "
+    "above the frame. Vertical: ones in these rows and the whole row of "
+    "the frame. Horizontal, shifted: two ones left of the frame. "
+    "Horizontal: these and the frame.",
 )
 
 # %% [markdown]
@@ -159,9 +159,10 @@ viz.show(
         y_label="what comes out",
         y_limits=(-1.1, 2.1),
     ),
-    "Curves over the feature from -4 to 4. With an open gate an S from -1 to "
-    "1, half open an S of half the height, closed a nearly flat line at 0. "
-    "The ReLU is 0 on the left and rises without end on the right.",
+    "Curves over the feature from -4 to 4. With an open gate an S from "
+    "-1 to 1, half open an S of half the height, closed a nearly flat "
+    "line at 0. The ReLU is 0 on the left and rises without end on the "
+    "right.",
 )
 
 # %% [markdown]
@@ -193,24 +194,22 @@ print("the package's gate:               < 1e-5:", difference < 1e-5)
 # Now we wire the parts. This is figure 2 of the paper, with the label's way in drawn as well. We come to the label later.
 #
 # ```
-#           v                                    h
-#           │                                    ├─────────┐
-#        look_up                             look_left     │
-#        p → 2p                               p → 2p       │
-#           │                                    │         │
-# label ──► +                                    │         │
-#           │                                    ▼         │
-#           ├────────► 1×1, 2p → 2p ───────────► +         │
-#           │                                    │         │
-#         gate                                 gate    residual,
-#        2p → p                               2p → p   not in the
-#           │                                    │     first block
-#           │                               1×1, p → p     │
-#           │                                    │         │
-#           │                                    ▼         │
-#           │                                    + ◄───────┘
-#           ▼                                    ▼
-#         new v                                new h
+#          v                          h
+#          │                          ├───────┐
+#       look_up                   look_left   │
+#       p → 2p                     p → 2p     │
+#          │                          │       │
+# label ─► +                          ▼       │
+#          ├────► 1×1, 2p → 2p ─────► +       │ residual
+#          │                          │       │
+#        gate                       gate      │
+#       2p → p                     2p → p     │
+#          │                          │       │
+#          │                     1×1, p → p   │
+#          │                          ▼       │
+#          │                          + ◄─────┘
+#          ▼                          ▼
+#        new v                      new h
 # ```
 #
 # Three things to notice.
@@ -334,7 +333,7 @@ fields = {
     "joined: h": field(joined[:6], "h"),
 }
 viz.show(
-    viz_plots.receptive_fields(fields, place, title="six blocks"),
+    viz_grids.receptive_fields(fields, place, title="six blocks"),
     "Three grids. The vertical stack sees all rows above and nothing of its "
     "own row. The horizontal stack alone sees the two codes to its left. "
     "Joined, all of the past is blue and nothing is hatched.",
@@ -345,13 +344,13 @@ viz.show(
 #
 # **How does it grow, layer by layer?**
 
-# %%
+# %% tags=["cover"]
 fields = {
     f"{n} block{'s' * (n > 1)}": field(joined[:n], "h")
     for n in (1, 2, 3, 4, 5, 6)
 }
 viz.show(
-    viz_plots.receptive_fields(
+    viz_grids.receptive_fields(
         fields, place, columns=3, title="two stacks: what h sees"
     ),
     "Six grids for 1 to 6 blocks. The blue region grows by one row upwards "
@@ -402,7 +401,7 @@ def three_fields(layers, kernel_size):
         "vertical stack": lambda x: both_stacks(blocks, x)[0],
         "horizontal stack": lambda x: both_stacks(blocks, x)[1],
     }
-    return viz_plots.receptive_fields(
+    return viz_grids.receptive_fields(
         {
             name: seen_by(each, here, grid, 4)
             for name, each in networks.items()
@@ -479,10 +478,10 @@ viz.show(
         limits=(0, 1),
         numbers="{:.1f}",
     ),
-    "Two maps of 8 by 8 numbers. Ankle boot or T-shirt: 0.7 at the very first "
-    "place, up to 0.9 in the first row, mostly 0.3 to 0.6 below. Ankle boot "
-    "or sneaker: 0.0 in the upper left corner, up to 0.5 further right in "
-    "the first row.",
+    "Two maps of 8 by 8 numbers. Ankle boot or T-shirt: 0.7 at the very "
+    "first place, up to 0.9 in the first row, mostly 0.3 to 0.6 below. "
+    "Ankle boot or sneaker: 0.0 in the upper left corner, up to 0.5 "
+    "further right in the first row.",
 )
 
 # %% [markdown]
@@ -688,9 +687,9 @@ viz.show(
         photo | first, unit="deviations from the map's mean", centred=True
     ),
     "Three maps of 8 by 8. The brightness of a boot. A channel of the "
-    "vertical stack after block 1: the boot's shape one row lower, the first "
-    "row of one colour. A channel of the horizontal stack after block 1: the "
-    "shape one column to the right.",
+    "vertical stack after block 1: the boot's shape one row lower, the "
+    "first row of one colour. A channel of the horizontal stack after "
+    "block 1: the shape one column to the right.",
 )
 
 # %% [markdown]
@@ -733,10 +732,10 @@ viz.show(
         y_label="correlation of the best channel",
         y_limits=(0, 1),
     ),
-    "Three curves over blocks 1 to 9. What v holds of the row above falls "
-    "from 0.7 to 0.3. What h holds of the place to the left starts at 0.8 "
-    "and falls below 0.7. What h holds of the place itself starts at 0.7 and "
-    "rises to 0.8.",
+    "Three curves over blocks 1 to 9. What v holds of the row above "
+    "falls from 0.7 to 0.3. What h holds of the place to the left "
+    "starts at 0.8 and falls below 0.7. What h holds of the place "
+    "itself starts at 0.7 and rises to 0.8.",
 )
 
 # %% [markdown]
@@ -757,9 +756,9 @@ for name, number in (("h", 1), ("v", 3), ("h", 3)):
 viz.show(
     viz_plots.heatmaps(maps, unit="change, as a share of the largest"),
     "Three maps of 8 by 8, dark where nothing changes. After block 1, h "
-    "changes right of the code, at (3, 4), and in three places of row 4, "
-    "below it. After block 3, v changes in rows 4 to 6, and h in these and in "
-    "row 3 right of the code.",
+    "changes right of the code, at (3, 4), and in three places of row "
+    "4, below it. After block 3, v changes in rows 4 to 6, and h in "
+    "these and in row 3 right of the code.",
 )
 
 # %% [markdown]
@@ -804,7 +803,7 @@ fields = {
     for name, network in wirings.items()
 }
 viz.show(
-    viz_plots.receptive_fields(fields, place, title="eight blocks"),
+    viz_grids.receptive_fields(fields, place, title="eight blocks"),
     "Four grids. As it should be: all of the past, no more. Shift in every "
     "block: a hatched triangle to the upper right, the blind spot. Shift in "
     "no block: places right of the frame and the frame itself are red, a "

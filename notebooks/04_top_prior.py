@@ -21,7 +21,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 
-from pixelprior import viz, viz_plots
+from pixelprior import viz, viz_grids, viz_plots
 from pixelprior.assets import load_shipped
 from pixelprior.checks import top as check
 from pixelprior.codes import extract_codes
@@ -439,7 +439,7 @@ def images_from(top_prior, classes):
     return vqvae2.decode_codes(z_top, z_bottom)  # [B, 1, 32, 32]
 
 
-# %%
+# %% tags=["cover"]
 one_each = torch.arange(10)  # [10]: classes
 rows = {
     f"{step} steps": images_from(each, one_each)
@@ -504,7 +504,7 @@ def expects(image, row, column):
     p = logits[0, :, row, column].softmax(dim=0)  # [K]
     cost = -p[z[0, row, column]].log().item()
     name = heldout.class_names[label.item()]
-    return viz_plots.prediction(
+    return viz_grids.prediction(
         z[0], (row, column), p, title=f"{name}: {cost:.1f} nats here"
     )
 

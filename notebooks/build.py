@@ -49,6 +49,8 @@ def unexecuted(source: Path) -> nbformat.NotebookNode:
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for number, cell in enumerate(notebook.cells, 1):
         cell.id = f"{source.stem[:2]}-{number:03d}"
+        for spacing in ("lines_to_next_cell", "lines_to_end_of_cell_marker"):
+            cell.metadata.pop(spacing, None)  # these vary with jupytext
     return notebook
 
 

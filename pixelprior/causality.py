@@ -9,7 +9,11 @@ from torch import Tensor, nn
 
 
 def seen_by(
-    network, place: tuple[int, int], shape: tuple[int, int], channels: int = 1
+    network,
+    place: tuple[int, int],
+    shape: tuple[int, int],
+    channels: int = 1,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Which places of the input the output at `place` depends on.
 
@@ -17,17 +21,19 @@ def seen_by(
     unit that happens to be off at one of them hides nothing.
 
     Args:
-        network: a function of features [B, channels, H, W] to [B, any, H, W].
+        network: a function of features [B, channels, H, W] to [B, any, H, W], in
+            evaluation mode if it has dropout. A module is probed in its own type.
         place: (row, column) of the output.
         shape: (H, W) of the grid. channels: of the input.
+        dtype: of the features, where the network is a function in another type than
+            PyTorch's default.
 
     Returns:
         Bool [H, W].
     """
-    parameter = None
-    if isinstance(network, nn.Module):
-        parameter = next(network.parameters(), None)
-    dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
+    if dtype is None and isinstance(network, nn.Module):
+        dtype = next((each.dtype for each in network.parameters()), None)
+    dtype = dtype or torch.get_default_dtype()
     generator = torch.Generator().manual_seed(0)
     probes = torch.randn(8, channels, *shape, generator=generator).to(dtype)
     probes.requires_grad_(True)

@@ -5,7 +5,7 @@ pixel; the others give matplotlib figures with words on them. `show` puts a figu
 a notebook together with its alt text. `COLOURS` is what top, bottom, past and future
 look like in every figure (Okabe and Ito's colour-blind safe palette); what a colour
 says, a number, a hatch or a line style says as well. Curves and heat maps are in
-`viz_plots.py`.
+`viz_plots.py`, masks and receptive fields in `viz_grids.py`.
 """
 
 import base64
@@ -18,6 +18,7 @@ import torch
 from IPython.display import display
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
@@ -178,7 +179,7 @@ def code_grids(
         draw_codes(axis, codes, num_embeddings, numbers=numbers, name=name)
         if marked is not None:
             row, column = marked
-            axis.add_patch(_frame(row, column))
+            axis.add_patch(frame(row, column))
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -204,7 +205,7 @@ def draw_codes(
                         x, y, text, ha="center", va="center", color=colour, size=size
                     )
     _bare(axis)
-    level = name.split()[0].rstrip(":,") if name else ""
+    level = name.split()[0].rstrip(":,") if name.split() else ""
     if level in ("top", "bottom"):
         for spine in axis.spines.values():
             spine.set_visible(True)
@@ -257,9 +258,8 @@ def pipeline(
     return figure
 
 
-def _frame(row: int, column: int):
-    from matplotlib.patches import Rectangle
-
+def frame(row: int, column: int) -> Rectangle:
+    """A red frame around one cell of a grid of codes."""
     return Rectangle(
         (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=2.5
     )

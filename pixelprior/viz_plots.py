@@ -1,15 +1,13 @@
-"""Curves, bars, heat maps, masks and receptive fields, in the look of `viz.py`."""
+"""Curves, bars and heat maps, in the look of `viz.py`."""
 
 from collections.abc import Iterable
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
 from torch import Tensor
 
-from pixelprior.viz import COLOURS, _frame, draw_codes
+from pixelprior.viz import COLOURS
 
 # Told apart without colour as well: by line style and by marker.
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
@@ -48,8 +46,8 @@ def curves(
     axis = figure.subplots()
     for number, (name, line) in enumerate(lines.items()):
         x, y = line if isinstance(line, tuple) else (None, line)
-        y = _numbers(y)
-        x = np.arange(1, len(y) + 1) if x is None else _numbers(x)
+        y = as_numbers(y)
+        x = np.arange(1, len(y) + 1) if x is None else as_numbers(x)
         axis.plot(
             x,
             y,
@@ -151,7 +149,7 @@ def code_use(counts: dict[str, Tensor], *, title: str = "") -> Figure:
     for number, (axis, (name, count)) in enumerate(
         zip(axes, counts.items(), strict=True)
     ):
-        shares = _numbers(count) / max(1, _numbers(count).sum())
+        shares = as_numbers(count) / max(1, as_numbers(count).sum())
         axis.bar(
             np.arange(len(shares)),
             np.sort(shares)[::-1],
@@ -186,7 +184,7 @@ def heatmaps(
         numbers: format in which values are written into the cells, such as "{:.1f}".
         centred: whether 0 is the middle of the scale (blue below, red above).
     """
-    values = [_numbers(each) for each in maps.values()]
+    values = [as_numbers(each) for each in maps.values()]
     low = min(each.min() for each in values) if limits[0] is None else limits[0]
     high = max(each.max() for each in values) if limits[1] is None else limits[1]
     if centred:
@@ -221,246 +219,10 @@ def heatmaps(
     return figure
 
 
-def masks(kernels: dict[str, Tensor], *, title: str = "") -> Figure:
-    """Masks [k, k] of ones and zeros: 1 as seen past, 0 as hidden, centre framed."""
-    figure = Figure(figsize=(2.6 * len(kernels), 2.9), layout="constrained")
-    axes = figure.subplots(1, len(kernels), squeeze=False)[0]
-    for axis, (name, kernel) in zip(axes, kernels.items(), strict=True):
-        kernel = _numbers(kernel)
-        height, width = kernel.shape
-        for (y, x), value in np.ndenumerate(kernel):
-            colour = COLOURS["past"] if value else "white"
-            axis.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="grey"))
-            axis.text(x + 0.5, y + 0.5, f"{value:g}", ha="center", va="center", size=9)
-        axis.add_patch(
-            Rectangle((width // 2, height // 2), 1, 1, fill=False, lw=2.5, ec="black")
-        )
-        _frame_grid(axis, height, width)
-        axis.set_title(name, fontsize=9)
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def receptive_fields(
-    seen: dict[str, Tensor],
-    place: tuple[int, int],
-    *,
-    columns: int = 4,
-    title: str = "",
-) -> Figure:
-    """What the output at one place sees, bool [H, W] by name.
-
-    Seen past is blue; past that is not seen, the blind spot, is hatched; seen future, a
-    leak, is red with a cross; the place itself has a black frame.
-    """
-    rows = -(-len(seen) // columns)
-    columns = min(columns, len(seen))
-    width = max(2.5 * columns, 4.6)  # room for the legend
-    figure = Figure(figsize=(width, 2.75 * rows + 0.5), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes:
-        axis.axis("off")
-    for axis, (name, each) in zip(axes, seen.items(), strict=False):
-        _draw_field(axis, each.detach().cpu().bool(), place)
-        axis.set_title(name, fontsize=9)
-    figure.legend(
-        handles=[
-            Patch(facecolor=COLOURS["past"], edgecolor="grey", label="past, seen"),
-            Patch(
-                facecolor="white",
-                edgecolor=COLOURS["blind"],
-                hatch="////",
-                label="past, not seen: the blind spot",
-            ),
-            Patch(
-                facecolor=COLOURS["future"],
-                edgecolor="grey",
-                hatch="xx",
-                label="itself or future, seen: a leak",
-            ),
-            Patch(facecolor="white", edgecolor="black", lw=2.5, label="the place"),
-        ],
-        loc="outside lower center",
-        ncols=2 if columns < 4 else 4,
-        fontsize=8,
-        frameon=False,
-    )
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def _draw_field(axis, seen: Tensor, place: tuple[int, int]) -> None:
-    height, width = seen.shape
-    here = place[0] * width + place[1]
-    for y in range(height):
-        for x in range(width):
-            past, sees = y * width + x < here, bool(seen[y, x])
-            style = {"facecolor": "#f4f4f4", "edgecolor": "#bbbbbb"}
-            if past and sees:
-                style = {"facecolor": COLOURS["past"], "edgecolor": "grey"}
-            elif past:
-                style = {
-                    "facecolor": "white",
-                    "edgecolor": COLOURS["blind"],
-                    "hatch": "////",
-                }
-            elif sees:
-                style = {
-                    "facecolor": COLOURS["future"],
-                    "edgecolor": "white",
-                    "hatch": "xx",
-                }
-            axis.add_patch(Rectangle((x, y), 1, 1, linewidth=0.6, **style))
-    axis.add_patch(Rectangle(place[::-1], 1, 1, fill=False, lw=2.5, ec="black"))
-    _frame_grid(axis, height, width)
-
-
-def _frame_grid(axis, height: int, width: int) -> None:
-    axis.set_xlim(-0.05, width + 0.05)
-    axis.set_ylim(height + 0.05, -0.05)
-    axis.set_aspect("equal")
-    axis.axis("off")
-
-
-def course_map(chapters: dict[str, str], here: str = "", *, title: str = "") -> Figure:
-    """The course as boxes in reading order: number and what it is about.
-
-    Args:
-        chapters: what each is about, by number. here: the one to fill in.
-    """
-    columns = 5
-    rows = -(-len(chapters) // columns)
-    figure = Figure(figsize=(9.6, 1.5 * rows + 0.3), layout="constrained")
-    axis = figure.subplots()
-    for index, (number, about) in enumerate(chapters.items()):
-        y, x = divmod(index, columns)
-        filled = number == here
-        axis.add_patch(
-            FancyBboxPatch(
-                (x * 2 + 0.1, -y * 1.2),
-                1.7,
-                0.9,
-                boxstyle="round,pad=0.02",
-                facecolor=COLOURS["past"] if filled else "white",
-                edgecolor=COLOURS["top"],
-            )
-        )
-        axis.text(x * 2 + 0.2, -y * 1.2 + 0.72, number, weight="bold", size=10)
-        axis.text(x * 2 + 0.2, -y * 1.2 + 0.56, about, size=7.6, va="top")
-        if x < columns - 1 and index < len(chapters) - 1:
-            axis.annotate(
-                "",
-                xy=(x * 2 + 2.06, -y * 1.2 + 0.45),
-                xytext=(x * 2 + 1.84, -y * 1.2 + 0.45),
-                arrowprops={"arrowstyle": "-|>", "color": "black"},
-            )
-    axis.set_xlim(0, 2 * columns)
-    axis.set_ylim(-1.2 * (rows - 1) - 0.15, 1.05)
-    axis.axis("off")
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def _numbers(values) -> np.ndarray:
+def as_numbers(values) -> np.ndarray:
+    """A tensor, an array or any numbers in a row as float64."""
     if isinstance(values, Tensor):
         return values.detach().cpu().double().numpy()
     if not isinstance(values, np.ndarray):
         values = torch.as_tensor(list(values), dtype=torch.float64).numpy()
     return values.astype(float)
-
-
-def nearest_cells(
-    panels: dict[str, tuple[Tensor, Tensor]],
-    *,
-    x_label: str,
-    y_label: str,
-    limits: tuple[float, float],
-    title: str = "",
-) -> Figure:
-    """The plane cut into cells, one a code: what is nearer to it than to any other.
-
-    Args:
-        panels: by name, points [N, 2] and codes [K, 2]. A code is a black disc with its
-            number; one that is nearest to no point is a white square.
-        x_label, y_label: what the two numbers of a point are.
-        limits: of both axes.
-    """
-    figure = Figure(figsize=(3.3 * len(panels) + 0.4, 3.9), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    line = np.linspace(*limits, 301)
-    plane = np.stack(np.meshgrid(line, line), axis=-1)  # [301, 301, 2]: x, y
-    for axis, (name, (points, codes)) in zip(axes, panels.items(), strict=True):
-        points, codes = _numbers(points), _numbers(codes)
-        cells = _nearest(plane, codes)  # [301, 301]
-        colours = [colormaps["Pastel1"](code % 9) for code in range(len(codes))]
-        axis.imshow(
-            np.array(colours)[cells], extent=limits * 2, origin="lower", aspect="equal"
-        )
-        for code in np.unique(cells)[1:]:  # a border belongs to two cells
-            axis.contour(line, line, cells == code, [0.5], colors="grey", linewidths=1)
-        axis.plot(*points.T, ".", color="black", markersize=1.5, alpha=0.35)
-        used = np.unique(_nearest(points, codes))
-        for code, place in enumerate(codes):
-            alive = code in used
-            axis.annotate(
-                str(code),
-                place,
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if alive else "black",
-                bbox={
-                    "boxstyle": "circle" if alive else "square",
-                    "facecolor": "black" if alive else "white",
-                    "edgecolor": "black",
-                },
-            )
-        axis.set_xlim(limits)
-        axis.set_ylim(limits)
-        axis.set_title(name, fontsize=9)
-        axis.set_xlabel(x_label)
-    axes[0].set_ylabel(y_label)
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def _nearest(points: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """The number of the code [K, D] that is nearest to each point [..., D]."""
-    return np.square(points[..., None, :] - codes).sum(axis=-1).argmin(axis=-1)
-
-
-def prediction(
-    codes: Tensor, place: tuple[int, int], probabilities: Tensor, *, title: str = ""
-) -> Figure:
-    """What a prior expects at one place: the codes before it, and a bar for each code.
-
-    Args:
-        codes: the grid [H, W]; places from `place` on are left empty.
-        place: (row, column) of the code to come, in a red frame.
-        probabilities: of each code there, [K]. The code that stands in `codes` is
-            hatched and named.
-    """
-    (row, column), shares = place, _numbers(probabilities)
-    numbers = torch.arange(codes.numel()).view(codes.shape)
-    past = codes.cpu().long().masked_fill(numbers >= numbers[row, column], -1)
-    figure = Figure(figsize=(9.2, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[1, 1.9])
-    draw_codes(left, past, len(shares), name="the codes before the frame")
-    for y, x in (past < 0).nonzero().tolist():
-        style = {"facecolor": "#f4f4f4", "edgecolor": "#cccccc", "linewidth": 0.6}
-        left.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **style))
-    left.add_patch(_frame(row, column))
-    left.set_xlim(-0.6, codes.shape[1] - 0.4)
-    left.set_ylim(codes.shape[0] - 0.4, -0.6)
-    right.bar(np.arange(len(shares)), shares, color=COLOURS["past"], width=0.85)
-    came = int(codes[row, column])
-    right.bar(
-        came, shares[came], color=COLOURS["future"], hatch="xxx", edgecolor="black"
-    )
-    right.set_title(f"hatched: code {came}, which came, p = {shares[came]:.2f}", size=9)
-    right.set_xlabel("code")
-    right.set_ylabel("probability")
-    right.set_ylim(0, max(0.25, 1.12 * shares.max()))
-    right.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=11)
-    return figure

@@ -15,6 +15,15 @@ each_shape = pytest.mark.parametrize("shape", SHAPES)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Over so few numbers, more threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def places(shape):
     return itertools.product(range(shape[0]), range(shape[1]))
 

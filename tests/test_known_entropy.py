@@ -1,4 +1,4 @@
-"""The source of known entropy: exact, blind where it should be, and drawn as it says."""
+"""The source of known entropy: exact, blind where it should be, drawn as it says."""
 
 import itertools
 import math

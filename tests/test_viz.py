@@ -12,7 +12,7 @@ import torch
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from pixelprior import viz, viz_plots
+from pixelprior import viz, viz_grids, viz_plots
 from pixelprior.viz import (
     COLOURS,
     captioned_images,
@@ -274,7 +274,7 @@ def test_a_marked_code_is_framed_at_its_row_and_column():
 
 def test_a_receptive_field_tells_past_blind_spot_leak_and_future_apart():
     field = torch.tensor([[1, 0, 0, 1], [1, 0, 1, 0], [0, 0, 1, 0]]).bool()
-    axis = viz_plots.receptive_fields({"a": field}, (1, 2)).axes[0]
+    axis = viz_grids.receptive_fields({"a": field}, (1, 2)).axes[0]
     *cells, place = axis.patches
     kind = {
         COLOURS["past"].lower(): "past",
@@ -301,14 +301,14 @@ def test_a_receptive_field_tells_past_blind_spot_leak_and_future_apart():
 @pytest.mark.parametrize(("fields", "columns"), [(1, 4), (5, 4), (3, 1)])
 def test_each_receptive_field_is_drawn_under_its_name(fields, columns):
     maps = {f"{n} layers": seen(2, 3) for n in range(fields)}
-    axes = viz_plots.receptive_fields(maps, (1, 1), columns=columns).axes
+    axes = viz_grids.receptive_fields(maps, (1, 1), columns=columns).axes
     drawn = {axis.get_title(): len(axis.patches) for axis in axes if axis.patches}
     assert drawn == dict.fromkeys(maps, 2 * 3 + 1)
 
 
 def test_masks_show_seen_places_as_past_and_frame_the_centre():
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]])
-    axis = viz_plots.masks({"A": mask}).axes[0]
+    axis = viz_grids.masks({"A": mask}).axes[0]
     *cells, centre = axis.patches
     blue = [to_hex(cell.get_facecolor()) == COLOURS["past"].lower() for cell in cells]
     assert blue == mask.flatten().bool().tolist()
@@ -341,6 +341,6 @@ def test_lines_are_told_apart_without_colour():
 
 
 def test_the_map_fills_in_where_you_are():
-    figure = viz_plots.course_map({"00": "a", "01": "b", "02": "c"}, here="01")
+    figure = viz_grids.course_map({"00": "a", "01": "b", "02": "c"}, here="01")
     faces = [to_hex(box.get_facecolor()) for box in figure.axes[0].patches[:3]]
     assert faces[0] == faces[2] != faces[1]

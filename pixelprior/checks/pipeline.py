@@ -43,13 +43,17 @@ def pixels_of_code(
     """First and last row, first and last column of the pixels that the top code at
     `place` stands over: found by putting other codes there, and looking where the
     decoded images [B, C, S, S] change most."""
+    words = (
+        f"your answer is {answer!r}, but four whole numbers are needed: first row, "
+        "last row, first column, last column"
+    )
     try:
-        top, bottom, left, right = (int(number) for number in answer)
+        numbers = [need_number(number) for number in answer]
+        top, bottom, left, right = map(int, numbers)
     except (TypeError, ValueError) as error:
-        raise Wrong(
-            f"your answer is {answer!r}, but four whole numbers are needed: first row, "
-            "last row, first column, last column"
-        ) from error
+        raise Wrong(words) from error
+    if any(number % 1 for number in numbers):
+        raise Wrong(words)
     codes = vqvae2.get_code_indices(images)
     z_top, z_bottom = codes["indices_top"], codes["indices_bottom"]
     before, change = vqvae2.decode_codes(z_top, z_bottom), 0.0

@@ -5,9 +5,11 @@ stored answer. It explains what is wrong and leaves it to the reader to mend it.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,7 +58,9 @@ def judged(check: Callable[..., str]) -> Callable[..., Verdict]:
         try:
             if answer is None:
                 raise NotAttempted
-            words = check(answer, *arguments, **options)
+            # A check draws random numbers, and leaves the reader's as they were.
+            with torch.random.fork_rng(devices=[]):
+                words = check(answer, *arguments, **options)
         except NotAttempted:
             return Verdict(None, NOT_ATTEMPTED)
         except Wrong as wrong:
@@ -101,10 +105,13 @@ def need_tensor(value, shape=None, what: str = "your answer") -> Tensor:
 
 def need_number(value, what: str = "your answer") -> float:
     """The value as a number, of a tensor with one element too, else `Wrong`."""
-    if isinstance(value, Tensor) and value.numel() == 1:
+    if (
+        isinstance(value, (Tensor, np.ndarray, np.generic))
+        and math.prod(value.shape) == 1
+    ):
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Wrong(f"{what} is {value!r}, but a number is needed")
-    if not torch.isfinite(torch.tensor(float(value))):
+    if not math.isfinite(value):
         raise Wrong(f"{what} is {value}, which is not finite")
     return float(value)

@@ -13,9 +13,18 @@ ODD = (
 each_odd_answer = pytest.mark.parametrize("answer", ODD, ids=repr)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Over so few numbers, more threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def images(heldout_images):
-    return heldout_images[torch.arange(16)][0]
+    return heldout_images[torch.arange(4)][0]
 
 
 def runs(answer, shapes=((2, 3), (4, 6))):
@@ -50,8 +59,8 @@ def test_a_run_for_each_code_is_right():
     assert runs(torch.tensor(30.0)) and runs(3 + 4, ((1, 3), (2, 2)))
 
 
-def test_a_batch_of_the_notebook_takes_320_runs():
-    assert check.forward_passes(320, 64, (8, 8), (16, 16))
+def test_the_grids_of_the_notebook_take_320_runs():
+    assert check.forward_passes(320, 1, (8, 8), (16, 16))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import rules
 import torch
 
-from pixelprior import viz, viz_plots
+from pixelprior import viz, viz_grids
 
 build = rules.of_the_course("build")
 
@@ -43,7 +43,7 @@ import time
 
 import torch
 
-from pixelprior import viz, viz_plots
+from pixelprior import viz, viz_grids, viz_plots
 from pixelprior.checks.verdict import Wrong, call, judged
 from pixelprior.widgets import explore
 
@@ -71,7 +71,7 @@ viz.show(
 
 # %% tags=["cover"]
 viz.show(
-    viz_plots.masks({{"A": torch.eye(3)}}),
+    viz_grids.masks({{"A": torch.eye(3)}}),
     "A square of nine cells with ones on the diagonal.",
 )
 
@@ -281,17 +281,17 @@ def change_picture(notebook, text, old, new):
 
 @wrong(rules.pictures_have_alt_text, "alt text ''")
 def a_picture_without_alt_text(notebook):
-    change_picture(notebook, "viz_plots.masks", 'alt="[^"]+" ', "")
+    change_picture(notebook, "viz_grids.masks", 'alt="[^"]+" ', "")
 
 
 @wrong(rules.pictures_have_alt_text, "alt text 'a figure'")
 def a_picture_with_too_little_alt_text(notebook):
-    change_picture(notebook, "viz_plots.masks", 'alt="[^"]+"', 'alt="a figure"')
+    change_picture(notebook, "viz_grids.masks", 'alt="[^"]+"', 'alt="a figure"')
 
 
 @wrong(rules.pictures_have_alt_text, "bare image/png")
 def a_bare_png(notebook):
-    cell(notebook, "viz_plots.masks").outputs[0].data["image/png"] = "aGk="
+    cell(notebook, "viz_grids.masks").outputs[0].data["image/png"] = "aGk="
 
 
 @wrong(rules.pictures_have_alt_text, "alt text 'plot'")
@@ -301,7 +301,7 @@ def a_picture_in_prose_with_too_little_alt_text(notebook):
 
 @wrong(rules.at_least_three_pictures, "2 pictures")
 def too_few_pictures(notebook):
-    cell(notebook, "viz_plots.masks").outputs.clear()
+    cell(notebook, "viz_grids.masks").outputs.clear()
 
 
 @wrong(rules.something_to_explore, "nowhere")
@@ -478,25 +478,35 @@ def changed_notebook(change):
     return change_files
 
 
+def rewrite(source, old, new):
+    text = source.read_text(encoding="utf-8")
+    assert old in text
+    source.write_text(text.replace(old, new), encoding="utf-8")
+
+
 @wrong(rules.pair_is_equal, "00-002 has another text")
 def a_source_that_was_changed_later(source):
-    source.write_text(source.read_text().replace("[2, 3]", "[2, 4]"))
+    rewrite(source, "[2, 3]", "[2, 4]")
 
 
 @wrong(rules.pair_is_equal, "00-001 has another text")
 def prose_that_was_changed_later(source):
-    source.write_text(source.read_text().replace("Look.", "Listen."))
+    rewrite(source, "Look.", "Listen.")
 
 
 @wrong(rules.pair_is_equal, "has metadata {'tags': ['exercise']}, and {'tags'")
 def a_tag_that_was_changed_later(source):
-    text = source.read_text()
-    source.write_text(text.replace('tags=["exercise"]', 'tags=["exercise", "hard"]'))
+    rewrite(source, 'tags=["exercise"]', 'tags=["exercise", "hard"]')
 
 
 @wrong(rules.pair_is_equal, "the notebook has no cell 00-016")
 def a_cell_that_was_added_later(source):
-    source.write_text(source.read_text() + "\n# %%\nprint(2)\n")
+    rewrite(source, "# **Sources.** A book.\n", "# A book.\n\n# %%\nprint(2)\n")
+
+
+@wrong(rules.pair_is_equal, " more")
+def a_cell_that_was_put_in_front_later(source):
+    rewrite(source, "# %% [markdown]\n# # 00", "# %%\n1\n\n# %% [markdown]\n# # 00")
 
 
 @wrong(rules.pair_is_equal, "the source has no cell 00-016")
@@ -533,7 +543,7 @@ def a_large_notebook(notebook):
 @wrong(rules.cover_is_in_the_notebook, "0 cells are tagged cover")
 @changed_notebook
 def no_cover(notebook):
-    cell(notebook, "viz_plots.masks").metadata.clear()
+    cell(notebook, "viz_grids.masks").metadata.clear()
 
 
 @wrong(rules.cover_is_in_the_notebook, "2 cells are tagged cover")
@@ -545,7 +555,7 @@ def two_covers(notebook):
 @wrong(rules.cover_is_in_the_notebook, "has no picture")
 @changed_notebook
 def a_cover_without_a_picture(notebook):
-    cell(notebook, "viz_plots.masks").outputs.clear()
+    cell(notebook, "viz_grids.masks").outputs.clear()
 
 
 @wrong(rules.cover_is_in_the_notebook, "00_right.png is not there")
@@ -714,14 +724,15 @@ def nbval(folder):
         for name, value in os.environ.items()
         if not name.startswith(("PIXELPRIOR_", "PYTEST_"))
     }
-    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "nbval.plugin", "--nbval"]
         + ["--nbval-current-env", "-rA", "-p", "no:cacheprovider", "--color=no", "."],
         cwd=folder,
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     lines = re.findall(r"(?m)^(PASSED|FAILED|ERROR) \S+::Cell (\d+)", ran.stdout)
     outcomes = {int(number): outcome for outcome, number in lines}
@@ -734,19 +745,19 @@ def test_nbval_sees_what_was_changed_but_for_the_bytes_of_a_picture(
     cells = rules.code_cells(notebook)
     stale = cell(notebook, "images")
     stale.outputs[0].text = "images [2, 4]\n"
-    other = viz.picture(viz_plots.masks({"B": torch.ones(3, 3)}), 20 * "x")
+    other = viz.picture(viz_grids.masks({"B": torch.ones(3, 3)}), 20 * "x")
     bytes_in_base64 = base64.b64encode(other.png).decode()
     change_picture(
         notebook, "viz_plots.heatmaps", 'base64,[^"]+', f"base64,{bytes_in_base64}"
     )
-    change_picture(notebook, "viz_plots.masks", "nine cells", "ten cells")
+    change_picture(notebook, "viz_grids.masks", "nine cells", "ten cells")
     retold = cell(notebook, "is_six(3 + 3)")
     say(notebook, "is_six(3 + 3)", "right: it is 6")
     save(notebook, tmp_path / built.name)
 
     status, printed, outcomes = nbval(tmp_path)
 
-    masks = cell(notebook, "viz_plots.masks")
+    masks = cell(notebook, "viz_grids.masks")
     changed = {cells.index(each) for each in (stale, masks, retold)}
     assert {n for n, outcome in outcomes.items() if outcome == "FAILED"} == changed
     assert outcomes.keys() == set(range(len(cells))) and status == 1
