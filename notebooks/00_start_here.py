@@ -5,7 +5,7 @@
 #
 # **What you will learn.** What a code is. What a prior is. Why an image is drawn in two levels, and what goes wrong without a prior.
 #
-# **What you need.** Python and PyTorch. No network and no GPU: data and weights are in the package.
+# **What you need.** Python and PyTorch. No internet connection and no GPU: data and weights are in the package.
 #
 # **Time.** About 15 minutes to read, 10<!--= timings 00_start_here --> seconds to run on two CPU cores.
 #
@@ -57,14 +57,14 @@ viz.show(
 )
 
 # %% [markdown]
-# Outlines, sleeves and soles are right. Small print on a shirt is soft. Keep both in mind: by the end of the course you can say which part of the model is to thank for each, and which to blame.
+# Most outlines, sleeves and soles are right. A few images are not, such as the two dark ones in the seventh row, and small print is soft. So you could tell some of them, and not others. Keep this in mind: by the end of the course you can say which part of the model is to thank for each, and which to blame.
 #
 # ## Three steps from image to image
 #
 # An image of 32 × 32 pixels has 1,024 numbers. Drawing them one by one, each fitting all others, is hard. So we first learn a shorthand.
 #
-# 1. A **VQ-VAE-2** turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each stands for a short vector, and the list of all the vectors is the **codebook**. Ours has K = 64 of them.
-# 2. A **prior** is a probability distribution over the grids. It says which grids of codes are likely. To draw an image is to draw codes from the prior…
+# 1. A **VQ-VAE-2** (vector-quantized variational autoencoder; the 2 is for two levels) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 64 vectors.
+# 2. A **prior** is a probability distribution over the grids. It says which grids of codes are likely. (Ours is also told the class, such as *bag*. We leave that out of the formulas.) To draw an image is to draw codes from the prior…
 # 3. …and to **decode** them: the second half of the VQ-VAE-2 turns the grids back into pixels.
 #
 # **What do the grids look like for one real image?** The figure has no made-up part. Every colour is a code of this very bag.
@@ -86,30 +86,30 @@ viz.show(
 print("top codes:", z_top.numel(), " bottom codes:", z_bottom.numel())
 
 # %% [markdown]
-# Why two grids? The **top** grid is coarse. A top code stands for 4 × 4 pixels. The **bottom** grid is finer: 2 × 2 pixels a code. Drawing the top first settles the big things, such as what it is and where its outline runs. The bottom then has the easier job of filling in.
+# Why two grids? The **top** grid is coarse. A top code stands for 4 × 4 pixels. The **bottom** grid is finer: 2 × 2 pixels a code. Drawing the top first settles the big things, such as what it is and where its outline runs. The bottom then fills in.
 #
 # We write z_top and z_bottom for the two grids. The prior has a part for each: P(z_top) for the top, and P(z_bottom | z_top) for the bottom when the top is known. Read the bar as "given".
 #
 # ## Read a grid of codes
 #
-# **Which numbers are they?** Here are the same two grids with the codes written out. The colour only repeats the number. Code 40 is not "more" than code 4: a code is a name, like a postcode.
+# **Which numbers are they?** Here are the same two grids with the codes written out. The colour only repeats the number. Code 40 is not "more" than code 4: a code is a name, like a postcode. Top code 10 and bottom code 10 have nothing in common but the number. (We come back to the framed top code in exercise 2.)
 
 # %%
 viz.show(
     viz.code_grids(
         {"top codes": z_top[0], "bottom codes": z_bottom[0]},
         64,
-        marked=(2, 5),
+        marked={"top codes": (2, 5)},
     ),
     "The same two grids with the code written in each cell, numbers from 0 "
-    "to 63. A red frame marks the cell in row 2, column 5 of each, counted "
-    "from 0.",
+    "to 63. A red frame marks the top code in row 2, column 5, counted from "
+    "0.",
 )
 
 # %% [markdown]
-# The codes around the bag are nearly all alike: that is the black background. Inside the bag they vary.
+# In the bottom grid, the background is nearly all of two codes, and the plain cloth of two others. Along the bag's edge the codes vary. The top grid is harder to read: each of its codes speaks for more pixels, and knows more of what is around it.
 #
-# **What does a single code do?** We replace one top code and decode again. The third picture shows which pixels moved. In JupyterLab you can choose the row, the column and the new code below the figure.
+# **What does a single code do?** We replace one top code and decode again. The third picture shows which pixels changed: the brighter, the more. In JupyterLab you can choose the row, the column and the new code below the figure.
 
 
 # %%
@@ -127,8 +127,8 @@ def change_one_code(row, column, code):
 
 explore(
     change_one_code,
-    "Three pictures: the bag; the bag with one top code replaced, which has "
-    "a blotch; and the difference, bright in a small square around the "
+    "Three pictures: the bag; the bag with one top code replaced, changed "
+    "a little; and the difference, bright in a small square around the "
     "replaced code and dark elsewhere.",
     row=[4, 0, 1, 2, 3, 5, 6, 7],
     column=[4, 0, 1, 2, 3, 5, 6, 7],
@@ -156,7 +156,7 @@ viz.show(
 # %% [markdown]
 # Noise. Each code is a fine code. They do not fit together.
 #
-# Eyes can be fooled, so we want a number that catches this. It is the one we follow through the whole course: **nats per code**. Take held-out images and ask the prior for the probability of each code, given the codes before it. The mean of −log P is the number. Small means: the prior expected what came. (A nat is to the natural logarithm what a bit is to the logarithm with base 2. One nat is 1.44 bits.)
+# Eyes can be fooled, so we want a number that catches this. It is the one we follow through the whole course: **nats per code**. Take held-out images and ask the prior for the probability of each code, given the class and the codes before it, row by row. This P is called the **likelihood** of the code, and −log P its cost. The mean cost is the number. Small means: the prior expected what came. (A nat is to the natural logarithm what a bit is to the logarithm with base 2. One nat is 1.44 bits.)
 #
 # A uniform prior gives each code the probability 1/64. Its number is log 64. What does ours have? We measure it on 250 held-out images.
 
@@ -180,7 +180,7 @@ assert nats["top"] < math.log(64) / 2
 #
 # ## Where each part is taught
 #
-# You have now used everything once, from the outside. **What comes next?** Each notebook opens one box. They start from a cold kernel, so you can begin anywhere.
+# You have now used everything once, from the outside. **What comes next?** Each notebook opens one box. Each runs by itself, from a cold kernel. Words are explained once, in this order.
 
 # %%
 chapters = {
@@ -219,7 +219,7 @@ runs = 8 * 8 + 16 * 16
 check.forward_passes(runs, 64, (8, 8), (16, 16))
 
 # %% [markdown]
-# That is how it is drawn naively. The 64 images above took about as much work as a *single* run. Notebook 06 is about how.
+# That is how it is drawn naively. The package keeps what each layer has computed before. So the draw above took about as much arithmetic as one run of each network.
 #
 # ### Exercise 2: where does a code stand?
 #
@@ -280,7 +280,7 @@ check.swapped_image(differences.argmax().item(), originals, mixed)
 # - Say what a code, a codebook, a grid, a prior and a nat per code are.
 # - Tell a prior that learned something from one that did not, by eye and by number.
 #
-# **To take away.** Why does swapping the top codes change more than swapping one code? Would a prior over 1,024 pixels need more runs, or fewer? What would you see if only the *bottom* codes were uniform?
+# **To take away.** Why does swapping the top codes change more than swapping the bottom codes would? Would a prior over 1,024 pixels need more runs, or fewer? What would you see if only the *bottom* codes were uniform?
 #
 # **Sources.** Two levels of codes and a prior for each: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), sections 3.1 and 3.2. Codes for images: van den Oord, Vinyals and Kavukcuoglu 2017, [arXiv 1711.00937](https://arxiv.org/abs/1711.00937), section 3. The photographs: Xiao, Rasul and Vollgraf 2017, [arXiv 1708.07747](https://arxiv.org/abs/1708.07747).
 #

@@ -5,7 +5,7 @@
 #
 # **What you will learn.** How the nearest code is found. How a gradient gets past a step that has none. How a codebook follows the data, and how it dies. What each of the two levels holds.
 #
-# **What you need.** Notebook 00, and PyTorch. No network and no GPU.
+# **What you need.** Notebook [00](00_start_here.ipynb), and PyTorch. No internet connection and no GPU.
 #
 # **Time.** About 25 minutes to read, 40<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
 #
@@ -32,7 +32,7 @@ heldout = load_images("fashion_mnist_mini", "test")
 # %% [markdown]
 # ## A codebook for pairs of pixels
 #
-# To **quantize** is to replace a value by the nearest one of a short list. Here we do it to vectors. The list is the **codebook**: K vectors of D numbers each. We call it e, and e_k is its row number k, counted from 0. The **code** of a vector is the number k of the nearest row.
+# To **quantize** is to replace a value by the nearest one of a short list. Here we do it to vectors. The list is the **codebook**: K vectors of D numbers each. We call it e, and e_k is its row number k, counted from 0. The **code** of a vector is the number k of the nearest row. (We also say *code k* for the vector e_k itself, where nothing can be confused.)
 #
 # The smallest case that can be drawn has D = 2. So we cut photographs into pairs: a pixel and its right neighbour. Each pair is a point in the plane. For K = 8 codes we take random numbers, and hope for the best.
 
@@ -63,8 +63,8 @@ viz.show(
     ),
     "A plane cut into eight cells with straight borders, one around each "
     "code. The pairs of pixels lie in the square from 0 to 1, most of them "
-    "along its diagonal. Only a few cells reach into the square; the codes "
-    "of the others are drawn as white squares.",
+    "along its diagonal. Codes whose cell holds no pair are drawn as white "
+    "squares, the others as black discs.",
 )
 
 # %% [markdown]
@@ -113,21 +113,21 @@ viz.show(
         y_label="right pixel",
         limits=(-1.5, 1.5),
     ),
-    "The plane at the start, after step 1 and after step 30. Codes that had "
-    "points move among them, one to the black corner at 0, one to the bright "
-    "end of the diagonal, others between. Three codes far outside stay where "
-    "they were, as white squares.",
+    "The plane at the start, after step 1 and after step 30. Codes that "
+    "had points move among them, one to the black corner at 0, one to "
+    "the bright end of the diagonal, others between. Three codes far "
+    "outside stay where they were, as white squares.",
 )
 print("codes with an average count below 1:", (counts < 1).sum().item())
 
 # %% [markdown]
 # The codes that had points moved in among them. One sits at (0, 0), in the black background. Three did not move: they are nearest to nothing, so they get nothing, so they stay. Such a code is **dead**. Its N_k shrinks by γ in each step. Its m_k shrinks by as much, so the quotient e_k stays where it was.
 #
-# With five living codes we pay for eight. Remember the three. They come back in *Where it breaks*.
+# (The counts started at 1, so one below 1 has lost more points than it got.) With five living codes we pay for eight. Remember the three. They come back in *Where it breaks*.
 #
 # ## From pixels to features
 #
-# Pairs of pixels were for the drawing. A better vector to quantize is one that a network has made for the purpose. The **encoder** is a network that turns an image into a grid of vectors, its **features**. The **decoder** turns such a grid into an image. With quantization in between, and a loss that wants the image back, it is a **VQ-VAE**: a vector-quantized autoencoder.
+# Pairs of pixels were for the drawing. A better vector to quantize is one that a network has made for the purpose. The **encoder** is a network that turns an image into a grid of vectors, its **features**. The **decoder** turns such a grid into an image. With quantization in between, and a loss that wants the image back, it is a **VQ-VAE**: a vector-quantized variational autoencoder.
 #
 # We load the trained model that ships with the package, and take the features of its coarse level, 8 × 8 vectors of D = 32 numbers for each image. Does our lookup give the package's codes?
 
@@ -157,7 +157,7 @@ print(f"the same codes in more than 99.9 % of places: {same > 0.999}")
 #
 # How does the encoder learn? The decoder sees e_k, and k comes from an argmin. Move a feature a little, and mostly the same k wins: the output does not change at all. The slope is zero, and PyTorch does not even give one. Whatever the decoder wishes for, the encoder does not hear it.
 #
-# The remedy is a bold one. Forward we hand on the quantized vector. Backward we pretend that nothing happened, and give the decoder's gradient to the features as it is. That is the **straight-through estimator**:
+# The remedy is to pretend. Forward we hand on the quantized vector. Backward we act as if nothing had happened, and give the decoder's gradient to the features as it is. That is the **straight-through estimator**:
 #
 # features + (quantized − features).detach()
 #
@@ -191,11 +191,11 @@ difference = (their_quantized - through).abs().max()
 print(f"values differ by less than 1e-5: {difference < 1e-5}")
 
 # %% [markdown]
-# The pretence is fair as long as a feature is near its code. Then a step that is good for one is good for the other. So a second loss keeps it near, the **commitment loss**: the squared distance from each feature to its code, where the code counts as a constant. It pulls on the encoder alone. The training loss is
+# The pretence is fair as long as a feature is near its code. Then a step that is good for one is good for the other. So a second loss keeps it near, the **commitment loss**: the mean squared difference between each feature and its code, where the code counts as a constant. It pulls on the encoder alone. The training loss is
 #
 # reconstruction error + β · commitment loss
 #
-# The **reconstruction error** is the mean squared difference of image and decoded image. β says how hard to pull. Ours is 0.25, as in the paper. In the paper's first form a third term pulls the codes to the features; the moving average does that here.
+# The **reconstruction error** is the mean squared difference of image and decoded image. β says how hard to pull. Ours is 0.25, as in van den Oord et al. 2017. In the first form there, a third term pulls the codes to the features; the moving average does that here.
 
 # %%
 commitment = (features - quantized).square().mean()  # []
@@ -236,10 +236,13 @@ print(f"and it did move, by more than 1e-3: {moved > 1e-3}")
 # features, 8 × 8                            │ ↓ to_bottom
 #    ↓ quantize                              │ quantize
 # z_top, 8 × 8 ──→ decoder_top ──→ 16 × 16 ──┘ ↓
-#                                              z_bottom, 16 × 16
+#    │                                         z_bottom, 16 × 16
+#    └───→ upsample_top ───────→ join ←──────────┘
+#                                 ↓ decoder
+#                             image, 32 × 32
 # ```
 #
-# The bottom encoder halves the image, and the top encoder halves it once more. The top is quantized first. Then it is decoded to the bottom's size and joined to the bottom features, and only then is the bottom quantized. So the bottom knows what the top has already said, and can spend its codes on the **residual error**: what is still wrong with the image if you have the top alone.
+# The bottom encoder halves the image, and the top encoder halves it once more. The top is quantized first. Then it is decoded to the bottom's size and joined to the bottom features, and only then is the bottom quantized. So the bottom knows what the top has already said, and can spend its codes on the **residual error**: what is still wrong with the image if you have the top alone. Wherever a grid goes into a network, its codes are looked up first: e_k in the place of k.
 #
 # Now the same by hand, part by part, with the weights of our model.
 
@@ -296,7 +299,7 @@ for name, image in {
     print(f"{name:12s} {(images - image).square().mean():.3f}")
 
 # %% [markdown]
-# The top holds shape and shade. Print, checks and seams are missing: they are bright in the residual row, which shows the size of the error, three times as bright as it is. Those are what the bottom is for. The bottom alone has traces of the pattern, and it is dark, because nobody told the decoder how bright the whole is.
+# The top holds shape and shade. Print, checks and seams are missing: they are bright in the residual row, which shows the size of the error, three times as bright as it is. Those are what the bottom is for. Read the last row with care. The decoder never met zeros in the place of the top while it was trained. There are traces of the pattern. That all is dark says little.
 #
 # ## Is the codebook in use?
 #
@@ -368,11 +371,11 @@ explore(
 )
 
 # %% [markdown]
-# Move it down from 64. First pattern and even shades go, then shape. Now take the codes from one level alone: few bottom codes cost you print, few top codes cost you the garment.
+# Move it down from 64. First pattern and even shades go, then shape. Now reduce one level alone: few bottom codes cost you print, few top codes cost you the garment.
 #
 # ## Train a small one
 #
-# Nothing above was trained here, apart from eight codes in a plane. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on the 6,000 images that ship with the package. `loss_function` gives the loss of the section on gradients. The codebooks move by themselves in each forward pass, as they are in training mode. They start with k-means on the first batch: the same idea as our moving average, repeated ten times on one batch.
+# Nothing above was trained here, apart from eight codes in a plane. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on the 6,000 images that ship with the package. `loss_function` gives the loss of the section on gradients. The codebooks move by themselves in each forward pass, as they are in training mode. They start with k-means on the first batch: choose, take the mean, repeat, as above, ten times on one batch.
 
 # %% tags=["nbval-ignore-output"]
 torch.manual_seed(0)
@@ -537,13 +540,14 @@ with torch.no_grad():
                 "collapsed": collapsed(images[:8]),
             }
         ),
-        "Three rows of eight images: photographs; with renewed codebooks, "
-        "nearly the same; with collapsed codebooks, with a grid of dots over "
-        "the cloth, flat shades, and print and checks smeared.",
+        "Three rows of eight images: photographs; with renewed "
+        "codebooks, nearly the same; with collapsed codebooks, with a "
+        "grid of dots over the cloth, flat shades, and print and checks "
+        "smeared.",
     )
 
 # %% [markdown]
-# The collapsed row is not a disaster, and that is the danger. Shapes are there, and nothing stopped with an error. But a grid of dots lies over everything, shades are flat and the checks are smeared. **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
+# The collapsed row is not a disaster, and that is the danger. Shapes are there, and nothing stopped with an error. But dots lie over most of the cloth, shades are flat and the checks are rougher. (Why is it so much better than the eight codes kept above? There the codes were left where they stood for 64. Here the few have moved to the middle of the features. And the bottom is quantized after the collapsed top, so that it can mend some of it.) **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
 
 # %%
 both_codes = {
@@ -565,7 +569,7 @@ viz.show(
 # %% [markdown]
 # Renewed, the work is shared. Collapsed, a handful of codes do all of it, and one of them about half.
 #
-# The check that catches it is cheap enough for every run: the share of codes in use, and the perplexity. Where to sound the alarm is a choice. Ours: half of the codes must occur, and the perplexity must be 15 % of K or more. `loss_function` gives you both perplexities in each step, and `pixelprior evaluate` both numbers on held-out images.
+# The check that catches it is cheap enough for every run: the share of codes in use, and the perplexity. Where to sound the alarm is a choice. Ours: more than half of the codes must occur, and the perplexity must be more than 15 % of K. `loss_function` gives you both perplexities in each step, and `pixelprior evaluate` both numbers on held-out images.
 
 
 # %%
@@ -626,7 +630,7 @@ check.straight_through(straight_through)
 # %% [markdown]
 # ### Exercise 3: which level holds the outline?
 #
-# You take the codes of one level from *another* image, and keep those of the other level. Seen from afar, in squares of 4 × 4 pixels, **which level changes the picture more?** Predict "top" or "bottom". Then it is measured on 64 images.
+# You take the codes of one level from *another* image, and keep those of the other level. Then you take the mean of each square of 4 × 4 pixels, so that only the coarse shape is left. **Which level changes it more?** Predict "top" or "bottom". Then it is measured on 64 images.
 
 # %% tags=["exercise"]
 my_level = None  # your turn: "top" or "bottom"
@@ -649,7 +653,7 @@ check.outline_level(max(coarse, key=coarse.get), vqvae2, images)
 # %% [markdown]
 # ### Exercise 4: bring the dead to life
 #
-# Write the renewal that was missing. You get the codebook e [K, D], the average counts N_k as [K], and a batch of features [N, D] with many more rows than K. Return a codebook in which each code with a count below 1 is put where a feature of the batch is, each at another one. The living stay where they are. The check then trains with your renewal from the bad start.
+# Write the renewal that was missing. You get the codebook e [K, D], the average counts N_k as [K], and a batch of features [N, D] with many more rows than K. Return a codebook in which each code with a count below 1 is put where a feature of the batch is, each at a different one. The living stay where they are. The check then trains with your renewal from the bad start. (It sets N_k = 1 and m_k = e_k for the renewed codes, or the next average would move them back.)
 
 
 # %% tags=["exercise"]

@@ -30,23 +30,25 @@ from pixelprior.widgets import explore
 # %% [markdown]
 # ## One code after the other
 #
-# A grid of 8 × 8 codes, each one of K = 64, can be filled in 64⁶⁴ ways. No table holds a probability for each. The **chain rule** splits the one big distribution into 64 small ones:
+# A grid of 8 × 8 codes, each one of K = 64, can be filled in 64⁶⁴ ways. No table holds a probability for each. The **chain rule** splits the one big distribution into a product of 64 factors:
 #
 # P(grid) = P(code 1) · P(code 2 | code 1) · P(code 3 | codes 1, 2) · …
 #
-# Each factor is a distribution over only K codes. The rule needs an order. We take **raster order**: row by row, from left to right. **Which codes does a factor know?** The figure numbers the places in raster order. The factor for the framed place knows all places with smaller numbers: its **past**. It must not know itself, nor any place after it: its **future**.
+# For a given past, each factor is a distribution over only K codes. There are still far too many pasts for a table. So a network computes the factors. The rule needs an order. We take **raster order**: row by row, from left to right. **Which codes does a factor know?** The figure numbers the places in raster order. The factor for the framed place knows all places with smaller numbers: its **past**. It must not know itself, nor any place after it: its **future**.
 
 # %%
 order = torch.arange(64).view(8, 8)  # [8, 8]
 viz.show(
-    viz.code_grids({"raster order": order}, 64, marked=(3, 4)),
+    viz.code_grids(
+        {"raster order": order}, 64, marked={"raster order": (3, 4)}
+    ),
     "A grid of 8 by 8 cells with the numbers 0 to 63, row by row. The "
     "cell with 28, in row 3 and column 4, has a red frame. Smaller "
     "numbers are above it and to its left.",
 )
 
 # %% [markdown]
-# A network that computes all factors at once would be handy: one run, 64 distributions. It takes the grid of codes [B, H, W] and gives scores for the K codes at each place, the **logits** [B, K, H, W]. A softmax turns them into probabilities. The one condition: logits at a place may depend on its past alone.
+# We want a network that computes all factors at once: one run, 64 distributions. It takes a batch of B grids of codes, [B, H, W], and gives scores for the K codes at each place, the **logits** [B, K, H, W]. A softmax turns them into probabilities. The one condition: logits at a place may depend on its past alone.
 #
 # A convolution with a 3 × 3 kernel looks at all eight neighbours and at the middle. Four neighbours lie in the future. So we multiply the kernel by a **mask** of ones and zeros.
 #
@@ -83,7 +85,7 @@ viz.show(
 )
 
 # %% [markdown]
-# A masked convolution is a convolution with a masked kernel. We multiply when we use it. The weight itself stays as it is, so that the optimizer sees nothing odd.
+# A masked convolution is a convolution with a masked kernel. We multiply when we use it. The weight itself stays as it is; where the mask is 0, its gradient is 0.
 
 
 # %%
@@ -114,12 +116,12 @@ for mask_type, size in itertools.product("AB", (3, 5)):
 # %% [markdown]
 # ## A network that keeps the rules
 #
-# We stack them: mask A first, then mask B, with an ELU between. (An ELU is a ReLU whose slope is nowhere zero. That will help us when we ask the gradient.) An embedding turns each code into a vector, and a 1 × 1 convolution makes the logits at the end. That is a small PixelCNN.
+# We stack them: mask A first, then mask B, with an ELU between. (An ELU is like a ReLU, but its slope is nowhere zero. That will help us when we ask the gradient.) An embedding turns each code into a vector, and a 1 × 1 convolution makes the logits at the end. That is the oldest form of a **PixelCNN**.
 
 
 # %%
 def masked_stack(layers, first="A", channels=32, size=3):
-    """[B, 32, H, W] → [B, 32, H, W]"""
+    """[B, 32, H, W] → [B, channels, H, W]"""
     stack = [MaskedConv2d(first, 32, channels, size)]
     for _ in range(layers - 1):
         stack += [nn.ELU(), MaskedConv2d("B", channels, channels, size)]
@@ -228,7 +230,7 @@ viz.show(
 )
 
 # %% [markdown]
-# The first row has no blind spot. It grows from row to row, and is largest at the left, where most of the rows above lies to the right. Larger kernels make the angle flatter. They do not make it go away.
+# There is no blind spot in the first row, nor in the last columns. Elsewhere it grows from row to row, until the 45° line leaves the grid. It is largest at the left, where most of each row above lies to the right. Larger kernels make the angle flatter. They do not make it go away.
 #
 # In JupyterLab you can move the place, the kernel and the number of layers, and put mask B in front. The first choice of each is drawn here.
 
@@ -260,7 +262,7 @@ explore(
 #
 # On images, nobody knows. The true distribution of clothes has no formula, so we cannot say which part of a loss is the network's fault. So we make our own codes, from a source whose distribution we *do* know.
 #
-# Each code is a pair of two parts, u and w. Each part has four values, so K = 16.
+# Each code is a pair of two parts, u and w. Each part has four values, so K = 16. We number the pairs: code = 4 · u + w.
 #
 # - u repeats the u of the **left neighbour**. A masked stack sees that one.
 # - w repeats the w of the place **one row up and two to the right**. That place lies in the blind spot.
@@ -283,7 +285,7 @@ viz.show(
 # %% [markdown]
 # u runs along the rows. w runs along slanted lines, one row down and two columns to the left at each step.
 #
-# Now the **entropy**: the nats per code that a perfect model needs. Nothing can do better on average. For a part that repeats its neighbour we can write it down. The neighbour's value has probability 0.9 + 0.1/4, since a new draw may hit the same value. Each of the other three has 0.1/4. For a part without a neighbour it is log 4.
+# Now the **entropy**: the nats per code that a perfect model needs. Nothing can do better on average. A grid has 64 codes of two parts, so 128 parts. For a part that repeats its neighbour we can write it down. The neighbour's value has probability 0.9 + 0.1/4, since a new draw may hit the same value. Each of the other three has 0.1/4. For a part without a neighbour it is log 4.
 
 # %%
 same, other = 0.9 + 0.1 / 4, 0.1 / 4
@@ -302,7 +304,7 @@ print(f"entropy: {entropy:.2f} nats per code")
 print("as in the package:", abs(entropy - source.entropy()) < 1e-12)
 
 # %% [markdown]
-# What is the best that a *blind* model can do? It sees the left neighbour, so u costs it no more than before. But of the whole slanted line that w lies on, nothing is in view: the earlier places of the line are all in the blind spot, and the later ones in the future. To such a model, w is uniform, and costs log 4 everywhere. This is a **bound**: no single masked stack, however deep or long trained, can go below it.
+# What is the best that a *blind* model can do? It sees the left neighbour, so u costs it no more than before. But of the whole slanted line that w lies on, nothing is in view: the earlier places of the line are all in the blind spot, and the later ones in the future. To such a model, w is uniform, and costs log 4 everywhere. This is a **bound**: no single stack of 3 × 3 masked layers that keeps the rules can go below it on average, however deep or long trained.
 
 # %%
 bound = (repeated * (64 - fresh_u) + fresh * (64 + fresh_u)) / 64
@@ -317,7 +319,7 @@ print(f"price of the blind spot: {bound - entropy:.2f} nats per code")
 #
 # We train two networks on the same codes. One is the single stack from above. The other is the package's `PixelCNN`: it has *two* stacks, which together see all of the past. You build it in the next notebook. Here we only ask what it can do.
 #
-# The training loop is a plain one. Notebook 04 takes it apart. New codes are drawn for each step, so there is nothing to overfit to. Every 20 steps we measure on 1,000 grids kept aside.
+# The loss is `F.cross_entropy`: the mean of −log P of the codes that came, in nats. Notebook 04 takes the loop apart. New codes are drawn for each step, so there is nothing to overfit to. Every 20 steps we measure on 1,000 grids kept aside.
 
 # %%
 heldout = source.sample(1000, seed=1)  # [1000, 8, 8]
@@ -378,7 +380,7 @@ viz.show(
         y_label="nats per code, held out",
         baselines={
             "uniform": math.log(16),
-            "bound of any single stack": bound,
+            "bound of a single 3 × 3 stack": bound,
             "entropy": entropy,
         },
         bands={"the price of the blind spot": (entropy, bound)},
@@ -415,7 +417,7 @@ viz.show(
 )
 
 # %% [markdown]
-# The single stack pays exactly where w has a neighbour to repeat: not in the first row, and not in the last two columns. The two stacks pay next to nothing anywhere.
+# The single stack pays exactly where w has a neighbour to repeat: not in the first row, and not in the last two columns. The two stacks pay next to nothing anywhere. (The few brighter cells are in both maps: they are chance in these 1,000 grids. Values below 0 are drawn as 0.)
 #
 # ## Where it breaks: mask B in the first layer
 #
@@ -429,7 +431,7 @@ print(f"held out: {leaky_curve[-1]:.2f} nats per code")
 assert leaky_curve[-1] < 0.05 < entropy
 
 # %% [markdown]
-# Nearly zero nats, held out! If you did not know better, you would publish it. But we know the entropy. Nothing can be below it. So this is no likelihood.
+# Nearly zero nats, held out. But we know the entropy, and nothing can be below it on average. So these numbers are not the −log P of any distribution over grids.
 #
 # What happened? With mask B in front, each place sees its own code, copies it to the output, and is never wrong. When we *draw*, though, the code at a place does not exist yet. The network has learned to read an answer that nobody has written.
 #
@@ -465,7 +467,7 @@ viz.show(
 )
 
 # %% [markdown]
-# Look for equal values one row down and two to the left: you find them in the first two grids only. **How often does w repeat its neighbour, place by place?** We count over 200 grids of each.
+# In the first two grids, nearly every w equals the one up and two to the right. In the other two about one in four does, by chance. **How often does w repeat its neighbour, place by place?** We count over 200 grids of each.
 
 # %%
 repeats = {
@@ -479,7 +481,7 @@ viz.show(
         repeats, unit="share of w that repeats", limits=(0, 1)
     ),
     "Four maps. From the source and from the two stacks the share is "
-    "above 0.9 at all places. From the single stack and with mask B in "
+    "about 0.9 at all places. From the single stack and with mask B in "
     "front it is about a quarter.",
 )
 
@@ -497,14 +499,14 @@ def share_of_repeats(codes):
 
 shares = {name: share_of_repeats(codes) for name, codes in drawn.items()}
 for name, (in_u, in_w) in shares.items():
-    print(f"{name:>16}: u {in_u:.1f}, w {in_w:.1f}")
+    print(f"{name:>16}: u {in_u:.0%}, w {in_w:.0%}")
 assert shares["two stacks"][1] > 0.85 and shares["single stack"][0] > 0.85
 assert (
     shares["single stack"][1] < 0.3 and max(shares["mask B in front"]) < 0.4
 )
 
 # %% [markdown]
-# The single stack got u right, and w by chance. With mask B in front, neither is right. It copied the random codes that stood in for the future: noise, from a network with the best loss of all.
+# The single stack got u right, and w by chance. With mask B in front, neither is right. It copied the random code that stood at the very place to be drawn: noise, from a network with the best loss of all.
 #
 # Three checks would have caught it before any picture. The gradient: does a place see itself or its future? The sum: do the probabilities of all grids add up to one? And, where you are lucky enough to know it, the entropy.
 
@@ -522,24 +524,25 @@ print("all 81 grids add up to one:", abs(total - 1) < 1e-6)
 #
 # ### Exercise 1: write mask A
 #
-# Write mask A for a 5 × 5 kernel: a tensor of ones and zeros. Use no function from above, only indexing.
+# Write mask A for a 7 × 7 kernel: a tensor of ones and zeros. First predict how many ones it has. Use no function from above, only indexing.
 
 # %% tags=["exercise"]
-my_mask_a = None  # your turn: a tensor [5, 5]
+my_mask_a = None  # your turn: a tensor [7, 7]
 
-check.mask(my_mask_a, "A", 5)
+check.mask(my_mask_a, "A", 7)
 
 # %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-mask_a = torch.ones(5, 5)
-mask_a[2, 2:] = 0  # the middle, and what is to its right
-mask_a[3:] = 0  # the rows below
+mask_a = torch.ones(7, 7)
+mask_a[3, 3:] = 0  # the middle, and what is to its right
+mask_a[4:] = 0  # the rows below
+ones = mask_a.sum()  # 24: three rows of 7, and 3 more
 
-check.mask(mask_a, "A", 5)
+check.mask(mask_a, "A", 7)
 
 # %% [markdown]
 # ### Exercise 2: write mask B, for any size
 #
-# A function this time. It gets the size of the kernel, an odd number, and gives the mask. Can you do it without touching two dimensions at all, by numbering the places of the kernel in raster order?
+# A function this time. It gets the size of the kernel, an odd number, and gives the mask. If you like: do it in another way than `make_mask` does.
 
 
 # %% tags=["exercise"]
@@ -561,21 +564,11 @@ check.mask_function(mask_b, "B")
 # %% [markdown]
 # ### Exercise 3: find the leak
 #
-# A colleague hands you this stack. Its samples are noise. Which layer leaks? Count the layers of `suspect` from 0, the ELUs too. Do not read the weights: ask the gradient, one layer at a time.
+# A colleague hands you this stack of seven layers: masked convolutions with an ELU after each but the last. Its samples are noise: the red frame below is a leak. Which layer is to blame? Count the layers of `suspect` from 0, the ELUs too. Ask the gradient, one layer at a time. `leak(seen, place)` names the first place that is seen and is not past. Remember that a layer with mask B may see its own place, and the first layer may not.
 
 # %%
 torch.manual_seed(0)
-suspect = [
-    MaskedConv2d("A", 32, 16, 3),
-    nn.ELU(),
-    MaskedConv2d("B", 16, 16, 3),
-    nn.ELU(),
-    MaskedConv2d("B", 16, 16, 3),
-    nn.ELU(),
-    MaskedConv2d("B", 16, 16, 3),
-]
-with torch.no_grad():
-    suspect[4].mask[1, 2] = 1
+suspect = check.suspect_stack()  # seven layers, 32 channels in, 16 out
 seen = seen_by(nn.Sequential(*suspect), (4, 4), (8, 8), 32)
 viz.show(
     viz_grids.receptive_fields({"the suspect stack": seen}, (4, 4)),
@@ -604,7 +597,7 @@ check.leaking_layer(leaking, suspect, (8, 8))
 #
 # - Turn a convolution into a causal one, and prove by gradient that it is.
 # - Say where a stack of masked convolutions is blind, and what that costs on codes of known entropy.
-# - Distrust a likelihood below the entropy, and name three checks that catch a leak.
+# - Distrust a cost below the entropy, and name three checks that catch a leak.
 #
 # **To take away.** Would another order of the codes, say column by column, have a blind spot too? In our source, w's neighbour is two columns to the right. Which kernel size would save the single stack, and what would we have to change in the source to fool that one as well? Why does the leak not show up on held-out data?
 #

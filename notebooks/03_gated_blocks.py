@@ -59,20 +59,20 @@ viz.show(
 #
 # Why that line? Because one mask has to do two jobs. In the row of the place itself, it must stop short of the place. In the rows above nothing is forbidden. But a step up and *then to the right* goes through a mask again, and there the right is cut off.
 #
-# Van den Oord and colleagues split the jobs.
+# Van den Oord and colleagues ([arXiv 1606.05328](https://arxiv.org/abs/1606.05328), "the paper" from here on) split the jobs.
 #
 # - The **vertical stack** v looks at rows above only. Whole rows: left, middle and right. It needs no mask within a row.
 # - The **horizontal stack** h looks at codes to the left, in its own row only. From the vertical stack it is told what is above.
 #
 # Both are feature maps [B, p, H, W], with p channels each: p is our number of **hidden channels**. The logits are made from h alone.
 #
-# No kernel has to be masked now. We **crop** it to what it may see, and multiply nothing with zero. Let k be the kernel's width and r = k // 2 its **reach**. Here is the vertical convolution. The kernel is k wide, and the padding puts its last row where it belongs.
+# No kernel has to be masked now. We **crop** it to what it may see, and multiply nothing with zero. Let k be the kernel's width and r = k // 2 its **reach**. Here is the vertical convolution. Its kernel is k wide and r + 1 rows high, or r with the shift. The padding puts its last row where it belongs; a negative padding cuts a row off. (The first block gets embedded codes, D numbers each; later blocks get p.)
 
 
 # %%
 def look_up(v, weight, bias, shift):
     r = weight.shape[-1] // 2
-    # r columns at each side, r rows above; of -1 rows below, one is cut off.
+    # r columns at each side, r rows above; shifted, the last row is cut off.
     v = F.pad(v, (r, r, r, -shift))  # [B, D, H + r - shift, W + 2r]
     return F.conv2d(v, weight, bias)  # [B, 2p, H, W]
 
@@ -166,7 +166,7 @@ viz.show(
 )
 
 # %% [markdown]
-# The ReLU knows one answer to a feature. The gate's answer depends on a second number, and stays within −1 and 1. Also see what it costs: a half open gate halves what goes through it.
+# The ReLU knows one answer to a feature. The gate's answer depends on a second number, and stays between −1 and 1. Also see what it costs: a half open gate halves what goes through it.
 #
 # There are two convolutions of the same x, W_f and W_g, with p outputs each. We stack them into a single one. That is why **2p** channels come out of each convolution before a gate: the first half is the features, the second half the gate.
 
@@ -214,7 +214,7 @@ print("the package's gate:               < 1e-5:", difference < 1e-5)
 #
 # Three things to notice.
 #
-# - The line between the stacks goes **one way**, from v to h. If h fed v as well, then v one column to the right would hold the code of this very place. The next block looks there.
+# - The line between the stacks goes **one way**, from v to h. At column x + 1, h knows the code at x. If it fed v there, v at x + 1 would know it too. The next vertical kernel at x looks one column to the right, and the code at x would see itself.
 # - It leaves v *before* the gate, with all 2p channels, and goes through a **1×1 convolution**, which mixes channels and never places. It cannot leak.
 # - The **residual** adds the old h to the new one, so that a block has to learn only what to change. The first block has none: there the old h is the code itself, the very thing to be predicted.
 #
@@ -426,7 +426,7 @@ explore(
 #
 # ## The label
 #
-# The shipped prior can be told what to draw. A label is turned into a vector by an embedding, and each block adds a projection of it before the gate (equation 4 of the paper). It is a bias: the same at every place of the grid. The equation has one for each gate. The package adds it to the vertical features alone, and the 1×1 between the stacks carries it on to h's gate.
+# The shipped prior can be told what to draw. A label is turned into a vector by an embedding. Each block multiplies it by a matrix V of its own, and adds the product before the gate (equation 4 of the paper). It is a bias: the same at every place of the grid. The package has one V a block, for the vertical features, and the 1×1 between the stacks carries it on to h's gate.
 #
 # By hand, it is one product and one sum.
 
@@ -485,7 +485,7 @@ viz.show(
 )
 
 # %% [markdown]
-# The label reaches every place, and the first as well, where there is no past at all. A boot starts with background in the upper left corner, and a T-shirt often with a sleeve or shoulder. So the first code differs. A sneaker has the same empty corner. There the label says nothing new until the place where the boot's shaft begins.
+# The label reaches every place, and the first as well, where there is no past at all. In a boot and in a T-shirt the corner itself is black. But a code knows more than its own 4 × 4 pixels, and in a T-shirt the shoulder is near. So the first code differs. Boots and sneakers all begin with the same code. There the label says nothing new until the place where the boot's shaft begins.
 #
 # ## Gate against ReLU
 #
@@ -663,7 +663,7 @@ def best_channel(stack, target):  # the channel and its correlation
 
 
 # %% [markdown]
-# **What does each stack hold after the first block?** For one boot: its brightness, and the channels that follow it best. Each map is drawn around its own mean, and turned over where the correlation is negative.
+# **What does each stack hold after the first block?** For one boot: its brightness, and the channels that follow it best. Each map is drawn around its own mean, with its sign changed where the correlation is negative.
 
 # %%
 boot = (labels == 9).nonzero()[0, 0].item()
@@ -739,7 +739,7 @@ viz.show(
 )
 
 # %% [markdown]
-# In h, the two curves cross: the codes to the left are strongest after the first block, the place itself after the last. In v, the plain brightness of the row above fades. The head never reads v. It may keep whatever helps h, in whatever form.
+# In h, the two curves cross after the second block or so: the codes to the left are strongest after the first block, the place itself after the last. The 0.7 at the start is no prediction yet. Neighbours are alike, so the memory of the left one gives as much. What the blocks add is the rise. In v, the plain brightness of the row above fades. The head never reads v, so v may keep whatever helps h, in whatever form.
 #
 # **And if one code changes, who notices?** We replace the code at (3, 3) of the boot, and compare both stacks before and after.
 
@@ -826,7 +826,7 @@ same = fields["shift in every block"].equal(seen["8 layers"])
 print("shift in every block sees what the masked stack sees:", same)
 
 # %% [markdown]
-# Each mistake shows in one column of the table, and none in both. The last line compares the whole picture: shifted in every block, two stacks see what one masked stack sees, place by place. All the wiring was for nothing.
+# Each mistake shows in one column of the table, and none shows in both. The last line compares two pictures for our place (5, 2): shifted in every block, two stacks see what one masked stack sees. The counts over all places agree too, with the table further up. All the wiring was for nothing.
 #
 # ## Exercises
 #
@@ -865,7 +865,7 @@ check.gate(gate_by_slices)
 # - `parts.out(…)`: the last 1×1, p to p
 # - `parts.first`: whether this is the first block
 #
-# The function gives the new v and the new h. It is judged by gradient, in a network of five blocks.
+# The function gives the new v and the new h. There is no label here. It is judged by gradient, in a network of five blocks, and by its output against the package's.
 
 
 # %% tags=["exercise"]

@@ -121,7 +121,7 @@ print("a gated feature map with the top in it:", list(y.shape))
 # %% [markdown]
 # ## The package's version
 #
-# `ConditionalPixelCNN` does the same with a little more in the middle. After the first convolution stand four residual blocks (notebook 01 has them in its encoders), so that each place knows more of its surroundings. After enlarging stands one 3×3 convolution, which softens the edges of the squares.
+# `ConditionalPixelCNN` does the same with a little more in the middle. After the first convolution stand four **residual blocks**, so that each place knows more of its surroundings. Each adds to its input what a ReLU, a 3×3 convolution, a ReLU and a 1×1 convolution make of it. After enlarging stands one 3×3 convolution, which softens the edges of the squares.
 #
 # We write it as a module of our own, and give it the package's weights.
 
@@ -230,7 +230,7 @@ for place in ((0, 0), (0, 15), (4, 11), (8, 8), (15, 8)):
     assert leak(seen, place) is None and holes == 0
 
 # %% [markdown]
-# Now the other question. **Which top codes does a bottom code depend on?** We take 32 images. At three bottom places we ask how much the log-probability of the code that stands there changes when the embedded top changes, and add up the sizes of these gradients for each top place. The maps show each place's share, in percent.
+# Now the other question. **Which top codes does a bottom code depend on?** We take the log-probability of the code at a bottom place, and its gradient by the embedded top. The size of the gradient at a top place, summed over 32 images, is that place's share. The maps show it in percent, for three bottom places. (The prior is told the label too. `label_condition` adds the label's vector to the condition, the same at every place.)
 
 
 # %%
@@ -282,7 +282,7 @@ for place in ((0, 0), (8, 8)):
     print(place, "can see", seen.sum().item(), "of 64 top codes")
 
 # %% [markdown]
-# From the middle, the whole top. From the first bottom code, six rows of eight: its own, and the five further down that five convolutions without a mask can reach. To the right it sees all the way, because the vertical stack passes the condition on from column to column. That is no leak either: what it passes on along the first row was made from top codes alone.
+# From the middle, the whole top. From the first bottom code, six rows of eight: its own, and the five further down. One 3×3 convolution at the start and one in each of the four residual blocks reach a row further each. To the right it sees all the way, because the vertical stack passes the condition on from column to column. That is no leak either: what it passes on along the first row was made from top codes alone.
 #
 # ## The loss, and the chain rule for an image
 #
@@ -451,7 +451,7 @@ print(f"saved in the rows 1 to 14: {by_row[1:15].mean():.0%} of theirs")
 # - **Two bands**, left and right of the middle. Sleeves, legs and soles begin and end there.
 # - **The middle** between them is darker. It is often inside the clothes, where the texture is.
 #
-# **Do the bands come from outlines?** The map above mixes boots and dresses. So we take the mean class by class. There are only about 50 images of each, so each place is averaged with its neighbours as well, to calm the noise. White is 0.6 nats or more, black is none.
+# **Do the bands come from outlines?** The map above mixes boots and dresses. So we take the mean class by class. There are only about 50 images of each, so each place is averaged with its neighbours as well, to calm the noise. White is six tenths of a nat or more, black is none.
 
 # %%
 pixels, classes = photographs[torch.arange(500)]
@@ -472,7 +472,7 @@ viz.show(
 )
 
 # %% [markdown]
-# Look at the dress, the sneaker, the bag and the boot. The gain is a ring along the contour with a darker middle. On the trousers, which are narrow, there is no middle to speak of. An impression wants a number, so let us count. A pixel is part of the clothes if it is not nearly black. A bottom place is **background** or **inside** if all pixels within two of it agree, and on the **outline** if they do not.
+# Look at the dress, the sneaker, the bag and the boot. The gain is brightest along the contour, with a darker middle. On the trousers, which are narrow, there is no middle to speak of. An impression wants a number, so let us count. A pixel is part of the clothes if it is not nearly black. A bottom place is **background** or **inside** if all pixels within two of it agree, and on the **outline** if they do not.
 
 # %%
 on = (pixels > 0.1).float()  # [500, 1, 32, 32]
@@ -486,11 +486,12 @@ for name, kind in (
     print(
         f"{name:10} {kind.float().mean():.0%} of the places,"
         f" {gain[kind].mean():.1f} nats each:"
-        f" {gain[kind].sum() / gain.sum():.1f} of the gain"
+        f" {gain[kind].sum() / gain.sum():.1f} of the gain,"
+        f" {gain[kind].sum() / alone[kind].sum():.0%} of its cost saved"
     )
 
 # %% [markdown]
-# Half of the places are on an outline, and they bring seven tenths of the gain. It is what we hoped for when we gave the image two levels: the top settles where things are.
+# Half of the places are on an outline, and they bring seven tenths of the gain. (Dark print within the clothes counts as outline here too.) Are outlines perhaps only dearer? The last column says no: of what the codes cost without the top, it is the outline of which the top saves the largest share. The top settles where things are.
 #
 # ## One top, many bottoms
 #
@@ -553,16 +554,16 @@ viz.show(
         unit="standard deviation of a pixel",
         limits=(0, None),
     ),
-    "Two maps of 32 by 32 pixels. With the top kept most is dark: there is a "
-    "bright bar on the chest, and thin faint lines along sleeves and "
-    "outline. With nothing kept the whole pullover is bright, most of all its "
-    "edges and the hem.",
+    "Two maps of 32 by 32 pixels. With the top kept most is dark: there "
+    "is a bright bar on the chest, and thin faint lines along sleeves "
+    "and outline. With nothing kept the whole pullover is bright, most "
+    "of all its edges and the hem.",
 )
 ratio = (free.std(dim=0).mean() / kept.std(dim=0).mean()).item()
 print(f"nothing kept varies more than 3 times as much: {ratio > 3}")
 
 # %% [markdown]
-# With the top kept, the print moves, and beside it only thin lines along the sleeves and the outline, by a little. Shape and shade stay. With nothing kept, everything moves. In JupyterLab, choose another image and another seed below. (`temperature` below 1 makes likely codes likelier still. Notebook 07 is about it.) The lower row shows where each drawn image differs from the decoded photograph.
+# With the top kept, the print moves, and beside it only thin lines along the sleeves and the outline, by a little. Shape and shade stay. With nothing kept, everything moves. In JupyterLab, choose another image and another seed below. (`temperature` below 1 makes likely codes likelier still.) The lower row shows where each drawn image differs from the decoded photograph.
 
 
 # %%
@@ -681,7 +682,7 @@ viz.show(
 # %% [markdown]
 # In the third row, top and bottom contradict each other, and the decoder shows both. The error is on average 0.0687<!--= results reconstruction.mean_squared_error_with_wrong_top.value --> (mean squared) with the top of another image, against 0.0008<!--= results reconstruction.mean_squared_error.value --> with its own.
 #
-# The last row is more treacherous. The images are whole, but they have the *other* image's outline: under the trousers stands a pullover. The network was told one class by the label and another by the top, and went with the top. Samples alone would not show you this mistake. The loss shows it at once.
+# The last row is more treacherous. The images are whole, but they have the *other* image's outline: under the trousers stands a pullover. The network was told one class by the label and another by the top, and went with the top. Samples without their labels beside them would not show you this mistake. The loss shows it at once.
 #
 # ## Exercises
 #
@@ -689,7 +690,7 @@ viz.show(
 #
 # ### Exercise 1: the order of the levels
 #
-# Below are the six steps in which the prior draws an image, shuffled. Bring them into order. Your answer is a string of their letters, such as `"abcdef"`. The check goes through the steps and looks what is known at each.
+# Below are the six steps in which the prior draws an image, shuffled. Bring them into order. Your answer is a string of their letters, such as `"abcdef"`. The check goes through the steps and looks at what is known before each.
 
 # %%
 for letter, step in check.STEPS.items():
@@ -701,7 +702,7 @@ my_order = None  # your turn
 check.order_of_levels(my_order)
 
 # %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Top codes need the label; the condition needs the top; the bottom the condition.
+# The top needs the label, the condition the top, the bottom the condition.
 order = "cfebda"
 
 check.order_of_levels(order)
@@ -709,7 +710,7 @@ check.order_of_levels(order)
 # %% [markdown]
 # ### Exercise 2: measure the gain
 #
-# Write the function that every paper with two levels should have: what the top codes are worth, in nats per bottom code. It gets the network with the top, its twin trained without, and codes. `image_nats(network, codes)` gives the nats of each image's bottom codes, [N]. Do not rely on 256: the check tries another grid too.
+# Write the function that every paper with two levels should have: what the top codes are worth, in nats per bottom code. It gets the network with the top, its twin trained without, and codes. `image_nats(network, codes)` gives the nats of each image's codes, [N], of the level that the network belongs to. `without_top(codes)` gives the same codes with all top codes 0, as the twin was trained on. Do not rely on 256: the check tries another grid too.
 
 # %%
 hundred = pick(heldout, slice(400, 500))
@@ -724,7 +725,7 @@ check.conditional_gain(my_gain, shipped, topless, hundred)
 
 
 # %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Each network gets the codes that it was trained on. Per image, then per code.
+# Each network gets the codes that it knows. Per image, then per code.
 def gain_per_code(with_top, topless, codes):
     nats_with = image_nats(with_top, codes)  # [N]
     nats_without = image_nats(topless, without_top(codes))  # [N]
@@ -761,7 +762,7 @@ with torch.no_grad():
 print(f"nats per code: {loss:.0f}, worse than uniform: {loss > math.log(K)}")
 
 # %% [markdown]
-# Four small copies of the top, and most bottom places have a code from far away beneath them. Write it right, and for any two sizes of which one is a multiple of the other: 8 × 8 over 16 × 16, but also 5 × 3 over 15 × 9, and with one factor for the height and another for the width. The bottom place (y, x) lies over the top place (y·Ht // H, x·Wt // W), where Ht × Wt and H × W are the two grids and // divides and rounds down.
+# Four small copies of the top, and most bottom places have a code from far away beneath them. Write it right, and for any two sizes of which one is a multiple of the other: 8 × 8 over 16 × 16, but also 5 × 3 over 15 × 9, and with one factor for the height and another for the width. Return [B, p, height, width].
 
 
 # %% tags=["exercise"]
@@ -810,7 +811,7 @@ my_nats = None  # your turn
 check.nats_an_image(my_nats, prior, bag)
 
 # %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# A product of probabilities is a sum of logarithms: over codes, then over levels.
+# A product of probabilities is a sum of logarithms, over codes and levels.
 bag_nats = image_nats(prior.prior_top, bag) + image_nats(shipped, bag)  # [1]
 
 check.nats_an_image(bag_nats, prior, bag)

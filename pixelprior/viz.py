@@ -161,7 +161,7 @@ def code_grids(
     num_embeddings: int,
     *,
     numbers: bool = True,
-    marked: tuple[int, int] | None = None,
+    marked: dict[str, tuple[int, int]] | None = None,
     title: str = "",
 ) -> Figure:
     """Grids of codes [H, W] side by side: a colour and the number in each cell.
@@ -171,15 +171,14 @@ def code_grids(
             "bottom" gives the frame that level's colour.
         num_embeddings: codes K in the codebook. Cells of -1 are left white.
         numbers: whether the codes are written into the cells.
-        marked: (row, column) of a cell to put a frame around.
+        marked: by a grid's name, (row, column) of a cell to put a frame around.
     """
     figure = Figure(figsize=(3.6 * len(grids), 3.9), layout="constrained")
     axes = figure.subplots(1, len(grids), squeeze=False)[0]
     for axis, (name, codes) in zip(axes, grids.items(), strict=True):
         draw_codes(axis, codes, num_embeddings, numbers=numbers, name=name)
-        if marked is not None:
-            row, column = marked
-            axis.add_patch(frame(row, column))
+        if marked is not None and name in marked:
+            axis.add_patch(frame(*marked[name]))
     figure.suptitle(title, fontsize=11)
     return figure
 

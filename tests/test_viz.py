@@ -119,7 +119,9 @@ FIGURES = {
     ],
     "code_grids": [
         lambda f: f(
-            {"top codes": codes(8, 8), "bottom codes": codes(16, 16)}, 64, marked=(2, 5)
+            {"top codes": codes(8, 8), "bottom codes": codes(16, 16)},
+            64,
+            marked={"top codes": (2, 5)},
         ),
         lambda f: f({"a row": codes(1, 6), "": codes(5, 1) - 1}, 64, numbers=True),
         lambda f: f({"one code": codes(1, 1, 1)}, 1),
@@ -267,7 +269,7 @@ def test_equal_codes_have_equal_colours_and_others_have_others():
 
 
 def test_a_marked_code_is_framed_at_its_row_and_column():
-    axis = code_grids({"codes": codes(3, 7)}, 64, marked=(1, 5)).axes[0]
+    axis = code_grids({"codes": codes(3, 7)}, 64, marked={"codes": (1, 5)}).axes[0]
     (frame,) = axis.patches
     assert frame.get_xy() == (5 - 0.5, 1 - 0.5) and not frame.get_fill()
 

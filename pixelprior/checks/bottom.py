@@ -18,7 +18,7 @@ STEPS = {
     "b": "draw z_bottom, code by code, each with the condition of its place",
     "c": "choose a label",
     "d": "look up the vectors of both grids in the two codebooks",
-    "e": "run the top network and enlarge: a condition for each bottom place",
+    "e": "embed z_top, look around, enlarge: a condition for each bottom place",
     "f": "draw z_top, code by code",
 }
 # What must be known before a step, and what is known after it.

@@ -60,6 +60,15 @@ def mask_function(answer, mask_type: str, kernel_sizes=(3, 5, 7)) -> str:
     return f"masks of sizes {sizes} show what they should, and no more"
 
 
+def suspect_stack() -> list[nn.Module]:
+    """Seven layers, [B, 32, H, W] to [B, 16, H, W], of which one leaks."""
+    layers: list[nn.Module] = [MaskedConv2d("A", 32, 16)]
+    for _ in range(3):
+        layers += [nn.ELU(), MaskedConv2d("B", 16, 16)]
+    layers[4].mask[1, 2] = 1
+    return layers
+
+
 @judged
 def leaking_layer(answer, layers: list[nn.Module], shape: tuple[int, int]) -> str:
     """The number of the layer that leaks: mended there, the stack should not leak.
