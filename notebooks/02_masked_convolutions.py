@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) for the words *code*, *grid* and *nats per code*. Convolutions and training loops in PyTorch.
 #
-# **Time.** About 35 minutes to read, 40<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
+# **Time.** About 35 minutes to read, 30<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
 #
 # ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [03 · Gated blocks](03_gated_blocks.ipynb) →
 
@@ -489,7 +489,7 @@ viz.show(
 # The source repeats w with probability 0.9 + 0.1/4 = 0.925, and so do the two stacks. The other two repeat it as often as chance does, in a quarter of the cases. For both parts in numbers:
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def share_of_repeats(codes):
     u, w = codes // 4, codes % 4  # [N, 8, 8] each
     in_u = (u[:, :, 1:] == u[:, :, :-1]).double().mean().item()

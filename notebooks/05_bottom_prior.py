@@ -491,7 +491,7 @@ for name, kind in (
     )
 
 # %% [markdown]
-# Half of the places are on an outline, and they bring seven tenths of the gain. (Dark print within the clothes counts as outline here too.) Are outlines perhaps only dearer? The last column says no: of what the codes cost without the top, it is the outline of which the top saves the largest share. The top settles where things are.
+# Half of the places are on an outline, and they bring seven tenths of the gain. (Dark print within the clothes counts as outline here too.) Are outlines perhaps only dearer? In part. The last column says how much of the cost is saved. It is a larger share on the outline than inside, and the largest in the background, which costs little in any case. So the top settles where things are, and where nothing is. What is inside, it leaves to the bottom.
 #
 # ## One top, many bottoms
 #

@@ -57,6 +57,9 @@ def unexecuted(source: Path) -> nbformat.NotebookNode:
 def executed(source: Path) -> nbformat.NotebookNode:
     """The notebook of a source with its outputs."""
     os.environ["PIXELPRIOR_WIDGETS"] = "off"
+    # One thread: the outputs do not depend on the number of cores then, and a busy
+    # machine does not take many times as long (threads spin while they wait).
+    os.environ["OMP_NUM_THREADS"] = "1"
     notebook = unexecuted(source)
     metadata = copy.deepcopy(notebook.metadata)
     run = ExecutePreprocessor(

@@ -4,7 +4,9 @@ import os
 from collections import defaultdict
 from pathlib import Path, PurePath
 
-os.environ["PIXELPRIOR_WIDGETS"] = "off"  # for the kernels that nbval starts
+# For the kernels that nbval starts: as build.py has it.
+os.environ["PIXELPRIOR_WIDGETS"] = "off"
+os.environ["OMP_NUM_THREADS"] = "1"
 
 SECONDS_EACH = 150
 SECONDS_ALL = 420
