@@ -268,7 +268,7 @@ my_impostor = None  # your turn
 check.swapped_image(my_impostor, originals, mixed)
 
 # %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Look, or let the numbers look: the largest difference from the photograph above it.
+# Look, or let the numbers look: where is the largest difference?
 differences = (originals - mixed).square().mean(dim=(1, 2, 3))  # [8]
 
 check.swapped_image(differences.argmax().item(), originals, mixed)
