@@ -33,11 +33,14 @@ def sources(folder: Path = FOLDER) -> list[Path]:
 
 
 def unexecuted(source: Path) -> nbformat.NotebookNode:
-    """The notebook of a source, not executed, with the same cell names each time."""
+    """The notebook of a source, not executed, with the same cell names each time.
+
+    It does not say that it is paired: JupyterLab with jupytext would then compare the
+    files' times, and after a clone refuse to open it.
+    """
     notebook = jupytext.read(source)
     notebook.metadata = nbformat.from_dict(
         {
-            "jupytext": {"formats": "ipynb,py:percent"},
             "kernelspec": {
                 "display_name": "Python 3",
                 "language": "python",

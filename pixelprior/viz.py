@@ -47,13 +47,17 @@ class Picture:
     def __init__(self, png: bytes, alt: str, width: int):
         self.png, self.alt, self.width = png, alt, width
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+    @property
+    def html(self) -> str:
+        """The picture as an element of a page."""
         data = base64.b64encode(self.png).decode()
-        return {
-            "text/html": f'<img width="{self.width}" alt="{html.escape(self.alt)}" '
-            f'src="data:image/png;base64,{data}">',
-            "text/plain": self.alt,
-        }
+        return (
+            f'<img width="{self.width}" alt="{html.escape(self.alt)}" '
+            f'src="data:image/png;base64,{data}">'
+        )
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return {"text/html": self.html, "text/plain": self.alt}
 
 
 def picture(figure: Figure | Image.Image, alt: str) -> Picture:

@@ -42,13 +42,13 @@ def controls(draw: Callable[..., Figure], **choices: Sequence) -> ipywidgets.VBo
     """The sliders and menus of `explore`, and the figure beneath them, which appears
     when something is moved."""
     moved = {name: _control(name, values) for name, values in choices.items()}
-    shown = ipywidgets.Image(format="png")
+    shown = ipywidgets.HTML()
     shown.layout.display = "none"
 
     def redraw(_change) -> None:
         chosen = {name: control.value for name, control in moved.items()}
         words = ", ".join(f"{name} {value}" for name, value in chosen.items())
-        shown.value = picture(draw(**chosen), f"the figure for {words}").png
+        shown.value = picture(draw(**chosen), f"the figure for {words}").html
         shown.layout.display = ""
 
     for control in moved.values():

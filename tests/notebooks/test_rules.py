@@ -528,10 +528,10 @@ def a_cell_with_a_name_by_chance(notebook):
     notebook.cells[1].id = "1f3a"
 
 
-@wrong(rules.pair_is_equal, "paired as None")
+@wrong(rules.pair_is_equal, "says that it is paired")
 @changed_notebook
-def a_notebook_that_is_not_paired(notebook):
-    del notebook.metadata["jupytext"]
+def a_notebook_that_jupyterlab_may_refuse_to_open(notebook):
+    notebook.metadata["jupytext"] = {"formats": "ipynb,py:percent"}
 
 
 @wrong(rules.under_a_megabyte, "must stay under 1 MB")
