@@ -339,7 +339,7 @@ viz.show(
 )
 
 # %% [markdown]
-# Every code occurs at both levels. The few tall bars are black background. Over all 10,000 test images the perplexity is 42.4<!--= results codes.top.perplexity --> at the top and 25.4<!--= results codes.bottom.perplexity --> at the bottom. The bottom is the lower one: more of its small squares are all black, and where the top has said "background", there is little to add.
+# The dashed line is 1/64, the height of all bars if the codes were equally frequent. Every code occurs at both levels. The few tall bars are black background. Over all 10,000 test images the perplexity is 42.4<!--= results codes.top.perplexity --> at the top and 25.4<!--= results codes.bottom.perplexity --> at the bottom. The bottom is the lower one: more of its small squares are all black, and where the top has said "background", there is little to add.
 #
 # **How many codes does an image need?** Keep the ones that are used most, and send every other code to the nearest of those kept. In JupyterLab you can choose how many, and at which level.
 
