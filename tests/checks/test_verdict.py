@@ -137,3 +137,17 @@ def test_a_tensor_of_another_type_or_shape_is_wrong():
 def test_what_is_no_number_is_wrong(value, words):
     with pytest.raises(Wrong, match=f"your loss.*{words}"):
         need_number(value, "your loss")
+
+
+def test_a_check_leaves_the_random_numbers_of_the_reader_as_they_were():
+    @judged
+    def draws(answer):
+        torch.manual_seed(0)
+        return str(torch.rand(()))
+
+    torch.manual_seed(7)
+    undisturbed = torch.rand(2)
+    torch.manual_seed(7)
+    first = torch.rand(())
+    assert draws(1).passed
+    assert torch.stack([first, torch.rand(())]).equal(undisturbed)
