@@ -168,7 +168,7 @@ class VQVAE2(nn.Module, Pretrained):
         Raises:
             ValueError: the images are not float [B, C, S, S] of this model's C and S.
         """
-        self._check_images(images)
+        self.check_images(images)
         features_b = self.encoder_bottom(images)  # [B, hidden, Hb, Wb]
         features_t = self.encoder_top(features_b)  # [B, D, Ht, Wt]
         quant_t, codes_t, loss_t = self.vq_top(features_t)
@@ -281,7 +281,8 @@ class VQVAE2(nn.Module, Pretrained):
         """The loss that training minimises and the module that it belongs to."""
         return {"total_loss": self}
 
-    def _check_images(self, images: Tensor) -> None:
+    def check_images(self, images: Tensor) -> None:
+        """Raise ValueError unless images are float [B, C, S, S] of this model's."""
         check_tensor(images, "images")
         if not images.is_floating_point():
             raise ValueError(

@@ -106,6 +106,7 @@ def test_imports_point_downwards():
         ["classifier"],
         ["training"],
         ["runs", "settings"],
+        ["editing"],
         ["prior"],
         ["sampling"],
         ["pixelcnn"],

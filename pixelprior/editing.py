@@ -1,0 +1,158 @@
+"""Editing images in code space: complete them, vary them, and see what surprises.
+
+A prior that draws codes in raster order can be given some of them and draw the rest, as
+van den Oord et al. 2016 (arXiv 1601.06759, section 5) complete occluded images. Codes
+that come later in that order are kept where they are known, but those drawn before them
+do not know of them: the lower part of an image is completed better than the upper.
+`surprise` says how well what was drawn fits what was kept.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pixelprior.prior import LEVELS, HierarchicalPixelCNN
+from pixelprior.validation import check_tensor
+from pixelprior.vqvae2 import VQVAE2
+
+
+@torch.no_grad()
+def complete(
+    vqvae2: VQVAE2,
+    prior: HierarchicalPixelCNN,
+    images: Tensor,
+    known: Tensor,
+    *,
+    labels: Tensor | None = None,
+    seed: int | None = None,
+    **options,
+) -> Tensor:
+    """Images with the part that is not known drawn anew.
+
+    A code is known where all of its pixels are; the others are drawn given those
+    before them. Pixels that are not known are never looked at: they are black to the
+    encoder. All pixels come from the decoder, so that known ones are close to what they
+    were and not equal; `torch.where(known, images, completed)` puts them back.
+
+    Args:
+        vqvae2, prior: trained; the images are encoded and decoded where the prior is,
+            and the VQ-VAE-2 is moved there.
+        images: float [B, C, S, S] in [0, 1].
+        known: bool [S, S], or [B, 1, S, S] for one an image; True where a pixel is
+            known.
+        labels: long [B], for a prior with classes.
+        seed: as in `HierarchicalPixelCNN.sample`; another seed completes in another
+            way.
+        options: as in `HierarchicalPixelCNN.sample`: temperature, top_k, top_p, method…
+
+    Returns:
+        Images [B, C, S, S] in [0, 1].
+
+    Raises:
+        ValueError: images or known have the wrong type or shape, or as
+            `HierarchicalPixelCNN.sample`.
+    """
+    vqvae2.check_images(images)
+    check_tensor(known, "known")
+    side = vqvae2.image_size
+    if known.dtype != torch.bool or tuple(known.shape) not in (
+        (side, side),
+        (len(images), 1, side, side),
+    ):
+        raise ValueError(
+            f"known is {known.dtype} of shape {list(known.shape)}, but booleans of "
+            f"shape [{side}, {side}] or [{len(images)}, 1, {side}, {side}] are needed, "
+            "True where a pixel is known"
+        )
+    known = known.to(images.device).expand(len(images), 1, side, side)
+    codes = _codes(vqvae2, prior, images.masked_fill(~known, 0))
+    kept = {
+        name: z.masked_fill(~_all_known(known, z.shape[1:]).to(z.device), -1)
+        for name, z in zip(("known_top", "known_bottom"), codes, strict=True)
+    }
+    return prior.sample_with_vqvae2(
+        vqvae2, len(images), labels=labels, seed=seed, **kept, **options
+    )
+
+
+@torch.no_grad()
+def vary(
+    vqvae2: VQVAE2,
+    prior: HierarchicalPixelCNN,
+    images: Tensor,
+    *,
+    labels: Tensor | None = None,
+    seed: int | None = None,
+    **options,
+) -> Tensor:
+    """Images with their top codes kept and the bottom codes drawn anew.
+
+    The top codes hold the outline; the bottom codes, drawn given them, the texture.
+
+    Args:
+        vqvae2, prior, images, labels, seed, options: as in `complete`. Labels that are
+            not the images' own change what the texture is drawn for.
+
+    Returns:
+        Images [B, C, S, S] in [0, 1].
+
+    Raises:
+        ValueError: as `complete`.
+    """
+    vqvae2.check_images(images)
+    z_top, _ = _codes(vqvae2, prior, images)
+    return prior.sample_with_vqvae2(
+        vqvae2, len(images), labels=labels, seed=seed, known_top=z_top, **options
+    )
+
+
+@torch.no_grad()
+def surprise(
+    prior: HierarchicalPixelCNN,
+    z_top: Tensor,
+    z_bottom: Tensor,
+    labels: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """What each code costs, -log P(code | the codes before it), in nats.
+
+    The mean over all places and images is the level's loss as `loss_function` has it;
+    the sum over an image of both levels is its negative log likelihood.
+
+    Args:
+        prior: trained; measured in evaluation mode whatever the mode is.
+        z_top: long [B, Ht, Wt]. z_bottom: long [B, Hb, Wb]. labels: long [B], for a
+            prior with classes; all on the prior's device.
+
+    Returns:
+        {"top": float [B, Ht, Wt], "bottom": float [B, Hb, Wb]}.
+
+    Raises:
+        ValueError: codes or labels have the wrong type or shape, or are out of range.
+    """
+    was_training = prior.training
+    prior.eval()
+    try:
+        logits = (
+            prior.prior_top(z_top, labels),
+            prior.prior_bottom(z_bottom, z_top, labels),
+        )
+    finally:
+        prior.train(was_training)
+    return {
+        level: F.cross_entropy(each.float(), z.long(), reduction="none")
+        for level, each, z in zip(LEVELS, logits, (z_top, z_bottom), strict=True)
+    }
+
+
+def _codes(vqvae2, prior, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Both grids of codes, on the prior's device."""
+    prior.check_matches(vqvae2)
+    device = next(prior.parameters()).device
+    codes = vqvae2.to(device).get_code_indices(images.to(device))
+    return codes["indices_top"], codes["indices_bottom"]
+
+
+def _all_known(known: Tensor, shape) -> Tensor:
+    """Pixels [B, 1, S, S] to codes [B, H, W]: known where all pixels of a code are."""
+    unknown = (~known).float()  # [B, 1, S, S]
+    return F.adaptive_max_pool2d(unknown, tuple(shape))[:, 0] == 0

@@ -1,0 +1,212 @@
+"""Completing, varying and measuring images in code space."""
+
+import pytest
+import torch
+
+from pixelprior import HierarchicalPixelCNN, complete, surprise, vary
+from pixelprior.evaluation import image_nats
+
+SIDE = 32
+
+
+def half(rows: slice) -> torch.Tensor:
+    """Pixels [32, 32], True in these rows."""
+    known = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    known[rows] = True
+    return known
+
+
+UPPER = half(slice(0, 16))
+
+
+@pytest.fixture(scope="module")
+def some(heldout_images):
+    images, labels = heldout_images[torch.arange(6)]
+    return images, labels
+
+
+def codes_of(vqvae2, images):
+    codes = vqvae2.get_code_indices(images)
+    return codes["indices_top"], codes["indices_bottom"]
+
+
+def test_an_image_that_is_known_in_full_is_its_own_reconstruction(shipped, some):
+    images, labels = some
+    completed = complete(*shipped, images, half(slice(None)), labels=labels, seed=0)
+    torch.testing.assert_close(completed, shipped[0](images))
+
+
+def test_an_image_of_which_nothing_is_known_is_a_sample(shipped, some):
+    images, labels = some
+    vqvae2, prior = shipped
+    completed = complete(*shipped, images, half(slice(0)), labels=labels, seed=3)
+    drawn = prior.sample_with_vqvae2(vqvae2, len(images), labels=labels, seed=3)
+    torch.testing.assert_close(completed, drawn)
+
+
+def test_a_completion_does_not_depend_on_what_is_hidden(shipped, some):
+    images, labels = some
+    other = torch.where(UPPER, images, torch.rand_like(images))
+    one, two = (
+        complete(*shipped, each, UPPER, labels=labels, seed=0)
+        for each in (images, other)
+    )
+    assert torch.equal(one, two)
+
+
+def test_the_known_half_is_kept_and_each_seed_completes_in_another_way(shipped, some):
+    images, labels = some
+    one, two = (
+        complete(*shipped, images, UPPER, labels=labels, seed=seed) for seed in (0, 1)
+    )
+    errors = (one - images).square()
+    assert errors[:, :, :12].mean() < 0.005  # what the codes of any image lose
+    torch.testing.assert_close(one[:, :, :8], two[:, :, :8], rtol=0, atol=0.03)
+    assert (one - two)[:, :, 16:].abs().amax(dim=(1, 2, 3)).min() > 0.1
+
+
+def test_a_code_is_drawn_anew_where_one_of_its_pixels_is_hidden(
+    shipped, some, monkeypatch
+):
+    vqvae2, prior = shipped
+    images, labels = some
+    known = half(slice(None))
+    known[5, 9] = False  # in the top code (1, 2) and the bottom code (2, 4)
+    asked = {}
+    monkeypatch.setattr(
+        prior,
+        "sample_with_vqvae2",
+        lambda *_, **options: asked.update(options),
+        raising=False,
+    )
+    complete(vqvae2, prior, images, known, labels=labels)
+    for name, place in (("known_top", (1, 2)), ("known_bottom", (2, 4))):
+        hidden = (asked[name] < 0).nonzero()
+        assert hidden.tolist() == [[image, *place] for image in range(len(images))]
+
+
+def test_each_image_can_have_a_part_of_its_own(shipped, some):
+    vqvae2, _ = shipped
+    images, labels = some
+    known = torch.stack([half(slice(0 if i % 2 else None)) for i in range(6)])
+    completed = complete(*shipped, images, known[:, None], labels=labels, seed=0)
+    rebuilt = vqvae2(images)
+    same = (completed - rebuilt).abs().amax(dim=(1, 2, 3)) < 1e-5
+    assert same.tolist() == [True, False] * 3
+
+
+def test_completing_is_the_same_by_every_method(shipped, some):
+    images, labels = some[0][:2], some[1][:2]
+    one, two = (
+        complete(*shipped, images, UPPER, labels=labels, seed=0, method=method)
+        for method in ("cached", "rows")
+    )
+    torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        (torch.ones(SIDE, SIDE), "float32 of shape"),
+        (torch.ones(8, 8, dtype=torch.bool), r"shape \[8, 8\]"),
+        (torch.ones(6, SIDE, SIDE, dtype=torch.bool), r"\[6, 1, 32, 32\] are needed"),
+        ("upper", "known are a str"),
+    ],
+)
+def test_what_is_known_is_named_when_it_is_no_mask(shipped, some, known, words):
+    with pytest.raises(ValueError, match=words):
+        complete(*shipped, some[0], known, labels=some[1])
+
+
+@pytest.mark.parametrize("edit", [vary, lambda *a, **k: complete(*a, UPPER, **k)])
+def test_what_is_edited_are_images_of_the_right_shape_and_prior(shipped, some, edit):
+    vqvae2, prior = shipped
+    images, labels = some
+    for wrong in ("images", images[:, :, :16], (images * 255).byte()):
+        with pytest.raises(ValueError, match="images"):
+            edit(vqvae2, prior, wrong, labels=labels)
+    with pytest.raises(ValueError, match="codebook of 7 codes"):
+        edit(vqvae2, HierarchicalPixelCNN(7, 4, 4, 1), images)
+    with pytest.raises(ValueError, match="labels"):
+        edit(vqvae2, prior, images)
+
+
+def test_varying_keeps_the_top_codes_and_draws_the_bottom_given_them(shipped, some):
+    vqvae2, prior = shipped
+    images, labels = some
+    z_top, _ = codes_of(vqvae2, images)
+    drawn_top, z_bottom = prior.sample(
+        6, (8, 8), (16, 16), labels=labels, seed=5, known_top=z_top
+    )
+    assert torch.equal(drawn_top, z_top)
+    varied = vary(*shipped, images, labels=labels, seed=5)
+    torch.testing.assert_close(varied, vqvae2.decode_codes(z_top, z_bottom))
+    assert not torch.equal(varied, vary(*shipped, images, labels=labels, seed=6))
+
+
+def test_a_varied_image_has_the_outline_that_it_had(shipped, some):
+    images, labels = some
+    varied = vary(*shipped, images, labels=labels, seed=0)
+    own = (varied - images).square().mean(dim=(1, 2, 3))
+    others = (varied - images.roll(1, 0)).square().mean(dim=(1, 2, 3))
+    assert (own < others / 2).all()
+
+
+def test_the_mean_surprise_is_the_loss(shipped, some):
+    vqvae2, prior = shipped
+    images, labels = some
+    codes = codes_of(vqvae2, images)
+    nats = surprise(prior, *codes, labels)
+    assert nats["top"].shape == (6, 8, 8) and nats["bottom"].shape == (6, 16, 16)
+    with torch.no_grad():
+        losses = prior.loss_function(*codes, labels)
+    for level in ("top", "bottom"):
+        torch.testing.assert_close(nats[level].mean(), losses[f"{level}_loss"])
+
+
+def test_the_sum_of_surprises_is_an_images_negative_log_likelihood(
+    shipped, heldout_codes
+):
+    prior = shipped[1]
+    z_top, z_bottom, labels = heldout_codes.batch(torch.arange(len(heldout_codes)))
+    nats = surprise(prior, z_top[:64], z_bottom[:64], labels[:64])
+    for level in ("top", "bottom"):
+        whole = image_nats(getattr(prior, f"prior_{level}"), heldout_codes)[:64]
+        torch.testing.assert_close(
+            nats[level].double().sum(dim=(1, 2)), whole, rtol=1e-5, atol=1e-3
+        )
+
+
+def test_a_code_surprises_the_same_whatever_comes_after_it(shipped, some):
+    vqvae2, prior = shipped
+    z_top, z_bottom = codes_of(vqvae2, some[0])
+    before = surprise(prior, z_top, z_bottom, some[1])["bottom"]
+    other = z_bottom.clone()
+    other[:, 8:] = 0
+    after = surprise(prior, z_top, other, some[1])["bottom"]
+    torch.testing.assert_close(before[:, :8], after[:, :8])
+    assert not torch.allclose(before[:, 8:], after[:, 8:])
+
+
+def test_dropout_does_not_change_a_surprise_and_the_mode_is_as_it_was(small_prior):
+    codes = (
+        torch.zeros(2, 4, 4, dtype=torch.long),
+        torch.zeros(2, 8, 8, dtype=torch.long),
+    )
+    labels = torch.tensor([0, 2])
+    small_prior.train()
+    one, two = (surprise(small_prior, *codes, labels) for _ in range(2))
+    assert small_prior.training and torch.equal(one["bottom"], two["bottom"])
+
+
+def test_an_image_with_a_square_in_it_surprises_there(shipped, some):
+    vqvae2, prior = shipped
+    images, labels = some
+    odd = images.clone()
+    odd[:, :, 24:28, 14:18] = torch.tensor([0.0, 1.0]).repeat(2)  # stripes
+    plain, found = (
+        surprise(prior, *codes_of(vqvae2, each), labels)["bottom"]
+        for each in (images, odd)
+    )
+    more = (found - plain).clamp(min=0)
+    assert more[:, 11:15, 6:10].mean() > 5 * more.mean()
