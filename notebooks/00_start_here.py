@@ -9,7 +9,7 @@
 #
 # **Time.** About 15 minutes to read, 10<!--= timings 00_start_here --> seconds to run on two CPU cores.
 #
-# [the course](../README.md#the-course) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
+# [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
 
 # %%
 import math
@@ -25,7 +25,7 @@ from pixelprior.evaluation import nats_per_code
 from pixelprior.widgets import explore
 
 # %% [markdown]
-# ## Draw first, explain later
+# ## 00.1 Draw first, explain later
 #
 # Two networks ship with the package. We load both, and ask for 64 images. The seed fixes the random numbers: with the same seed you get the images that you see here.
 
@@ -58,8 +58,9 @@ viz.show(
 
 # %% [markdown]
 # Most outlines, sleeves and soles are right. A few images are not, such as the two dark ones in the seventh row, and small print is soft. So you could tell some of them, and not others. Keep this in mind: by the end of the course you can say which part of the model is to thank for each, and which to blame.
-#
-# ## Three steps from image to image
+
+# %% [markdown]
+# ## 00.2 Three steps from image to image
 #
 # An image of 32 × 32 pixels has 1,024 numbers. Drawing them one by one, each fitting all others, is hard. So we first learn a shorthand.
 #
@@ -89,8 +90,9 @@ print("top codes:", z_top.numel(), " bottom codes:", z_bottom.numel())
 # Why two grids? The **top** grid is coarse. A top code stands for 4 × 4 pixels. The **bottom** grid is finer: 2 × 2 pixels a code. Drawing the top first settles the big things, such as what it is and where its outline runs. The bottom then fills in.
 #
 # We write z_top and z_bottom for the two grids. The prior has a part for each: P(z_top) for the top, and P(z_bottom | z_top) for the bottom when the top is known. Read the bar as "given".
-#
-# ## Read a grid of codes
+
+# %% [markdown]
+# ## 00.3 Read a grid of codes
 #
 # **Which numbers are they?** Here are the same two grids with the codes written out. The colour only repeats the number. Code 40 is not "more" than code 4: a code is a name, like a postcode. Top code 10 and bottom code 10 have nothing in common but the number. (We come back to the framed top code in exercise 2.)
 
@@ -107,7 +109,7 @@ viz.show(
 )
 
 # %% [markdown]
-# In the bottom grid, the background is nearly all of two codes, and the plain cloth of two others. Along the bag's edge the codes vary. The top grid is harder to read: each of its codes speaks for more pixels, and knows more of what is around it.
+# In the bottom grid, the background away from the bag is nearly all of two codes, and the plain cloth mostly of two others. Along the bag's edge the codes vary, on the black side too. The top grid is harder to read: each of its codes speaks for more pixels, and knows more of what is around it.
 #
 # **What does a single code do?** We replace one top code and decode again. The third picture shows which pixels changed: the brighter, the more. In JupyterLab you can choose the row, the column and the new code below the figure.
 
@@ -136,8 +138,9 @@ explore(
 )
 # %% [markdown]
 # A code acts where it stands, and a little around it. That is why neighbouring codes have to agree with each other. Whether they agree is what the prior knows.
-#
-# ## Where it breaks: no prior
+
+# %% [markdown]
+# ## 00.4 Where it breaks: no prior
 #
 # Let us leave the prior out. We draw every code with equal probability 1/K. Such a distribution is called **uniform**. The decoder is the same good decoder as before. **What does it make of such codes?**
 
@@ -156,7 +159,7 @@ viz.show(
 # %% [markdown]
 # Noise. Each code is a fine code. They do not fit together.
 #
-# Eyes can be fooled, so we want a number that catches this. It is the one we follow through the whole course: **nats per code**. Take held-out images and ask the prior for the probability of each code, given the class and the codes before it, row by row. This P is called the **likelihood** of the code, and −log P its cost. The mean cost is the number. Small means: the prior expected what came. (A nat is to the natural logarithm what a bit is to the logarithm with base 2. One nat is 1.44 bits.)
+# Eyes can be fooled, so we want a number that catches this. It is the one we follow through the whole course: **nats per code**. Take held-out images and ask the prior for the probability of each code, given the class and the codes before it, row by row. (A bottom code is also given all of the top grid.) This P is called the **likelihood** of the code, and −log P its cost. The mean cost is the number. Small means: the prior expected what came. (A nat is to the natural logarithm what a bit is to the logarithm with base 2. One nat is 1.44 bits.)
 #
 # A uniform prior gives each code the probability 1/64. Its number is log 64. What does ours have? We measure it on 250 held-out images.
 
@@ -177,10 +180,11 @@ assert nats["top"] < math.log(64) / 2
 
 # %% [markdown]
 # On all 10,000 held-out images of the full data set it is 1.83<!--= results likelihood.top.nats_per_code.value --> nats per top code and 1.23<!--= results likelihood.bottom.nats_per_code.value --> nats per bottom code. exp(1.83) is about 6. So the prior is as unsure about the next top code as if it had to choose between 6 codes, instead of 64.
+
+# %% [markdown]
+# ## 00.5 Where each part is taught
 #
-# ## Where each part is taught
-#
-# You have now used everything once, from the outside. **What comes next?** Each notebook opens one box. Each runs by itself, from a cold kernel. Words are explained once, in this order.
+# You have now used everything once, from the outside. **What comes next?** Each notebook opens one box. Each runs by itself, from a cold kernel. A word is explained where it first comes; later notebooks recall in a line what they use of it. Do you look for a word, or come with a question? There is a [list of words and symbols](GLOSSARY.md) and an [index by question](QUESTIONS.md).
 
 # %%
 chapters = {
@@ -190,19 +194,28 @@ chapters = {
     "03": "gated blocks,\ntwo stacks",
     "04": "the top prior\nP(z_top)",
     "05": "the bottom prior\nP(z_bottom | z_top)",
+    "06": "sampling,\nfast",
+    "07": "generate\nand judge",
+    "08": "complete\nand edit",
+    "09": "scale up: GPUs,\nyour own images",
 }
 viz.show(
     viz_grids.course_map(chapters, here="00"),
-    "Six boxes joined by arrows: 00 start here, 01 images to codes, 02 "
+    "Ten boxes joined by arrows: 00 start here, 01 images to codes, 02 "
     "masked convolutions, 03 gated blocks, 04 the top prior, 05 the bottom "
-    "prior. 00 is filled in.",
+    "prior, 06 sampling, 07 generate and judge, 08 complete and edit, 09 "
+    "scale up. 00 is filled in.",
 )
 
 # %% [markdown]
-# ## Exercises
+# ## 00.6 Exercises
 #
-# Change the `None` in a cell and run it. The answer is judged by trying it out. A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
-#
+# Change the `None` in a cell and run it. The answer is judged by trying it out.
+
+# %% [markdown] tags=["about-solutions"]
+# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+
+# %% [markdown]
 # ### Exercise 1: how many runs?
 #
 # The prior draws codes one after the other, row by row: first the 8 × 8 top codes, then the 16 × 16 bottom codes. Say that each code needs one run of a network, a **forward pass**. All images of a batch go through a run together. **How many runs does it take to draw a batch of 64 images?** Predict, then let it be counted.
@@ -220,7 +233,8 @@ check.forward_passes(runs, 64, (8, 8), (16, 16))
 
 # %% [markdown]
 # That is how it is drawn naively. The package keeps what each layer has computed before. So the draw above took about as much arithmetic as one run of each network.
-#
+
+# %% [markdown]
 # ### Exercise 2: where does a code stand?
 #
 # Look at the framed top code, in row 2 and column 5, counted from 0. **Which pixels does it stand for?** Give the first row, the last row, the first column and the last column of pixels, counted from 0 as well.
@@ -284,4 +298,4 @@ check.swapped_image(differences.argmax().item(), originals, mixed)
 #
 # **Sources.** Two levels of codes and a prior for each: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), sections 3.1 and 3.2. Codes for images: van den Oord, Vinyals and Kavukcuoglu 2017, [arXiv 1711.00937](https://arxiv.org/abs/1711.00937), section 3. The photographs: Xiao, Rasul and Vollgraf 2017, [arXiv 1708.07747](https://arxiv.org/abs/1708.07747).
 #
-# [the course](../README.md#the-course) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
+# [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [01 · Images to codes](01_images_to_codes.ipynb) →

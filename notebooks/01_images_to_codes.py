@@ -9,7 +9,7 @@
 #
 # **Time.** About 25 minutes to read, 30<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
 #
-# ← before: [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
+# ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
 
 # %%
 import copy
@@ -30,7 +30,7 @@ training = load_images("fashion_mnist_mini", "train")
 heldout = load_images("fashion_mnist_mini", "test")
 
 # %% [markdown]
-# ## A codebook for pairs of pixels
+# ## 01.1 A codebook for pairs of pixels
 #
 # To **quantize** is to replace a value by the nearest one of a short list. Here we do it to vectors. The list is the **codebook**: K vectors of D numbers each. We call it e, and e_k is its row number k, counted from 0. The **code** of a vector is the number k of the nearest row. (We also say *code k* for the vector e_k itself, where nothing can be confused.)
 #
@@ -69,8 +69,9 @@ viz.show(
 
 # %% [markdown]
 # The plane falls into cells with straight borders. Everything in a cell gets the same code. The points lie in the square from 0 to 1, mostly near its diagonal: neighbouring pixels are alike. Our codes do not know that. Those drawn as white squares are nearest to no point at all.
-#
-# ## Let the codebook follow the data
+
+# %% [markdown]
+# ## 01.2 Let the codebook follow the data
 #
 # Where should a code stand? In the middle of its points: that is where their mean squared distance to it is smallest. So we move each code to the mean of the points that chose it, let the points choose anew, and so on.
 #
@@ -121,11 +122,12 @@ viz.show(
 print("codes with an average count below 1:", (counts < 1).sum().item())
 
 # %% [markdown]
-# The codes that had points moved in among them. One sits at (0, 0), in the black background. Three did not move: they are nearest to nothing, so they get nothing, so they stay. Such a code is **dead**. Its N_k shrinks by γ in each step. Its m_k shrinks by as much, so the quotient e_k stays where it was.
+# The codes that had points moved in among them. One sits at (0, 0), in the black background. Three did not move: they are nearest to nothing, so they get nothing, so they stay. Such a code is **dead**. Its N_k is multiplied by γ in each step, and so is its m_k. The quotient e_k stays where it was.
 #
-# (The counts started at 1, so one below 1 has lost more points than it got.) With five living codes we pay for eight. Remember the three. They come back in *Where it breaks*.
-#
-# ## From pixels to features
+# (N_k follows the number of points that a code gets in a step. Below 1 means fewer than one point a step.) With five living codes we pay for eight. Remember the three. They come back in *Where it breaks*.
+
+# %% [markdown]
+# ## 01.3 From pixels to features
 #
 # Pairs of pixels were for the drawing. A better vector to quantize is one that a network has made for the purpose. The **encoder** is a network that turns an image into a grid of vectors, its **features**. The **decoder** turns such a grid into an image. With quantization in between, and a loss that wants the image back, it is a **VQ-VAE**: a vector-quantized variational autoencoder.
 #
@@ -152,8 +154,9 @@ print(f"the same codes in more than 99.9 % of places: {same > 0.999}")
 
 # %% [markdown]
 # The lookup is the same, in 32 dimensions instead of 2. (We do not ask for 100 %: where two codes are equally near but for rounding, two processors may differ.)
-#
-# ## A gradient through a step that has none
+
+# %% [markdown]
+# ## 01.4 A gradient through a step that has none
 #
 # How does the encoder learn? The decoder sees e_k, and k comes from an argmin. Move a feature a little, and mostly the same k wins: the output does not change at all. The slope is zero, and PyTorch does not even give one. Whatever the decoder wishes for, the encoder does not hear it.
 #
@@ -203,7 +206,7 @@ difference = (commitment - their_loss).abs()
 print(f"commitment losses differ by less than 1e-5: {difference < 1e-5}")
 
 # %% [markdown]
-# ## The package's moving average is ours
+# ## 01.5 The package's moving average is ours
 #
 # A `Quantizer` in training mode also moves its codebook. It is a thin cover over the library vector-quantize-pytorch, which calls N_k `cluster_size` and m_k `embed_avg`. The library has one detail more. It adds a hundred-thousandth to each count and scales them back to their old sum, so that nothing is divided by zero. Same codebook, same features, one step: same codebook after?
 
@@ -224,7 +227,7 @@ print(f"codebooks differ by less than 1e-5: {difference < 1e-5}")
 print(f"and it did move, by more than 1e-3: {moved > 1e-3}")
 
 # %% [markdown]
-# ## Two levels
+# ## 01.6 Two levels
 #
 # One grid of codes has to hold both the big things and the small ones. VQ-VAE-2 gives each a grid of its own. This is how they are wired, with the sizes of our model:
 #
@@ -242,7 +245,7 @@ print(f"and it did move, by more than 1e-3: {moved > 1e-3}")
 #                             image, 32 × 32
 # ```
 #
-# The bottom encoder halves the image, and the top encoder halves it once more. The top is quantized first. Then it is decoded to the bottom's size and joined to the bottom features, and only then is the bottom quantized. So the bottom knows what the top has already said, and can spend its codes on the **residual error**: what is still wrong with the image if you have the top alone. Wherever a grid goes into a network, its codes are looked up first: e_k in the place of k.
+# The bottom encoder halves the image, and the top encoder halves it once more. The top is quantized first. Then it is decoded to the bottom's size and joined to the bottom features, and only then is the bottom quantized. So the bottom knows what the top has already said, and can spend its codes on the **residual error**: what is still wrong with the image if you have the top alone. Wherever a grid goes into a network of the VQ-VAE-2, its codes are looked up first: e_k in the place of k.
 #
 # Now the same by hand, part by part, with the weights of our model.
 
@@ -300,10 +303,11 @@ for name, image in {
 
 # %% [markdown]
 # The top holds shape and shade. Print, checks and seams are missing: they are bright in the residual row, which shows the size of the error, three times as bright as it is. Those are what the bottom is for. Read the last row with care. The decoder never met zeros in the place of the top while it was trained. There are traces of the pattern. That all is dark says little.
+
+# %% [markdown]
+# ## 01.7 Is the codebook in use?
 #
-# ## Is the codebook in use?
-#
-# A codebook of 64 is worth 64 only if its codes occur. We count them over 1,000 held-out images. One number sums it up, the **perplexity**. Take p_k, the share of code k, and their entropy H = −Σ p_k log p_k. The perplexity is exp(H). If all 64 are equally frequent, it is 64. If one code is all there is, it is 1. In between it is the number of codes that would be as varied if they were equally frequent.
+# A codebook of 64 is worth 64 only if its codes occur. We count them over 1,000 held-out images. One number sums it up, the **perplexity**. Take p_k, the share of code k, and the **entropy** of these shares, H = −Σ p_k log p_k: what a code costs on average, in nats, for someone who knows the shares and nothing else. The perplexity is exp(H). If all 64 are equally frequent, it is 64. If one code is all there is, it is 1. In between it is the number of codes that would be as varied if they were equally frequent.
 
 
 # %%
@@ -372,8 +376,9 @@ explore(
 
 # %% [markdown]
 # Move it down from 64. First pattern and even shades go, then shape. Now reduce one level alone: few bottom codes cost you print, few top codes cost you the garment.
-#
-# ## Train a small one
+
+# %% [markdown]
+# ## 01.8 Train a small one
 #
 # Nothing above was trained here, apart from eight codes in a plane. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on the 6,000 images that ship with the package. `loss_function` gives the loss of the section on gradients. The codebooks move by themselves in each forward pass, as they are in training mode. They start with k-means on the first batch: choose, take the mean, repeat, as above, ten times on one batch.
 
@@ -435,8 +440,9 @@ viz.show(
 
 # %% [markdown]
 # After two rounds through the data it has shapes and shades, and blurs the fine things. The shipped weights had more of everything: all 60,000 images, and six rounds.
-#
-# ## Where it breaks: codebook collapse
+
+# %% [markdown]
+# ## 01.9 Where it breaks: codebook collapse
 #
 # The package's quantizer has two safeguards. Its codebook starts at the features, by k-means. And each dead code, one with N_k below 1, is **renewed**: it is put where a random feature of the batch is. Let us make the mistake of leaving them out. We start from normal random numbers instead, which is what PyTorch gives you for a table of vectors, and use our own moving average, which renews nothing. The features are those of the shipped encoder, so only the codebook can be at fault.
 
@@ -586,8 +592,14 @@ print(
 )
 
 # %% [markdown]
-# ## Exercises
+# ## 01.10 Exercises
 #
+# Change the `None` in a cell and run it. The answer is judged by trying it out.
+
+# %% [markdown] tags=["about-solutions"]
+# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+
+# %% [markdown]
 # ### Exercise 1: bits
 #
 # A pixel of ours has 8 bits. A code has log₂ K bits if each code is written with as many digits of 0 and 1. **How many bits has an image before, and after?** Think of both grids.
@@ -605,7 +617,8 @@ check.bits_per_image(bits, vqvae2)
 
 # %% [markdown]
 # That is what the *format* takes. A good prior needs fewer bits, because it knows which codes to expect. Notebooks 04 and 05 are about that.
-#
+
+# %% [markdown]
 # ### Exercise 2: straight through
 #
 # Write the straight-through estimator as a function. Try to do it without looking up. The check sends a gradient back through it, and looks where it arrives: all of it at the features, none at the codebook.
@@ -630,7 +643,7 @@ check.straight_through(straight_through)
 # %% [markdown]
 # ### Exercise 3: which level holds the outline?
 #
-# You take the codes of one level from *another* image, and keep those of the other level. Then you take the mean of each square of 4 × 4 pixels, so that only the coarse shape is left. **Which level changes it more?** Predict "top" or "bottom". Then it is measured on 64 images.
+# You take the codes of one level from *another* image, and keep those of the other level. Then you take the mean of each square of 4 × 4 pixels, so that only the coarse shape is left. Before, we left a level out. Here a *wrong* level speaks against the right one. **Which level changes the coarse shape more when it is wrong?** Predict "top" or "bottom", and by what factor. Then it is measured on 64 images.
 
 # %% tags=["exercise"]
 my_level = None  # your turn: "top" or "bottom"
@@ -687,4 +700,4 @@ check.renewal(renewal, rows_of(many_features["top"]))
 #
 # **Sources.** Straight-through, commitment and β: van den Oord, Vinyals and Kavukcuoglu 2017, [arXiv 1711.00937](https://arxiv.org/abs/1711.00937), sections 3.1 and 3.2; moving averages, appendix A.1. Two levels: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.1. Renewal of dead codes and dropping the finer quantizer: Zeghidour et al. 2021, [arXiv 2107.03312](https://arxiv.org/abs/2107.03312), section III-C.
 #
-# ← before: [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
+# ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →

@@ -9,7 +9,7 @@
 #
 # **Time.** About 35 minutes to read, 30<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
 #
-# ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [03 · Gated blocks](03_gated_blocks.ipynb) →
+# ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [03 · Gated blocks](03_gated_blocks.ipynb) →
 
 # %%
 import itertools
@@ -28,7 +28,7 @@ from pixelprior.pixelcnn import PixelCNN
 from pixelprior.widgets import explore
 
 # %% [markdown]
-# ## One code after the other
+# ## 02.1 One code after the other
 #
 # A grid of 8 × 8 codes, each one of K = 64, can be filled in 64⁶⁴ ways. No table holds a probability for each. The **chain rule** splits the one big distribution into a product of 64 factors:
 #
@@ -48,11 +48,12 @@ viz.show(
 )
 
 # %% [markdown]
-# We want a network that computes all factors at once: one run, 64 distributions. It takes a batch of B grids of codes, [B, H, W], and gives scores for the K codes at each place, the **logits** [B, K, H, W]. A softmax turns them into probabilities. The one condition: logits at a place may depend on its past alone.
+# We want a network that computes all factors at once: one run, 64 distributions. It takes a batch of B grids of codes, [B, H, W], and gives scores for the K codes at each place, the **logits** [B, K, H, W]. A softmax turns them into probabilities. The one rule: logits at a place may depend on its past alone.
 #
 # A convolution with a 3 × 3 kernel looks at all eight neighbours and at the middle. Four neighbours lie in the future. So we multiply the kernel by a **mask** of ones and zeros.
-#
-# ## Masks A and B, by hand
+
+# %% [markdown]
+# ## 02.2 Masks A and B, by hand
 #
 # Mask **A** keeps what comes before the middle. It is for the first layer, whose input is the codes themselves: the middle is the very code to be predicted. Mask **B** keeps the middle as well. It is for all later layers: their middle holds features that have been made from the past, and may be used.
 
@@ -114,9 +115,9 @@ for mask_type, size in itertools.product("AB", (3, 5)):
     assert difference < 1e-6
 
 # %% [markdown]
-# ## A network that keeps the rules
+# ## 02.3 A network that keeps the rules
 #
-# We stack them: mask A first, then mask B, with an ELU between. (An ELU is like a ReLU, but its slope is nowhere zero. That will help us when we ask the gradient.) An embedding turns each code into a vector, and a 1 × 1 convolution makes the logits at the end. That is the oldest form of a **PixelCNN**.
+# We stack them: mask A first, then mask B, with an ELU between. (An ELU is like a ReLU, but its slope is nowhere zero. That will help us when we ask the gradient.) An **embedding** turns each code into a vector (a table of the prior's own, learned with it; it is not the codebook of notebook 01), and a 1 × 1 convolution makes the logits at the end. That is the oldest form of a **PixelCNN**.
 
 
 # %%
@@ -160,7 +161,7 @@ with torch.no_grad():
 print(f"the probabilities of all 81 grids add up to {total:.4f}")
 
 # %% [markdown]
-# ## What does a place see?
+# ## 02.4 What does a place see?
 #
 # We want to know what an output depends on. Ask the gradient: an input place that has no influence on the output has gradient zero. The places with influence are the output's **receptive field**.
 
@@ -204,7 +205,7 @@ viz.show(
 )
 
 # %% [markdown]
-# No leak: nothing is red. But from five layers on, nothing changes any more, and a triangle to the upper right is still hatched. The stack is blind there, with 5 layers and with 20.
+# Nothing is red. Red would be a **leak**: a place that sees itself or its future. But from five layers on, nothing changes any more, and a triangle to the upper right is still hatched. The stack is blind there, with 5 layers and with 20.
 #
 # Follow one step to see why. A 3 × 3 masked kernel reaches the row above at most one place to the right. So each row up gains one place to the right: a line at 45°. What lies to the right of that line in the past can never be reached. This is the **blind spot**.
 #
@@ -258,7 +259,7 @@ explore(
 )
 
 # %% [markdown]
-# ## What does the blind spot cost?
+# ## 02.5 What does the blind spot cost?
 #
 # On images, nobody knows. The true distribution of clothes has no formula, so we cannot say which part of a loss is the network's fault. So we make our own codes, from a source whose distribution we *do* know.
 #
@@ -285,7 +286,7 @@ viz.show(
 # %% [markdown]
 # u runs along the rows. w runs along slanted lines, one row down and two columns to the left at each step.
 #
-# Now the **entropy**: the nats per code that a perfect model needs. Nothing can do better on average. A grid has 64 codes of two parts, so 128 parts. For a part that repeats its neighbour we can write it down. The neighbour's value has probability 0.9 + 0.1/4, since a new draw may hit the same value. Each of the other three has 0.1/4. For a part without a neighbour it is log 4.
+# Now the **entropy** of the whole source: the nats per code that a perfect model needs, one that knows all there is to know. Nothing can do better on average. A grid has 64 codes of two parts, so 128 parts. For a part that repeats its neighbour we can write it down. The neighbour's value has probability 0.9 + 0.1/4, since a new draw may hit the same value. Each of the other three has 0.1/4. For a part without a neighbour it is log 4.
 
 # %%
 same, other = 0.9 + 0.1 / 4, 0.1 / 4
@@ -314,12 +315,13 @@ print(f"price of the blind spot: {bound - entropy:.2f} nats per code")
 
 # %% [markdown]
 # Both are exact. Nothing was trained or measured for them.
-#
-# ## Does a real network hit the bound?
+
+# %% [markdown]
+# ## 02.6 Does a real network hit the bound?
 #
 # We train two networks on the same codes. One is the single stack from above. The other is the package's `PixelCNN`: it has *two* stacks, which together see all of the past. You build it in the next notebook. Here we only ask what it can do.
 #
-# The loss is `F.cross_entropy`: the mean of −log P of the codes that came, in nats. Notebook 04 takes the loop apart. New codes are drawn for each step, so there is nothing to overfit to. Every 20 steps we measure on 1,000 grids kept aside.
+# The loss is `F.cross_entropy`: the mean of −log P of the codes that came, in nats. Notebook 04 takes the loop apart. New codes are drawn for each step, so there is nothing to learn by heart. Every 20 steps we measure on 1,000 grids kept aside.
 
 # %%
 heldout = source.sample(1000, seed=1)  # [1000, 8, 8]
@@ -418,8 +420,9 @@ viz.show(
 
 # %% [markdown]
 # The single stack pays exactly where w has a neighbour to repeat: not in the first row, and not in the last two columns. The two stacks pay next to nothing anywhere. (The few brighter cells are in both maps: they are chance in these 1,000 grids. Values below 0 are drawn as 0.)
-#
-# ## Where it breaks: mask B in the first layer
+
+# %% [markdown]
+# ## 02.7 Where it breaks: mask B in the first layer
 #
 # One letter. We build the single stack once more, with mask B in front, and train it in the same way.
 
@@ -520,8 +523,14 @@ print("position (4, 4) sees", leak(seen, (4, 4)), "which it must not")
 print("all 81 grids add up to one:", abs(total - 1) < 1e-6)
 
 # %% [markdown]
-# ## Exercises
+# ## 02.8 Exercises
 #
+# Change the `None` in a cell and run it. The answer is judged by trying it out.
+
+# %% [markdown] tags=["about-solutions"]
+# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+
+# %% [markdown]
 # ### Exercise 1: write mask A
 #
 # Write mask A for a 7 × 7 kernel: a tensor of ones and zeros. First predict how many ones it has. Use no function from above, only indexing.
@@ -564,7 +573,7 @@ check.mask_function(mask_b, "B")
 # %% [markdown]
 # ### Exercise 3: find the leak
 #
-# A colleague hands you this stack of seven layers: masked convolutions with an ELU after each but the last. Its samples are noise: the red frame below is a leak. Which layer is to blame? Count the layers of `suspect` from 0, the ELUs too. Ask the gradient, one layer at a time. `leak(seen, place)` names the first place that is seen and is not past. Remember that a layer with mask B may see its own place, and the first layer may not.
+# A colleague hands you this stack of seven layers: masked convolutions with an ELU after each but the last. Its samples are noise: the place in the frame below is red, a leak. Which layer is to blame? Count the layers of `suspect` from 0, the ELUs too. Ask the gradient, one layer at a time. `leak(seen, place)` names the first place that is seen and is not past. Remember that a layer with mask B may see its own place, and the first layer may not.
 
 # %%
 torch.manual_seed(0)
@@ -603,4 +612,4 @@ check.leaking_layer(leaking, suspect, (8, 8))
 #
 # **Sources.** Masks A and B: van den Oord, Kalchbrenner and Kavukcuoglu 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759), section 3.4. The blind spot and the two stacks: van den Oord et al. 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), section 2.2 and figure 1. The source of known entropy is our own.
 #
-# ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [03 · Gated blocks](03_gated_blocks.ipynb) →
+# ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [03 · Gated blocks](03_gated_blocks.ipynb) →

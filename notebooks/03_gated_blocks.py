@@ -9,7 +9,7 @@
 #
 # **Time.** About 40 minutes to read, 35<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
 #
-# ← [02 · Masked convolutions](02_masked_convolutions.ipynb) · [the course](../README.md#the-course) · [04 · The top prior](04_top_prior.ipynb) →
+# ← [02 · Masked convolutions](02_masked_convolutions.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [04 · The top prior](04_top_prior.ipynb) →
 
 # %%
 import copy
@@ -31,7 +31,7 @@ from pixelprior.pixelcnn import PixelCNN
 from pixelprior.widgets import explore
 
 # %% [markdown]
-# ## What a single stack cannot see
+# ## 03.1 What a single stack cannot see
 #
 # Notebook 02 stacked masked convolutions and asked, by gradient, which places an output depends on. Part of the past stayed out of reach: **what does the stack not see, however many layers it has?**
 
@@ -54,8 +54,9 @@ viz.show(
 
 # %% [markdown]
 # The hatched triangle is the **blind spot**. From the framed place you can go up and to the right only along a line of 45°, and no layer helps with what lies beyond.
-#
-# ## Two stacks instead of one
+
+# %% [markdown]
+# ## 03.2 Two stacks instead of one
 #
 # Why that line? Because one mask has to do two jobs. In the row of the place itself, it must stop short of the place. In the rows above nothing is forbidden. But a step up and *then to the right* goes through a mask again, and there the right is cut off.
 #
@@ -133,8 +134,9 @@ viz.show(
 # The shifted pair is for the first block, where the input is the codes themselves. It takes the part of mask A: together, the first and the third picture are mask A.
 #
 # Now look at the second picture. The vertical kernel without a shift sees its own row, even to the *right* of the frame. Is that a leak? Not in a later block. What stands there is not the codes, but features that were shifted already: v at row y knows rows up to y − 1, at every column. **The shift happens once**, in the first block, and all later blocks build on it.
-#
-# ## The gate
+
+# %% [markdown]
+# ## 03.3 The gate
 #
 # What follows a convolution is often a ReLU. Here it is a **gate** (equation 2 of the paper):
 #
@@ -189,7 +191,7 @@ difference = (gate(together) - package_gate(together)).abs().max().item()
 print("the package's gate:               < 1e-5:", difference < 1e-5)
 
 # %% [markdown]
-# ## A block by hand
+# ## 03.4 A block by hand
 #
 # Now we wire the parts. This is figure 2 of the paper, with the label's way in drawn as well. We come to the label later.
 #
@@ -294,7 +296,7 @@ print("the package's PixelCNN: < 1e-5:", difference < 1e-5)
 assert difference < 1e-5
 
 # %% [markdown]
-# ## What do the two stacks see?
+# ## 03.5 What do the two stacks see?
 #
 # First each alone. For the vertical stack we look at v. For the horizontal stack alone, we set the 1×1 between the stacks to zero in a copy. **What does each see after six blocks, and what do they see joined?**
 
@@ -423,8 +425,9 @@ explore(
 
 # %% [markdown]
 # After L blocks of reach r the vertical stack sees L · r rows up and L · r columns to each side, and the horizontal stack L · r codes to the left. For the single stack, a wider kernel tips the line, from one column a row to r columns a row. More layers do nothing to it.
-#
-# ## The label
+
+# %% [markdown]
+# ## 03.6 The label
 #
 # The shipped prior can be told what to draw. A label is turned into a vector by an embedding. Each block multiplies it by a matrix V of its own, and adds the product before the gate (equation 4 of the paper). It is a bias: the same at every place of the grid. The package has one V a block, for the vertical features, and the 1×1 between the stacks carries it on to h's gate.
 #
@@ -443,7 +446,7 @@ for name, one, other in zip("vh", mine, given, strict=True):
     print(f"with a label, {name}: < 1e-5:", difference < 1e-5)
 
 # %% [markdown]
-# Nothing stops such a bias from being different at each place. Then it is called a **condition**: [B, channels, H, W] instead of [B, channels, 1, 1]. Notebook 05 gives the bottom prior the top codes in this way.
+# What a network is given beside the codes is called a **condition**. The label is one that is the same at every place, [B, channels, 1, 1]. Nothing stops a condition from being different at each place: [B, channels, H, W]. Notebook 05 gives the bottom prior the top codes in this way.
 #
 # **Where does the label matter?** We take the top codes of 100 photographs of ankle boots, and the shipped prior. It predicts each code twice, once with the right label and once with a wrong one. The maps show how far the two distributions are apart: half the sum of |P − P′| over all codes. At 0 they are the same, at 1 they have nothing in common.
 
@@ -486,8 +489,9 @@ viz.show(
 
 # %% [markdown]
 # The label reaches every place, and the first as well, where there is no past at all. In a boot and in a T-shirt the corner itself is black. But a code knows more than its own 4 × 4 pixels, and in a T-shirt the shoulder is near. So the first code differs. Boots and sneakers all begin with the same code. There the label says nothing new until the place where the boot's shaft begins.
-#
-# ## Gate against ReLU
+
+# %% [markdown]
+# ## 03.7 Gate against ReLU
 #
 # Is the gate worth its second half? We compare at equal size. The ReLU block has the same two stacks, the same shift and the same residual. Its convolutions give q channels instead of 2p. So there are two ways to be fair: the same *width*, q = p, or the same number of *parameters*, with q larger than p.
 
@@ -610,8 +614,9 @@ viz.show(
 # The gate is ahead in the first epochs. At equal *width* it stays ahead to the end: a gated channel is worth more than a ReLU channel. But it costs twice as much. At equal *size* the wider ReLU catches up, and ends a little lower.
 #
 # That is not what we had hoped to show. We tried other seeds, learning rates from 1e-3 to 2e-2, and three times the photographs for twice the epochs. The wide ReLU ended lower every time, by some hundredths of a nat. The paper gives a reason *for* gates, that products help with complex interactions (section 2.1). It compares its whole network, gates and two stacks together, with the older one. So it does not say how much of the gain is the gate's. On our small grids of codes we see none at equal size. The shipped prior has gates, as the paper does.
-#
-# ## Inside the trained prior
+
+# %% [markdown]
+# ## 03.8 Inside the trained prior
 #
 # The shipped top prior has nine blocks, with p = 64. We walk through them with the codes of real photographs, and keep both stacks after each block.
 
@@ -763,8 +768,9 @@ viz.show(
 
 # %% [markdown]
 # This is the receptive field read backwards. v hears of the change only below it, one more row a block and one more column at each side. h hears of it there as well, through v, and to the right in its own row. At (3, 3) itself nothing moves in either, nor anywhere before.
-#
-# ## Where it breaks
+
+# %% [markdown]
+# ## 03.9 Where it breaks
 #
 # A block has few lines, and three of them can go wrong without an error message. Our block by hand takes the shift and the residual as arguments, so we can make each mistake on purpose.
 
@@ -827,11 +833,16 @@ print("shift in every block sees what the masked stack sees:", same)
 
 # %% [markdown]
 # Each mistake shows in one column of the table, and none shows in both. The last line compares two pictures for our place (5, 2): shifted in every block, two stacks see what one masked stack sees. The counts over all places agree too, with the table further up. All the wiring was for nothing.
+
+# %% [markdown]
+# ## 03.10 Exercises
 #
-# ## Exercises
-#
-# Change the `None` in a cell and run it. The answer is judged by trying it out. A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
-#
+# Change the `None` in a cell and run it. The answer is judged by trying it out.
+
+# %% [markdown] tags=["about-solutions"]
+# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+
+# %% [markdown]
 # ### Exercise 1: write the gate
 #
 # Without scrolling up, write equation 2. Your function is given x of shape [B, 2p, H, W]. The first half of the channels is W_f ∗ x, the second half is W_g ∗ x. It gives [B, p, H, W].
@@ -911,7 +922,8 @@ check.parameters(count, "B", 24, 24)
 
 # %% [markdown]
 # More than half of it is the vertical convolution. A masked 3 × 3 kernel would store 9 places and use 5. Our two cropped kernels store 6 and 2, and use them all.
-#
+
+# %% [markdown]
 # ### Exercise 4: add the label
 #
 # Write the way in for a label. You are given features [B, 2p, H, W], labels [B], whole numbers, and a table [classes, 2p] with a row for each class. Add to each image the row of *its* label, at every place. The check puts your function into a small network, in front of v's gate, and looks at the logits.
@@ -945,4 +957,4 @@ check.label_bias(add_label)
 #
 # **Sources.** The gate, the two stacks and the label's bias: van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), sections 2.1 to 2.3, equations 2 and 4, figures 1 and 2. Masks A and B: van den Oord, Kalchbrenner and Kavukcuoglu 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759), section 3.4. A prior of this kind over a VQ-VAE-2's codes: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2.
 #
-# ← [02 · Masked convolutions](02_masked_convolutions.ipynb) · [the course](../README.md#the-course) · [04 · The top prior](04_top_prior.ipynb) →
+# ← [02 · Masked convolutions](02_masked_convolutions.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [04 · The top prior](04_top_prior.ipynb) →

@@ -9,7 +9,7 @@
 #
 # **Time.** About 35 minutes to read, 55<!--= timings 04_top_prior --> seconds to run on two CPU cores.
 #
-# ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [05 · The bottom prior](05_bottom_prior.ipynb) →
+# ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →
 
 # %%
 import copy
@@ -39,9 +39,9 @@ from pixelprior.training import fit
 from pixelprior.widgets import explore
 
 # %% [markdown]
-# ## The codes to learn from
+# ## 04.1 The codes to learn from
 #
-# The shipped VQ-VAE-2 encodes the photographs once. Its top grid has 8 × 8 codes out of K = 64. We train on 6,000 grids. The other 1,000 are **held out**: no training step sees them, so that they can tell us what the prior makes of images it does not know.
+# The shipped VQ-VAE-2 encodes the photographs once. Its top grid has 8 × 8 codes out of K = 64. We train on 6,000 grids. The other 1,000 are **held out**, as in notebook 00: no training step sees them.
 
 # %%
 vqvae2, shipped = load_shipped()
@@ -67,7 +67,7 @@ net = new_net()
 print(f"{sum(p.numel() for p in net.parameters()):,} weights")
 
 # %% [markdown]
-# ## The loss, in nats per code
+# ## 04.2 The loss, in nats per code
 #
 # The **chain rule** of notebook 02 says that the probability of a grid is a product, a factor for each code given the codes before it:
 #
@@ -112,7 +112,7 @@ for name, other in (
     print(f"{name:15} differs by < 1e-5: {difference < 1e-5}")
 
 # %% [markdown]
-# ## What to compare with
+# ## 04.3 What to compare with
 #
 # A loss means nothing alone. Is 3 nats per code good? We need a **baseline**: what a predictor costs that knows little, and knows it well.
 #
@@ -189,11 +189,12 @@ viz.show(
 )
 
 # %% [markdown]
-# On the training grids, yes. Held out, it turns back at three. The table with three neighbours has 65³ rows of 64 numbers, some 17 million, to be filled from 384,000 codes. The codes crowd into a few common rows. Six rows in seven saw one code or none. Where the table knows something, it has learned the training grids by heart. This is **overfitting**, and you see it here without any network: the gap between the lines is what was learned and does not hold elsewhere.
+# On the training grids, yes. Held out, it turns back at three. The table with three neighbours has 65³ rows of 64 numbers, some 18 million, to be filled from 384,000 codes. The codes crowd into a few common rows. Six rows in seven saw one code or none. Where the table knows something, it has learned the training grids by heart. This is **overfitting**, and you see it here without any network: the gap between the lines is what was learned and does not hold elsewhere.
 #
 # Counting treats each row of the table apart. A network shares what it learns between contexts that are alike. That is why we can afford to let it look at the whole past.
-#
-# ## The learning rate, step by step
+
+# %% [markdown]
+# ## 04.4 The learning rate, step by step
 #
 # We train with **AdamW**. It keeps a running mean of each weight's gradient, and one of its square, and divides the first by the root of the second. So each weight moves by about the **learning rate** at each step, whether its gradient is large or small. (The W stands for weight decay: all weights shrink a little at each step.)
 #
@@ -231,9 +232,9 @@ viz.show(
 )
 
 # %% [markdown]
-# ## Clipping
+# ## 04.5 Clipping
 #
-# The gradients of all weights together are one long vector. Its length is the **gradient norm**. Now and then a batch gives a gradient many times longer than the rest, and a single step along it can undo hundreds. **Clipping** scales the vector down to norm 1 when it is longer, and leaves it alone when it is not. The direction stays.
+# The gradients of all weights together are one long vector. Its length is the **gradient norm**. Now and then a batch gives a gradient many times longer than the rest, and with plain gradient descent a single step along it can undo hundreds. (AdamW's steps stay about as long. But its running means carry such a gradient on for many steps.) **Clipping** scales the vector down to norm 1 when it is longer, and leaves it alone when it is not. The direction stays.
 
 
 # %%
@@ -265,7 +266,7 @@ print("same norm:", torch.allclose(one, other, rtol=1e-4))
 print(f"clipped gradients differ by < 1e-5: {apart < 1e-5}")
 
 # %% [markdown]
-# ## The loop
+# ## 04.6 The loop
 #
 # Now the pieces come together. A step is: set the rate, compute the loss, clip, move. We write down the loss and the norm of each step. `clip=math.inf` means no clipping, and `kind` is for an experiment further below.
 
@@ -308,7 +309,7 @@ def train(
 
 
 # %% [markdown]
-# The package's loop is `fit`. It does more: it averages the weights over the steps, writes checkpoints, goes on where it was stopped, and spreads over several GPUs. (`pixelprior train-prior` calls it.) Underneath are the same steps. We train two twins on 128 grids for two passes, one with our loop and one with `fit`. Do they have the same loss, and give the same logits afterwards? (`fit` leaves the last weights in the model; the averaged ones go into the checkpoints.)
+# The package's loop is `fit`. It does more: it keeps a moving average of the weights, which jitters less than the last ones and is what it measures and keeps; it writes **checkpoints** (files from which a run can go on), goes on where it was stopped, and spreads over several GPUs. (`pixelprior train-prior` calls it.) Underneath are the same steps. We train two twins on 128 grids for two passes, one with our loop and one with `fit`. Do they have the same loss, and give the same logits afterwards? (`fit` leaves the last weights in the model; the averaged ones go into the checkpoints.)
 
 
 # %%
@@ -344,7 +345,7 @@ with torch.no_grad():
 print(f"logits after training differ by < 1e-2: {apart < 1e-2}")
 
 # %% [markdown]
-# ## Train it, live
+# ## 04.7 Train it, live
 #
 # 900 steps of 32 grids, about five passes through the training grids. On the way we measure the held-out grids, and keep the weights at four moments for later.
 
@@ -421,8 +422,9 @@ assert by_shipped.mean() < final < left_above
 # The curve starts on the uniform line. Below the unigram line it must use more than frequencies: other codes, the label, or the place in the grid, which the padding at the border betrays. Below the left neighbour, one code no longer explains it, and so on, from baseline to baseline. After that each tenth of a nat takes longer. Training and held out stay together: little was learned by heart so far.
 #
 # The shipped prior needs fewer nats still. It saw ten times as many images, with a larger network and for longer. On all 10,000 test images it is at 1.83<!--= results likelihood.top.nats_per_code.value --> nats per code.
-#
-# ## From mud to clothes
+
+# %% [markdown]
+# ## 04.8 From mud to clothes
 #
 # A loss is a number. **What do the draws look like on the way?** At each of the four moments we draw ten top grids, one a class, with `sample_codes` of the package. The random numbers are the same in each row. An image needs a bottom grid as well, and we have no prior for it yet. So we borrow: the shipped bottom prior draws z_bottom given our z_top (`known_top`), and the VQ-VAE-2 decodes both.
 
@@ -463,8 +465,9 @@ viz.show(
 # - **200 steps**: lumps on a black ground, in the middle, some of them a boot or a shirt already. Codes agree with their neighbours now. Over longer ways the thread is lost.
 # - **900 steps**: most have the outline of their class. A few fall apart: one improbable code was drawn, and all later ones had to live with it.
 # - **shipped**: sleeves, legs and heels. This is what the last few tenths of a nat buy.
-#
-# ## Where are the nats?
+
+# %% [markdown]
+# ## 04.9 Where are the nats?
 #
 # The mean hides a lot. **Which places of the grid are expensive?** We average over the held-out grids at each place, for two predictors: the left neighbour's table, and the shipped prior.
 
@@ -523,8 +526,9 @@ explore(
 
 # %% [markdown]
 # A handful of codes share nearly all of the probability, and the prior could not say which. The cost of the place is −log of the hatched bar, and nats per code are the mean of that over all places and images. Move to the first corner: one bar takes most. Move along a row: the bars spread where the outline begins and gather where it is past.
-#
-# ## Where it breaks: a rate too high, nothing clipped
+
+# %% [markdown]
+# ## 04.10 Where it breaks: a rate too high, nothing clipped
 #
 # Four short runs from the same weights, 60 steps each. The first is our recipe. In the second AdamW gets a rate of 1 instead of 3e-3, without warm-up and clipping: a slip of a few zeros. The other two are for what clipping does. They use plain gradient descent, **SGD**, whose step is the rate *times the gradient*, at a rate of 20.
 
@@ -615,8 +619,9 @@ print("gradient norm:", norm.item(), " finite gradients left:", left_over)
 
 # %% [markdown]
 # None. The norm is made of all gradients, so it is `nan` as well, and clipping multiplies all by it. One step more, and all weights are gone. That is why one look at one number, `norm.isfinite()`, guards everything. On a CPU the package's `fit` takes it at every step, before the optimizer moves. On a GPU looking makes it wait, so it looks every 50 steps and at the end of each epoch: some steps may be lost, but no checkpoint. It stops with a `FloatingPointError`, and names the last good checkpoint.
-#
-# ## Where it breaks again: 100 images
+
+# %% [markdown]
+# ## 04.11 Where it breaks again: 100 images
 #
 # Say you have 100 images and not 6,000. We train a network of four blocks on 100 grids for 240 steps. **What do training and held-out loss do?** The third line is the same network with the same number of steps on all training grids.
 
@@ -684,10 +689,17 @@ assert on_unseen[-1] > math.log(K) > on_unseen[best] + 0.7
 assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
 
 # %% [markdown]
-# Early stopping does not make 100 images into 6,000: compare the lowest point of the second line with the end of the third. It keeps the best of what there is. (And it was *chosen* on these held-out grids, so it looks a little better than it is. A fair number needs a third set.) `fit` measures each epoch and keeps two checkpoints, `best` and `last`. Other remedies are more images, a smaller network, and dropout.
+# Early stopping does not make 100 images into 6,000: compare the lowest point of the second line with the end of the third. It keeps the best of what there is. (And it was *chosen* on these held-out grids, so it looks a little better than it is. A fair number needs a third set.) `fit` measures each epoch and keeps two checkpoints, `best` and `last`. Other remedies are more images, a smaller network, and **dropout**: in training, a random share of the features is set to zero at each step.
+
+# %% [markdown]
+# ## 04.12 Exercises
 #
-# ## Exercises
-#
+# Change the `None` in a cell and run it. The answer is judged by trying it out.
+
+# %% [markdown] tags=["about-solutions"]
+# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+
+# %% [markdown]
 # ### Exercise 1: the unigram baseline
 #
 # Write the entropy of the codes' frequencies, in nats: −Σ p log p over the K codes, where p is the share of a code among all codes. Mind codes that never occur. Your function is tried on codes whose entropy is known, and then compared with the package.
@@ -715,7 +727,7 @@ check.unigram_entropy(entropy_of_frequencies)
 # %% [markdown]
 # ### Exercise 2: a learning rate by measurement
 #
-# A **range test** finds a learning rate. Train for a moment at each of several, a factor of three or ten apart, and compare. (In Smith's own form the rate rises within a single run.) Find one for a small network (three blocks of 16 channels, 100 steps, AdamW with our schedule and clipping). It is judged by three such trainings: at your rate, at a tenth of it and at ten times of it. Neither may end lower, on held-out codes, by more than the margin that the verdict names. The `train` above does the work: `new_net(16, 3)` is such a network.
+# A **range test** finds a learning rate. Train for a moment at each of several, a factor of three or ten apart, and compare. (In Smith's own form the rate rises within a single run.) Find one for a small network (three blocks of 16 channels, 100 steps, AdamW with our schedule and clipping). It is judged by three such trainings: at your rate, at a tenth of it and at ten times of it. Neither may end lower, on held-out codes, by more than a tenth of a nat per code. The `train` above does the work: `new_net(16, 3)` is such a network.
 
 # %% tags=["exercise"]
 my_rate = None  # your turn: a number
@@ -735,7 +747,8 @@ check.learning_rate(rate_found, training, heldout)
 
 # %% [markdown]
 # What you found is likely to be higher than our 3e-3. A short test of a small network favours high rates: there is no time for small steps. The longer the run and the deeper the network, the lower the best rate tends to be. But is 3e-3 the best for our 900 steps? Take your rate, or a third of it, up to the live run, and see.
-#
+
+# %% [markdown]
 # ### Exercise 3: sixteen bags
 #
 # Draw 16 images of bags (class 8) from the shipped prior. `shipped.sample_with_vqvae2(vqvae2, count, labels=…, seed=…)` draws and decodes; each image needs a label, so the labels are a tensor [16]. The shipped classifier looks at your images and says what it takes them for.
@@ -773,7 +786,8 @@ viz.show(
 
 # %% [markdown]
 # Our own prior knows the class roughly. Most of the lower row have the size of a bag, some have a handle, and others are lumps. The label is one bias in each block, and it settles what kind of thing is drawn. The rest is left to chance, and that is as it should be: P(z_top | class) is a distribution, not a picture.
-#
+
+# %% [markdown]
 # ## What you can do now
 #
 # - Write the loss of a prior in nats per code, and say against which baselines it counts.
@@ -784,4 +798,4 @@ viz.show(
 #
 # **Sources.** A top prior on codes and its loss: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. The gated PixelCNN and classes as a bias: van den Oord et al. 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), sections 2.1 and 2.3. AdamW: Loshchilov and Hutter 2017, [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2. Cosine: Loshchilov and Hutter 2016, [arXiv 1608.03983](https://arxiv.org/abs/1608.03983), section 3. Clipping by the norm: Pascanu, Mikolov and Bengio 2012, [arXiv 1211.5063](https://arxiv.org/abs/1211.5063), section 3.2. Range test: Smith 2015, [arXiv 1506.01186](https://arxiv.org/abs/1506.01186), section 3.3.
 #
-# ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [05 · The bottom prior](05_bottom_prior.ipynb) →
+# ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →

@@ -9,7 +9,7 @@
 #
 # **Time.** About 35 minutes to read, 40<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
 #
-# ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course)
+# ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 
 # %%
 import math
@@ -32,9 +32,9 @@ from pixelprior.vqvae2 import ResidualStack
 from pixelprior.widgets import explore
 
 # %% [markdown]
-# ## Two grids of one image
+# ## 05.1 Two grids of one image
 #
-# The top prior draws z_top, 8 × 8 codes. What is left to draw is z_bottom, 16 × 16 codes. It must fit the top that we have. So the second network does not learn P(z_bottom), but **P(z_bottom | z_top)**: the probability of a bottom grid *given* the top grid. Such a network is called **conditional**, and z_top is its **condition**.
+# The top prior draws z_top, 8 × 8 codes. What is left to draw is z_bottom, 16 × 16 codes. It must fit the top that we have. So the second network does not learn P(z_bottom), but **P(z_bottom | z_top)**: the probability of a bottom grid *given* the top grid. Such a network is called **conditional**.
 #
 # We load the shipped networks and encode some images: 1,024 to train on, and 500 **held out**, which no training step sees.
 
@@ -68,7 +68,7 @@ print("top   ", list(heldout.z_top.shape))
 print("bottom", list(heldout.z_bottom.shape), " codes K:", K)
 
 # %% [markdown]
-# ## By hand: from top codes to a bias
+# ## 05.2 By hand: from top codes to a bias
 #
 # A label enters a gated block as a bias, the same at every place (notebook 03). Top codes enter in the same way, with a bias that differs from place to place. There are three steps to it. Here they are in their smallest form.
 #
@@ -102,7 +102,7 @@ features = features.repeat_interleave(2, 3)  # [32, p, 16, 16]
 print("the condition:", list(features.shape))
 
 # %% [markdown]
-# Each number fills a square, and the squares lie as the numbers did. This is called **nearest-neighbour upsampling**. What comes out is the condition, a vector of p numbers for each bottom place.
+# Each number fills a square, and the squares lie as the numbers did. This is called **nearest-neighbour upsampling**. What comes out is the **condition**, as in notebook 03: a vector of p numbers for each bottom place.
 #
 # **Step three: a bias before the gate.** A 1×1 convolution turns the condition into 2p numbers a place: p for the features and p for the gate. They are added to what the convolution over the bottom codes gives. In formulas, with x for what comes in, c for the condition, and tanh and σ as in notebook 03:
 #
@@ -119,7 +119,7 @@ y = torch.tanh(f) * torch.sigmoid(g)  # [32, p, 16, 16]
 print("a gated feature map with the top in it:", list(y.shape))
 
 # %% [markdown]
-# ## The package's version
+# ## 05.3 The package's version
 #
 # `ConditionalPixelCNN` does the same with a little more in the middle. After the first convolution stand four **residual blocks**, so that each place knows more of its surroundings. Each adds to its input what a ReLU, a 3×3 convolution, a ReLU and a 1×1 convolution make of it. After enlarging stands one 3×3 convolution, which softens the edges of the squares.
 #
@@ -185,8 +185,9 @@ print("same parameters:", ours == sum(w.numel() for w in net.parameters()))
 
 # %% [markdown]
 # So the bottom prior is a PixelCNN over the bottom codes, as in notebook 03, with one more input to each gate.
-#
-# ## No leak, no blind spot, and the top on all sides
+
+# %% [markdown]
+# ## 05.4 No leak, no blind spot, and the top on all sides
 #
 # A code must not see itself or what comes after it. Does that still hold? The argument is short. The condition is made from z_top alone. When all of z_top is known, it is a constant: the same numbers, whatever the bottom codes are. To add a constant changes no dependence. So a logit sees the same *bottom* codes as without a condition: all before it within reach, and no other.
 #
@@ -283,8 +284,9 @@ for place in ((0, 0), (8, 8)):
 
 # %% [markdown]
 # From the middle, the whole top. From the first bottom code, six rows of eight: its own, and the five further down. One 3×3 convolution at the start and one in each of the four residual blocks reach a row further each. To the right it sees all the way, because the vertical stack passes the condition on from column to column. That is no leak either: what it passes on along the first row was made from top codes alone.
-#
-# ## The loss, and the chain rule for an image
+
+# %% [markdown]
+# ## 05.5 The loss, and the chain rule for an image
 #
 # The loss is that of notebook 04, with the condition in it. At each place we take the probability of the code that stands there, and its −log. The mean is in **nats per bottom code**.
 
@@ -309,7 +311,7 @@ print(f"loss_function differs by < 1e-5: {difference < 1e-5}")
 #
 # log P(z_top, z_bottom) = log P(z_top) + log P(z_bottom | z_top)
 #
-# Each term on the right is itself a sum, over 64 and over 256 codes. So in **nats an image** we add sums, not means. A top code costs more than a bottom code. But there are four times as many below. What adds up to more?
+# Each term on the right is itself a sum, over 64 and over 256 codes. So in **nats an image** we add sums, not means. (For training, `loss_function` adds the two means and calls it `total_loss`. The levels share no weights, so each learns as if alone. As the cost of an image it means nothing.) A top code costs more than a bottom code. But there are four times as many below. What adds up to more?
 
 # %%
 with torch.no_grad():
@@ -325,9 +327,10 @@ apart = (packages - for_top - for_bottom).abs().max().item()
 print(f"image_nats differs by < 1e-2: {apart < 1e-2}")
 
 # %% [markdown]
-# The bottom. On all 10,000 held-out images both levels together cost 432.9<!--= results likelihood.both.nats_an_image.value --> nats an image.
-#
-# ## Train it, with the top and without
+# The bottom. On all 10,000 held-out images both levels together cost 432.9<!--= results likelihood.both.nats_an_image.value --> nats an image. That is 625 bits. The format of notebook 01 took 1,920: six for each of 320 codes.
+
+# %% [markdown]
+# ## 05.6 Train it, with the top and without
 #
 # Are the top codes worth the trouble? We can find out. We train one network on pairs of grids. And we train another, of the same size from the same first weights, on the same bottoms with **every top code set to 0**. The second is given a top grid too, but it says nothing. What the first saves is what the top codes are worth.
 
@@ -377,7 +380,7 @@ print(f"with the top codes:    {with_curve[-1]:.1f} nats per code")
 assert 0.2 < gain < 0.5 and with_curve[-1] < 2.3
 
 # %% [markdown]
-# **From when on does the top help?** Both curves are measured on the same 128 held-out images. The dashed line is the **unigram entropy**, the best that can be done without any look at other codes (notebook 04).
+# **From when on does the top help?** Both curves are measured on the same 128 held-out images. The dashed line is the **unigram entropy**, what the codes cost by their frequencies alone (notebook 04).
 
 # %%
 steps = range(32, 321, 32)
@@ -398,8 +401,9 @@ viz.show(
 
 # %% [markdown]
 # From the first point on. Then the gap widens, and it stays. Both networks learn to read the bottom codes so far. But that past does not hold what the top knows about what is to come.
-#
-# ## What is the top worth, and where?
+
+# %% [markdown]
+# ## 05.7 What is the top worth, and where?
 #
 # A few hundred steps are a start. From here on we use two networks that were trained for longer on 60,000 images, and that ship with the package (`load_shipped`, `load_shipped_yardsticks`): the bottom prior, and its twin that was trained without top codes. Both are told the label. We measure both on the 500 held-out images.
 
@@ -492,8 +496,9 @@ for name, kind in (
 
 # %% [markdown]
 # Half of the places are on an outline, and they bring seven tenths of the gain. (Dark print within the clothes counts as outline here too.) Are outlines perhaps only dearer? In part. The last column says how much of the cost is saved. It is a larger share on the outline than inside, and the largest in the background, which costs little in any case. So the top settles where things are, and where nothing is. What is inside, it leaves to the bottom.
-#
-# ## One top, many bottoms
+
+# %% [markdown]
+# ## 05.8 One top, many bottoms
 #
 # If the top fixes the outline, and not the texture, we should be able to see it. We keep the top codes of one photograph, and draw eight bottoms with different random numbers. `known_top` does it: codes that are given there are kept, and only the rest is drawn. Beside it we draw eight images with the same label and *nothing* kept. And we give the decoder the kept top with uniform bottom codes. **What stays, and what varies?**
 
@@ -596,7 +601,7 @@ explore(
 )
 
 # %% [markdown]
-# ## Where it breaks: the top of another image
+# ## 05.9 Where it breaks: the top of another image
 #
 # Here is a mistake that is made in earnest. Somebody shuffles the two lists of grids, each by itself. Every bottom now stands beside the top of another image. No shape is wrong, and nothing raises an error. **What does the trained network say to it?** For comparison: top codes of another image of the same class, a top grid of zeros, and the network that was trained without.
 
@@ -683,11 +688,16 @@ viz.show(
 # In the third row, top and bottom contradict each other, and the decoder shows both. The error is on average 0.0687<!--= results reconstruction.mean_squared_error_with_wrong_top.value --> (mean squared) with the top of another image, against 0.0008<!--= results reconstruction.mean_squared_error.value --> with its own.
 #
 # The last row is more treacherous. The images are whole, but they have the *other* image's outline: under the trousers stands a pullover. The network was told one class by the label and another by the top, and went with the top. Samples without their labels beside them would not show you this mistake. The loss shows it at once.
+
+# %% [markdown]
+# ## 05.10 Exercises
 #
-# ## Exercises
-#
-# Put your answer in the place of `None`, and run the cell. It is judged by trying it out. A solution follows each exercise in a collapsed cell.
-#
+# Change the `None` in a cell and run it. The answer is judged by trying it out.
+
+# %% [markdown] tags=["about-solutions"]
+# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+
+# %% [markdown]
 # ### Exercise 1: the order of the levels
 #
 # Below are the six steps in which the prior draws an image, shuffled. Bring them into order. Your answer is a string of their letters, such as `"abcdef"`. The check goes through the steps and looks at what is known before each.
@@ -827,4 +837,4 @@ check.nats_an_image(bag_nats, prior, bag)
 #
 # **Sources.** A prior for each level, the lower given the upper through a residual network: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. A condition that differs from place to place, added before the gate: van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), section 2.3, equations 4 and 5. The photographs: Xiao, Rasul and Vollgraf 2017, [arXiv 1708.07747](https://arxiv.org/abs/1708.07747).
 #
-# ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course)
+# ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →

@@ -9,6 +9,7 @@ running.
 """
 
 import argparse
+import ast
 import base64
 import copy
 import json
@@ -54,7 +55,49 @@ def unexecuted(source: Path) -> nbformat.NotebookNode:
         cell.id = f"{source.stem[:2]}-{number:03d}"
         for spacing in ("lines_to_next_cell", "lines_to_end_of_cell_marker"):
             cell.metadata.pop(spacing, None)  # these vary with jupytext
+    for cell, kind in zip(
+        notebook.cells, slide_types(notebook.cells), strict=True
+    ):
+        cell.metadata["slideshow"] = {"slide_type": kind}
     return notebook
+
+
+def slide_types(cells: list[nbformat.NotebookNode]) -> list[str]:
+    """Where each cell goes among the slides that `slides/config.py` makes.
+
+    A section begins to the right of the last; all else lies below. Code after a short
+    question comes in on the question's slide, so that there is time to guess; other
+    code has its own, and so has a solution. Imports are left out.
+    """
+    types, before = [], None
+    for cell in cells:
+        tags = cell.metadata.get("tags", [])
+        if "about-solutions" in tags or _imports_alone(cell):
+            kind = "skip"
+        elif cell.cell_type == "markdown":
+            kind = "slide" if re.match("##? ", cell.source) else "subslide"
+        else:
+            asked = before is not None and before.cell_type == "markdown"
+            short = asked and len(before.source) < 400
+            short = short and cell.source.count("\n") < 12
+            kind = (
+                "fragment" if short and "solution" not in tags else "subslide"
+            )
+        types.append(kind)
+        before = cell
+    return types
+
+
+def _imports_alone(cell: nbformat.NotebookNode) -> bool:
+    if cell.cell_type != "code":
+        return False
+    try:
+        parts = ast.parse(cell.source).body
+    except SyntaxError:  # a magic
+        return False
+    return all(
+        isinstance(part, (ast.Import, ast.ImportFrom)) for part in parts
+    )
 
 
 def executed(source: Path) -> nbformat.NotebookNode:

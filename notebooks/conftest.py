@@ -9,7 +9,7 @@ os.environ["PIXELPRIOR_WIDGETS"] = "off"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 SECONDS_EACH = 150
-SECONDS_ALL = 420
+SECONDS_ALL = 720
 seconds_by_notebook: dict[str, float] = defaultdict(float)
 
 

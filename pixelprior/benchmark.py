@@ -135,7 +135,9 @@ def _jobs(prior, low, level: str, batch_size: int, sizes: Sizes) -> dict:
     condition = _condition(prior, level, batch_size, sizes)
     uniform = uniforms(0, 0, batch_size, height * width)
     codes = torch.zeros(batch_size, height, width, dtype=torch.long, device=device)
-    rows = [int((i + 0.5) * height / PASSES) for i in range(PASSES)]
+    # As many above the middle as below: their mean height is that of all rows.
+    upper = [int((i + 0.5) * height / PASSES) for i in range(PASSES // 2)]
+    rows = upper + [height - 1 - y for y in upper]
 
     @torch.inference_mode()
     def forward():
@@ -160,10 +162,8 @@ def _jobs(prior, low, level: str, batch_size: int, sizes: Sizes) -> dict:
         jobs["graph"] = (sampled(model, condition, "graph"), 1)
     if low is not None:
         bias = None if condition is None else condition.bfloat16()
-        jobs["cached bf16"] = (
-            sampled(getattr(low, f"prior_{level}"), bias, "cached"),
-            1,
-        )
+        rounded = getattr(low, f"prior_{level}")
+        jobs["cached bf16"] = (sampled(rounded, bias, "cached"), 1)
     return jobs
 
 

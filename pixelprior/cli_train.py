@@ -17,7 +17,7 @@ from pixelprior.evaluation import nats_per_code, without_top
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.runs import check_output_dir, trained_parts
 from pixelprior.sampling import check_filters
-from pixelprior.settings import TrainingSettings, make_accelerator
+from pixelprior.settings import TrainingSettings, make_accelerator, where
 from pixelprior.training import fit
 from pixelprior.validation import check_positive
 from pixelprior.viz import image_grid, save_picture
@@ -143,6 +143,7 @@ class TrainVQVAE2(_Training):
         )
         say = accelerator.print
         say(f"{len(train):,} training and {len(heldout):,} held-out images")
+        say(where(accelerator))
 
         def after_epoch(epoch: int, averaged: VQVAE2) -> None:
             if epoch % self.sample_every and epoch != self.epochs:
@@ -230,6 +231,7 @@ class TrainPrior(_Training):
             heldout = self.codes(vqvae2, "test")
         say = accelerator.print
         say(f"codes of {len(train):,} training and {len(heldout):,} held-out images")
+        say(where(accelerator))
         classes = len(train.class_names) if self.class_conditional else None
         model = self.model(vqvae2, classes)
         if start is not None:

@@ -96,9 +96,11 @@ def _processor() -> Finding:
 def _gpu() -> Finding:
     if torch.cuda.is_available():
         return Finding("GPU", torch.cuda.get_device_name())
-    if torch.version.cuda is None and Path("/dev/nvidiactl").exists():
-        mend = "install a CUDA build of torch: see pytorch.org/get-started"
-        return Finding("GPU", "there is one, but torch is a CPU build", mend)
+    if Path("/dev/nvidiactl").exists():
+        built = torch.version.cuda
+        why = "it is a CPU build" if built is None else f"the driver lacks CUDA {built}"
+        mend = "install a build of torch for its driver: see pytorch.org/get-started"
+        return Finding("GPU", f"there is one that torch cannot use: {why}", mend)
     return Finding("GPU", "none; the course runs on the processor")
 
 

@@ -3,7 +3,8 @@
 A prior that draws codes in raster order can be given some of them and draw the rest, as
 van den Oord et al. 2016 (arXiv 1601.06759, section 5) complete occluded images. Codes
 that come later in that order are kept where they are known, but those drawn before them
-do not know of them: the lower part of an image is completed better than the upper.
+do not know of them: the lower part of an image is completed better than the upper. And
+the whole top grid comes before the bottom grid: no known bottom code helps to draw it.
 `surprise` says how well what was drawn fits what was kept.
 """
 
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
-from pixelprior.validation import check_tensor
+from pixelprior.validation import check_positive, check_tensor
 from pixelprior.vqvae2 import VQVAE2
 
 
@@ -25,14 +26,17 @@ def complete(
     *,
     labels: Tensor | None = None,
     seed: int | None = None,
+    looks: int = 2,
     **options,
 ) -> Tensor:
     """Images with the part that is not known drawn anew.
 
     A code is known where all of its pixels are; the others are drawn given those
     before them. Pixels that are not known are never looked at: they are black to the
-    encoder. All pixels come from the decoder, so that known ones are close to what they
-    were and not equal; `torch.where(known, images, completed)` puts them back.
+    encoder, which spoils the known codes beside them. So what is drawn at first is a
+    draft: it takes the place of the black, and what is not known is drawn once more.
+    All pixels come from the decoder, so that known ones are close to what they were and
+    not equal; `torch.where(known, images, completed)` puts them back.
 
     Args:
         vqvae2, prior: trained; the images are encoded and decoded where the prior is,
@@ -43,15 +47,17 @@ def complete(
         labels: long [B], for a prior with classes.
         seed: as in `HierarchicalPixelCNN.sample`; another seed completes in another
             way.
+        looks: how often the image is encoded and drawn; 1 leaves it at the draft.
         options: as in `HierarchicalPixelCNN.sample`: temperature, top_k, top_p, method…
 
     Returns:
         Images [B, C, S, S] in [0, 1].
 
     Raises:
-        ValueError: images or known have the wrong type or shape, or as
-            `HierarchicalPixelCNN.sample`.
+        ValueError: images or known have the wrong type or shape, looks is below 1, or
+            as `HierarchicalPixelCNN.sample`.
     """
+    check_positive(looks=looks)
     vqvae2.check_images(images)
     check_tensor(known, "known")
     side = vqvae2.image_size
@@ -64,15 +70,20 @@ def complete(
             f"shape [{side}, {side}] or [{len(images)}, 1, {side}, {side}] are needed, "
             "True where a pixel is known"
         )
-    known = known.to(images.device).expand(len(images), 1, side, side)
-    codes = _codes(vqvae2, prior, images.masked_fill(~known, 0))
-    kept = {
-        name: z.masked_fill(~_all_known(known, z.shape[1:]).to(z.device), -1)
-        for name, z in zip(("known_top", "known_bottom"), codes, strict=True)
-    }
-    return prior.sample_with_vqvae2(
-        vqvae2, len(images), labels=labels, seed=seed, **kept, **options
-    )
+    device = next(prior.parameters()).device
+    images = images.to(device)
+    known = known.to(device).expand(len(images), 1, side, side)
+    drawn = torch.zeros_like(images)
+    for _ in range(looks):
+        codes = _codes(vqvae2, prior, torch.where(known, images, drawn))
+        kept = {
+            name: z.masked_fill(~_all_known(known, z.shape[1:]), -1)
+            for name, z in zip(("known_top", "known_bottom"), codes, strict=True)
+        }
+        drawn = prior.sample_with_vqvae2(
+            vqvae2, len(images), labels=labels, seed=seed, **kept, **options
+        )
+    return drawn
 
 
 @torch.no_grad()
@@ -146,7 +157,6 @@ def surprise(
 
 def _codes(vqvae2, prior, images: Tensor) -> tuple[Tensor, Tensor]:
     """Both grids of codes, on the prior's device."""
-    prior.check_matches(vqvae2)
     device = next(prior.parameters()).device
     codes = vqvae2.to(device).get_code_indices(images.to(device))
     return codes["indices_top"], codes["indices_bottom"]

@@ -113,6 +113,15 @@ def make_accelerator(settings: TrainingSettings, output_dir, trackers=()):
     )
 
 
+def where(accelerator: Accelerator) -> str:
+    """Where a run takes place, in words; nothing else shows a wrong device."""
+    low = accelerator.mixed_precision
+    precision = "float32" if low == "no" else low
+    count = accelerator.num_processes
+    processes = "1 process" if count == 1 else f"{count} processes"
+    return f"training on {accelerator.device.type} in {precision}, {processes}"
+
+
 def checking_interval(device: torch.device) -> int:
     """Steps from one look at the gradients to the next: a look at a GPU's numbers makes
     the host wait for it."""

@@ -1,5 +1,5 @@
-"""Masks, receptive fields, the cells of a codebook, what a prior expects, and the map
-of the course, in the look of `viz.py`."""
+"""Masks, receptive fields, the cells of a codebook, what a prior expects, the map of
+the course, and grids of cells of several kinds, in the look of `viz.py`."""
 
 import numpy as np
 import torch
@@ -245,5 +245,52 @@ def prediction(
     right.set_ylabel("probability")
     right.set_ylim(0, max(0.25, 1.12 * shares.max()))
     right.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def cells(
+    panels: dict[str, Tensor],
+    kinds: dict[str, tuple[str, str]],
+    *,
+    place: tuple[int, int] | None = None,
+    columns: int = 4,
+    title: str = "",
+) -> Figure:
+    """Grids [H, W] whose cells are of several kinds.
+
+    Args:
+        panels: by name, the kind of each cell: its number in `kinds`, from 0.
+        kinds: by the name in the legend, a colour and a hatch, "" for none.
+        place: (row, column) to put a frame around in each grid.
+        columns: grids side by side.
+    """
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    width = max(2.55 * columns, 6.4)  # room for the legend
+    figure = Figure(figsize=(width, 2.75 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    looks = [
+        {"facecolor": colour, "hatch": hatch, "edgecolor": "#555555", "linewidth": 0.5}
+        for colour, hatch in kinds.values()
+    ]
+    for axis in axes:
+        axis.axis("off")
+    for axis, (name, panel) in zip(axes, panels.items(), strict=False):
+        for (y, x), kind in np.ndenumerate(panel.cpu().numpy()):
+            axis.add_patch(Rectangle((x, y), 1, 1, **looks[kind]))
+        if place is not None:
+            axis.add_patch(Rectangle(place[::-1], 1, 1, fill=False, lw=2.5, ec="black"))
+        _frame_grid(axis, *panel.shape)
+        axis.set_title(name, fontsize=10)
+    figure.legend(
+        handles=[
+            Patch(label=name, **look) for name, look in zip(kinds, looks, strict=True)
+        ],
+        loc="outside lower center",
+        ncols=min(3, len(kinds)),
+        fontsize=9,
+        frameon=False,
+    )
     figure.suptitle(title, fontsize=11)
     return figure

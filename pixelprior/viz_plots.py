@@ -128,7 +128,7 @@ def bars(
         axis.annotate(
             unit_format.format(value),
             (number, value),
-            xytext=(0, 2),
+            xytext=(0, 2 if value >= 0 else -11),
             textcoords="offset points",
             ha="center",
             fontsize=9,
@@ -226,3 +226,84 @@ def as_numbers(values) -> np.ndarray:
     if not isinstance(values, np.ndarray):
         values = torch.as_tensor(list(values), dtype=torch.float64).numpy()
     return values.astype(float)
+
+
+def images_over_maps(
+    images: Tensor,
+    maps: Tensor,
+    captions: Iterable[str],
+    *,
+    unit: str,
+    title: str = "",
+    limits: tuple[float | None, float | None] = (0, None),
+) -> Figure:
+    """Images in a row, with a caption above each, and under each its map.
+
+    Args:
+        images: [N, C, S, S].
+        maps: [N, H, W], all on one colour scale.
+        captions: N.
+        unit: of their values, which stands at the scale.
+        limits: ends of the colour scale, None for the data's.
+    """
+    values = as_numbers(maps)
+    low = values.min() if limits[0] is None else limits[0]
+    high = values.max() if limits[1] is None else limits[1]
+    figure = Figure(figsize=(1.25 * len(images) + 0.9, 2.9), layout="constrained")
+    axes = figure.subplots(2, len(images), squeeze=False)
+    for (above, below), image, value, caption in zip(
+        axes.T, images, values, captions, strict=True
+    ):
+        pixels = image.detach().cpu().float().clamp(0, 1).permute(1, 2, 0)  # [S, S, C]
+        colours = pixels.expand(*pixels.shape[:2], 3).numpy()
+        above.imshow(colours, interpolation="nearest")
+        above.set_title(caption, fontsize=8)
+        drawn = below.imshow(value, cmap="cividis", vmin=low, vmax=high)
+        for axis in (above, below):
+            axis.set_xticks([])
+            axis.set_yticks([])
+    bar = figure.colorbar(drawn, ax=list(axes.flat), shrink=0.44, anchor=(0, 0.03))
+    bar.set_label(unit, fontsize=8)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def grouped_bars(
+    groups: dict[str, Iterable],
+    names: Iterable[str],
+    *,
+    x_label: str = "",
+    y_label: str,
+    title: str = "",
+) -> Figure:
+    """Bars side by side over each name, one of each group.
+
+    Args:
+        groups: by the name in the legend, a value for each of `names`.
+        names: what stands under the bars.
+        x_label, y_label: what is on the axes, with its unit.
+    """
+    names = list(names)
+    figure = Figure(figsize=(8.2, 3.3), layout="constrained")
+    axis = figure.subplots()
+    width = 0.84 / max(1, len(groups))
+    hatches = ("", "//", "..", "xx")
+    for number, (name, values) in enumerate(groups.items()):
+        axis.bar(
+            np.arange(len(names)) + (number - (len(groups) - 1) / 2) * width,
+            as_numbers(values),
+            width=width,
+            color=colour_of(name, number),
+            hatch=hatches[number % len(hatches)],
+            edgecolor="white",
+            label=name,
+        )
+    axis.set_xticks(range(len(names)), names, fontsize=8)
+    axis.set_xlabel(x_label)
+    axis.set_ylabel(y_label)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(
+        loc="outside upper right", ncols=len(groups), fontsize=8, frameon=False
+    )
+    figure.suptitle(title, fontsize=11)
+    return figure

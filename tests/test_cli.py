@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
+from pixelprior import VQVAE2, HierarchicalPixelCNN, cli, doctor
 from pixelprior.assets import FOLDER
 from pixelprior.checkpoints import load_model
+from pixelprior.settings import where
 
 VQVAE2_FOLDER = str(FOLDER / "fashion_mnist_vqvae2")
 PRIOR_FOLDER = str(FOLDER / "fashion_mnist_prior")
@@ -180,6 +182,27 @@ def test_the_doctor_names_each_fault_with_its_mend(capsys, monkeypatch):
     assert f"MEND no-such-package: not installed\n{mend}" in out
     assert "but >=99 is needed" in out
     assert "ok   torch: " in out and "2 to mend" in out
+
+
+@pytest.mark.parametrize(
+    ("cuda", "why"),
+    [(None, "it is a CPU build"), ("99.9", "the driver lacks CUDA 99.9")],
+)
+def test_the_doctor_names_a_gpu_that_torch_cannot_use(cuda, why, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(doctor.Path, "exists", lambda path: True)
+    finding = doctor._gpu()
+    assert why in finding.found and "pytorch.org" in finding.mend
+
+
+def test_training_says_where_it_takes_place(monkeypatch):
+    run = SimpleNamespace(
+        mixed_precision="no", num_processes=1, device=torch.device("cpu")
+    )
+    assert where(run) == "training on cpu in float32, 1 process"
+    run.mixed_precision, run.num_processes = "bf16", 4
+    assert where(run) == "training on cpu in bf16, 4 processes"
 
 
 def test_help_gives_each_flag_its_meaning_and_default(capsys):

@@ -61,8 +61,9 @@ def test_the_known_half_is_kept_and_each_seed_completes_in_another_way(shipped, 
     )
     errors = (one - images).square()
     assert errors[:, :, :12].mean() < 0.005  # what the codes of any image lose
-    torch.testing.assert_close(one[:, :, :8], two[:, :, :8], rtol=0, atol=0.03)
-    assert (one - two)[:, :, 16:].abs().amax(dim=(1, 2, 3)).min() > 0.1
+    between = (one - two).abs()
+    assert between[:, :, :12].mean() < 0.01
+    assert between[:, :, 16:].amax(dim=(1, 2, 3)).min() > 0.1
 
 
 def test_a_code_is_drawn_anew_where_one_of_its_pixels_is_hidden(
@@ -74,15 +75,30 @@ def test_a_code_is_drawn_anew_where_one_of_its_pixels_is_hidden(
     known[5, 9] = False  # in the top code (1, 2) and the bottom code (2, 4)
     asked = {}
     monkeypatch.setattr(
-        prior,
-        "sample_with_vqvae2",
-        lambda *_, **options: asked.update(options),
-        raising=False,
+        prior, "sample_with_vqvae2", lambda *_, **options: asked.update(options)
     )
-    complete(vqvae2, prior, images, known, labels=labels)
+    complete(vqvae2, prior, images, known, labels=labels, looks=1)
     for name, place in (("known_top", (1, 2)), ("known_bottom", (2, 4))):
         hidden = (asked[name] < 0).nonzero()
         assert hidden.tolist() == [[image, *place] for image in range(len(images))]
+
+
+def test_a_second_look_takes_the_black_out_of_a_hole(shipped, heldout_images):
+    images, labels = heldout_images[torch.arange(100)]
+    known = half(slice(None))
+    known[8:20, 12:20] = False
+    errors = [
+        (complete(*shipped, images, known, labels=labels, seed=0, looks=looks) - images)
+        .square()[:, :, ~known]
+        .mean()
+        for looks in (1, 2)
+    ]
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_an_image_is_looked_at_once_or_more(shipped, some):
+    with pytest.raises(ValueError, match="looks is 0"):
+        complete(*shipped, some[0], UPPER, labels=some[1], looks=0)
 
 
 def test_each_image_can_have_a_part_of_its_own(shipped, some):

@@ -104,7 +104,7 @@ def test_imports_point_downwards():
         ["results"],
         ["evaluation", "benchmark"],
         ["classifier"],
-        ["training"],
+        ["training", "planning"],
         ["runs", "settings"],
         ["editing"],
         ["prior"],

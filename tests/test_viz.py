@@ -167,6 +167,16 @@ FIGURES = {
         ),
         lambda f: f({"one": torch.ones(1, 1)}, unit="nats", limits=(0.0, None)),
     ],
+    "grouped_bars": [
+        lambda f: f({"a": [1.0, 2.0], "b": [2.0, 0.5]}, ["x", "y"], y_label="nats"),
+        lambda f: f({"alone": [0.0]}, ["x"], y_label="y"),
+    ],
+    "images_over_maps": [
+        lambda f: f(
+            images(8), images(8)[:, 0], [str(n) for n in range(8)], unit="nats"
+        ),
+        lambda f: f(images(1, 3, 4, 6), torch.zeros(1, 5, 3), ["alone"], unit="nats"),
+    ],
     "masks": [
         lambda f: f({"A": torch.eye(3), "B": torch.eye(5)}),
         lambda f: f({"a row": torch.ones(1, 4, dtype=torch.bool)}),
@@ -198,6 +208,15 @@ FIGURES = {
     "course_map": [
         lambda f: f({f"{n:02d}": "about\nthis" for n in range(10)}, here="03"),
         lambda f: f({"00": "alone"}),
+    ],
+    "cells": [
+        lambda f: f(
+            {"a": codes(2, 3, 2), "b": codes(1, 1, 2), "c": codes(8, 8, 1)},
+            {"new": ("#56B4E9", ""), "again": ("white", "//")},
+            place=(0, 0),
+            columns=2,
+        ),
+        lambda f: f({"alone": codes(1, 6, 1)}, {"new": ("#56B4E9", "")}),
     ],
 }
 MODULES = [

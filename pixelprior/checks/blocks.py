@@ -228,7 +228,7 @@ def parameters(
     biases = sum(each.numel() for each in block.parameters() if each.dim() == 1)
     one_by_one = (2 * p) * (2 * p) + p * p + biases
     faults = {
-        "just the weights: what else does a convolution learn?": count - biases,
+        "the weights alone: what else does a convolution learn?": count - biases,
         "too few by what a gate needs: how many channels come out of the convolutions "
         "before it?": (in_channels * p * span * (k + 1) + 2 * p * p + 4 * p),
         "what it would be with kernels that are not cropped": (
@@ -263,6 +263,8 @@ def label_bias(answer) -> str:
     labels = torch.tensor([2, 0, 1, 2])
     added = _added(answer, features, labels, table)
     if not torch.allclose(added, _added(answer, others, labels, table), atol=1e-6):
+        if torch.allclose(features + added, _given(answer, others, labels, table)):
+            raise Wrong("the features are lost: what you give is the same without them")
         raise Wrong(
             "what you add depends on the features; a bias depends on the label alone"
         )
@@ -288,10 +290,13 @@ def label_bias(answer) -> str:
     )
 
 
+def _given(answer, features: Tensor, labels: Tensor, table: Tensor) -> Tensor:
+    found = call(answer, features.clone(), labels.clone(), table.clone())
+    return need_tensor(found, features.shape, "your output").detach()
+
+
 def _added(answer, features: Tensor, labels: Tensor, table: Tensor) -> Tensor:
-    given = features.clone()
-    found = call(answer, given, labels.clone(), table.clone())
-    return need_tensor(found, features.shape, "your output").detach() - features
+    return _given(answer, features, labels, table) - features
 
 
 def _judge_labelled_network(answer, table: Tensor) -> None:

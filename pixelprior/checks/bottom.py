@@ -243,8 +243,8 @@ def nats_an_image(answer, prior, codes: CodeData) -> str:
     if abs(given - both) <= 0.01 * both:
         return f"this image has {top:.0f} nats in its top codes and {bottom:.0f} below"
 
-    def near(value: float) -> bool:
-        return abs(given - value) <= 0.01 * abs(value)
+    def near(value: float, share: float = 0.01) -> bool:
+        return abs(given - value) <= share * abs(value)
 
     count = codes.z_top[0].numel() + codes.z_bottom[0].numel()
     if near(top) or near(bottom):
@@ -257,7 +257,8 @@ def nats_an_image(answer, prior, codes: CodeData) -> str:
     if near(both / count):
         raise Wrong(f"{given:.3g} is a mean over codes; one image has many")
     per_code = top / codes.z_top[0].numel() + bottom / codes.z_bottom[0].numel()
-    if near(per_code) or near(per_code * count) or near(per_code * count / 2):
+    alike = (per_code, per_code * count, per_code * count / 2)
+    if any(near(value, 0.002) for value in alike):
         raise Wrong(
             f"{given:.3g} lets both levels count alike, but they have different "
             "numbers of codes"

@@ -73,6 +73,12 @@ def pixels_of_code(
     inside = change[max(top, 0) : bottom + 1, max(left, 0) : right + 1]
     squares = change.unfold(0, side, side).unfold(1, side, side).mean(dim=(2, 3))
     if inside.numel() != side * side or inside.mean() < squares.max():
+        turned = change[max(left, 0) : right + 1, max(top, 0) : bottom + 1]
+        if turned.numel() == side * side and turned.mean() >= squares.max():
+            raise Wrong(
+                "when the code is changed, other pixels change more than those; which "
+                "two of your numbers are rows, and which are columns?"
+            )
         raise Wrong(
             "when the code is changed, other pixels change more than those; count rows "
             "and columns of codes from 0"

@@ -143,6 +143,9 @@ def renewal(answer, features: Tensor, steps: int = 30) -> str:
     some = torch.randn(200, features.shape[1], generator=generator)
     _judge_renewed(answer, e, counts, some)
     _judge_renewed(answer, e, counts + 1, some)
+    # So many that two of them meet where each is put at a row drawn with replacement.
+    many = torch.randn(48, features.shape[1], generator=generator)
+    _judge_renewed(answer, many, torch.arange(48.0) - 44, some)
     with torch.random.fork_rng(devices=[]):
         used = {
             name: _after_averages(renew, features, steps)

@@ -72,13 +72,13 @@ def learning_rate(answer, training: CodeData, heldout: CodeData) -> str:
     if mine > training.unigram_entropy("top") - MARGIN:
         raise Wrong(
             f"at {rate:g} the held-out loss ends no lower than the codes' own "
-            "frequencies would give; the network has not learned to look at other codes"
+            "frequencies would give; the network has learned little"
         )
     for factor, words in ((10, "ten times"), (0.1, "a tenth of")):
         other = _short_training(rate * factor, training, heldout)
         if other < mine - MARGIN:
             raise Wrong(
-                f"with {words} {rate:g} the held-out loss ends clearly lower, by "
+                f"with {words} {rate:g} the held-out loss ends lower, by "
                 f"{mine - other:.1f} nats per code"
             )
     return (

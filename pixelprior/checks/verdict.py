@@ -115,3 +115,28 @@ def need_number(value, what: str = "your answer") -> float:
     if not math.isfinite(value):
         raise Wrong(f"{what} is {value}, which is not finite")
     return float(value)
+
+
+def need_codes(value, shape, num_embeddings: int, name: str) -> Tensor:
+    """The value as codes of that shape, long, else `Wrong`."""
+    z = need_tensor(value, tuple(shape), name).detach().cpu()
+    if z.is_floating_point() or z.is_complex() or z.dtype == torch.bool:
+        raise Wrong(f"{name} is {z.dtype}, but codes are whole numbers")
+    z = z.long()
+    if (z == -1).any():
+        raise Wrong(f"{name} still has −1 in {int((z == -1).sum())} places")
+    if z.min() < 0 or z.max() >= num_embeddings:
+        raise Wrong(
+            f"{name} runs from {int(z.min())} to {int(z.max())}, but codes run from 0 "
+            f"to {num_embeddings - 1}"
+        )
+    return z
+
+
+def kind(value) -> str:
+    """What a value is, in a word or two that are sure to be short."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {list(value.shape)}"
+    if isinstance(value, (tuple, list)):
+        return f"{len(value)} thing(s)"
+    return f"of type {type(value).__name__}"

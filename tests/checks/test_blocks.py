@@ -242,6 +242,7 @@ def but_in_the_first_row(features, labels, table):
             "differently at different places",
         ),
         (lambda f, labels, table: f + table[labels], "your function raised"),
+        (lambda f, labels, table: spread(table[labels]) + 0 * f, "features are lost"),
         (lambda f, labels, table: f.roll(1, 3) + spread(table[labels]), "features"),
     ],
 )

@@ -59,6 +59,11 @@ def test_a_run_for_each_code_is_right():
     assert runs(torch.tensor(30.0)) and runs(3 + 4, ((1, 3), (2, 2)))
 
 
+def test_rows_and_columns_that_changed_places_are_asked_for(pixels):
+    assert "which two of your numbers are rows" in repr(pixels((20, 23, 8, 11)))
+    assert "count rows and columns" in repr(pixels((12, 15, 16, 19)))
+
+
 def test_the_grids_of_the_notebook_take_320_runs():
     assert check.forward_passes(320, 1, (8, 8), (16, 16))
 

@@ -265,14 +265,28 @@ def test_a_renewal_that_does_harm_or_nothing_is_found(features, answer, words):
 
 
 def test_a_renewal_that_stops_when_it_counts_is_found(features):
-    """One that works on the first codebook and then no more."""
+    """One that works on the first codebooks and then no more."""
 
     def renew(e, counts, features):
-        return in_place(e, counts, features) if len(e) == 8 else e
+        return in_place(e, counts, features) if len(e) < 64 else e
 
     verdict = check.renewal(renew, features)
     assert verdict.passed is False
     assert "perplexity" in verdict.words
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_features_drawn_with_replacement_may_be_the_same_for_two_codes(features, seed):
+    generator = torch.Generator().manual_seed(seed)
+
+    def renew(e, counts, batch):
+        dead = counts < 1
+        rows = torch.randint(len(batch), (int(dead.sum()),), generator=generator)
+        e[dead] = batch[rows]
+        return e
+
+    verdict = check.renewal(renew, features)
+    assert verdict.passed is False and "give each its own" in verdict.words
 
 
 def test_judging_a_renewal_leaves_the_random_numbers_alone(features):

@@ -136,12 +136,23 @@ def nothing_of_the_machine(notebook: NotebookNode) -> list[str]:
     return problems
 
 
-# How far apart a cell stands from the next is jupytext's affair, not content.
-SPACING = {"lines_to_next_cell", "lines_to_end_of_cell_marker"}
+# How far apart a cell stands from the next is jupytext's affair, and where it goes
+# among the slides is computed (`slides_are_marked`).
+NOT_CONTENT = {"lines_to_next_cell", "lines_to_end_of_cell_marker", "slideshow"}
 
 
 def _metadata(cell: NotebookNode) -> dict:
-    return {k: v for k, v in cell.metadata.items() if k not in SPACING}
+    return {k: v for k, v in cell.metadata.items() if k not in NOT_CONTENT}
+
+
+def slides_are_marked(notebook: NotebookNode) -> list[str]:
+    """Each cell says where it goes among the slides, as build.py has it."""
+    wanted = of_the_course("build").slide_types(notebook.cells)
+    return [
+        f"{cell.id} is marked as {marked!r} for slides, and is a {kind}"
+        for cell, kind in zip(notebook.cells, wanted, strict=True)
+        if (marked := cell.metadata.get("slideshow", {}).get("slide_type")) != kind
+    ]
 
 
 def pair_is_equal(source: Path) -> list[str]:
@@ -320,6 +331,8 @@ def _assigned(cell: NotebookNode) -> set[str]:
             names.add(node.name)
         elif isinstance(node, ast.alias):
             names.add(node.asname or node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
     return names
 
 
@@ -373,6 +386,42 @@ def exercises_have_solutions(notebook: NotebookNode) -> list[str]:
     return problems
 
 
+def _used(cell: NotebookNode) -> set[str]:
+    return {
+        node.id
+        for node in statements(cell)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+
+
+ABOUT_SOLUTIONS = "about-solutions"
+
+
+def solutions_can_be_left_out(notebook: NotebookNode) -> list[str]:
+    """What handout.py leaves out is missed nowhere: no other cell needs a name that a
+    solution alone assigns, and solutions are spoken of in a cell of their own."""
+    problems = []
+    others = [cell for cell in notebook.cells if "solution" not in tags(cell)]
+    assigned = set().union(*map(_assigned, others))
+    for cell in notebook.cells:
+        if "solution" not in tags(cell):
+            continue
+        problems += [
+            f"{other.id} uses {name}, which only the solution {cell.id} assigns"
+            for other in others
+            for name in sorted(_used(other) & (_assigned(cell) - assigned))
+        ]
+    about = [cell for cell in others if ABOUT_SOLUTIONS in tags(cell)]
+    if len(about) != 1 or about[0].cell_type != "markdown":
+        problems.append(f"{len(about)} cells are tagged {ABOUT_SOLUTIONS}; 1 is needed")
+    return problems + [
+        f"{cell.id} speaks of a solution, which a handout does not have"
+        for cell in others
+        if ABOUT_SOLUTIONS not in tags(cell)
+        and re.search(r"\bsolutions?\b", cell.source, re.IGNORECASE)
+    ]
+
+
 # What it says.
 
 HEAD = ("What you will do", "What you will learn", "What you need", "Time")
@@ -392,6 +441,23 @@ def head_and_foot(notebook: NotebookNode) -> list[str]:
     return problems + [f"the foot has no {part!r}" for part in FOOT if part not in foot]
 
 
+def sections_are_numbered(source: Path) -> list[str]:
+    """Each section but the foot has its number, 03.1, 03.2, …, and begins a cell: what
+    teachers' plans name, and where a slide begins."""
+    number, titles, problems = source.stem[:2], [], []
+    for cell in markdown(read(source)):
+        for line, text in enumerate(without_code(cell).splitlines()):
+            if re.match("#{2,} ", text) and line:
+                problems.append(f"{cell.id} has a heading below other text: {text}")
+            if re.match("## ", text) and not text.startswith(f"## {FOOT[0]}"):
+                titles.append(text)
+    return problems + [
+        f"section {k} is called {title!r}; it begins with '## {number}.{k} '"
+        for k, title in enumerate(titles, 1)
+        if not title.startswith(f"## {number}.{k} ")
+    ]
+
+
 def links_lead_somewhere(source: Path) -> list[str]:
     """The head links to the notebooks before and after; each linked file exists."""
     notebook = read(source)
@@ -399,6 +465,8 @@ def links_lead_somewhere(source: Path) -> list[str]:
     problems = []
     if not head.startswith(f"# {number} "):
         problems.append(f"the head does not begin with # {number}")
+    if "](GLOSSARY.md)" not in head:
+        problems.append("the head does not link to GLOSSARY.md")
     for each in (int(number) - 1, int(number) + 1):
         for neighbour in source.parent.glob(f"{each:02d}_*.py"):
             if f"]({neighbour.stem}.ipynb)" not in head:
@@ -516,11 +584,14 @@ OF_NOTEBOOKS = (
     head_and_foot,
     nothing_is_called_easy,
     code_fits_a_page,
+    slides_are_marked,
+    solutions_can_be_left_out,
 )
 OF_FILES = (
     pair_is_equal,
     under_a_megabyte,
     cover_is_in_the_notebook,
     links_lead_somewhere,
+    sections_are_numbered,
     numbers_are_measured,
 )

@@ -1,0 +1,1048 @@
+# %% [markdown]
+# # 09 · Scale up: CIFAR, GPUs, your own images
+#
+# **What you will do.** Read one line that trains on CIFAR-10, flag by flag. Count what a training run needs before you start it. Train on a folder of your own images, on two processes, with a kill in the middle. Break a run. Save a prior so that others can load it.
+#
+# **What you will learn.** Which batch, rate and number of epochs fit which run. How memory and time grow with the network. How a run is watched, stopped and gone on with. What to do when the loss is not finite.
+#
+# **What you need.** The course so far helps, but each command is explained. No GPU and no network: here everything runs on a processor, with networks so small that it takes seconds.
+#
+# **Time.** About 40 minutes to read, 60<!--= timings 09_scale_up --> seconds to run on two CPU cores.
+#
+# ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
+
+# %%
+import functools
+import importlib.util
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.autograd.graph import saved_tensors_hooks
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+
+from pixelprior import VQVAE2, HierarchicalPixelCNN, viz, viz_plots
+from pixelprior.assets import FOLDER as ASSETS
+from pixelprior.checkpoints import fingerprint
+from pixelprior.checks import scaling as check
+from pixelprior.codes import load_codes
+from pixelprior.data import load_images
+from pixelprior.planning import KEPT, example_batch, parameter_count, plan
+from pixelprior.recipes import RECIPES
+from pixelprior.widgets import explore
+
+# %% [markdown]
+# ## 09.1 One line to start with
+#
+# A VQ-VAE-2 turns an image into two grids of whole numbers, its **codes**: for CIFAR-10 8 × 8 at the top and 16 × 16 at the bottom. And it turns them back. The **prior** learns which codes follow which. To draw, it writes codes, and the VQ-VAE-2 turns them into an image. **Held out** are the 10,000 test images: no step of training sees them.
+#
+# **Before you start.** On the machine with the GPU, in a checkout of this repository:
+#
+# ```sh
+# python3 -m venv .venv && . .venv/bin/activate && \
+# pip install -e . && pixelprior doctor
+# ```
+#
+# The line `GPU:` must name your card. If torch cannot use it, the driver is older than the torch that pip chose: take another build, from pytorch.org/get-started. Without a card the line below runs too, on the processor, for days; a run says at its start where it takes place (`training on cuda in bf16, 1 process`). Start it inside `tmux`, or it ends with your connection.
+#
+# **The line.** Here is a whole CIFAR-10 run. Copy all of it and paste it; each `\` says that the line goes on. It trains the VQ-VAE-2, and then the prior on its codes.
+#
+# ```sh
+# pixelprior train-vqvae2 --dataset cifar10 --data_root data \
+#   --num_embeddings 512 --embedding_dim 64 --hidden_channels 128 \
+#   --epochs 100 --batch_size 128 --lr 3e-4 \
+#   --output_dir runs/cifar10/vqvae2 && \
+# pixelprior train-prior --dataset cifar10 --data_root data \
+#   --vqvae2_checkpoint runs/cifar10/vqvae2 --class_conditional \
+#   --hidden_channels 128 --num_layers 15 --attention_layers 3 \
+#   --dropout 0.1 --epochs 150 --batch_size 128 --lr 3e-4 --warmup 0.05 \
+#   --mixed_precision auto --seed 0 --sample_every 5 \
+#   --output_dir runs/cifar10/prior
+# ```
+#
+# The images come from the University of Toronto, into `data/cifar-10-batches-py`. No network there? Run the line on any machine that has one, stop it, and copy `data`. All paths count from the folder that you stand in, and folders that are missing are made. Have 2 GB free.
+#
+# `&&` starts the second command when the first has ended well. A flag that stands in one of the two alone is unknown to the other, or has there the value that is shown. (`pixelprior train-prior --help` lists all flags.)
+#
+# | flag | what it is | when to change it |
+# |---|---|---|
+# | `--dataset` | the images: `cifar10` is downloaded once, 170 MB; `imagefolder` is a folder of yours | other images |
+# | `--data_root` | the folder that the images are in, or are put into | they lie elsewhere |
+# | `--vqvae2_checkpoint` | whose codes the prior learns | you have several |
+# | `--num_embeddings` | K, the codes in each codebook | 64 to 256 for small data sets: fewer codes are learned from fewer images |
+# | `--embedding_dim` | the length of a code's vector e | seldom |
+# | `--hidden_channels` | p, the width of the network; memory grows with it, the weights with its square | it does not fit, or learns too little |
+# | `--num_layers` | gated blocks a level; each sees one place further (notebook 03) | the grids are larger |
+# | `--attention_layers` | layers of attention over the past, in the top level alone; 0 is none | there is no time for it |
+# | `--class_conditional` | tells the prior each image's class | leave it out if there are no classes |
+# | `--dropout` | share of features that are dropped while training, against learning by heart | 0 for short runs; more if the held-out loss turns |
+# | `--epochs` | passes over the training images; 100 to 200 on CIFAR | the held-out curve is still falling at the end: in a new run |
+# | `--batch_size` | images a step, on each GPU; 128 to 256 | memory runs out: halve it |
+# | `--lr` | the highest learning rate; it falls to zero along a cosine | shorter runs bear higher rates (section 09.2) |
+# | `--warmup` | the share of the steps in which the rate rises to that | the loss is not finite at the start |
+# | `--mixed_precision` | the number format of the products: `auto` is bf16, 16 bits a number, where the hardware has it; `no` is float32 | to see whether bf16 is to blame |
+# | `--seed` | weights, order and dropout: the same seed gives the same run on one processor; on a GPU the last digits may differ | to see how much of a difference is chance |
+# | `--sample_every` | draws 64 images every so many epochs | to look more often |
+# | `--output_dir` | where everything goes | for each new run: a folder that holds one is refused |
+#
+# Clipping at 1.0 and the cosine have no flag. They are always on.
+
+# %% [markdown]
+# **What it writes.** In each of the two folders: `last` and `best`, each with `config.json`, `model.safetensors` and `training.json`; in `last` also the state to go on from; `history.json` with all losses by epoch; pictures in `samples`; and for the prior the codes of all images, which are made once. `last` is the end of the latest epoch. `best` is the lowest held-out loss, in the prior for each level by itself. Where a checkpoint is asked for, a run's folder means its `best`.
+#
+# **How long it takes.** We do not know for your GPU. *No GPU has ever been measured by us.* For our two-core machine section 09.4 extrapolates to nearly two days. On yours, let the first epochs tell: each prints its seconds.
+#
+# **How to stop.** Ctrl-C. At most one epoch is lost, and the second command does not start.
+#
+# **How to go on.** Paste the command that was running once more, with `--resume` at its end. If it stopped before its first epoch was done, leave `--resume` out. If it was the first command, start the second after it; if it was the second, leave the first out.
+#
+# The flags must be the same: another `--epochs`, `--batch_size` or `--lr` is refused, since the schedule hangs on them. For a longer run start anew, in another folder. A prior can begin with the weights of the old one (`--init_checkpoint`); the VQ-VAE-2 cannot.
+#
+# **How to draw from it.** While it trains, too, since `best` is always whole:
+#
+# ```sh
+# pixelprior sample --vqvae2_checkpoint runs/cifar10/vqvae2 \
+#   --prior_checkpoint runs/cifar10/prior --save_grid
+# ```
+#
+# The images go to `generated_samples`.
+#
+# **How good is it?** Notebook 07 says what this measures:
+#
+# ```sh
+# pixelprior evaluate --dataset cifar10 --data_root data \
+#   --vqvae2_checkpoint runs/cifar10/vqvae2 \
+#   --prior_checkpoint runs/cifar10/prior \
+#   --output_dir runs/cifar10/results
+# ```
+#
+# **Several GPUs.** Put a launcher in the place of the word `pixelprior`, in each of the two commands. For four GPUs, either of these:
+#
+# ```sh
+# accelerate launch --multi_gpu --num_processes 4 -m pixelprior.cli
+# torchrun --standalone --nproc_per_node 4 -m pixelprior.cli
+# ```
+#
+# The batch is meant for each process. To keep the run as it was, give each of the four `--batch_size 32`. Or keep 128 each: then it takes a quarter of the steps, each over 512 images, and a higher rate may pay. Goyal et al. raise SGD's with the batch; we have not tried it with AdamW.
+#
+# **All in one.** `pixelprior reproduce cifar10` does both trainings with these flags, a third one without the top codes for comparison, and measures all that notebook 07 measures. It goes on by itself when it is started again. We have not run it in full. Its reduced form, `pixelprior reproduce cifar10_reduced`, we have, with CIFAR-10 as image files (`--dataset imagefolder`): one epoch of small networks, 9 minutes on two cores. The top codes cost it 3.30<!--= cifar10_reduced likelihood.top.nats_per_code.value --> nats a code held out where their frequencies would cost 4.69<!--= cifar10_reduced likelihood.top.unigram --> nats. It shows that colour images pass through the whole pipeline. It does not show how good that can become.
+#
+# Does the recipe say the same as our line? Here are its flags. Those that stand in the line alone have their defaults there, but for the folders (`tests/notebooks/test_scale_up.py` compares both). Flags that stand in neither keep their defaults.
+
+# %%
+for name in ("vqvae2", "prior"):
+    print(f"flags of train-{name}:")
+    for flag, value in getattr(RECIPES["cifar10"], name).items():
+        print(f"  {flag}: {value}")
+
+# %% [markdown]
+# ## 09.2 Which numbers to choose
+#
+# For a long run on a GPU our line takes the field's usual numbers: AdamW, 128 images a step, a rate of 3e-4 with warm-up and cosine, clipping at 1.0. The shipped weights were trained otherwise: 32 images a step and a rate of 3e-3, ten times as high. Which is right?
+#
+# We tried it for short runs: the same small prior with one setting changed at a time, each with the same seconds on one core. The base takes 32 images a step at a rate of 2e-3. **What pays when time is short?** Bars below zero are better than the base. (Seven of 19 runs; the [README](../README.md#how-good-the-shipped-prior-is) has all.)
+
+# %%
+tried = json.loads((ASSETS / "results" / "tried.json").read_text("utf-8"))
+nats = {run["option"]: run["nats_an_image"] for run in tried["tried"]}
+shown = {
+    "constant learning rate": "no cosine",
+    "16 images a step": "16 images\na step",
+    "learning rate 4e-3": "rate\n4e-3",
+    "another seed": "another\nseed",
+    "dropout 0.1": "dropout\n0.1",
+    "learning rate 1e-3": "rate\n1e-3",
+    "64 images a step": "64 images\na step",
+}
+viz.show(
+    viz_plots.bars(
+        {label: nats[name] - nats["base"] for name, label in shown.items()},
+        y_label="nats an image, against the base",
+        unit_format="{:+.0f}",
+    ),
+    "Seven bars of nats an image against the base. No cosine -36, 16 images "
+    "a step -31, rate 4e-3 -26, another seed -5, dropout 0.1 +22, rate 1e-3 "
+    "+40, 64 images a step +46.",
+)
+steps = {run["option"]: run["steps"] for run in tried["tried"]}
+for name in ("16 images a step", "base", "64 images a step"):
+    print(f"{name:17} {steps[name]} steps in the same time")
+
+# %% [markdown]
+# All that pays is *more steps*, or longer ones. With 16 images a step there are more steps in the same time. A higher rate makes each of them longer. A rate that does not fall stays long to the end. (The bar in the middle is chance: another seed alone moves the result by 5 nats, so a smaller difference says nothing.)
+#
+# These runs have a few hundred steps. Our CIFAR-10 line has 58,650 for the prior: 391 an epoch, for 150 epochs. There steps are not what is short.
+#
+# - **Few steps, on a processor**: 16 to 32 images a step, 2e-3 to 4e-3, no dropout. The recipe of the shipped weights has 7,500 steps. It keeps the cosine, which we did not try against a constant rate at that length.
+# - **Many steps, on a GPU**: 128 to 256 images. A GPU does many images in almost the time of few, and the mean of many gradients is less noisy. A deep network at a high rate may leave its good region at any of the many steps. Hence the 3e-4.
+#
+# To find the rate for your network, make the range test of notebook 04. Train with `--max_images 5000 --epochs 3` at 3e-4, 1e-3, 3e-3 and 1e-2, each in a folder of its own. Short runs praise high rates, so do not take the best one. Find the rate at which the loss breaks, and stay a factor of ten below.
+#
+# We have not compared rates over 58,650 steps. For that part we rely on what others do.
+
+# %% [markdown]
+# ## 09.3 Memory: count it before you start
+#
+# A run that does not fit ends with "out of memory", at its first step if you are lucky. What lies in memory while training?
+#
+# - For each parameter six numbers: the weight, its gradient, two running means of AdamW, the moving average that is evaluated, and the best so far. In float32 that is 24 bytes.
+# - For each image of the batch, what the backward pass needs from the forward pass. The gradient of a product needs its inputs, so autograd keeps them.
+#
+# With several GPUs there is a seventh number for each parameter: the gradients on their way to the others. The data lie on the device as well, all of them. For the VQ-VAE-2 that is 0.17 GiB with CIFAR-10, and 11 GiB with a million images of 64 pixels; codes are far less. `plan` below counts neither.
+#
+# The first we can count without building anything. On PyTorch's device `meta` a tensor has a shape and no numbers. **How many parameters has the prior of our line?**
+
+# %%
+line = {
+    "num_embeddings": 512, "embedding_dim": 64, "hidden_channels": 128,
+    "num_layers": 15, "num_classes": 10, "attention_layers": 3,
+}  # fmt: skip
+with torch.device("meta"):
+    nothing = HierarchicalPixelCNN(**line)
+by_hand = sum(p.numel() for p in nothing.parameters())
+print(f"{by_hand:,} parameters")
+print("the package says the same:")
+print(by_hand == parameter_count(HierarchicalPixelCNN, **line))
+
+# %% [markdown]
+# For the second there is a hook: autograd calls a function of ours for each tensor that it keeps. We add up the bytes. A block of memory that is kept twice counts once, and the parameters do not count: we have them already.
+
+
+# %%
+def kept_bytes(model, batch):
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}  # tensors by the address of their memory
+
+    def keep(tensor):
+        address = tensor.untyped_storage().data_ptr()
+        if address not in own:
+            kept[address] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.loss_function(*batch)
+    return sum(t.untyped_storage().nbytes() for t in kept.values())
+
+
+# %% [markdown]
+# A batch of 128 may not fit into this machine. Must we build it to know? We count for 1, 2, 3 and 4 images of a smaller prior, and look at the differences.
+
+# %%
+small = line | {"hidden_channels": 64, "num_layers": 10}
+torch.manual_seed(0)
+model = HierarchicalPixelCNN(**small).train()
+counts = [kept_bytes(model, example_batch(model, n)) for n in (1, 2, 3, 4)]
+an_image = counts[1] - counts[0]
+print(f"each image adds {an_image / 2**20:.1f} MiB")
+print(
+    "always the same:",
+    {b - a for a, b in itertools.pairwise(counts)} == {an_image},
+)
+foretold = counts[0] + 31 * an_image
+print(
+    "32 images as foretold:",
+    kept_bytes(model, example_batch(model, 32)) == foretold,
+)
+
+# %% [markdown]
+# Each image adds the same, to the byte. So two small counts give any batch: it is a straight line. `plan` in `pixelprior.planning` does this, for float32 and for bf16, and adds the six numbers for each parameter. Nothing in it is timed, and nothing is measured on a GPU.
+
+# %%
+planned = plan(HierarchicalPixelCNN, **small)
+print("plan says the same:", planned.parts(32)[KEPT] == foretold)
+for name, count in planned.parts(32).items():
+    print(f"  {name:22} {count / 2**20:6.0f} MiB")
+
+# %% [markdown]
+# **Which of our configurations fits which card?** The dashed lines are cards of 8 and of 24 GiB.
+
+# %%
+CONFIGURATIONS = {
+    "32 ch, 6 blocks": line | {"hidden_channels": 32, "num_layers": 6},
+    "64 ch, 10 blocks": small,
+    "128 ch, 15 blocks": line,
+    "192 ch, 15 blocks": line | {"hidden_channels": 192},
+}
+plans = {
+    (name, precision): plan(
+        HierarchicalPixelCNN, mixed_precision=precision, **arguments
+    )
+    for name, arguments in CONFIGURATIONS.items()
+    for precision in ("no", "bf16")
+}
+sizes = [16, 128, 256, 384, 512]
+viz.show(
+    viz_plots.curves(
+        {
+            f"{name}, {'bf16' if precision == 'bf16' else 'float32'}": (
+                sizes,
+                [each.bytes_at(size) / 2**30 for size in sizes],
+            )
+            for (name, precision), each in plans.items()
+            if "32 ch" not in name
+            and (name[:3], precision) != ("192", "bf16")
+        },
+        x_label="images a step",
+        y_label="GiB while training, counted",
+        baselines={"GiB of a small card": 8, "GiB of a large card": 24},
+        y_limits=(0, 26),
+    ),
+    "Memory against images a step, up to 512, for priors of 64, 128 and 192 "
+    "channels in float32, and for the first two in bf16: five straight "
+    "lines. bf16 rises half as fast as float32. 128 channels in float32 "
+    "cross 8 GiB at about 300 images; 192 channels at about 190.",
+)
+
+# %% [markdown]
+# At 128 images a step all of them fit the small card with a quarter to spare. Our line counts 3.5 GiB in float32 and 2.0 in bf16; its VQ-VAE-2 needs half a GiB.
+#
+# Where a line would meet the left edge, at no image, the six numbers for each parameter are all there is. Its slope is what an image adds. bf16 halves the slope of a prior, since the numbers that are kept have 2 bytes and not 4. (For the VQ-VAE-2 it takes off a quarter.) It does not touch the six numbers, which stay float32, and it adds a copy of the weights.
+#
+# What the count leaves out: tensors that live for a moment in the backward pass, and what a GPU's own libraries take. On a processor we let PyTorch's allocator say what a real step takes at its peak. For the prior of our line that was up to a tenth above the count; for shallow networks, and for the VQ-VAE-2, up to half (`tests/test_planning.py` sees to that bound, on small networks). A GPU's libraries, and gaps between the blocks, come on top; we have not measured them. **Leave a quarter of the card free; for shallow networks and for the VQ-VAE-2, half.**
+#
+# In JupyterLab, change the network below. What grows with the square of the channels? What does K cost? (This network has no attention.)
+
+
+# %%
+@functools.lru_cache
+def planned_for(channels, blocks, K, precision):
+    return plan(
+        HierarchicalPixelCNN,
+        mixed_precision="bf16" if precision == "bf16" else "no",
+        num_embeddings=K, embedding_dim=64, num_classes=10,
+        hidden_channels=channels, num_layers=blocks,
+    )  # fmt: skip
+
+
+def memory(channels, blocks, K, batch, precision):
+    found = planned_for(channels, blocks, K, precision)
+    parts = {
+        name.replace(" of ", "\nof ")
+        .replace("and ", "and\n")
+        .replace("the backward", "the\nbackward"): count / 2**30
+        for name, count in found.parts(batch).items()
+    }
+    return viz_plots.bars(
+        parts,
+        y_label="GiB",
+        title=f"{found.parameters / 1e6:.1f} million parameters, "
+        f"{found.bytes_at(batch) / 2**30:.1f} GiB in all",
+    )
+
+
+explore(
+    memory,
+    "Five bars for 128 channels, 15 blocks, 512 codes and 128 images a step "
+    "in float32: weights, gradients, moments of AdamW, averaged and best are "
+    "below 0.1 GiB each; what is kept for the backward pass is above 3 GiB.",
+    channels=[128, 32, 64, 96, 160, 192],
+    blocks=[15, 6, 9, 12, 18],
+    K=[512, 64, 128, 256],
+    batch=[128, 16, 32, 64, 256],
+    precision=["float32", "bf16"],
+)
+
+# %% [markdown]
+# K costs little: 64 codes or 512, that is less than a tenth of a GiB. The weights of a network that is twice as wide are four times as many, and what an image adds is about twice as much. At 128 images a step the backward pass takes nearly all. So halving the batch is the first thing to try when a run does not fit. bf16 you have already, where your card has it. A narrower network is the last.
+
+# %% [markdown]
+# ## 09.4 Time: extrapolated from what we measured
+#
+# For time we have to measure. What carries over from one network to another are **multiply-adds** (06.6): products of two numbers, each added to a sum. `plan` counts those of a training step for each image. The forward pass is a third of them, and the backward pass two.
+#
+# We have three measured trainings of priors on two cores, all in bf16 (the machine is named in their files):
+#
+# - the reduced CIFAR-10 recipe, 32 channels and 6 blocks: the seconds of its epoch, with the held-out images;
+# - the shipped prior, 64 channels and 9 blocks: the minutes of its four epochs;
+# - `pixelprior benchmark --training` with the sizes of our line, 128 channels and 15 blocks, on codes of Fashion-MNIST: 0.48<!--= training loops.fit.steps_per_second.0 --> steps a second, of 128 images each. (This one is the training alone. The held-out images of CIFAR-10 add about an eighth: they are a fifth as many, forward alone, but in float32.)
+#
+# **How many multiply-adds a second did each reach?**
+
+# %%
+RESULTS = ASSETS / "results"
+
+
+def of(K, dim, channels, blocks, classes=10):
+    return plan(
+        HierarchicalPixelCNN, num_embeddings=K, embedding_dim=dim,
+        hidden_channels=channels, num_layers=blocks, num_classes=classes,
+    ).multiply_adds  # fmt: skip
+
+
+log = (RESULTS / "cifar10_reduced.log").read_text("utf-8")
+reduced = re.search(r"== prior,.*?(\d+) s\n", log, re.DOTALL)
+minutes = json.loads((RESULTS / "recipe.json").read_text())["minutes"]
+loops = json.loads((RESULTS / "training.json").read_text())["loops"]
+measured = {  # multiply-adds an image, images a second
+    "32 ch, 6 blocks": (of(128, 32, 32, 6), 50_000 / int(reduced[1])),
+    "64 ch, 9 blocks": (of(64, 32, 64, 9), 240_000 / minutes["prior"] / 60),
+    "128 ch, 15 blocks": (
+        of(64, 64, 128, 15, None),
+        128 * loops["fit"]["steps_per_second"][0],
+    ),
+}
+products = [an_image / 1e9 for an_image, _ in measured.values()]
+rates = [an_image * images / 1e9 for an_image, images in measured.values()]
+viz.show(
+    viz_plots.bars(
+        dict(zip(measured, rates, strict=True)),
+        y_label="billion multiply-adds a second",
+        unit_format="{:.0f}",
+    ),
+    "Three bars of multiply-adds a second on two cores: 89 billion for 32 "
+    "channels and 6 blocks, 184 for 64 channels and 9 blocks, 327 for 128 "
+    "channels and 15 blocks.",
+)
+
+# %% [markdown]
+# Wide networks are faster for what they multiply: a large product keeps the cores busy, a small one is over before it is under way. So we draw a line through the three, and read from it the rate of a network in between. Beyond the ends we take the rate of the end. Then hours are multiply-adds over rate. **What does 100 epochs of CIFAR-10 cost by configuration?**
+
+
+# %%
+def rate_of(each):
+    """Billion multiply-adds a second on the two-core machine, about."""
+    at = np.log(each.multiply_adds / 1e9)
+    return np.exp(np.interp(at, np.log(products), np.log(rates)))
+
+
+def hours(each, epochs, rate, images=50_000):
+    return each.multiply_adds / 1e9 * images * epochs / rate / 3600
+
+
+HEADS = ("million", "GiB at 128,", "GiB at 128,", "hours for")
+BELOW = ("parameters", "float32", "bf16", "100 epochs")
+for heads in (HEADS, BELOW):
+    print(f"{'':18}" + "".join(f"{head:>13}" for head in heads))
+for name in CONFIGURATIONS:
+    full, half = plans[name, "no"], plans[name, "bf16"]
+    gib = [each.bytes_at(128) / 2**30 for each in (full, half)]
+    cost = hours(half, 100, rate_of(half))
+    print(f"{name:18}{full.parameters / 1e6:13.1f}", end="")
+    print(f"{gib[0]:13.1f}{gib[1]:13.1f}{cost:13.0f}")
+
+# %% [markdown]
+# GiB are counted, for 128 images a step; hours are extrapolated, for that two-core machine.
+#
+# And the line of section 09.1? It has the VQ-VAE-2 for 100 epochs and the third row's prior for 150. For the VQ-VAE-2 we take the rate of the reduced recipe's.
+
+# %%
+colour = plan(VQVAE2)  # its arguments' defaults are those of the line
+tiny = plan(VQVAE2, hidden_channels=64, embedding_dim=32, num_embeddings=128)
+seconds = int(re.search(r"== VQ-VAE-2,.*?(\d+) s\n", log, re.DOTALL)[1])
+rate = tiny.multiply_adds / 1e9 * 50_000 / seconds
+prior_of_line = plans["128 ch, 15 blocks", "bf16"]
+print(f"VQ-VAE-2: {hours(colour, 100, rate):.0f} hours on two cores")
+prior_hours = hours(prior_of_line, 150, rate_of(prior_of_line))
+print(f"prior:    {prior_hours:.0f} hours on two cores")
+
+# %% [markdown]
+# Nearly two days. These are hours of *that* machine, whose processor multiplies bf16 in hardware. The same benchmark in float32 made 0.20<!--= training loops.plain.steps_per_second.0 --> steps a second, less than half as many. To measure your own:
+#
+# - **On a processor**: `pixelprior benchmark --training --training_batch_size 128 --training_steps 16 --repeats 1`. It takes some minutes, writes into `pixelprior_benchmark`, and gives steps a second for plain loops and for the package's.
+# - **On a GPU**: start the run. The seconds of the second epoch, times the number of epochs, is your answer. (The first one warms up.) `steps_per_second` in `history.json` is the training alone.
+#
+# Then `hours` above does the rest for other networks. With the `seconds` of an epoch of yours:
+#
+# ```python
+# my_rate = prior_of_line.multiply_adds / 1e9 * 50_000 / seconds
+# hours(other_plan, 150, my_rate)
+# ```
+#
+# Pictures and checkpoints come on top of what is counted; compare with the clock.
+
+# %% [markdown]
+# ## 09.5 Your own images
+#
+# Any folder of images will do, in one folder a class:
+#
+# ```text
+# shapes/disc/00.png
+# shapes/disc/01.png
+# shapes/ring/00.png
+# ```
+#
+# If there are folders `train` and `test` (or `val`) above the classes, these are the splits. Otherwise every tenth image is held out. Images of any size are scaled on their shorter side and cut in the middle; a grey one gets three equal channels.
+#
+# We draw some: discs, squares and rings in four colours, 50 of each, in a temporary folder that we remove at the end.
+
+# %%
+scratch = tempfile.TemporaryDirectory()
+WORK = Path(scratch.name)
+COLOURS = [(1, 0.1, 0.1), (0.1, 0.3, 1), (1, 0.9, 0.1), (0.1, 0.8, 0.3)]
+torch.manual_seed(0)
+y, x = torch.meshgrid(torch.arange(40), torch.arange(40), indexing="ij")
+for number in range(150):
+    kind = ("disc", "square", "ring")[number % 3]
+    radius = 10 + 6 * torch.rand(())
+    cy, cx = radius + 1 + (38 - 2 * radius) * torch.rand(2)
+    dy, dx = (y - cy).abs(), (x - cx).abs()  # [40, 40] each
+    r = torch.maximum(dy, dx) if kind == "square" else torch.hypot(dy, dx)
+    inside = (r < radius) & ((r > radius / 2) | (kind != "ring"))
+    colour = torch.tensor(COLOURS[torch.randint(4, ())])[:, None, None]
+    image = torch.where(inside, colour, 0.05)  # [3, 40, 40]
+    path = WORK / "shapes" / kind / f"{number // 3:02d}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to_pil_image(image).save(path)
+
+# %% [markdown]
+# The commands are run for real. A small helper starts each as you would in a terminal, in that folder, and repeats what it says. Numbers that depend on the processor are shown as `…`.
+
+# %%
+PYTHON = [sys.executable, "-m"]
+PROGRAMS = {
+    "pixelprior": [*PYTHON, "pixelprior.cli"],
+    "accelerate": [*PYTHON, "accelerate.commands.accelerate_cli"],
+}
+SURROUNDINGS = (
+    os.environ
+    | {
+        "ACCELERATE_USE_CPU": "true",  # also where there is a GPU
+        "CUDA_VISIBLE_DEVICES": "",
+        "TMPDIR": str(WORK),
+        "WANDB_MODE": "offline",
+        "WANDB_SILENT": "true",
+        "WANDB_CONSOLE": "off",
+    }
+    | {f"WANDB_{name}_DIR": str(WORK) for name in ("CACHE", "CONFIG", "DATA")}
+)
+
+
+def words(command):
+    program, *rest = command.split()
+    return PROGRAMS[program] + rest
+
+
+def echo(command):
+    lines = [line.strip() for line in command.strip().splitlines()]
+    print("$ " + " \\\n      ".join(lines))
+
+
+# %%
+def run(command, show="wrote|images", status=0):
+    """Run a command, and print those of its lines that match `show`."""
+    echo(command)
+    done = subprocess.run(
+        words(command), cwd=WORK, env=SURROUNDINGS,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode != status:
+        raise RuntimeError(done.stdout + done.stderr)
+    for said in (done.stdout + done.stderr).splitlines():
+        if re.search(show, said):
+            varies = r"\d+\.\d+|\d+(?= m?s\b)"
+            if "error" in said:
+                varies = r"(?<=step )\d+|(?<=\(loss )[^)]+"
+            said = re.sub(varies, "…", said)
+            print(re.sub(r"(.{1,76})(?: |$)", r"\1\n", said).strip())
+
+
+# %% [markdown]
+# Now the pipeline: three commands. The networks are tiny. The flags are those that you know from the long line, with numbers for 135 images: few images a step and a high rate. 30 epochs are 270 steps. New are `--image_size`, the side of the images in pixels, and in `sample` `--num_samples`, and `--temperature`, which below 1 prefers likely codes.
+
+# %%
+SHAPES = """--dataset imagefolder --data_root shapes
+--batch_size 16 --mixed_precision no"""
+IMAGES = f"""
+pixelprior train-vqvae2 {SHAPES}
+--image_size 16 --num_embeddings 32 --embedding_dim 16
+--hidden_channels 32 --epochs 30 --sample_every 30"""
+run(f"{IMAGES} --lr 3e-3\n--output_dir vqvae2")
+
+# %% [markdown]
+# With `--use_tensorboard` and `--use_wandb` a run logs to TensorBoard and to Weights & Biases as well (`pip install tensorboard wandb`). We add a flag where the package is installed. `WANDB_MODE=offline`, which stands among the helper's settings, keeps the second on this machine.
+
+# %%
+have = {
+    name: importlib.util.find_spec(name) is not None
+    for name in ("tensorboard", "wandb")
+}
+loggers = " ".join(f"--use_{name}" for name in have if have[name])
+PRIOR = f"""
+pixelprior train-prior {SHAPES}
+--vqvae2_checkpoint vqvae2 --class_conditional
+--hidden_channels 32 --num_layers 5
+--epochs 16 --lr 1e-2 --sample_every 4"""
+run(f"{PRIOR}\n--output_dir prior {loggers}")
+for name in have:
+    if not have[name]:
+        print(f"{name} is not installed here, so it was left out")
+
+# %%
+run("""
+pixelprior sample --vqvae2_checkpoint vqvae2 --prior_checkpoint prior
+--num_samples 30 --batch_size 30 --temperature 0.7 --output_dir new
+""")
+
+# %% [markdown]
+# **What did it make of our images?** The first row is held out: no training saw it. The second is what its codes give back. The others are new, a row for each class.
+
+
+# %%
+def opened(paths):
+    images = [pil_to_tensor(Image.open(path)) for path in sorted(paths)]
+    return torch.stack(images).float() / 255  # [N, 3, 16, 16]
+
+
+data = load_images(
+    "imagefolder", "test", data_root=WORK / "shapes", image_size=16
+)
+print("classes:", ", ".join(data.class_names), " held out:", len(data))
+images, _ = data[torch.tensor([0, 1, 2, 3, 5, 6, 7, 10, 11, 12])]
+# images [10, 3, 16, 16]
+vqvae2 = VQVAE2.from_pretrained(WORK / "vqvae2" / "best")
+with torch.no_grad():
+    rebuilt = vqvae2(images)  # [10, 3, 16, 16]
+new = opened((WORK / "new").glob("sample_*.png"))  # [30, 3, 16, 16]
+
+# %% tags=["cover"]
+viz.show(
+    viz.image_rows(
+        {"yours,\nheld out": images, "rebuilt": rebuilt}
+        | {f"new:\n{data.class_names[c]}": new[c::3] for c in range(3)}
+    ),
+    "Five rows of ten small colour images on black. Held-out discs, rings "
+    "and squares in red, blue, yellow and green; the same rebuilt from "
+    "their codes, softer; and ten new ones of each class, most of one "
+    "colour, with outlines that are a little ragged.",
+)
+
+# %% [markdown]
+# Most rings have a hole. Discs and squares are hard to tell apart, and green has paled; the second row shows that the codes already lose it. That is what 135 images and seconds give.
+#
+# For images of your own, of 64 pixels and more, add `--image_size 64 --bottom_downsampling 4` to `train-vqvae2`, or `--image_size 128 --bottom_downsampling 8`. Then a bottom code stands for 4 × 4 or 8 × 8 pixels, and the grids are as large as for CIFAR-10. The prior takes the size from the checkpoint. A broken image is named and left out.
+
+# %% [markdown]
+# ## 09.6 Watch a run
+#
+# Each epoch prints a line: the losses while training and held out, and the seconds. The same numbers go to `history.json`, always. With `--use_tensorboard` they also go to an **event file**, which TensorBoard draws in a browser while the run goes on: `tensorboard --logdir prior`.
+#
+# We read the event file back. Does it say what `history.json` says?
+
+
+# %%
+def history_of(run_name):
+    return json.loads((WORK / run_name / "history.json").read_text())
+
+
+NAMES = ("train_top_loss", "heldout_top_loss")
+NAMES += ("train_bottom_loss", "heldout_bottom_loss")
+watched = {name: [e[name] for e in history_of("prior")] for name in NAMES}
+if have["tensorboard"]:
+    from tensorboard.backend.event_processing import event_accumulator
+
+    folder = str(WORK / "prior" / "pixelprior")
+    events = event_accumulator.EventAccumulator(folder).Reload()
+    logged = {
+        name: [event.value for event in events.Scalars(name)]
+        for name in NAMES
+    }
+    largest = max(
+        abs(a - b)
+        for name in NAMES
+        for a, b in zip(logged[name], watched[name], strict=True)
+    )
+    print("event file and history.json differ by < 1e-5:", largest < 1e-5)
+    watched = logged
+if have["wandb"]:
+    offline = list((WORK / "wandb").glob("offline-run-*"))
+    print("runs that wandb keeps for later:", len(offline))
+
+# %% [markdown]
+# `wandb sync wandb/offline-run-…` would send the second to the server. After `wandb login` and without `WANDB_MODE`, it would have been sent at once.
+#
+# **What do the curves say?** The pale band goes from the entropy of the one level's frequencies to that of the other's: a prior above it has learned nothing about order (notebook 04).
+
+# %%
+codes = load_codes(WORK / "prior" / "codes" / "test.safetensors")
+frequencies = sorted(codes.unigram_entropy(e) for e in ("top", "bottom"))
+viz.show(
+    viz_plots.curves(
+        {
+            "top: training": watched["train_top_loss"],
+            "top: held out": watched["heldout_top_loss"],
+            "bottom: training": watched["train_bottom_loss"],
+            "bottom: held out": watched["heldout_bottom_loss"],
+        },
+        x_label="epoch",
+        y_label="nats per code",
+        bands={"between the two frequencies' entropies": tuple(frequencies)},
+    ),
+    "Four curves over 16 epochs. All fall from near the pale band to far "
+    "below it. From about the eighth epoch on both held-out curves are "
+    "flat, while the training curves fall on: two gaps that widen.",
+)
+
+# %% [markdown]
+# Both levels fall below the band within a few epochs. That is the first thing to look for. The second is the gap: the training losses fall on while the held-out ones stay. With so few images the prior begins to learn them by heart. (In the first epochs the held-out curve is the lower one. It is measured at the epoch's end and without dropout; the training loss is a mean over the epoch, with dropout.) `best` holds, for each level, the weights of its lowest held-out loss.
+
+# %% [markdown]
+# ## 09.7 Two processes
+#
+# With several GPUs, each runs a process of its own, on images of its own. After the backward pass they average their gradients, so that all take the same step. This is called **data parallel** training. Two processes on a processor do the same. We start them as on GPUs. (`ACCELERATE_USE_CPU=true`, which stands among our helper's settings, keeps them on the processor. `--level top` trains the top level alone, to save time.)
+
+# %%
+run(
+    f"""
+accelerate launch --multi_gpu --num_processes 2
+-m pixelprior.cli train-prior
+{SHAPES}
+--vqvae2_checkpoint vqvae2 --class_conditional
+--hidden_channels 32 --num_layers 5
+--level top --epochs 1 --lr 1e-2 --output_dir two""",
+)
+
+# %% [markdown]
+# Only one of them speaks. **Were there really two?** We do not believe the command, we ask the run. It keeps how many processes it had, and the steps that it took. 135 images in batches of 16 are 9 steps an epoch on one process, and on two they are half of that, rounded up.
+
+
+# %%
+def state_of(run_name):
+    path = WORK / run_name / "last" / "training_state.pt"
+    return torch.load(path, weights_only=True)
+
+
+for name, epochs in (("prior", 16), ("two", 1)):
+    state = state_of(name)
+    processes = state["identity"]["processes"]
+    steps_an_epoch = state["step"] // epochs
+    print(f"{name:5} processes {processes}, steps an epoch {steps_an_epoch}")
+
+# %% [markdown]
+# The check is worth its lines. With `--cpu --num_processes 2`, which looks right, the version of accelerate that we have (1.15) starts one process and says nothing.
+#
+# Two processes halve the steps, so the run is another one: with 16 images each, a step has 32. To get the curve of one process, give each half the batch. (Even then the runs differ as two seeds do: each process drops features of its own.) And a run goes on with as many processes as it began with.
+
+# %% [markdown]
+# ## 09.8 Where it breaks: a killed run
+#
+# The power fails, or the queue's time is up. We start the training of section 09.5 once more, in another folder, and kill it when its fourth epoch is written. `SIGKILL` cannot be caught: the program gets no chance to tidy up.
+
+
+# %%
+def epochs_done(run_name):
+    path = WORK / run_name / "history.json"
+    return len(json.loads(path.read_text())) if path.exists() else 0
+
+
+def start_and_kill(command, run_name, epochs):
+    echo(command)
+    started = subprocess.Popen(
+        words(command), cwd=WORK, env=SURROUNDINGS,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while started.poll() is None and epochs_done(run_name) < epochs:
+        time.sleep(0.005)
+    started.kill()
+    print("killed:", started.wait() != 0)
+
+
+start_and_kill(f"{PRIOR}\n--output_dir cut", "cut", 4)
+before = history_of("cut")
+print("some of 16 epochs were done:", 4 <= len(before) < 16)
+
+# %% [markdown]
+# What is left? Everything is written under another name first, and renamed when it is whole. So `last` is the end of an epoch, never half of one. With it lies all that the run needs to go on: the weights and their average, the means of AdamW, the place in the schedule, the figures of the best so far. The best weights lie in `best`, so copy the whole run folder, not `last` alone. The order of the images is drawn anew for each epoch, from the seed and the epoch's number, and need not be kept.
+
+# %%
+print(*sorted(path.name for path in (WORK / "cut" / "last").iterdir()))
+
+# %% [markdown]
+# The same command without `--resume` is refused, so that nothing is written over by a slip of the hand. With it, the run goes on.
+
+# %%
+run(f"{PRIOR}\n--output_dir cut", "error", status=2)
+run(f"{PRIOR}\n--output_dir cut --resume")
+
+# %% [markdown]
+# **Does it end where the run that was never stopped ended?** They would lie on each other, so we draw one of them a little higher.
+
+# %%
+whole, resumed = history_of("prior"), history_of("cut")
+LOSS = "heldout_total_loss"
+viz.show(
+    viz_plots.curves(
+        {
+            "never stopped": [epoch[LOSS] for epoch in whole],
+            "until the kill, drawn 0.3 higher": [
+                epoch[LOSS] + 0.3 for epoch in before[:4]
+            ],
+            "resumed, drawn 0.3 higher": (
+                range(5, 17),
+                [epoch[LOSS] + 0.3 for epoch in resumed[4:]],
+            ),
+        },
+        x_label="epoch",
+        y_label="held out, nats per code, top + bottom",
+    ),
+    "Held-out loss over 16 epochs. The curve of the run that was never "
+    "stopped; above it, by the same distance everywhere, four points until "
+    "the kill and twelve after it, which go on where the four end.",
+)
+
+
+# %%
+def without_times(history):
+    times = ("seconds", "steps_per_second")
+    return [
+        {name: value for name, value in epoch.items() if name not in times}
+        for epoch in history
+    ]
+
+
+same = without_times(whole) == without_times(resumed)
+print("all losses are the same, to the last bit:", same)
+for kept in ("best", "last"):
+    one, other = (
+        fingerprint(HierarchicalPixelCNN.from_pretrained(WORK / name / kept))
+        for name in ("prior", "cut")
+    )
+    print(f"the weights of {kept} are the same:", one == other)
+    assert same and one == other
+
+# %% [markdown]
+# The distance is the same all along, and so is what was saved. Not nearly the same: the same. Had one of the parts been missing, the curve would show it. Without AdamW's means there is a bump where it goes on. Without the schedule the rate starts over. Without the epoch's number the images come in an order that it has seen. A resumed run that ends *near* the other one has lost something.
+#
+# (On a GPU some sums are taken in an order that varies, and two runs may differ in their last digits even when nobody stops them. We have not tried.)
+
+# %% [markdown]
+# ## 09.9 Where it breaks: a loss that is not finite
+#
+# A slip of the hand: `--lr 3` where 3e-3 was meant. **What does the package say?**
+
+# %%
+run(f"{IMAGES} --lr 3\n--output_dir too_fast", "error", status=1)
+
+# %% [markdown]
+# It stops at a gradient that is not finite. On a processor it looks at every step, and stops before the number reaches the weights. On a GPU each look makes the processor wait, so it looks at every 50th step and at the end of each epoch. The weights in memory may be spoiled by then. Those on disk are not: nothing is written before the look. The step in the message may be up to 49 late. (One bad number is enough to spoil all weights; notebook 04 showed it.)
+#
+# It ends with status 1, so that what stands behind a `&&` does not start. Clipping is no help against this slip: it makes long gradients shorter, and AdamW's steps are as long as the rate either way.
+#
+# The message has three parts: where it stopped, what is left, and what to try. Here nothing is left, since no epoch was finished. The second slip is better hidden. A minus is missing, `--weight_decay 1e3` for 1e-3.
+
+# %%
+run(
+    f"{IMAGES} --lr 3e-3\n--weight_decay 1e3 --output_dir decayed",
+    "error",
+    status=1,
+)
+
+# %% [markdown]
+# **What did the losses look like until then?** The axis is logarithmic.
+
+# %%
+broken = [epoch["heldout_total_loss"] for epoch in history_of("decayed")]
+healthy = [epoch["heldout_total_loss"] for epoch in history_of("vqvae2")]
+viz.show(
+    viz_plots.curves(
+        {"decay 1e-2, the default": healthy, "decay 1e3": broken},
+        x_label="epoch",
+        y_label="held-out loss of the VQ-VAE-2",
+        log_y=True,
+    ),
+    "Held-out loss on a logarithmic axis. The healthy run falls for 30 "
+    "epochs. The other has a few points, level, above all of the healthy "
+    "ones, and then nothing: there it stopped.",
+)
+print("it learned nothing:", min(broken) > 3 * min(healthy))
+
+# %% [markdown]
+# The curve gives little warning: it stays level where the other falls, and ends. **How large are the weights in the last checkpoint of each?**
+
+# %% tags=["nbval-ignore-output"]
+largest_weight = {
+    name: max(
+        p.abs().max().item()
+        for p in VQVAE2.from_pretrained(WORK / name / "last").parameters()
+    )
+    for name in ("vqvae2", "decayed")
+}
+for name, largest in largest_weight.items():
+    print(f"{name:8} largest weight {largest:.2f}")
+assert 2 * largest_weight["decayed"] < largest_weight["vqvae2"] < 2
+
+# %% [markdown]
+# Not larger: smaller. Decay takes rate × 1000 of each weight away. While the rate rises, that is for the most part less than twice the weight, and the weights shrink to almost nothing. The loss is level, since the output is the same for all images. At the full rate, 3e-3, it is three times the weight. Then 1 becomes −2, then 4, then −8, and within a dozen steps the loss is no number. So the message's "last good checkpoint" is finite, and no more than that.
+#
+# The message names the usual suspects: the rate, the warm-up, the number format. A lower rate would have stopped the growth too. But the culprit was another. So compare the run's settings with those of one that went well. They lie beside each checkpoint.
+
+# %%
+well, ill = (
+    json.loads((WORK / name / "last" / "training.json").read_text())
+    for name in ("vqvae2", "decayed")
+)
+for name, value in well["settings"].items():
+    if value != (other := ill["settings"][name]):
+        print(f"{name}: {value:g} went well, {other:g} did not")
+
+# %% [markdown]
+# When it happens to you: look at the settings first. Then start again in another folder, with a third of the rate or a longer warm-up. `train-prior --init_checkpoint` begins with the weights of a good checkpoint. If it happens late in a run that went well, suspect bf16, and try `--mixed_precision no`. And not every bad rate ends in an error: the prior of notebook 04 at a rate of 1 stayed finite, and learned nothing but frequencies. Watch what the frequencies cost as well.
+
+# %% [markdown]
+# ## 09.10 Publish, and load again
+#
+# `best` is a folder in the form of the Hugging Face hub: `config.json` says how the network is built, `model.safetensors` holds its numbers. Neither can hold code. A **pickle**, which is what `torch.save` writes, can: whoever loads one without care runs what is in it. (`training_state.pt` is one. It is for you alone, and the package reads it in a way that refuses code.)
+
+# %%
+prior = HierarchicalPixelCNN.from_pretrained(WORK / "prior" / "best")
+prior.save_pretrained(WORK / "to_publish")
+print(*sorted(path.name for path in (WORK / "to_publish").iterdir()))
+again = HierarchicalPixelCNN.from_pretrained(WORK / "to_publish")
+print("same weights:", fingerprint(prior) == fingerprint(again))
+draws = [
+    one.sample_with_vqvae2(vqvae2, 3, labels=torch.arange(3), seed=0)
+    for one in (prior, again)
+]  # [3, 3, 16, 16] each
+print("same samples:", torch.equal(*draws))
+
+# %% [markdown]
+# With `dtype=torch.float16` the file is half as large, as those that ship with the package are. The weights come back as float32, rounded; a few codes of a draw may then differ.
+#
+# `prior.push_to_hub("you/shapes-prior")` does the same, makes a repository of that name and uploads the folder. It needs the network and an account (`hf auth login`), so we leave it out here.
+#
+# Others then load it by its name: `HierarchicalPixelCNN.from_pretrained("you/shapes-prior")`. A prior is of no use without its VQ-VAE-2, so publish both, and say in a README what they were trained on. The package's [model card](../pixelprior/assets/results/MODEL_CARD.md) is an example.
+
+# %% [markdown]
+# ## 09.11 Exercises
+#
+# Change the `None` in a cell and run it. The answer is judged by trying it out.
+
+# %% [markdown] tags=["about-solutions"]
+# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+
+# %% [markdown]
+# ### Exercise 1: plan a run for your GPU
+#
+# Your card has 8 GiB, and you leave a quarter of it free. You want a prior of 160 channels and 12 blocks, with 512 codes, in float32. **How many images a step fit at most?** Let `plan` count: its `bytes_at(batch)` gives the bytes for a batch, and is a straight line. The check counts again, for your batch and for one image more.
+
+# %%
+wanted = {
+    "num_embeddings": 512, "embedding_dim": 64,
+    "hidden_channels": 160, "num_layers": 12,
+}  # fmt: skip
+
+# %% tags=["exercise"]
+my_batch = None  # your turn: a whole number
+
+check.largest_batch(my_batch, wanted, gib=8, free=0.25)
+
+# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+# What is left of 6 GiB beside all that does not grow, over what an image
+# adds.
+found = plan(HierarchicalPixelCNN, **wanted)
+without_images = found.bytes_at(1) - found.kept_an_image
+room = 0.75 * 8 * 2**30 - without_images
+most = int(room // found.kept_an_image)
+
+check.largest_batch(most, wanted, gib=8, free=0.25)
+
+# %% [markdown]
+# What would bf16 give? Say `mixed_precision="bf16"` to `plan` and to the check. And for your own card, say its GiB.
+
+# %% [markdown]
+# ### Exercise 2: your own folder of images
+#
+# Images seldom come in good order. Here is a heap: all in one folder, the class in the file's name. One is grey among colours. One has the name of an image and is none. And there is a text file.
+
+# %%
+heap = WORK / "heap"
+heap.mkdir()
+for kind in ("disc", "ring"):
+    for number in range(5):
+        image = Image.open(WORK / "shapes" / kind / f"{number:02d}.png")
+        if (kind, number) == ("ring", 1):
+            image = image.convert("L")
+        image.save(heap / f"{kind}-{number:02d}.png")
+_ = (heap / "disc-02.png").write_text("no image")
+_ = (heap / "notes.txt").write_text("taken in autumn")
+print(*sorted(path.name for path in heap.iterdir()), sep="\n")
+
+# %% [markdown]
+# Write a function that sorts such a heap. It gets the heap and a target folder that is not there yet. It **copies** the images to `target/train/CLASS/` and `target/test/CLASS/`, every fourth whole image of a class, in the order of the names, to the second. It leaves out what is no image (`Image.open(path).verify()` raises an error then; such a one is not counted), and gives back `target`. The check makes two heaps of its own, and loads what you made of them as `--dataset imagefolder` does.
+
+
+# %% tags=["exercise"]
+def my_sorting(source, target):
+    return None  # your turn
+
+
+check.sorted_folder(my_sorting)
+
+
+# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+# Number the whole images of each class; every fourth goes to the test.
+def sorted_by_class(source, target):
+    seen = {}
+    for path in sorted(source.glob("*.png")):
+        try:
+            Image.open(path).verify()
+        except OSError:
+            continue
+        kind = path.stem.split("-")[0]
+        seen[kind] = seen.get(kind, 0) + 1
+        split = "train" if seen[kind] % 4 else "test"
+        (target / split / kind).mkdir(parents=True, exist_ok=True)
+        copy = target / split / kind / path.name
+        copy.write_bytes(path.read_bytes())
+    return target
+
+
+check.sorted_folder(sorted_by_class)
+
+# %% [markdown]
+# If several photographs show the same thing, as frames of one film do, then keep them in one split. Otherwise the held-out loss praises what was learned by heart.
+
+# %% [markdown]
+# ### Exercise 3: publish and reload
+#
+# A prior draws codes, and its VQ-VAE-2 makes images of them: others need both. Write the function that saves both below a folder, each in one of its own, and gives back both *as read from there*, the VQ-VAE-2 first. The check wants the same weights to the last bit, the same samples for the same seed, and no pickle. And it alters a number in each file after you saved it, to see whether you read it.
+
+
+# %% tags=["exercise"]
+def my_publish(vqvae2, prior, folder):
+    return None  # your turn
+
+
+check.published(my_publish)
+
+
+# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+# Four calls. from_pretrained gives models in evaluation mode.
+def saved_and_read(vqvae2, prior, folder):
+    vqvae2.save_pretrained(folder / "vqvae2")
+    prior.save_pretrained(folder / "prior")
+    return (
+        VQVAE2.from_pretrained(folder / "vqvae2"),
+        HierarchicalPixelCNN.from_pretrained(folder / "prior"),
+    )
+
+
+check.published(saved_and_read)
+
+# %% [markdown]
+# The temporary folder can go now.
+
+# %%
+scratch.cleanup()
+print("removed:", not WORK.exists())
+
+# %% [markdown]
+# ## What you can do now
+#
+# - Start a CIFAR-10 run with one line, and say of each flag what it does and when to change it.
+# - Count what a configuration needs before you start it, and extrapolate how long it takes from one measured run.
+# - Train on your own images, on several processes, through a kill; find out why a loss is not finite; and publish what comes out.
+#
+# **To take away.** With twice the GPUs and the same `--batch_size`, which of the numbers of a step change, and would you change the rate? A colleague's resumed run ends at nearly the same loss: what would you look for? What would you have to keep to resume in the *middle* of an epoch?
+#
+# **Sources.** The prior of two levels: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. Weight decay apart from the gradient: Loshchilov and Hutter 2017, [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2. Large batches, several processes, warm-up: Goyal et al. 2017, [arXiv 1706.02677](https://arxiv.org/abs/1706.02677), sections 2 and 3. Half the bits while training: Micikevicius et al. 2017, [arXiv 1710.03740](https://arxiv.org/abs/1710.03740), section 3. CIFAR-10: Krizhevsky 2009, [Learning Multiple Layers of Features from Tiny Images](https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf), chapter 3.
+#
+# ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)

@@ -1,0 +1,121 @@
+"""The line of notebook 09 that starts a CIFAR-10 run is one that can be pasted: the
+command line takes it, and its table explains each of its flags and no other."""
+
+import dataclasses
+import re
+import shlex
+
+import jupytext
+import pytest
+import rules
+
+from pixelprior import cli
+from pixelprior.recipes import RECIPES
+
+SOURCE = rules.ROOT / "notebooks" / "09_scale_up.py"
+MARKDOWN = [  # with what a backslash breaks put together again, as a shell does
+    re.sub(r"\s*\\\n\s*", " ", cell.source)
+    for cell in jupytext.read(SOURCE).cells
+    if cell.cell_type == "markdown"
+]
+(SECTION,) = (text for text in MARKDOWN if "train-vqvae2" in text and "&&" in text)
+(LINE,) = re.findall(r"```sh\n(pixelprior train-vqvae2 [^\n]*&&[^\n]*)\n```", SECTION)
+ROWS = re.findall(r"(?m)^\| `(--\w+)` \| (.+) \| (.+) \|$", SECTION)
+
+
+def parsed(command):
+    program, *arguments = shlex.split(command)
+    assert program == "pixelprior"
+    return cli._parse(arguments)
+
+
+@pytest.fixture
+def commands():
+    first, second = LINE.split(" && ")
+    return parsed(first), parsed(second)
+
+
+def test_the_line_trains_the_vqvae2_and_then_the_prior_on_its_codes(commands):
+    vqvae2, prior = commands
+    assert isinstance(vqvae2, cli.TrainVQVAE2) and isinstance(prior, cli.TrainPrior)
+    assert prior.vqvae2_checkpoint == vqvae2.output_dir != prior.output_dir
+    assert vqvae2.dataset == prior.dataset == "cifar10"
+    assert vqvae2.data_root == prior.data_root
+
+
+def test_the_line_has_the_numbers_that_the_text_recommends(commands):
+    for command in commands:
+        assert 128 <= command.batch_size <= 256 and 100 <= command.epochs <= 200
+        assert command.lr == 3e-4 and command.settings().max_grad_norm == 1.0
+
+
+def test_each_flag_of_the_line_has_a_row_and_each_row_a_flag():
+    flags = set(re.findall(r"--\w+", LINE))
+    named = [flag for flag, *_ in ROWS]
+    assert sorted(named) == sorted(flags) and len(named) == len(set(named)) > 15
+    assert all(len(said.split()) >= 2 for _, said, _ in ROWS)
+
+
+def test_a_flag_of_one_command_has_the_value_shown_in_the_other_too(commands):
+    given = [set(re.findall(r"--(\w+)", part)) for part in LINE.split(" && ")]
+    for one, other in ((0, 1), (1, 0)):
+        known = {field.name for field in dataclasses.fields(commands[other])}
+        for flag in (given[one] - given[other]) & known:
+            assert getattr(commands[other], flag) == getattr(commands[one], flag), flag
+
+
+def test_the_recipe_for_cifar10_has_the_same_settings(commands):
+    for command, flags in zip(
+        commands, (RECIPES["cifar10"].vqvae2, RECIPES["cifar10"].prior), strict=True
+    ):
+        assert {name: getattr(command, name) for name in flags} == flags
+
+
+def test_a_flag_that_the_recipe_leaves_out_has_its_default_in_the_line(commands):
+    folders = {"data_root", "output_dir", "vqvae2_checkpoint"}
+    for command, recipe in zip(commands, ("vqvae2", "prior"), strict=True):
+        left_out = {field.name: field.default for field in dataclasses.fields(command)}
+        for name in (
+            left_out.keys() - folders - getattr(RECIPES["cifar10"], recipe).keys()
+        ):
+            assert getattr(command, name) == left_out[name], name
+
+
+def test_a_pasted_line_is_one_command_and_no_backslash_is_followed_by_a_blank():
+    (raw,) = (
+        cell.source
+        for cell in jupytext.read(SOURCE).cells
+        if cell.cell_type == "markdown"
+        and "train-vqvae2" in cell.source
+        and "&&" in cell.source
+    )
+    block = re.findall(r"(?s)```sh\n(pixelprior .*?)\n```", raw)[0]
+    *lines, last = block.splitlines()
+    assert all(line.endswith(" \\") for line in lines) and "\\" not in last
+    assert max(map(len, block.splitlines())) <= 72
+
+
+def test_the_command_line_takes_every_other_command_of_the_text():
+    spoken = re.findall(r"`(pixelprior [^`…]+)`", "\n".join(MARKDOWN))
+    shell = "\n".join(MARKDOWN)
+    spoken += re.findall(r"(?m)^(pixelprior (?!train-vqvae2)[^…\n]+)$", shell)
+    spoken = [command for command in spoken if not command.endswith("--help")]
+    kinds = {type(parsed(command)).__name__ for command in spoken}
+    assert kinds >= {"Sample", "Evaluate", "Reproduce", "Benchmark"}
+
+
+def test_resuming_and_going_on_are_flags_of_both_commands(commands):
+    for command, part in zip(commands, LINE.split(" && "), strict=True):
+        resumed = parsed(f"{part} --resume")
+        assert resumed == dataclasses.replace(command, resume=True)
+
+
+def test_the_steps_that_the_text_names_are_those_of_the_line(commands):
+    _, prior = commands
+    steps = -(-50_000 // prior.batch_size)
+    text = " ".join(MARKDOWN)
+    assert f"{steps} an epoch, for {prior.epochs} epochs" in text
+    assert f"has {steps * prior.epochs:,} for the prior" in text
+    shipped = RECIPES["fashion_mnist"].prior
+    count = 60_000 // shipped["batch_size"] * shipped["epochs"]
+    assert f"the shipped weights has {count:,} steps" in text

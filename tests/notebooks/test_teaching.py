@@ -1,0 +1,247 @@
+"""What teachers and readers have beside the notebooks: plans, handouts, slides, the
+glossary and the index of questions agree with the notebooks."""
+
+import html.parser
+import re
+import shlex
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import rules
+
+sys.path.insert(0, str(rules.ROOT / "notebooks"))  # handout.py imports build
+build = rules.of_the_course("build")
+handout = rules.of_the_course("handout")
+COURSE = build.FOLDER
+SOURCES = build.sources()
+EXTRAS = ("GLOSSARY.md", "QUESTIONS.md", "TEACHING.md")
+
+
+def text_of(name):
+    return (COURSE / name).read_text(encoding="utf-8")
+
+
+def sections():
+    """{"02.4": title and text of that section}, of all notebooks."""
+    found = {}
+    for source in SOURCES:
+        number = None
+        for cell in rules.markdown(rules.read(source)):
+            if heading := re.match(r"## (\d\d\.\d+) ", cell.source):
+                number = heading[1]
+            elif re.match("## ", cell.source):
+                number = None
+            if number:
+                found[number] = found.get(number, "") + cell.source + "\n"
+    return found
+
+
+def exercises():
+    """[("00", "Exercise 1: how many runs?"), …] of all notebooks."""
+    return [
+        (source.stem[:2], title)
+        for source in SOURCES
+        for cell in rules.markdown(rules.read(source))
+        for title in re.findall(r"(?m)^### (Exercise \d+: .+)$", cell.source)
+    ]
+
+
+SECTION = r"(?<![\d.])\d\d\.\d{1,2}(?![\d.])"
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_each_section_that_is_named_is_there(name):
+    named = set(re.findall(SECTION, text_of(name)))
+    assert len(named) > 20 and named <= set(sections())
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_links_lead_somewhere(name):
+    for target in re.findall(r"\]\(([^()\s]+)\)", text_of(name)):
+        path = target.split("#")[0]
+        if path and not target.startswith("http"):
+            assert (COURSE / path).exists(), target
+
+
+# The glossary.
+
+ENTRY = re.compile(r"(?m)^- \*\*(.+?)\*\*: ((?:.|\n  )+)$")
+
+
+def entries():
+    return [(word, " ".join(rest.split())) for word, rest in ENTRY.findall(GLOSSARY)]
+
+
+GLOSSARY = text_of("GLOSSARY.md")
+
+
+def test_the_glossary_is_in_alphabetical_order():
+    words = [word.lower() for word, _ in entries()]
+    assert len(words) > 50 and words == sorted(words)
+
+
+def test_each_word_of_the_glossary_stands_in_the_sections_that_it_names():
+    texts, missing = sections(), []
+    for word, rest in entries():
+        numbers = re.findall(SECTION, rest.rsplit(". ", 1)[-1])
+        assert numbers, f"{word} names no section"
+        for number in numbers:
+            said = texts[number].lower()
+            if not all(part in said for part in word.lower().split(", ")):
+                missing.append((word, number))
+    assert missing == []
+
+
+def test_each_symbol_of_the_table_is_used_in_a_notebook():
+    table = GLOSSARY.split("## Symbols")[1]
+    used = "\n".join(source.read_text(encoding="utf-8") for source in SOURCES)
+    for row in re.findall(r"(?m)^\| ([^|]+(?:\\\|[^|]+)*) \|", table)[1:]:
+        for symbol in re.split(r", | × ", row.replace("\\|", "|")):
+            if symbol not in ("symbol", "---", "nats per code"):
+                assert re.search(rf"(?<!\w){re.escape(symbol)}(?!\w)", used), symbol
+
+
+# Questions and plans.
+
+
+def test_each_notebook_answers_a_question():
+    for source in SOURCES:
+        assert f"]({source.stem}.ipynb)" in text_of("QUESTIONS.md"), source.stem
+
+
+def test_each_question_ends_in_one():
+    rows = re.findall(r"(?m)^\| ([^|]+) \| [^|]+ \|$", text_of("QUESTIONS.md"))
+    questions = [row for row in rows if row not in ("you ask", "---")]
+    assert len(questions) > 30
+    assert [each for each in questions if not each.endswith("?")] == []
+
+
+@pytest.mark.parametrize("minutes", [45, 90, 180])
+def test_a_plan_takes_the_minutes_that_it_says(minutes):
+    plan = re.search(
+        rf"(?s)\n## {minutes} minutes\b.*?(?=\n## )", text_of("TEACHING.md")
+    )
+    assert plan
+    rows = re.findall(r"(?m)^\| (\d+) \|", plan[0])
+    assert len(rows) >= 4 and sum(map(int, rows)) == minutes
+
+
+def test_each_exercise_has_what_people_get_wrong_in_it():
+    teaching = " ".join(text_of("TEACHING.md").split())
+    missing = [
+        (number, title)
+        for number, title in exercises()
+        if f"**{' '.join(title.split())}**" not in teaching
+    ]
+    assert missing == [] and len(exercises()) >= 30
+
+
+# Handouts.
+
+
+@pytest.fixture(scope="module")
+def handouts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("course") / "handout"
+    done = subprocess.run(
+        [sys.executable, str(COURSE / "handout.py"), str(folder)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"wrote {len(SOURCES)} notebooks" in done.stdout
+    return folder
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_handout_has_all_but_the_solutions(handouts, source):
+    whole = rules.read(source)
+    given = nbformat.read(handouts / f"{source.stem}.ipynb", as_version=4)
+    nbformat.validate(given)
+    kept = [
+        cell.id
+        for cell in whole.cells
+        if not {"solution", "about-solutions"} & set(rules.tags(cell))
+    ]
+    assert [cell.id for cell in given.cells] == kept
+    assert len(whole.cells) - len(kept) >= 4  # three solutions and what is said of them
+    assert sum("exercise" in rules.tags(cell) for cell in given.cells) >= 3
+    assert rules.executed_and_numbered(given) == []
+    said = "\n".join(rules.words(output) for _, output in rules.outputs(given))
+    assert not re.search(f"(?m)^{rules.RIGHT}", said)
+    sources = "\n".join(cell.source for cell in given.cells)
+    assert not re.search(r"\bsolutions?\b", sources, re.IGNORECASE)
+
+
+def test_a_handout_has_what_its_heads_link_to(handouts):
+    for path in handouts.glob("*.ipynb"):
+        head = nbformat.read(path, as_version=4).cells[0].source
+        for target in re.findall(r"\]\(([^()#\s]+)\)", head):
+            assert (handouts / target).exists(), target
+
+
+def test_handouts_never_replace_the_notebooks():
+    with pytest.raises(ValueError, match="with their solutions, which would be lost"):
+        handout.make(COURSE)
+
+
+# Slides.
+
+
+class _Loaded(html.parser.HTMLParser):
+    """What a page loads from elsewhere."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.sections, self.style = [], 0, False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        address = attrs.get("src") or (attrs.get("href") if tag == "link" else None)
+        if address and not address.startswith("data:"):
+            self.found.append((tag, address[:60]))
+        self.sections += tag == "section"
+        self.style = tag == "style"
+
+    def handle_data(self, data):
+        if self.style:
+            urls = re.findall(
+                r"url\(\s*['\"]?(?!data:)([^)'\"]+)|@import ([^;]+)", data
+            )
+            self.found += [("style", url) for url in urls]
+
+
+def test_slides_are_made_as_teachers_are_told_and_load_nothing(tmp_path):
+    commands = re.findall(
+        r"jupyter nbconvert --to slides(?:.*\\\n)*.*", text_of("TEACHING.md")
+    )
+    assert commands, "TEACHING.md has no command for slides"
+    words = shlex.split(commands[0].replace("\\\n", " "))
+    words[words.index("--output-dir") + 1] = str(tmp_path)
+    words[-1] = str(SOURCES[0].with_suffix(".ipynb"))
+    done = subprocess.run(words, cwd=rules.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.iterdir()
+    page = path.read_text(encoding="utf-8")
+    loaded = _Loaded(page)
+    assert loaded.found == []
+    assert loaded.sections > 20 and "Reveal.initialize(" in page
+    assert "A solution follows each exercise" not in page
+
+
+def test_a_question_is_asked_before_its_figure_is_shown():
+    cells = rules.read(SOURCES[0]).cells
+    kinds = build.slide_types(cells)
+    assert kinds[0] == "slide" and set(kinds) == {
+        "slide",
+        "subslide",
+        "fragment",
+        "skip",
+    }
+    for kind, cell, before in zip(kinds[1:], cells[1:], cells, strict=False):
+        if kind == "fragment":
+            assert cell.cell_type == "code" and before.cell_type == "markdown"
+        if "solution" in rules.tags(cell):
+            assert kind == "subslide"
