@@ -174,10 +174,13 @@ def test_a_handout_has_all_but_the_solutions(handouts, source):
     assert not re.search(r"\bsolutions?\b", sources, re.IGNORECASE)
 
 
-def test_a_handout_has_what_its_heads_link_to(handouts):
+def test_a_handout_has_what_it_links_to(handouts):
+    texts = [path.read_text(encoding="utf-8") for path in handouts.glob("*.md")]
     for path in handouts.glob("*.ipynb"):
-        head = nbformat.read(path, as_version=4).cells[0].source
-        for target in re.findall(r"\]\(([^()#\s]+)\)", head):
+        cells = rules.markdown(nbformat.read(path, as_version=4))
+        texts += [rules.without_code(cell) for cell in cells]
+    for target in re.findall(r"\]\(([^()#\s]+)[^()\s]*\)", "\n".join(texts)):
+        if not target.startswith(("http", "../")):  # ../ is the checkout
             assert (handouts / target).exists(), target
 
 
