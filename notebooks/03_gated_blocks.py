@@ -197,19 +197,19 @@ print("the package's gate:               < 1e-5:", difference < 1e-5)
 #
 # ```
 #          v                          h
-#          │                          ├───────┐
-#       look_up                   look_left   │
-#       p → 2p                     p → 2p     │
-#          │                          │       │
-# label ─► +                          ▼       │
-#          ├────► 1×1, 2p → 2p ─────► +       │ residual
-#          │                          │       │
-#        gate                       gate      │
-#       2p → p                     2p → p     │
-#          │                          │       │
-#          │                     1×1, p → p   │
-#          │                          ▼       │
-#          │                          + ◄─────┘
+#  ┌───────┤                          ├───────┐
+#  │    look_up                   look_left   │
+#  │    p → 2p                     p → 2p     │
+#  │       │                          │       │
+#  │  label ► +                       ▼       │
+#  │       ├────► 1×1, 2p → 2p ─────► +       │ residual
+#  │       │                          │       │
+#  │     gate                       gate      │
+#  │    2p → p                     2p → p     │
+#  │       │                          │       │
+#  │       │                     1×1, p → p   │
+#  │       ▼                          ▼       │
+#  └─────► +                          + ◄─────┘
 #          ▼                          ▼
 #        new v                      new h
 # ```
@@ -218,7 +218,7 @@ print("the package's gate:               < 1e-5:", difference < 1e-5)
 #
 # - The line between the stacks goes **one way**, from v to h. At column x + 1, h knows the code at x. If it fed v there, v at x + 1 would know it too. The next vertical kernel at x looks one column to the right, and the code at x would see itself.
 # - It leaves v *before* the gate, with all 2p channels, and goes through a **1×1 convolution**, which mixes channels and never places. It cannot leak.
-# - The **residual** adds the old h to the new one, so that a block has to learn only what to change. The first block has none: there the old h is the code itself, the very thing to be predicted.
+# - The **residuals** add the old v and the old h to the new ones, so that a block has to learn only what to change. The first block has none: there v and h are the code itself, the very thing to be predicted. (Figure 2 of the paper has a residual around h alone. Section 03.6 shows why ours has one around v as well.)
 #
 # Now the weights. We give them the names that the package uses.
 
@@ -254,11 +254,11 @@ def block(v, h, w, shift, residual, label=0):  # [B, D, H, W] each
     across = conv(F.conv2d, "vertical_to_horizontal", up)  # [B, 2p, H, W]
     out = conv(F.conv2d, "horizontal_out", gate(across + left))
     # out [B, p, H, W]
-    return gate(up), h + out if residual else out
+    return (v + gate(up), h + out) if residual else (gate(up), out)
 
 
 # %% [markdown]
-# The package has all this as `GatedBlock`. Its first argument says which it is: "A" for the first block, with the shift and no residual, "B" for all later ones. We copy our weights in. Do both stacks come out the same?
+# The package has all this as `GatedBlock`. Its first argument says which it is: "A" for the first block, with the shift and no residuals, "B" for all later ones. We copy our weights in. Do both stacks come out the same?
 
 # %%
 torch.manual_seed(0)
@@ -427,7 +427,53 @@ explore(
 # After L blocks of reach r the vertical stack sees L · r rows up and L · r columns to each side, and the horizontal stack L · r codes to the left. For the single stack, a wider kernel tips the line, from one column a row to r columns a row. More layers do nothing to it.
 
 # %% [markdown]
-# ## 03.6 The label
+# ## 03.6 Seen is not heard
+#
+# A place sees a code when its gradient is not zero. That says nothing about its size. A gate that is half open halves what goes through it, and a network has many gates in a row. So we ask for sizes, at the depth of a real network: 15 blocks of 128 channels, before any training.
+#
+# **How much does a code count that stands many rows above?** For the last row of a 16 × 16 grid, we take the gradient of the logits by the embedded codes of each row above, once without and once with the residual around v. The figure shows its size as a share of that of the row just above.
+
+
+# %%
+def share_by_rows(vertical_residual):
+    torch.manual_seed(0)
+    deep = PixelCNN(64, 32, 128, 15, vertical_residual=vertical_residual)
+    codes = torch.randint(64, (4, 16, 16))
+    v = h = embedded = deep.embed(codes).detach().requires_grad_()
+    for each in deep.eval().blocks:
+        v, h = each(v, h)  # [B, p, H, W] each
+    logits = deep.head(h)[:, :, -1, 8]  # [B, K]
+    weights = torch.randn(logits.shape)  # one direction among K
+    (gradient,) = torch.autograd.grad((logits * weights).sum(), embedded)
+    size = gradient.square().sum(dim=(0, 1, 3)).sqrt().flip(0)[1:]  # [15]
+    return size / size[0]
+
+
+share = {
+    "without the residual around v": share_by_rows(False),
+    "with it": share_by_rows(True),
+}
+viz.show(
+    viz_plots.curves(
+        share,
+        x_label="rows above",
+        y_label="gradient, as a share of the row just above",
+        log_y=True,
+    ),
+    "Two falling curves over 1 to 15 rows above, on a logarithmic axis. "
+    "Without the residual around v the gradient is below a thousandth "
+    "eight rows above. With it, it is more than ten times as large there.",
+)
+for name, each in share.items():
+    print(f"{name}: below 1/500 eight rows above: {bool(each[7] < 1 / 500)}")
+
+# %% [markdown]
+# Both networks see all of the past, and no test for a blind spot tells them apart. But without the residual, what stands eight rows above counts for less than a thousandth of what stands just above. It has to pass eight gates, and each makes it smaller. A network like this is deep on paper alone: it learns from the rows near by. The residual around v is a way past the gates. It costs one sum a block, and it cannot leak, since v at row y has seen only the rows above.
+#
+# The paper's block has no such residual, and neither has the shipped prior, which was trained before we looked at sizes. Its nine blocks are few enough to do without.
+
+# %% [markdown]
+# ## 03.7 The label
 #
 # The shipped prior can be told what to draw. A label is turned into a vector by an embedding. Each block multiplies it by a matrix V of its own, and adds the product before the gate (equation 4 of the paper). It is a bias: the same at every place of the grid. The package has one V a block, for the vertical features, and the 1×1 between the stacks carries it on to h's gate.
 #
@@ -491,7 +537,7 @@ viz.show(
 # The label reaches every place, and the first as well, where there is no past at all. In a boot and in a T-shirt the corner itself is black. But a code knows more than its own 4 × 4 pixels, and in a T-shirt the shoulder is near. So the first code differs. Boots and sneakers all begin with the same code. There the label says nothing new until the place where the boot's shaft begins.
 
 # %% [markdown]
-# ## 03.7 Gate against ReLU
+# ## 03.8 Gate against ReLU
 #
 # Is the gate worth its second half? We compare at equal size. The ReLU block has the same two stacks, the same shift and the same residual. Its convolutions give q channels instead of 2p. So there are two ways to be fair: the same *width*, q = p, or the same number of *parameters*, with q larger than p.
 
@@ -616,7 +662,7 @@ viz.show(
 # That is not what we had hoped to show. We tried other seeds, learning rates from 1e-3 to 2e-2, and three times the photographs for twice the epochs. The wide ReLU ended lower every time, by some hundredths of a nat. The paper gives a reason *for* gates, that products help with complex interactions (section 2.1). It compares its whole network, gates and two stacks together, with the older one. So it does not say how much of the gain is the gate's. On our small grids of codes we see none at equal size. The shipped prior has gates, as the paper does.
 
 # %% [markdown]
-# ## 03.8 Inside the trained prior
+# ## 03.9 Inside the trained prior
 #
 # The shipped top prior has nine blocks, with p = 64. We walk through them with the codes of real photographs, and keep both stacks after each block.
 
@@ -770,7 +816,7 @@ viz.show(
 # This is the receptive field read backwards. v hears of the change only below it, one more row a block and one more column at each side. h hears of it there as well, through v, and to the right in its own row. At (3, 3) itself nothing moves in either, nor anywhere before.
 
 # %% [markdown]
-# ## 03.9 Where it breaks
+# ## 03.10 Where it breaks
 #
 # A block has few lines, and three of them can go wrong without an error message. Our block by hand takes the shift and the residual as arguments, so we can make each mistake on purpose.
 
@@ -835,7 +881,7 @@ print("shift in every block sees what the masked stack sees:", same)
 # Each mistake shows in one column of the table, and none shows in both. The last line compares two pictures for our place (5, 2): shifted in every block, two stacks see what one masked stack sees. The counts over all places agree too, with the table further up. All the wiring was for nothing.
 
 # %% [markdown]
-# ## 03.10 Exercises
+# ## 03.11 Exercises
 #
 # Change the `None` in a cell and run it. The answer is judged by trying it out.
 
@@ -892,8 +938,9 @@ check.wiring(my_block)
 def wired_block(v, h, parts):
     found_above = parts.look_up(v)  # [B, 2p, H, W]
     told = parts.look_left(h) + parts.across(found_above)  # [B, 2p, H, W]
-    news = parts.out(parts.gate(told))  # [B, p, H, W]
-    return parts.gate(found_above), news if parts.first else h + news
+    new_v = parts.gate(found_above)  # [B, p, H, W]
+    new_h = parts.out(parts.gate(told))  # [B, p, H, W]
+    return (new_v, new_h) if parts.first else (v + new_v, h + new_h)
 
 
 check.wiring(wired_block)
@@ -953,7 +1000,7 @@ check.label_bias(add_label)
 # - Say what each stack sees after L blocks, and how many blocks a grid needs.
 # - Test a network for both faults, the leak and the blind spot, and tell which mistake made which.
 #
-# **To take away.** How many blocks does a grid of 16 × 16 codes need, with k = 3 and with k = 5? Could a residual around the *vertical* stack leak, in the first block, and in a later one? If the label were put before the first code as an extra code instead of a bias, which places would hear of it after one block?
+# **To take away.** How many blocks does a grid of 16 × 16 codes need, with k = 3 and with k = 5? Why may the residual around the *vertical* stack stand in a later block, and not in the first? If the label were put before the first code as an extra code instead of a bias, which places would hear of it after one block?
 #
 # **Sources.** The gate, the two stacks and the label's bias: van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), sections 2.1 to 2.3, equations 2 and 4, figures 1 and 2. Masks A and B: van den Oord, Kalchbrenner and Kavukcuoglu 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759), section 3.4. A prior of this kind over a VQ-VAE-2's codes: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2.
 #

@@ -239,19 +239,19 @@ explore(
 # We take one later block, with small sizes. Its kernels are k = 3 wide, so r = 1. We recall from notebook 03 what it does:
 #
 # - the **vertical** convolution looks at rows y − 1 and y of v, and makes 2p channels;
-# - a 1×1 convolution sends them **across** to the horizontal stack; their gate is the new v;
+# - a 1×1 convolution sends them **across** to the horizontal stack; their gate is added to v at row y, the **residual**, which gives the new v;
 # - the **horizontal** convolution looks at h at the places x − 1 and x, 2p channels as well; what came across is added. (h at x is shifted already: it knows codes up to x − 1.)
-# - gate, another 1×1, and the **residual**: h at x is added to the result.
+# - gate, another 1×1, and the residual here too: h at x is added to the result.
 #
 # **The step for a row** has the two rows under the kernel. The padding left and right is that of the whole grid. None is needed above.
 
 
 # %%
 def row_by_hand(block, two_rows):  # [B, p, 2, W]: rows y - 1, y of v
-    two_rows = F.pad(two_rows, (1, 1))  # [B, p, 2, W + 2]
-    features = block.vertical(two_rows)  # [B, 2p, 1, W]
+    features = block.vertical(F.pad(two_rows, (1, 1)))  # [B, 2p, 1, W]
     across = block.vertical_to_horizontal(features)  # [B, 2p, 1, W]
-    return gate(features)[:, :, 0], across[:, :, 0]  # [B, p, W], [B, 2p, W]
+    new_v = two_rows[:, :, 1] + gate(features)[:, :, 0]  # [B, p, W]
+    return new_v, across[:, :, 0]  # [B, p, W], [B, 2p, W]
 
 
 # %% [markdown]
@@ -340,7 +340,7 @@ for name, one, other in zip("vh", mine, packages, strict=True):
 # %% [markdown]
 # Our steps use the weights as they are. The package's use a rearranged copy. Nothing is trained anew for sampling.
 #
-# And the **first** block, with mask A? Its kernels stop one short of the row and of the place, since their codes are yet to be drawn. So its step comes *before* the new row rolls in, and it has no residual. In exercise 1 you write the steps for both kinds of block.
+# And the **first** block, with mask A? Its kernels stop one short of the row and of the place, since their codes are yet to be drawn. So its step comes *before* the new row rolls in, and it has no residuals. In exercise 1 you write the steps for both kinds of block.
 
 # %% [markdown]
 # ## 06.5 The whole network, and the same codes from all
@@ -907,7 +907,7 @@ for block in (None, *range(9)):
 # - `my_row_step(block, kept, new)`: `kept` [B, C, r, W] are the r rows of v above, `new` [B, C, W] is row y. It gives three tensors: the new v [B, p, W], across [B, 2p, W], and what is kept for the next row.
 # - `my_code_step(block, kept, new, across)`: `kept` [B, C, r] are the r places to the left, `new` [B, C] is h at this place, `across` [B, 2p] came from the vertical stack. It gives the new h [B, p], and what is kept for the next code.
 #
-# A block tells you `block.reach` (r), `block.shift` (1 for the first block, else 0) and `block.span` (how many rows and how many places are under its kernels: r + 1, or r with the shift). The first block may keep `new`, and must not look at it. The first block has no residual.
+# A block tells you `block.reach` (r), `block.shift` (1 for the first block, else 0) and `block.span` (how many rows and how many places are under its kernels: r + 1, or r with the shift). The first block may keep `new`, and must not look at it. The first block has no residuals; a later one adds `new` to both v and h.
 
 
 # %% tags=["exercise"]
@@ -928,8 +928,9 @@ def any_row_step(block, kept, new):
     all_rows = torch.cat([kept, new[:, :, None]], dim=2)  # [B, C, r + 1, W]
     seen = F.pad(all_rows[:, :, : block.span], (block.reach, block.reach))
     features = block.vertical(seen)  # [B, 2p, 1, W]
-    sent = block.vertical_to_horizontal(features)  # [B, 2p, 1, W]
-    return gate(features)[:, :, 0], sent[:, :, 0], all_rows[:, :, 1:]
+    sent = block.vertical_to_horizontal(features)[:, :, 0]  # [B, 2p, W]
+    v = gate(features)[:, :, 0]  # [B, p, W]
+    return v if block.shift else v + new, sent, all_rows[:, :, 1:]
 
 
 def any_code_step(block, kept, new, across):

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
@@ -25,7 +26,13 @@ WEIGHTS_NAME = "model.safetensors"
 
 
 class Pretrained(PyTorchModelHubMixin):
-    """`save_pretrained` and `from_pretrained` for a model whose arguments are plain."""
+    """`save_pretrained` and `from_pretrained` for a model whose arguments are plain.
+
+    Attributes:
+        absent_from_config: arguments that older configs lack, with what these mean.
+    """
+
+    absent_from_config: ClassVar[dict] = {}
 
     def save_pretrained(self, save_directory, *, dtype=None, **hub_options):
         """Write `config.json` and `model.safetensors` into a folder.
@@ -115,7 +122,7 @@ def load_model(model_class, path, device="cpu"):
 
 
 def _build(model_class, config: dict, state: dict, path: Path):
-    config = dict(config)
+    config = model_class.absent_from_config | config
     found = config.pop("model_class", model_class.__name__)
     if found != model_class.__name__:
         raise ValueError(

@@ -73,6 +73,8 @@ class GatedBlock(nn.Module):
         kernel_size: odd, 3 or more.
         condition_channels: channels of the condition, 0 for none.
         dropout: share of the horizontal features dropped while training.
+        vertical_residual: whether the vertical stack has a residual, as the horizontal
+            one has. False is for weights that were trained without.
     """
 
     def __init__(
@@ -83,11 +85,14 @@ class GatedBlock(nn.Module):
         kernel_size: int = 3,
         condition_channels: int = 0,
         dropout: float = 0.0,
+        vertical_residual: bool = True,
     ):
         super().__init__()
         _check_mask(mask_type, kernel_size)
         p, self.reach = hidden_channels, kernel_size // 2
         self.shift = int(mask_type == "A")
+        # A residual around mask A would carry the code that is to be predicted.
+        self.adds_v = vertical_residual and not self.shift
         self.span = self.reach + 1 - self.shift  # rows and codes under the kernels
         self.vertical = nn.Conv2d(in_channels, 2 * p, (self.span, kernel_size))
         self.horizontal = nn.Conv2d(in_channels, 2 * p, (1, self.span))
@@ -123,8 +128,8 @@ class GatedBlock(nn.Module):
         across = self.vertical_to_horizontal(features)  # [B, 2p, H, W]
         across += self.horizontal(F.pad(h, (r, -shift, 0, 0)))
         out = self.horizontal_out(self.dropout(gate(across)))  # [B, p, H, W]
-        # A residual around mask A would carry the code that is to be predicted.
-        return gate(features), out if shift else out.add_(h)
+        new_v = gate(features)  # [B, p, H, W]
+        return new_v + v if self.adds_v else new_v, out if shift else out.add_(h)
 
     def row_step(
         self, cache: "BlockCache", bias: Tensor | None, out: Tensor | None
@@ -146,6 +151,8 @@ class GatedBlock(nn.Module):
         if out is not None:
             tanh, sigmoid = features.sigmoid_().chunk(2, dim=1)
             torch.addcmul(sigmoid, tanh, sigmoid, value=-2, out=out)
+            if self.adds_v:
+                out += cache.newest_row
 
     def code_step(self, cache: "BlockCache", x: int, out: Tensor) -> None:
         """The horizontal stack on one code x, for sampling.

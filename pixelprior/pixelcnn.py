@@ -32,6 +32,9 @@ from pixelprior.validation import (
 )
 from pixelprior.vqvae2 import ResidualStack
 
+# What the config of a checkpoint from before this argument stands for.
+WITHOUT_RESIDUAL = {"vertical_residual": False}
+
 
 class PixelCNN(nn.Module, Pretrained):
     """P(codes) = Π P(code | earlier codes) over a grid of any height and width.
@@ -50,10 +53,13 @@ class PixelCNN(nn.Module, Pretrained):
         attention_layers: layers of attention over the past, spread evenly over the
             blocks, the last after the last block. 0 is none.
         attention_heads: heads of each; hidden_channels is a multiple of it.
+        vertical_residual: as in `GatedBlock`.
 
     Raises:
         ValueError: an argument is out of its range.
     """
+
+    absent_from_config = WITHOUT_RESIDUAL
 
     def __init__(
         self,
@@ -68,6 +74,7 @@ class PixelCNN(nn.Module, Pretrained):
         conditioned: bool = False,
         attention_layers: int = 0,
         attention_heads: int = 4,
+        vertical_residual: bool = True,
     ):
         super().__init__()
         check_positive(
@@ -89,6 +96,8 @@ class PixelCNN(nn.Module, Pretrained):
         if num_classes is not None:
             check_positive(num_classes=num_classes)
             self.label_embedding = nn.Embedding(num_classes, p)
+            # Smaller than the features that it is added to: else the gates begin shut.
+            nn.init.normal_(self.label_embedding.weight, std=0.3)
         self.blocks = nn.ModuleList(
             GatedBlock(
                 "B" if layer else "A",
@@ -97,6 +106,7 @@ class PixelCNN(nn.Module, Pretrained):
                 kernel_size,
                 p if conditioned or num_classes is not None else 0,
                 dropout,
+                vertical_residual,
             )
             for layer in range(num_layers)
         )

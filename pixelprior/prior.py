@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelprior.checkpoints import Pretrained
-from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
+from pixelprior.pixelcnn import WITHOUT_RESIDUAL, ConditionalPixelCNN, PixelCNN
 from pixelprior.sampling import check_filters, sample_codes, uniforms
 from pixelprior.validation import check_positive
 from pixelprior.vqvae2 import VQVAE2
@@ -35,10 +35,13 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         attention_layers: layers of attention over the past in the top level, 0 for
             none (arXiv 1906.00446, section 3.2, has them there alone).
         attention_heads: heads of each.
+        vertical_residual: as in `GatedBlock`.
 
     Raises:
         ValueError: an argument is out of its range.
     """
+
+    absent_from_config = WITHOUT_RESIDUAL
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         kernel_size: int = 3,
         attention_layers: int = 0,
         attention_heads: int = 4,
+        vertical_residual: bool = True,
     ):
         super().__init__()
         self.num_embeddings, self.num_classes = num_embeddings, num_classes
@@ -59,6 +63,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             "num_classes": num_classes,
             "dropout": dropout,
             "kernel_size": kernel_size,
+            "vertical_residual": vertical_residual,
         }
         self.prior_top = PixelCNN(
             *shared,

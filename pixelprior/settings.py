@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import importlib.util
 import math
+import os
 import platform
 from dataclasses import dataclass
 
@@ -68,9 +69,17 @@ class TrainingSettings:
 
 
 def has_bf16() -> bool:
-    """True where the processor multiplies bf16 in hardware."""
+    """True where the processor multiplies bf16 in hardware.
+
+    `PIXELPRIOR_BF16=off` answers for a processor without it; so does a lower
+    ATEN_CPU_CAPABILITY.
+    """
+    if os.environ.get("PIXELPRIOR_BF16") == "off":
+        return False
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return False
     return getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
 
 

@@ -6,6 +6,10 @@ one thread, alone: the number of steps is what fits into the seconds at that spe
 the same for all options of one cost. Then each is trained from the same seed on the
 codes of Fashion-MNIST's training images, two at a time on one thread each. What comes
 out is measured on the first test images.
+
+`--options` names those to try, and `--steps` gives all of them the same number of steps
+instead of seconds: with `--hidden_channels 128 --num_layers 15` that is how depth.json
+was made.
 """
 
 import argparse
@@ -17,7 +21,6 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,7 +32,6 @@ from pixelprior.checkpoints import fingerprint, load_model, write_texts
 from pixelprior.codes import CodeData, extract_codes, load_codes, save_codes
 from pixelprior.data import load_images
 from pixelprior.evaluation import nats_per_code
-from pixelprior.layers import GatedBlock
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.settings import (
     TrainingSettings,
@@ -50,7 +52,6 @@ class Option:
     network: dict = field(default_factory=dict)
     augmentation: str = "none"
     labels: bool = True
-    residual_vertical: bool = False
     constant_rate: bool = False
 
     def costs_as(self) -> tuple:
@@ -59,11 +60,12 @@ class Option:
             "batch_size": self.settings.get("batch_size", BASE.batch_size),
             "averaged": self.settings.get("ema_decay", BASE.ema_decay) > 0,
         }
-        of = (settings, self.network, self.labels, self.residual_vertical)
+        of = (settings, self.network, self.labels)
         return tuple(map(str, of))
 
 
 BASE = TrainingSettings(epochs=1, batch_size=32, lr=2e-3, ema_decay=0.995)
+NO_RESIDUAL = {"vertical_residual": False}
 OPTIONS = {
     "base": Option(),
     "another seed": Option({"seed": 1}),
@@ -76,7 +78,9 @@ OPTIONS = {
     "weight decay 0": Option({"weight_decay": 0.0}),
     "weight decay 0.1": Option({"weight_decay": 0.1}),
     "no labels": Option(labels=False),
-    "residual vertical stack": Option(residual_vertical=True),
+    "no residual in the vertical stack": Option(network=NO_RESIDUAL),
+    "no such residual, another seed": Option({"seed": 1}, NO_RESIDUAL),
+    "no such residual, a third seed": Option({"seed": 2}, NO_RESIDUAL),
     "two layers of attention at the top": Option(network={"attention_layers": 2}),
     "half of the images flipped": Option(augmentation="flip"),
     "half of the images shifted by up to a pixel": Option(augmentation="shift"),
@@ -103,14 +107,8 @@ class Repeated:
         return Repeated(self.codes.to(device), self.length)
 
 
-def residual_forward(block: GatedBlock, v, h, condition=None):
-    """A block whose vertical stack has a residual too, as its horizontal one has."""
-    new_v, new_h = GatedBlock.forward(block, v, h, condition)
-    return new_v if block.shift else v + new_v, new_h
-
-
 def build(option: Option, codes: CodeData, hidden_channels: int, num_layers: int):
-    model = HierarchicalPixelCNN(
+    return HierarchicalPixelCNN(
         codes.num_embeddings,
         32,
         hidden_channels,
@@ -118,11 +116,6 @@ def build(option: Option, codes: CodeData, hidden_channels: int, num_layers: int
         num_classes=10 if option.labels else None,
         **{"dropout": 0.0} | option.network,
     )
-    if option.residual_vertical:
-        for block in model.modules():
-            if isinstance(block, GatedBlock):
-                block.forward = partial(residual_forward, block)
-    return model
 
 
 def constant_rate(settings: TrainingSettings, total_steps: int):
@@ -253,35 +246,39 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=80.0)
     parser.add_argument("--hidden_channels", type=int, default=48)
     parser.add_argument("--num_layers", type=int, default=6)
-    parser.add_argument("--only", help="one option, printed as JSON")
-    parser.add_argument("--steps", type=int, help="of that one; it is timed without")
+    parser.add_argument("--options", nargs="+", choices=OPTIONS, default=list(OPTIONS))
+    parser.add_argument("--steps", type=int, help="of each, instead of seconds")
+    parser.add_argument("--only", help="one option, printed as JSON; timed if no steps")
     arguments = parser.parse_args()
     if arguments.only:
         torch.set_num_threads(1)
         one = try_one if arguments.steps else steps_per_second
         print(json.dumps(one(arguments.only, arguments)))
         return
-    for augmentation in ("none", "flip", "shift"):
+    for augmentation in {OPTIONS[name].augmentation for name in arguments.options}:
         codes_of(arguments, augmentation)
     speeds: dict[tuple, float] = {}
-    for name, option in OPTIONS.items():
-        if option.costs_as() not in speeds:
+    for name in arguments.options:
+        option = OPTIONS[name]
+        if arguments.steps is None and option.costs_as() not in speeds:
             speeds[option.costs_as()] = result(start(name))
             print(f"{name}: {speeds[option.costs_as()]:.2f} steps a second", flush=True)
     written = {
         "machine": machine("cpu"),
         "vqvae2": fingerprint(load_model(VQVAE2, arguments.vqvae2)),
-        "seconds": arguments.seconds,
+        "seconds": arguments.seconds if arguments.steps is None else None,
         "hidden_channels": arguments.hidden_channels,
         "num_layers": arguments.num_layers,
         "heldout_images": HELDOUT,
         "base": asdict(BASE),
     }
-    waiting, running, found = list(OPTIONS), {}, {}
+    waiting, running, found = list(arguments.options), {}, {}
     while waiting or running:
         while waiting and len(running) < 2:
             name = waiting.pop(0)
-            steps = round(arguments.seconds * speeds[OPTIONS[name].costs_as()])
+            steps = arguments.steps
+            if steps is None:
+                steps = round(arguments.seconds * speeds[OPTIONS[name].costs_as()])
             running[name] = start(name, "--steps", str(steps))
         time.sleep(1)
         for name in [name for name, run in running.items() if run.poll() is not None]:

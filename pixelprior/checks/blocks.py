@@ -201,8 +201,14 @@ def _judge_outputs(answer, parts: list[Parts]) -> None:
         for name, mine, theirs in zip(
             ("vertical", "horizontal"), found, wanted, strict=True
         ):
-            if not torch.allclose(mine.detach(), theirs.detach(), atol=TOLERANCE):
+            mine, theirs = mine.detach(), theirs.detach()
+            if not torch.allclose(mine, theirs, atol=TOLERANCE):
                 where = "first" if each.first else "second"
+                if name == "vertical" and torch.allclose(mine + v, theirs):
+                    raise Wrong(
+                        "no leak and no blind spot; but in a later block the new v "
+                        "lacks its residual: the old v is added to what the gate gives"
+                    )
                 raise Wrong(
                     f"no leak and no blind spot; but the {name} stack of the {where} "
                     "block differs from the drawing: follow its lines part by part, "
@@ -311,7 +317,8 @@ def _judge_labelled_network(answer, table: Tensor) -> None:
             up = call(answer, part.look_up(v), labels, table)  # [B, 2p, H, W]
             across = part.across(up) + part.look_left(h)
             out = part.out(part.gate(across))  # [B, p, H, W]
-            v, h = part.gate(up), out if part.first else h + out
+            new_v = part.gate(up)  # [B, p, H, W]
+            v, h = (new_v, out) if part.first else (v + new_v, h + out)
         return h
 
     features = torch.randn(1, CHANNELS, *GRID)

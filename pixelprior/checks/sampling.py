@@ -107,9 +107,11 @@ def _judge_rows(row_step, name: str, block: GatedBlock, v: Tensor) -> None:
             if _same(sent, features[:, :, y]):
                 fault = "across has not been through vertical_to_horizontal"
             raise Wrong(f"{fault} {where}")
-        fault = "v is wrong"
-        if _same(found, gate(across)[:, :, y]):
+        fault, above = "v is wrong", v[:, :, y] if block.adds_v else 0
+        if _same(found, gate(across)[:, :, y] + above):
             fault = "v is the gate of across; it goes its own way before that 1×1"
+        elif _same(found, gate(features)[:, :, y]):
+            fault = "the residual is missing: a later block adds to v"
         raise Wrong(f"{fault} {where}")
 
 

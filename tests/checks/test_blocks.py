@@ -90,17 +90,19 @@ def test_a_wrong_gate_is_refused_for_what_is_wrong(wrong, words):
 def wired(v, h, parts):
     up = parts.look_up(v)
     out = parts.out(parts.gate(parts.across(up) + parts.look_left(h)))
-    return parts.gate(up), out if parts.first else h + out
+    new = parts.gate(up)
+    return (new, out) if parts.first else (v + new, h + out)
 
 
 def test_a_block_is_wired_right_in_two_ways():
     def with_a_list(v, h, parts):
         up, left = parts.look_up(v), parts.look_left(h)
         left += parts.across(up)
-        new = parts.out(parts.gate(left))
+        new_v, new_h = parts.gate(up), parts.out(parts.gate(left))
         if not parts.first:
-            new += h
-        return [parts.gate(up), new]
+            new_v += v
+            new_h += h
+        return [new_v, new_h]
 
     assert check.wiring(wired).passed
     assert check.wiring(with_a_list).passed
@@ -116,16 +118,32 @@ def test_a_block_that_is_not_wired_across_has_most_of_its_past_missing():
 
 def test_a_residual_around_the_first_block_is_a_leak():
     def always(v, h, parts):
-        v, new = wired(v, h, parts)
-        return v, h + new if parts.first else new
+        new_v, new = wired(v, h, parts)
+        return new_v, h + new if parts.first else new
 
     refused(check.wiring(always), "sees the very code there")
 
 
+def test_a_residual_of_v_around_the_first_block_is_a_leak():
+    def always(v, h, parts):
+        new, new_h = wired(v, h, parts)
+        return v + new if parts.first else new, new_h
+
+    refused(check.wiring(always), "the vertical stack at", "rows above alone")
+
+
+def test_a_later_block_whose_v_has_no_residual_is_named():
+    def never(v, h, parts):
+        new, new_h = wired(v, h, parts)
+        return new if parts.first else new - v, new_h
+
+    refused(check.wiring(never), "new v lacks its residual")
+
+
 def test_a_later_block_without_a_residual_is_named():
     def never(v, h, parts):
-        v, new = wired(v, h, parts)
-        return v, new if parts.first else new - h
+        new_v, new = wired(v, h, parts)
+        return new_v, new if parts.first else new - h
 
     refused(check.wiring(never), "hand h on")
 
@@ -149,7 +167,7 @@ def test_the_1x1_put_on_the_wrong_line_is_refused_though_nothing_leaks():
     def other_line(v, h, parts):
         up = parts.look_up(v)
         out = parts.out(parts.gate(up + parts.across(parts.look_left(h))))
-        return parts.gate(up), out if parts.first else h + out
+        return wired(v, h, parts)[0], out if parts.first else h + out
 
     refused(check.wiring(other_line), "no leak", "horizontal stack of the first")
 

@@ -44,7 +44,8 @@ def row_step(block, kept, new):
     seen = F.pad(rows[:, :, : block.span], (block.reach, block.reach))
     features = block.vertical(seen)
     across = block.vertical_to_horizontal(features)
-    return gate(features)[:, :, 0], across[:, :, 0], rows[:, :, 1:]
+    v = gate(features)[:, :, 0]
+    return v if block.shift else v + new, across[:, :, 0], rows[:, :, 1:]
 
 
 def code_step(block, kept, new, across):
@@ -162,7 +163,8 @@ def of_rows(change):
         seen = F.pad(rows[:, :, : block.span], (block.reach, block.reach))
         features = block.vertical(seen)[:, :, 0]
         across = block.vertical_to_horizontal(features[:, :, None])[:, :, 0]
-        return *change(features, across), rows[:, :, 1:]
+        residual = 0 if block.shift else new
+        return *change(features, across, residual), rows[:, :, 1:]
 
     return step
 
@@ -172,20 +174,22 @@ def row_that_sees_itself(block, kept, new):
     features = block.vertical(F.pad(rows, (block.reach, block.reach)))
     across = block.vertical_to_horizontal(features)
     rows = torch.cat([kept, new[:, :, None]], dim=2)
-    return gate(features)[:, :, 0], across[:, :, 0], rows[:, :, 1:]
+    v = gate(features)[:, :, 0]
+    return v if block.shift else v + new, across[:, :, 0], rows[:, :, 1:]
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
         (row_that_sees_itself, ["future", "row 0", "mask A"]),
-        (of_rows(lambda f, a: (gate(f), f)), ["vertical_to_horizontal"]),
-        (of_rows(lambda f, a: (gate(a), a)), ["gate of across"]),
-        (of_rows(lambda f, a: (gate(f) / 2, a)), ["v is wrong in row 0"]),
-        (of_rows(lambda f, a: (gate(f), a / 2)), ["across is wrong in row 0"]),
-        (of_rows(lambda f, a: (f, a)), ["v of your row step", "shape [2, 6, 6]"]),
-        (of_rows(lambda f, a: (gate(f) / 0, a)), ["not finite"]),
-        (of_rows(lambda f, a: (gate(f),)), ["3 tensors: v, across, kept"]),
+        (of_rows(lambda f, a, v: (gate(f) + v, f)), ["vertical_to_horizontal"]),
+        (of_rows(lambda f, a, v: (gate(a) + v, a)), ["gate of across"]),
+        (of_rows(lambda f, a, v: (gate(f), a)), ["residual is missing", "row 0"]),
+        (of_rows(lambda f, a, v: (gate(f) / 2 + v, a)), ["v is wrong in row 0"]),
+        (of_rows(lambda f, a, v: (gate(f) + v, a / 2)), ["across is wrong in row 0"]),
+        (of_rows(lambda f, a, v: (f, a)), ["v of your row step", "shape [2, 6, 6]"]),
+        (of_rows(lambda f, a, v: (gate(f) / 0 + v, a)), ["not finite"]),
+        (of_rows(lambda f, a, v: (gate(f) + v,)), ["3 tensors: v, across, kept"]),
     ],
 )
 def test_a_wrong_row_step_is_refused_for_what_is_wrong(wrong, words):

@@ -1,0 +1,119 @@
+"""Run a command under another arithmetic: `python notebooks/arithmetic.py avx2 pytest`.
+
+Processors differ in the instructions that they multiply with, and so in the order in
+which they add: a sum differs in its last digits, and a training that starts with such
+a difference ends elsewhere. `KINDS` are the arithmetics that the course is tested
+under, on whatever processor has more than they need. Three libraries multiply, and each
+has a variable of its own: ATEN_CPU_CAPABILITY alone leaves oneDNN and MKL as they were.
+So what is active is asked of the libraries before the command runs, and a kind that is
+not active is an error.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+LOWEST = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "MKL_CBWR": "COMPATIBLE",
+}
+KINDS: dict[str, dict[str, str]] = {
+    "native": {},
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "lowest": LOWEST,
+    "without-bf16": {
+        "PIXELPRIOR_BF16": "off",
+        "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI",
+    },
+    "two-threads": {"PIXELPRIOR_COURSE_THREADS": "2"},
+}
+# What the libraries say of themselves under a kind; of the others nothing is asked.
+ACTIVE = {
+    "avx2": {"ATen": "AVX2", "oneDNN": r"Intel AVX2(?!\d)"},
+    "lowest": {"ATen": "DEFAULT", "oneDNN": "SSE4.1", "MKL": "COMPATIBLE"},
+    "without-bf16": {
+        "oneDNN": "(?!.*AVX512_BF16)(?!.*bfloat16)",
+        "bf16": "False",
+    },
+    "two-threads": {"threads": "2"},
+}
+
+ASK = """
+import torch
+from pixelprior.settings import has_bf16
+print("ATen:", torch.backends.cpu.get_cpu_capability(), flush=True)
+print("bf16:", has_bf16(), flush=True)
+print("threads:", torch.get_num_threads(), flush=True)
+with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+    torch.nn.Conv2d(32, 32, 3)(torch.randn(8, 32, 16, 16))
+with torch.backends.mkl.verbose(torch.backends.mkl.VERBOSE_ON):
+    torch.randn(64, 64) @ torch.randn(64, 64)
+"""
+ANSWERS = {
+    "ATen": r"ATen: (.+)",
+    "bf16": r"bf16: (.+)",
+    "threads": r"threads: (.+)",
+    "oneDNN": r"onednn_verbose.*cpu,isa:([^\n]+)",
+    "MKL": r"MKL_VERBOSE .*CNR:(\S+)",
+}
+
+
+def environment(kind: str) -> dict[str, str]:
+    """This process's environment, with what `kind` sets.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(
+            f"arithmetic is {kind!r}; give one of {', '.join(KINDS)}"
+        )
+    changed = os.environ | KINDS[kind]
+    return changed | {
+        "OMP_NUM_THREADS": changed.get("PIXELPRIOR_COURSE_THREADS", "1")
+    }
+
+
+def active(kind: str) -> dict[str, str]:
+    """What the libraries answer under `kind`, by name; "not said" where they do not."""
+    said = subprocess.run(
+        [sys.executable, "-c", ASK],
+        env=environment(kind),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    found = {
+        name: re.search(answer, said) for name, answer in ANSWERS.items()
+    }
+    return {
+        name: each[1] if each else "not said" for name, each in found.items()
+    }
+
+
+def not_active(kind: str, answers: dict[str, str]) -> list[str]:
+    """What is not as `kind` has it, in words."""
+    return [
+        f"{kind} is not active: {name} says {answers[name]!r}"
+        for name, wanted in ACTIVE.get(kind, {}).items()
+        if not re.search(f"^.*{wanted}", answers[name])
+    ]
+
+
+def main() -> None:
+    """Run a command under a kind of arithmetic."""
+    if len(sys.argv) < 3 or sys.argv[1] not in KINDS:
+        sys.exit(f"usage: arithmetic.py {'|'.join(KINDS)} COMMAND …")
+    kind, *command = sys.argv[1:]
+    answers = active(kind)
+    if problems := not_active(kind, answers):
+        sys.exit("; ".join(problems))
+    said = ", ".join(f"{name} {answer}" for name, answer in answers.items())
+    print(f"arithmetic {kind}: {said}", flush=True)
+    sys.exit(subprocess.run(command, env=environment(kind)).returncode)
+
+
+if __name__ == "__main__":
+    main()
