@@ -76,6 +76,16 @@ class ImageData:
         return replace(self, images=images, labels=labels)
 
 
+def as_bytes(images: Tensor) -> Tensor:
+    """Images in [0, 1], of any shape, to uint8 from 0 to 255, on the CPU.
+
+    What is measured, written to a file or drawn comes through here, so that a picture
+    shows what was measured. What is outside [0, 1] is brought to its nearest end.
+    """
+    pixels = images.detach().float().clamp(0, 1)
+    return (pixels * 255).round().byte().cpu()
+
+
 def default_root() -> Path:
     """Where data sets are: $PIXELPRIOR_DATA, else a folder in the user's cache."""
     root = os.environ.get("PIXELPRIOR_DATA")
