@@ -353,6 +353,8 @@ def _upright(image: Image.Image) -> Image.Image:
     if image.format == "TIFF":
         return image
     try:
+        image.getexif()
+        image.info.pop("exif", None)  # else Pillow writes it anew, which may fail
         return ImageOps.exif_transpose(image)
     except Exception:  # the pixels are whole, so the notes are broken: in any way
         return image

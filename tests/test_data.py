@@ -1,5 +1,6 @@
 """Images from every source, and codes on disk."""
 
+import struct
 import warnings
 
 import numpy as np
@@ -278,12 +279,17 @@ def test_a_photograph_is_turned_upright(tmp_path, orientation, shape, kind):
     assert np.array_equal(found, expected[top : top + 32, left : left + 32])
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_a_jpeg_with_broken_exif_is_read_as_it_stands(tmp_path):
-    image = Image.new("RGB", (32, 32), (200, 100, 50))
-    for exif in (b"Exif\0\0no notes at all", b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x12"):
-        found = read_one(tmp_path, image, "photo.jpg", exif=exif)
-        assert np.abs(found.astype(int) - (200, 100, 50)).max() < 4
+@pytest.mark.parametrize("name", ["photo.png", "photo.jpg"])
+def test_broken_exif_costs_no_image_and_odd_exif_no_orientation(tmp_path, name):
+    image = Image.fromarray(np.repeat(np.uint8([[9], [200]]), 16, 0).repeat(32, 1))
+    broken = read_one(tmp_path, image, name, exif=b"Exif\0\0no notes at all")
+    assert np.abs(broken[..., 0].astype(int) - np.asarray(image)).max() < 4
+    turned = struct.pack(">HHIHH", ORIENTATION, 3, 1, 6, 0)
+    odd = struct.pack(">HHI4s", 0x102, 2, 2, b"ab")  # letters for a number
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + turned + odd + bytes(4)
+    found = read_one(tmp_path, image, name, exif=exif)
+    expected = np.rot90(np.asarray(image), -1)
+    assert np.abs(found[..., 0].astype(int) - expected).max() < 4
 
 
 @pytest.mark.parametrize("name", ["deep.png", "deep.tif", "deep.ppm"])
