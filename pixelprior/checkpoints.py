@@ -21,6 +21,8 @@ from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from pixelprior.quantizer import Quantizer
+
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 
@@ -232,9 +234,18 @@ def write_tensors(tensors: dict, path: Path, metadata: dict[str, str]) -> None:
 
 
 def fingerprint(model: torch.nn.Module) -> str:
-    """SHA-256 over the names and values of a model's state, the same on any device."""
+    """SHA-256 over the names and values of a model's parameters and codebooks.
+
+    It is the same on any device and with any release of the codebook library. Other
+    buffers do not count: the library's flags and moving averages change no code, and
+    their types and shapes differ between its releases.
+    """
+    tensors = dict(model.named_parameters())
+    for name, module in model.named_modules():
+        if isinstance(module, Quantizer):
+            tensors[f"{name}.codebook"] = module.codebook
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
         values = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(values.view(torch.uint8).numpy().tobytes())

@@ -20,7 +20,7 @@ import psutil
 import torch
 import torch.nn.functional as F
 import torchvision
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
@@ -74,6 +74,16 @@ class ImageData:
         """The same data on another device."""
         images, labels = self.images.to(device), self.labels.to(device)
         return replace(self, images=images, labels=labels)
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Images in [0, 1], of any shape, to uint8 from 0 to 255, on the CPU.
+
+    What is measured, written to a file or drawn comes through here, so that a picture
+    shows what was measured. What is outside [0, 1] is brought to its nearest end.
+    """
+    pixels = images.detach().float().clamp(0, 1)
+    return (pixels * 255).round().byte().cpu()
 
 
 def default_root() -> Path:
@@ -320,12 +330,31 @@ def _load_folder(root: Path, split: str, image_size: int, progress: bool) -> Ima
 
 
 def _read_image(path: Path, image_size: int) -> Tensor:
-    with Image.open(path) as file:
-        if file.mode in ("I", "F"):
+    # Given a path, Pillow 13 scrambles a grey TIFF that is turned by a quarter.
+    with path.open("rb") as stream, Image.open(stream) as file:
+        # Older releases of Pillow open the 16 bits of these formats as mode I.
+        has_16_bits = file.mode.startswith("I;16") or (
+            file.mode == "I" and file.format in ("PNG", "PPM")
+        )
+        if file.mode in ("I", "F") and not has_16_bits:
             raise ValueError(f"pixels of mode {file.mode}: save it with 8 or 16 bits")
-        if file.mode.startswith("I;16"):  # Pillow would clip all above 255
-            file = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8))
-        image = TF.pil_to_tensor(file.convert("RGB"))  # [3, H, W] uint8
+        upright = _upright(file)
+        if has_16_bits:  # Pillow would clip all above 255
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        image = TF.pil_to_tensor(upright.convert("RGB"))  # [3, H, W] uint8
     if min(image.shape[1:]) != image_size:
         image = TF.resize(image, [image_size], antialias=True)
     return TF.center_crop(image, [image_size, image_size])
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """An image as it is to be seen: a camera notes in EXIF how it was held."""
+    image.load()  # a broken file fails here; a TIFF is turned here
+    if image.format == "TIFF":
+        return image
+    try:
+        image.getexif()
+        image.info.pop("exif", None)  # else Pillow writes it anew, which may fail
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the pixels are whole, so the notes are broken: in any way
+        return image

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixelprior.codes import CodeData
-from pixelprior.data import ImageData
+from pixelprior.data import ImageData, as_bytes
 from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
@@ -115,11 +115,6 @@ def decoded(vqvae2, z_top: Tensor, z_bottom: Tensor, batch_size: int = 250) -> T
         for top, bottom in pairs
     ]
     return torch.cat(parts)
-
-
-def as_bytes(images: Tensor) -> Tensor:
-    """Images in [0, 1] to uint8, on the CPU, as they would be saved."""
-    return (images * 255).round().byte().cpu()
 
 
 def squared_errors(data: ImageData, rebuilt: ImageData) -> Tensor:

@@ -53,9 +53,14 @@ class Quantizer(nn.Module):
             quantized, codes, _ = self.vq(features)
             return quantized, codes, F.mse_loss(features, quantized.detach())
 
+    @property
+    def codebook(self) -> Tensor:
+        """The vectors of all codes, [K, D]."""
+        return self.vq.codebook
+
     def embedding(self, codes: Tensor) -> Tensor:
         """Codes [...] of any integer type to their vectors [..., D]."""
-        return F.embedding(codes.long(), self.vq.codebook)
+        return F.embedding(codes.long(), self.codebook)
 
 
 def perplexity(codes: Tensor, num_embeddings: int) -> Tensor:

@@ -14,7 +14,6 @@ import io
 import os
 from pathlib import Path
 
-import torch
 from IPython.display import display
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -25,6 +24,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from pixelprior.checkpoints import temporary_folder, writable_folder
+from pixelprior.data import as_bytes
 
 COLOURS = {
     "top": "#0072B2",
@@ -92,8 +92,8 @@ def show(figure: Figure | Image.Image, alt: str) -> None:
 
 def image_grid(images: Tensor, nrow: int = 10) -> Image.Image:
     """Images [N, C, S, S] in [0, 1], side by side, `nrow` in a row."""
-    grid = make_grid(images.detach().cpu().float(), nrow=nrow, padding=2, pad_value=1)
-    return to_pil_image(grid.clamp(0, 1))
+    grid = make_grid(as_bytes(images), nrow=nrow, padding=2, pad_value=255)
+    return to_pil_image(grid)
 
 
 def save_picture(picture: Image.Image | Figure, path) -> Path:
@@ -123,7 +123,7 @@ def captioned_images(
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, caption in zip(axes.flat, images, captions, strict=False):
-        _draw(axis, image)
+        draw_image(axis, image)
         axis.set_title(caption, fontsize=7, y=-0.22)
     figure.suptitle(title, fontsize=11)
     return figure
@@ -138,7 +138,7 @@ def image_rows(rows: dict[str, Tensor], *, title: str = "") -> Figure:
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for axis, image in zip(line, images, strict=False):
-            _draw(axis, image)
+            draw_image(axis, image)
         for axis in line:
             _bare(axis)
         line[0].set_ylabel(name, fontsize=9)
@@ -233,7 +233,7 @@ def pipeline(
         width_ratios=[1, 1, 1],
     )
     for name, each in (("image", image), ("rebuilt", rebuilt)):
-        _draw(axes[name], each)
+        draw_image(axes[name], each)
         _bare(axes[name])
         pixels = " × ".join(map(str, each.shape[1:]))
         heading = "the image" if name == "image" else "decoded"
@@ -275,8 +275,7 @@ def _bare(axis) -> None:
         spine.set_visible(False)
 
 
-def _draw(axis, image: Tensor) -> None:
-    pixels = image.detach().cpu().float().clamp(0, 1).permute(1, 2, 0)  # [S, S, C]
-    if pixels.shape[-1] == 1:
-        pixels = torch.cat([pixels] * 3, dim=-1)
-    axis.imshow(pixels.numpy(), interpolation="nearest")
+def draw_image(axis, image: Tensor) -> None:
+    """One image [C, S, S] in [0, 1] on an axis, grey or in colour."""
+    pixels = as_bytes(image).permute(1, 2, 0)  # [S, S, C]; matplotlib truncates floats
+    axis.imshow(pixels.expand(*pixels.shape[:2], 3).numpy(), interpolation="nearest")

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pixelprior.viz import COLOURS
+from pixelprior.viz import COLOURS, draw_image
 
 # Told apart without colour as well: by line style and by marker.
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
@@ -254,9 +254,7 @@ def images_over_maps(
     for (above, below), image, value, caption in zip(
         axes.T, images, values, captions, strict=True
     ):
-        pixels = image.detach().cpu().float().clamp(0, 1).permute(1, 2, 0)  # [S, S, C]
-        colours = pixels.expand(*pixels.shape[:2], 3).numpy()
-        above.imshow(colours, interpolation="nearest")
+        draw_image(above, image)
         above.set_title(caption, fontsize=8)
         drawn = below.imshow(value, cmap="cividis", vmin=low, vmax=high)
         for axis in (above, below):

@@ -1,5 +1,6 @@
 """Saving, loading, and every way in which a file can be wrong."""
 
+import copy
 import json
 import pickle
 from pathlib import Path
@@ -8,14 +9,17 @@ import pytest
 import torch
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN
+from pixelprior.assets import FOLDER
 from pixelprior.checkpoints import (
     fingerprint,
     load_model,
+    read_training_notes,
     recover_folder,
     swap_folder,
     temporary_folder,
     writable_folder,
 )
+from pixelprior.runs import check_trained
 
 
 @pytest.fixture
@@ -219,3 +223,50 @@ def test_a_swap_cut_off_between_its_renames_is_undone(tmp_path):
     recover_folder(tmp_path / "last")
     assert (tmp_path / "last" / "file").read_text() == "old"
     assert not (tmp_path / ".last.previous").exists()
+
+
+LIBRARY = "vq_top.vq._codebook"
+
+
+def test_a_fingerprint_does_not_depend_on_the_release_of_the_codebook_library(shipped):
+    """Flags and moving averages differ between releases; the codes do not."""
+    model = copy.deepcopy(shipped[0])
+    before = fingerprint(model)
+    library = model.get_submodule(LIBRARY)
+    for flag in (torch.ones(1), torch.tensor(True), torch.tensor([1, 1])):
+        library.initted = flag
+        assert fingerprint(model) == before
+    library.cluster_size.mul_(3)
+    library.embed_avg.add_(1)
+    library.register_buffer("one_more", torch.zeros(2))
+    assert fingerprint(model) == before
+
+
+def test_a_fingerprint_depends_on_each_parameter_and_each_codebook(shipped):
+    model = copy.deepcopy(shipped[0])
+    tensors = dict(model.named_parameters())
+    assert len(tensors) > 30
+    for level in ("top", "bottom"):
+        tensors[level] = getattr(model, f"vq_{level}").codebook
+    seen = {fingerprint(model)}
+    with torch.no_grad():
+        for tensor in tensors.values():
+            tensor.view(-1)[-1] += 1
+            seen.add(fingerprint(model))
+    assert len(seen) == 1 + len(tensors)
+
+
+def test_a_fingerprint_tells_one_code_from_another(shipped):
+    quantizer = copy.deepcopy(shipped[0].vq_top)
+    seen = {fingerprint(quantizer)}
+    for code in range(quantizer.num_embeddings):
+        quantizer.codebook[code, 0] += 1
+        seen.add(fingerprint(quantizer))
+    assert len(seen) == 1 + quantizer.num_embeddings
+
+
+def test_the_shipped_priors_were_trained_on_the_shipped_codes(shipped):
+    for name in ("prior", "topless"):
+        folder = FOLDER / f"fashion_mnist_{name}"
+        assert read_training_notes(folder)["vqvae2"] == fingerprint(shipped[0])
+    check_trained(FOLDER / "fashion_mnist_prior", shipped[0])

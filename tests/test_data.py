@@ -1,5 +1,6 @@
 """Images from every source, and codes on disk."""
 
+import struct
 import warnings
 
 import numpy as np
@@ -236,3 +237,77 @@ def test_nothing_is_warned_about_on_good_folders(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_images("imagefolder", "train", data_root=tmp_path)
+
+
+ORIENTATION = 0x112  # the EXIF tag
+TO_ORIENTATION = {  # how a camera writes an upright image [H, W, …] (EXIF 2.32, 4.6.5)
+    1: lambda pixels: pixels,
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels.swapaxes(0, 1)[::-1],
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: pixels.swapaxes(0, 1)[:, ::-1],
+}
+
+
+def read_one(folder, image, name, size=32, **options):
+    """The pixels [size, size, C] of one image file, as a data set has them."""
+    for split in ("train", "test"):
+        (folder / split).mkdir(exist_ok=True)
+        image.save(folder / split / name, **options)
+    data = load_images("imagefolder", "train", data_root=folder, image_size=size)
+    return data.images[0].permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize("orientation", TO_ORIENTATION)
+@pytest.mark.parametrize("shape", [(32, 32), (32, 48), (48, 32)])
+@pytest.mark.parametrize("kind", ["photo.png", "photo.tif", "deep.png", "deep.tif"])
+def test_a_photograph_is_turned_upright(tmp_path, orientation, shape, kind):
+    numbers = np.random.default_rng(0)
+    if kind.startswith("deep"):
+        upright = numbers.integers(0, 2**16, shape, np.uint16)
+        expected = np.stack([upright >> 8] * 3, -1)
+    else:
+        upright = expected = numbers.integers(0, 256, (*shape, 3), np.uint8)
+    written = np.ascontiguousarray(TO_ORIENTATION[orientation](upright))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    found = read_one(tmp_path, Image.fromarray(written), kind, exif=exif)
+    top, left = ((side - 32) // 2 for side in shape)
+    assert np.array_equal(found, expected[top : top + 32, left : left + 32])
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.jpg"])
+def test_broken_exif_costs_no_image_and_odd_exif_no_orientation(tmp_path, name):
+    image = Image.fromarray(np.repeat(np.uint8([[9], [200]]), 16, 0).repeat(32, 1))
+    broken = read_one(tmp_path, image, name, exif=b"Exif\0\0no notes at all")
+    assert np.abs(broken[..., 0].astype(int) - np.asarray(image)).max() < 4
+    turned = struct.pack(">HHIHH", ORIENTATION, 3, 1, 6, 0)
+    odd = struct.pack(">HHI4s", 0x102, 2, 2, b"ab")  # letters for a number
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + turned + odd + bytes(4)
+    found = read_one(tmp_path, image, name, exif=exif)
+    expected = np.rot90(np.asarray(image), -1)
+    assert np.abs(found[..., 0].astype(int) - expected).max() < 4
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif", "deep.ppm"])
+def test_16_bits_keep_the_upper_8(tmp_path, name):
+    pixels = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 64
+    if name.endswith("ppm"):  # Pillow 10.0 reads these and cannot write them
+        for split in ("train", "test"):
+            (tmp_path / split).mkdir()
+            content = b"P5 32 32 65535\n" + pixels.astype(">u2").tobytes()
+            (tmp_path / split / name).write_bytes(content)
+        data = load_images("imagefolder", "train", data_root=tmp_path)
+        found = data.images[0].permute(1, 2, 0).numpy()
+    else:
+        found = read_one(tmp_path, Image.fromarray(pixels), name)
+    assert np.array_equal(found[..., 0], pixels >> 8)
+
+
+def test_32_bits_of_an_unknown_scale_are_named(tmp_path):
+    for pixels in (np.zeros((32, 32), np.int32), np.zeros((32, 32), np.float32)):
+        with pytest.raises(ValueError, match=r"mode [IF]: save it with 8 or 16 bits"):
+            read_one(tmp_path, Image.fromarray(pixels), "deep.tif")
