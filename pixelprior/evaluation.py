@@ -46,7 +46,8 @@ def image_nats(network: PixelCNN, codes: CodeData) -> Tensor:
         else:
             target, logits = z_top, network(z_top, labels)
         nats = F.cross_entropy(logits.float(), target, reduction="none")  # [B, H, W]
-        parts.append(nats.double().sum(dim=(1, 2)).cpu())
+        # To the CPU first: Apple's GPUs have no float64.
+        parts.append(nats.cpu().double().sum(dim=(1, 2)))
     return torch.cat(parts)
 
 
@@ -126,7 +127,7 @@ def squared_errors(data: ImageData, rebuilt: ImageData) -> Tensor:
     """Mean squared error over the pixels of each image, in [0, 1], float64 [N]."""
     parts = torch.arange(len(data)).split(1000)
     errors = [
-        (data[part][0] - rebuilt[part][0]).double().square().mean(dim=(1, 2, 3))
+        (data[part][0] - rebuilt[part][0]).cpu().double().square().mean(dim=(1, 2, 3))
         for part in parts
     ]
     return torch.cat(errors)
@@ -194,7 +195,7 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
             raise ValueError(
                 f"{len(features)} row(s) of features have no covariance; give 2 or more"
             )
-    one, other = one.double(), other.double()
+    one, other = one.cpu().double(), other.cpu().double()
     means = (one.mean(0) - other.mean(0)).square().sum()
     first, second = (torch.atleast_2d(torch.cov(each.T)) for each in (one, other))
     # tr (Σ₁Σ₂)^½ is the sum of the roots of the eigenvalues, real and not negative.
