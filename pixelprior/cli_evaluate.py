@@ -149,8 +149,10 @@ class Evaluate:
         elif self.dataset.startswith("fashion_mnist"):
             classifier = load_shipped_yardsticks()[1]
         prior.check_matches(vqvae2)
-        topless = None if topless is None else topless.to(device)
-        return vqvae2.to(device), prior.to(device), topless, classifier
+        return tuple(
+            model if model is None else model.to(device)
+            for model in (vqvae2, prior, topless, classifier)
+        )
 
     def check_classes(self, prior, class_names: tuple[str, ...]) -> None:
         """Raise ValueError where the images' classes are not those of the prior."""

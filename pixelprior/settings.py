@@ -67,9 +67,10 @@ class TrainingSettings:
             )
 
 
-def has_bf16() -> bool:
-    """True where the processor multiplies bf16 in hardware."""
-    if torch.cuda.is_available():
+def has_bf16(on_cpu: bool = False) -> bool:
+    """True where the GPU, or without one or `on_cpu` the processor, multiplies bf16 in
+    hardware."""
+    if torch.cuda.is_available() and not on_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
 
@@ -89,8 +90,16 @@ def keep_freed_memory() -> None:
             library.mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def make_accelerator(settings: TrainingSettings, output_dir, trackers=()):
+def make_accelerator(
+    settings: TrainingSettings, output_dir, trackers=(), *, on_cpu: bool = False
+):
     """The Accelerator for a run; make it before the model, so that codebooks sync.
+
+    Args:
+        settings: how to train; the number format is taken from them.
+        output_dir: folder for the logs.
+        trackers: names of what to log to.
+        on_cpu: train on the CPU even where there is a GPU.
 
     Raises:
         ValueError: a tracker is not installed.
@@ -101,12 +110,14 @@ def make_accelerator(settings: TrainingSettings, output_dir, trackers=()):
                 f"{tracker} is not installed; install it with "
                 f'`pip install "pixelprior[{tracker}]"`, or leave the flag out'
             )
-    # Accelerate keeps one state a process and refuses a second number format.
-    AcceleratorState._reset_state()
+    # Accelerate keeps one state per process and refuses a second number format or a
+    # second device.
+    AcceleratorState._reset_state(reset_partial_state=True)
     precision = settings.mixed_precision
     if precision == "auto":
-        precision = "bf16" if has_bf16() else "no"
+        precision = "bf16" if has_bf16(on_cpu) else "no"
     return Accelerator(
+        cpu=on_cpu,
         mixed_precision=precision,
         log_with=list(trackers) or None,
         project_dir=str(output_dir),
