@@ -98,6 +98,7 @@ def train_classifier(
     lr: float = 3e-3,
     seed: int = 0,
     hidden_channels: int = 16,
+    on_cpu: bool = False,
 ) -> Classifier:
     """Train a classifier on labelled images, real or drawn, in the same way for all.
 
@@ -107,6 +108,7 @@ def train_classifier(
         train: images of at least two classes.
         epochs, batch_size, lr, seed: as in `TrainingSettings`.
         hidden_channels: as in `Classifier`.
+        on_cpu: as in `make_accelerator`.
 
     Returns:
         The classifier, in evaluation mode, on the CPU.
@@ -129,22 +131,25 @@ def train_classifier(
     )
     data = labelled(train)
     with tempfile.TemporaryDirectory() as folder:
-        accelerator = make_accelerator(settings, folder)
+        accelerator = make_accelerator(settings, folder, on_cpu=on_cpu)
         torch.manual_seed(seed)
         model = Classifier(data.images.shape[1], len(data.class_names), hidden_channels)
-        few = LabelledImages(data.images[:1], data.labels[:1], data.class_names)
+        each = slice(accelerator.num_processes)  # held out for form: one per process
+        few = LabelledImages(data.images[each], data.labels[each], data.class_names)
         fit(model, data, few, settings, folder, accelerator, log=lambda line: None)
     return model.cpu().eval()
 
 
 @torch.no_grad()
-def outputs(network, data: ImageData, batch_size: int = 250) -> Tensor:
+def outputs(network, data: ImageData, batch_size: int = 250, device="cpu") -> Tensor:
     """What `network` gives for all images of `data`, in float32, on the CPU.
 
     Args:
         network: a function of images [B, C, S, S], such as a `Classifier` or its
             `features`.
         data: the images.
+        batch_size: images per call of `network`.
+        device: where `network` is.
     """
     parts = torch.arange(len(data)).split(batch_size)
-    return torch.cat([network(data[part][0]) for part in parts])
+    return torch.cat([network(data[part][0].to(device)).cpu() for part in parts])

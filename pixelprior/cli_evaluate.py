@@ -1,6 +1,7 @@
 """The command `evaluate`: measure a VQ-VAE-2 and its prior, and keep what came out."""
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,18 @@ from pixelprior.runs import check_trained, load_topless
 from pixelprior.validation import check_positive, usable_device
 from pixelprior.viz import save_picture
 from pixelprior.vqvae2 import VQVAE2
+
+
+def check_one_process(command: str) -> None:
+    """Raise ValueError where accelerate launch or torchrun started several processes:
+    each would measure everything and write the same files."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count > 1:
+        raise ValueError(
+            f"{command} was started in {count} processes (WORLD_SIZE), but it runs in "
+            "one; start train-vqvae2 and train-prior in several, by accelerate launch, "
+            "and then pixelprior evaluate in one"
+        )
 
 
 @dataclass(kw_only=True)
@@ -64,6 +77,7 @@ class Evaluate:
     """Folder for results.json, results.md and pictures."""
 
     def run(self) -> dict:
+        check_one_process("evaluate")
         check_positive(num_samples=self.num_samples)
         device = usable_device(self.device)
         folder = writable_folder(self.output_dir)
@@ -135,8 +149,10 @@ class Evaluate:
         elif self.dataset.startswith("fashion_mnist"):
             classifier = load_shipped_yardsticks()[1]
         prior.check_matches(vqvae2)
-        topless = None if topless is None else topless.to(device)
-        return vqvae2.to(device), prior.to(device), topless, classifier
+        return tuple(
+            model if model is None else model.to(device)
+            for model in (vqvae2, prior, topless, classifier)
+        )
 
     def check_classes(self, prior, class_names: tuple[str, ...]) -> None:
         """Raise ValueError where the images' classes are not those of the prior."""

@@ -21,7 +21,7 @@ from pixelprior.checkpoints import (
     write_texts,
 )
 from pixelprior.classifier import train_classifier
-from pixelprior.cli_evaluate import Evaluate
+from pixelprior.cli_evaluate import Evaluate, check_one_process
 from pixelprior.cli_train import Dataset, TrainPrior, TrainVQVAE2
 from pixelprior.data import load_images
 from pixelprior.prior import HierarchicalPixelCNN
@@ -68,6 +68,7 @@ class Reproduce:
     without."""
 
     def run(self) -> None:
+        check_one_process("reproduce")
         self.folder = writable_folder(
             self.output_dir or Path("outputs", f"reproduce_{self.recipe}")
         )

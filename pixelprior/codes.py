@@ -62,7 +62,7 @@ class CodeData:
 
         No model that ignores context can do better on these very codes.
         """
-        codes = self.grid(level).reshape(-1).int()
+        codes = self.grid(level).reshape(-1).int().cpu()  # Apple's GPUs lack float64
         counts = torch.bincount(codes, minlength=self.num_embeddings)
         return torch.distributions.Categorical(probs=counts.double()).entropy().item()
 

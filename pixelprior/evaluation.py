@@ -46,7 +46,8 @@ def image_nats(network: PixelCNN, codes: CodeData) -> Tensor:
         else:
             target, logits = z_top, network(z_top, labels)
         nats = F.cross_entropy(logits.float(), target, reduction="none")  # [B, H, W]
-        parts.append(nats.double().sum(dim=(1, 2)).cpu())
+        # To the CPU first: Apple's GPUs have no float64.
+        parts.append(nats.cpu().double().sum(dim=(1, 2)))
     return torch.cat(parts)
 
 
@@ -121,7 +122,7 @@ def squared_errors(data: ImageData, rebuilt: ImageData) -> Tensor:
     """Mean squared error over the pixels of each image, in [0, 1], float64 [N]."""
     parts = torch.arange(len(data)).split(1000)
     errors = [
-        (data[part][0] - rebuilt[part][0]).double().square().mean(dim=(1, 2, 3))
+        (data[part][0] - rebuilt[part][0]).cpu().double().square().mean(dim=(1, 2, 3))
         for part in parts
     ]
     return torch.cat(errors)
@@ -189,7 +190,7 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
             raise ValueError(
                 f"{len(features)} row(s) of features have no covariance; give 2 or more"
             )
-    one, other = one.double(), other.double()
+    one, other = one.cpu().double(), other.cpu().double()
     means = (one.mean(0) - other.mean(0)).square().sum()
     first, second = (torch.atleast_2d(torch.cov(each.T)) for each in (one, other))
     # tr (Σ₁Σ₂)^½ is the sum of the roots of the eigenvalues, real and not negative.
@@ -197,8 +198,12 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
     return (means + first.trace() + second.trace() - 2 * roots).clamp(min=0).item()
 
 
-def inception_metric():
-    """What `inception_distance` measures with: Inception, its weights downloaded once.
+def inception_metric(device="cpu"):
+    """What `inception_distances` measures with: Inception, its weights downloaded once.
+
+    Args:
+        device: where Inception runs; in place of Apple's GPUs, which lack the float64
+            that its features are summed in, the CPU.
 
     Raises:
         ValueError: torch-fidelity is not installed, or Inception's weights, which it
@@ -208,45 +213,69 @@ def inception_metric():
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     try:
-        return FrechetInceptionDistance(feature=2048)
+        metric = FrechetInceptionDistance(feature=2048)
     except (ModuleNotFoundError, OSError) as error:
         raise ValueError(
             f"the Inception distance cannot be had ({str(error).splitlines()[0]}); "
             "install torch-fidelity, which downloads Inception's weights once, or "
             "leave --inception out"
         ) from error
+    return metric.to("cpu" if torch.device(device).type == "mps" else device)
 
 
-def inception_distance(metric, data: ImageData, heldout: ImageData) -> float:
-    """The FID of two sets of images: the Fréchet distance in Inception's own features,
-    by an `inception_metric`."""
+def inception_distances(metric, sets: dict, heldout: ImageData) -> dict[str, float]:
+    """The FID of each of `sets` of images to the held-out ones: the Fréchet distance in
+    Inception's own features, by an `inception_metric`.
+
+    Args:
+        metric: as `inception_metric` gives it.
+        sets: images, `ImageData` by name. heldout: encoded once for all of them.
+
+    Returns:
+        {name: FID}.
+    """
+    metric.reset_real_features = True
     metric.reset()
-    for each, real in ((heldout, True), (data, False)):
-        for images in each.images.split(100):
-            colour = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
-            metric.update(colour, real=real)
-    return metric.compute().item()
+    _encode(metric, heldout, real=True)
+    metric.reset_real_features, distances = False, {}
+    for name, data in sets.items():
+        metric.reset()
+        _encode(metric, data, real=False)
+        distances[name] = metric.compute().item()
+    return distances
+
+
+def _encode(metric, data: ImageData, *, real: bool) -> None:
+    """Let an `inception_metric` see all images, the real ones or the others."""
+    for images in data.images.split(100):
+        colour = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        metric.update(colour.to(metric.device), real=real)
 
 
 def nearest(
-    data: ImageData, among: ImageData, batch_size: int = 500
+    data: ImageData, among: ImageData, batch_size: int = 500, device="cpu"
 ) -> tuple[Tensor, Tensor]:
     """The nearest image of `among` to each of `data`, in pixels in [0, 1].
 
+    Args:
+        data, among: images of one size.
+        batch_size: images of `data` per matrix product.
+        device: where to compute; `among` takes its memory there as float32.
+
     Returns:
-        Its number, long [N], and its Euclidean distance, float [N].
+        Its number, long [N], and its Euclidean distance, float [N]; both on the CPU.
     """
-    flat = among.images.flatten(1).float() / 255  # [M, C · S · S]
+    flat = among.images.to(device).flatten(1).float() / 255  # [M, C · S · S]
     norms, indices, distances = flat.square().sum(1), [], []
     for part in progress_bar(
         torch.arange(len(data)).split(batch_size), desc="neighbours", unit="batch"
     ):
-        images = data[part][0].flatten(1)
+        images = data[part][0].to(device).flatten(1)
         squared = torch.addmm(norms, images, flat.T, alpha=-2)  # less |image|²
         smallest, index = squared.min(dim=1)
         squared = smallest + images.square().sum(1)
-        indices.append(index)
-        distances.append(squared.clamp(min=0).sqrt())
+        indices.append(index.cpu())
+        distances.append(squared.clamp(min=0).sqrt().cpu())
     return torch.cat(indices), torch.cat(distances)
 
 

@@ -21,7 +21,7 @@ from pixelprior.evaluation import (
     decoded,
     frechet_distance,
     image_nats,
-    inception_distance,
+    inception_distances,
     inception_metric,
     nearest,
     reconstructions,
@@ -54,11 +54,11 @@ def evaluate(
     """Measure a trained pipeline on held-out images and on samples.
 
     Args:
-        vqvae2, prior: trained, in evaluation mode.
+        vqvae2, prior: trained, in evaluation mode, on the device to measure on.
         train: images that they were trained on. heldout: images that they were not.
         topless: the bottom level as it is when trained on codes `without_top`.
-        classifier: gives the features of the Fréchet distance; None trains one on the
-            training images, where they have classes.
+        classifier: gives the features of the Fréchet distance, on the same device; None
+            trains one on the training images, where they have classes.
         num_samples: images to draw, and as many real ones to compare them with.
         seed: of samples, classifiers and intervals.
         inception: measure the Inception distance as well.
@@ -94,7 +94,8 @@ def evaluate(
             f"{classifier.in_channels} channel(s), but these are of {len(names)} and "
             f"{channels}; give one that was trained on such images, or none"
         )
-    inception_network = inception_metric() if inception else None
+    device = next(prior.parameters()).device
+    inception_network = inception_metric(device) if inception else None
     say(f"codes and reconstructions of {len(heldout):,} held-out images")
     codes = extract_codes(vqvae2, heldout)
     if prior.num_classes is None:
@@ -109,7 +110,7 @@ def evaluate(
             "seed": seed,
             "pixels": heldout.images[0].numel(),
         },
-        "machine": machine(next(prior.parameters()).device),
+        "machine": machine(device),
         "parameters": {
             "vqvae2": sum(p.numel() for p in vqvae2.parameters()),
             **{
@@ -129,7 +130,7 @@ def evaluate(
     drawn = samples(vqvae2, prior, count, class_names=names, seed=seed)
     results["speed"] = _speed(vqvae2, prior)
     say("nearest training images")
-    results["neighbours"] = _neighbours(drawn, train, heldout, rebuilt, seed)
+    results["neighbours"] = _neighbours(drawn, train, heldout, rebuilt, seed, device)
     real = some_of_each_class(train, count)
     sets = {
         "samples": drawn,
@@ -139,13 +140,10 @@ def evaluate(
     results["frechet"] = results["inception"] = results["accuracy_score"] = None
     if len(names) > 1:
         say("Fréchet distances in a classifier's features")
-        results["frechet"] = _frechet(classifier, train, sets, heldout, seed)
+        results["frechet"] = _frechet(classifier, train, sets, heldout, seed, device)
     if inception:
         say("Inception distances")
-        results["inception"] = {
-            name: inception_distance(inception_network, data, heldout)
-            for name, data in sets.items()
-        }
+        results["inception"] = inception_distances(inception_network, sets, heldout)
     if prior.num_classes is not None and len(names) > 1:
         say("classifiers trained on real images, on their reconstructions, on samples")
         sets = {
@@ -153,7 +151,7 @@ def evaluate(
             "reconstructions": reconstructions(vqvae2, real),
             "samples": drawn,
         }
-        results["accuracy_score"] = _accuracy_score(sets, heldout, seed)
+        results["accuracy_score"] = _accuracy_score(sets, heldout, seed, device)
     return results
 
 
@@ -239,10 +237,12 @@ def _speed(vqvae2, prior, batch_size: int = 64, repeats: int = 5) -> dict:
     }
 
 
-def _neighbours(drawn, train, heldout, rebuilt, seed: int) -> dict:
+def _neighbours(drawn, train, heldout, rebuilt, seed: int, device) -> dict:
     """Distances to the nearest training image, and those of samples ÷ of held out."""
     sets = {"samples": drawn, "heldout": heldout, "heldout_rebuilt": rebuilt}
-    distances = {name: nearest(data, train)[1] for name, data in sets.items()}
+    distances = {
+        name: nearest(data, train, device=device)[1] for name, data in sets.items()
+    }
     found = {name: _mean(each, seed) for name, each in distances.items()}
     for name in ("heldout", "heldout_rebuilt"):
         found[f"samples_to_{name}"] = bootstrap(
@@ -255,18 +255,21 @@ def _neighbours(drawn, train, heldout, rebuilt, seed: int) -> dict:
     return found
 
 
-def _frechet(classifier, train, sets: dict, heldout: ImageData, seed: int) -> dict:
+def _frechet(
+    classifier, train, sets: dict, heldout: ImageData, seed: int, device
+) -> dict:
     """Distances of each of `sets` to the held-out images, and whose features they are
     measured in."""
     shipped = classifier is not None
     if not shipped:
-        classifier = _classifier(train, seed)
-    reference = outputs(classifier.features, heldout)
-    right = classifier.head(reference).argmax(1) == heldout.labels
+        classifier = _classifier(train, seed, device)
+    reference = outputs(classifier.features, heldout, device=device)
+    guesses = classifier.head(reference.to(device)).argmax(1).cpu()
+    right = guesses == heldout.labels
     distances = {
         name: bootstrap(
             frechet_distance,
-            outputs(classifier.features, data),
+            outputs(classifier.features, data, device=device),
             reference,
             paired=name == "reconstructions",  # of these very images
             rounds=FRECHET_ROUNDS,
@@ -281,18 +284,21 @@ def _frechet(classifier, train, sets: dict, heldout: ImageData, seed: int) -> di
     }
 
 
-def _classifier(data: ImageData, seed: int) -> Classifier:
-    return train_classifier(data, epochs=-(-CLASSIFIER_IMAGES // len(data)), seed=seed)
+def _classifier(data: ImageData, seed: int, device) -> Classifier:
+    """A classifier that was trained on `data`, on the device."""
+    epochs, on_cpu = -(-CLASSIFIER_IMAGES // len(data)), device.type == "cpu"
+    return train_classifier(data, epochs=epochs, seed=seed, on_cpu=on_cpu).to(device)
 
 
-def _accuracy_score(sets: dict, heldout: ImageData, seed: int) -> dict:
+def _accuracy_score(sets: dict, heldout: ImageData, seed: int, device) -> dict:
     """Accuracy on held-out images of classifiers trained on each of `sets`, and its
     ratio to that of the real images (Ravuri and Vinyals 2019, arXiv 1905.10887, as in
     arXiv 1906.00446)."""
     right = {}
     for name, data in sets.items():
-        trained = _classifier(data, seed)
-        right[name] = outputs(trained, heldout).argmax(1).eq(heldout.labels).double()
+        trained = _classifier(data, seed, device)
+        guesses = outputs(trained, heldout, device=device).argmax(1)
+        right[name] = guesses.eq(heldout.labels).double()
     scores = {name: _mean(each, seed) for name, each in right.items()}
     for name in ("reconstructions", "samples"):
         scores[f"{name}_to_real"] = bootstrap(

@@ -68,15 +68,16 @@ class TrainingSettings:
             )
 
 
-def has_bf16() -> bool:
-    """True where the processor multiplies bf16 in hardware.
+def has_bf16(on_cpu: bool = False) -> bool:
+    """True where the GPU, or without one or `on_cpu` the processor, multiplies bf16 in
+    hardware.
 
-    `PIXELPRIOR_BF16=off` answers for a processor without it; so does a lower
-    ATEN_CPU_CAPABILITY.
+    `PIXELPRIOR_BF16=off` answers for a machine without it; so does a lower
+    ATEN_CPU_CAPABILITY for the processor.
     """
     if os.environ.get("PIXELPRIOR_BF16") == "off":
         return False
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not on_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         return False
@@ -98,8 +99,16 @@ def keep_freed_memory() -> None:
             library.mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def make_accelerator(settings: TrainingSettings, output_dir, trackers=()):
+def make_accelerator(
+    settings: TrainingSettings, output_dir, trackers=(), *, on_cpu: bool = False
+):
     """The Accelerator for a run; make it before the model, so that codebooks sync.
+
+    Args:
+        settings: how to train; the number format is taken from them.
+        output_dir: folder for the logs.
+        trackers: names of what to log to.
+        on_cpu: train on the CPU even where there is a GPU.
 
     Raises:
         ValueError: a tracker is not installed.
@@ -110,12 +119,14 @@ def make_accelerator(settings: TrainingSettings, output_dir, trackers=()):
                 f"{tracker} is not installed; install it with "
                 f'`pip install "pixelprior[{tracker}]"`, or leave the flag out'
             )
-    # Accelerate keeps one state a process and refuses a second number format.
-    AcceleratorState._reset_state()
+    # Accelerate keeps one state per process and refuses a second number format or a
+    # second device.
+    AcceleratorState._reset_state(reset_partial_state=True)
     precision = settings.mixed_precision
     if precision == "auto":
-        precision = "bf16" if has_bf16() else "no"
+        precision = "bf16" if has_bf16(on_cpu) else "no"
     return Accelerator(
+        cpu=on_cpu,
         mixed_precision=precision,
         log_with=list(trackers) or None,
         project_dir=str(output_dir),

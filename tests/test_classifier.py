@@ -62,6 +62,19 @@ def test_one_class_cannot_be_told_apart(training_images):
         train_classifier(alone)
 
 
+def test_a_classifier_can_be_trained_on_the_cpu_beside_a_gpu(
+    training_images, monkeypatch
+):
+    """Where there is a GPU by all that torch says, and none that could be used."""
+    few = some_of_each_class(training_images, 50)
+    alone = train_classifier(few, epochs=1, hidden_channels=4)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    beside = train_classifier(few, epochs=1, hidden_channels=4, on_cpu=True)
+    for a, b in zip(alone.parameters(), beside.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_labelled_images_come_with_their_labels(training_images):
     images, labels = labelled(training_images).batch(torch.tensor([5, 2]))
     assert torch.equal(images, training_images[torch.tensor([5, 2])][0])
