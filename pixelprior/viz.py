@@ -39,7 +39,7 @@ DPI = 100
 
 
 class Picture:
-    """A PNG with its alt text, as a notebook shows it.
+    """A PNG with its alt text, as a notebook shows it, `width` pixels wide.
 
     It is HTML, because JupyterLab hands the alt text of a plain PNG to no one.
     """
@@ -76,13 +76,17 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
             f"the alt text is {alt!r}; say in 20 characters or more what can be seen"
         )
     if isinstance(figure, Figure):
+        # As declared: whether matplotlib rounds down or up depends on its version.
+        width = round(figure.get_figwidth() * DPI)
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png", dpi=DPI, facecolor="white")
         figure = Image.open(drawn)
+    else:
+        width = figure.width
     small = figure.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     png = io.BytesIO()
     small.save(png, "PNG", optimize=True)
-    return Picture(png.getvalue(), alt, small.width)
+    return Picture(png.getvalue(), alt, width)
 
 
 def show(figure: Figure | Image.Image, alt: str) -> None:

@@ -1,5 +1,7 @@
 """Facts about the repository itself."""
 
+import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -7,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,13 +43,52 @@ def test_each_line_of_environment_yml_says_what_it_is_for():
     assert not bare
 
 
-def test_dependencies_are_ranges_not_pins():
+def declared():
+    """Every dependency that pyproject.toml names, with those of the extras."""
     project = PROJECT["project"]
     extras = [
         name for group in project["optional-dependencies"].values() for name in group
     ]
-    for requirement in project["dependencies"] + extras:
+    return project["dependencies"] + extras
+
+
+def test_dependencies_are_ranges_not_pins():
+    for requirement in declared():
         assert re.fullmatch(r"[a-z-]+>=[\d.]+(; python_version<'3.11')?", requirement)
+
+
+def test_an_extra_has_the_same_lower_bounds_as_dev():
+    extras = PROJECT["project"]["optional-dependencies"]
+    for name, group in extras.items():
+        assert set(group) <= set(extras["dev"]), name
+
+
+@pytest.mark.skipif(
+    not os.environ.get("PIXELPRIOR_LOWEST"),
+    reason="`.ci/lowest` runs it where the lowest declared versions are installed",
+)
+def test_the_lowest_declared_versions_are_the_installed_ones():
+    python = ".".join(map(str, sys.version_info[:2]))
+    untested = []
+    if PROJECT["project"]["requires-python"] != f">={python}":
+        untested.append(f"Python {python}")
+    for requirement in map(Requirement, declared()):
+        if requirement.marker is None or requirement.marker.evaluate():
+            installed = Version(importlib.metadata.version(requirement.name))
+            (bound,) = requirement.specifier
+            if Version(installed.public) != Version(bound.version):  # not 2.6.0+cpu
+                untested.append(f"{requirement} has {installed}")
+    assert not untested, "raise these bounds to what is installed, or install them"
+
+
+def test_the_workflow_runs_the_lowest_versions_and_every_python():
+    text = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(text)["jobs"]
+    pythons = jobs["test"]["strategy"]["matrix"]["python"]
+    assert PROJECT["project"]["requires-python"] == f">={pythons[0]}"
+    assert pythons == ["3.10", "3.12", "3.13"]
+    commands = [step.get("run") for step in jobs["lowest"]["steps"]]
+    assert "bash .ci/lowest" in commands
 
 
 def test_the_readme_has_the_two_commands():
