@@ -842,7 +842,7 @@ print("of the mean distance at least 98 % stays:", share > 0.98)
 #
 # Notebook 04 (section 04.10) has shown a prior with too high a rate. Here is the other network, a small VQ-VAE-2, and two causes. It has no gates that keep its features between −1 and 1, and its loss is a square. So its numbers can grow fast.
 #
-# - **A rate too high**: 0.1 or 0.03 instead of 2e-3, each with a warm-up of a tenth of the steps and of three tenths.
+# - **A rate too high**: 0.1 instead of 2e-3, with a warm-up of a tenth of the steps and of three tenths; and a bold one, 0.03, with the long warm-up.
 # - **One bad batch**: someone forgot to divide by 255, for a single file. At step 31 the pixels run from 0 to 255. The rate is fine.
 
 
@@ -862,7 +862,6 @@ runs = {
     "all as it should be": (2e-3, good),
     "rate 0.1": (0.1, good),
     "rate 0.1, long warm-up": (0.1, {"warmup": 0.3}),
-    "rate 0.03": (0.03, good),
     "rate 0.03, long warm-up": (0.03, {"warmup": 0.3}),
     "bad batch, not clipped": (2e-3, {**bad, "clip": math.inf}),
     "bad batch, clipped": (2e-3, bad),
@@ -877,13 +876,8 @@ for name, (rate, options) in runs.items():
 # **Which of the two does clipping save, and which a long warm-up?** All are clipped but one. Mind the axis: each line across is ten times the one below. The picture is cut off at the top.
 
 # %%
-shown = {
-    name: curves[name]
-    for name in curves
-    if name not in ("rate 0.1, long warm-up", "rate 0.03")
-}
 figure = viz_plots.curves(
-    shown,
+    curves,
     x_label="step; the bad batch is the 31st",
     y_label="training loss",
     log_y=True,
@@ -892,16 +886,17 @@ figure = viz_plots.curves(
 figure.axes[0].lines[-1].set(linewidth=4, alpha=0.5, zorder=1)
 viz.show(
     figure,
-    "Five loss curves over 90 steps on a logarithmic axis. As it should be: "
-    "falls to 0.03. Rate 0.1: a peak in the first steps, then flat at about "
-    "0.1. Rate 0.03 with a long warm-up: falls to 0.02. The two with a bad "
+    "Six loss curves over 90 steps on a logarithmic axis. As it should be: "
+    "falls to 0.03. Rate 0.1: a peak, then flat at about 0.1, with either "
+    "warm-up. Rate 0.03 with a long warm-up: falls to 0.02. The two with a bad "
     "batch fall like the first until step 31 and shoot out of the picture. "
     "Clipped, the loss is back at once; not clipped, it stays high for "
     "dozens of steps and ends above.",
 )
-for name in list(runs)[:5]:
+for name in list(runs)[:4]:
     end = sum(curves[name][-20:]) / 20
-    print(f"{name:24} {'learns' if end < 0.05 else 'lies flat'}")
+    print(f"{name:24} {'learns' if end < 0.06 else 'lies flat'}")
+    assert end > 0.085 if "0.1" in name else end < 0.045
 assert max(curves["bad batch, clipped"][35:]) < 0.1
 assert max(curves["bad batch, not clipped"][35:]) > 0.5
 usual = sorted(norms["bad batch, clipped"])[45]
@@ -912,7 +907,7 @@ print(
 
 # %% [markdown]
 # - **The high rate** was clipped, and it learns nothing all the same: AdamW's step is about as long either way (section 04.10). After the peak the curve looks calm. But it lies flat, far above the first one. The remedy is the lower rate.
-# - **Warm-up.** Rate 0.03 with a warm-up of a tenth lies flat as well. With three tenths it learns. A long warm-up makes a bold rate possible, and does not save one of 0.1.
+# - **Warm-up.** Rate 0.03 with a warm-up of three tenths learns. (With a tenth it is a coin: some starting weights learn and others lie flat, and the last digits of a sum, which differ from processor to processor, can decide. So we do not show it.) A long warm-up makes a bold rate safe, and does not save one of 0.1.
 # - **The bad batch**: clipping saves the run. Unclipped, this one gradient is over 100,000 times as long as a usual one. The mean of gradients points its way for dozens of steps. The mean of squares makes the steps against it too short. Clipped, it weighs a few times a usual one. (And the remedy for the cause is to check the pixels: the package's `load_images` gives bytes, and divides them itself.)
 #
 # So clip, at a few times the usual norm. (The package clips at 1.0, and has no flag for it.) Do not expect it to replace a lower rate.
@@ -940,7 +935,7 @@ assert "is not finite" in message and "lower --lr" in message
 # %% [markdown]
 # It says the step, the loss, where the last good checkpoint is (here none), and the three things to try: a lower rate, a longer warm-up, or full precision.
 #
-# **In one line.** *Symptom:* the loss jumps, lies flat, or is not finite. *Cause:* a rate too high, or a bad batch. *Remedy:* a lower rate or a longer warm-up; clipping. *What it gave:* the lower rate learns; a long warm-up saves 0.03 and not 0.1; clipping saves the run from the bad batch, and not from the rate.
+# **In one line.** *Symptom:* the loss jumps, lies flat, or is not finite. *Cause:* a rate too high, or a bad batch. *Remedy:* a lower rate or a longer warm-up; clipping. *What it gave:* the lower rate learns; a long warm-up makes 0.03 safe and not 0.1; clipping saves the run from the bad batch, and not from the rate.
 
 # %% [markdown]
 # ## 07.8 Why is drawing so slow?
