@@ -163,11 +163,14 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         """
         check_positive(batch_size=batch_size)
         check_filters(temperature, top_k, top_p)
+        batch_size, shapes = whole_number(batch_size), []
         for name, shape in (("top_shape", top_shape), ("bottom_shape", bottom_shape)):
-            if len(shape) != 2 or min(whole_number(side) or 0 for side in shape) < 1:
+            shapes.append(tuple(whole_number(side) for side in shape))
+            if len(shape) != 2 or min(side or 0 for side in shapes[-1]) < 1:
                 raise ValueError(
                     f"{name} is {tuple(shape)}; give (height, width), each at least 1"
                 )
+        top_shape, bottom_shape = shapes
         if device is not None:
             self.to(device)
         device = next(self.parameters()).device

@@ -223,17 +223,13 @@ def what_changes(then: dict, now: dict) -> list[str]:
             f"here on the learning rate follows the schedule of {now['epochs']} epochs"
         )
     if then["processes"] != now["processes"]:
-        steps, images = (
-            [run["processes"] * run["batch_size"] for run in (then, now)],
-            now["training images"],
-        )
-        before, after = (f"{size} images per step" for size in steps)
+        before, after = (run["processes"] * run["batch_size"] for run in (then, now))
+        steps = [-(-now["training images"] // each) for each in (before, after)]
         lines.append(
             f"resumed on {now['processes']} process(es) instead of "
-            f"{then['processes']}: {after} instead of {before}, so "
-            f"{-(-images // steps[1])} steps per epoch instead of "
-            f"{-(-images // steps[0])}; the learning rate goes on at the same share of "
-            "the epochs"
+            f"{then['processes']}: {after} images per step instead of {before}, so "
+            f"{steps[1]} steps per epoch instead of {steps[0]}; the learning rate goes "
+            "on at the same share of the epochs"
         )
     return lines
 

@@ -37,7 +37,7 @@ def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor
     keys = []
     for name, value, limit in (
         ("seed", seed, 2**64),
-        ("first_index", first_index, 2**64 - int(batch_size)),
+        ("first_index", first_index, 2**64 - batch_size),
     ):
         key = whole_number(value)
         if key is None or not 0 <= key < limit:

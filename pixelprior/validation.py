@@ -110,8 +110,8 @@ def check_labels(labels, batch_size: int, num_classes: int | None) -> Tensor | N
         found = found.expand(batch_size)
     if found.shape != (batch_size,):
         raise ValueError(
-            f"labels have shape {list(found.shape)}, but there are {batch_size} "
-            f"images; give {wanted}"
+            f"labels have shape {list(found.shape)}, but shape [{batch_size}] is "
+            f"needed; give {wanted}"
         )
     found = found.long()
     if costs_no_wait(found):

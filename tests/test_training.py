@@ -7,8 +7,9 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -416,6 +417,14 @@ def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine():
 def test_wrong_settings_are_named(options, words):
     with pytest.raises(ValueError, match=words):
         TrainingSettings(**options)
+
+
+def test_whole_numbers_of_any_library_are_kept_as_checkpoints_can_hold_them():
+    settings = TrainingSettings(
+        epochs=np.int64(2), batch_size=torch.tensor(4), seed=np.uint32(7)
+    )
+    assert json.loads(json.dumps(asdict(settings)))["batch_size"] == 4
+    assert settings == TrainingSettings(epochs=2, batch_size=4, seed=7)
 
 
 def test_a_missing_tracker_is_named(monkeypatch, tmp_path):
