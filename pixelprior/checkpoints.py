@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from safetensors import SafetensorError
@@ -35,6 +36,12 @@ class Pretrained(PyTorchModelHubMixin):
     """
 
     absent_from_config: ClassVar[dict] = {}
+
+    def __init_subclass__(cls, **options):
+        # The library would leave NumPy's and torch's numbers out of the config.
+        types = (np.generic, np.ndarray, torch.Tensor)
+        coders = dict.fromkeys(types, (_plain, _plain))
+        super().__init_subclass__(coders=coders, **options)
 
     def save_pretrained(self, save_directory, *, dtype=None, **hub_options):
         """Write `config.json` and `model.safetensors` into a folder.
@@ -82,6 +89,14 @@ class Pretrained(PyTorchModelHubMixin):
         )
         model = _build(cls, config, _read_safetensors(Path(weights)), Path(model_id))
         return model.to(map_location).eval()
+
+
+def _plain(value):
+    """A number of NumPy's or torch's as Python's own; all else as it is."""
+    try:
+        return value.item()
+    except (ValueError, RuntimeError):  # not one number: the model will refuse it
+        return value
 
 
 def load_model(model_class, path, device="cpu"):

@@ -15,7 +15,7 @@ from pixelprior.checkpoints import (
     write_texts,
 )
 from pixelprior.classifier import Classifier
-from pixelprior.cli_train import Dataset
+from pixelprior.cli_flags import Dataset
 from pixelprior.data import load_images
 from pixelprior.evaluation import samples
 from pixelprior.prior import HierarchicalPixelCNN

@@ -22,7 +22,8 @@ from pixelprior.checkpoints import (
 )
 from pixelprior.classifier import train_classifier
 from pixelprior.cli_evaluate import Evaluate, check_one_process
-from pixelprior.cli_train import Dataset, TrainPrior, TrainVQVAE2
+from pixelprior.cli_flags import Dataset
+from pixelprior.cli_train import TrainPrior, TrainVQVAE2
 from pixelprior.data import load_images
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.recipes import RECIPES, Recipe

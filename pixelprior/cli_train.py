@@ -11,96 +11,27 @@ from pixelprior.checkpoints import (
     load_model,
     read_training_notes,
 )
+from pixelprior.cli_flags import TrainingFlags
 from pixelprior.codes import CodeData, extract_codes, load_codes, save_codes
-from pixelprior.data import ImageData, data_signature, load_images
-from pixelprior.evaluation import nats_per_code, without_top
+from pixelprior.data import data_signature
+from pixelprior.evaluation import (
+    nats_per_code,
+    reconstructions,
+    squared_errors,
+    without_top,
+)
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
-from pixelprior.runs import check_output_dir, trained_parts
+from pixelprior.runs import trained_parts
 from pixelprior.sampling import check_filters
-from pixelprior.settings import TrainingSettings, make_accelerator, where
+from pixelprior.settings import where
 from pixelprior.training import fit
 from pixelprior.validation import check_positive
 from pixelprior.viz import image_grid, save_picture
 from pixelprior.vqvae2 import VQVAE2
 
-Dataset = Literal[
-    "fashion_mnist_mini", "fashion_mnist", "mnist", "cifar10", "cifar100", "imagefolder"
-]
-
 
 @dataclass(kw_only=True)
-class _Training:
-    """Flags that both training commands share."""
-
-    dataset: Dataset = "cifar10"
-    """Training images. fashion_mnist_mini ships with the package; imagefolder is the
-    folder named by --data_root, one folder a class."""
-    data_root: Path | None = None
-    """Folder of the data; else $PIXELPRIOR_DATA, else a cache folder."""
-    max_images: int | None = None
-    """Train and evaluate on this many images, picked by the seed; for short trials."""
-    epochs: int = 100
-    """Passes over the training images."""
-    batch_size: int = 128
-    """Images a step, on each process."""
-    lr: float = 3e-4
-    """Highest learning rate, reached after the warm-up; then a cosine to zero."""
-    warmup: float = 0.05
-    """Share of the steps in which the learning rate rises."""
-    weight_decay: float = 0.01
-    """Weight decay of AdamW."""
-    ema_decay: float = 0.999
-    """Decay of the weights' moving average, which is what is evaluated and kept."""
-    mixed_precision: Literal["auto", "no", "bf16"] = "auto"
-    """Number format of the multiplications; auto is bf16 where the processor has it."""
-    seed: int = 0
-    """Seed of weights, order and dropout: the same seed gives the same run."""
-    resume: bool = False
-    """Go on with the run in --output_dir, with the same flags."""
-    use_tensorboard: bool = False
-    """Log to TensorBoard, in --output_dir."""
-    use_wandb: bool = False
-    """Log to Weights & Biases (WANDB_MODE=offline keeps it on this machine)."""
-
-    def settings(self) -> TrainingSettings:
-        return TrainingSettings(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            warmup=self.warmup,
-            weight_decay=self.weight_decay,
-            ema_decay=self.ema_decay,
-            mixed_precision=self.mixed_precision,
-            seed=self.seed,
-        )
-
-    def accelerator(self, output_dir: Path):
-        chosen = {"tensorboard": self.use_tensorboard, "wandb": self.use_wandb}
-        trackers = [name for name, wanted in chosen.items() if wanted]
-        settings = self.settings()
-        if self.max_images is not None:
-            check_positive(max_images=self.max_images)
-        check_output_dir(output_dir, self.resume)
-        return make_accelerator(settings, output_dir, trackers)
-
-    def images(self, split: str, image_size: int) -> ImageData:
-        data = load_images(
-            self.dataset,
-            split,
-            data_root=self.data_root,
-            image_size=image_size,
-            progress=True,
-        )
-        if self.max_images is not None:
-            picked = torch.randperm(
-                len(data), generator=torch.Generator().manual_seed(self.seed)
-            )[: self.max_images]
-            data.images, data.labels = data.images[picked], data.labels[picked]
-        return data
-
-
-@dataclass(kw_only=True)
-class TrainVQVAE2(_Training):
+class TrainVQVAE2(TrainingFlags):
     """Train a VQ-VAE-2: images to two grids of codes, and back."""
 
     image_size: int = 32
@@ -129,8 +60,8 @@ class TrainVQVAE2(_Training):
         check_positive(sample_every=self.sample_every)
         accelerator = self.accelerator(self.output_dir)
         with accelerator.local_main_process_first():
-            train = self.images("train", self.image_size)
-            heldout = self.images("test", self.image_size)
+            train, validation = self.split(self.images("train", self.image_size))
+            test = self.images("test", self.image_size)  # seen to be there
         torch.manual_seed(self.seed)
         model = VQVAE2(
             in_channels=train.images.shape[1],
@@ -142,13 +73,14 @@ class TrainVQVAE2(_Training):
             bottom_dropout=self.bottom_dropout,
         )
         say = accelerator.print
-        say(f"{len(train):,} training and {len(heldout):,} held-out images")
+        say(self.counts(train, validation, test))
         say(where(accelerator))
+        shown = train if validation is None else validation
 
         def after_epoch(epoch: int, averaged: VQVAE2) -> None:
             if epoch % self.sample_every and epoch != self.epochs:
                 return
-            (images,) = heldout.batch(torch.arange(min(10, len(heldout))))
+            (images,) = shown.batch(torch.arange(min(10, len(shown))))
             with torch.no_grad():
                 rebuilt = averaged(images.to(accelerator.device)).cpu()
             path = self.output_dir / "samples" / f"epoch_{epoch:04d}.png"
@@ -157,21 +89,29 @@ class TrainVQVAE2(_Training):
         fit(
             model,
             train,
-            heldout,
+            validation,
             self.settings(),
             self.output_dir,
             accelerator,
             resume=self.resume,
-            notes={"dataset": self.dataset, "class_names": train.class_names},
+            notes={
+                "dataset": self.dataset,
+                "class_names": train.class_names,
+                "validation_share": self.validation_share,
+            },
             after_epoch=after_epoch,
             log=say,
         )
-        say(f"wrote {self.output_dir / 'best'}")
+        if accelerator.is_main_process:
+            best = load_model(VQVAE2, self.output_dir / "best", accelerator.device)
+            error = squared_errors(test, reconstructions(best, test)).mean().item()
+            say(f"  test images: mean squared error {error:.5f}")
+            say(f"wrote {self.output_dir / 'best'}")
         accelerator.end_training()
 
 
 @dataclass(kw_only=True)
-class TrainPrior(_Training):
+class TrainPrior(TrainingFlags):
     """Train the prior over the codes of a trained VQ-VAE-2."""
 
     vqvae2_checkpoint: Path
@@ -227,11 +167,12 @@ class TrainPrior(_Training):
                     "the top codes; start from another, or give --without_top"
                 )
         with accelerator.local_main_process_first():
-            train = self.codes(vqvae2, "train")
-            heldout = self.codes(vqvae2, "test")
+            train, validation = self.split(self.codes(vqvae2, "train"))
+            test = self.codes(vqvae2, "test")
         say = accelerator.print
-        say(f"codes of {len(train):,} training and {len(heldout):,} held-out images")
+        say(f"codes of {self.counts(train, validation, test)}")
         say(where(accelerator))
+        self.compare_with_vqvae2(say)
         classes = len(train.class_names) if self.class_conditional else None
         model = self.model(vqvae2, classes)
         if start is not None:
@@ -253,7 +194,7 @@ class TrainPrior(_Training):
         fit(
             model,
             train,
-            heldout,
+            validation,
             self.settings(),
             self.output_dir,
             accelerator,
@@ -266,6 +207,7 @@ class TrainPrior(_Training):
                 "vqvae2": fingerprint(vqvae2),
                 "trained_parts": sorted(trained),
                 "without_top": self.without_top,
+                "validation_share": self.validation_share,
             },
             after_epoch=after_epoch,
             log=say,
@@ -274,7 +216,7 @@ class TrainPrior(_Training):
             best = load_model(
                 HierarchicalPixelCNN, self.output_dir / "best", accelerator.device
             )
-            report_nats(best, heldout, levels)
+            report_nats(best, test, levels)
             say(f"wrote {self.output_dir / 'best'}")
         accelerator.end_training()
 
@@ -299,6 +241,21 @@ class TrainPrior(_Training):
         if not self.class_conditional:
             codes.labels = None
         return without_top(codes) if self.without_top else codes
+
+    def compare_with_vqvae2(self, say) -> None:
+        """Say so where the VQ-VAE-2 was trained on images that are held out here."""
+        notes = read_training_notes(self.vqvae2_checkpoint)
+        its_share = notes.get("validation_share", self.validation_share)
+        its_seed = notes.get("settings", {}).get("seed", self.seed)
+        if self.validation_share and (its_share, its_seed) != (
+            self.validation_share,
+            self.seed,
+        ):
+            say(
+                "the VQ-VAE-2 was trained on some of the images held out here; to hold "
+                f"out the same ones give --validation_share {its_share} --seed "
+                f"{its_seed}"
+            )
 
     def model(self, vqvae2: VQVAE2, num_classes: int | None) -> HierarchicalPixelCNN:
         torch.manual_seed(self.seed)
@@ -325,11 +282,11 @@ class TrainPrior(_Training):
             ) from error
 
 
-def report_nats(prior: HierarchicalPixelCNN, heldout: CodeData, levels) -> None:
-    """Print held-out nats per code of each level beside the unigram entropy."""
-    nats = nats_per_code(prior, heldout, levels)
+def report_nats(prior: HierarchicalPixelCNN, test: CodeData, levels) -> None:
+    """Print nats per code of each level on test images beside the unigram entropy."""
+    nats = nats_per_code(prior, test, levels)
     for level in levels:
         print(
             f"  {level} codes: {nats[level]:.3f} nats per code held out; unigram "
-            f"entropy {heldout.unigram_entropy(level):.3f}"
+            f"entropy {test.unigram_entropy(level):.3f}"
         )

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixelprior.modes import evaluation_mode
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.validation import check_positive, check_tensor
 from pixelprior.vqvae2 import VQVAE2
@@ -24,7 +25,7 @@ def complete(
     images: Tensor,
     known: Tensor,
     *,
-    labels: Tensor | None = None,
+    labels=None,
     seed: int | None = None,
     looks: int = 2,
     **options,
@@ -44,9 +45,8 @@ def complete(
         images: float [B, C, S, S] in [0, 1].
         known: bool [S, S], or [B, 1, S, S] for one an image; True where a pixel is
             known.
-        labels: long [B], for a prior with classes.
-        seed: as in `HierarchicalPixelCNN.sample`; another seed completes in another
-            way.
+        labels: for a prior with classes, as in `HierarchicalPixelCNN.sample`.
+        seed: as there; another seed completes in another way.
         looks: how often the image is encoded and drawn; 1 leaves it at the draft.
         options: as in `HierarchicalPixelCNN.sample`: temperature, top_k, top_p, method…
 
@@ -92,7 +92,7 @@ def vary(
     prior: HierarchicalPixelCNN,
     images: Tensor,
     *,
-    labels: Tensor | None = None,
+    labels=None,
     seed: int | None = None,
     **options,
 ) -> Tensor:
@@ -122,7 +122,7 @@ def surprise(
     prior: HierarchicalPixelCNN,
     z_top: Tensor,
     z_bottom: Tensor,
-    labels: Tensor | None = None,
+    labels=None,
 ) -> dict[str, Tensor]:
     """What each code costs, -log P(code | the codes before it), in nats.
 
@@ -131,8 +131,8 @@ def surprise(
 
     Args:
         prior: trained; measured in evaluation mode whatever the mode is.
-        z_top: long [B, Ht, Wt]. z_bottom: long [B, Hb, Wb]. labels: long [B], for a
-            prior with classes; all on the prior's device.
+        z_top: long [B, Ht, Wt]. z_bottom: long [B, Hb, Wb]. Both on the prior's device.
+        labels: for a prior with classes, as in `HierarchicalPixelCNN.sample`.
 
     Returns:
         {"top": float [B, Ht, Wt], "bottom": float [B, Hb, Wb]}.
@@ -140,15 +140,11 @@ def surprise(
     Raises:
         ValueError: codes or labels have the wrong type or shape, or are out of range.
     """
-    was_training = prior.training
-    prior.eval()
-    try:
+    with evaluation_mode(prior):
         logits = (
             prior.prior_top(z_top, labels),
             prior.prior_bottom(z_bottom, z_top, labels),
         )
-    finally:
-        prior.train(was_training)
     return {
         level: F.cross_entropy(each.float(), z.long(), reduction="none")
         for level, each, z in zip(LEVELS, logits, (z_top, z_bottom), strict=True)

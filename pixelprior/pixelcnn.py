@@ -23,12 +23,10 @@ from pixelprior.layers import (
     roll,
 )
 from pixelprior.validation import (
-    INTEGERS,
     check_codes,
+    check_labels,
     check_positive,
     check_share,
-    check_tensor,
-    costs_no_wait,
 )
 from pixelprior.vqvae2 import ResidualStack
 
@@ -198,41 +196,16 @@ class PixelCNN(nn.Module, Pretrained):
         return self.embedding(codes.long()).permute(0, 3, 1, 2)
 
     def label_condition(self, labels, batch_size: int) -> Tensor | None:
-        """Labels [B] to the condition [B, p, 1, 1]; None for a prior without labels."""
-        self.check_labels(labels, batch_size)
-        if self.num_classes is None:
-            return None
-        return self.label_embedding(labels.long())[:, :, None, None]
-
-    def check_labels(self, labels: Tensor | None, batch_size: int) -> None:
-        """Raise ValueError unless `labels` are what this prior needs."""
-        if self.num_classes is None:
-            if labels is not None:
-                raise ValueError(
-                    "labels were given, but this prior was built without classes; "
-                    "leave them out, or train a prior with num_classes"
-                )
-            return
+        """Labels to the condition [B, p, 1, 1]; None for a prior without classes."""
+        labels = self.check_labels(labels, batch_size)
         if labels is None:
-            raise ValueError(
-                f"this prior is conditional on {self.num_classes} classes; give labels "
-                f"from 0 to {self.num_classes - 1}, one an image"
-            )
-        check_tensor(labels, "labels")
-        if labels.dtype not in INTEGERS or labels.shape != (batch_size,):
-            raise ValueError(
-                f"labels are {labels.dtype} of shape {list(labels.shape)}, but "
-                f"integers of shape [{batch_size}] are needed, one an image"
-            )
-        if not costs_no_wait(labels):
-            return
-        low, high = labels.min().item(), labels.max().item()
-        if low < 0 or high >= self.num_classes:
-            wrong = low if low < 0 else high
-            raise ValueError(
-                f"label {wrong} is out of range; this prior has classes 0 to "
-                f"{self.num_classes - 1}"
-            )
+            return None
+        return self.label_embedding(labels)[:, :, None, None]
+
+    def check_labels(self, labels, batch_size: int) -> Tensor | None:
+        """Labels as `validation.check_labels` has them, where this prior is."""
+        labels = check_labels(labels, batch_size, self.num_classes)
+        return None if labels is None else labels.to(self.embedding.weight.device)
 
 
 class PixelCNNCache:

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelprior.checkpoints import Pretrained
+from pixelprior.modes import evaluation_mode
 from pixelprior.pixelcnn import WITHOUT_RESIDUAL, ConditionalPixelCNN, PixelCNN
 from pixelprior.sampling import check_filters, sample_codes, uniforms
-from pixelprior.validation import check_positive
+from pixelprior.validation import check_positive, whole_number
 from pixelprior.vqvae2 import VQVAE2
 
 LEVELS = ("top", "bottom")
@@ -77,14 +78,14 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         self,
         z_top: Tensor,
         z_bottom: Tensor,
-        labels: Tensor | None = None,
+        labels=None,
         *,
         levels: tuple[str, ...] = LEVELS,
     ) -> dict[str, Tensor]:
         """Cross entropy of both levels, in nats per code.
 
         Args:
-            z_top: long [B, Ht, Wt]. z_bottom: long [B, Hb, Wb]. labels: long [B].
+            z_top: long [B, Ht, Wt]. z_bottom: long [B, Hb, Wb]. labels: as in `sample`.
             levels: which losses to compute.
 
         Returns:
@@ -127,7 +128,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         *,
         top_k: int | None = None,
         top_p: float | None = None,
-        labels: Tensor | None = None,
+        labels=None,
         seed: int | None = None,
         first_index: int = 0,
         known_top: Tensor | None = None,
@@ -137,6 +138,8 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
     ) -> tuple[Tensor, Tensor]:
         """Draw codes: the top grid, then the bottom grid given it.
 
+        Codes are drawn in the weights' own number format: autocast ends here.
+
         Args:
             batch_size: images to draw.
             top_shape, bottom_shape: (height, width) of the grids.
@@ -144,8 +147,10 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             temperature: divides the logits; above 0.
             top_k: keep the likeliest k codes. top_p: keep the likeliest codes that hold
                 this share of the probability, in (0, 1].
-            labels: long [batch_size], for a prior with classes.
-            seed: the same seed gives the same codes; None takes a new one.
+            labels: for a prior with classes; whole numbers of any integer type, one for
+                all images or one per image: an int, list, tuple, array or tensor.
+            seed: a whole number; the same seed gives the same codes; None takes a new
+                one.
             first_index: number of the batch's first image in its random stream: image i
                 of a large batch is image 0 of a batch with first_index=i.
             known_top, known_bottom: long grids, -1 where unknown; what is known is kept
@@ -163,16 +168,18 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         """
         check_positive(batch_size=batch_size)
         check_filters(temperature, top_k, top_p)
+        batch_size, shapes = whole_number(batch_size), []
         for name, shape in (("top_shape", top_shape), ("bottom_shape", bottom_shape)):
-            if len(shape) != 2 or min(shape) < 1:
+            shapes.append(tuple(whole_number(side) for side in shape))
+            if len(shape) != 2 or min(side or 0 for side in shapes[-1]) < 1:
                 raise ValueError(
                     f"{name} is {tuple(shape)}; give (height, width), each at least 1"
                 )
+        top_shape, bottom_shape = shapes
         if device is not None:
             self.to(device)
         device = next(self.parameters()).device
-        self.prior_top.check_labels(labels, batch_size)
-        labels = None if labels is None else labels.to(device)
+        labels = self.prior_top.check_labels(labels, batch_size)
         count_top, count_bottom = (h * w for h, w in (top_shape, bottom_shape))
         if seed is None:
             seed = secrets.randbits(63)
@@ -184,9 +191,8 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             "method": method,
             "progress": progress,
         }
-        was_training = self.training
-        self.eval()
-        try:
+        # Steps that reuse what earlier ones kept cannot have it in another format.
+        with evaluation_mode(self), torch.autocast(device.type, enabled=False):
             condition = self.prior_top.label_condition(labels, batch_size)
             z_top = sample_codes(
                 self.prior_top,
@@ -209,8 +215,6 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
                 name="bottom codes",
                 **shared,
             )
-        finally:
-            self.train(was_training)
         return z_top, z_bottom
 
     @torch.no_grad()
@@ -244,12 +248,9 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             temperature,
             **options,
         )
-        was_training = vqvae2_model.training
-        vqvae2_model.to(z_top.device).eval()
-        try:
-            return vqvae2_model.decode_codes(z_top, z_bottom)
-        finally:
-            vqvae2_model.train(was_training)
+        device = z_top.device
+        with evaluation_mode(vqvae2_model), torch.autocast(device.type, enabled=False):
+            return vqvae2_model.to(device).decode_codes(z_top, z_bottom)
 
     def check_matches(self, vqvae2_model: VQVAE2) -> None:
         """Raise ValueError unless the VQ-VAE-2 has a codebook of this prior's size."""

@@ -36,6 +36,7 @@ FASHION_MNIST = Recipe(
         "epochs": 6,
         "batch_size": 64,
         "lr": 1e-3,
+        "validation_share": 0.0,  # a fixed number of epochs: the last is kept
         "sample_every": 1,
     },
     prior={
@@ -47,6 +48,7 @@ FASHION_MNIST = Recipe(
         "epochs": 4,
         "batch_size": 32,
         "lr": 3e-3,
+        "validation_share": 0.0,
         "sample_every": 1,
     },
 )
@@ -76,7 +78,8 @@ CIFAR10_REDUCED = Recipe(
     about="CIFAR-10 in minutes on two cores: one epoch of small networks",
     vqvae2=CIFAR10.vqvae2
     | {"num_embeddings": 128, "embedding_dim": 32, "hidden_channels": 64}
-    | {"epochs": 1, "batch_size": 64, "lr": 1e-3, "sample_every": 1},
+    | {"epochs": 1, "batch_size": 64, "lr": 1e-3, "sample_every": 1}
+    | {"validation_share": 0.0},
     prior=FASHION_MNIST_MINI.prior | {"dataset": "cifar10", "epochs": 1},
     classifier_epochs=4,
     num_samples=2000,

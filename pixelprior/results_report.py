@@ -137,8 +137,8 @@ def model_card(results: dict, about: dict) -> str:
         "",
         f"{data['training_images']:,} training images of {data['name']}, "
         f"{data['pixels']:,} pixels each with all channels. The "
-        f"{data['heldout_images']:,} test images were used to measure, and to choose "
-        "the best epoch; never to train.",
+        f"{data['heldout_images']:,} test images were measured when training was over: "
+        "no weights and no epoch were chosen by them.",
         "",
         "## Recipe",
         "",
@@ -172,8 +172,6 @@ def model_card(results: dict, about: dict) -> str:
         "",
         "- Nothing but the classes and the size of the training images was seen; other "
         "images are rebuilt and drawn badly.",
-        "- The best epoch was chosen on the test images, so that their figures are "
-        "better than those of images never looked at, if only by very little.",
         "- Errors, PSNR and bits per dimension are over the images as the model has "
         "them, with the border that brings them to its size.",
         "- Intervals are over images: they do not hold what another seed of the "

@@ -1,9 +1,15 @@
-"""What a training run keeps on disk: to go on when stopped, and to say what it did."""
+"""What a training run keeps on disk: to go on when stopped, and to say what it did.
 
+And what it keeps aside: the training images by which its best epoch is chosen.
+"""
+
+import json
 import os
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from pixelprior.checkpoints import (
     CONFIG_NAME,
@@ -13,14 +19,60 @@ from pixelprior.checkpoints import (
     read_training_notes,
     recover_folder,
     remove_unfinished,
+    swap_folder,
+    temporary_folder,
     writable_folder,
 )
 from pixelprior.pixelcnn import ConditionalPixelCNN
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
+from pixelprior.settings import TrainingSettings
+from pixelprior.validation import check_share
 from pixelprior.vqvae2 import VQVAE2
 
 STATE_NAME = "training_state.pt"
 START_AGAIN = "start again in another --output_dir"
+MAY_CHANGE = ("epochs", "processes")
+MOST_VALIDATION_IMAGES = 5000
+
+
+def hold_out(data, share: float, seed: int):
+    """Split training data: what is trained on, and what chooses the best epoch.
+
+    The same share and seed hold out the same images of as many, so that a VQ-VAE-2 and
+    the prior over its codes hold out the same ones.
+
+    Args:
+        data: `ImageData` or `CodeData` of N images.
+        share: of the images, from 0 to below 1: at least 1 image and at most
+            MOST_VALIDATION_IMAGES are held out, picked by the seed; with 0, none.
+
+    Returns:
+        (training data, validation data); the second is None where share is 0.
+
+    Raises:
+        ValueError: share is out of its range, or there is one image to split.
+    """
+    check_share(validation_share=share)
+    if share == 0:
+        return data, None
+    if len(data) < 2:
+        raise ValueError(
+            "1 training image cannot be both trained on and held out; give more, or "
+            "--validation_share 0"
+        )
+    count = min(max(1, round(share * len(data))), MOST_VALIDATION_IMAGES, len(data) - 1)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    chosen = torch.zeros(len(data), dtype=torch.bool)
+    chosen[order[:count]] = True
+    tensors = {
+        field.name: value
+        for field in fields(data)
+        if isinstance(value := getattr(data, field.name), Tensor)
+    }
+    return tuple(
+        replace(data, **{name: value[part] for name, value in tensors.items()})
+        for part in (~chosen, chosen)
+    )
 
 
 def check_output_dir(output_dir, resume: bool) -> None:
@@ -54,6 +106,61 @@ def check_output_dir(output_dir, resume: bool) -> None:
         )
 
 
+def losses_in_words(trained: dict, heldout: dict) -> str:
+    """An epoch's losses in a line, those on held-out data beside them if there are."""
+    shown = ", ".join(
+        f"{name.removesuffix('_loss')} {value:.4f}"
+        + (f" / {heldout[name]:.4f}" if name in heldout else "")
+        for name, value in trained.items()
+    )
+    return f"{shown} (training{' / held out' if heldout else ''})"
+
+
+def write_epoch(output_dir: Path, state: dict, last: tuple, best: tuple | None) -> None:
+    """Write what a run keeps after an epoch, each put in place when it is whole.
+
+    Args:
+        output_dir: the run's folder.
+        state: all that a resumed run needs; its "history" becomes history.json.
+        last, best: a model and what to note beside it; best None where it stays.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    with temporary_folder(output_dir) as temporary:
+        _save(temporary / "last", *last)
+        write_state(state, temporary / "last")
+        # `best` first: cut off in between, a resumed run repeats this epoch.
+        if best is not None:
+            _save(temporary / "best", *best)
+            swap_folder(temporary / "best", output_dir / "best")
+        swap_folder(temporary / "last", output_dir / "last")
+        written = temporary / "history.json"
+        written.write_text(json.dumps(state["history"], indent=1) + "\n")
+        os.replace(written, output_dir / "history.json")
+
+
+def _save(folder: Path, model, about: dict) -> None:
+    model.save_pretrained(folder)
+    text = json.dumps(about, indent=1) + "\n"
+    (folder / "training.json").write_text(text, encoding="utf-8")
+
+
+def last_good(output_dir: Path, settings: TrainingSettings) -> str:
+    """What is left of a run that diverged, and the remedies."""
+    last = output_dir / "last"
+    kept = (
+        f"the last good checkpoint is {last}"
+        if last.exists()
+        else "no epoch was finished, so there is no checkpoint"
+    )
+    return (
+        f"{kept}; start again in another --output_dir with a lower --lr (now "
+        f"{settings.lr:g}), a longer --warmup (now {settings.warmup:g}) or "
+        "--mixed_precision no"
+    )
+
+
 def write_state(state: dict, last: Path) -> None:
     """Write a run's state beside its `last` checkpoint.
 
@@ -70,10 +177,11 @@ def write_state(state: dict, last: Path) -> None:
 
 
 def read_state(last: Path, identity: dict) -> dict:
-    """Read a run's state; `identity` is what must not have changed since.
+    """Read a run's state; `identity` says what the run is now.
 
     Raises:
-        ValueError: the state is damaged, or the run was started with other settings.
+        ValueError: the state is damaged, or the run was started with other settings
+            than the epochs and the processes, or has more epochs behind it.
     """
     path = last / STATE_NAME
     try:
@@ -89,14 +197,41 @@ def read_state(last: Path, identity: dict) -> dict:
     changed = [
         f"{key} {then.get(key)!r} and not {identity.get(key)!r}"
         for key in then | identity
-        if then.get(key) != identity.get(key)
+        if then.get(key) != identity.get(key) and key not in MAY_CHANGE
     ]
     if changed:
         raise ValueError(
             f"the run in {last.parent} was started with {'; '.join(changed)}; resume "
             "it with the same flags, or choose another --output_dir"
         )
+    done = len(state.get("history", ()))
+    if identity["epochs"] < done:
+        raise ValueError(
+            f"the run in {last.parent} has {done} epochs behind it, but epochs is "
+            f"{identity['epochs']}; give at least {done}, or choose another "
+            "--output_dir"
+        )
     return state
+
+
+def what_changes(then: dict, now: dict) -> list[str]:
+    """A line for each of MAY_CHANGE in which a resumed run differs from before."""
+    lines = []
+    if then["epochs"] != now["epochs"]:
+        lines.append(
+            f"resumed with {now['epochs']} epochs instead of {then['epochs']}: from "
+            f"here on the learning rate follows the schedule of {now['epochs']} epochs"
+        )
+    if then["processes"] != now["processes"]:
+        before, after = (run["processes"] * run["batch_size"] for run in (then, now))
+        steps = [-(-now["training images"] // each) for each in (before, after)]
+        lines.append(
+            f"resumed on {now['processes']} process(es) instead of "
+            f"{then['processes']}: {after} images per step instead of {before}, so "
+            f"{steps[1]} steps per epoch instead of {steps[0]}; the learning rate goes "
+            "on at the same share of the epochs"
+        )
+    return lines
 
 
 def trained_parts(prior_checkpoint: Path, vqvae2: VQVAE2) -> set[str]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pixelprior.pixelcnn import PixelCNN, PixelCNNCache
 from pixelprior.progress import progress_bar
-from pixelprior.validation import INTEGERS, check_tensor
+from pixelprior.validation import INTEGERS, check_tensor, whole_number
 
 METHODS = ("auto", "naive", "rows", "cached", "graph")
 
@@ -34,12 +34,16 @@ def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor
     Raises:
         ValueError: seed or first_index does not fit 64 bits.
     """
+    keys = []
     for name, value, limit in (
         ("seed", seed, 2**64),
         ("first_index", first_index, 2**64 - batch_size),
     ):
-        if not isinstance(value, int) or not 0 <= value < limit:
+        key = whole_number(value)
+        if key is None or not 0 <= key < limit:
             raise ValueError(f"{name} is {value}; give a whole number from 0 to 2^64-1")
+        keys.append(key)
+    seed, first_index = keys
     words = [
         np.random.Philox(key=[seed, first_index + i]).random_raw(count)
         for i in range(batch_size)
@@ -55,7 +59,7 @@ def check_filters(temperature: float, top_k: int | None, top_p: float | None) ->
             f"temperature is {temperature}; give a number above 0 (1.0 samples the "
             "prior as it is, lower is safer, higher more diverse)"
         )
-    if top_k is not None and not (isinstance(top_k, int) and top_k >= 1):
+    if top_k is not None and (whole_number(top_k) or 0) < 1:
         raise ValueError(f"top_k is {top_k}; give at least 1, or leave it out")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(

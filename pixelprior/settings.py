@@ -15,7 +15,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from pixelprior.validation import check_number, check_positive, check_share
+from pixelprior.validation import (
+    check_number,
+    check_positive,
+    check_share,
+    whole_number,
+)
 
 MALLOC_MMAP_MAX, MALLOC_TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 
@@ -57,7 +62,8 @@ class TrainingSettings:
                 )
         check_share(warmup=self.warmup, ema_decay=self.ema_decay)
         check_number(weight_decay=self.weight_decay)
-        if not 0 <= self.seed < 2**32:
+        seed = whole_number(self.seed)
+        if seed is None or not 0 <= seed < 2**32:
             raise ValueError(
                 f"seed is {self.seed}; give a whole number from 0 to 2^32 - 1"
             )
@@ -66,6 +72,8 @@ class TrainingSettings:
                 f"mixed_precision is {self.mixed_precision!r}; give 'auto', 'no' or "
                 "'bf16'"
             )
+        for name in ("epochs", "batch_size", "seed"):  # as checkpoints can hold them
+            object.__setattr__(self, name, whole_number(getattr(self, name)))
 
 
 def has_bf16(on_cpu: bool = False) -> bool:

@@ -9,7 +9,6 @@ of sampling; what is to happen after an epoch is passed in.
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -21,9 +20,18 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from pixelprior.checkpoints import load_model, swap_folder, temporary_folder
+from pixelprior.checkpoints import load_model
+from pixelprior.modes import gradients_restored, random_state_restored
 from pixelprior.progress import progress_bar
-from pixelprior.runs import START_AGAIN, check_output_dir, read_state, write_state
+from pixelprior.runs import (
+    START_AGAIN,
+    check_output_dir,
+    last_good,
+    losses_in_words,
+    read_state,
+    what_changes,
+    write_epoch,
+)
 from pixelprior.settings import (
     TrainingSettings,
     average_weights,
@@ -60,23 +68,30 @@ def fit(
 ) -> list[dict]:
     """Train a model, keeping `best` and `last` in `output_dir`.
 
+    Afterwards, also where training is interrupted, torch's global random state and each
+    parameter's `requires_grad` are as before.
+
     Args:
         model: has `loss_function(*batch)` and `training_parts()`.
-        train_data, heldout_data: have `len`, `batch(indices)` and `to(device)`.
+        train_data: has `len`, `batch(indices)` and `to(device)`.
+        heldout_data: the same, not trained on, by which `best` is chosen; keep it apart
+            from test images, which are for the end. With None the last is the best.
         settings: how to train.
         output_dir: folder for `best`, `last` and `history.json`.
         accelerator: from `make_accelerator`, made before the model.
         parts: names of the losses to train, None for all; other weights stay still.
         loss_options: keywords for `loss_function`.
-        resume: go on from `last`; without it a folder that holds a run is refused.
+        resume: go on from `last`; without it a folder that holds a run is refused. The
+            epochs and the processes may differ from before; the rest may not.
         notes: written to each checkpoint's `training.json` beside its figures.
         after_epoch: called with the epochs done and the averaged model.
-        log: gets one line an epoch.
+        log: gets one line an epoch, and one for each change in a resumed run.
 
     Returns:
-        The history: one dict an epoch, with training and held-out losses, training
-        steps a second, the learning rate and the seconds it took. The model ends with
-        the last weights, not averaged; `best` and `last` hold the averaged ones.
+        The history: one dict an epoch, with the mean losses while training (`train_…`)
+        and held out (`heldout_…`), steps per second, the learning rate of the epoch's
+        last step and the seconds it took. The model ends with the last weights, not
+        averaged; `best` and `last` hold the averaged ones.
 
     Raises:
         ValueError: the folder holds a run already, or one that differs.
@@ -85,38 +100,38 @@ def fit(
     """
     check_output_dir(output_dir, resume)
     run = _Run(model, settings, Path(output_dir), accelerator)
-    run.choose(parts, loss_options or {}, notes or {})
-    run.start(train_data, resume)
-    device = accelerator.device
-    train_data, heldout_data = train_data.to(device), heldout_data.to(device)
+    with gradients_restored(model), random_state_restored():
+        run.choose(parts, loss_options or {}, notes or {})
+        for line in run.start(train_data, resume):
+            log(line)
+        _train(run, train_data, heldout_data, after_epoch, log)
+    return run.history
+
+
+def _train(run: "_Run", train_data, heldout_data, after_epoch, log) -> None:
+    settings, accelerator = run.settings, run.accelerator
+    train_data = train_data.to(accelerator.device)
+    if heldout_data is not None:
+        heldout_data = heldout_data.to(accelerator.device)
     for epoch in range(len(run.history), settings.epochs):
         started = time.perf_counter()
         trained = run.train_epoch(train_data, epoch)
         speed = run.steps_per_epoch / (time.perf_counter() - started)
-        heldout = run.evaluate(heldout_data)
+        heldout = {} if heldout_data is None else run.evaluate(heldout_data)
         figures = {f"train_{name}": value for name, value in trained.items()}
         figures |= {f"heldout_{name}": value for name, value in heldout.items()}
         figures["steps_per_second"] = speed
-        figures["lr"] = run.scheduler.get_last_lr()[0]
+        figures["lr"] = run.rate(run.step - 1)
         figures["seconds"] = time.perf_counter() - started
         run.finish_epoch(figures, heldout)
         accelerator.log(figures, step=run.step)
         if accelerator.is_main_process:
-            width = len(str(settings.epochs))
-            shown = ", ".join(
-                f"{name.removesuffix('_loss')} {trained[name]:.4f} / {value:.4f}"
-                for name, value in heldout.items()
-                if name in trained
-            )
-            log(
-                f"epoch {epoch + 1:{width}d}/{settings.epochs}: {shown} "
-                f"(training / held out), {figures['seconds']:.0f} s"
-            )
+            count = f"{epoch + 1:{len(str(settings.epochs))}d}/{settings.epochs}"
+            losses = losses_in_words(trained, heldout)
+            log(f"epoch {count}: {losses}, {figures['seconds']:.0f} s")
             if after_epoch is not None:
                 after_epoch(epoch + 1, run.average.module)
         accelerator.wait_for_everyone()
-    model.requires_grad_(True)
-    return run.history
 
 
 class _Run:
@@ -148,9 +163,10 @@ class _Run:
         self.model.requires_grad_(False)
         for part in self.parts.values():
             part.requires_grad_(True)
-        self.best_figures = dict.fromkeys(self.parts, math.inf)
+        self.best_figures: dict[str, float] = {}
 
-    def start(self, train_data, resume: bool) -> None:
+    def start(self, train_data, resume: bool) -> list[str]:
+        """Begin, or go on; a line for each thing in which a resumed run changes."""
         settings, accelerator = self.settings, self.accelerator
         about = {
             **asdict(settings),
@@ -168,15 +184,18 @@ class _Run:
             lr=settings.lr,
             weight_decay=settings.weight_decay,
         )
-        factor = learning_rate_factor(settings, settings.epochs * self.steps_per_epoch)
-        # The scheduler is not handed to accelerate, which would step it once a process.
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        total_steps = settings.epochs * self.steps_per_epoch
+        self.factor = learning_rate_factor(settings, total_steps)
         self.bare_optimizer = optimizer
-        if resume:
-            self._restore(self.output_dir / "last")
+        changes = self._restore(self.output_dir / "last") if resume else []
         loss = _Loss(self.model, self.loss_options)
         self.loss, self.optimizer = accelerator.prepare(loss, optimizer)
         accelerator.init_trackers("pixelprior", config=asdict(settings))
+        return changes if accelerator.is_main_process else []
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        return self.settings.lr * self.factor(step)
 
     def train_epoch(self, data, epoch: int) -> dict[str, float]:
         """One pass over the data; the mean of each loss."""
@@ -210,8 +229,9 @@ class _Run:
             done = self.step + 1
             if not (done % checking_interval(device) and done % self.steps_per_epoch):
                 self._check(finite, losses)
+            for group in self.bare_optimizer.param_groups:
+                group["lr"] = self.rate(self.step)
             self.optimizer.step()
-            self.scheduler.step()
             self.optimizer.zero_grad()
             self.average.update_parameters(self.model)
             self.step += 1
@@ -226,21 +246,9 @@ class _Run:
                 loss, step = losses[name].item(), self.step + 1
                 raise FloatingPointError(
                     f"training stopped at step {step}: the gradient of {name} is not "
-                    f"finite (loss {loss:.4g}); {self._last_good()}"
+                    f"finite (loss {loss:.4g}); "
+                    f"{last_good(self.output_dir, self.settings)}"
                 )
-
-    def _last_good(self) -> str:
-        last = self.output_dir / "last"
-        kept = (
-            f"the last good checkpoint is {last}"
-            if last.exists()
-            else "no epoch was finished, so there is no checkpoint"
-        )
-        return (
-            f"{kept}; start again in another --output_dir with a lower --lr (now "
-            f"{self.settings.lr:g}), a longer --warmup (now {self.settings.warmup:g}) "
-            "or --mixed_precision no"
-        )
 
     @torch.no_grad()
     def evaluate(self, data) -> dict[str, float]:
@@ -271,62 +279,57 @@ class _Run:
     def finish_epoch(self, figures: dict, heldout: dict) -> None:
         """Keep what is best, part by part, and write both checkpoints."""
         for name in self.parts:
-            if not math.isfinite(heldout[name]):
+            if not math.isfinite(heldout.get(name, 0.0)):
                 raise FloatingPointError(
                     f"training stopped after step {self.step}: the held-out {name} is "
-                    f"not finite; {self._last_good()}"
+                    f"not finite; {last_good(self.output_dir, self.settings)}"
                 )
         self.history.append(figures)
         improved = False
         averaged = self.average.module.training_parts()
         for name, part in self.best.training_parts().items():
-            if name in self.parts and heldout[name] < self.best_figures[name]:
+            # Without held-out data, the last is the best.
+            lowest = self.best_figures.get(name, math.inf)
+            if name in self.parts and heldout.get(name, -math.inf) < lowest:
                 part.load_state_dict(averaged[name].state_dict())
-                self.best_figures[name] = heldout[name]
+                if heldout:
+                    self.best_figures[name] = heldout[name]
                 improved = True
         if not self.accelerator.is_main_process:
             return
-        with temporary_folder(self.output_dir) as temporary:
-            last = temporary / "last"
-            self._save(last, self.average.module, heldout)
-            write_state(self._state(), last)
-            # `best` first: cut off in between, a resumed run repeats this epoch.
-            if improved:
-                self._save(temporary / "best", self.best, self.best_figures)
-                swap_folder(temporary / "best", self.output_dir / "best")
-            swap_folder(last, self.output_dir / "last")
-            written = temporary / "history.json"
-            written.write_text(json.dumps(self.history, indent=1) + "\n")
-            os.replace(written, self.output_dir / "history.json")
+        write_epoch(
+            self.output_dir,
+            self._state(),
+            last=(self.average.module, self._about(heldout)),
+            best=(self.best, self._about(self.best_figures)) if improved else None,
+        )
 
-    def _save(self, folder: Path, model, heldout: dict) -> None:
-        model.save_pretrained(folder)
-        about = {
+    def _about(self, heldout: dict) -> dict:
+        """What is noted beside a checkpoint."""
+        return {
             "epochs_done": len(self.history),
             "heldout": heldout,
             "trained_parts": list(self.parts),
             "settings": asdict(self.settings),
             **self.notes,
         }
-        text = json.dumps(about, indent=1) + "\n"
-        (folder / "training.json").write_text(text, encoding="utf-8")
 
     def _state(self) -> dict:
         return {
             "model": self.model.state_dict(),
             "averaged_steps": self.average.n_averaged,
             "optimizer": self.bare_optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
             "best_figures": self.best_figures,
             "history": self.history,
             "step": self.step,
             "identity": self.identity,
         }
 
-    def _restore(self, last: Path) -> None:
+    def _restore(self, last: Path) -> list[str]:
         state = read_state(last, self.identity)
         try:
             self._take(state, last)
+            return what_changes(state["identity"], self.identity)
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise ValueError(
                 f"the state of the run in {last.parent} is damaged "
@@ -342,6 +345,6 @@ class _Run:
         self.best.load_state_dict(best.state_dict())
         self.average.n_averaged.copy_(state["averaged_steps"])
         self.bare_optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        self.best_figures, self.step = state["best_figures"], state["step"]
-        self.history = state["history"]
+        self.best_figures, self.history = state["best_figures"], state["history"]
+        # The schedule goes by epochs, which other processes cut into other steps.
+        self.step = len(self.history) * self.steps_per_epoch

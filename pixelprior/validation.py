@@ -1,18 +1,30 @@
 """Checks of arguments: each raises a ValueError that names value, limit and mend."""
 
 import math
+import operator
 from numbers import Real
 
+import numpy as np
 import torch
 from torch import Tensor
 
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
 
 
+def whole_number(value) -> int | None:
+    """A whole number of any library's type as an int; None for all else, and bools."""
+    if isinstance(value, bool | np.bool_) or getattr(value, "dtype", 0) == torch.bool:
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, RuntimeError):  # RuntimeError: a tensor of several numbers
+        return None
+
+
 def check_positive(**values: int) -> None:
     """Raise ValueError naming the first of `values` that is no whole number >= 1."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if (whole_number(value) or 0) < 1:
             raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
 
 
@@ -32,8 +44,8 @@ def check_number(*, least: float = 0.0, **values: float) -> None:
 
 def check_kernel_size(kernel_size: int) -> None:
     """Raise ValueError unless `kernel_size` is odd and at least 3."""
-    whole = isinstance(kernel_size, int) and not isinstance(kernel_size, bool)
-    if not whole or kernel_size % 2 == 0 or kernel_size < 3:
+    whole = whole_number(kernel_size) or 0
+    if whole % 2 == 0 or whole < 3:
         raise ValueError(
             f"kernel_size is {kernel_size!r}; give an odd number from 3 on"
         )
@@ -60,6 +72,56 @@ def check_codes(codes: Tensor, num_embeddings: int, name: str = "codes") -> None
             f"{name} run from {low} to {high}, but the codebook has codes 0 to "
             f"{num_embeddings - 1}; use codes of the VQ-VAE-2 that this model is for"
         )
+
+
+def check_labels(labels, batch_size: int, num_classes: int | None) -> Tensor | None:
+    """Labels in any form, checked, as long [batch_size]; None for a prior without.
+
+    Args:
+        labels: whole numbers from 0 to num_classes - 1: one for all images, or one per
+            image as a list, tuple, array or tensor of any integer type.
+
+    Raises:
+        ValueError: they are not whole numbers, not one per image or out of range, or
+            there are labels but no classes, or classes but no labels.
+    """
+    if num_classes is None:
+        if labels is not None:
+            raise ValueError(
+                "labels were given, but this prior was built without classes; leave "
+                "them out, or train a prior with num_classes"
+            )
+        return None
+    wanted = f"labels from 0 to {num_classes - 1}, one per image or one for all"
+    if labels is None:
+        raise ValueError(
+            f"this prior is conditional on {num_classes} classes; give {wanted}"
+        )
+    try:
+        # A copy, since torch takes no array of negative strides and warns of read-only.
+        found = torch.as_tensor(
+            labels.copy() if isinstance(labels, np.ndarray) else labels
+        )
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"labels are {labels!r}; give {wanted}") from error
+    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        raise ValueError(f"labels are {found.dtype}, not whole numbers; give {wanted}")
+    if found.ndim == 0:
+        found = found.expand(batch_size)
+    if found.shape != (batch_size,):
+        raise ValueError(
+            f"labels have shape {list(found.shape)}, but shape [{batch_size}] is "
+            f"needed; give {wanted}"
+        )
+    found = found.long()
+    if costs_no_wait(found):
+        low, high = found.min().item(), found.max().item()
+        if low < 0 or high >= num_classes:
+            raise ValueError(
+                f"label {low if low < 0 else high} is out of range; this prior has "
+                f"classes 0 to {num_classes - 1}"
+            )
+    return found
 
 
 def costs_no_wait(values: Tensor) -> bool:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelprior.checkpoints import Pretrained
+from pixelprior.modes import evaluation_mode
 from pixelprior.quantizer import Quantizer, perplexity
 from pixelprior.validation import (
     check_codes,
@@ -236,12 +237,8 @@ class VQVAE2(nn.Module, Pretrained):
         Raises:
             ValueError: the images are not float [B, C, S, S] of this model's C and S.
         """
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluation_mode(self):
             _, _, codes_t, codes_b, _ = self.encode(images)
-        finally:
-            self.train(was_training)
         return {"indices_top": codes_t, "indices_bottom": codes_b}
 
     def forward(self, images: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import json
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,6 +44,16 @@ def test_save_and_load_give_the_same_model(model, tmp_path):
         load_model(HierarchicalPixelCNN, tmp_path / "here"),
     ):
         assert same(model, loaded) and not loaded.training
+
+
+@pytest.mark.parametrize("number", [np.int64, np.uint8, np.array, torch.tensor])
+def test_a_model_built_from_a_librarys_numbers_comes_back(number, tmp_path):
+    model = HierarchicalPixelCNN(
+        number(20), number(6), 8, num_layers=number(2), num_classes=number(3)
+    )
+    model.save_pretrained(tmp_path)
+    loaded = HierarchicalPixelCNN.from_pretrained(tmp_path)
+    assert same(model, loaded) and loaded.num_classes == 3
 
 
 def test_a_loaded_model_can_be_saved_again(model, tmp_path):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from pixelprior import VQVAE2, HierarchicalPixelCNN, cli, doctor
+from pixelprior import VQVAE2, HierarchicalPixelCNN, cli, cli_train, doctor
 from pixelprior.assets import FOLDER
 from pixelprior.checkpoints import load_model
 from pixelprior.settings import where
@@ -73,6 +73,67 @@ def test_training_writes_checkpoints_codes_history_and_pictures(pipeline):
         + ["codes/test.safetensors", "codes/train.safetensors", "history.json"]
         + ["last/training_state.pt", "samples/epoch_0001.png"]
     )
+
+
+def test_test_images_are_measured_once_and_at_the_end(pipeline, tmp_path, monkeypatch):
+    """What `best` is chosen by is held out of the training images."""
+    images = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96).images
+    test = {image.numpy().tobytes() for image in images("test", 32).images}
+    train = {image.numpy().tobytes() for image in images("train", 32).images}
+    events, fit, measure = [], cli_train.fit, cli_train.reconstructions
+
+    def watched_fit(model, train_data, heldout_data, *rest, **options):
+        seen = [each.numpy().tobytes() for each in train_data.images]
+        held_out = [each.numpy().tobytes() for each in heldout_data.images]
+        assert (len(seen), len(held_out)) == (91, 5)
+        assert {*seen, *held_out} == train and not {*held_out} & test
+        events.append("training")
+        return fit(model, train_data, heldout_data, *rest, **options)
+
+    def watched_measure(model, data):
+        assert {each.numpy().tobytes() for each in data.images} == test
+        events.append("measuring")
+        return measure(model, data)
+
+    monkeypatch.setattr(cli_train, "fit", watched_fit)
+    monkeypatch.setattr(cli_train, "reconstructions", watched_measure)
+    cli.main(
+        ["train-vqvae2", *SHORT, "--epochs", "1", "--hidden_channels", "8"]
+        + ["--output_dir", str(tmp_path)]
+    )
+    assert events == ["training", "measuring"]
+
+
+def test_a_prior_holds_out_the_images_of_its_vqvae2_or_says_so(
+    pipeline, tmp_path, monkeypatch, capsys
+):
+    given = {}
+
+    def stop(model, train_data, heldout_data, *_more, **_options):
+        given.update(train=train_data, heldout=heldout_data)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_train, "fit", stop)
+    start = ["train-prior", *SHORT, *SMALL, "--class_conditional"]
+    start += ["--vqvae2_checkpoint", str(pipeline / "vqvae2"), "--output_dir"]
+
+    def begin(name, *flags):
+        with pytest.raises(SystemExit):
+            cli.main([*start, str(tmp_path / name), *flags])
+        return capsys.readouterr().out
+
+    assert "the VQ-VAE-2 was trained on some" not in begin("same")
+    command = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96)
+    _, images = command.split(command.images("train", 32))
+    assert torch.equal(images.labels, given["heldout"].labels)
+    vqvae2 = load_model(VQVAE2, pipeline / "vqvae2")
+    codes = vqvae2.get_code_indices(images.batch(torch.arange(5))[0])
+    assert torch.equal(codes["indices_top"], given["heldout"].z_top.long())
+    said = begin("other", "--seed", "1")
+    assert "the VQ-VAE-2 was trained on some of the images held out here" in said
+    assert "give --validation_share 0.05 --seed 0" in said
+    assert "trained on some" not in begin("all", "--validation_share", "0")
+    assert given["heldout"] is None and len(given["train"]) == 96
 
 
 def test_512_codes_keep_their_values_from_images_to_file(pipeline):
@@ -319,6 +380,8 @@ def test_images_of_other_channels_than_the_vqvae2_end_in_one_line(fails, tmp_pat
     ("flags", "words"),
     [
         (["--max_images", "0"], "max_images is 0"),
+        (["--max_images", "1"], "1 training image cannot be both"),
+        (["--validation_share", "1"], "validation_share is 1"),
         (["--image_size", "31"], "image_size is 31"),
         (["--image_size", "1000000"], "too large for this machine"),
         (["--hidden_channels", "1000000000"], "too large for this machine"),

@@ -1,5 +1,6 @@
 """Completing, varying and measuring images in code space."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -166,6 +167,18 @@ def test_a_varied_image_has_the_outline_that_it_had(shipped, some):
     own = (varied - images).square().mean(dim=(1, 2, 3))
     others = (varied - images.roll(1, 0)).square().mean(dim=(1, 2, 3))
     assert (own < others / 2).all()
+
+
+def test_a_label_for_all_images_may_be_a_number(shipped, some):
+    images = some[0][:2]
+    one, two = (
+        vary(*shipped, images, labels=labels, seed=np.int64(5))
+        for labels in (3, torch.tensor([3, 3]))
+    )
+    assert torch.equal(one, two)
+    codes = codes_of(shipped[0], images)
+    one, two = (surprise(shipped[1], *codes, labels) for labels in (3, [3, 3]))
+    assert torch.equal(one["top"], two["top"])
 
 
 def test_the_mean_surprise_is_the_loss(shipped, some):

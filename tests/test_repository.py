@@ -140,6 +140,7 @@ def test_imports_point_downwards():
         ["cli_reproduce"],
         ["cli_evaluate"],
         ["cli_train", "cli_benchmark", "doctor"],
+        ["cli_flags"],
         ["benchmark_training"],
         ["results_report", "widgets", "viz_grids"],
         ["viz_plots"],
@@ -148,7 +149,8 @@ def test_imports_point_downwards():
         ["evaluation", "benchmark"],
         ["classifier"],
         ["training", "planning"],
-        ["runs", "settings"],
+        ["runs"],
+        ["settings"],
         ["editing"],
         ["prior"],
         ["sampling"],
@@ -157,7 +159,7 @@ def test_imports_point_downwards():
         ["codes"],
         ["data", "known_entropy"],
         ["vqvae2"],
-        ["checkpoints", "quantizer", "recipes", "progress", "validation"],
+        ["checkpoints", "quantizer", "recipes", "progress", "validation", "modes"],
         ["causality"],
     ]
     ranks = {name: level for level, names in enumerate(order) for name in names}

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -246,6 +247,70 @@ def test_the_seed_decides(small_prior):
     assert not torch.equal(*unseeded)
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS.tolist(),
+        tuple(LABELS.tolist()),
+        LABELS.numpy().astype(np.uint16),
+        LABELS.numpy()[::-1][::-1],
+        LABELS.to(torch.int8),
+        list(LABELS),
+    ],
+    ids=["list", "tuple", "array", "view", "int8", "list of tensors"],
+)
+def test_labels_are_whole_numbers_of_any_type(small_prior, labels):
+    grids = {"top_shape": (2, 2), "bottom_shape": (2, 2), "seed": 3}
+    expected = small_prior.sample(5, labels=LABELS, **grids)
+    drawn = small_prior.sample(5, labels=labels, **grids)
+    assert all(torch.equal(a, b) for a, b in zip(expected, drawn, strict=True))
+    losses = [
+        small_prior.loss_function(*expected, each)["total_loss"]
+        for each in (LABELS, labels)
+    ]
+    assert torch.equal(*losses)
+
+
+@pytest.mark.parametrize("label", [2, np.int64(2), np.array(2), torch.tensor(2)])
+def test_one_label_is_that_of_all_images(small_prior, label):
+    grids = {"top_shape": (2, 2), "bottom_shape": (2, 2), "seed": 3}
+    expected = small_prior.sample(5, labels=torch.full((5,), 2), **grids)
+    drawn = small_prior.sample(5, labels=label, **grids)
+    assert all(torch.equal(a, b) for a, b in zip(expected, drawn, strict=True))
+
+
+def test_a_whole_number_may_be_of_any_library(small_prior):
+    whole = {"top_k": 9, "seed": 2**63, "first_index": 4}
+    expected = small_prior.sample(5, (2, 2), (2, 2), labels=LABELS, **whole)
+    for number in (np.uint64, lambda value: np.array(value, np.uint64)):
+        options = {name: number(value) for name, value in whole.items()}
+        side = number(2)
+        drawn = small_prior.sample(
+            number(5), (side, side), (side, side), labels=LABELS, **options
+        )
+        assert all(torch.equal(a, b) for a, b in zip(expected, drawn, strict=True))
+
+
+@pytest.mark.parametrize("attention_layers", [0, 2])
+@pytest.mark.parametrize("method", ON_A_CPU)
+def test_autocast_changes_no_code(method, attention_layers):
+    torch.manual_seed(0)
+    prior = HierarchicalPixelCNN(512, 4, 8, 2, 3, attention_layers=attention_layers)
+    options = {"labels": 1, "seed": 3, "method": method}
+    codes = prior.sample(2, TOP, BOTTOM, **options)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = prior.sample(2, TOP, BOTTOM, **options)
+    assert all(torch.equal(a, b) for a, b in zip(codes, low, strict=True))
+
+
+def test_autocast_changes_no_image(small_vqvae2):
+    prior = HierarchicalPixelCNN(512, 4, 8, 2)
+    images = prior.sample_with_vqvae2(small_vqvae2, 2, seed=3)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = prior.sample_with_vqvae2(small_vqvae2, 2, seed=3)
+    assert torch.equal(images, low)
+
+
 @pytest.mark.parametrize("method", ON_A_CPU)
 def test_known_codes_are_kept_and_the_rest_depends_on_them(small_prior, method):
     shared = {"labels": LABELS, "seed": 3, "method": method}
@@ -315,7 +380,16 @@ def test_codes_can_be_trained_on_after_they_were_drawn(small_prior):
         ({"top_k": 0}, "top_k is 0"),
         ({"top_k": 1.5}, "top_k is 1.5"),
         ({"seed": 1.5}, "seed is 1.5"),
-        ({"labels": [0, 1, 2, 0, 1]}, "labels are a list"),
+        ({"seed": True}, "seed is True"),
+        ({"labels": [0, 1]}, r"shape \[2\], but shape \[5\] is needed"),
+        ({"labels": 1.0}, "labels are torch.float32, not whole numbers"),
+        ({"labels": [True] * 5}, "labels are torch.bool, not whole numbers"),
+        ({"labels": "coat"}, "labels are 'coat'; give labels from 0 to 2"),
+        ({"labels": 3}, "label 3 is out of range"),
+        ({"labels": None}, "conditional on 3 classes; give labels from 0 to 2"),
+        ({"top_k": True}, "top_k is True"),
+        ({"batch_size": True}, "batch_size is True"),
+        ({"top_shape": (2.5, 4)}, r"top_shape is \(2\.5, 4\)"),
         ({"known_top": torch.zeros(5, 3, 4).bool()}, "torch.bool"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"seed": -1}, "seed is -1"),

@@ -1,20 +1,23 @@
 """The training loop: it learns, it resumes to the same bits, it stops when it must."""
 
+import contextlib
 import json
 import math
 import os
 import platform
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from pixelprior import HierarchicalPixelCNN, cli, training
+from pixelprior import HierarchicalPixelCNN, cli, runs, training
 from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.codes import CodeData
+from pixelprior.runs import hold_out
 from pixelprior.settings import (
     TrainingSettings,
     average_weights,
@@ -44,14 +47,14 @@ def new_model(seed=0):
 
 def train(folder, settings=SETTINGS, model=None, **options):
     accelerator = make_accelerator(settings, folder)
+    options = {"heldout": stripes(32, 2), "log": lambda line: None} | options
     return fit(
         model or new_model(),
         stripes(96, 1),
-        stripes(32, 2),
+        options.pop("heldout"),
         settings,
         folder,
         accelerator,
-        log=lambda line: None,
         **options,
     )
 
@@ -100,6 +103,46 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
         assert fingerprint(ends[0]) == fingerprint(ends[1])
 
 
+def test_a_run_goes_on_to_more_epochs_than_it_was_started_with(tmp_path):
+    """By the schedule of all of them from there on; the first epoch stays as it is."""
+    one, two = replace(SETTINGS, epochs=1), replace(SETTINGS, epochs=2)
+    first, said = train(tmp_path, one), []
+    last = load_model(HierarchicalPixelCNN, tmp_path / "last")
+    assert train(tmp_path, one, resume=True, model=new_model(9)) == first
+    unchanged = load_model(HierarchicalPixelCNN, tmp_path / "last")
+    assert fingerprint(unchanged) == fingerprint(last)
+    history = train(tmp_path, two, new_model(9), resume=True, log=said.append)
+    assert history[:1] == first and len(history) == 2
+    assert said[0] == (
+        "resumed with 2 epochs instead of 1: from here on the learning rate follows "
+        "the schedule of 2 epochs"
+    )
+    assert history[1]["lr"] == SETTINGS.lr * learning_rate_factor(two, 12)(11)
+    assert history[1]["train_total_loss"] < first[0]["train_total_loss"]
+    with pytest.raises(ValueError, match=r"has 2 epochs.* epochs is 1; give at least"):
+        train(tmp_path, one, resume=True)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
+    """Its state is made to say that two processes wrote it, in 3 steps per epoch."""
+    settings, said = replace(SETTINGS, epochs=2), []
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, settings, after_epoch=interrupt)
+    path = tmp_path / "last" / "training_state.pt"
+    state = torch.load(path, weights_only=True)
+    assert state["step"] == 6
+    state["step"], state["identity"]["processes"] = 3, 2
+    torch.save(state, path)
+    history = train(tmp_path, settings, resume=True, log=said.append)
+    assert said[0] == (
+        "resumed on 1 process(es) instead of 2: 16 images per step instead of 32, so 6 "
+        "steps per epoch instead of 3; the learning rate goes on at the same share of "
+        "the epochs"
+    )
+    assert torch.load(path, weights_only=True)["step"] == 12
+    assert history[1]["lr"] == SETTINGS.lr * learning_rate_factor(settings, 12)(11)
+
+
 def test_one_level_can_be_trained_alone(tmp_path):
     model = new_model()
     before = fingerprint(model.prior_bottom)
@@ -131,6 +174,90 @@ def test_the_best_weights_are_copies_not_references(tmp_path):
     assert history[3]["heldout_top_loss"] > history[2]["heldout_top_loss"]
     best = load_model(HierarchicalPixelCNN, tmp_path / "best")
     assert fingerprint(best.prior_top) == kept["top"]
+
+
+def interrupt(epoch, _model):
+    raise KeyboardInterrupt
+
+
+def test_a_run_leaves_the_callers_random_state_and_gradients_as_they_were(tmp_path):
+    """When it is interrupted as well: a level that was not trained is not frozen."""
+    for name, after_epoch in (("whole", None), ("cut", interrupt)):
+        model = new_model()
+        model.prior_top.embedding.requires_grad_(False)
+        required = [p.requires_grad for p in model.parameters()]
+        torch.manual_seed(123)
+        expected = torch.rand(3)
+        torch.manual_seed(123)
+        with contextlib.suppress(KeyboardInterrupt):
+            train(
+                tmp_path / name,
+                replace(SETTINGS, epochs=1),
+                model,
+                parts=("top_loss",),
+                loss_options={"levels": ("top",)},
+                after_epoch=after_epoch,
+            )
+        assert torch.equal(torch.rand(3), expected)
+        assert [p.requires_grad for p in model.parameters()] == required
+
+
+def test_the_learning_rate_in_the_history_is_that_of_the_epochs_last_step(tmp_path):
+    rates = []
+
+    step = torch.optim.AdamW.step
+
+    def watched(optimizer, *arguments, **more):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *arguments, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", watched)
+        history = train(tmp_path, replace(SETTINGS, epochs=3))
+    factor = learning_rate_factor(SETTINGS, total_steps=18)
+    assert rates == [SETTINGS.lr * factor(step) for step in range(18)]
+    assert [epoch["lr"] for epoch in history] == rates[5::6]
+
+
+def test_without_held_out_data_the_last_weights_are_the_best(tmp_path):
+    history = train(tmp_path, heldout=None)
+    assert not [name for name in history[0] if name.startswith("heldout")]
+    ends = [load_model(HierarchicalPixelCNN, tmp_path / n) for n in ("best", "last")]
+    assert fingerprint(ends[0]) == fingerprint(ends[1])
+    about = json.loads((tmp_path / "best" / "training.json").read_text())
+    assert about["heldout"] == {} and about["epochs_done"] == SETTINGS.epochs
+
+
+@pytest.mark.parametrize(
+    ("share", "count"), [(0.05, 5), (0.001, 1), (0.999, 95), (0.5, 20)]
+)
+def test_what_chooses_the_best_epoch_is_not_trained_on(share, count, monkeypatch):
+    if share == 0.5:  # the cap
+        monkeypatch.setattr(runs, "MOST_VALIDATION_IMAGES", 20)
+    codes = stripes(96, 1)
+    codes.z_top, codes.labels = torch.arange(96).view(96, 1, 1), torch.arange(96)
+    training_part, validation = hold_out(codes, share, seed=3)
+    assert len(validation) == count and len(training_part) == 96 - count
+    together = torch.cat([training_part.labels, validation.labels])
+    assert torch.equal(together.sort().values, codes.labels)
+    assert torch.equal(validation.z_top.flatten(), validation.labels)
+    again, other = (hold_out(codes, share, seed)[1] for seed in (3, 4))
+    assert torch.equal(again.labels, validation.labels)
+    assert not torch.equal(other.labels, validation.labels)
+
+
+def test_images_and_their_codes_hold_out_the_same_ones(heldout_images, heldout_codes):
+    _, images = hold_out(heldout_images, 0.05, seed=1)
+    _, codes = hold_out(heldout_codes, 0.05, seed=1)
+    assert len(images) == 50 and torch.equal(images.labels, codes.labels)
+
+
+def test_one_image_cannot_be_held_out_of_one():
+    with pytest.raises(ValueError, match=r"1 training image.*--validation_share 0"):
+        hold_out(stripes(1, 0), 0.05, seed=0)
+    assert hold_out(stripes(1, 0), 0.0, seed=0)[1] is None
+    with pytest.raises(ValueError, match=r"validation_share is 1\.0"):
+        hold_out(stripes(9, 0), 1.0, seed=0)
 
 
 def test_each_level_is_clipped_by_itself(tmp_path):
@@ -280,6 +407,7 @@ def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine():
         ({"lr": 0.0}, "lr is 0.0"),
         ({"lr": math.nan}, "lr is nan"),
         ({"epochs": 0}, "epochs is 0"),
+        ({"seed": 1.5}, "seed is 1.5"),
         ({"batch_size": -1}, "batch_size is -1"),
         ({"warmup": 1.0}, "warmup is 1.0"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1"),
@@ -291,6 +419,14 @@ def test_wrong_settings_are_named(options, words):
         TrainingSettings(**options)
 
 
+def test_whole_numbers_of_any_library_are_kept_as_checkpoints_can_hold_them():
+    settings = TrainingSettings(
+        epochs=np.int64(2), batch_size=torch.tensor(4), seed=np.uint32(7)
+    )
+    assert json.loads(json.dumps(asdict(settings)))["batch_size"] == 4
+    assert settings == TrainingSettings(epochs=2, batch_size=4, seed=7)
+
+
 def test_a_missing_tracker_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(
@@ -299,7 +435,7 @@ def test_a_missing_tracker_is_named(monkeypatch, tmp_path):
         make_accelerator(SETTINGS, tmp_path, ["wandb"])
 
 
-def test_two_processes_train_one_model(tmp_path):
+def test_two_processes_train_one_model_and_one_goes_on_with_it(tmp_path, capsys):
     """Under torchrun, on two CPU processes, as `accelerate launch` would do it."""
     common = ["--dataset", "fashion_mnist_mini", "--max_images", "96", "--epochs", "1"]
     common += ["--batch_size", "16", "--hidden_channels", "16"]
@@ -321,7 +457,14 @@ def test_two_processes_train_one_model(tmp_path):
     out = launch("train-prior", *common, *flags, "--output_dir", folder)
     assert out.count("epoch 1/1") == 1, "both processes spoke"
     state = torch.load(folder / "last" / "training_state.pt", weights_only=True)
-    assert state["step"] == 3, "96 images, in batches of 16 on each of two processes"
+    assert state["step"] == 3, "91 images, in batches of 16 on each of two processes"
+    launched = ["train-prior", *common, *map(str, flags), "--output_dir", str(folder)]
+    cli.main([*launched, "--epochs", "2", "--resume"])
+    out = capsys.readouterr().out
+    assert "resumed with 2 epochs instead of 1" in out
+    assert "resumed on 1 process(es) instead of 2: 16 images per step" in out
+    state = torch.load(folder / "last" / "training_state.pt", weights_only=True)
+    assert len(state["history"]) == 2 and state["step"] == 12
 
 
 def test_a_training_step_asks_the_device_for_no_number():

@@ -1,0 +1,52 @@
+"""What is set for a while and then is again as it was before.
+
+Evaluation mode, which parameters take gradients, and the global random state: whoever
+calls the package finds all three as they were, also after an error or Ctrl-C.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode; each submodule gets its own mode back."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@contextmanager
+def gradients_restored(model: nn.Module) -> Iterator[None]:
+    """Let parameters be frozen; each gets its own `requires_grad` back."""
+    before = [(each, each.requires_grad) for each in model.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, required in before:
+            parameter.requires_grad_(required)
+
+
+@contextmanager
+def random_state_restored() -> Iterator[None]:
+    """Let torch be seeded; its generators, those of all GPUs too, go on as before."""
+    # `torch.manual_seed` seeds every device, and each has its own way to be asked.
+    ways = [(torch.get_rng_state, torch.set_rng_state)]
+    for device in (torch.cuda, torch.xpu):
+        if device.is_available():
+            ways.append((device.get_rng_state_all, device.set_rng_state_all))
+    if torch.backends.mps.is_available():
+        ways.append((torch.mps.get_rng_state, torch.mps.set_rng_state))
+    before = [(restore, state()) for state, restore in ways]
+    try:
+        yield
+    finally:
+        for restore, state in before:
+            restore(state)
