@@ -356,6 +356,7 @@ except SystemExit as stop:
         capture_output=True,
         text=True,
         env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        timeout=300,  # processes that wait for each other wait half an hour
     )
     assert done.returncode == 0, done.stderr
     trained = [line for line in done.stdout.splitlines() if "trained to" in line]
