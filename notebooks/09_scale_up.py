@@ -85,7 +85,8 @@ from pixelprior.widgets import explore
 # | `--attention_layers` | layers of attention over the past, in the top level alone; 0 is none | there is no time for it |
 # | `--class_conditional` | tells the prior each image's class | leave it out if there are no classes |
 # | `--dropout` | share of features that are dropped while training, against learning by heart | 0 for short runs; more if the held-out loss turns |
-# | `--epochs` | passes over the training images; 100 to 200 on CIFAR | the held-out curve is still falling at the end: in a new run |
+# | `--validation_share` | the share of the training images that are held out, to choose `best` by; 0.05, and 5,000 at most | more if there are few images; 0 trains on all, and `best` is the last |
+# | `--epochs` | passes over the training images; 100 to 200 on CIFAR | the held-out curve is still falling at the end |
 # | `--batch_size` | images a step, on each GPU; 128 to 256 | memory runs out: halve it |
 # | `--lr` | the highest learning rate; it falls to zero along a cosine | shorter runs bear higher rates (section 09.2) |
 # | `--warmup` | the share of the steps in which the rate rises to that | the loss is not finite at the start |
@@ -97,7 +98,7 @@ from pixelprior.widgets import explore
 # Clipping at 1.0 and the cosine have no flag. They are always on.
 
 # %% [markdown]
-# **What it writes.** In each of the two folders: `last` and `best`, each with `config.json`, `model.safetensors` and `training.json`; in `last` also the state to go on from; `history.json` with all losses by epoch; pictures in `samples`; and for the prior the codes of all images, which are made once. `last` is the end of the latest epoch. `best` is the lowest held-out loss, in the prior for each level by itself. Where a checkpoint is asked for, a run's folder means its `best`.
+# **What it writes.** In each of the two folders: `last` and `best`, each with `config.json`, `model.safetensors` and `training.json`; in `last` also the state to go on from; `history.json` with all losses by epoch; pictures in `samples`; and for the prior the codes of all images, which are made once. `last` is the end of the latest epoch. `best` is the lowest loss on the held-out training images, in the prior for each level by itself. The test images have no say in it: they are measured once, at the end. Where a checkpoint is asked for, a run's folder means its `best`.
 #
 # **How long it takes.** We do not know for your GPU. *No GPU has ever been measured by us.* For our two-core machine section 09.4 extrapolates to nearly two days. On yours, let the first epochs tell: each prints its seconds.
 #
@@ -105,7 +106,7 @@ from pixelprior.widgets import explore
 #
 # **How to go on.** Paste the command that was running once more, with `--resume` at its end. If it stopped before its first epoch was done, leave `--resume` out. If it was the first command, start the second after it; if it was the second, leave the first out.
 #
-# The flags must be the same: another `--epochs`, `--batch_size` or `--lr` is refused, since the schedule hangs on them. For a longer run start anew, in another folder. A prior can begin with the weights of the old one (`--init_checkpoint`); the VQ-VAE-2 cannot.
+# The flags must be the same, and another `--batch_size` or `--lr` is refused. Two things may change, and the run says what follows: the number of processes, and `--epochs`, for a longer run. From there on the rate is that of the longer schedule, higher than where it stopped. To start anew, take another folder. A prior can begin with the weights of the old one (`--init_checkpoint`); the VQ-VAE-2 cannot.
 #
 # **How to draw from it.** While it trains, too, since `best` is always whole:
 #
@@ -180,14 +181,14 @@ for name in ("16 images a step", "base", "64 images a step"):
 # %% [markdown]
 # All that pays is *more steps*, or longer ones. With 16 images a step there are more steps in the same time. A higher rate makes each of them longer. A rate that does not fall stays long to the end. (The bar in the middle is chance: another seed alone moves the result by 5 nats, so a smaller difference says nothing.)
 #
-# These runs have a few hundred steps. Our CIFAR-10 line has 58,650 for the prior: 391 an epoch, for 150 epochs. There steps are not what is short.
+# These runs have a few hundred steps. Our CIFAR-10 line has 55,800 for the prior: 372 an epoch, for 150 epochs. There steps are not what is short.
 #
 # - **Few steps, on a processor**: 16 to 32 images a step, 2e-3 to 4e-3, no dropout. The recipe of the shipped weights has 7,500 steps. It keeps the cosine, which we did not try against a constant rate at that length.
 # - **Many steps, on a GPU**: 128 to 256 images. A GPU does many images in almost the time of few, and the mean of many gradients is less noisy. A deep network at a high rate may leave its good region at any of the many steps. Hence the 3e-4.
 #
 # To find the rate for your network, make the range test of notebook 04. Train with `--max_images 5000 --epochs 3` at 3e-4, 1e-3, 3e-3 and 1e-2, each in a folder of its own. Short runs praise high rates, so do not take the best one. Find the rate at which the loss breaks, and stay a factor of ten below.
 #
-# We have not compared rates over 58,650 steps. For that part we rely on what others do.
+# We have not compared rates over 55,800 steps. For that part we rely on what others do.
 
 # %% [markdown]
 # ## 09.3 Memory: count it before you start
@@ -470,7 +471,7 @@ print(f"prior:    {prior_hours:.0f} hours on two cores")
 # shapes/ring/00.png
 # ```
 #
-# If there are folders `train` and `test` (or `val`) above the classes, these are the splits. Otherwise every tenth image is held out. Images of any size are scaled on their shorter side and cut in the middle; a grey one gets three equal channels.
+# If there are folders `train` and `test` (or `val`) above the classes, these are the splits. Otherwise every tenth image is a test image, for the end. Images of any size are scaled on their shorter side and cut in the middle; a grey one gets three equal channels.
 #
 # We draw some: discs, squares and rings in four colours, 50 of each, in a temporary folder that we remove at the end.
 
@@ -546,11 +547,11 @@ def run(command, show="wrote|images", status=0):
 
 
 # %% [markdown]
-# Now the pipeline: three commands. The networks are tiny. The flags are those that you know from the long line, with numbers for 135 images: few images a step and a high rate. 30 epochs are 270 steps. New are `--image_size`, the side of the images in pixels, and in `sample` `--num_samples`, and `--temperature`, which below 1 prefers likely codes.
+# Now the pipeline: three commands. The networks are tiny. The flags are those that you know from the long line, with numbers for 135 images: few images a step and a high rate. A tenth of them is held out to choose the best epoch, so that 121 are trained on: 30 epochs are 240 steps. New are `--image_size`, the side of the images in pixels, and in `sample` `--num_samples`, and `--temperature`, which below 1 prefers likely codes.
 
 # %%
 SHAPES = """--dataset imagefolder --data_root shapes
---batch_size 16 --mixed_precision no"""
+--validation_share 0.1 --batch_size 16 --mixed_precision no"""
 IMAGES = f"""
 pixelprior train-vqvae2 {SHAPES}
 --image_size 16 --num_embeddings 32 --embedding_dim 16
@@ -583,7 +584,7 @@ pixelprior sample --vqvae2_checkpoint vqvae2 --prior_checkpoint prior
 """)
 
 # %% [markdown]
-# **What did it make of our images?** The first row is held out: no training saw it. The second is what its codes give back. The others are new, a row for each class.
+# **What did it make of our images?** The first row are test images: no training saw them. The second is what its codes give back. The others are new, a row for each class.
 
 
 # %%
@@ -606,7 +607,7 @@ new = opened((WORK / "new").glob("sample_*.png"))  # [30, 3, 16, 16]
 # %% tags=["cover"]
 viz.show(
     viz.image_rows(
-        {"yours,\nheld out": images, "rebuilt": rebuilt}
+        {"yours,\ntest": images, "rebuilt": rebuilt}
         | {f"new:\n{data.class_names[c]}": new[c::3] for c in range(3)}
     ),
     "Five rows of ten small colour images on black. Held-out discs, rings "
@@ -701,7 +702,7 @@ accelerate launch --multi_gpu --num_processes 2
 )
 
 # %% [markdown]
-# Only one of them speaks. **Were there really two?** We do not believe the command, we ask the run. It keeps how many processes it had, and the steps that it took. 135 images in batches of 16 are 9 steps an epoch on one process, and on two they are half of that, rounded up.
+# Only one of them speaks. **Were there really two?** We do not believe the command, we ask the run. It keeps how many processes it had, and the steps that it took. 121 images in batches of 16 are 8 steps an epoch on one process, and on two they are half of that.
 
 
 # %%
@@ -719,7 +720,7 @@ for name, epochs in (("prior", 16), ("two", 1)):
 # %% [markdown]
 # The check is worth its lines. With `--cpu --num_processes 2`, which looks right, the version of accelerate that we have (1.15) starts one process and says nothing.
 #
-# Two processes halve the steps, so the run is another one: with 16 images each, a step has 32. To get the curve of one process, give each half the batch. (Even then the runs differ as two seeds do: each process drops features of its own.) And a run goes on with as many processes as it began with.
+# Two processes halve the steps, so the run is another one: with 16 images each, a step has 32. To get the curve of one process, give each half the batch. (Even then the runs differ as two seeds do: each process drops features of its own.) A run may go on with another number of processes than it began with; it says so, and its steps change.
 
 # %% [markdown]
 # ## 09.8 Where it breaks: a killed run

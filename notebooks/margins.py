@@ -115,9 +115,12 @@ def run_one(source: Path, seed: int) -> dict:
     shell, claims = InteractiveShell.instance(), Claims()
     shell.user_ns["_claim"] = claims.add
     shell.ast_transformers.append(Recorded())
-    committed = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    for part in ("write_output_prompt", "write_format_data", "finish_displayhook"):
+        setattr(shell.displayhook, part, lambda *given: None)  # `result` has it
+    notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    committed = {cell.id: cell for cell in notebook.cells}
     differ, errors = [], {}
-    for cell in committed.cells:
+    for cell in build.unexecuted(source).cells:
         if cell.cell_type != "code":
             continue
         claims.cell = cell.id
@@ -129,7 +132,9 @@ def run_one(source: Path, seed: int) -> dict:
             shown = [output.data for output in captured.outputs]
             if ran.result is not None:
                 shown.append({"text/plain": repr(ran.result)})
-            if _words(captured.stdout, shown) != _committed_words(cell):
+            if _words(captured.stdout, shown) != _committed_words(
+                committed[cell.id]
+            ):
                 differ.append(cell.id)
     return {"claims": claims, "prints_otherwise": differ, "errors": errors}
 
