@@ -8,6 +8,7 @@ a file. Whatever is written goes to a temporary name first and is renamed when w
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -26,6 +27,14 @@ from pixelprior.quantizer import Quantizer
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+# revision, cache_dir, token, …: releases of the library differ in what it takes.
+HUB_OPTIONS = [
+    name
+    for name, parameter in inspect.signature(
+        PyTorchModelHubMixin.from_pretrained
+    ).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+]
 
 
 class Pretrained(PyTorchModelHubMixin):
@@ -78,16 +87,16 @@ class Pretrained(PyTorchModelHubMixin):
         return None
 
     @classmethod
-    def _from_pretrained(cls, *, model_id, map_location="cpu", **options):
+    def _from_pretrained(cls, *, model_id, map_location="cpu", **keywords):
+        hub = {name: keywords.pop(name) for name in HUB_OPTIONS if name in keywords}
         if os.path.isdir(model_id):
-            return load_model(cls, model_id, device=map_location)
-        names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-        hub = {name: options[name] for name in names if name in options}
-        weights = hf_hub_download(repo_id=model_id, filename=WEIGHTS_NAME, **hub)
-        config = read_config(
-            Path(hf_hub_download(repo_id=model_id, filename=CONFIG_NAME, **hub))
+            return load_model(cls, model_id, map_location, **keywords)
+        weights, config = (
+            Path(hf_hub_download(repo_id=model_id, filename=name, **hub))
+            for name in (WEIGHTS_NAME, CONFIG_NAME)
         )
-        model = _build(cls, config, _read_safetensors(Path(weights)), Path(model_id))
+        state, config = _read_safetensors(weights), read_config(config)
+        model = _build(cls, config, keywords, state, Path(model_id))
         return model.to(map_location).eval()
 
 
@@ -99,21 +108,23 @@ def _plain(value):
         return value
 
 
-def load_model(model_class, path, device="cpu"):
+def load_model(model_class, path, device="cpu", **arguments):
     """Read a model from a checkpoint folder or a `.pth` file, in evaluation mode.
 
     A `.pth` holds `{"config": …, "state_dict": …}`, or a plain `state_dict()` with the
-    model's `config.json` in the same folder.
+    model's `config.json` in the same folder. The global random state stays as it is.
 
     Args:
         model_class: a `Pretrained` one, such as `VQVAE2` or `HierarchicalPixelCNN`.
         path: the folder or file; a training run's own folder stands for its `best`.
         device: where the model goes.
+        arguments: of the model, in place of those in its config, such as dropout=0.5.
 
     Raises:
         FileNotFoundError: there is no checkpoint there.
         ValueError: the checkpoint is damaged, is of another model, or holds Python
-            objects that would run code (they are never run).
+            objects that would run code (they are never run); or the model takes no
+            such argument, or the weights do not fit it.
     """
     path = Path(path)
     if path.is_dir():
@@ -135,10 +146,10 @@ def load_model(model_class, path, device="cpu"):
         config, state = _read_pth(weights)
     if config is None:
         config = read_config(folder / CONFIG_NAME)
-    return _build(model_class, config, state, path).to(device).eval()
+    return _build(model_class, config, arguments, state, path).to(device).eval()
 
 
-def _build(model_class, config: dict, state: dict, path: Path):
+def _build(model_class, config: dict, arguments: dict, state: dict, path: Path):
     config = model_class.absent_from_config | config
     found = config.pop("model_class", model_class.__name__)
     if found != model_class.__name__:
@@ -146,8 +157,17 @@ def _build(model_class, config: dict, state: dict, path: Path):
             f"{path} holds a {found}, but a {model_class.__name__} is needed here; "
             "give the checkpoint of that model"
         )
+    taken = list(inspect.signature(model_class.__init__).parameters)[1:]
+    for name in arguments:
+        if name not in taken:
+            raise ValueError(
+                f"a {model_class.__name__} takes no argument {name!r}; leave it out, "
+                f"or give one of {', '.join(taken)}"
+            )
     try:
-        model = model_class(**config)
+        # The weights drawn here are replaced, so no one's random numbers may be used up.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            model = model_class(**config | arguments)
     except TypeError as error:
         raise ValueError(
             f"the config of {path} does not describe a {model_class.__name__} "

@@ -165,6 +165,93 @@ def test_weights_that_do_not_fit_the_config_are_named(model, tmp_path):
         load_model(HierarchicalPixelCNN, tmp_path)
 
 
+def load_from_hub(monkeypatch, folder, **keywords):
+    """`from_pretrained` of a name on the hub, which is served from a folder."""
+    asked = []
+
+    def download(*, repo_id, filename, **options):
+        asked.append((repo_id, filename, options.get("revision")))
+        return str(folder / filename)
+
+    for place in ("huggingface_hub.hub_mixin", "pixelprior.checkpoints"):
+        monkeypatch.setattr(f"{place}.hf_hub_download", download)
+    loaded = HierarchicalPixelCNN.from_pretrained("me/prior", **keywords)
+    assert set(asked) == {
+        ("me/prior", name, keywords.get("revision"))
+        for name in ("config.json", "model.safetensors")
+    }
+    return loaded
+
+
+def dropouts(model):
+    return {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)}
+
+
+def test_keywords_replace_the_arguments_of_the_config(model, tmp_path, monkeypatch):
+    model.save_pretrained(tmp_path)
+    assert dropouts(model) == {0.1}
+    for loaded in (
+        HierarchicalPixelCNN.from_pretrained(tmp_path, dropout=0.5),
+        HierarchicalPixelCNN.from_pretrained(str(tmp_path), dropout=0.5, token=False),
+        load_model(HierarchicalPixelCNN, tmp_path, dropout=0.5),
+        load_from_hub(monkeypatch, tmp_path, dropout=0.5, revision="v1"),
+    ):
+        assert dropouts(loaded) == {0.5} and same(model, loaded)
+    loaded.save_pretrained(tmp_path / "again")
+    again = HierarchicalPixelCNN.from_pretrained(tmp_path / "again")
+    assert dropouts(again) == {0.5} and not again.training
+    assert dropouts(load_from_hub(monkeypatch, tmp_path)) == {0.1}
+
+
+@pytest.mark.parametrize(
+    "keywords", [{"dropuot": 0.5}, {"config": {"dropout": 0.5}}, {"strict": False}]
+)
+def test_a_keyword_that_the_model_does_not_take_is_named(
+    model, tmp_path, monkeypatch, keywords
+):
+    model.save_pretrained(tmp_path)
+    (name,) = keywords
+    words = f"^a HierarchicalPixelCNN takes no argument '{name}'; .* dropout, .*$"
+    for load in (
+        lambda: HierarchicalPixelCNN.from_pretrained(tmp_path, **keywords),
+        lambda: load_model(HierarchicalPixelCNN, tmp_path, **keywords),
+        lambda: load_from_hub(monkeypatch, tmp_path, **keywords),
+    ):
+        with pytest.raises(ValueError, match=words) as error:
+            load()
+        assert "\n" not in str(error.value)
+
+
+def test_keywords_that_do_not_fit_the_weights_are_named(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    for keywords, words in (
+        ({"num_layers": 3}, "do not fit"),
+        ({"hidden_channels": 10}, "do not fit"),
+        ({"dropout": 2}, "dropout is 2"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            HierarchicalPixelCNN.from_pretrained(tmp_path, **keywords)
+
+
+def test_loading_leaves_the_random_numbers_as_they_were(
+    model, small_vqvae2, tmp_path
+):
+    for each in (model, small_vqvae2):
+        folder = tmp_path / type(each).__name__
+        each.save_pretrained(folder)
+        torch.save(each.state_dict(), folder / "model.pth")
+        torch.manual_seed(5)
+        expected = torch.rand(3)
+        for load in (
+            lambda: type(each).from_pretrained(folder),  # noqa: B023
+            lambda: load_model(type(each), folder),  # noqa: B023
+            lambda: load_model(type(each), folder / "model.pth"),  # noqa: B023
+        ):
+            torch.manual_seed(5)
+            load()
+            assert torch.equal(torch.rand(3), expected)
+
+
 class RunsCode:
     """Pickles to a call that writes a file when it is loaded."""
 
