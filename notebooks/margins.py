@@ -115,8 +115,14 @@ def run_one(source: Path, seed: int) -> dict:
     shell, claims = InteractiveShell.instance(), Claims()
     shell.user_ns["_claim"] = claims.add
     shell.ast_transformers.append(Recorded())
-    for part in ("write_output_prompt", "write_format_data", "finish_displayhook"):
-        setattr(shell.displayhook, part, lambda *given: None)  # `result` has it
+    for part in (
+        "write_output_prompt",
+        "write_format_data",
+        "finish_displayhook",
+    ):
+        setattr(
+            shell.displayhook, part, lambda *given: None
+        )  # `result` has it
     notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
     committed = {cell.id: cell for cell in notebook.cells}
     differ, errors = [], {}
