@@ -199,3 +199,25 @@ def tried_table(tried: dict) -> str:
             f"{each['bottom']:.3f} | {each['steps']:,} |"
         )
     return "\n".join(lines)
+
+
+def seeds_table(seeds: dict) -> str:
+    """Whether small priors learn from every seed, in Markdown; `seeds` is what
+    `pixelprior.assets.try_seeds` wrote."""
+    lines = [
+        "| channels | blocks | residual in the vertical stack | seeds | stuck | "
+        "top: worst seed, unigram | bottom: worst seed, unigram |",
+        "|---:|---:|---|---:|---:|---:|---:|",
+    ]
+    for row in seeds["rows"]:
+        worst = (
+            f"{max(row['nats_per_code'][level]):.2f}, {unigram:.2f}"
+            for level, unigram in seeds["unigram_entropy"].items()
+        )
+        lines.append(
+            f"| {row['channels']} | {row['blocks']} | "
+            f"{'yes' if row['vertical_residual'] else 'no'} | "
+            f"{len(row['nats_per_code']['top'])} | {sum(row['stuck'].values())} | "
+            f"{' | '.join(worst)} |"
+        )
+    return "\n".join(lines)
