@@ -617,7 +617,7 @@ viz.show(
 )
 
 # %% [markdown]
-# Most rings have a hole. Discs and squares are hard to tell apart, and green has paled; the second row shows that the codes already lose it. That is what 134 images and seconds give.
+# Most are blots of one colour. Squares come out best, few rings have a hole, and green has paled; the second row shows that the codes already lose it. That is what 134 images and seconds give. (On your processor others are drawn: a training ends elsewhere there.)
 #
 # For images of your own, of 64 pixels and more, add `--image_size 64 --bottom_downsampling 4` to `train-vqvae2`, or `--image_size 128 --bottom_downsampling 8`. Then a bottom code stands for 4 × 4 or 8 × 8 pixels, and the grids are as large as for CIFAR-10. The prior takes the size from the checkpoint. A broken image is named and left out.
 

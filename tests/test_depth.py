@@ -75,6 +75,14 @@ def test_without_the_vertical_residual_it_does_not(num_layers):
     assert by_row[0] > 1000 * by_row[7]
 
 
+@each_depth
+def test_without_the_vertical_residual_its_stack_dies_away(num_layers):
+    model, condition = untrained("top", num_layers, vertical_residual=False)
+    with torch.no_grad():
+        sizes = [v.std() for v, _ in stacks(model, embedded_codes(model), condition)]
+    assert sizes[14] < 1e-4 * sizes[0]
+
+
 @each_level
 @each_depth
 def test_both_stacks_keep_their_size_through_all_blocks(level, num_layers):
