@@ -431,7 +431,7 @@ explore(
 #
 # A place sees a code when its gradient is not zero. That says nothing about its size. A gate that is half open halves what goes through it, and a network has many gates in a row. So we ask for sizes, at the depth of a real network: 15 blocks of 128 channels, before any training.
 #
-# **How much does a code count that stands many rows above?** For the last row of a 16 × 16 grid, we take the gradient of the logits by the embedded codes of each row above, without and with the residual around v, and with it in a network of twice the depth. The figure shows its size as a share of that of the row just above.
+# **How much does a code count that stands many rows above?** For the last row of a 16 × 16 grid, we take the gradient of the logits by the embedded codes of each row above, without and with the residual around v, and with it in a network of twice the depth. The figure shows its size as a share of that of the row next above.
 
 
 # %%
@@ -458,7 +458,7 @@ viz.show(
     viz_plots.curves(
         share,
         x_label="rows above",
-        y_label="gradient, as a share of the row just above",
+        y_label="gradient, as a share of the next row",
         log_y=True,
     ),
     "Three falling curves over 1 to 15 rows above, on a logarithmic axis. "
@@ -474,7 +474,7 @@ print("with 30 blocks, at least 50 times as much:", deeper > 50 * without)
 assert without < 1 / 1000 and deeper > 10 * with_it > 50 * without
 
 # %% [markdown]
-# All three networks see all of the past, and no test for a blind spot tells them apart. But in the first, what stands eight rows above counts for less than a thousandth of what stands just above. It has to pass eight gates, and each makes it smaller. Such a network is deep on paper alone: it learns from the rows near by. The residual around v is a way past the gates. It costs one sum a block, and it cannot leak, since v at row y has seen only the rows above.
+# All three networks see all of the past, and no test for a blind spot tells them apart. But in the first, what stands eight rows above counts for less than a thousandth of what stands in the next row above. It has to pass eight gates, and each makes it smaller. Such a network is deep on paper alone: it learns from the rows near by. The residual around v is a way past the gates. It costs one sum a block, and it cannot leak, since v at row y has seen only the rows above.
 #
 # See the right end too. Fifteen rows above 15 blocks, there is one way down to the last row, and it leads through every kernel: no residual helps there. As many blocks as the grid has rows are enough to *see* the first row. To count it, a network wants about twice as many.
 #

@@ -59,7 +59,7 @@ from pixelprior.widgets import explore
 # ```sh
 # pixelprior train-vqvae2 --dataset cifar10 --data_root data \
 #   --num_embeddings 512 --embedding_dim 64 --hidden_channels 128 \
-#   --epochs 100 --batch_size 128 --lr 3e-4 \
+#   --epochs 100 --batch_size 128 --lr 3e-4 --validation_share 0.05 \
 #   --output_dir runs/cifar10/vqvae2 && \
 # pixelprior train-prior --dataset cifar10 --data_root data \
 #   --vqvae2_checkpoint runs/cifar10/vqvae2 --class_conditional \

@@ -6,13 +6,10 @@ the Hugging Face hub, so `save_pretrained`, `from_pretrained` and `push_to_hub` 
 a file. Whatever is written goes to a temporary name first and is renamed when whole.
 """
 
-import contextlib
 import hashlib
 import inspect
 import json
 import os
-import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import ClassVar
@@ -23,6 +20,7 @@ from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from pixelprior.files import temporary_folder, writable_folder
 from pixelprior.quantizer import Quantizer
 
 CONFIG_NAME = "config.json"
@@ -285,80 +283,6 @@ def fingerprint(model: torch.nn.Module) -> str:
         values = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def writable_folder(path) -> Path:
-    """Make a folder and see that a file can be written in it.
-
-    Raises:
-        OSError: it cannot be made or written; the message names it and the mend.
-    """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"cannot write to the folder {folder} ({error.strerror or error}); "
-            "choose another one, or give yourself the right to write there"
-        ) from error
-    return folder
-
-
-def write_texts(folder: Path, texts: dict[str, str]) -> None:
-    """Write files by name into a folder, each put in place when it is whole."""
-    with temporary_folder(folder) as temporary:
-        for name, text in texts.items():
-            (temporary / name).write_text(text + "\n", encoding="utf-8")
-            os.replace(temporary / name, Path(folder) / name)
-
-
-UNFINISHED = ".writing-"
-
-
-@contextlib.contextmanager
-def temporary_folder(inside):
-    """A new hidden folder in `inside`, removed with all it holds at the end."""
-    folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=inside))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def remove_unfinished(inside: Path) -> None:
-    """Remove what a killed process left of its temporary folders."""
-    for folder in inside.glob(f"{UNFINISHED}*"):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def swap_folder(new: Path, target: Path) -> None:
-    """Put the finished folder `new` in the place of `target`.
-
-    The old folder is moved aside until the new one stands; `recover_folder` finds it
-    there if the machine stops in between.
-    """
-    aside = _aside(target)
-    recover_folder(target)
-    if target.exists():
-        os.rename(target, aside)
-    os.rename(new, target)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def recover_folder(target: Path) -> None:
-    """Undo a `swap_folder` that was cut off between its two renames."""
-    aside = _aside(target)
-    if aside.exists():
-        if target.exists():
-            shutil.rmtree(aside)
-        else:
-            os.rename(aside, target)
-
-
-def _aside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.previous")
 
 
 def read_training_notes(path) -> dict:

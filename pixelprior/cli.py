@@ -19,7 +19,7 @@ import torch
 import tyro
 
 from pixelprior.assets import load_shipped
-from pixelprior.checkpoints import load_model, writable_folder
+from pixelprior.checkpoints import load_model
 from pixelprior.cli_benchmark import Benchmark
 from pixelprior.cli_evaluate import Evaluate
 from pixelprior.cli_reproduce import Reproduce
@@ -32,6 +32,9 @@ from pixelprior.codes import extract_codes
 from pixelprior.data import FASHION_CLASSES, load_images
 from pixelprior.doctor import examine
 from pixelprior.evaluation import reconstructions, samples, squared_errors
+from pixelprior.files import (
+    writable_folder,
+)
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
 from pixelprior.results_report import (

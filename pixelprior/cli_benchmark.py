@@ -17,8 +17,11 @@ from pixelprior.benchmark_training import (
     measure_training,
     training_markdown,
 )
-from pixelprior.checkpoints import writable_folder, write_texts
 from pixelprior.evaluation import bfloat16_effect
+from pixelprior.files import (
+    writable_folder,
+    write_texts,
+)
 from pixelprior.validation import usable_device
 from pixelprior.viz import save_picture
 

@@ -8,16 +8,15 @@ from functools import partial
 from pathlib import Path
 
 from pixelprior.assets import FOLDER, load_shipped, load_shipped_yardsticks
-from pixelprior.checkpoints import (
-    load_model,
-    read_training_notes,
-    writable_folder,
-    write_texts,
-)
+from pixelprior.checkpoints import load_model, read_training_notes
 from pixelprior.classifier import Classifier
 from pixelprior.cli_flags import Dataset
 from pixelprior.data import load_images
 from pixelprior.evaluation import samples
+from pixelprior.files import (
+    writable_folder,
+    write_texts,
+)
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.results import evaluate
 from pixelprior.results_report import (

@@ -14,17 +14,16 @@ from typing import Literal
 import torch
 import tyro
 
-from pixelprior.checkpoints import (
-    WEIGHTS_NAME,
-    load_model,
-    writable_folder,
-    write_texts,
-)
+from pixelprior.checkpoints import WEIGHTS_NAME, load_model
 from pixelprior.classifier import train_classifier
 from pixelprior.cli_evaluate import Evaluate, check_one_process
 from pixelprior.cli_flags import Dataset
 from pixelprior.cli_train import TrainPrior, TrainVQVAE2
 from pixelprior.data import load_images
+from pixelprior.files import (
+    writable_folder,
+    write_texts,
+)
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.recipes import RECIPES, Recipe
 from pixelprior.results_report import model_card

@@ -13,8 +13,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pixelprior.checkpoints import temporary_folder, writable_folder, write_tensors
+from pixelprior.checkpoints import write_tensors
 from pixelprior.data import ImageData
+from pixelprior.files import (
+    temporary_folder,
+    writable_folder,
+)
 from pixelprior.progress import progress_bar
 
 

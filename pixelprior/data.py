@@ -20,11 +20,14 @@ import psutil
 import torch
 import torch.nn.functional as F
 import torchvision
-from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from pixelprior.checkpoints import temporary_folder, writable_folder
+from pixelprior.files import (
+    temporary_folder,
+    writable_folder,
+)
+from pixelprior.image_files import read_image
 from pixelprior.progress import progress_bar, someone_is_looking
 from pixelprior.validation import check_positive
 
@@ -290,7 +293,7 @@ def _load_folder(root: Path, split: str, image_size: int, progress: bool) -> Ima
     def read(index: int) -> str | None:
         path = files[index]
         try:
-            images[index] = _read_image(path, image_size)
+            images[index] = read_image(path, image_size)
         except MemoryError:
             raise
         except Exception as error:  # decoders fail in as many ways as files break
@@ -327,34 +330,3 @@ def _load_folder(root: Path, split: str, image_size: int, progress: bool) -> Ima
         )
         images, labels = images[kept], labels[kept]
     return ImageData(images, labels, tuple(class_names), "imagefolder", split)
-
-
-def _read_image(path: Path, image_size: int) -> Tensor:
-    # Given a path, Pillow 13 scrambles a grey TIFF that is turned by a quarter.
-    with path.open("rb") as stream, Image.open(stream) as file:
-        # Older releases of Pillow open the 16 bits of these formats as mode I.
-        has_16_bits = file.mode.startswith("I;16") or (
-            file.mode == "I" and file.format in ("PNG", "PPM")
-        )
-        if file.mode in ("I", "F") and not has_16_bits:
-            raise ValueError(f"pixels of mode {file.mode}: save it with 8 or 16 bits")
-        upright = _upright(file)
-        if has_16_bits:  # Pillow would clip all above 255
-            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        image = TF.pil_to_tensor(upright.convert("RGB"))  # [3, H, W] uint8
-    if min(image.shape[1:]) != image_size:
-        image = TF.resize(image, [image_size], antialias=True)
-    return TF.center_crop(image, [image_size, image_size])
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """An image as it is to be seen: a camera notes in EXIF how it was held."""
-    image.load()  # a broken file fails here; a TIFF is turned here
-    if image.format == "TIFF":
-        return image
-    try:
-        image.getexif()
-        image.info.pop("exif", None)  # else Pillow writes it anew, which may fail
-        return ImageOps.exif_transpose(image)
-    except Exception:  # the pixels are whole, so the notes are broken: in any way
-        return image

@@ -68,13 +68,11 @@ class GatedBlock(nn.Module):
 
     Args:
         mask_type: "A" for the first block, "B" for all others.
-        in_channels: channels of both incoming stacks.
-        hidden_channels: channels p of both outgoing stacks.
+        in_channels, hidden_channels: of both incoming stacks, and p of both outgoing.
         kernel_size: odd, 3 or more.
         condition_channels: channels of the condition, 0 for none.
         dropout: share of the horizontal features dropped while training.
-        vertical_residual: whether the vertical stack has a residual, as the horizontal
-            one has. False is for weights that were trained without.
+        vertical_residual: False for weights whose vertical stack has no residual.
     """
 
     def __init__(
@@ -253,8 +251,7 @@ def positions(height: int, width: int, channels: int, like: Tensor) -> Tensor:
     follow.
     """
     count = -(-channels // 4)
-    rates = torch.arange(count, dtype=torch.float64) / count
-    rates = 10000.0**-rates
+    rates = 10000.0 ** -(torch.arange(count, dtype=torch.float64) / count)
     y = torch.arange(height, dtype=torch.float64)[:, None, None] * rates
     x = torch.arange(width, dtype=torch.float64)[None, :, None] * rates
     waves = [y.sin(), x.sin(), y.cos(), x.cos()]

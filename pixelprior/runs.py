@@ -17,6 +17,8 @@ from pixelprior.checkpoints import (
     load_model,
     read_config,
     read_training_notes,
+)
+from pixelprior.files import (
     recover_folder,
     remove_unfinished,
     swap_folder,

@@ -23,8 +23,11 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from pixelprior.checkpoints import temporary_folder, writable_folder
 from pixelprior.data import as_bytes
+from pixelprior.files import (
+    temporary_folder,
+    writable_folder,
+)
 
 COLOURS = {
     "top": "#0072B2",

@@ -15,6 +15,8 @@ from pixelprior.checkpoints import (
     fingerprint,
     load_model,
     read_training_notes,
+)
+from pixelprior.files import (
     recover_folder,
     swap_folder,
     temporary_folder,

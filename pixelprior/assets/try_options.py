@@ -28,10 +28,13 @@ import torchvision.transforms.v2.functional as TF
 
 from pixelprior import training
 from pixelprior.benchmark import machine
-from pixelprior.checkpoints import fingerprint, load_model, write_texts
+from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.codes import CodeData, extract_codes, load_codes, save_codes
 from pixelprior.data import load_images
 from pixelprior.evaluation import nats_per_code
+from pixelprior.files import (
+    write_texts,
+)
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.settings import (
     TrainingSettings,

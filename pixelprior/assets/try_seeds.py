@@ -19,10 +19,13 @@ import torch
 
 from pixelprior.assets import load_shipped
 from pixelprior.benchmark import machine
-from pixelprior.checkpoints import load_model, write_texts
+from pixelprior.checkpoints import load_model
 from pixelprior.codes import extract_codes
 from pixelprior.data import load_images
 from pixelprior.evaluation import nats_per_code, without_top
+from pixelprior.files import (
+    write_texts,
+)
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.settings import TrainingSettings, make_accelerator
 from pixelprior.training import fit

@@ -86,8 +86,9 @@ def test_steps_written_as_sums_over_the_kernel_are_right_too():
         across = torch.einsum("oc,bcw->bow", mix.weight[..., 0, 0], total)
         p = total.shape[1] // 2
         kept.copy_(torch.stack(stack[1:], dim=2))
+        gated = total[:, :p].tanh() * total[:, p:].sigmoid()
         return [
-            total[:, :p].tanh() * total[:, p:].sigmoid(),
+            gated + (1 - block.shift) * new,
             across + mix.bias[:, None],
             kept,
         ]

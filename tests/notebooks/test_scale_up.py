@@ -112,7 +112,8 @@ def test_resuming_and_going_on_are_flags_of_both_commands(commands):
 
 def test_the_steps_that_the_text_names_are_those_of_the_line(commands):
     _, prior = commands
-    steps = -(-50_000 // prior.batch_size)
+    trained_on = 50_000 - round(prior.validation_share * 50_000)
+    steps = -(-trained_on // prior.batch_size)
     text = " ".join(MARKDOWN)
     assert f"{steps} an epoch, for {prior.epochs} epochs" in text
     assert f"has {steps * prior.epochs:,} for the prior" in text

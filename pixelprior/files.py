@@ -1,0 +1,85 @@
+"""Files and folders that are whole or not there: temporary names, then renames.
+
+Nothing here knows what is written: checkpoints are in `checkpoints.py`, what a training
+run keeps in `runs.py`.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+def writable_folder(path) -> Path:
+    """Make a folder and see that a file can be written in it.
+
+    Raises:
+        OSError: it cannot be made or written; the message names it and the mend.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"cannot write to the folder {folder} ({error.strerror or error}); "
+            "choose another one, or give yourself the right to write there"
+        ) from error
+    return folder
+
+
+def write_texts(folder: Path, texts: dict[str, str]) -> None:
+    """Write files by name into a folder, each put in place when it is whole."""
+    with temporary_folder(folder) as temporary:
+        for name, text in texts.items():
+            (temporary / name).write_text(text + "\n", encoding="utf-8")
+            os.replace(temporary / name, Path(folder) / name)
+
+
+UNFINISHED = ".writing-"
+
+
+@contextlib.contextmanager
+def temporary_folder(inside):
+    """A new hidden folder in `inside`, removed with all it holds at the end."""
+    folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=inside))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_unfinished(inside: Path) -> None:
+    """Remove what a killed process left of its temporary folders."""
+    for folder in inside.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def swap_folder(new: Path, target: Path) -> None:
+    """Put the finished folder `new` in the place of `target`.
+
+    The old folder is moved aside until the new one stands; `recover_folder` finds it
+    there if the machine stops in between.
+    """
+    aside = _aside(target)
+    recover_folder(target)
+    if target.exists():
+        os.rename(target, aside)
+    os.rename(new, target)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def recover_folder(target: Path) -> None:
+    """Undo a `swap_folder` that was cut off between its two renames."""
+    aside = _aside(target)
+    if aside.exists():
+        if target.exists():
+            shutil.rmtree(aside)
+        else:
+            os.rename(aside, target)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.previous")

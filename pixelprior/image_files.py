@@ -1,0 +1,46 @@
+"""One image file as pixels: of any format, 8 or 16 bits, upright."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms.v2 import functional as TF
+
+
+def read_image(path: Path, image_size: int) -> Tensor:
+    """An image file as uint8 [3, S, S]: upright, scaled on its shorter side to S =
+    `image_size`, and cropped in the centre.
+
+    Raises:
+        ValueError: its pixels have neither 8 nor 16 bits.
+        Exception: the file is broken; decoders fail in many ways.
+    """
+    # Given a path, Pillow 13 scrambles a grey TIFF that is turned by a quarter.
+    with path.open("rb") as stream, Image.open(stream) as file:
+        # Older releases of Pillow open the 16 bits of these formats as mode I.
+        has_16_bits = file.mode.startswith("I;16") or (
+            file.mode == "I" and file.format in ("PNG", "PPM")
+        )
+        if file.mode in ("I", "F") and not has_16_bits:
+            raise ValueError(f"pixels of mode {file.mode}: save it with 8 or 16 bits")
+        upright = _upright(file)
+        if has_16_bits:  # Pillow would clip all above 255
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        image = TF.pil_to_tensor(upright.convert("RGB"))  # [3, H, W] uint8
+    if min(image.shape[1:]) != image_size:
+        image = TF.resize(image, [image_size], antialias=True)
+    return TF.center_crop(image, [image_size, image_size])
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """An image as it is to be seen: a camera notes in EXIF how it was held."""
+    image.load()  # a broken file fails here; a TIFF is turned here
+    if image.format == "TIFF":
+        return image
+    try:
+        image.getexif()
+        image.info.pop("exif", None)  # else Pillow writes it anew, which may fail
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the pixels are whole, so the notes are broken: in any way
+        return image
