@@ -13,6 +13,10 @@ class Quantizer(nn.Module):
     averages, started by k-means on the first batch, codes that fall out of use renewed,
     all synchronised between processes (arXiv 1711.00937, appendix A.1).
 
+    It works in float32 whatever the type of the model around it: `.double()`, `.half()`
+    and `.bfloat16()` leave the codebook as it is, and features of any type are compared
+    with it in float32, so that a model has the same codes in any type.
+
     Args:
         num_embeddings: codes K. embedding_dim: length D of each code's vector.
         ema_decay: decay γ of the moving averages, in [0, 1).
@@ -41,9 +45,19 @@ class Quantizer(nn.Module):
             flag = module.vq._codebook.initted
             state_dict[name] = state_dict[name].reshape(flag.shape).to(flag.dtype)
 
+    def _apply(self, fn, *more):
+        """Moves to another device, but keeps each tensor's type."""
+
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(move, *more)
+
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features [B, D, H, W] to (quantized [B, D, H, W], codes [B, H, W], loss []).
 
+        Features may be of any floating-point type; vectors and loss are float32.
         The loss is the squared distance of features to their codes, and pulls the
         features alone; gradients of `quantized` go straight through to the features.
         """
@@ -59,7 +73,7 @@ class Quantizer(nn.Module):
         return self.vq.codebook
 
     def embedding(self, codes: Tensor) -> Tensor:
-        """Codes [...] of any integer type to their vectors [..., D]."""
+        """Codes [...] of any integer type to their vectors [..., D], float32."""
         return F.embedding(codes.long(), self.codebook)
 
 

@@ -158,12 +158,17 @@ class VQVAE2(nn.Module, Pretrained):
             *decoder,
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the images that the model takes and gives."""
+        return self.to_bottom.weight.dtype
+
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Images [B, C, S, S] to both quantized grids, both code grids and the loss.
 
         Returns:
             (quant_t [B, D, Ht, Wt], quant_b [B, D, Hb, Wb], codes_t [B, Ht, Wt],
-            codes_b [B, Hb, Wb], commitment loss []).
+            codes_b [B, Hb, Wb], commitment loss []); vectors and loss are float32.
 
         Raises:
             ValueError: the images are not float [B, C, S, S] of this model's C and S.
@@ -172,13 +177,15 @@ class VQVAE2(nn.Module, Pretrained):
         features_b = self.encoder_bottom(images)  # [B, hidden, Hb, Wb]
         features_t = self.encoder_top(features_b)  # [B, D, Ht, Wt]
         quant_t, codes_t, loss_t = self.vq_top(features_t)
-        decoded_t = self.decoder_top(quant_t)  # [B, D, Hb, Wb]
+        decoded_t = self.decoder_top(quant_t.to(self.dtype))  # [B, D, Hb, Wb]
         both = torch.cat([features_b, decoded_t], dim=1)  # [B, hidden + D, Hb, Wb]
         quant_b, codes_b, loss_b = self.vq_bottom(self.to_bottom(both))
         return quant_t, quant_b, codes_t, codes_b, loss_t + loss_b
 
     def decode(self, quant_t: Tensor, quant_b: Tensor) -> Tensor:
         """Both quantized grids, [B, D, Ht, Wt] and [B, D, Hb, Wb], to images in [0, 1].
+
+        The images have the type of the model, whatever the grids have.
 
         Raises:
             ValueError: a grid has the wrong shape.
@@ -201,6 +208,7 @@ class VQVAE2(nn.Module, Pretrained):
         return self._reconstruct(quant_t, quant_b).clamp(0, 1)
 
     def _reconstruct(self, quant_t: Tensor, quant_b: Tensor) -> Tensor:
+        quant_t, quant_b = quant_t.to(self.dtype), quant_b.to(self.dtype)
         top = self.upsample_top(quant_t)  # [B, D, Hb, Wb]
         return self.decoder(torch.cat([top, quant_b], dim=1))  # [B, C, S, S]
 
@@ -268,7 +276,9 @@ class VQVAE2(nn.Module, Pretrained):
         if self.training and self.bottom_dropout:
             numbers = torch.rand(len(images), 1, 1, 1, device=images.device)
             quant_b = quant_b * (numbers >= self.bottom_dropout)
-        reconstruction = F.mse_loss(self._reconstruct(quant_t, quant_b).float(), images)
+        rebuilt = self._reconstruct(quant_t, quant_b)
+        precise = torch.promote_types(images.dtype, torch.float32)
+        reconstruction = F.mse_loss(rebuilt.to(precise), images.to(precise))
         return {
             "total_loss": reconstruction + self.commitment_weight * commitment,
             "reconstruction_loss": reconstruction.detach(),
@@ -289,11 +299,10 @@ class VQVAE2(nn.Module, Pretrained):
                 f"images are {images.dtype}, but floats in [0, 1] are needed; convert "
                 "with images.float() / 255"
             )
-        dtype = self.to_bottom.weight.dtype
-        if images.dtype != dtype:
+        if images.dtype != self.dtype:
             raise ValueError(
-                f"images are {images.dtype}, but this model is {dtype}; convert them "
-                f"with images.to({dtype})"
+                f"images are {images.dtype}, but this model is {self.dtype}; convert "
+                f"them with images.to({self.dtype})"
             )
         wanted = (self.in_channels, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != wanted:

@@ -222,9 +222,7 @@ def test_keywords_that_do_not_fit_the_weights_are_named(model, tmp_path):
             HierarchicalPixelCNN.from_pretrained(tmp_path, **keywords)
 
 
-def test_loading_leaves_the_random_numbers_as_they_were(
-    model, small_vqvae2, tmp_path
-):
+def test_loading_leaves_the_random_numbers_as_they_were(model, small_vqvae2, tmp_path):
     for each in (model, small_vqvae2):
         folder = tmp_path / type(each).__name__
         each.save_pretrained(folder)

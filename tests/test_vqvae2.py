@@ -1,5 +1,7 @@
 """Images to codes and back."""
 
+import copy
+
 import pytest
 import torch
 
@@ -195,3 +197,75 @@ def test_the_decoder_must_do_without_some_bottom_codes_in_training_alone(
     silent = (quant_b == 0).flatten(1).all(1).float().mean().item()
     assert silent == pytest.approx(expected, abs=0.07 if expected else 0)
     assert not (quant_t == 0).flatten(1).all(1).any()
+
+
+TYPES = [torch.float64, torch.bfloat16, torch.float16]
+
+
+@pytest.fixture(scope="module")
+def in_each_type(shipped):
+    """The shipped VQ-VAE-2 in other floating-point types."""
+    return {dtype: copy.deepcopy(shipped[0]).to(dtype) for dtype in TYPES}
+
+
+def test_a_model_in_double_precision_has_the_codes_of_float32(
+    shipped, in_each_type, heldout_images
+):
+    images = heldout_images[torch.arange(200)][0]
+    single = shipped[0].get_code_indices(images)
+    double = in_each_type[torch.float64].get_code_indices(images.double())
+    for key, codes in single.items():  # a tie between two codes may fall either way
+        assert (codes == double[key]).float().mean() > 0.999
+    rebuilt = in_each_type[torch.float64].decode_codes(*single.values())
+    assert rebuilt.dtype == torch.float64
+    exact = shipped[0].decode_codes(*single.values())
+    assert torch.allclose(rebuilt.float(), exact, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_model_of_any_type_encodes_and_decodes(
+    shipped, in_each_type, heldout_images, dtype
+):
+    images = heldout_images[torch.arange(12)][0]
+    model = in_each_type[dtype]
+    rebuilt = model(images.to(dtype))
+    assert rebuilt.dtype == dtype and rebuilt.shape == images.shape
+    own = (shipped[0](images) - images).square().mean()
+    assert (rebuilt.float() - images).square().mean() < 1.1 * own
+    loss = model.loss_function(images.to(dtype))["reconstruction_loss"]
+    assert loss.item() == pytest.approx(own.item(), rel=0.1)
+    codes = model.get_code_indices(images.to(dtype))
+    assert torch.equal(model.decode_codes(*codes.values()), rebuilt)
+    for key, exact in shipped[0].get_code_indices(images).items():
+        assert (codes[key] == exact).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_model_of_any_type_keeps_its_codebooks_to_the_bit(
+    shipped, in_each_type, dtype
+):
+    quantizers = zip(in_each_type[dtype].children(), shipped[0].children(), strict=True)
+    for one, other in quantizers:
+        if isinstance(one, Quantizer):
+            assert torch.equal(one.codebook, other.codebook)
+            codes = torch.arange(one.num_embeddings).view(1, 8, 8)
+            vectors = one.embedding(codes).permute(0, 3, 1, 2).to(dtype)
+            assert torch.equal(one(vectors)[1], codes)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_model_of_any_type_learns(heldout_images, dtype):
+    torch.manual_seed(0)
+    model = VQVAE2(1, 32, hidden_channels=8, embedding_dim=4, num_embeddings=32)
+    model.to(dtype).train()
+    images = heldout_images[torch.arange(16)][0].to(dtype)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    losses = []
+    for _ in range(6):
+        optimizer.zero_grad()
+        loss = model.loss_function(images)
+        loss["total_loss"].backward()
+        optimizer.step()
+        losses.append(loss["reconstruction_loss"].item())
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(p.grad.dtype == dtype for p in model.parameters())
