@@ -163,7 +163,7 @@ def _build(model_class, config: dict, arguments: dict, state: dict, path: Path):
                 f"or give one of {', '.join(taken)}"
             )
     try:
-        # The weights drawn here are replaced: no random number may be used up.
+        # What is drawn here is replaced: it must not use up the caller's numbers.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             model = model_class(**config | arguments)
     except TypeError as error:
