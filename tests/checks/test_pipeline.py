@@ -10,7 +10,7 @@ ODD = (
     + [torch.ones(2), torch.tensor([]), "abcd", (None,) * 4, ("a", "b", "c", "d")]
     + [(float("inf"),) * 4, (0, 0, 0, 0), (-4, -1, -4, -1), (30, 33, 30, 33)]
 )
-each_odd_answer = pytest.mark.parametrize("answer", ODD, ids=repr)
+each_odd_answer = pytest.mark.parametrize("answer", ODD)
 
 
 @pytest.fixture(autouse=True, scope="module")

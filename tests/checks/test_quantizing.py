@@ -297,7 +297,7 @@ def test_judging_a_renewal_leaves_the_random_numbers_alone(features):
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("odd", ODD)
 def test_no_odd_answer_ends_in_a_traceback(vqvae2, images, features, odd):
     for verdict in (
         check.bits_per_image(odd, vqvae2),
