@@ -888,9 +888,9 @@ viz.show(
     "Six loss curves over 90 steps on a logarithmic axis. As it should be: "
     "falls to 0.03. Rate 0.1: a peak, then flat at about 0.1, with either "
     "warm-up. Rate 0.03 with a long warm-up: falls to 0.02. The two with a "
-    "bad batch fall like the first until step 31 and shoot out of the picture. "
-    "Clipped, the loss is back at once; not clipped, it stays high for "
-    "dozens of steps and ends above.",
+    "bad batch fall like the first until step 31 and shoot out of the "
+    "picture. Clipped, the loss is back at once; not clipped, it stays high "
+    "for dozens of steps and ends above.",
 )
 for name in list(runs)[:4]:
     end = sum(curves[name][-20:]) / 20

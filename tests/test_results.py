@@ -106,15 +106,22 @@ def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
 
 @pytest.mark.parametrize(
     "name, words",
-    [("results", table), ("tried", tried_table), ("training", training_markdown)],
+    [
+        ("results", table),
+        ("tried", tried_table),
+        ("depth", tried_table),
+        ("training", training_markdown),
+    ],
 )
 def test_the_readme_has_the_tables_of_the_kept_results(name, words):
     kept = json.loads((FOLDER / "results" / f"{name}.json").read_text(encoding="utf-8"))
     assert words(kept) in README
 
 
-def test_what_was_tried_was_tried_on_the_shipped_codes(shipped):
-    tried = json.loads((FOLDER / "results" / "tried.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["tried", "depth"])
+def test_what_was_tried_was_tried_on_the_shipped_codes(shipped, name):
+    path = FOLDER / "results" / f"{name}.json"
+    tried = json.loads(path.read_text(encoding="utf-8"))
     assert tried["vqvae2"] == fingerprint(shipped[0])
 
 
@@ -364,3 +371,15 @@ except SystemExit as stop:
     assert done.stdout.count("refused with 2") == 2
     assert done.stderr.count("reproduce was started in 2 processes") == 2
     assert [path.name for path in tmp_path.iterdir()] == ["program.py"]
+
+
+def test_at_the_default_depth_each_seed_gains_from_the_vertical_residual():
+    path = FOLDER / "results" / "depth.json"
+    depth = json.loads(path.read_text(encoding="utf-8"))
+    assert (depth["hidden_channels"], depth["num_layers"]) == (128, 15)
+    without = {"vertical_residual": False}
+    for level in ("top", "bottom"):
+        by_block = {True: [], False: []}
+        for each in depth["tried"]:
+            by_block[each["changed"]["network"] != without].append(each[level])
+        assert max(by_block[True]) < min(by_block[False])
