@@ -540,7 +540,7 @@ def run(command, show="wrote|images", status=0):
     for said in (done.stdout + done.stderr).splitlines():
         if re.search(show, said):
             varies = r"\d+\.\d+|\d+(?= m?s\b)"
-            if "error" in said:
+            if "pixelprior: error" in said:
                 varies = r"(?<=step )\d+|(?<=\(loss )[^)]+"
             said = re.sub(varies, "…", said)
             print(re.sub(r"(.{1,76})(?: |$)", r"\1\n", said).strip())
