@@ -10,25 +10,31 @@ os.environ["OMP_NUM_THREADS"] = os.environ.get(
     "PIXELPRIOR_COURSE_THREADS", "1"
 )
 
-# Two side by side take about half as long again as timings.json says, which is what
-# one alone takes; slower arithmetics more.
-SECONDS_EACH = 240
-SECONDS_ALL = 1200
+SECONDS_EACH = 150
+SECONDS_ALL = 720
+SIDE_BY_SIDE = 1.5  # what each takes when others run beside it, measured
 seconds_by_notebook: dict[str, float] = defaultdict(float)
 
 
-def over_time(seconds: dict[str, float]) -> list[str]:
-    """What took longer than it may, in words."""
+def over_time(seconds: dict[str, float], slower: float = 1) -> list[str]:
+    """What took longer than it may, in words; `slower` stretches the limits."""
+    each_limit, all_limit = slower * SECONDS_EACH, slower * SECONDS_ALL
     problems = [
-        f"{name} took {each:.0f} s; {SECONDS_EACH} are allowed"
+        f"{name} took {each:.0f} s; {each_limit} are allowed"
         for name, each in seconds.items()
-        if each > SECONDS_EACH
+        if each > each_limit
     ]
-    if (total := sum(seconds.values())) > SECONDS_ALL:
+    if (total := sum(seconds.values())) > all_limit:
         problems.append(
-            f"all notebooks took {total:.0f} s; {SECONDS_ALL} are allowed"
+            f"all notebooks took {total:.0f} s; {all_limit} are allowed"
         )
     return problems
+
+
+def slower(config) -> float:
+    """By what factor a notebook is slower in this run than alone."""
+    several = (config.getoption("numprocesses", None) or 0) > 1
+    return SIDE_BY_SIDE if several else 1
 
 
 def pytest_collection_modifyitems(config):
@@ -48,10 +54,12 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("seconds of each notebook")
         for name, seconds in seconds_by_notebook.items():
             terminalreporter.line(f"{seconds:6.1f} {name}")
-        for problem in over_time(seconds_by_notebook):
+        allowed = slower(terminalreporter.config)
+        for problem in over_time(seconds_by_notebook, allowed):
             terminalreporter.line(f"TOO SLOW: {problem}", red=True)
 
 
 def pytest_sessionfinish(session, exitstatus):
-    if over_time(seconds_by_notebook) and exitstatus == 0:
+    allowed = slower(session.config)
+    if over_time(seconds_by_notebook, allowed) and exitstatus == 0:
         session.exitstatus = 1

@@ -867,3 +867,21 @@ def test_each_notebook_and_all_together_have_a_limit():
     assert problem == f"00 took {each + 1} s; {each} are allowed"
     (problem,) = limits.over_time(within | {"more": 1})
     assert problem == f"all notebooks took {together + 1} s; {together} are allowed"
+
+
+def test_limits_are_stretched_for_notebooks_side_by_side_alone():
+    limits = rules.of_the_course("conftest")
+    seconds = {"00": 1.4 * limits.SECONDS_EACH}
+    assert limits.over_time(seconds)
+    assert not limits.over_time(seconds, limits.SIDE_BY_SIDE)
+    assert limits.over_time({"00": 1.6 * limits.SECONDS_EACH}, limits.SIDE_BY_SIDE)
+
+    class Config:
+        def __init__(self, processes):
+            self.processes = processes
+
+        def getoption(self, name, default):
+            return self.processes
+
+    factors = [limits.slower(Config(processes)) for processes in (None, 0, 1, 2)]
+    assert factors == [1, 1, 1, limits.SIDE_BY_SIDE]
