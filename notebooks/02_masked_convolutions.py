@@ -333,7 +333,7 @@ def nats_by_place(network, codes):  # [N, H, W] → [H, W]
     return F.cross_entropy(logits, codes, reduction="none").mean(dim=0)
 
 
-def train(network, steps=320):
+def train(network, steps=200):
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
     measured = []
@@ -371,7 +371,7 @@ assert entropy - 0.01 < two_curve[-1] < entropy * 1.02
 # **How do the two curves lie to the bound and to the entropy?**
 
 # %% tags=["cover"]
-steps = list(range(20, 321, 20))
+steps = list(range(20, 201, 20))
 viz.show(
     viz_plots.curves(
         {

@@ -210,7 +210,7 @@ def rate_at(step, steps, highest, warmup=0.1):
     return highest * 0.5 * (1 + math.cos(math.pi * done))
 
 
-STEPS, HIGHEST = 900, 3e-3
+STEPS, HIGHEST = 600, 3e-3
 by_hand = [rate_at(step, STEPS, HIGHEST) for step in range(STEPS)]
 
 # %% [markdown]
@@ -227,7 +227,7 @@ viz.show(
         x_label="step",
         y_label="learning rate",
     ),
-    "The learning rate over 900 steps: a straight rise to 0.003 within the "
+    "The learning rate over 600 steps: a straight rise to 0.003 within the "
     "first 90, then half a cosine wave down to zero at the last step.",
 )
 
@@ -347,7 +347,7 @@ print(f"logits after training differ by < 1e-2: {apart < 1e-2}")
 # %% [markdown]
 # ## 04.7 Train it, live
 #
-# 900 steps of 32 grids, about five passes through the training grids. On the way we measure the held-out grids, and keep the weights at four moments for later.
+# 600 steps of 32 grids, about three passes through the training grids. On the way we measure the held-out grids, and keep the weights at four moments for later.
 
 
 # %%
@@ -364,7 +364,7 @@ measured, kept = {}, {}  # by step
 
 
 def look(step):
-    if step in (0, 25, 50, 100, 200, 350, 500, 700, STEPS):
+    if step in (0, 25, 50, 100, 200, 350, 475, STEPS):
         measured[step] = nats_of(net, heldout).mean().item()
     if step in (0, 50, 200, STEPS):
         kept[step] = copy.deepcopy(net)
@@ -453,7 +453,7 @@ viz.show(
     viz.image_rows(rows),
     "Five rows of ten images. 0 steps: a tangle of white and black all over "
     "the image. 50 steps: a tangle with more black. 200 steps: lumps in the "
-    "middle on black, some like a shirt or a boot. 900 steps: most have the "
+    "middle on black, some like a shirt or a boot. 600 steps: most have the "
     "outline of their class. Shipped: cleaner clothes, shoes and bags.",
 )
 
@@ -463,7 +463,7 @@ viz.show(
 # - **0 steps**: mud. All codes are about equally likely, so neighbours do not fit. The bottom prior has never seen such top grids, and cannot save them.
 # - **50 steps**: still mud, with more black in it. That is what frequencies teach: background is common. Where it belongs is not yet known.
 # - **200 steps**: lumps on a black ground, in the middle, some of them a boot or a shirt already. Codes agree with their neighbours now. Over longer ways the thread is lost.
-# - **900 steps**: most have the outline of their class. A few fall apart: one improbable code was drawn, and all later ones had to live with it.
+# - **600 steps**: most have the outline of their class. A few fall apart: one improbable code was drawn, and all later ones had to live with it.
 # - **shipped**: sleeves, legs and heels. This is what the last few tenths of a nat buy.
 
 # %% [markdown]
@@ -755,7 +755,7 @@ rate_found = min(ends, key=ends.get)
 check.learning_rate(rate_found, training, heldout)
 
 # %% [markdown]
-# What you found is likely to be higher than our 3e-3. A short test of a small network favours high rates: there is no time for small steps. The longer the run and the deeper the network, the lower the best rate tends to be. But is 3e-3 the best for our 900 steps? Take your rate, or a third of it, up to the live run, and see.
+# What you found is likely to be higher than our 3e-3. A short test of a small network favours high rates: there is no time for small steps. The longer the run and the deeper the network, the lower the best rate tends to be. But is 3e-3 the best for our 600 steps? Take your rate, or a third of it, up to the live run, and see.
 
 # %% [markdown]
 # ### Exercise 3: sixteen bags
@@ -777,7 +777,7 @@ bags = shipped.sample_with_vqvae2(
 check.images_of_class(bags, 8)
 
 # %% [markdown]
-# **How different are bags from one another, and does our own 900-step prior know the class?** Above are eight bags of the shipped prior, below eight of ours.
+# **How different are bags from one another, and does our own 600-step prior know the class?** Above are eight bags of the shipped prior, below eight of ours.
 
 # %%
 eight = torch.full((8,), 8)  # [8]
@@ -785,7 +785,7 @@ viz.show(
     viz.image_rows(
         {
             "shipped": images_from(shipped.prior_top, eight),
-            "900 steps": images_from(net, eight),
+            "600 steps": images_from(net, eight),
         }
     ),
     "Two rows of eight bags. The shipped prior's are clean: wide and "

@@ -32,10 +32,10 @@ from pixelprior import (
     viz_plots,
 )
 from pixelprior.assets import load_shipped
+from pixelprior.cache import BlockCache, PixelCNNCache
 from pixelprior.checks import sampling as check
 from pixelprior.checks import slips
-from pixelprior.layers import BlockCache, GatedBlock, gate
-from pixelprior.pixelcnn import PixelCNNCache
+from pixelprior.layers import GatedBlock, gate
 from pixelprior.sampling import (
     draw,
     probabilities,

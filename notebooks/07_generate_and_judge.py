@@ -704,7 +704,7 @@ for level in (0, 1):
 assert best[3] < 2 < longer[3] - 3
 
 # %% [markdown]
-# The tangles are as sharp as good samples. Only the loss and the Fréchet distance tell them from these. **Twice the steps** made every level better. What twice the **channels** and twice the **blocks** give in so short a time hangs on the starting weights: from some seeds they are ahead of the small prior, from others behind, so we do not rank them. (Fréchet distances that differ by less than one are too near to rank here, too.) The shipped prior has 64 channels, 9 blocks, and 7,500 steps of 32 images.
+# The tangles are as sharp as good samples. Only the loss and the Fréchet distance tell them from these. **Twice the steps** made every level better. What twice the **channels** and twice the **blocks** give in so short a time hangs on the starting weights, so we do not rank them. (Fréchet distances that differ by less than one are too near to rank here, too.) The shipped prior has 64 channels, 9 blocks, and 7,500 steps of 32 images.
 #
 # So, in this order, when samples are blurry:
 #

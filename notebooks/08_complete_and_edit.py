@@ -24,10 +24,10 @@ from pixelprior import (
     viz_plots,
 )
 from pixelprior.assets import load_shipped
+from pixelprior.cache import PixelCNNCache
 from pixelprior.checks import editing as check
 from pixelprior.checks import holes
 from pixelprior.data import load_images
-from pixelprior.pixelcnn import PixelCNNCache
 from pixelprior.sampling import draw, probabilities, uniforms
 from pixelprior.widgets import explore
 

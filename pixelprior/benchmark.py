@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from pixelprior.pixelcnn import PixelCNNCache
+from pixelprior.cache import PixelCNNCache
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
 from pixelprior.sampling import (

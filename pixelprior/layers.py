@@ -2,18 +2,20 @@
 
 Beside `forward` over the whole grid, a block has a step for one row and a step for one
 code, and attention a step for one code: sampling walks through them and multiplies no
-number twice. `BlockCache` and `AttentionCache` hold what the steps keep from one to the
-next, as a transformer has its key-value cache.
+number twice. What they keep from one step to the next is in `cache.py`.
 """
 
-import itertools
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelprior.validation import check_kernel_size
+
+if TYPE_CHECKING:
+    from pixelprior.cache import AttentionCache, BlockCache
 
 
 def _check_mask(mask_type: str, kernel_size: int) -> None:
@@ -55,6 +57,17 @@ def gate(x: Tensor) -> Tensor:
     """tanh(W_f * x) ⊙ σ(W_g * x): 2p channels to p (arXiv 1606.05328, equation 2)."""
     features, gates = x.chunk(2, dim=1)
     return torch.tanh(features) * torch.sigmoid(gates)
+
+
+class BoundedRMS(nn.Module):
+    """x / sqrt(1 + mean x²), the mean over channels: RMSNorm (arXiv 1910.07467) with an
+    ε of 1. What is small stays as it is; no root mean square gets above 1.
+
+    Shapes: [B, C, H, W] to the same.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (1 + x.square().mean(dim=1, keepdim=True)).rsqrt()
 
 
 class GatedBlock(nn.Module):
@@ -171,79 +184,6 @@ class GatedBlock(nn.Module):
             out.addmm_(tanh, cache.horizontal_out)
 
 
-class BlockCache:
-    """What a `GatedBlock` keeps between its steps: its weights, laid out for them, and
-    what is past.
-
-    tanh(a) = 1 - 2σ(-2a). With the tanh half of each product scaled by -2, one sigmoid
-    in place serves both halves of the gate, σ(b)·tanh(a) = s_b - 2·s_a·s_b. A power of
-    two is multiplied without rounding.
-
-    Args:
-        block: the block.
-        batch_size: images B. width: codes W in a row.
-        places: [B, span, in_channels], zeros; the places under the horizontal kernel.
-
-    Attributes (beside the weights):
-        rows: [B, in_channels, span, W + 2 * reach], channels-last: the rows under the
-            vertical kernel, zeros above and beside the grid.
-        newest_row, newest_place: views of the last of each.
-        across: [W, 2, B, p]: what the horizontal stack gets from this row, halves
-            apart; `at` has views of each place's, whole and by half.
-    """
-
-    def __init__(self, block: GatedBlock, batch_size: int, width: int, places: Tensor):
-        weight = block.vertical.weight
-        double_p, channels, span, _ = weight.shape
-        p, r = double_p // 2, block.reach
-        scale = weight.new_ones(double_p)
-        scale[:p] = -2
-        self.scale = rows = scale[:, None, None, None]
-        columns = scale[:, None, None]
-        to_horizontal = block.vertical_to_horizontal
-        self.vertical = (
-            (weight * rows).contiguous(memory_format=torch.channels_last),
-            block.vertical.bias * scale,
-        )
-        self.vertical_to_horizontal = (
-            (to_horizontal.weight * rows / columns).contiguous(
-                memory_format=torch.channels_last
-            ),
-            (to_horizontal.bias + block.horizontal.bias) * scale,
-        )
-        horizontal = (block.horizontal.weight[:, :, 0] * columns).view(
-            2, p, channels, span
-        )
-        self.horizontal = horizontal.permute(0, 3, 2, 1).reshape(2, span * channels, p)
-        self.horizontal_out = block.horizontal_out.weight.flatten(1).t().contiguous()
-        self.out_bias = block.horizontal_out.bias
-
-        self.rows = weight.new_zeros(batch_size, span, width + 2 * r, channels)
-        self.rows = self.rows.permute(0, 3, 1, 2)
-        self.row_moves = moves(self.rows.movedim(2, 0))
-        self.newest_row = self.rows[:, :, -1:, r : r + width]
-        self.places = places
-        self.newest_place = places[:, -1]
-        self.under_kernel = places.flatten(1).expand(2, -1, -1)
-        self.across = weight.new_empty(width, 2, batch_size, p)
-        self.at = [(halves, *halves) for halves in self.across]
-
-    def roll_rows(self) -> None:
-        """Make room for a new row: each moves up by one."""
-        roll(self.row_moves)
-
-
-def moves(items: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Views (old, new) of each two neighbours in [n, ...], for `roll`."""
-    return list(itertools.pairwise(items))
-
-
-def roll(pairs: list[tuple[Tensor, Tensor]]) -> None:
-    """Move each item to the place before it; the first is lost, the last stays."""
-    for old, new in pairs:
-        old.copy_(new)
-
-
 def positions(height: int, width: int, channels: int, like: Tensor) -> Tensor:
     """Sinusoids of y and of x, [H * W, channels] (arXiv 1706.03762, section 3.5).
 
@@ -335,16 +275,3 @@ class CausalAttention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         """[B, N, p] to [B, heads, N, p / heads]."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-
-
-class AttentionCache:
-    """Keys and values of the places so far, [B, heads, N, p / heads]."""
-
-    def __init__(self, attention: CausalAttention, batch_size: int, shape):
-        weight = attention.out.weight
-        p, count = len(weight), shape[0] * shape[1]
-        heads = attention.num_heads
-        self.keys = weight.new_zeros(batch_size, heads, count, p // heads)
-        self.values = torch.zeros_like(self.keys)
-        self.positions = positions(*shape, p, weight)
-        self.numbers = torch.arange(count, device=weight.device)

@@ -13,14 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelprior.cache import PixelCNNCache, roll
 from pixelprior.checkpoints import Pretrained
 from pixelprior.layers import (
-    AttentionCache,
-    BlockCache,
+    BoundedRMS,
     CausalAttention,
     GatedBlock,
-    moves,
-    roll,
 )
 from pixelprior.validation import (
     check_codes,
@@ -30,8 +28,9 @@ from pixelprior.validation import (
 )
 from pixelprior.vqvae2 import ResidualStack
 
-# What the config of a checkpoint from before this argument stands for.
+# What the config of a checkpoint from before these arguments stands for.
 WITHOUT_RESIDUAL = {"vertical_residual": False}
+UNBOUNDED = {"bounded_condition": False}
 
 
 class PixelCNN(nn.Module, Pretrained):
@@ -142,7 +141,7 @@ class PixelCNN(nn.Module, Pretrained):
                 h = h + self.attention[str(layer)](h, embedded)
         return self.head(h)
 
-    def row_step(self, cache: "PixelCNNCache", condition: Tensor | None) -> None:
+    def row_step(self, cache: PixelCNNCache, condition: Tensor | None) -> None:
         """All vertical stacks on the next row, for sampling.
 
         Args:
@@ -161,7 +160,7 @@ class PixelCNN(nn.Module, Pretrained):
                 out = cache.blocks[layer + 1].newest_row
             block.row_step(cache.blocks[layer], biases[layer], out)
 
-    def code_step(self, cache: "PixelCNNCache", x: int) -> Tensor:
+    def code_step(self, cache: PixelCNNCache, x: int) -> Tensor:
         """Logits [B, K] at place x of the row that `row_step` was at last.
 
         Args:
@@ -177,7 +176,7 @@ class PixelCNN(nn.Module, Pretrained):
         hidden = torch.addmm(cache.hidden_bias, out.relu(), cache.hidden).relu_()
         return torch.addmm(cache.logits_bias, hidden, cache.logits)
 
-    def keep_code(self, cache: "PixelCNNCache", codes: Tensor) -> None:
+    def keep_code(self, cache: PixelCNNCache, codes: Tensor) -> None:
         """Let the next `code_step` see the codes [B] drawn after the last."""
         code = self.embedding(codes)
         for attention, past in cache.attention.values():
@@ -186,7 +185,7 @@ class PixelCNN(nn.Module, Pretrained):
         cache.blocks[0].newest_place.copy_(code)
         cache.place += 1
 
-    def keep_row(self, cache: "PixelCNNCache", codes: Tensor) -> None:
+    def keep_row(self, cache: PixelCNNCache, codes: Tensor) -> None:
         """Let the next `row_step` see the row of codes [B, W] drawn after the last."""
         cache.blocks[0].roll_rows()
         cache.blocks[0].newest_row.copy_(self.embed(codes[:, None]))
@@ -208,70 +207,20 @@ class PixelCNN(nn.Module, Pretrained):
         return None if labels is None else labels.to(self.embedding.weight.device)
 
 
-class PixelCNNCache:
-    """What the steps of a `PixelCNN` keep between them while it draws one batch.
-
-    Args:
-        model: the level; the cache keeps a copy of its weights, laid out for the steps.
-        batch_size: images B. shape: height and width of the grid.
-    """
-
-    def __init__(self, model: PixelCNN, batch_size: int, shape: tuple[int, int]):
-        weight = model.embedding.weight
-        hidden, logits = model.head[1], model.head[3]
-        p, spans = len(hidden.weight), [block.span for block in model.blocks]
-        # Places under the kernels of all blocks but the first, to be rolled at once.
-        self.places = weight.new_zeros(len(spans) - 1, batch_size, spans[-1], p)
-        first = weight.new_zeros(batch_size, spans[0], weight.shape[1])
-        self.blocks = [
-            BlockCache(block, batch_size, shape[1], places)
-            for block, places in zip(model.blocks, [first, *self.places], strict=True)
-        ]
-        self.place_moves = moves(first.movedim(1, 0)) + moves(self.places.movedim(2, 0))
-        self.outs = [block.newest_place for block in self.blocks[1:]]
-        self.outs.append(weight.new_empty(batch_size, p))
-        if model.blocks[0].condition is not None:
-            self.condition = torch.cat(
-                [
-                    block.condition.weight * cache.scale
-                    for block, cache in zip(model.blocks, self.blocks, strict=True)
-                ]
-            )
-        self.attention = {
-            int(layer): (attention, AttentionCache(attention, batch_size, shape))
-            for layer, attention in model.attention.items()
-        }
-        self.place = torch.zeros(1, dtype=torch.long, device=weight.device)
-        self.hidden, self.hidden_bias = hidden.weight.flatten(1).t(), hidden.bias
-        self.logits, self.logits_bias = logits.weight.flatten(1).t(), logits.bias
-
-    def bytes_of_the_past(self) -> int:
-        """Memory of what is kept from step to step, the weights not counted."""
-        kept = [self.places, self.blocks[0].places, self.outs[-1]]
-        kept += [each for block in self.blocks for each in (block.rows, block.across)]
-        kept += [
-            each
-            for _, past in self.attention.values()
-            for each in (past.keys, past.values)
-        ]
-        return sum(each.nbytes for each in kept)
-
-    def clear(self) -> None:
-        """Forget the past: the next row is the first."""
-        self.place.zero_()
-        for block in self.blocks:
-            block.rows.zero_()
-
-
 class ConditionalPixelCNN(PixelCNN):
     """P(z_bottom | z_top): a `PixelCNN` that is given the top grid.
 
     The top codes are embedded, go through residual convolutions (unmasked: all of the
     top is known), are enlarged to the bottom grid, and enter every block as a
     conditional bias (arXiv 1906.00446, section 3.2; arXiv 1606.05328, section 2.3).
+    The condition is bounded: without that it may grow a thousandfold in the first steps
+    of training and shut all gates, and the loss stays at the unigram entropy.
 
     Args: as for `PixelCNN`; the top codebook has `num_embeddings` codes as well.
+        bounded_condition: False for weights whose condition is not.
     """
+
+    absent_from_config = WITHOUT_RESIDUAL | UNBOUNDED
 
     def __init__(
         self,
@@ -279,6 +228,8 @@ class ConditionalPixelCNN(PixelCNN):
         embedding_dim: int,
         hidden_channels: int = 128,
         num_layers: int = 15,
+        *,
+        bounded_condition: bool = True,
         **options,
     ):
         super().__init__(
@@ -295,6 +246,8 @@ class ConditionalPixelCNN(PixelCNN):
             nn.Conv2d(embedding_dim, p, 3, padding=1), ResidualStack(p, num_blocks=4)
         )
         self.top_to_bottom = nn.Conv2d(p, p, 3, padding=1)
+        if bounded_condition:
+            self.top_to_bottom = nn.Sequential(self.top_to_bottom, BoundedRMS())
 
     def forward(
         self, codes: Tensor, z_top: Tensor, labels: Tensor | None = None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pixelprior.checkpoints import Pretrained
 from pixelprior.modes import evaluation_mode
-from pixelprior.pixelcnn import WITHOUT_RESIDUAL, ConditionalPixelCNN, PixelCNN
+from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
 from pixelprior.sampling import check_filters, sample_codes, uniforms
 from pixelprior.validation import check_positive, whole_number
 from pixelprior.vqvae2 import VQVAE2
@@ -37,12 +37,13 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             none (arXiv 1906.00446, section 3.2, has them there alone).
         attention_heads: heads of each.
         vertical_residual: as in `GatedBlock`.
+        bounded_condition: as in `ConditionalPixelCNN`.
 
     Raises:
         ValueError: an argument is out of its range.
     """
 
-    absent_from_config = WITHOUT_RESIDUAL
+    absent_from_config = ConditionalPixelCNN.absent_from_config
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         attention_layers: int = 0,
         attention_heads: int = 4,
         vertical_residual: bool = True,
+        bounded_condition: bool = True,
     ):
         super().__init__()
         self.num_embeddings, self.num_classes = num_embeddings, num_classes
@@ -72,7 +74,9 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             attention_heads=attention_heads,
             **options,
         )
-        self.prior_bottom = ConditionalPixelCNN(*shared, **options)
+        self.prior_bottom = ConditionalPixelCNN(
+            *shared, bounded_condition=bounded_condition, **options
+        )
 
     def loss_function(
         self,

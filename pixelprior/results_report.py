@@ -205,7 +205,7 @@ def seeds_table(seeds: dict) -> str:
     """Whether small priors learn from every seed, in Markdown; `seeds` is what
     `pixelprior.assets.try_seeds` wrote."""
     lines = [
-        "| channels | blocks | residual in the vertical stack | seeds | stuck | "
+        "| channels | blocks | design | seeds | stuck | "
         "top: worst seed, unigram | bottom: worst seed, unigram |",
         "|---:|---:|---|---:|---:|---:|---:|",
     ]
@@ -214,9 +214,9 @@ def seeds_table(seeds: dict) -> str:
             f"{max(row['nats_per_code'][level]):.2f}, {unigram:.2f}"
             for level, unigram in seeds["unigram_entropy"].items()
         )
+        design = "the first" if row["first_design"] else "today's"
         lines.append(
-            f"| {row['channels']} | {row['blocks']} | "
-            f"{'yes' if row['vertical_residual'] else 'no'} | "
+            f"| {row['channels']} | {row['blocks']} | {design} | "
             f"{len(row['nats_per_code']['top'])} | {sum(row['stuck'].values())} | "
             f"{' | '.join(worst)} |"
         )

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixelprior.pixelcnn import PixelCNN, PixelCNNCache
+from pixelprior.cache import PixelCNNCache
+from pixelprior.pixelcnn import PixelCNN
 from pixelprior.progress import progress_bar
 from pixelprior.validation import INTEGERS, check_tensor, whole_number
 

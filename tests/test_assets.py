@@ -1,6 +1,8 @@
 """What the shipped weights can do, measured on real held-out images."""
 
+import contextlib
 import hashlib
+import io
 import re
 from pathlib import Path
 
@@ -56,9 +58,24 @@ def test_samples_look_like_their_class(shipped, heldout_images):
     assert (distances < own).sum(1).float().mean() < 1.5
 
 
-def test_the_readme_shows_what_the_demo_prints(tmp_path, capsys):
-    cli.main(["demo", "--output_dir", str(tmp_path)])
-    printed = capsys.readouterr().out
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """What `pixelprior demo` prints, and the folder that it writes to."""
+    folder = tmp_path_factory.mktemp("demo")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        cli.main(["demo", "--output_dir", str(folder)])
+    return printed.getvalue(), folder
+
+
+def test_the_demo_draws_garments_and_prints_held_out_figures(demo):
+    printed, folder = demo
+    names = sorted(path.name for path in folder.rglob("*") if path.is_file())
+    assert names == ["reconstructions.png", "samples.png"]
+    assert "1,000 held-out test images" in printed and "nats per code" in printed
+
+
+def test_the_readme_shows_what_the_demo_prints(demo):
+    printed, _ = demo
     shown = re.search(r"```text\n(.*?)```", README, re.DOTALL)[1]
     pattern = r"(?:error|codes:|entropy) ([\d.]+)"
     now, then = (

@@ -108,6 +108,7 @@ def test_a_pth_of_config_and_state_is_read(model, tmp_path):
     path = tmp_path / "prior.pth"
     config = {"num_embeddings": 20, "embedding_dim": 6, "hidden_channels": 8}
     config |= {"num_layers": 2, "num_classes": 3}
+    config |= {"vertical_residual": True, "bounded_condition": True}
     torch.save({"config": config, "state_dict": model.state_dict()}, path)
     assert same(model, load_model(HierarchicalPixelCNN, path))
 

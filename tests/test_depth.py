@@ -8,6 +8,7 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pixelprior import ConditionalPixelCNN, PixelCNN
 from pixelprior.checkpoints import load_model
@@ -127,6 +128,20 @@ def test_a_checkpoint_from_before_the_residual_loads_without_it(tmp_path):
         assert torch.equal(loaded(codes), old(codes))
 
 
+def test_a_bottom_level_from_before_the_bound_loads_without_it(tmp_path):
+    old = ConditionalPixelCNN(
+        11, 6, 8, 3, vertical_residual=False, bounded_condition=False
+    ).eval()
+    old.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    assert config.pop("vertical_residual") is config.pop("bounded_condition") is False
+    path.write_text(json.dumps(config), encoding="utf-8")
+    loaded = load_model(ConditionalPixelCNN, tmp_path)
+    z_bottom, z_top = torch.randint(11, (2, 6, 6)), torch.randint(11, (2, 3, 3))
+    assert torch.equal(loaded(z_bottom, z_top), old(z_bottom, z_top))
+
+
 def test_the_shipped_prior_says_which_block_it_is_of(shipped):
     assert not any(block.adds_v for block in shipped[1].prior_top.blocks)
 
@@ -144,3 +159,42 @@ def test_every_past_code_moves_a_logit_by_far_more_than_rounding():
     rounding = before.abs().max() * torch.finfo(torch.float32).eps
     moved = (after - before).abs().amax(dim=1) / rounding
     assert moved.min() > 100, moved
+
+
+def loss_after_a_short_training(codes, seed: int, **options) -> float:
+    """The mean loss in the third pass of a small bottom level that is told nothing."""
+    torch.manual_seed(seed)
+    model = ConditionalPixelCNN(64, 16, 24, 2, dropout=0.0, **options)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    order = torch.cat([torch.randperm(len(codes)) for _ in range(3)])
+    for some in order.split(40):
+        z_bottom = codes.z_bottom[some].long()
+        silent = torch.zeros(len(z_bottom), 8, 8, dtype=torch.long)
+        loss = F.cross_entropy(model(z_bottom, silent), z_bottom)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return sum(losses[50:]) / 25
+
+
+def test_a_small_prior_leaves_the_unigram_entropy(heldout_codes):
+    """Its condition is the same in all images; unbounded it grew and shut all gates."""
+    unigram = heldout_codes.unigram_entropy("bottom")
+    assert loss_after_a_short_training(heldout_codes, 1) < unigram - 0.7
+
+
+def test_no_condition_gets_larger_than_the_features_that_it_is_added_to():
+    torch.manual_seed(0)
+    model = ConditionalPixelCNN(64, 16, 24, 2)
+    z_top = torch.randint(64, (2, 8, 8))
+    for factor in (1, 100, 1e4):
+        with torch.no_grad():
+            for weight in model.top_to_bottom.parameters():
+                weight.mul_(factor)
+            condition = model.top_condition(z_top, (2, 16, 16), None)
+        rms = condition.square().mean(dim=1).sqrt()  # [B, H, W]
+        assert rms.isfinite().all() and rms.max() < 1 + 1e-6
+    assert rms.min() > 0.99  # and not simply zero

@@ -85,8 +85,8 @@ def test_a_single_stack_stays_above_its_bound_and_two_stacks_reach_the_entropy()
     ):
         parameters = [p for each in weights for p in each.parameters()]
         optimizer = torch.optim.AdamW(parameters)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, 320)
-        for step in range(320):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, 200)
+        for step in range(200):
             codes = source.sample(64, seed=100 + step)
             optimizer.zero_grad()
             F.cross_entropy(network(codes), codes).backward()

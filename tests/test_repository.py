@@ -155,6 +155,7 @@ def test_imports_point_downwards():
         ["prior"],
         ["sampling"],
         ["pixelcnn"],
+        ["cache"],
         ["layers"],
         ["codes"],
         ["data", "known_entropy"],

@@ -1,13 +1,16 @@
 """`evaluate` and `reproduce` from end to end, and the kept results against new ones."""
 
+import contextlib
 import copy
 import hashlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -31,7 +34,7 @@ from pixelprior.data import ImageData, load_images
 from pixelprior.evaluation import samples
 from pixelprior.recipes import RECIPES, Recipe
 from pixelprior.results import evaluate, some_of_each_class
-from pixelprior.results_report import table, tried_table
+from pixelprior.results_report import seeds_table, table, tried_table
 from pixelprior.runs import load_topless
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -61,23 +64,40 @@ TINY = Recipe(
 )
 
 
+class Evaluated(NamedTuple):
+    """What came of one `pixelprior evaluate`."""
+
+    found: dict  # results.json
+    printed: str
+    samples: ImageData  # given to `sample_picture`
+    folder: Path
+
+
 @pytest.fixture(scope="module")
-def on_the_embedded_images(shipped):
+def evaluated(tmp_path_factory):
+    """`evaluate` of the shipped weights on the embedded images."""
+    drawn, folder = [], tmp_path_factory.mktemp("evaluated")
+
+    def sample_picture(images, seed):
+        drawn.append(images)
+        return results_report.sample_picture(images, seed)
+
+    command = ["evaluate", "--dataset", "fashion_mnist_mini", "--num_samples", "500"]
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+    ):
+        patch.setattr(results, "CLASSIFIER_IMAGES", 6000)
+        patch.setattr(cli_evaluate, "sample_picture", sample_picture)
+        cli.main([*command, "--output_dir", str(folder)])
+    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return Evaluated(found, printed.getvalue(), drawn[0], folder)
+
+
+@pytest.fixture
+def on_the_embedded_images(evaluated):
     """What `evaluate` says of the shipped weights on the embedded test images."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(results, "CLASSIFIER_IMAGES", 6000)
-    train = load_images("fashion_mnist_mini", "train")
-    heldout = load_images("fashion_mnist_mini", "test")
-    topless, classifier = load_shipped_yardsticks()
-    yield evaluate(
-        *shipped,
-        train,
-        heldout,
-        topless=topless,
-        classifier=classifier,
-        num_samples=500,
-    )
-    patch.undo()
+    return evaluated.found
 
 
 def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
@@ -110,6 +130,7 @@ def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
         ("results", table),
         ("tried", tried_table),
         ("depth", tried_table),
+        ("seeds", seeds_table),
         ("training", training_markdown),
     ],
 )
@@ -148,26 +169,14 @@ def images_in(path, size: int = 32) -> torch.Tensor:
     return torch.from_numpy(np.stack(images)).int()
 
 
-def test_the_command_measures_the_shipped_weights(tmp_path, monkeypatch, capsys):
-    """Its own figures and pictures, on the embedded images; few samples, for speed."""
-    drawn = []
-
-    def sample_picture(images, seed):
-        drawn.append(images)
-        return results_report.sample_picture(images, seed)
-
-    monkeypatch.setattr(results, "CLASSIFIER_IMAGES", 100)
-    monkeypatch.setattr(cli_evaluate, "sample_picture", sample_picture)
-    cli.main(
-        ["evaluate", "--dataset", "fashion_mnist_mini", "--num_samples", "100"]
-        + ["--output_dir", str(tmp_path)]
-    )
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert table(found) in capsys.readouterr().out
-    assert found["data"]["heldout_images"] == 1000 and found["data"]["samples"] == 100
+def test_the_command_measures_the_shipped_weights(evaluated):
+    """Its own figures and pictures."""
+    found = evaluated.found
+    assert table(found) in evaluated.printed
+    assert found["data"]["heldout_images"] == 1000 and found["data"]["samples"] == 500
     assert found["frechet"]["classifier"] == "shipped"
-    (first,) = drawn
-    assert torch.equal(images_in(tmp_path / "samples.png"), by_class(first))
+    shown = images_in(evaluated.folder / "samples.png")
+    assert torch.equal(shown, by_class(evaluated.samples))
 
 
 def by_class(data: ImageData) -> torch.Tensor:
@@ -383,3 +392,22 @@ def test_at_the_default_depth_each_seed_gains_from_the_vertical_residual():
         for each in depth["tried"]:
             by_block[each["changed"]["network"] != without].append(each[level])
         assert max(by_block[True]) < min(by_block[False])
+
+
+def test_no_small_prior_of_todays_design_stays_at_the_unigram_entropy():
+    path = FOLDER / "results" / "seeds.json"
+    seeds = json.loads(path.read_text(encoding="utf-8"))
+    first, today = (
+        [row for row in seeds["rows"] if row["first_design"] is design]
+        for design in (True, False)
+    )
+    assert [(row["channels"], row["blocks"]) for row in today] == [
+        (24, 2),
+        (24, 4),
+        (32, 2),
+        (32, 4),
+    ]
+    for row in today:
+        assert row["stuck"] == {"top": 0, "bottom": 0}
+        assert {len(nats) for nats in row["nats_per_code"].values()} == {20}
+    assert max(row["stuck"]["bottom"] for row in first) >= 5

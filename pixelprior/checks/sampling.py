@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from pixelprior.cache import PixelCNNCache
 from pixelprior.checks.verdict import (
     NotAttempted,
     Wrong,
@@ -17,7 +18,7 @@ from pixelprior.checks.verdict import (
     need_tensor,
 )
 from pixelprior.layers import GatedBlock, gate
-from pixelprior.pixelcnn import PixelCNN, PixelCNNCache
+from pixelprior.pixelcnn import PixelCNN
 from pixelprior.sampling import rows_so_far, sample_codes, uniforms
 
 BATCH, HEIGHT, WIDTH = 2, 5, 6

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from pixelprior.cache import PixelCNNCache, moves
 from pixelprior.checks.verdict import Wrong, judged, need_number
-from pixelprior.layers import moves
-from pixelprior.pixelcnn import PixelCNN, PixelCNNCache
+from pixelprior.pixelcnn import PixelCNN
 from pixelprior.sampling import draw, probabilities
 
 SLIPS = ("rows", "places")
