@@ -209,7 +209,11 @@ def seeds_table(seeds: dict) -> str:
         "top: worst seed, unigram | bottom: worst seed, unigram |",
         "|---:|---:|---|---:|---:|---:|---:|",
     ]
-    for row in seeds["rows"]:
+    rows = sorted(
+        seeds["rows"],
+        key=lambda row: (row["channels"], row["blocks"], not row["first_design"]),
+    )
+    for row in rows:
         worst = (
             f"{max(row['nats_per_code'][level]):.2f}, {unigram:.2f}"
             for level, unigram in seeds["unigram_entropy"].items()

@@ -125,10 +125,12 @@ def test_a_prior_holds_out_the_images_of_its_vqvae2_or_says_so(
 
     assert "the VQ-VAE-2 was trained on some" not in begin("same")
     command = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96)
-    _, images = command.split(command.images("train", 32))
-    assert torch.equal(images.labels, given["heldout"].labels)
+    images = command.images("train", 32)
+    _, heldout = command.split(images)
+    assert torch.equal(heldout.labels, given["heldout"].labels)
     vqvae2 = load_model(VQVAE2, pipeline / "vqvae2")
-    assert torch.equal(extract_codes(vqvae2, images).z_top, given["heldout"].z_top)
+    _, codes = command.split(extract_codes(vqvae2, images))
+    assert torch.equal(codes.z_top, given["heldout"].z_top)
     said = begin("other", "--seed", "1")
     assert "the VQ-VAE-2 was trained on some of the images held out here" in said
     assert "give --validation_share 0.05 --seed 0" in said

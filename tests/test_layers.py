@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelprior import GatedBlock, MaskedConv2d
+from pixelprior.cache import AttentionCache, BlockCache
 from pixelprior.layers import (
-    AttentionCache,
-    BlockCache,
     CausalAttention,
     gate,
     positions,
