@@ -32,7 +32,11 @@ KINDS: dict[str, dict[str, str]] = {
 # What the libraries say of themselves under a kind; of the others nothing is asked.
 ACTIVE = {
     "avx2": {"ATen": "AVX2", "oneDNN": r"Intel AVX2(?!\d)"},
-    "lowest": {"ATen": "DEFAULT", "oneDNN": "SSE4.1", "MKL": "COMPATIBLE"},
+    "lowest": {
+        "ATen": "(DEFAULT|NO AVX)",
+        "oneDNN": "SSE4.1",
+        "MKL": "COMPATIBLE",
+    },
     "without-bf16": {
         "oneDNN": "(?!.*AVX512_BF16)(?!.*bfloat16)",
         "bf16": "False",
