@@ -6,7 +6,7 @@ and from several seeds, which are added to every seed that a cell gives
 `torch.manual_seed`. For each comparison `a < b` the smallest margin b - a is kept, and
 what it is as a share of the larger of the two; and for each cell whose output is
 compared, whether it prints what the committed notebook has. `margins.json` keeps it
-all. Runs that are in the file already are not run again.
+all, with the processor of each run. Runs that are in the file already are not run again.
 
     python notebooks/margins.py                        # all kinds, seeds 0 to 4
     python notebooks/margins.py 04 07 --kinds avx2     # some
@@ -110,6 +110,8 @@ def run_one(source: Path, seed: int) -> dict:
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.utils.capture import capture_output
 
+    from pixelprior.benchmark import machine
+
     original = torch.manual_seed
     torch.manual_seed = lambda number: original(number + seed)
     shell, claims = InteractiveShell.instance(), Claims()
@@ -142,7 +144,12 @@ def run_one(source: Path, seed: int) -> dict:
                 committed[cell.id]
             ):
                 differ.append(cell.id)
-    return {"claims": claims, "prints_otherwise": differ, "errors": errors}
+    return {
+        "processor": machine("cpu")["processor"],
+        "claims": claims,
+        "prints_otherwise": differ,
+        "errors": errors,
+    }
 
 
 def _words(printed: str, shown: list[dict]) -> str:
@@ -250,7 +257,7 @@ def table(found: dict) -> str:
             lines.append(
                 f"| {cell} | `{text.replace('|', '∣')}` | {len(having)} | "
                 f"{least['margin']:.3g} | {least['share']:.1%} | "
-                f"{where[0]}, seed {where[1]} |"
+                f"{where[0]}, seed {where[1]}, {runs[where]['processor']} |"
             )
     return "\n".join(lines)
 
