@@ -228,7 +228,7 @@ viz.show(
         y_label="learning rate",
     ),
     "The learning rate over 600 steps: a straight rise to 0.003 within the "
-    "first 90, then half a cosine wave down to zero at the last step.",
+    "first 60, then half a cosine wave down to zero at the last step.",
 )
 
 # %% [markdown]

@@ -18,7 +18,6 @@ LOWEST = {
     "ATEN_CPU_CAPABILITY": "default",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
     "MKL_CBWR": "COMPATIBLE",
-    "PIXELPRIOR_COURSE_SLOWER": "2",  # for the notebooks' time limits, measured
 }
 KINDS: dict[str, dict[str, str]] = {
     "native": {},

@@ -34,8 +34,7 @@ def over_time(seconds: dict[str, float], slower: float = 1) -> list[str]:
 def slower(config) -> float:
     """By what factor a notebook is slower in this run than alone."""
     several = (config.getoption("numprocesses", None) or 0) > 1
-    arithmetic = float(os.environ.get("PIXELPRIOR_COURSE_SLOWER", "1"))
-    return arithmetic * (SIDE_BY_SIDE if several else 1)
+    return SIDE_BY_SIDE if several else 1
 
 
 def pytest_collection_modifyitems(config):

@@ -869,8 +869,7 @@ def test_each_notebook_and_all_together_have_a_limit():
     assert problem == f"all notebooks took {together + 1} s; {together} are allowed"
 
 
-def test_limits_are_stretched_side_by_side_and_for_a_slow_arithmetic(monkeypatch):
-    monkeypatch.delenv("PIXELPRIOR_COURSE_SLOWER", raising=False)
+def test_limits_are_stretched_for_notebooks_side_by_side_alone():
     limits = rules.of_the_course("conftest")
     seconds = {"00": 1.4 * limits.SECONDS_EACH}
     assert limits.over_time(seconds)
@@ -886,5 +885,3 @@ def test_limits_are_stretched_side_by_side_and_for_a_slow_arithmetic(monkeypatch
 
     factors = [limits.slower(Config(processes)) for processes in (None, 0, 1, 2)]
     assert factors == [1, 1, 1, limits.SIDE_BY_SIDE]
-    monkeypatch.setenv("PIXELPRIOR_COURSE_SLOWER", "2")
-    assert limits.slower(Config(2)) == 2 * limits.SIDE_BY_SIDE
