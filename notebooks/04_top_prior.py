@@ -452,8 +452,8 @@ rows["shipped"] = images_from(shipped.prior_top, one_each)
 viz.show(
     viz.image_rows(rows),
     "Five rows of ten images. 0 steps: a tangle of white and black all over "
-    "the image. 50 steps: a tangle with more black. 200 steps: lumps in the "
-    "middle on black, some like a shirt or a boot. 600 steps: most have the "
+    "the image. 50 steps: a tangle with more black. 200 steps: shapes in the "
+    "middle on black, many like a shirt or a boot. 600 steps: most have the "
     "outline of their class. Shipped: cleaner clothes, shoes and bags.",
 )
 
@@ -462,7 +462,7 @@ viz.show(
 #
 # - **0 steps**: mud. All codes are about equally likely, so neighbours do not fit. The bottom prior has never seen such top grids, and cannot save them.
 # - **50 steps**: still mud, with more black in it. That is what frequencies teach: background is common. Where it belongs is not yet known.
-# - **200 steps**: lumps on a black ground, in the middle, some of them a boot or a shirt already. Codes agree with their neighbours now. Over longer ways the thread is lost.
+# - **200 steps**: shapes on a black ground, in the middle, many of them a boot or a shirt already. Codes agree with their neighbours now. Over longer ways the thread is often lost.
 # - **600 steps**: most have the outline of their class. A few fall apart: one improbable code was drawn, and all later ones had to live with it.
 # - **shipped**: sleeves, legs and heels. This is what the last few tenths of a nat buy.
 
