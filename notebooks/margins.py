@@ -16,6 +16,7 @@ all, with the processor of each run. Runs that are in the file already are not r
 import argparse
 import ast
 import json
+import math
 import os
 import subprocess
 import sys
@@ -96,10 +97,15 @@ class Claims(dict):
                     (margin / larger if larger else margin, margin)
                 )
             share, margin = min(margins)
-            found = {"holds": margin > 0, "margin": margin, "share": share}
+            found = {"holds": margin > 0}
+            if math.isfinite(share):  # not so where a limit is infinite
+                found |= {"margin": margin, "share": share}
         key, kept = f"{self.cell}: {text}", self.get(f"{self.cell}: {text}")
-        closer = kept is None or found.get("share", 0) < kept.get("share", 0)
-        if closer or not found["holds"]:
+        if kept is None:
+            self[key] = found
+        elif "share" in found and "share" in kept:
+            self[key] = min(kept, found, key=lambda each: each["share"])
+        elif not found["holds"]:
             self[key] = found
 
 
@@ -198,7 +204,8 @@ def measure(sources: list[Path], kinds: list[str], seeds: int) -> None:
     running: dict[tuple, subprocess.Popen] = {}
     while waiting or running:
         while waiting and len(running) < (os.cpu_count() or 1):
-            running[waiting[0]] = start(*waiting.pop(0))
+            run = waiting.pop(0)
+            running[run] = start(*run)
         time.sleep(0.5)
         for key in [
             key for key, run in running.items() if run.poll() is not None
