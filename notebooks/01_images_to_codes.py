@@ -380,7 +380,7 @@ explore(
 # %% [markdown]
 # ## 01.8 Train a small one
 #
-# Nothing above was trained here, apart from eight codes in a plane. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on the 6,000 images that ship with the package. `loss_function` gives the loss of the section on gradients. The codebooks move by themselves in each forward pass, as they are in training mode. They start with k-means on the first batch: choose, take the mean, repeat, as above, ten times on one batch.
+# Nothing above was trained here, apart from eight codes in a plane. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on 4,000 of the 6,000 images that ship with the package. `loss_function` gives the loss of the section on gradients. The codebooks move by themselves in each forward pass, as they are in training mode. They start with k-means on the first batch: choose, take the mean, repeat, as above, ten times on one batch.
 
 # %% tags=["nbval-ignore-output"]
 torch.manual_seed(0)
@@ -388,13 +388,13 @@ small = VQVAE2(1, hidden_channels=32, embedding_dim=16, num_embeddings=64)
 optimizer = torch.optim.AdamW(small.parameters(), lr=3e-3)
 errors = []
 for epoch in range(2):
-    for batch in torch.randperm(len(training)).split(64):
+    for batch in torch.randperm(4000).split(64):
         losses = small.loss_function(training[batch][0])
         optimizer.zero_grad()
         losses["total_loss"].backward()
         optimizer.step()
         errors.append(losses["reconstruction_loss"].item())
-    print(f"epoch {epoch + 1}: error {sum(errors[-94:]) / 94:.3f}")
+    print(f"epoch {epoch + 1}: error {sum(errors[-63:]) / 63:.3f}")
 small.eval()
 with torch.no_grad():
     by_small = small(images)  # [64, 1, 32, 32]
@@ -416,7 +416,7 @@ viz.show(
         log_y=True,
         y_limits=(0.003, 0.3),
     ),
-    "A curve of the error over 188 steps, on a logarithmic axis. It starts "
+    "A curve of the error over 126 steps, on a logarithmic axis. It starts "
     "above the dashed line of the mean image, is below it for good after "
     "some thirty steps, and falls more and more slowly.",
 )
@@ -439,7 +439,7 @@ viz.show(
 )
 
 # %% [markdown]
-# After two rounds through the data it has shapes and shades, and blurs the fine things. The shipped weights had more of everything: all 60,000 images, and six rounds.
+# After two rounds through 4,000 images it has shapes and shades, and blurs the fine things. The shipped weights had more of everything: all 60,000 images, and six rounds.
 
 # %% [markdown]
 # ## 01.9 Where it breaks: codebook collapse

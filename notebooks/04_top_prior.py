@@ -632,12 +632,12 @@ print("gradient norm:", norm.item(), " finite gradients left:", left_over)
 # %% [markdown]
 # ## 04.11 Where it breaks again: 100 images
 #
-# Say you have 100 images and not 6,000. We train a network of four blocks on 100 grids for 240 steps. **What do training and held-out loss do?** The third line is the same network with the same number of steps on all training grids.
+# Say you have 100 images and not 6,000. We train a network of four blocks on 100 grids for 200 steps. **What do training and held-out loss do?** The third line is the same network with the same number of steps on all training grids.
 
 # %%
 hundred = first(training, 100)
 few_net, many_net = new_net(32, 4), new_net(32, 4)
-at, on_hundred, on_unseen, with_many = range(20, 241, 20), [], [], []
+at, on_hundred, on_unseen, with_many = range(40, 201, 40), [], [], []
 
 
 def watch_few(step):
@@ -651,8 +651,8 @@ def watch_many(step):
         with_many.append(nats_of(many_net, heldout).mean().item())
 
 
-record = train(few_net, hundred, 240, 1e-2, look=watch_few)
-record = train(many_net, training, 240, 1e-2, look=watch_many)
+record = train(few_net, hundred, 200, 1e-2, look=watch_few)
+record = train(many_net, training, 200, 1e-2, look=watch_many)
 
 # %%
 viz.show(
@@ -666,7 +666,7 @@ viz.show(
         y_label="nats per code",
         baselines={"uniform": math.log(K), "unigram": unigram},
     ),
-    "Three curves over 240 steps. 100 grids, training: falls to 1 or "
+    "Three curves over 200 steps. 100 grids, training: falls to 1 or "
     "below. 100 grids, held out: falls to about 3 before step 100, then "
     "turns and rises above the uniform line. 6,000 grids, held out: "
     "falls all the way.",

@@ -656,9 +656,11 @@ def condition_is_right(codes):
     return mean_nats(shipped, codes) < mean_nats(topless, without_top(codes))
 
 
-print("right pairs:   ", condition_is_right(looked_at))
-print("shuffled pairs:", condition_is_right(shuffled))
-assert condition_is_right(looked_at) and not condition_is_right(shuffled)
+of_right_pairs = condition_is_right(looked_at)
+of_shuffled_pairs = condition_is_right(shuffled)
+print("right pairs:   ", of_right_pairs)
+print("shuffled pairs:", of_shuffled_pairs)
+assert of_right_pairs and not of_shuffled_pairs
 
 # %% [markdown]
 # The same check catches a network that was *trained* on shuffled pairs. A top of some other image tells it nothing about the bottom. So the best that it can learn is to ignore the top. We tried it with the loop above: its loss falls near the upper of the two curves, like that of any healthy training. Its gain is about zero, and only the comparison shows it.
