@@ -16,13 +16,13 @@ import math
 
 import torch
 
-from pixelprior import viz, viz_grids
 from pixelprior.assets import load_shipped
-from pixelprior.checks import pipeline as check
 from pixelprior.codes import extract_codes
+from pixelprior.course import figures
+from pixelprior.course.checks import pipeline as check
+from pixelprior.course.widgets import explore
 from pixelprior.data import load_images
-from pixelprior.evaluation import nats_per_code
-from pixelprior.widgets import explore
+from pixelprior.evaluation.measures import nats_per_code
 
 # %% [markdown]
 # ## 00.1 Draw first, explain later
@@ -47,8 +47,8 @@ real = torch.stack(
     [of_class[i % 10][i // 10] for i in range(64)]
 )  # [64] numbers of images
 real_images, _ = heldout[real]  # [64, 1, 32, 32]
-viz.show(
-    viz.image_blocks(
+figures.show(
+    figures.image_blocks(
         {"drawn by the model": new_images, "photographs": real_images}
     ),
     "Two blocks of 64 small grey images of clothes, shoes and bags. The "
@@ -76,8 +76,8 @@ codes = vqvae2.get_code_indices(bag)
 z_top, z_bottom = codes["indices_top"], codes["indices_bottom"]
 # z_top [1, 8, 8], z_bottom [1, 16, 16]
 rebuilt = vqvae2.decode_codes(z_top, z_bottom)  # [1, 1, 32, 32]
-viz.show(
-    viz.pipeline(
+figures.show(
+    figures.pipeline(
         bag[0], z_top[0], z_bottom[0], rebuilt[0], vqvae2.num_embeddings
     ),
     "A grey bag at the left. Arrows lead from it to two grids of coloured "
@@ -97,8 +97,8 @@ print("top codes:", z_top.numel(), " bottom codes:", z_bottom.numel())
 # **Which numbers are they?** Here are the same two grids with the codes written out. The colour only repeats the number. Code 40 is not "more" than code 4: a code is a name, like a postcode. Top code 10 and bottom code 10 have nothing in common but the number. (We come back to the framed top code in exercise 2.)
 
 # %%
-viz.show(
-    viz.code_grids(
+figures.show(
+    figures.code_grids(
         {"top codes": z_top[0], "bottom codes": z_bottom[0]},
         64,
         marked={"top codes": (2, 5)},
@@ -124,7 +124,7 @@ def change_one_code(row, column, code):
         [rebuilt, after, moved / moved.max().clamp(min=1e-6)]
     )
     names = ["before", f"code {code} at ({row}, {column})", "what changed"]
-    return viz.captioned_images(pictures, names, columns=3)
+    return figures.captioned_images(pictures, names, columns=3)
 
 
 explore(
@@ -149,8 +149,8 @@ torch.manual_seed(0)
 random_top = torch.randint(64, (8, 8, 8))  # [8, 8, 8]: eight images
 random_bottom = torch.randint(64, (8, 16, 16))  # [8, 16, 16]
 noise = vqvae2.decode_codes(random_top, random_bottom)  # [8, 1, 32, 32]
-viz.show(
-    viz.image_rows({"uniform": noise, "our prior": new_images[:8]}),
+figures.show(
+    figures.image_rows({"uniform": noise, "our prior": new_images[:8]}),
     "Two rows of eight images. Above, from uniform codes: grey noise "
     "without any shape. Below, from the prior: a T-shirt, trousers, a "
     "pullover and other clothes.",
@@ -199,8 +199,8 @@ chapters = {
     "08": "complete\nand edit",
     "09": "scale up: GPUs,\nyour own images",
 }
-viz.show(
-    viz_grids.course_map(chapters, here="00"),
+figures.show(
+    figures.course_map(chapters, here="00"),
     "Ten boxes joined by arrows: 00 start here, 01 images to codes, 02 "
     "masked convolutions, 03 gated blocks, 04 the top prior, 05 the bottom "
     "prior, 06 sampling, 07 generate and judge, 08 complete and edit, 09 "
@@ -269,8 +269,8 @@ mixed_top[impostor] = grids["indices_top"][(impostor + 3) % 8]
 mixed = vqvae2.decode_codes(
     mixed_top, grids["indices_bottom"]
 )  # [8, 1, 32, 32]
-viz.show(
-    viz.image_rows({"photograph": originals, "decoded": mixed}),
+figures.show(
+    figures.image_rows({"photograph": originals, "decoded": mixed}),
     "Two rows of eight images. The decoded images below agree with the "
     "photographs above them, except for one, which is of another kind of "
     "clothes.",

@@ -17,14 +17,14 @@ import copy
 import torch
 import torch.nn.functional as F
 
-from pixelprior import viz, viz_grids, viz_plots
 from pixelprior.assets import load_shipped
-from pixelprior.checks import quantizing as check
 from pixelprior.codes import extract_codes
+from pixelprior.course import figures
+from pixelprior.course.checks import quantizing as check
+from pixelprior.course.widgets import explore
 from pixelprior.data import load_images
 from pixelprior.quantizer import Quantizer, perplexity
 from pixelprior.vqvae2 import VQVAE2
-from pixelprior.widgets import explore
 
 training = load_images("fashion_mnist_mini", "train")
 heldout = load_images("fashion_mnist_mini", "test")
@@ -54,8 +54,8 @@ def nearest(features, e):
 # That is the whole lookup: a distance to each of the K vectors, and the smallest wins. **Which part of the plane belongs to which code?**
 
 # %%
-viz.show(
-    viz_grids.nearest_cells(
+figures.show(
+    figures.nearest_cells(
         {"8 random codes": (pairs[::20], start)},
         x_label="left pixel",
         y_label="right pixel",
@@ -107,8 +107,8 @@ for step in range(1, 31):
 # **Where do the codes go?**
 
 # %%
-viz.show(
-    viz_grids.nearest_cells(
+figures.show(
+    figures.nearest_cells(
         panels,
         x_label="left pixel",
         y_label="right pixel",
@@ -276,8 +276,8 @@ with torch.no_grad():
     bottom_only = vqvae2.decode(torch.zeros_like(quant_t), quant_b)
 # [64, 1, 32, 32] each
 residual = 3 * (images - top_only).abs()  # [64, 1, 32, 32]
-viz.show(
-    viz.image_rows(
+figures.show(
+    figures.image_rows(
         {
             "photograph": images[:8],
             "both": rebuilt[:8],
@@ -334,8 +334,8 @@ uses = {
     level: torch.bincount(grid.flatten(), minlength=64)  # [K]
     for level, grid in grids.items()
 }
-viz.show(
-    viz_plots.code_use(uses),
+figures.show(
+    figures.code_use(uses),
     "Two bar charts of 64 codes each, most frequent first. At each level "
     "some six bars are well above the dashed line of equal shares, the "
     "tallest one at the bottom level; then the shares fall slowly. No bar "
@@ -363,7 +363,7 @@ def keep_most_used(kept, level):
         few[each] = stand_ins(each, kept)[few[each]]  # [8, H, W]
     image = vqvae2.decode_codes(few["top"], few["bottom"])  # [8, 1, 32, 32]
     rows = {"photograph": images[:8], "all codes": rebuilt[:8]}
-    return viz.image_rows({**rows, f"{kept} kept": image})
+    return figures.image_rows({**rows, f"{kept} kept": image})
 
 
 explore(
@@ -405,8 +405,8 @@ assert (images - by_small).square().mean() < 0.015
 
 # %%
 mean_image = training[:][0].mean(dim=0)  # [1, 32, 32]
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         {"reconstruction error": errors},
         x_label="step, 64 images each",
         y_label="mean squared error of a batch",
@@ -425,8 +425,8 @@ viz.show(
 # It is below the mean image for good after some thirty steps. Part of the noise is on purpose: in each batch about one image in ten is decoded without its bottom codes. **How good are its images, beside those of the shipped model?**
 
 # %%
-viz.show(
-    viz.image_rows(
+figures.show(
+    figures.image_rows(
         {
             "photograph": images[:8],
             "small": by_small[:8],
@@ -510,8 +510,8 @@ learned = {
 # **What does perplexity say?**
 
 # %%
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         {
             f"{level}, {'renewed' if renewed else 'not renewed'}": history
             for (level, renewed), (_, history) in learned.items()
@@ -538,8 +538,8 @@ for level in ("top", "bottom"):
         quantizer = getattr(model, f"vq_{level}")
         quantizer.vq.codebook = learned[level, key][0]  # [K, D]
 with torch.no_grad():
-    viz.show(
-        viz.image_rows(
+    figures.show(
+        figures.image_rows(
             {
                 "photograph": images[:8],
                 "renewed": renewed(images[:8]),
@@ -560,8 +560,8 @@ both_codes = {
     name: extract_codes(model, heldout).z_bottom.long()
     for name, model in {"renewed": renewed, "collapsed": collapsed}.items()
 }  # [1000, 16, 16] each
-viz.show(
-    viz_plots.code_use(
+figures.show(
+    figures.code_use(
         {
             f"bottom: {name}": torch.bincount(grid.flatten(), minlength=64)
             for name, grid in both_codes.items()

@@ -19,13 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pixelprior import viz, viz_grids, viz_plots
-from pixelprior.causality import blind_spot, leak, seen_by
-from pixelprior.checks import masks as check
-from pixelprior.known_entropy import BlindSpotSource
+from pixelprior.course import figures
+from pixelprior.course.causality import blind_spot, leak, seen_by
+from pixelprior.course.checks import masks as check
+from pixelprior.course.known_entropy import BlindSpotSource
+from pixelprior.course.widgets import explore
 from pixelprior.layers import MaskedConv2d
 from pixelprior.pixelcnn import PixelCNN
-from pixelprior.widgets import explore
 
 # %% [markdown]
 # ## 02.1 One code after the other
@@ -38,8 +38,8 @@ from pixelprior.widgets import explore
 
 # %%
 order = torch.arange(64).view(8, 8)  # [8, 8]
-viz.show(
-    viz.code_grids(
+figures.show(
+    figures.code_grids(
         {"raster order": order}, 64, marked={"raster order": (3, 4)}
     ),
     "A grid of 8 by 8 cells with the numbers 0 to 63, row by row. The "
@@ -72,8 +72,8 @@ def make_mask(mask_type, size):
 # **What do the masks look like?** The frame is the middle of the kernel.
 
 # %%
-viz.show(
-    viz_grids.masks(
+figures.show(
+    figures.masks(
         {
             f"mask {mask_type}, {size} × {size}": make_mask(mask_type, size)
             for size in (3, 5)
@@ -194,8 +194,8 @@ fields = {
     )
     for layers in (1, 2, 3, 4, 5, 8, 12, 20)
 }
-viz.show(
-    viz_grids.receptive_fields(
+figures.show(
+    figures.receptive_fields(
         fields, place, title="a stack of 3 × 3 masked layers"
     ),
     "Eight grids for 1 to 20 layers. The blue seen past grows upwards "
@@ -221,8 +221,8 @@ for size in (3, 5, 7):
         seen = seen_by(stack, (y, x), shape, 32)
         counts[y, x] = blind_spot(seen, (y, x)).sum()
     unseen[f"kernel {size} × {size}"] = counts
-viz.show(
-    viz_plots.heatmaps(
+figures.show(
+    figures.heatmaps(
         unseen, unit="places of the past never seen", numbers="{:.0f}"
     ),
     "Three maps of the grid with the number of unseen past places in "
@@ -244,7 +244,7 @@ def field(layers, kernel_size, first_mask, row, column):
     name = (
         f"{layers} layers, {kernel_size} × {kernel_size}, mask {first_mask}"
     )
-    return viz_grids.receptive_fields({name: seen}, (row, column))
+    return figures.receptive_fields({name: seen}, (row, column))
 
 
 explore(
@@ -276,8 +276,8 @@ source = (
 )  # 8 × 8 places, four values of u and of w, noise 0.1
 example = source.sample(1, seed=0)[0]  # [8, 8]
 u, w = example // 4, example % 4
-viz.show(
-    viz.code_grids({"u": u, "w": w}, 4),
+figures.show(
+    figures.code_grids({"u": u, "w": w}, 4),
     "Two grids of values from 0 to 3. In u most rows are runs of one "
     "value. In w equal values lie on slanted lines, one row down and "
     "two to the left.",
@@ -372,8 +372,8 @@ assert entropy - 0.01 < two_curve[-1] < entropy * 1.02
 
 # %% tags=["cover"]
 steps = list(range(20, 201, 20))
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         {
             "single masked stack": (steps, single_curve),
             "two stacks": (steps, two_curve),
@@ -402,8 +402,8 @@ viz.show(
 # %%
 exact = source.entropy_by_place()  # [8, 8]
 price = source.bound_by_place() - exact
-viz.show(
-    viz_plots.heatmaps(
+figures.show(
+    figures.heatmaps(
         {
             "computed price": price,
             "single masked stack": nats_by_place(single, heldout) - exact,
@@ -460,8 +460,8 @@ drawn = {
     "single stack": draw(single, 200, seed=3),
     "mask B in front": draw(leaky, 200, seed=3),
 }
-viz.show(
-    viz.code_grids(
+figures.show(
+    figures.code_grids(
         {f"w, {name}": codes[0] % 4 for name, codes in drawn.items()}, 4
     ),
     "Four grids of the part w. From the source and from the two stacks, "
@@ -479,10 +479,8 @@ repeats = {
     .mean(dim=0)
     for name, codes in drawn.items()
 }  # [7, 6] each: the places that have a neighbour
-viz.show(
-    viz_plots.heatmaps(
-        repeats, unit="share of w that repeats", limits=(0, 1)
-    ),
+figures.show(
+    figures.heatmaps(repeats, unit="share of w that repeats", limits=(0, 1)),
     "Four maps. From the source and from the two stacks the share is "
     "about 0.9 at all places. From the single stack and with mask B in "
     "front it is about a quarter.",
@@ -579,8 +577,8 @@ check.mask_function(mask_b, "B")
 torch.manual_seed(0)
 suspect = check.suspect_stack()  # seven layers, 32 channels in, 16 out
 seen = seen_by(nn.Sequential(*suspect), (4, 4), (8, 8), 32)
-viz.show(
-    viz_grids.receptive_fields({"the suspect stack": seen}, (4, 4)),
+figures.show(
+    figures.receptive_fields({"the suspect stack": seen}, (4, 4)),
     "The receptive field of the suspect stack at row 4, column 4: all "
     "of the past but one place is seen, and the place itself as well, "
     "marked red as a leak.",

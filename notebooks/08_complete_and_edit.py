@@ -15,21 +15,15 @@
 import torch
 import torch.nn.functional as F
 
-from pixelprior import (
-    complete,
-    surprise,
-    vary,
-    viz,
-    viz_grids,
-    viz_plots,
-)
+from pixelprior import complete, surprise, vary
 from pixelprior.assets import load_shipped
 from pixelprior.cache import PixelCNNCache
-from pixelprior.checks import editing as check
-from pixelprior.checks import holes
+from pixelprior.course import figures
+from pixelprior.course.checks import editing as check
+from pixelprior.course.checks import holes
+from pixelprior.course.widgets import explore
 from pixelprior.data import load_images
 from pixelprior.sampling import draw, probabilities, uniforms
-from pixelprior.widgets import explore
 
 # %% [markdown]
 # ## 08.1 Keep what is known
@@ -105,8 +99,8 @@ print("same bottom codes:", torch.equal(z_bottom, theirs[1]))
 # **What was known, and what was drawn?** White cells are not known. Compare the upper half of both grids, code by code.
 
 # %%
-viz.show(
-    viz.code_grids(
+figures.show(
+    figures.code_grids(
         {"top codes, known": known_top[0], "top codes, completed": z_top[0]},
         64,
     ),
@@ -143,14 +137,17 @@ row, column = torch.meshgrid(
 round_hole = (row - 15.5) ** 2 + (column - 15.5) ** 2 > 6**2  # [32, 32]
 top_mask = known_codes(round_hole, 8)  # [8, 8]
 bottom_mask = known_codes(round_hole, 16)  # [16, 16]
-viz.show(
-    viz_grids.cells(
+figures.show(
+    figures.cells(
         {
             "pixels, 32 × 32": (~round_hole).long(),
             "top codes, 8 × 8": (~top_mask).long(),
             "bottom codes, 16 × 16": (~bottom_mask).long(),
         },
-        {"known": (viz.COLOURS["past"], ""), "not known": ("white", "////")},
+        {
+            "known": (figures.COLOURS["past"], ""),
+            "not known": ("white", "////"),
+        },
     ),
     "Three grids of cells, blue where known and hatched where not: a disc "
     "in the middle of 32 by 32 pixels, a cross of 12 cells in the middle of "
@@ -232,10 +229,8 @@ for name, whole, seen in zip(
         f"{name:13} changed: {share[known & near].mean():.0%} beside the"
         f" hole, {share[known & ~near].mean():.0%} farther off"
     )
-viz.show(
-    viz_plots.heatmaps(
-        changes, unit="changed codes, percent", limits=(0, 100)
-    ),
+figures.show(
+    figures.heatmaps(changes, unit="changed codes, percent", limits=(0, 100)),
     "Two maps, top codes and bottom codes, each with a white rectangle in "
     "the middle. Around it is a bright ring, two cells wide for the bottom "
     "codes, where up to 90 percent of the codes change. It fades towards "
@@ -281,8 +276,8 @@ print(f"differs from the package's by < 1e-5: {bool(apart < 1e-5)}")
 
 # %%
 shown = torch.tensor([1, 4, 7, 9, 13, 14, 18, 22, 40, 55])
-viz.show(
-    viz.image_rows(
+figures.show(
+    figures.image_rows(
         {
             "photograph": hundred[shown],
             "known": (hundred * outside)[shown],
@@ -329,8 +324,8 @@ drawn = [
 ways = torch.stack([images, images * upper, *drawn], dim=1)
 # ways [5, 10, 1, 32, 32]
 names = [photographs.class_names[label] for label in labels]
-viz.show(
-    viz.image_rows(dict(zip(names, ways, strict=True))),
+figures.show(
+    figures.image_rows(dict(zip(names, ways, strict=True))),
     "Five rows of ten images: a boot, a plaid shirt, a dress, a bag and a "
     "sneaker. Each row begins with the photograph, then its upper half "
     "alone, then eight completions of it. Soles, sleeves, skirts and bags "
@@ -351,7 +346,7 @@ def completions(known_rows, seed, image):
     z = completed_codes(many, known, their, seed)
     pictures = torch.cat([photo, photo * known, vqvae2.decode_codes(*z)])
     names = ["photograph", f"{known_rows} rows known", *[""] * 7]
-    return viz.captioned_images(pictures, names, columns=9)
+    return figures.captioned_images(pictures, names, columns=9)
 
 
 explore(
@@ -418,7 +413,7 @@ def of_image(nats):  # to [B], −log P of each image
 
 
 def with_maps(images, maps, names, highest=1.5):
-    return viz_plots.images_over_maps(
+    return figures.images_over_maps(
         images, maps, names, unit="nats per pixel", limits=(0, highest)
     )
 
@@ -428,7 +423,7 @@ def with_maps(images, maps, names, highest=1.5):
 
 # %%
 names = [f"{nats:.0f} nats" for nats in of_image(nats)]
-viz.show(
+figures.show(
     with_maps(images, surprise_map(nats), names),
     "Six photographs, a pullover with a word on it, a plaid shirt, a dress, "
     "trousers, a sneaker and a bag, and under each a map. The background is "
@@ -500,8 +495,8 @@ for name, known in (("lower", upper), ("upper", lower)):
 # The completed lower halves cost a little more than photographs do. The completed upper halves cost much more, though as many codes were drawn, by the same prior. **Where are these nats?** We take the mean map over the 100 images, less that of the photographs.
 
 # %%
-viz.show(
-    viz_plots.heatmaps(more_nats, unit="nats per pixel more", centred=True),
+figures.show(
+    figures.heatmaps(more_nats, unit="nats per pixel more", centred=True),
     "Two maps of 32 by 32 pixels. With the lower half drawn nearly all is "
     "white, with a faint band in the last known rows. With the upper half "
     "drawn, a strong red band runs across the middle, in the first rows of "
@@ -567,8 +562,8 @@ drafts, pictures, cost = (
 # **Do the costs tell good from bad?**
 
 # %%
-viz.show(
-    viz.image_rows(
+figures.show(
+    figures.image_rows(
         {
             "photograph": photos,
             "known": photos * lower,
@@ -609,8 +604,8 @@ print("    ", (error[:, 0] < error.mean(dim=1)).sum().item(), "of 8 images")
 ten = torch.arange(10)  # [10], one image under each label
 dress = photographs[13:14][0].expand(10, -1, -1, -1)  # [10, 1, 32, 32]
 trousers = photographs[2:3][0].expand(10, -1, -1, -1)  # [10, 1, 32, 32]
-viz.show(
-    viz.image_rows(
+figures.show(
+    figures.image_rows(
         {
             "upper half\nof a dress": vqvae2.decode_codes(
                 *completed_codes(dress, upper, ten, seed=0)
@@ -645,7 +640,7 @@ swapped = vqvae2.decode_codes(z_top[other], z_bottom)  # [4, 1, 32, 32]
 before = surprise(prior, z_top, z_bottom, pair_labels)
 after = surprise(prior, z_top[other], z_bottom, pair_labels[other])
 sequence = [0, 4, 1, 5, 2, 6, 3, 7]  # each before its swap
-viz.show(
+figures.show(
     with_maps(
         torch.cat([vqvae2.decode_codes(z_top, z_bottom), swapped])[sequence],
         torch.cat([surprise_map(before), surprise_map(after)])[sequence],
@@ -721,7 +716,7 @@ scores = of_image(odd_nats)  # [9]
 # **Which of them does the prior find odd, and where?**
 
 # %%
-viz.show(
+figures.show(
     with_maps(
         odd_images,
         surprise_map(odd_nats),
@@ -759,8 +754,8 @@ for name in ("one", "black"):
 
 # %%
 rank = torch.arange(1, 201) / 2  # [200], percent
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         {
             "upright": (rank, upright.sort().values),
             "upside down": (rank, turned.sort().values),
@@ -815,14 +810,14 @@ def cached(net, known, condition, uniform, right="kept", below="kept"):
     grid = {"drawn": drawn, "kept": kept}
     cache = PixelCNNCache(net, len(known), known.shape[1:])
     for y in range(known.shape[1]):
-        net.row_step(cache, condition)  # [B, p, 1, 1]
+        cache.row_step(condition)  # [B, p, 1, 1]
         for x in range(known.shape[2]):
-            p = probabilities(net.code_step(cache, x))  # [B, K]
+            p = probabilities(cache.code_step(x))  # [B, K]
             new, given = draw(p, uniform[:, y, x]), known[:, y, x]  # [B]
             drawn[:, y, x] = new
             kept[:, y, x] = torch.where(given < 0, new, given)
-            net.keep_code(cache, grid[right][:, y, x])
-        net.keep_row(cache, grid[below][:, y])
+            cache.keep_code(grid[right][:, y, x])
+        cache.keep_row(grid[below][:, y])
     return kept
 
 
@@ -852,8 +847,8 @@ for name, slip in slips.items():
     results[name] = draw_the_rest(z_top, grids[1], labels, seed=0)
 
 # %%
-viz.show(
-    viz.image_rows(
+figures.show(
+    figures.image_rows(
         {
             "known": images * left,
             **{n: vqvae2.decode_codes(*z) for n, z in results.items()},
@@ -972,7 +967,7 @@ extremes = means.argmax(), means.argmin(), sums.argmax(), sums.argmin()
 check.extremes(extremes, prior, more_top, more_bottom, more_labels)
 
 # %% [markdown]
-# Show the two images: `viz.show(viz.image_grid(more[list(my_extremes[2:])]), "…")`. Why these? A class is cheap where its pieces are alike and of plain cloth: then each code follows from those before it. It is dear where cut, cloth and print all vary.
+# Show the two images: `figures.show(figures.image_grid(more[list(my_extremes[2:])]), "…")`. Why these? A class is cheap where its pieces are alike and of plain cloth: then each code follows from those before it. It is dear where cut, cloth and print all vary.
 
 # %% [markdown]
 # ### Exercise 3: vary only the texture

@@ -30,15 +30,21 @@ from PIL import Image
 from torch.autograd.graph import saved_tensors_hooks
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from pixelprior import VQVAE2, HierarchicalPixelCNN, viz, viz_plots
+from pixelprior import VQVAE2, HierarchicalPixelCNN
 from pixelprior.assets import FOLDER as ASSETS
 from pixelprior.checkpoints import fingerprint
-from pixelprior.checks import scaling as check
+from pixelprior.cli.recipes import RECIPES
 from pixelprior.codes import load_codes
+from pixelprior.course import figures
+from pixelprior.course.checks import scaling as check
+from pixelprior.course.planning import (
+    KEPT,
+    example_batch,
+    parameter_count,
+    plan,
+)
+from pixelprior.course.widgets import explore
 from pixelprior.data import load_images
-from pixelprior.planning import KEPT, example_batch, parameter_count, plan
-from pixelprior.recipes import RECIPES
-from pixelprior.widgets import explore
 
 # %% [markdown]
 # ## 09.1 One line to start with
@@ -164,8 +170,8 @@ shown = {
     "learning rate 1e-3": "rate\n1e-3",
     "64 images a step": "64 images\na step",
 }
-viz.show(
-    viz_plots.bars(
+figures.show(
+    figures.bars(
         {label: nats[name] - nats["base"] for name, label in shown.items()},
         y_label="nats an image, against the base",
         unit_format="{:+.0f}",
@@ -255,7 +261,7 @@ print(
 )
 
 # %% [markdown]
-# Each image adds the same, to the byte. So two small counts give any batch: it is a straight line. `plan` in `pixelprior.planning` does this, for float32 and for bf16, and adds the six numbers for each parameter. Nothing in it is timed, and nothing is measured on a GPU.
+# Each image adds the same, to the byte. So two small counts give any batch: it is a straight line. `plan` in `pixelprior.course.planning` does this, for float32 and for bf16, and adds the six numbers for each parameter. Nothing in it is timed, and nothing is measured on a GPU.
 
 # %%
 planned = plan(HierarchicalPixelCNN, **small)
@@ -281,8 +287,8 @@ plans = {
     for precision in ("no", "bf16")
 }
 sizes = [16, 128, 256, 384, 512]
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         {
             f"{name}, {'bf16' if precision == 'bf16' else 'float32'}": (
                 sizes,
@@ -332,7 +338,7 @@ def memory(channels, blocks, K, batch, precision):
         .replace("the backward", "the\nbackward"): count / 2**30
         for name, count in found.parts(batch).items()
     }
-    return viz_plots.bars(
+    return figures.bars(
         parts,
         y_label="GiB",
         title=f"{found.parameters / 1e6:.1f} million parameters, "
@@ -393,8 +399,8 @@ measured = {  # multiply-adds an image, images a second
 }
 products = [an_image / 1e9 for an_image, _ in measured.values()]
 rates = [an_image * images / 1e9 for an_image, images in measured.values()]
-viz.show(
-    viz_plots.bars(
+figures.show(
+    figures.bars(
         dict(zip(measured, rates, strict=True)),
         y_label="billion multiply-adds a second",
         unit_format="{:.0f}",
@@ -605,8 +611,8 @@ with torch.no_grad():
 new = opened((WORK / "new").glob("sample_*.png"))  # [30, 3, 16, 16]
 
 # %% tags=["cover"]
-viz.show(
-    viz.image_rows(
+figures.show(
+    figures.image_rows(
         {"yours,\ntest": images, "rebuilt": rebuilt}
         | {f"new:\n{data.class_names[c]}": new[c::3] for c in range(3)}
     ),
@@ -665,8 +671,8 @@ if have["wandb"]:
 # %%
 codes = load_codes(WORK / "prior" / "codes" / "test.safetensors")
 frequencies = sorted(codes.unigram_entropy(e) for e in ("top", "bottom"))
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         {
             "top: training": watched["train_top_loss"],
             "top: held out": watched["heldout_top_loss"],
@@ -769,8 +775,8 @@ run(f"{PRIOR}\n--output_dir cut --resume")
 # %%
 whole, resumed = history_of("prior"), history_of("cut")
 LOSS = "heldout_total_loss"
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         {
             "never stopped": [epoch[LOSS] for epoch in whole],
             "until the kill, drawn 0.3 higher": [
@@ -842,8 +848,8 @@ run(
 # %%
 broken = [epoch["heldout_total_loss"] for epoch in history_of("decayed")]
 healthy = [epoch["heldout_total_loss"] for epoch in history_of("vqvae2")]
-viz.show(
-    viz_plots.curves(
+figures.show(
+    figures.curves(
         {"decay 1e-2, the default": healthy, "decay 1e3": broken},
         x_label="epoch",
         y_label="held-out loss of the VQ-VAE-2",

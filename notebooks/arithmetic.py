@@ -46,7 +46,7 @@ ACTIVE = {
 
 ASK = """
 import torch
-from pixelprior.settings import has_bf16
+from pixelprior.devices import has_bf16
 print("ATen:", torch.backends.cpu.get_cpu_capability(), flush=True)
 print("bf16:", has_bf16(), flush=True)
 print("threads:", torch.get_num_threads(), flush=True)

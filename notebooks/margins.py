@@ -116,7 +116,7 @@ def run_one(source: Path, seed: int) -> dict:
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.utils.capture import capture_output
 
-    from pixelprior.benchmark import machine
+    from pixelprior.benchmark.sampling import machine
 
     original = torch.manual_seed
     torch.manual_seed = lambda number: original(number + seed)

@@ -1,10 +1,23 @@
-"""pixelprior: hierarchical PixelCNN priors over the codes of a VQ-VAE-2."""
+"""pixelprior: hierarchical PixelCNN priors over the codes of a VQ-VAE-2.
 
-from pixelprior.editing import complete, surprise, vary
-from pixelprior.layers import GatedBlock, MaskedConv2d
-from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
-from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.vqvae2 import VQVAE2
+What people need first is here. Each name is fetched from its module when it is first
+asked for, so that the command line can answer `--help` without loading torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pixelprior.assets import load_shipped
+    from pixelprior.codes import extract_codes
+    from pixelprior.data import load_images
+    from pixelprior.editing import complete, surprise, vary
+    from pixelprior.layers import GatedBlock, MaskedConv2d
+    from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
+    from pixelprior.prior import HierarchicalPixelCNN
+    from pixelprior.settings import TrainingSettings
+    from pixelprior.training import fit
+    from pixelprior.vqvae2 import VQVAE2
 
 __all__ = [
     "VQVAE2",
@@ -13,8 +26,42 @@ __all__ = [
     "HierarchicalPixelCNN",
     "MaskedConv2d",
     "PixelCNN",
+    "TrainingSettings",
     "complete",
+    "extract_codes",
+    "fit",
+    "load_images",
+    "load_shipped",
     "surprise",
     "vary",
 ]
 __version__ = "0.1.0"
+
+MODULES = {
+    "VQVAE2": "vqvae2",
+    "ConditionalPixelCNN": "pixelcnn",
+    "GatedBlock": "layers",
+    "HierarchicalPixelCNN": "prior",
+    "MaskedConv2d": "layers",
+    "PixelCNN": "pixelcnn",
+    "TrainingSettings": "settings",
+    "complete": "editing",
+    "extract_codes": "codes",
+    "fit": "training",
+    "load_images": "data",
+    "load_shipped": "assets",
+    "surprise": "editing",
+    "vary": "editing",
+}
+
+
+def __getattr__(name: str):
+    if name not in MODULES:
+        raise AttributeError(f"module 'pixelprior' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"pixelprior.{MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,36 +1,39 @@
-"""What sampling keeps from step to step, beside the weights laid out for the steps.
+"""The fast path: what one level computes and keeps, step by step, while it draws.
 
-`BlockCache` and `AttentionCache` are one layer's, as a transformer has its key-value
-cache, and `PixelCNNCache` one level's. The steps themselves are methods of the layers
-and of `PixelCNN`.
+`layers.py` and `pixelcnn.py` read like the paper and know nothing of this. Here stands,
+for each `forward` over a whole grid, a step for one row and one for one code, as a
+transformer has a key-value cache. All steps together multiply as often as one
+`forward`, and give its numbers: tests hold them to each other. `BlockCache` is a
+`GatedBlock`'s, `AttentionCache` a `CausalAttention`'s, `PixelCNNCache` a whole level's.
 """
 
 import itertools
-from typing import TYPE_CHECKING
+import math
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from pixelprior.layers import CausalAttention, GatedBlock, positions
+from pixelprior.pixelcnn import PixelCNN
 
-if TYPE_CHECKING:
-    from pixelprior.pixelcnn import PixelCNN
+Pairs = list[tuple[Tensor, Tensor]]
 
 
-def moves(items: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Views (old, new) of each two neighbours in [n, ...], for `roll`."""
+def neighbours(items: Tensor) -> Pairs:
+    """Views (earlier, later) of each two neighbours in [n, ...], for `roll`."""
     return list(itertools.pairwise(items))
 
 
-def roll(pairs: list[tuple[Tensor, Tensor]]) -> None:
+def roll(pairs: Pairs) -> None:
     """Move each item to the place before it; the first is lost, the last stays."""
-    for old, new in pairs:
-        old.copy_(new)
+    for earlier, later in pairs:
+        earlier.copy_(later)
 
 
 class BlockCache:
-    """What a `GatedBlock` keeps between its steps: its weights, laid out for them, and
-    what is past.
+    """The steps of a `GatedBlock`, its weights laid out for them, and what is past.
 
     tanh(a) = 1 - 2σ(-2a). With the tanh half of each product scaled by -2, one sigmoid
     in place serves both halves of the gate, σ(b)·tanh(a) = s_b - 2·s_a·s_b. A power of
@@ -46,17 +49,18 @@ class BlockCache:
             vertical kernel, zeros above and beside the grid.
         newest_row, newest_place: views of the last of each.
         across: [W, 2, B, p]: what the horizontal stack gets from this row, halves
-            apart; `at` has views of each place's, whole and by half.
+            apart; `across_by_place` has views of each place's, whole and by half.
     """
 
     def __init__(self, block: GatedBlock, batch_size: int, width: int, places: Tensor):
         weight = block.vertical.weight
         double_p, channels, span, _ = weight.shape
         p, r = double_p // 2, block.reach
+        self.block = block
         scale = weight.new_ones(double_p)
         scale[:p] = -2
-        self.scale = rows = scale[:, None, None, None]
-        columns = scale[:, None, None]
+        self.scale = rows = rearrange(scale, "outs -> outs 1 1 1")
+        columns = rearrange(scale, "ins -> ins 1 1")
         to_horizontal = block.vertical_to_horizontal
         self.vertical = (
             (weight * rows).contiguous(memory_format=torch.channels_last),
@@ -68,53 +72,136 @@ class BlockCache:
             ),
             (to_horizontal.bias + block.horizontal.bias) * scale,
         )
-        horizontal = (block.horizontal.weight[:, :, 0] * columns).view(
-            2, p, channels, span
+        self.horizontal = rearrange(
+            block.horizontal.weight * rows,
+            "(half p) channels 1 span -> half (span channels) p",
+            half=2,
         )
-        self.horizontal = horizontal.permute(0, 3, 2, 1).reshape(2, span * channels, p)
-        self.horizontal_out = block.horizontal_out.weight.flatten(1).t().contiguous()
+        self.horizontal_out = rearrange(
+            block.horizontal_out.weight, "outs ins 1 1 -> ins outs"
+        ).contiguous()
         self.out_bias = block.horizontal_out.bias
 
-        self.rows = weight.new_zeros(batch_size, span, width + 2 * r, channels)
-        self.rows = self.rows.permute(0, 3, 1, 2)
-        self.row_moves = moves(self.rows.movedim(2, 0))
+        rows = weight.new_zeros(batch_size, span, width + 2 * r, channels)
+        self.rows = rearrange(rows, "B span W channels -> B channels span W")
+        self.row_pairs = neighbours(self.rows.movedim(2, 0))
         self.newest_row = self.rows[:, :, -1:, r : r + width]
         self.places = places
         self.newest_place = places[:, -1]
         self.under_kernel = places.flatten(1).expand(2, -1, -1)
         self.across = weight.new_empty(width, 2, batch_size, p)
-        self.at = [(halves, *halves) for halves in self.across]
+        self.across_by_place = [(halves, *halves) for halves in self.across]
 
     def roll_rows(self) -> None:
         """Make room for a new row: each moves up by one."""
-        roll(self.row_moves)
+        roll(self.row_pairs)
+
+    def row_step(self, bias: Tensor | None, out: Tensor | None) -> None:
+        """The vertical stack of `GatedBlock.forward` on one row y.
+
+        `rows` are those under the kernel, y-r to y, or y-r to y-1 for mask A. What the
+        horizontal stack gets from this row is kept in `across`.
+
+        Args:
+            bias: the condition's product, times `scale`: [B, 2p, 1, W or 1].
+            out: gets the vertical stack's row, [B, p, 1, W]; None where nobody reads
+                it.
+        """
+        features = F.conv2d(self.rows, *self.vertical)  # [B, 2p, 1, W]
+        if bias is not None:
+            features += bias
+        across = F.conv2d(features, *self.vertical_to_horizontal)  # [B, 2p, 1, W]
+        # Without einops, which would take a tenth of this step for a single image.
+        self.across.copy_(across[:, :, 0].unflatten(1, (2, -1)).permute(3, 1, 0, 2))
+        if out is not None:
+            of_features, of_gates = features.sigmoid_().chunk(2, dim=1)
+            torch.addcmul(of_gates, of_features, of_gates, value=-2, out=out)
+            if self.block.adds_v:
+                out += self.newest_row
+
+    def code_step(self, x: int, out: Tensor) -> None:
+        """The horizontal stack of `GatedBlock.forward` on one code x.
+
+        `places` are those under the kernel, x-r to x, or x-r to x-1 for mask A;
+        `row_step` has been taken for this row.
+
+        Args:
+            x: the place in the row.
+            out: gets the horizontal stack at x, [B, p].
+        """
+        both, of_features, of_gates = self.across_by_place[x]  # [2, B, p], its halves
+        both.baddbmm_(self.under_kernel, self.horizontal).sigmoid_()
+        gated = torch.addcmul(
+            of_gates, of_features, of_gates, value=-2, out=of_features
+        )
+        if self.block.shift:
+            torch.addmm(self.out_bias, gated, self.horizontal_out, out=out)
+        else:
+            torch.add(self.newest_place, self.out_bias, out=out)
+            out.addmm_(gated, self.horizontal_out)
 
 
 class AttentionCache:
-    """Keys and values of the places so far, [B, heads, N, p / heads]."""
+    """The step of a `CausalAttention`, and keys and values of the places so far,
+    [B, heads, N, p / heads]."""
 
     def __init__(self, attention: CausalAttention, batch_size: int, shape):
         weight = attention.out.weight
         p, count = len(weight), shape[0] * shape[1]
         heads = attention.num_heads
+        self.attention = attention
         self.keys = weight.new_zeros(batch_size, heads, count, p // heads)
         self.values = torch.zeros_like(self.keys)
         self.positions = positions(*shape, p, weight)
         self.numbers = torch.arange(count, device=weight.device)
 
+    def code_step(self, h: Tensor, place: Tensor) -> Tensor:
+        """`CausalAttention.forward` at one place, over those given to `keep_code`.
+
+        Args:
+            h: the horizontal stack there, [B, p]. place: its number, long [1].
+
+        Returns:
+            What is to be added to h, [B, p].
+        """
+        self.located = h + self.positions[place]
+        query = self.attention.query(self.located)[:, None]  # [B, 1, p]
+        query = self.attention.heads(query)  # [B, heads, 1, p / heads]
+        scores = query @ self.keys.transpose(2, 3) / math.sqrt(query.shape[-1])
+        weights = scores.masked_fill(self.numbers >= place, -math.inf).softmax(-1)
+        # The first place has no past: softmax over nothing but -inf is nan there.
+        weights = torch.where(place > 0, weights, torch.zeros_like(weights))
+        return self.attention.out((weights @ self.values).flatten(1))
+
+    def keep_code(self, code: Tensor, place: Tensor) -> None:
+        """Keep key and value of the place that `code_step` was at last.
+
+        Args:
+            code: the embedded code drawn there, [B, D]. place: as in `code_step`.
+        """
+        key, value = self.attention.keys_and_values(
+            self.located[:, None], code[:, None]
+        )
+        self.keys.index_copy_(2, place, self.attention.heads(key))
+        self.values.index_copy_(2, place, self.attention.heads(value))
+
 
 class PixelCNNCache:
-    """What the steps of a `PixelCNN` keep between them while it draws one batch.
+    """The steps of a `PixelCNN` while it draws one batch, and what they keep.
+
+    A row is drawn by `row_step`, then for each place `code_step` and `keep_code`, then
+    `keep_row`.
 
     Args:
         model: the level; the cache keeps a copy of its weights, laid out for the steps.
         batch_size: images B. shape: height and width of the grid.
     """
 
-    def __init__(self, model: "PixelCNN", batch_size: int, shape: tuple[int, int]):
+    def __init__(self, model: PixelCNN, batch_size: int, shape: tuple[int, int]):
         weight = model.embedding.weight
         hidden, logits = model.head[1], model.head[3]
         p, spans = len(hidden.weight), [block.span for block in model.blocks]
+        self.model = model
         # Places under the kernels of all blocks but the first, to be rolled at once.
         self.places = weight.new_zeros(len(spans) - 1, batch_size, spans[-1], p)
         first = weight.new_zeros(batch_size, spans[0], weight.shape[1])
@@ -122,37 +209,82 @@ class PixelCNNCache:
             BlockCache(block, batch_size, shape[1], places)
             for block, places in zip(model.blocks, [first, *self.places], strict=True)
         ]
-        self.place_moves = moves(first.movedim(1, 0)) + moves(self.places.movedim(2, 0))
+        self.place_pairs = neighbours(first.movedim(1, 0))
+        self.place_pairs += neighbours(self.places.movedim(2, 0))
         self.outs = [block.newest_place for block in self.blocks[1:]]
         self.outs.append(weight.new_empty(batch_size, p))
         if model.blocks[0].condition is not None:
             self.condition = torch.cat(
-                [
-                    block.condition.weight * cache.scale
-                    for block, cache in zip(model.blocks, self.blocks, strict=True)
-                ]
+                [each.block.condition.weight * each.scale for each in self.blocks]
             )
         self.attention = {
-            int(layer): (attention, AttentionCache(attention, batch_size, shape))
+            int(layer): AttentionCache(attention, batch_size, shape)
             for layer, attention in model.attention.items()
         }
         self.place = torch.zeros(1, dtype=torch.long, device=weight.device)
         self.hidden, self.hidden_bias = hidden.weight.flatten(1).t(), hidden.bias
         self.logits, self.logits_bias = logits.weight.flatten(1).t(), logits.bias
 
-    def bytes_of_the_past(self) -> int:
+    @property
+    def nbytes(self) -> int:
         """Memory of what is kept from step to step, the weights not counted."""
         kept = [self.places, self.blocks[0].places, self.outs[-1]]
-        kept += [each for block in self.blocks for each in (block.rows, block.across)]
         kept += [
-            each
-            for _, past in self.attention.values()
-            for each in (past.keys, past.values)
+            tensor for block in self.blocks for tensor in (block.rows, block.across)
         ]
-        return sum(each.nbytes for each in kept)
+        kept += [
+            tensor
+            for attention in self.attention.values()
+            for tensor in (attention.keys, attention.values)
+        ]
+        return sum(tensor.nbytes for tensor in kept)
 
     def clear(self) -> None:
         """Forget the past: the next row is the first."""
         self.place.zero_()
         for block in self.blocks:
             block.rows.zero_()
+
+    def row_step(self, condition: Tensor | None) -> None:
+        """All vertical stacks of `PixelCNN.logits` on the next row.
+
+        Args:
+            condition: [B, p, 1, W or 1] for this row, or None.
+        """
+        self.places.zero_()  # nothing is to the left of the grid
+        self.blocks[0].places.zero_()
+        biases = [None] * len(self.blocks)
+        if condition is not None:
+            biases = F.conv2d(condition, self.condition).chunk(len(self.blocks), dim=1)
+        for layer, block in enumerate(self.blocks):
+            out = None  # nobody reads the last vertical stack
+            if layer + 1 < len(self.blocks):
+                self.blocks[layer + 1].roll_rows()
+                out = self.blocks[layer + 1].newest_row
+            block.row_step(biases[layer], out)
+
+    def code_step(self, x: int) -> Tensor:
+        """Logits [B, K] at place x of the row that `row_step` was at last: the rest of
+        `PixelCNN.logits` there. The codes to the left have been given to `keep_code`.
+        """
+        for layer, block in enumerate(self.blocks):
+            out = self.outs[layer]
+            block.code_step(x, out)
+            if layer in self.attention:
+                out += self.attention[layer].code_step(out, self.place)
+        hidden = torch.addmm(self.hidden_bias, out.relu(), self.hidden).relu_()
+        return torch.addmm(self.logits_bias, hidden, self.logits)
+
+    def keep_code(self, codes: Tensor) -> None:
+        """Let the next `code_step` see the codes [B] drawn after the last."""
+        code = self.model.embedding(codes)
+        for attention in self.attention.values():
+            attention.keep_code(code, self.place)
+        roll(self.place_pairs)
+        self.blocks[0].newest_place.copy_(code)
+        self.place += 1
+
+    def keep_row(self, codes: Tensor) -> None:
+        """Let the next `row_step` see the row of codes [B, W] drawn after the last."""
+        self.blocks[0].roll_rows()
+        self.blocks[0].newest_row.copy_(self.model.embed(codes[:, None]))

@@ -28,8 +28,8 @@ from pixelprior.files import (
     writable_folder,
 )
 from pixelprior.image_files import read_image
-from pixelprior.progress import progress_bar, someone_is_looking
-from pixelprior.validation import check_positive
+from pixelprior.progress import is_interactive, progress_bar
+from pixelprior.ranges import check_positive
 
 ASSETS = Path(__file__).parent / "assets"
 TORCHVISION = {
@@ -185,7 +185,7 @@ def _download(name: str, root: Path) -> None:
             with (
                 _time_limit_on_connections(20),
                 redirect_stdout(io.StringIO()),
-                redirect_stderr(sys.stderr if someone_is_looking() else io.StringIO()),
+                redirect_stderr(sys.stderr if is_interactive() else io.StringIO()),
             ):
                 dataset_class(temporary, download=True)
         except (OSError, RuntimeError) as error:

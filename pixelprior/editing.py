@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pixelprior.modes import evaluation_mode
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
-from pixelprior.validation import check_positive, check_tensor
+from pixelprior.ranges import check_positive
+from pixelprior.validation import check_tensor
 from pixelprior.vqvae2 import VQVAE2
 
 

@@ -1,21 +1,14 @@
 """What one level of the prior is made of: masked convolution, gated block, attention.
 
-Beside `forward` over the whole grid, a block has a step for one row and a step for one
-code, and attention a step for one code: sampling walks through them and multiplies no
-number twice. What they keep from one step to the next is in `cache.py`.
+The steps that sampling takes through them, row by row and code by code, are in
+`cache.py`.
 """
-
-import math
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelprior.validation import check_kernel_size
-
-if TYPE_CHECKING:
-    from pixelprior.cache import AttentionCache, BlockCache
+from pixelprior.ranges import check_kernel_size
 
 
 def _check_mask(mask_type: str, kernel_size: int) -> None:
@@ -142,47 +135,6 @@ class GatedBlock(nn.Module):
         new_v = gate(features)  # [B, p, H, W]
         return new_v + v if self.adds_v else new_v, out if shift else out.add_(h)
 
-    def row_step(
-        self, cache: "BlockCache", bias: Tensor | None, out: Tensor | None
-    ) -> None:
-        """The vertical stack on one row y, for sampling.
-
-        Args:
-            cache: its `rows` are those under the kernel, y-r to y, or y-r to y-1 for
-                mask A. It is left what the horizontal stack gets from this row.
-            bias: the condition's product, scaled as in `cache`: [B, 2p, 1, W or 1].
-            out: gets the vertical stack's row, [B, p, 1, W]; None where nobody reads
-                it.
-        """
-        features = F.conv2d(cache.rows, *cache.vertical)  # [B, 2p, 1, W]
-        if bias is not None:
-            features += bias
-        across = F.conv2d(features, *cache.vertical_to_horizontal)  # [B, 2p, 1, W]
-        cache.across.copy_(across[:, :, 0].unflatten(1, (2, -1)).permute(3, 1, 0, 2))
-        if out is not None:
-            tanh, sigmoid = features.sigmoid_().chunk(2, dim=1)
-            torch.addcmul(sigmoid, tanh, sigmoid, value=-2, out=out)
-            if self.adds_v:
-                out += cache.newest_row
-
-    def code_step(self, cache: "BlockCache", x: int, out: Tensor) -> None:
-        """The horizontal stack on one code x, for sampling.
-
-        Args:
-            cache: its `places` are those under the kernel, x-r to x, or x-r to x-1 for
-                mask A; it has been through `row_step` for this row.
-            x: the place in the row.
-            out: gets the horizontal stack at x, [B, p].
-        """
-        features, tanh, sigmoid = cache.at[x]  # [2, B, p] and its halves
-        features.baddbmm_(cache.under_kernel, cache.horizontal).sigmoid_()
-        torch.addcmul(sigmoid, tanh, sigmoid, value=-2, out=tanh)
-        if self.shift:
-            torch.addmm(cache.out_bias, tanh, cache.horizontal_out, out=out)
-        else:
-            torch.add(cache.newest_place, cache.out_bias, out=out)
-            out.addmm_(tanh, cache.horizontal_out)
-
 
 def positions(height: int, width: int, channels: int, like: Tensor) -> Tensor:
     """Sinusoids of y and of x, [H * W, channels] (arXiv 1706.03762, section 3.5).
@@ -231,8 +183,8 @@ class CausalAttention(nn.Module):
         places = positions(*h.shape[2:], h.shape[1], h)  # [N, p], N = H · W
         located = h.flatten(2).transpose(1, 2) + places  # [B, N, p]
         codes = embedded.flatten(2).transpose(1, 2)  # [B, N, D]
-        query = self._heads(self.query(located))  # [B, heads, N, p / heads]
-        key, value = map(self._heads, self._keys_and_values(located, codes))
+        query = self.heads(self.query(located))  # [B, heads, N, p / heads]
+        key, value = map(self.heads, self.keys_and_values(located, codes))
         out = torch.zeros_like(query)
         if len(places) > 1:
             # Query i sees keys 0 to i - 1: with both cut by one, the causal mask.
@@ -242,36 +194,9 @@ class CausalAttention(nn.Module):
         out = self.out(out.transpose(1, 2).flatten(2))  # [B, N, p]
         return out.transpose(1, 2).unflatten(2, h.shape[2:])
 
-    def code_step(self, cache: "AttentionCache", h: Tensor, place: Tensor) -> Tensor:
-        """Attention of one place over those that `keep_code` was given before.
-
-        Args:
-            h: the horizontal stack there, [B, p]. place: its number, long [1].
-
-        Returns:
-            What is to be added to h, [B, p].
-        """
-        cache.located = h + cache.positions[place]
-        query = self._heads(self.query(cache.located)[:, None])  # [B, heads, 1, d]
-        scores = query @ cache.keys.transpose(2, 3) / math.sqrt(query.shape[-1])
-        weights = scores.masked_fill(cache.numbers >= place, -math.inf).softmax(-1)
-        # The first place has no past: softmax over nothing but -inf is nan there.
-        weights = torch.where(place > 0, weights, torch.zeros_like(weights))
-        return self.out((weights @ cache.values).flatten(1))
-
-    def keep_code(self, cache: "AttentionCache", code: Tensor, place: Tensor) -> None:
-        """Keep key and value of the place that `code_step` was at last.
-
-        Args:
-            code: the embedded code drawn there, [B, D]. place: as in `code_step`.
-        """
-        key, value = self._keys_and_values(cache.located[:, None], code[:, None])
-        cache.keys.index_copy_(2, place, self._heads(key))
-        cache.values.index_copy_(2, place, self._heads(value))
-
-    def _keys_and_values(self, located: Tensor, codes: Tensor):
+    def keys_and_values(self, located: Tensor, codes: Tensor):
         return self.key_value(torch.cat([located, codes], dim=-1)).chunk(2, dim=-1)
 
-    def _heads(self, x: Tensor) -> Tensor:
+    def heads(self, x: Tensor) -> Tensor:
         """[B, N, p] to [B, heads, N, p / heads]."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

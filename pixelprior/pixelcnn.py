@@ -4,28 +4,21 @@ Two stacks run side by side. The vertical stack sees all rows above, the horizon
 stack the codes to the left; together they see every earlier code in raster order and no
 other, so there is no blind spot and no leak. The shift happens once: the first block
 (mask A) leaves out the current row and the current code, the later ones (mask B) may
-look at their own place in stacks that are already shifted. Beside `logits` over the
-whole grid stand the steps that sampling takes, row by row and code by code; the layers'
-own are in `layers.py`. Source: van den Oord et al. 2016, arXiv 1606.05328, section 2.
+look at their own place in stacks that are already shifted. Source: van den Oord et al.
+2016, arXiv 1606.05328, section 2.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelprior.cache import PixelCNNCache, roll
 from pixelprior.checkpoints import Pretrained
 from pixelprior.layers import (
     BoundedRMS,
     CausalAttention,
     GatedBlock,
 )
-from pixelprior.validation import (
-    check_codes,
-    check_labels,
-    check_positive,
-    check_share,
-)
+from pixelprior.ranges import check_positive, check_share
+from pixelprior.validation import check_codes, check_labels
 from pixelprior.vqvae2 import ResidualStack
 
 # What the config of a checkpoint from before these arguments stands for.
@@ -140,55 +133,6 @@ class PixelCNN(nn.Module, Pretrained):
             if str(layer) in self.attention:
                 h = h + self.attention[str(layer)](h, embedded)
         return self.head(h)
-
-    def row_step(self, cache: PixelCNNCache, condition: Tensor | None) -> None:
-        """All vertical stacks on the next row, for sampling.
-
-        Args:
-            cache: has been given the rows above by `keep_row`.
-            condition: [B, p, 1, W or 1] for this row, or None.
-        """
-        cache.places.zero_()  # nothing is to the left of the grid
-        cache.blocks[0].places.zero_()
-        biases = [None] * len(self.blocks)
-        if condition is not None:
-            biases = F.conv2d(condition, cache.condition).chunk(len(self.blocks), dim=1)
-        for layer, block in enumerate(self.blocks):
-            out = None  # nobody reads the last vertical stack
-            if layer + 1 < len(self.blocks):
-                cache.blocks[layer + 1].roll_rows()
-                out = cache.blocks[layer + 1].newest_row
-            block.row_step(cache.blocks[layer], biases[layer], out)
-
-    def code_step(self, cache: PixelCNNCache, x: int) -> Tensor:
-        """Logits [B, K] at place x of the row that `row_step` was at last.
-
-        Args:
-            cache: has been given the codes to the left by `keep_code`.
-            x: the place in the row.
-        """
-        for layer, block in enumerate(self.blocks):
-            out = cache.outs[layer]
-            block.code_step(cache.blocks[layer], x, out)
-            if layer in cache.attention:
-                attention, past = cache.attention[layer]
-                out += attention.code_step(past, out, cache.place)
-        hidden = torch.addmm(cache.hidden_bias, out.relu(), cache.hidden).relu_()
-        return torch.addmm(cache.logits_bias, hidden, cache.logits)
-
-    def keep_code(self, cache: PixelCNNCache, codes: Tensor) -> None:
-        """Let the next `code_step` see the codes [B] drawn after the last."""
-        code = self.embedding(codes)
-        for attention, past in cache.attention.values():
-            attention.keep_code(past, code, cache.place)
-        roll(cache.place_moves)
-        cache.blocks[0].newest_place.copy_(code)
-        cache.place += 1
-
-    def keep_row(self, cache: PixelCNNCache, codes: Tensor) -> None:
-        """Let the next `row_step` see the row of codes [B, W] drawn after the last."""
-        cache.blocks[0].roll_rows()
-        cache.blocks[0].newest_row.copy_(self.embed(codes[:, None]))
 
     def embed(self, codes: Tensor) -> Tensor:
         """Codes [B, H, W] to vectors [B, D, H, W], laid out channels-last."""

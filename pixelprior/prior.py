@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pixelprior.checkpoints import Pretrained
 from pixelprior.modes import evaluation_mode
 from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
+from pixelprior.ranges import check_positive, whole_number
 from pixelprior.sampling import check_filters, sample_codes, uniforms
-from pixelprior.validation import check_positive, whole_number
 from pixelprior.vqvae2 import VQVAE2
 
 LEVELS = ("top", "bottom")

@@ -16,7 +16,7 @@ def widgets_are_on() -> bool:
     return os.environ.get("PIXELPRIOR_WIDGETS", "") != "off"
 
 
-def someone_is_looking() -> bool:
+def is_interactive() -> bool:
     """True on a terminal, and in a Jupyter kernel where widgets are on."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
@@ -34,5 +34,5 @@ def progress_bar(iterable=None, *, total=None, desc="", enabled=True, unit="it")
         unit=unit,
         leave=False,
         dynamic_ncols=True,
-        disable=not (enabled and someone_is_looking()),
+        disable=not (enabled and is_interactive()),
     )

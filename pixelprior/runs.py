@@ -27,8 +27,8 @@ from pixelprior.files import (
 )
 from pixelprior.pixelcnn import ConditionalPixelCNN
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
+from pixelprior.ranges import check_share
 from pixelprior.settings import TrainingSettings
-from pixelprior.validation import check_share
 from pixelprior.vqvae2 import VQVAE2
 
 STATE_NAME = "training_state.pt"
@@ -265,7 +265,7 @@ def check_trained(prior_checkpoint: Path, vqvae2: VQVAE2) -> None:
             )
 
 
-def load_topless(path, vqvae2: VQVAE2) -> ConditionalPixelCNN:
+def load_without_top(path, vqvae2: VQVAE2) -> ConditionalPixelCNN:
     """The bottom level that was trained with `--without_top`, alone or in its prior.
 
     Raises:

@@ -18,7 +18,8 @@ from torch import Tensor
 from pixelprior.cache import PixelCNNCache
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.progress import progress_bar
-from pixelprior.validation import INTEGERS, check_tensor, whole_number
+from pixelprior.ranges import whole_number
+from pixelprior.validation import INTEGERS, check_tensor
 
 METHODS = ("auto", "naive", "rows", "cached", "graph")
 
@@ -156,7 +157,7 @@ def sample_codes(
         known = known.to(device).long()
     uniform = uniform.to(draw_device).view(batch_size, height, width)
 
-    def choose(logits: Tensor, uniform: Tensor, known: Tensor | None) -> Tensor:
+    def draw_code(logits: Tensor, uniform: Tensor, known: Tensor | None) -> Tensor:
         """The codes [B] at one place, drawn from logits [B, K] or known."""
         probs = probabilities(logits.to(draw_device), temperature, top_k, top_p)
         drawn = draw(probs, uniform).to(device)
@@ -172,7 +173,7 @@ def sample_codes(
         torch.inference_mode(),
         progress_bar(total=height, desc=name, unit="row", enabled=progress) as bar,
     ):
-        for logits in walk(model, codes, condition, uniform, known, choose):
+        for logits in walk(model, codes, condition, uniform, known, draw_code):
             if not logits.isfinite().all():
                 raise ValueError(
                     "the prior's logits are not finite, so its weights are not either; "
@@ -215,20 +216,20 @@ def rows_so_far(model, codes, condition, y, x) -> Tensor:
     return model.logits(codes[:, : y + 1], above)[:, :, y, x]
 
 
-def _pass_by_pass(network, model, codes, condition, uniform, known, choose):
+def _pass_by_pass(network, model, codes, condition, uniform, known, draw_code):
     """A pass of `network` for each code."""
     for y in range(codes.shape[1]):
         for x in range(codes.shape[2]):
             logits = network(model, codes, condition, y, x)
             fixed = None if known is None else known[:, y, x]
-            codes[:, y, x] = choose(logits, uniform[:, y, x], fixed)
+            codes[:, y, x] = draw_code(logits, uniform[:, y, x], fixed)
         yield logits
 
 
-def _cached(model, codes, condition, uniform, known, choose):
+def _cached(model, codes, condition, uniform, known, draw_code):
     """Each layer computes what is new: a row of the vertical stack, one code of the
     horizontal stack. All steps together multiply as often as one pass does."""
-    row = _Row(model, codes, condition, uniform, known, choose)
+    row = _Row(model, codes, condition, uniform, known, draw_code)
     for y in range(codes.shape[1]):
         row.load(y)
         row.draw()
@@ -236,9 +237,9 @@ def _cached(model, codes, condition, uniform, known, choose):
         yield row.logits
 
 
-def _graph(model, codes, condition, uniform, known, choose):
+def _graph(model, codes, condition, uniform, known, draw_code):
     """The same, with a row's kernels captured once and replayed for each row."""
-    row = _Row(model, codes, condition, uniform, known, choose)
+    row = _Row(model, codes, condition, uniform, known, draw_code)
     row.load(0)
     replay = _capture(row.draw)
     row.cache.clear()
@@ -265,8 +266,8 @@ def _capture(function):
 class _Row:
     """Drawing one row: what differs from row to row lies in tensors that stay put."""
 
-    def __init__(self, model, codes, condition, uniform, known, choose):
-        self.model, self.choose = model, choose
+    def __init__(self, model, codes, condition, uniform, known, draw_code):
+        self.draw_code = draw_code
         self.grids = (condition, uniform, known)
         self.cache = PixelCNNCache(model, len(codes), codes.shape[1:])
         self.codes = torch.zeros_like(codes[:, 0])
@@ -288,15 +289,15 @@ class _Row:
 
     def draw(self) -> None:
         """Draw a row into `codes` and keep it for the rows below."""
-        model, cache, width = self.model, self.cache, self.codes.shape[1]
+        cache, width = self.cache, self.codes.shape[1]
         uniform, codes = self.uniform.unbind(1), self.codes.unbind(1)
         known = [None] * width if self.known is None else self.known.unbind(1)
-        model.row_step(cache, self.condition)
+        cache.row_step(self.condition)
         for x in range(width):
-            self.logits = model.code_step(cache, x)
-            codes[x].copy_(self.choose(self.logits, uniform[x], known[x]))
-            model.keep_code(cache, codes[x])
-        model.keep_row(cache, self.codes)
+            self.logits = cache.code_step(x)
+            codes[x].copy_(self.draw_code(self.logits, uniform[x], known[x]))
+            cache.keep_code(codes[x])
+        cache.keep_row(self.codes)
 
 
 def _rows_of(condition: Tensor | None, rows: slice) -> Tensor | None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from pixelprior.checkpoints import load_model
+from pixelprior.devices import checking_interval
 from pixelprior.modes import gradients_restored, random_state_restored
 from pixelprior.progress import progress_bar
 from pixelprior.runs import (
@@ -32,12 +33,8 @@ from pixelprior.runs import (
     what_changes,
     write_epoch,
 )
-from pixelprior.settings import (
-    TrainingSettings,
-    average_weights,
-    checking_interval,
-    learning_rate_factor,
-)
+from pixelprior.schedule import average_weights, learning_rate_factor
+from pixelprior.settings import TrainingSettings
 
 
 class _Loss(nn.Module):
@@ -101,7 +98,7 @@ def fit(
     check_output_dir(output_dir, resume)
     run = _Run(model, settings, Path(output_dir), accelerator)
     with gradients_restored(model), random_state_restored():
-        run.choose(parts, loss_options or {}, notes or {})
+        run.set_parts(parts, loss_options or {}, notes or {})
         for line in run.start(train_data, resume):
             log(line)
         _train(run, train_data, heldout_data, after_epoch, log)
@@ -152,7 +149,7 @@ class _Run:
         self.history: list[dict] = []
         self.step = 0
 
-    def choose(self, parts, loss_options: dict, notes: dict) -> None:
+    def set_parts(self, parts, loss_options: dict, notes: dict) -> None:
         """Which losses to train, how to compute them, what to note beside them."""
         self.loss_options, self.notes = loss_options, notes
         self.parts = {

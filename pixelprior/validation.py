@@ -1,54 +1,10 @@
-"""Checks of arguments: each raises a ValueError that names value, limit and mend."""
-
-import math
-import operator
-from numbers import Real
+"""Checks of codes and labels: a ValueError names the value, the limit and the mend."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
-
-
-def whole_number(value) -> int | None:
-    """A whole number of any library's type as an int; None for all else, and bools."""
-    if isinstance(value, bool | np.bool_) or getattr(value, "dtype", 0) == torch.bool:
-        return None
-    try:
-        return operator.index(value)
-    except (TypeError, RuntimeError):  # RuntimeError: a tensor of several numbers
-        return None
-
-
-def check_positive(**values: int) -> None:
-    """Raise ValueError naming the first of `values` that is no whole number >= 1."""
-    for name, value in values.items():
-        if (whole_number(value) or 0) < 1:
-            raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
-
-
-def check_share(**values: float) -> None:
-    """Raise ValueError naming the first of `values` that is not in [0, 1)."""
-    for name, value in values.items():
-        if not isinstance(value, Real) or not 0 <= value < 1:
-            raise ValueError(f"{name} is {value!r}; give a share from 0 to below 1")
-
-
-def check_number(*, least: float = 0.0, **values: float) -> None:
-    """Raise ValueError naming the first of `values` that is no finite number."""
-    for name, value in values.items():
-        if not isinstance(value, Real) or not math.isfinite(value) or value < least:
-            raise ValueError(f"{name} is {value!r}; give a number of at least {least}")
-
-
-def check_kernel_size(kernel_size: int) -> None:
-    """Raise ValueError unless `kernel_size` is odd and at least 3."""
-    whole = whole_number(kernel_size) or 0
-    if whole % 2 == 0 or whole < 3:
-        raise ValueError(
-            f"kernel_size is {kernel_size!r}; give an odd number from 3 on"
-        )
 
 
 def check_codes(codes: Tensor, num_embeddings: int, name: str = "codes") -> None:
@@ -64,7 +20,7 @@ def check_codes(codes: Tensor, num_embeddings: int, name: str = "codes") -> None
             f"{name} have shape {list(codes.shape)}, but [B, H, W] with no empty "
             "dimension is needed; add the missing dimension or give at least one code"
         )
-    if not costs_no_wait(codes):
+    if not check_is_free(codes):
         return
     low, high = codes.min().item(), codes.max().item()
     if low < 0 or high >= num_embeddings:
@@ -114,7 +70,7 @@ def check_labels(labels, batch_size: int, num_classes: int | None) -> Tensor | N
             f"needed; give {wanted}"
         )
     found = found.long()
-    if costs_no_wait(found):
+    if check_is_free(found):
         low, high = found.min().item(), found.max().item()
         if low < 0 or high >= num_classes:
             raise ValueError(
@@ -124,7 +80,7 @@ def check_labels(labels, batch_size: int, num_classes: int | None) -> Tensor | N
     return found
 
 
-def costs_no_wait(values: Tensor) -> bool:
+def check_is_free(values: Tensor) -> bool:
     """Whether values may be looked at. While a GPU trains, the host would wait for them
     at each step; there a lookup in an embedding fails by itself when out of range."""
     return values.device.type == "cpu" or not torch.is_grad_enabled()
@@ -137,23 +93,3 @@ def check_tensor(value: Tensor, name: str) -> None:
             f"{name} are a {type(value).__name__}, but a torch.Tensor is needed; "
             "convert with torch.as_tensor"
         )
-
-
-def usable_device(name: str | None) -> torch.device:
-    """The named device, or the GPU if there is one, else the CPU.
-
-    Raises:
-        ValueError: there is no such device.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        if torch.device(name).type not in ("cpu", "cuda", "mps", "xpu"):
-            raise RuntimeError("no device to sample on")
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device {name!r} is not to be had ({str(error).splitlines()[0]}); give "
-            "cpu, or leave --device out"
-        ) from error
-    return torch.device(name)

@@ -15,13 +15,8 @@ from torch import Tensor, nn
 from pixelprior.checkpoints import Pretrained
 from pixelprior.modes import evaluation_mode
 from pixelprior.quantizer import Quantizer, perplexity
-from pixelprior.validation import (
-    check_codes,
-    check_number,
-    check_positive,
-    check_share,
-    check_tensor,
-)
+from pixelprior.ranges import check_number, check_positive, check_share
+from pixelprior.validation import check_codes, check_tensor
 
 
 class ResidualStack(nn.Module):

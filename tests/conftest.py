@@ -8,7 +8,7 @@ import torch
 from hypothesis import settings
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN
-from pixelprior.assets import load_shipped, load_shipped_yardsticks
+from pixelprior.assets import load_shipped, load_shipped_reference_models
 from pixelprior.codes import extract_codes
 from pixelprior.data import load_images
 
@@ -39,7 +39,7 @@ def shipped():
 @pytest.fixture(scope="session")
 def shipped_classifier():
     """The shipped classifier of Fashion-MNIST's images."""
-    return load_shipped_yardsticks()[1]
+    return load_shipped_reference_models()[1]
 
 
 @pytest.fixture(scope="session")

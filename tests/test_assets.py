@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from pixelprior import cli
 from pixelprior.assets import FOLDER
-from pixelprior.evaluation import nats_per_code
+from pixelprior.evaluation.measures import nats_per_code
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -100,6 +100,6 @@ def test_weights_are_small_and_in_half_precision():
 
 def test_the_model_card_names_the_weights_that_ship():
     card = (FOLDER / "results" / "MODEL_CARD.md").read_text(encoding="utf-8")
-    for name in ("vqvae2", "prior", "topless", "classifier"):
+    for name in ("vqvae2", "prior", "without_top", "classifier"):
         path = FOLDER / f"fashion_mnist_{name}" / "model.safetensors"
         assert hashlib.sha256(path.read_bytes()).hexdigest() in card, name

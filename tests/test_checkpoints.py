@@ -365,7 +365,7 @@ def test_a_fingerprint_tells_one_code_from_another(shipped):
 
 
 def test_the_shipped_priors_were_trained_on_the_shipped_codes(shipped):
-    for name in ("prior", "topless"):
+    for name in ("prior", "without_top"):
         folder = FOLDER / f"fashion_mnist_{name}"
         assert read_training_notes(folder)["vqvae2"] == fingerprint(shipped[0])
     check_trained(FOLDER / "fashion_mnist_prior", shipped[0])

@@ -6,10 +6,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from make_fashion_mnist_mini import first_of_each_class
 from PIL import Image
 from safetensors.torch import save_file
 
-from pixelprior.assets.make_fashion_mnist_mini import first_of_each_class
 from pixelprior.codes import (
     CodeData,
     extract_codes,

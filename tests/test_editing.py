@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pixelprior import HierarchicalPixelCNN, complete, surprise, vary
-from pixelprior.evaluation import image_nats
+from pixelprior.evaluation.measures import image_nats
 
 SIDE = 32
 

@@ -40,13 +40,13 @@ def walk(block, v, h, condition):
         if condition is not None:
             row = condition if condition.shape[2] == 1 else condition[:, :, y : y + 1]
             bias = block.condition(row) * cache.scale[:, 0]
-        block.row_step(cache, bias, out=new_v[:, :, y : y + 1])
+        cache.row_step(bias, out=new_v[:, :, y : y + 1])
         places.zero_()
         for x in range(width):
             if not block.shift or x:
                 places.copy_(places.roll(-1, 1))
                 places[:, -1] = h[:, :, y, x - block.shift]
-            block.code_step(cache, x, out := v.new_empty(batch_size, 4))
+            cache.code_step(x, out := v.new_empty(batch_size, 4))
             new_h[:, :, y, x] = out
     return new_v, new_h
 
@@ -95,14 +95,14 @@ def test_a_cache_of_rows_that_is_not_rolled_is_caught(mask_type, monkeypatch):
 @pytest.mark.parametrize("rows", [-1, 1])
 def test_a_row_off_by_one_is_caught(rows, monkeypatch):
     block = random_block("B")
-    step = GatedBlock.row_step
+    step = BlockCache.row_step
 
-    def off_by_one(block, cache, bias, out):
+    def off_by_one(cache, bias, out):
         kept, cache.rows = cache.rows, cache.rows.roll(rows, dims=2)
-        step(block, cache, bias, out)
+        step(cache, bias, out)
         cache.rows = kept
 
-    monkeypatch.setattr(GatedBlock, "row_step", off_by_one)
+    monkeypatch.setattr(BlockCache, "row_step", off_by_one)
     with pytest.raises(AssertionError, match="v differs"):
         assert_steps_equal_forward(block)
 
@@ -112,11 +112,9 @@ def test_a_step_that_forgets_the_condition_is_caught(mask_type, monkeypatch):
     block = random_block(mask_type, condition_channels=2)
     condition = torch.randn(2, 2, 4, 5, dtype=torch.float64)
     assert_steps_equal_forward(block, condition=condition)
-    step = GatedBlock.row_step
+    step = BlockCache.row_step
     monkeypatch.setattr(
-        GatedBlock,
-        "row_step",
-        lambda block, cache, bias, out: step(block, cache, None, out),
+        BlockCache, "row_step", lambda cache, bias, out: step(cache, None, out)
     )
     with pytest.raises(AssertionError, match="v differs"):
         assert_steps_equal_forward(block, condition=condition)
@@ -134,8 +132,8 @@ def walk_attention(attention, h, codes):
     out = torch.empty_like(h)
     for n in range(height * width):
         (y, x), place = divmod(n, width), torch.tensor([n])
-        out[:, :, y, x] = attention.code_step(cache, h[:, :, y, x], place)
-        attention.keep_code(cache, codes[:, :, y, x], place)
+        out[:, :, y, x] = cache.code_step(h[:, :, y, x], place)
+        cache.keep_code(codes[:, :, y, x], place)
     return out
 
 

@@ -9,10 +9,10 @@ from PIL import Image
 
 from pixelprior import cli
 from pixelprior.assets import FOLDER
+from pixelprior.course.figures.plots import images_over_maps
 from pixelprior.data import ImageData, as_bytes
-from pixelprior.evaluation import reconstructions, samples
-from pixelprior.viz import draw_image, image_grid, save_picture
-from pixelprior.viz_plots import images_over_maps
+from pixelprior.evaluation.measures import reconstructions, samples
+from pixelprior.pictures import draw_image, image_grid, save_picture
 
 
 def read(path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pixelprior import ConditionalPixelCNN, GatedBlock, MaskedConv2d, PixelCNN
-from pixelprior.pixelcnn import PixelCNNCache
+from pixelprior.cache import PixelCNNCache
 
 GRIDS = [(8, 8), (16, 16), (5, 9)]
 P = 16  # channels: with half as many, a place may have no unit of the head that is on
@@ -131,11 +131,11 @@ def logits_by_steps(model, codes, condition):
     for y in range(height):
         if condition is not None:
             row = condition if condition.shape[2] == 1 else condition[:, :, y : y + 1]
-        model.row_step(cache, None if condition is None else row)
+        cache.row_step(None if condition is None else row)
         for x in range(width):
-            logits[:, :, y, x] = model.code_step(cache, x)
-            model.keep_code(cache, codes[:, y, x])
-        model.keep_row(cache, codes[:, y])
+            logits[:, :, y, x] = cache.code_step(x)
+            cache.keep_code(codes[:, y, x])
+        cache.keep_row(codes[:, y])
     return logits
 
 
@@ -184,11 +184,11 @@ def test_a_cache_that_was_cleared_has_forgotten_the_past():
     def first_two_rows():
         rows = []
         for codes in torch.arange(16).view(2, 2, 4) % 7:
-            model.row_step(cache, None)
+            cache.row_step(None)
             for x in range(4):
-                rows.append(model.code_step(cache, x))
-                model.keep_code(cache, codes[:, x])
-            model.keep_row(cache, codes)
+                rows.append(cache.code_step(x))
+                cache.keep_code(codes[:, x])
+            cache.keep_row(codes)
         return torch.stack(rows)
 
     with torch.no_grad():

@@ -46,6 +46,6 @@ def test_a_notebook_gets_bars(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setattr(sys, "stderr", Screen(False))
     monkeypatch.delenv("PIXELPRIOR_WIDGETS", raising=False)
-    assert progress.someone_is_looking()
+    assert progress.is_interactive()
     monkeypatch.setenv("PIXELPRIOR_WIDGETS", "off")
-    assert not progress.someone_is_looking()
+    assert not progress.is_interactive()

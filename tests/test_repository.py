@@ -1,5 +1,6 @@
 """Facts about the repository itself."""
 
+import importlib
 import importlib.metadata
 import os
 import re
@@ -134,47 +135,77 @@ def test_binary_files_keep_within_their_sizes():
 
 def test_imports_point_downwards():
     order = [
-        ["checks"],  # a module a notebook; what they share is below them alone
-        ["checks.verdict"],
+        ["cli.__main__"],
         ["cli"],
-        ["cli_reproduce"],
-        ["cli_evaluate"],
-        ["cli_train", "cli_benchmark", "doctor"],
-        ["cli_flags"],
-        ["benchmark_training"],
-        ["results_report", "widgets", "viz_grids"],
-        ["viz_plots"],
-        ["viz", "assets", "benchmark_report"],
-        ["results"],
-        ["evaluation", "benchmark"],
-        ["classifier"],
-        ["training", "planning"],
+        ["cli.reproduce", "cli.sample"],
+        ["cli.train", "cli.evaluate", "cli.benchmark", "cli.doctor"],
+        ["cli.flags"],
+        ["cli.recipes"],
+        ["course.checks"],  # what a module for a notebook shares is below them alone
+        ["course.checks.verdict"],
+        ["course.figures", "course.widgets"],
+        ["course.figures.grids"],
+        ["course.figures.plots"],
+        ["course.planning", "course.known_entropy", "course.causality"],
+        ["evaluation.report", "benchmark.training"],
+        ["evaluation.suite", "benchmark.report"],
+        ["evaluation.measures", "benchmark.sampling"],
+        ["benchmark.sizes"],
+        ["assets"],
+        ["evaluation.classifier"],
+        # From here on it is the core, which knows nothing of what surrounds it.
+        ["pictures"],
+        ["training"],
         ["runs"],
+        ["schedule", "devices"],
         ["settings"],
         ["editing"],
         ["prior"],
         ["sampling"],
-        ["pixelcnn"],
         ["cache"],
+        ["pixelcnn"],
         ["layers"],
         ["codes"],
-        ["data", "known_entropy"],
+        ["data"],
         ["vqvae2"],
-        ["checkpoints", "image_files", "recipes", "progress", "modes"],
+        ["checkpoints", "image_files", "progress", "modes"],
         ["quantizer", "files", "validation"],
-        ["causality"],
+        ["ranges", "course", "evaluation", "benchmark"],  # the last three are folders
     ]
     ranks = {name: level for level, names in enumerate(order) for name in names}
 
     def rank(module):
-        package = module.split(".")[0]
-        return ranks[module] if module in ranks else ranks[package]
+        """Its own, or that of the folder it lies in."""
+        while module not in ranks:
+            module, dot, _ = module.rpartition(".")
+            assert dot, "a module has no place in the order"
+        return ranks[module]
 
     package = ROOT / "pixelprior"
-    for path in [*package.glob("*.py"), *package.glob("checks/*.py")]:
-        if path.stem == "__init__":
+    for path in package.rglob("*.py"):
+        parts = path.relative_to(package).with_suffix("").parts
+        module = ".".join(part for part in parts if part != "__init__")
+        if not module:  # what people import from the package itself
             continue
-        module = ".".join(path.relative_to(package).with_suffix("").parts)
         text = path.read_text(encoding="utf-8")
-        for imported in re.findall(r"^from pixelprior\.([\w.]+)", text, re.MULTILINE):
+        pattern = (
+            r"^from pixelprior(?:\.([\w.]+))? import (\w+)$|^from pixelprior\.([\w.]+)"
+        )
+        for start, name, alone in re.findall(pattern, text, re.MULTILINE):
+            imported = start or alone
+            longer = f"{start}.{name}".lstrip(".")
+            if (package / Path(*longer.split("."))).with_suffix(".py").is_file():
+                imported = longer  # a module, and not what is in one
             assert rank(imported) > rank(module), f"{module} imports {imported}"
+
+
+def test_every_exported_name_is_the_one_of_its_module():
+    import pixelprior
+
+    assert sorted(pixelprior.MODULES) == sorted(pixelprior.__all__)
+    for name, module in pixelprior.MODULES.items():
+        home = importlib.import_module(f"pixelprior.{module}")
+        assert getattr(pixelprior, name) is getattr(home, name)
+        assert name in dir(pixelprior)
+    with pytest.raises(AttributeError, match="no attribute 'PixelCNM'"):
+        pixelprior.PixelCNM  # noqa: B018

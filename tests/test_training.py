@@ -17,13 +17,10 @@ from torch import nn
 from pixelprior import HierarchicalPixelCNN, cli, runs, training
 from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.codes import CodeData
+from pixelprior.devices import make_accelerator
 from pixelprior.runs import hold_out
-from pixelprior.settings import (
-    TrainingSettings,
-    average_weights,
-    learning_rate_factor,
-    make_accelerator,
-)
+from pixelprior.schedule import average_weights, learning_rate_factor
+from pixelprior.settings import TrainingSettings
 from pixelprior.training import fit
 
 SETTINGS = TrainingSettings(epochs=4, batch_size=16, lr=3e-3, mixed_precision="no")
@@ -500,7 +497,7 @@ def test_memory_that_was_freed_is_used_again():
         pytest.skip("not glibc: memory is kept as its C library likes")
     program = """
 import resource, torch
-from pixelprior.settings import keep_freed_memory
+from pixelprior.devices import keep_freed_memory
 def new_pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):

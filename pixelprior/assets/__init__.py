@@ -21,7 +21,7 @@ def load_shipped():
     )
 
 
-def load_shipped_yardsticks():
+def load_shipped_reference_models():
     """What the shipped prior is measured by.
 
     Returns:
@@ -29,10 +29,10 @@ def load_shipped_yardsticks():
         Classifier, of Fashion-MNIST's images), in evaluation mode.
     """
     from pixelprior.checkpoints import load_model
-    from pixelprior.classifier import Classifier
+    from pixelprior.evaluation.classifier import Classifier
     from pixelprior.pixelcnn import ConditionalPixelCNN
 
     return (
-        load_model(ConditionalPixelCNN, FOLDER / "fashion_mnist_topless"),
+        load_model(ConditionalPixelCNN, FOLDER / "fashion_mnist_without_top"),
         load_model(Classifier, FOLDER / "fashion_mnist_classifier"),
     )

@@ -14,7 +14,7 @@ import pytest
 import rules
 import torch
 
-from pixelprior import viz, viz_grids
+from pixelprior.course import figures
 
 build = rules.of_the_course("build")
 
@@ -44,9 +44,9 @@ import time
 
 import torch
 
-from pixelprior import viz, viz_grids, viz_plots
-from pixelprior.checks.verdict import Wrong, call, judged
-from pixelprior.widgets import explore
+from pixelprior.course import figures
+from pixelprior.course.checks.verdict import Wrong, call, judged
+from pixelprior.course.widgets import explore
 
 
 @judged
@@ -67,21 +67,21 @@ def gives_six(function):
 # `12.5 seconds` is code, and [this](https://example.org/about-2.5-s/just) an address.
 
 # %%
-viz.show(
-    viz_plots.heatmaps({{"map": torch.eye(2)}}, unit="nats"),
+figures.show(
+    figures.heatmaps({{"map": torch.eye(2)}}, unit="nats"),
     "A square of four cells, bright on the diagonal.",
 )
 
 # %% tags=["cover"]
-viz.show(
-    viz_grids.masks({{"A": torch.eye(3)}}),
+figures.show(
+    figures.masks({{"A": torch.eye(3)}}),
     "A square of nine cells with ones on the diagonal.",
 )
 
 
 # %%
 def draw(height):
-    return viz_plots.bars({{"bar": height}}, y_label="height in cm")
+    return figures.bars({{"bar": height}}, y_label="height in cm")
 
 
 explore(draw, "A single blue bar, one centimetre high.", height=[1, 2, 3])
@@ -294,17 +294,17 @@ def change_picture(notebook, text, old, new):
 
 @wrong(rules.pictures_have_alt_text, "alt text ''")
 def a_picture_without_alt_text(notebook):
-    change_picture(notebook, "viz_grids.masks", 'alt="[^"]+" ', "")
+    change_picture(notebook, "figures.masks", 'alt="[^"]+" ', "")
 
 
 @wrong(rules.pictures_have_alt_text, "alt text 'a figure'")
 def a_picture_with_too_little_alt_text(notebook):
-    change_picture(notebook, "viz_grids.masks", 'alt="[^"]+"', 'alt="a figure"')
+    change_picture(notebook, "figures.masks", 'alt="[^"]+"', 'alt="a figure"')
 
 
 @wrong(rules.pictures_have_alt_text, "bare image/png")
 def a_bare_png(notebook):
-    cell(notebook, "viz_grids.masks").outputs[0].data["image/png"] = "aGk="
+    cell(notebook, "figures.masks").outputs[0].data["image/png"] = "aGk="
 
 
 @wrong(rules.pictures_have_alt_text, "alt text 'plot'")
@@ -314,7 +314,7 @@ def a_picture_in_prose_with_too_little_alt_text(notebook):
 
 @wrong(rules.at_least_three_pictures, "2 pictures")
 def too_few_pictures(notebook):
-    cell(notebook, "viz_grids.masks").outputs.clear()
+    cell(notebook, "figures.masks").outputs.clear()
 
 
 @wrong(rules.something_to_explore, "nowhere")
@@ -339,7 +339,7 @@ def a_cell_without_a_slide(notebook):
 
 @wrong(rules.solutions_can_be_left_out, "uses six, which only the solution 00-")
 def a_cell_that_needs_a_solution(notebook):
-    reword(notebook, "viz_grids.masks(", "six and viz_grids.masks(")
+    reword(notebook, "figures.masks(", "six and figures.masks(")
 
 
 @wrong(rules.solutions_can_be_left_out, "0 cells are tagged about-solutions")
@@ -581,19 +581,19 @@ def a_large_notebook(notebook):
 @wrong(rules.cover_is_in_the_notebook, "0 cells are tagged cover")
 @changed_notebook
 def no_cover(notebook):
-    cell(notebook, "viz_grids.masks").metadata.clear()
+    cell(notebook, "figures.masks").metadata.clear()
 
 
 @wrong(rules.cover_is_in_the_notebook, "2 cells are tagged cover")
 @changed_notebook
 def two_covers(notebook):
-    cell(notebook, "viz_plots.heatmaps").metadata["tags"] = ["cover"]
+    cell(notebook, "figures.heatmaps").metadata["tags"] = ["cover"]
 
 
 @wrong(rules.cover_is_in_the_notebook, "has no picture")
 @changed_notebook
 def a_cover_without_a_picture(notebook):
-    cell(notebook, "viz_grids.masks").outputs.clear()
+    cell(notebook, "figures.masks").outputs.clear()
 
 
 @wrong(rules.cover_is_in_the_notebook, "00_right.png is not there")
@@ -807,19 +807,19 @@ def test_nbval_sees_what_was_changed_but_for_the_bytes_of_a_picture(
     cells = rules.code_cells(notebook)
     stale = cell(notebook, "images")
     stale.outputs[0].text = "images [2, 4]\n"
-    other = viz.picture(viz_grids.masks({"B": torch.ones(3, 3)}), 20 * "x")
+    other = figures.picture(figures.masks({"B": torch.ones(3, 3)}), 20 * "x")
     bytes_in_base64 = base64.b64encode(other.png).decode()
     change_picture(
-        notebook, "viz_plots.heatmaps", 'base64,[^"]+', f"base64,{bytes_in_base64}"
+        notebook, "figures.heatmaps", 'base64,[^"]+', f"base64,{bytes_in_base64}"
     )
-    change_picture(notebook, "viz_grids.masks", "nine cells", "ten cells")
+    change_picture(notebook, "figures.masks", "nine cells", "ten cells")
     retold = cell(notebook, "is_six(3 + 3)")
     say(notebook, "is_six(3 + 3)", "right: it is 6")
     save(notebook, tmp_path / built.name)
 
     status, printed, outcomes = nbval(tmp_path)
 
-    masks = cell(notebook, "viz_grids.masks")
+    masks = cell(notebook, "figures.masks")
     changed = {cells.index(each) for each in (stale, masks, retold)}
     assert {n for n, outcome in outcomes.items() if outcome == "FAILED"} == changed
     assert outcomes.keys() == set(range(len(cells))) and status == 1

@@ -10,7 +10,7 @@ import pytest
 import rules
 
 from pixelprior import cli
-from pixelprior.recipes import RECIPES
+from pixelprior.cli.recipes import RECIPES
 
 SOURCE = rules.ROOT / "notebooks" / "09_scale_up.py"
 MARKDOWN = [  # with what a backslash breaks put together again, as a shell does

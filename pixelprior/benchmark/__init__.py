@@ -1,0 +1,1 @@
+"""How fast it samples and trains on this machine, as ratios."""

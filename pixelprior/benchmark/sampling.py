@@ -1,0 +1,349 @@
+"""How fast this machine samples and trains, as ratios that carry to other machines.
+
+All methods and batch sizes are timed in turns, round after round, so that a machine
+that slows down for a while slows all of them. One forward pass of the same batch is the
+floor: it multiplies as often as a whole draw by `cached` does. What the numbers come to
+is worked out in `benchmark_report.py`.
+"""
+
+import copy
+import math
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from pixelprior.cache import PixelCNNCache
+from pixelprior.devices import has_bf16
+from pixelprior.prior import LEVELS, HierarchicalPixelCNN
+from pixelprior.progress import progress_bar
+from pixelprior.ranges import check_positive
+from pixelprior.sampling import (
+    draw,
+    probabilities,
+    rows_so_far,
+    sample_codes,
+    uniforms,
+    whole_grid,
+)
+
+SECONDS = 0.2  # at least so long is each thing timed, over and over
+PASSES = 4  # of `naive` and `rows` in a round, in rows spread over the grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What is timed: the prior, the two grids, the batches."""
+
+    batch_sizes: tuple[int, ...] = (1, 4, 16, 64, 256)
+    """Images drawn at once."""
+    repeats: int = 5
+    """Rounds of each; medians and ranges are over them."""
+    num_embeddings: int = 512
+    """Codes in the codebooks."""
+    embedding_dim: int = 64
+    """Length of a code's vector."""
+    hidden_channels: int = 128
+    """Channels of each stack."""
+    num_layers: int = 15
+    """Gated blocks a level."""
+    top_size: int = 8
+    """Height and width of the top grid."""
+    bottom_size: int = 16
+    """Height and width of the bottom grid."""
+
+    def check(self) -> None:
+        """Raise ValueError unless all are in range."""
+        whole = asdict(self)
+        for batch_size in whole.pop("batch_sizes"):
+            check_positive(batch_size=batch_size)
+        check_positive(**whole)
+        if not self.batch_sizes:
+            raise ValueError("batch_sizes is empty; give one size or more")
+
+    def prior(self) -> HierarchicalPixelCNN:
+        """An untrained prior: weights do not change the time."""
+        torch.manual_seed(0)
+        return HierarchicalPixelCNN(
+            self.num_embeddings,
+            self.embedding_dim,
+            self.hidden_channels,
+            self.num_layers,
+        ).eval()
+
+    def shape(self, level: str) -> tuple[int, int]:
+        return ({"top": self.top_size, "bottom": self.bottom_size}[level],) * 2
+
+
+@torch.no_grad()
+def measure(sizes: Sizes, device, say=lambda line: None) -> dict:
+    """Time every method that this machine can run, and one training step.
+
+    Args:
+        sizes: what to time.
+        device: where.
+        say: gets a line when a round is done.
+
+    Returns:
+        What `benchmark.json` holds: machine, sizes, multiply-adds, bytes, and the
+        seconds of each round: seconds["64"]["bottom"]["cached"] is a list, one number a
+        round. `naive` and `rows` are the mean of `PASSES` passes times the number of
+        codes, which changes nothing but the time it takes: each pass is the same.
+
+    Raises:
+        ValueError: a size is out of its range.
+    """
+    sizes.check()
+    prior = sizes.prior().to(device)
+    low = copy.deepcopy(prior).bfloat16() if has_bf16() else None
+    jobs = {
+        (str(batch_size), level): _jobs(prior, low, level, batch_size, sizes)
+        for batch_size in sizes.batch_sizes
+        for level in LEVELS
+    }
+    seconds = _in_turns(jobs, sizes.repeats, device, say)
+    return {
+        "machine": machine(device),
+        "sizes": asdict(sizes),
+        "seconds": seconds,
+        "shares": {str(b): _shares(prior, sizes, b) for b in sizes.batch_sizes},
+        "multiply_adds": _multiply_adds(prior, sizes),
+        "cache_bytes": _cache_bytes(prior, sizes, max(sizes.batch_sizes)),
+        "naive_in_full": _naive_in_full(prior, sizes, device),
+        "training": _training(prior, sizes, device),
+    }
+
+
+def _condition(prior, level: str, batch_size: int, sizes: Sizes) -> Tensor | None:
+    if level == "top":
+        return None
+    device = next(prior.parameters()).device
+    z_top = torch.zeros(batch_size, *sizes.shape("top"), dtype=torch.long)
+    shape = (batch_size, *sizes.shape("bottom"))
+    return prior.prior_bottom.top_condition(z_top.to(device), shape, None)
+
+
+def _jobs(prior, low, level: str, batch_size: int, sizes: Sizes) -> dict:
+    """For each method, (a function that runs it or a part of it, times it is run)."""
+    height, width = sizes.shape(level)
+    model = getattr(prior, f"prior_{level}")
+    device = model.embedding.weight.device
+    condition = _condition(prior, level, batch_size, sizes)
+    uniform = uniforms(0, 0, batch_size, height * width)
+    codes = torch.zeros(batch_size, height, width, dtype=torch.long, device=device)
+    # As many above the middle as below: their mean height is that of all rows.
+    upper = [int((i + 0.5) * height / PASSES) for i in range(PASSES // 2)]
+    rows = upper + [height - 1 - y for y in upper]
+
+    @torch.inference_mode()
+    def forward():
+        model.logits(codes, condition)
+
+    @torch.inference_mode()
+    def passes(network):
+        for y in rows:
+            logits = network(model, codes, condition, y, width // 2)
+            draw(probabilities(logits), uniform[:, 0].to(device))
+
+    def sampled(of, bias, method):
+        return lambda: sample_codes(of, (height, width), uniform, bias, method=method)
+
+    jobs = {
+        "forward": (forward, 1),
+        "naive": (lambda: passes(whole_grid), height * width / PASSES),
+        "rows": (lambda: passes(rows_so_far), height * width / PASSES),
+        "cached": (sampled(model, condition, "cached"), 1),
+    }
+    if device.type == "cuda":
+        jobs["graph"] = (sampled(model, condition, "graph"), 1)
+    if low is not None:
+        bias = None if condition is None else condition.bfloat16()
+        rounded = getattr(low, f"prior_{level}")
+        jobs["cached bf16"] = (sampled(rounded, bias, "cached"), 1)
+    return jobs
+
+
+def _in_turns(jobs: dict, repeats: int, device, say) -> dict:
+    """{batch size: {level: {method: [seconds of each round]}}}."""
+    seconds = {}
+    with progress_bar(total=(repeats + 1) * len(jobs), desc="timing") as bar:
+        for of in jobs.values():
+            for run, _ in of.values():
+                run()  # the first run is slower
+            bar.update()
+        for number in range(repeats):
+            for (batch_size, level), of in jobs.items():
+                kept = seconds.setdefault(batch_size, {}).setdefault(level, {})
+                for name, (run, times) in of.items():
+                    kept.setdefault(name, []).append(times * _seconds(run, device))
+                bar.update()
+            say(f"round {number + 1} of {repeats} timed")
+    return seconds
+
+
+def _seconds(run, device) -> float:
+    """Mean seconds of a run, over as many as fill `SECONDS`."""
+    count, passed = 0, 0.0
+    while passed < SECONDS:
+        _wait_for(device)
+        started = time.perf_counter()
+        run()
+        _wait_for(device)
+        passed += time.perf_counter() - started
+        count += 1
+    return passed / count
+
+
+def _wait_for(device) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@torch.inference_mode()
+def _shares(prior, sizes: Sizes, batch_size: int) -> dict[str, float]:
+    """Seconds that `cached` spends on each of its parts, both levels together."""
+    seconds = dict.fromkeys(("caches", "rows", "codes", "drawing", "keeping"), 0.0)
+
+    def timed(name: str, run, *arguments):
+        started = time.perf_counter()
+        result = run(*arguments)
+        _wait_for(prior.prior_top.embedding.weight.device)
+        seconds[name] += time.perf_counter() - started
+        return result
+
+    for level in LEVELS:
+        model, shape = getattr(prior, f"prior_{level}"), sizes.shape(level)
+        condition = _condition(prior, level, batch_size, sizes)
+        uniform = uniforms(0, 0, batch_size, 1)[:, 0].to(model.embedding.weight.device)
+        cache = timed("caches", PixelCNNCache, model, batch_size, shape)
+        for y in range(shape[0]):
+            row = []
+            above = None if condition is None else condition[:, :, y : y + 1].clone()
+            timed("rows", cache.row_step, above)
+            for x in range(shape[1]):
+                logits = timed("codes", cache.code_step, x)
+                probs = timed("drawing", probabilities, logits)
+                row.append(timed("drawing", draw, probs, uniform))
+                timed("keeping", cache.keep_code, row[-1])
+            timed("keeping", cache.keep_row, torch.stack(row, dim=1))
+    return seconds
+
+
+def _multiply_adds(prior, sizes: Sizes) -> dict[str, int]:
+    """Of both levels, for one image, as torch's counter sees the operations."""
+
+    def product(_added, one, other, **_options) -> int:
+        return 2 * math.prod(one) * other[-1]  # [..., m, k] times [..., k, n]
+
+    # Torch's counter does not know products in place.
+    in_place = dict.fromkeys((torch.ops.aten.addmm_, torch.ops.aten.baddbmm_), product)
+
+    def count(run, *arguments, **options) -> int:
+        with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+            run(*arguments, **options)
+        return counter.get_total_flops() // 2
+
+    counts = dict.fromkeys(("forward", "naive", "rows", "cached"), 0)
+    for level in LEVELS:
+        model = getattr(prior, f"prior_{level}")
+        height, width = shape = sizes.shape(level)
+        condition = _condition(prior, level, 1, sizes)
+        numbers = uniforms(0, 0, 1, height * width)
+        codes = sample_codes(model, shape, numbers, condition)
+        forward = count(model.logits, codes, condition)
+        counts["forward"] += forward
+        counts["naive"] += height * width * forward
+        for y in range(height):
+            one = count(rows_so_far, model, codes, condition, y, 0)
+            counts["rows"] += width * one
+        counts["cached"] += count(sample_codes, model, shape, numbers, condition)
+    return counts
+
+
+def _cache_bytes(prior, sizes: Sizes, batch_size: int) -> dict:
+    """What `cached` keeps from step to step, beside one row of both stacks."""
+    of_levels = {}
+    for level in LEVELS:
+        model = getattr(prior, f"prior_{level}")
+        _, width = shape = sizes.shape(level)
+        row = 2 * batch_size * sizes.hidden_channels * width * sizes.num_layers
+        of_levels[level] = {
+            "batch_size": batch_size,
+            "cache": PixelCNNCache(model, batch_size, shape).nbytes,
+            "row_of_activations": row * model.embedding.weight.element_size(),
+        }
+    return of_levels
+
+
+def _naive_in_full(prior, sizes: Sizes, device) -> dict:
+    """One whole naive draw of the smallest batch, beside what its passes come to."""
+    batch_size = min(sizes.batch_sizes)
+    whole = from_passes = 0.0
+    for level in LEVELS:
+        shape = sizes.shape(level)
+        model = getattr(prior, f"prior_{level}")
+        condition = _condition(prior, level, batch_size, sizes)
+        numbers = uniforms(0, 0, batch_size, shape[0] * shape[1])
+        run, times = _jobs(prior, None, level, batch_size, sizes)["naive"]
+        from_passes += times * _seconds(run, device)
+        _wait_for(device)
+        started = time.perf_counter()
+        sample_codes(model, shape, numbers, condition, method="naive")
+        _wait_for(device)
+        whole += time.perf_counter() - started
+    return {"batch_size": batch_size, "whole": whole, "from_passes": from_passes}
+
+
+def _training(prior, sizes: Sizes, device, batch_size: int = 16) -> dict:
+    """Seconds of a step, forward and backward, beside a forward pass of the batch."""
+    prior = copy.deepcopy(prior).train()
+    z_top, z_bottom = (
+        torch.zeros(batch_size, *sizes.shape(level), dtype=torch.long, device=device)
+        for level in LEVELS
+    )
+    kind = torch.device(device).type
+
+    def step(low: bool, backward: bool):
+        with (
+            torch.set_grad_enabled(backward),
+            torch.autocast(kind, torch.bfloat16, enabled=low),
+        ):
+            loss = prior.loss_function(z_top, z_bottom)["total_loss"]
+        if backward:
+            loss.backward()
+            prior.zero_grad(set_to_none=True)
+
+    jobs = {"forward": lambda: step(False, False), "step": lambda: step(False, True)}
+    if has_bf16():
+        jobs["step in bf16"] = lambda: step(True, True)
+    for run in jobs.values():
+        run()
+    seconds = {name: [] for name in jobs}
+    for _ in range(sizes.repeats):
+        for name, run in jobs.items():
+            seconds[name].append(_seconds(run, device))
+    return {"batch_size": batch_size, **seconds}
+
+
+def machine(device) -> dict:
+    """The processor, its threads and the versions, as every results file names them."""
+    cpu = platform.processor() or platform.machine()
+    on_linux = "/proc/cpuinfo"
+    if os.path.exists(on_linux):
+        with open(on_linux, encoding="utf-8") as lines:
+            names = [line.split(":")[1] for line in lines if "model name" in line]
+        cpu = names[0].strip() if names else cpu
+    on_gpu = torch.device(device).type == "cuda"
+    return {
+        "processor": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
+        "bf16": has_bf16(),
+        "torch": torch.__version__.split("+")[0],
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,154 @@
+"""Is this machine ready for the course? One line a check, each fault with its mend."""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from packaging.requirements import Requirement
+
+from pixelprior.data import ASSETS, load_images
+from pixelprior.devices import has_bf16
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found; `mend` is empty where nothing is wrong."""
+
+    subject: str
+    found: str
+    mend: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """All checks, one after the other; none of them needs the network."""
+    yield _python()
+    yield from _packages()
+    yield _memory()
+    yield _disk()
+    yield _processor()
+    yield _gpu()
+    yield _images()
+    yield _weights()
+    yield _kernel()
+
+
+def _python() -> Finding:
+    fine = sys.version_info >= (3, 10)
+    mend = "" if fine else "install Python 3.10 or later and make a new environment"
+    return Finding("Python", f"{platform.python_version()} at {sys.executable}", mend)
+
+
+def _packages() -> Iterator[Finding]:
+    """Every package that pixelprior's own metadata asks for, against its range."""
+    for line in importlib.metadata.requires("pixelprior") or []:
+        wanted = Requirement(line)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        mend = f'pip install "{wanted.name}{wanted.specifier}"'
+        try:
+            version = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(wanted.name, "not installed", mend)
+            continue
+        fine = wanted.specifier.contains(version, prereleases=True)
+        found = version if fine else f"{version}, but {wanted.specifier} is needed"
+        yield Finding(wanted.name, found, "" if fine else mend)
+
+
+def _memory() -> Finding:
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
+    fine = memory.available > 2 * GIB
+    return Finding(
+        "memory", found, "" if fine else "close programs until 2 GiB are free"
+    )
+
+
+def _disk() -> Finding:
+    folder = Path.cwd()
+    free = psutil.disk_usage(str(folder)).free
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        mend = "change to a folder of your own"
+        return Finding("folder", f"{folder} cannot be written ({error.strerror})", mend)
+    mend = "" if free > GIB else "make 1 GiB of room, or change to another disk"
+    return Finding("folder", f"{folder}, {free / GIB:.1f} GiB free", mend)
+
+
+def _processor() -> Finding:
+    bf16 = "with" if has_bf16() else "without"
+    return Finding("processor", f"{os.cpu_count()} cores, {bf16} bf16")
+
+
+def _gpu() -> Finding:
+    if torch.cuda.is_available():
+        return Finding("GPU", torch.cuda.get_device_name())
+    if Path("/dev/nvidiactl").exists():
+        built = torch.version.cuda
+        why = "it is a CPU build" if built is None else f"the driver lacks CUDA {built}"
+        mend = "install a build of torch for its driver: see pytorch.org/get-started"
+        return Finding("GPU", f"there is one that torch cannot use: {why}", mend)
+    return Finding("GPU", "none; the course runs on the processor")
+
+
+def _images() -> Finding:
+    try:
+        count = sum(
+            len(load_images("fashion_mnist_mini", s)) for s in ("train", "test")
+        )
+    except (OSError, ValueError) as error:
+        return Finding(
+            "images", f"unreadable ({error})", "pip install pixelprior again"
+        )
+    return Finding("images", f"{count:,} of Fashion-MNIST, embedded")
+
+
+def _weights() -> Finding:
+    from pixelprior.assets import load_shipped
+
+    try:
+        vqvae2, prior = load_shipped()
+    except (OSError, ValueError) as error:
+        return Finding(
+            "weights", f"unreadable ({error})", "pip install pixelprior again"
+        )
+    count = sum(p.numel() for model in (vqvae2, prior) for p in model.parameters())
+    size = sum(path.stat().st_size for path in ASSETS.rglob("*.safetensors"))
+    return Finding("weights", f"{count / 1e6:.1f} M parameters, {size / 1e6:.1f} MB")
+
+
+def _kernel() -> Finding:
+    mend = f"{sys.executable} -m ipykernel install --sys-prefix"
+    if importlib.util.find_spec("jupyter_client") is None:
+        return Finding(
+            "Jupyter kernel", "Jupyter is not installed", "pip install jupyterlab"
+        )
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        spec = KernelSpecManager().get_kernel_spec("python3")
+    except NoSuchKernel:
+        return Finding("Jupyter kernel", "there is no python3 kernel", mend)
+    except (OSError, json.JSONDecodeError) as error:
+        return Finding("Jupyter kernel", f"unreadable ({error})", mend)
+    command = Path(spec.argv[0])
+    if command.is_absolute():
+        here = os.path.abspath(command) == os.path.abspath(sys.executable)
+    else:  # "python": the one of the environment that the kernel is installed in
+        here = Path(spec.resource_dir).is_relative_to(sys.prefix)
+    if here:
+        return Finding("Jupyter kernel", f"python3 in {spec.resource_dir}")
+    return Finding("Jupyter kernel", f"python3 starts {command}, another Python", mend)

@@ -1,0 +1,198 @@
+"""The command `reproduce`: a recipe from images to weights, figures and model card."""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+
+from pixelprior.checkpoints import WEIGHTS_NAME, load_model
+from pixelprior.cli.evaluate import Evaluate, check_one_process
+from pixelprior.cli.flags import Dataset
+from pixelprior.cli.recipes import RECIPES, Recipe
+from pixelprior.cli.train import TrainPrior, TrainVQVAE2
+from pixelprior.data import load_images
+from pixelprior.evaluation.classifier import train_classifier
+from pixelprior.evaluation.report import model_card
+from pixelprior.files import (
+    writable_folder,
+    write_texts,
+)
+from pixelprior.prior import HierarchicalPixelCNN
+from pixelprior.runs import load_without_top
+from pixelprior.vqvae2 import VQVAE2
+
+
+class Log:
+    """A stream that shows what is written to it, and keeps it in a file as well, but
+    for progress bars."""
+
+    def __init__(self, shown, kept):
+        self.shown, self.kept = shown, kept
+
+    def write(self, text: str) -> int:
+        if "\r" not in text:
+            self.kept.write(text)
+        return self.shown.write(text)
+
+    def flush(self) -> None:
+        self.kept.flush()
+        self.shown.flush()
+
+    def isatty(self) -> bool:
+        return self.shown.isatty()
+
+
+@dataclass(kw_only=True)
+class Reproduce:
+    """Run a recipe from images to weights in half precision, results and model card.
+    A run that was stopped goes on: what is trained already is not trained again."""
+
+    recipe: tyro.conf.Positional[Literal[tuple(RECIPES)]]
+    """Which: fashion_mnist made the shipped weights; fashion_mnist_mini takes minutes
+    and no data; cifar10 is for a GPU; cifar10_reduced for two cores."""
+    data_root: Path | None = None
+    """Folder of the data; else $PIXELPRIOR_DATA, else a cache folder."""
+    dataset: Dataset | None = None
+    """Other images than the recipe's, such as imagefolder for CIFAR-10 as files."""
+    output_dir: Path | None = None
+    """Folder for runs/, weights/, results/ and reproduce.log; ./outputs/RECIPE
+    without."""
+
+    def run(self) -> None:
+        check_one_process("reproduce")
+        self.folder = writable_folder(
+            self.output_dir or Path("outputs", f"reproduce_{self.recipe}")
+        )
+        with (
+            open(self.folder / "reproduce.log", "a", 1, encoding="utf-8") as kept,
+            contextlib.redirect_stdout(Log(sys.stdout, kept)),
+            contextlib.redirect_stderr(Log(sys.stderr, kept)),
+        ):
+            self.all_parts(RECIPES[self.recipe])
+
+    def all_parts(self, recipe: Recipe) -> None:
+        data = {"data_root": self.data_root}
+        if self.dataset is not None:
+            data["dataset"] = self.dataset
+        self.vqvae2_flags = recipe.vqvae2 | data
+        self.prior_flags = recipe.prior | data
+        self.part("VQ-VAE-2", self.train_vqvae2)
+        self.part("prior", self.train_prior)
+        self.part("bottom level without the top", self.train_without_top)
+        self.part("classifier", partial(self.train_classifier, recipe))
+        self.part("results", partial(self.evaluate, recipe))
+
+    def part(self, name: str, run) -> None:
+        """Run a part, with its time on the log."""
+        print(f"== {name}, {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)
+        started = time.perf_counter()
+        run()
+        minutes = (time.perf_counter() - started) / 60
+        print(f"== {name}: {minutes:.1f} minutes\n", flush=True)
+
+    def run_folder(self, name: str) -> dict:
+        """The flags for a training run of its own, new or to be gone on with."""
+        folder = self.folder / "runs" / name
+        return {"output_dir": folder, "resume": (folder / "last").is_dir()}
+
+    def train_vqvae2(self) -> None:
+        TrainVQVAE2(**self.vqvae2_flags, **self.run_folder("vqvae2")).run()
+        best = load_model(VQVAE2, self.folder / "runs" / "vqvae2")
+        self.halve(best, "vqvae2")
+
+    def train_prior(self) -> None:
+        """On the codes of the halved VQ-VAE-2, which is the one that is kept."""
+        TrainPrior(
+            **self.prior_flags,
+            **self.run_folder("prior"),
+            vqvae2_checkpoint=self.folder / "weights" / "vqvae2",
+        ).run()
+        best = load_model(HierarchicalPixelCNN, self.folder / "runs" / "prior")
+        self.halve(best, "prior")
+
+    def train_without_top(self) -> None:
+        TrainPrior(
+            **self.prior_flags,
+            **self.run_folder("without_top"),
+            vqvae2_checkpoint=self.folder / "weights" / "vqvae2",
+            level="bottom",
+            without_top=True,
+        ).run()
+        vqvae2 = load_model(VQVAE2, self.folder / "weights" / "vqvae2")
+        bottom = load_without_top(self.folder / "runs" / "without_top", vqvae2)
+        self.halve(bottom, "without_top")
+
+    def train_classifier(self, recipe: Recipe) -> None:
+        target = self.folder / "weights" / "classifier"
+        if (target / "config.json").is_file():
+            print("kept from before")
+            return
+        train = load_images(
+            self.vqvae2_flags["dataset"], "train", data_root=self.data_root
+        )
+        if len(train.class_names) < 2:
+            print("left out: the images have no classes")
+            return
+        classifier = train_classifier(train, epochs=recipe.classifier_epochs)
+        classifier.save_pretrained(target, dtype=torch.float16)
+
+    def halve(self, best, name: str) -> None:
+        """Keep a run's best, its parameters in half precision, beside its notes."""
+        target = self.folder / "weights" / name
+        best.save_pretrained(target, dtype=torch.float16)
+        shutil.copy(self.folder / "runs" / name / "best" / "training.json", target)
+
+    def evaluate(self, recipe: Recipe) -> None:
+        weights = self.folder / "weights"
+        classifier = weights / "classifier"
+        results = Evaluate(
+            dataset=self.vqvae2_flags["dataset"],
+            data_root=self.data_root,
+            vqvae2_checkpoint=weights / "vqvae2",
+            prior_checkpoint=weights / "prior",
+            without_top_checkpoint=weights / "without_top",
+            classifier_checkpoint=classifier if classifier.is_dir() else None,
+            num_samples=recipe.num_samples,
+            output_dir=self.folder / "results",
+        ).run()
+        sizes = {
+            name: {
+                "bytes": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+            for name in ("vqvae2", "prior", "without_top", "classifier")
+            if (path := weights / name / WEIGHTS_NAME).is_file()
+        }
+        about = {
+            "recipe": self.recipe,
+            "about": recipe.about,
+            "vqvae2": {
+                k: str(v) for k, v in self.vqvae2_flags.items() if v is not None
+            },
+            "prior": {k: str(v) for k, v in self.prior_flags.items() if v is not None},
+            "minutes": {
+                name: self.minutes(name) for name in ("vqvae2", "prior", "without_top")
+            },
+            "classifier_epochs": recipe.classifier_epochs,
+            "weights": sizes,
+        }
+        about["vqvae2"].pop("data_root", None)
+        about["prior"].pop("data_root", None)
+        texts = {"recipe.json": json.dumps(about, indent=1)}
+        texts["MODEL_CARD.md"] = model_card(results, about)
+        write_texts(self.folder / "results", texts)
+
+    def minutes(self, name: str) -> float:
+        """Of all epochs of a training run, however often it was stopped."""
+        history = self.folder / "runs" / name / "history.json"
+        epochs = json.loads(history.read_text(encoding="utf-8"))
+        return sum(epoch["seconds"] for epoch in epochs) / 60

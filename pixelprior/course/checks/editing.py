@@ -1,0 +1,222 @@
+"""Checks for notebook 08: the most and the least surprising class and image, and
+texture varied under a kept outline. Holes are judged in `holes.py`."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from pixelprior.course.checks.verdict import (
+    NotAttempted,
+    Wrong,
+    call,
+    judged,
+    kind,
+    need_codes,
+    need_number,
+    need_tensor,
+)
+from pixelprior.editing import surprise
+from pixelprior.prior import HierarchicalPixelCNN
+from pixelprior.vqvae2 import VQVAE2
+
+SEED = 80_000  # of a blind draw: not one that a reader is likely to take
+
+
+@judged
+@torch.no_grad()
+def extremes(
+    answer,
+    prior: HierarchicalPixelCNN,
+    z_top: Tensor,
+    z_bottom: Tensor,
+    labels: Tensor,
+) -> str:
+    """Four numbers: the class that costs most an image and the one that costs least,
+    on average over the batch, then the most and the least surprising image, by the
+    nats of both levels: measured here."""
+    words = (
+        f"your answer is {kind(answer)}, but four whole numbers are needed: the "
+        "dearest class and the cheapest, the dearest image and the cheapest"
+    )
+    try:
+        *classes, most, least = (need_number(each) for each in answer)
+    except (TypeError, ValueError) as error:
+        raise Wrong(words) from error
+    if len(classes) != 2:
+        raise Wrong(words)
+    count = len(z_top)
+    nats = surprise(prior, z_top, z_bottom, labels)
+    sums = _of_image(nats)  # [B]
+    _need_classes(classes, sums, labels)
+    for number in (most, least):
+        if number not in range(count):
+            raise Wrong(f"{number:g} is no image; count from 0 to {count - 1}")
+    top, bottom = (nats[level].sum(dim=(1, 2)) for level in ("top", "bottom"))
+    given = int(most), int(least)
+    high, low = sums.max(), sums.min()
+
+    def near(value: Tensor, end: Tensor) -> bool:
+        return bool((value - end).abs() < 1e-2)
+
+    if near(sums[given[0]], high) and near(sums[given[1]], low):
+        high, low, middle = (
+            round(each.item(), -1) for each in (high, low, sums.median())
+        )
+        return (
+            f"those are the classes, image {given[0]} costs about {high:.0f} nats and "
+            f"image {given[1]} about {low:.0f}; the median of the {count} is "
+            f"{middle:.0f}"
+        )
+    if near(sums[given[0]], low) and near(sums[given[1]], high):
+        raise Wrong("both images are in the wrong order; the dearest comes first")
+    for part, what in (
+        (top, "the top codes alone"),
+        (bottom, "the bottom codes alone"),
+    ):
+        if near(part[given[0]], part.max()) and near(part[given[1]], part.min()):
+            raise Wrong(f"those are the extremes of {what}; an image has two grids")
+    means = nats["top"].mean(dim=(1, 2)) + nats["bottom"].mean(dim=(1, 2))
+    if near(means[given[0]], means.max()) and near(means[given[1]], means.min()):
+        raise Wrong(
+            "those are the extremes of the sum of both means, in which a top code "
+            "counts like four bottom codes; an image's cost is a sum over all codes"
+        )
+    more, less = int((sums > sums[given[0]]).sum()), int((sums < sums[given[1]]).sum())
+    found = []
+    if more:
+        found.append(
+            f"images of {count} that surprise more than image {given[0]}: {more}"
+        )
+    if less:
+        found.append(f"images that surprise less than image {given[1]}: {less}")
+    raise Wrong("; ".join(found))
+
+
+def _need_classes(classes, sums: Tensor, labels: Tensor) -> None:
+    """Raise `Wrong` unless the first class costs most an image and the second least."""
+    present = labels.unique()
+    for number in classes:
+        if number not in present.tolist():
+            raise Wrong(f"{number:g} is no class that occurs among the labels")
+    means = {int(c): float(sums[labels == c].mean()) for c in present}
+    totals = {int(c): float(sums[labels == c].sum()) for c in present}
+    given = tuple(int(number) for number in classes)
+
+    def ends(costs):
+        return max(costs, key=costs.get), min(costs, key=costs.get)
+
+    if given == ends(means):
+        return
+    if given[::-1] == ends(means):
+        raise Wrong("both classes are in the wrong order; the dearest comes first")
+    if given == ends(totals):
+        raise Wrong(
+            "those are the classes that cost most and least in all, and they have "
+            "different numbers of images; an average over the images is asked for"
+        )
+    more = sum(each > means[given[0]] for each in means.values())
+    less = sum(each < means[given[1]] for each in means.values())
+    found = []
+    if more:
+        found.append(f"classes that cost more an image than class {given[0]}: {more}")
+    if less:
+        found.append(f"classes that cost less than class {given[1]}: {less}")
+    raise Wrong("; ".join(found))
+
+
+@judged
+@torch.no_grad()
+def texture(
+    answer, vqvae2: VQVAE2, prior: HierarchicalPixelCNN, images: Tensor, labels: Tensor
+) -> str:
+    """A function of (images, labels, seed) to z_top, z_bottom and pictures: the top
+    codes are the images' own, the bottom codes are drawn by the seed and given the top,
+    and the pictures are decoded from both. Tried on all images, with another seed and
+    with another label, and on one image."""
+    codes = vqvae2.get_code_indices(images)
+    tried = [
+        _varied_by(answer, vqvae2, codes, images, labels, seed) for seed in (0, 0, 1)
+    ]
+    z_top, own = codes["indices_top"], codes["indices_bottom"]
+    if torch.equal(tried[0], own):
+        raise Wrong("the bottom codes are the images' own; nothing was drawn")
+    if not torch.equal(tried[0], tried[1]):
+        raise Wrong("the same seed gives other bottom codes when it is given again")
+    if torch.equal(tried[0], tried[2]):
+        raise Wrong("another seed gives the same bottom codes; where does yours go?")
+    first = {level: z[:1] for level, z in codes.items()}
+    _varied_by(answer, vqvae2, first, images[:1], labels[:1], 0)
+    blind = prior.sample(
+        len(images),
+        tuple(z_top.shape[1:]),
+        tuple(own.shape[1:]),
+        labels=labels,
+        seed=SEED,
+        known_top=z_top,
+    )
+    half = own.shape[1] // 2
+    for name, part in (("upper", slice(half)), ("lower", slice(half, None))):
+        kept, usual = ((z == own)[:, part].float().mean() for z in (tried[0], blind[1]))
+        if 1 - kept < (1 - usual) / 2:
+            raise Wrong(
+                f"in the {name} half {kept:.0%} of your bottom codes are the images' "
+                f"own, where a draw given the top has {usual:.0%}; are all of them "
+                "drawn?"
+            )
+    drawn, usual = (
+        surprise(prior, z_top, z, labels)["bottom"].mean() for z in (tried[0], blind[1])
+    )
+    if not drawn < 1.5 * usual:
+        raise Wrong(
+            f"your bottom codes cost {drawn:.1f} nats each under the top codes that "
+            f"you keep, where a draw costs about {usual:.1f}; are they drawn given "
+            "this top, and with these labels?"
+        )
+    for number in range(len(images)):
+        others = labels.clone()
+        others[number] = (labels[number] + 1) % prior.num_classes
+        told = _varied_by(answer, vqvae2, codes, images, others, 0)
+        if torch.equal(tried[0][number], told[number]):
+            raise Wrong(
+                f"image {number} has the same bottom codes under another label; is "
+                "each image drawn under its own?"
+            )
+    return "top codes are kept, seed and label decide the bottom codes, and both fit"
+
+
+def _varied_by(answer, vqvae2, codes, images, labels, seed: int) -> Tensor:
+    """The bottom codes that the answer gives, if its three parts fit together."""
+    given = call(answer, images.clone(), labels.clone(), seed)
+    if isinstance(given, Tensor) or not isinstance(given, (tuple, list)):
+        raise Wrong(
+            f"your function gives {kind(given)}, but three things are needed: z_top, "
+            "z_bottom and the pictures"
+        )
+    if len(given) != 3:
+        raise Wrong(
+            f"your function gives {len(given)} things, but three are needed: z_top, "
+            "z_bottom and the pictures"
+        )
+    if any(each is None for each in given):
+        raise NotAttempted
+    own_top, own_bottom = codes["indices_top"], codes["indices_bottom"]
+    z_top = need_codes(given[0], own_top.shape, vqvae2.num_embeddings, "z_top")
+    z_bottom = need_codes(given[1], own_bottom.shape, vqvae2.num_embeddings, "z_bottom")
+    wrong = (z_top != own_top).any(dim=0)
+    if wrong.any():
+        raise Wrong(
+            f"{int((z_top != own_top).sum())} top codes are not those of the images, "
+            "so that the outline is not kept; what does prior.sample keep?"
+        )
+    pictures = need_tensor(given[2], tuple(images.shape), "what you give as pictures")
+    right = vqvae2.decode_codes(z_top, z_bottom)
+    apart = (pictures.detach().cpu().double() - right.cpu().double()).abs().max().item()
+    if math.isnan(apart) or apart > 1e-3:
+        raise Wrong("your pictures are not what your two grids decode to")
+    return z_bottom
+
+
+def _of_image(nats: dict[str, Tensor]) -> Tensor:
+    """The nats of each image, [B]."""
+    return nats["top"].sum(dim=(1, 2)) + nats["bottom"].sum(dim=(1, 2))

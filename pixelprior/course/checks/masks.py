@@ -1,0 +1,108 @@
+"""Checks for notebook 02: masks and leaks, judged by gradient."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pixelprior.course.causality import before, leak, seen_by
+from pixelprior.course.checks.verdict import (
+    Wrong,
+    call,
+    judged,
+    need_number,
+    need_tensor,
+)
+from pixelprior.layers import MaskedConv2d
+
+
+def _judge_mask(mask, mask_type: str, kernel_size: int, what: str) -> None:
+    """Convolve with a mask, and compare what a place sees with what it should."""
+    mask = need_tensor(mask, (kernel_size, kernel_size), what).detach().double()
+    if not ((mask == 0) | (mask == 1)).all():
+        raise Wrong(f"{what} has other values than 0 and 1")
+    middle = kernel_size  # far enough from each border
+    shape, place = (2 * kernel_size + 1, 2 * kernel_size + 1), (middle, middle)
+    seen = seen_by(
+        lambda x: F.conv2d(x, mask.to(x.dtype)[None, None], padding=kernel_size // 2),
+        place,
+        shape,
+    )
+    r = kernel_size // 2
+    reach = torch.zeros(shape, dtype=torch.bool)
+    reach[middle - r : middle + r + 1, middle - r : middle + r + 1] = True
+    wanted = before(place, shape) & reach
+    wanted[place] = mask_type == "B"
+    found = leak(seen & ~wanted, place)
+    if found == place:
+        raise Wrong(f"with {what}, position {place} sees itself")
+    if found is not None:
+        raise Wrong(f"with {what}, position {place} sees its own future at {found}")
+    missed = (wanted & ~seen).nonzero().tolist()
+    if [*place] in missed:
+        raise Wrong(f"with {what}, position {place} does not see itself, as B should")
+    if missed:
+        raise Wrong(
+            f"with {what}, position {place} does not see its past at "
+            f"{tuple(missed[0])}, which the kernel reaches"
+        )
+
+
+@judged
+def mask(answer, mask_type: str, kernel_size: int) -> str:
+    """A mask [k, k] of ones and zeros: does a place see what it may, and no more?"""
+    _judge_mask(answer, mask_type, kernel_size, "your mask")
+    itself = "and itself, " if mask_type == "B" else ""
+    return f"a position sees all of its past under the kernel, {itself}and no more"
+
+
+@judged
+def mask_function(answer, mask_type: str, kernel_sizes=(3, 5, 7)) -> str:
+    """A function of the kernel size that gives such a mask."""
+    for size in kernel_sizes:
+        _judge_mask(call(answer, size), mask_type, size, f"your mask of size {size}")
+    sizes = ", ".join(map(str, kernel_sizes))
+    return f"masks of sizes {sizes} show what they should, and no more"
+
+
+def suspect_stack() -> list[nn.Module]:
+    """Seven layers, [B, 32, H, W] to [B, 16, H, W], of which one leaks."""
+    layers: list[nn.Module] = [MaskedConv2d("A", 32, 16)]
+    for _ in range(3):
+        layers += [nn.ELU(), MaskedConv2d("B", 16, 16)]
+    layers[4].mask[1, 2] = 1
+    return layers
+
+
+@judged
+def leaking_layer(answer, layers: list[nn.Module], shape: tuple[int, int]) -> str:
+    """The number of the layer that leaks: mended there, the stack should not leak.
+
+    The layer is mended by giving it the mask that its place in the stack asks for: A
+    for the first, B for all others.
+    """
+    number = need_number(answer)
+    if number not in range(len(layers)):
+        raise Wrong(f"{number:g} is no layer; count from 0 to {len(layers) - 1}")
+    mended = copy.deepcopy(list(layers))
+    layer = mended[int(number)]
+    if not isinstance(layer, nn.Conv2d):
+        raise Wrong(f"layer {number:g} is no convolution: it looks at one place alone")
+    first = not any(isinstance(each, nn.Conv2d) for each in layers[: int(number)])
+    right = MaskedConv2d(
+        "A" if first else "B",
+        layer.in_channels,
+        layer.out_channels,
+        *layer.kernel_size[:1],
+    )
+    nn.init.ones_(right.weight)
+    mended[int(number)] = right
+    place = (shape[0] // 2, shape[1] // 2)
+    channels = next(each for each in layers if isinstance(each, nn.Conv2d)).in_channels
+    found = leak(seen_by(nn.Sequential(*mended), place, shape, channels), place)
+    if found is not None:
+        raise Wrong(
+            f"with layer {number:g} mended, position {place} still sees {found}"
+        )
+    return f"with layer {number:g} mended, position {place} sees its past alone"

@@ -1,0 +1,104 @@
+"""Checks for notebook 00: images, codes and how many runs a draw takes."""
+
+import torch
+from torch import Tensor
+
+from pixelprior.course.checks.verdict import Wrong, judged, need_number
+from pixelprior.prior import HierarchicalPixelCNN
+from pixelprior.vqvae2 import VQVAE2
+
+
+@judged
+def forward_passes(
+    answer, batch_size: int, top_shape: tuple[int, int], bottom_shape: tuple[int, int]
+) -> str:
+    """Runs of a network while `batch_size` images are drawn naively: counted, with a
+    prior so small that it takes a moment."""
+    answer = need_number(answer)
+    torch.manual_seed(0)
+    prior, runs = HierarchicalPixelCNN(4, 2, 2, 1), 0
+
+    def count(*_) -> None:
+        nonlocal runs
+        runs += 1
+
+    for level in (prior.prior_top, prior.prior_bottom):
+        level.head.register_forward_hook(count)
+    prior.sample(batch_size, top_shape, bottom_shape, seed=0, method="naive")
+    if answer != runs:
+        few = "fewer" if answer < runs else "more"
+        raise Wrong(
+            f"{answer:g} is {few} than were counted while {batch_size} images were "
+            "drawn; how many codes does one image have, and is a run for one image or "
+            "for the whole batch?"
+        )
+    return f"{runs} runs were counted while {batch_size} images were drawn"
+
+
+@judged
+@torch.no_grad()
+def pixels_of_code(
+    answer, vqvae2: VQVAE2, images: Tensor, place: tuple[int, int]
+) -> str:
+    """First and last row, first and last column of the pixels that the top code at
+    `place` stands over: found by putting other codes there, and looking where the
+    decoded images [B, C, S, S] change most."""
+    words = (
+        f"your answer is {answer!r}, but four whole numbers are needed: first row, "
+        "last row, first column, last column"
+    )
+    try:
+        numbers = [need_number(number) for number in answer]
+        top, bottom, left, right = map(int, numbers)
+    except (TypeError, ValueError) as error:
+        raise Wrong(words) from error
+    if any(number % 1 for number in numbers):
+        raise Wrong(words)
+    codes = vqvae2.get_code_indices(images)
+    z_top, z_bottom = codes["indices_top"], codes["indices_bottom"]
+    before, change = vqvae2.decode_codes(z_top, z_bottom), 0.0
+    for code in range(0, vqvae2.num_embeddings, 8):
+        other = z_top.clone()
+        other[:, place[0], place[1]] = code
+        after = vqvae2.decode_codes(other, z_bottom)
+        change = change + (after - before).abs().mean(dim=(0, 1))  # [S, S]
+    side = vqvae2.image_size // vqvae2.latent_spatial_dim_top
+    size = (bottom - top + 1, right - left + 1)
+    if size != (side, side):
+        raise Wrong(
+            f"your square has {size[0]} rows and {size[1]} columns; how many pixels "
+            f"are there to a code, when {vqvae2.latent_spatial_dim_top} codes go "
+            f"across {vqvae2.image_size} pixels?"
+        )
+    inside = change[max(top, 0) : bottom + 1, max(left, 0) : right + 1]
+    squares = change.unfold(0, side, side).unfold(1, side, side).mean(dim=(2, 3))
+    if inside.numel() != side * side or inside.mean() < squares.max():
+        turned = change[max(left, 0) : right + 1, max(top, 0) : bottom + 1]
+        if turned.numel() == side * side and turned.mean() >= squares.max():
+            raise Wrong(
+                "when the code is changed, other pixels change more than those; which "
+                "two of your numbers are rows, and which are columns?"
+            )
+        raise Wrong(
+            "when the code is changed, other pixels change more than those; count rows "
+            "and columns of codes from 0"
+        )
+    return "when the code is changed, these pixels change most"
+
+
+@judged
+def swapped_image(answer, originals: Tensor, rebuilt: Tensor) -> str:
+    """Which of the rebuilt images [N, C, S, S] is farthest from its original."""
+    answer = need_number(answer)
+    errors = (originals - rebuilt).square().mean(dim=(1, 2, 3))  # [N]
+    if answer not in range(len(errors)):
+        raise Wrong(f"{answer:g} is no image; count from 0 to {len(errors) - 1}")
+    if answer != errors.argmax():
+        raise Wrong(
+            f"image {answer:g} differs from its original by {errors[int(answer)]:.4f} "
+            "(mean squared error), and another differs by more"
+        )
+    return (
+        f"image {answer:g} differs from its original by {errors[int(answer)]:.3f}, "
+        f"the others by {errors.median():.4f} (median)"
+    )

@@ -1,0 +1,106 @@
+"""For notebook 06: caches that do not roll, and the check of which they were."""
+
+import torch
+from torch import Tensor
+
+from pixelprior.cache import PixelCNNCache, neighbours
+from pixelprior.course.checks.verdict import Wrong, judged, need_number
+from pixelprior.pixelcnn import PixelCNN
+from pixelprior.sampling import draw, probabilities
+
+SLIPS = ("rows", "places")
+
+
+def not_rolled(what: str, number: int):
+    """What makes a cache not roll the "rows" or the "places" of one block."""
+
+    def spoil(cache: PixelCNNCache) -> None:
+        if what == "rows":
+            cache.blocks[number].roll_rows = lambda: None
+            return
+        blocks = [block.places for block in cache.blocks]  # [B, span, channels] each
+        del blocks[number]
+        cache.place_pairs = [
+            pair for places in blocks for pair in neighbours(places.movedim(1, 0))
+        ]
+
+    return spoil
+
+
+def two_draws(
+    model: PixelCNN, shape: tuple[int, int], uniform: Tensor, condition: Tensor | None
+) -> list[Tensor]:
+    """Codes [B, H, W] drawn with rows not rolled, and with places not rolled, in some
+    order, each in some block after the first."""
+    generator = torch.Generator().manual_seed(8)
+    order = torch.randperm(2, generator=generator)
+    blocks = torch.randint(1, len(model.blocks), (2,), generator=generator)
+    return [
+        _with_a_slip(model, SLIPS[kind], number, shape, uniform, condition)
+        for kind, number in zip(order.tolist(), blocks.tolist(), strict=True)
+    ]
+
+
+@judged
+@torch.no_grad()
+def which(
+    answer,
+    found: list[Tensor],
+    model: PixelCNN,
+    uniform: Tensor,
+    condition: Tensor | None,
+) -> str:
+    """What was not rolled, and in which block, while each of `found` [B, H, W] was
+    drawn: they are drawn once more, with the slips of the answer."""
+    for number, (codes, mine) in enumerate(zip(found, _pairs(answer), strict=True), 1):
+        what, block = mine
+        again = _with_a_slip(model, what, block, codes.shape[1:], uniform, condition)
+        if different := int((again != codes).sum()):
+            raise Wrong(
+                f"map {number}: when block {block} does not roll its {what}, "
+                f"{different} of the {codes.numel()} codes are others than those that "
+                "were drawn"
+            )
+    return "with your slips, every code of both is drawn again as it was"
+
+
+def _pairs(answer) -> list[tuple[str, int]]:
+    """The answer as two pairs of "rows" or "places" and a block."""
+    pairs = []
+    try:
+        for what, number in answer:
+            pairs.append((what, need_number(number, "a block of yours")))
+    except (TypeError, ValueError):
+        pairs = []
+    if len(pairs) != 2:
+        raise Wrong(
+            f"your answer is {answer!r}, but two pairs are needed, such as "
+            '(("rows", 0), ("places", 0))'
+        )
+    for what, number in pairs:
+        if not isinstance(what, str) or what not in SLIPS:
+            raise Wrong(f'{what!r} is neither "rows" nor "places"')
+        if number % 1 or number < 0:
+            raise Wrong(f"{number:g} is no block")
+    return [(what, int(number)) for what, number in pairs]
+
+
+@torch.no_grad()
+def _with_a_slip(
+    model: PixelCNN, what: str, number: int, shape, uniform: Tensor, condition
+) -> Tensor:
+    """Codes [B, H, W] drawn by the package's steps with one slip."""
+    if number >= len(model.blocks):
+        raise Wrong(f"{number} is no block; they are 0 to {len(model.blocks) - 1}")
+    cache = PixelCNNCache(model, len(uniform), shape)
+    not_rolled(what, number)(cache)
+    codes = torch.zeros(len(uniform), *shape, dtype=torch.long)
+    uniform = uniform.view(codes.shape)
+    for y in range(shape[0]):
+        cache.row_step(condition)
+        for x in range(shape[1]):
+            probs = probabilities(cache.code_step(x))
+            codes[:, y, x] = draw(probs, uniform[:, y, x])
+            cache.keep_code(codes[:, y, x])
+        cache.keep_row(codes[:, y])
+    return codes

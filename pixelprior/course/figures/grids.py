@@ -1,0 +1,296 @@
+"""Masks, receptive fields, the cells of a codebook, what a prior expects, the map of
+the course, and grids of cells of several kinds, in the look of `pictures.py`."""
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
+from torch import Tensor
+
+from pixelprior.course.figures.plots import as_numbers
+from pixelprior.pictures import COLOURS, draw_codes, frame
+
+
+def masks(kernels: dict[str, Tensor], *, title: str = "") -> Figure:
+    """Masks [k, k] of ones and zeros: 1 as seen past, 0 as hidden, centre framed."""
+    figure = Figure(figsize=(2.6 * len(kernels), 2.9), layout="constrained")
+    axes = figure.subplots(1, len(kernels), squeeze=False)[0]
+    for axis, (name, kernel) in zip(axes, kernels.items(), strict=True):
+        kernel = as_numbers(kernel)
+        height, width = kernel.shape
+        for (y, x), value in np.ndenumerate(kernel):
+            colour = COLOURS["past"] if value else "white"
+            axis.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="grey"))
+            axis.text(x + 0.5, y + 0.5, f"{value:g}", ha="center", va="center", size=9)
+        axis.add_patch(
+            Rectangle((width // 2, height // 2), 1, 1, fill=False, lw=2.5, ec="black")
+        )
+        _frame_grid(axis, height, width)
+        axis.set_title(name, fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def receptive_fields(
+    seen: dict[str, Tensor],
+    place: tuple[int, int],
+    *,
+    columns: int = 4,
+    title: str = "",
+) -> Figure:
+    """What the output at one place sees, bool [H, W] by name.
+
+    Seen past is blue; past that is not seen is hatched; seen future, a leak, is red
+    with a cross; the place itself has a black frame.
+    """
+    rows = -(-len(seen) // columns)
+    columns = min(columns, len(seen))
+    width = max(2.5 * columns, 4.6)  # room for the legend
+    figure = Figure(figsize=(width, 2.75 * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, (name, each) in zip(axes, seen.items(), strict=False):
+        _draw_field(axis, each.detach().cpu().bool(), place)
+        axis.set_title(name, fontsize=9)
+    figure.legend(
+        handles=[
+            Patch(facecolor=COLOURS["past"], edgecolor="grey", label="past, seen"),
+            Patch(
+                facecolor="white",
+                edgecolor=COLOURS["blind"],
+                hatch="////",
+                label="past, not seen",
+            ),
+            Patch(
+                facecolor=COLOURS["future"],
+                edgecolor="grey",
+                hatch="xx",
+                label="itself or future, seen: a leak",
+            ),
+            Patch(facecolor="white", edgecolor="black", lw=2.5, label="the place"),
+        ],
+        loc="outside lower center",
+        ncols=2 if columns < 4 else 4,
+        fontsize=8,
+        frameon=False,
+    )
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _draw_field(axis, seen: Tensor, place: tuple[int, int]) -> None:
+    height, width = seen.shape
+    here = place[0] * width + place[1]
+    for y in range(height):
+        for x in range(width):
+            past, sees = y * width + x < here, bool(seen[y, x])
+            style = {"facecolor": "#f4f4f4", "edgecolor": "#bbbbbb"}
+            if past and sees:
+                style = {"facecolor": COLOURS["past"], "edgecolor": "grey"}
+            elif past:
+                style = {
+                    "facecolor": "white",
+                    "edgecolor": COLOURS["blind"],
+                    "hatch": "////",
+                }
+            elif sees:
+                style = {
+                    "facecolor": COLOURS["future"],
+                    "edgecolor": "white",
+                    "hatch": "xx",
+                }
+            axis.add_patch(Rectangle((x, y), 1, 1, linewidth=0.6, **style))
+    axis.add_patch(Rectangle(place[::-1], 1, 1, fill=False, lw=2.5, ec="black"))
+    _frame_grid(axis, height, width)
+
+
+def _frame_grid(axis, height: int, width: int) -> None:
+    axis.set_xlim(-0.05, width + 0.05)
+    axis.set_ylim(height + 0.05, -0.05)
+    axis.set_aspect("equal")
+    axis.axis("off")
+
+
+def course_map(chapters: dict[str, str], here: str = "", *, title: str = "") -> Figure:
+    """The course as boxes in reading order: number and what it is about.
+
+    Args:
+        chapters: what each is about, by number. here: the one to fill in.
+    """
+    columns = 5
+    rows = -(-len(chapters) // columns)
+    figure = Figure(figsize=(9.6, 1.5 * rows + 0.3), layout="constrained")
+    axis = figure.subplots()
+    for index, (number, about) in enumerate(chapters.items()):
+        y, x = divmod(index, columns)
+        filled = number == here
+        axis.add_patch(
+            FancyBboxPatch(
+                (x * 2 + 0.1, -y * 1.2),
+                1.7,
+                0.9,
+                boxstyle="round,pad=0.02",
+                facecolor=COLOURS["past"] if filled else "white",
+                edgecolor=COLOURS["top"],
+            )
+        )
+        axis.text(x * 2 + 0.2, -y * 1.2 + 0.72, number, weight="bold", size=10)
+        axis.text(x * 2 + 0.2, -y * 1.2 + 0.56, about, size=7.6, va="top")
+        if x < columns - 1 and index < len(chapters) - 1:
+            axis.annotate(
+                "",
+                xy=(x * 2 + 2.06, -y * 1.2 + 0.45),
+                xytext=(x * 2 + 1.84, -y * 1.2 + 0.45),
+                arrowprops={"arrowstyle": "-|>", "color": "black"},
+            )
+    axis.set_xlim(0, 2 * columns)
+    axis.set_ylim(-1.2 * (rows - 1) - 0.15, 1.05)
+    axis.axis("off")
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def nearest_cells(
+    panels: dict[str, tuple[Tensor, Tensor]],
+    *,
+    x_label: str,
+    y_label: str,
+    limits: tuple[float, float],
+    title: str = "",
+) -> Figure:
+    """The plane cut into cells, one a code: what is nearer to it than to any other.
+
+    Args:
+        panels: by name, points [N, 2] and codes [K, 2]. A code is a black disc with its
+            number; one that is nearest to no point is a white square.
+        x_label, y_label: what the two numbers of a point are.
+        limits: of both axes.
+    """
+    figure = Figure(figsize=(3.3 * len(panels) + 0.4, 3.9), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    line = np.linspace(*limits, 301)
+    plane = np.stack(np.meshgrid(line, line), axis=-1)  # [301, 301, 2]: x, y
+    for axis, (name, (points, codes)) in zip(axes, panels.items(), strict=True):
+        points, codes = as_numbers(points), as_numbers(codes)
+        cells = _nearest(plane, codes)  # [301, 301]
+        colours = [colormaps["Pastel1"](code % 9) for code in range(len(codes))]
+        axis.imshow(
+            np.array(colours)[cells], extent=limits * 2, origin="lower", aspect="equal"
+        )
+        for code in np.unique(cells)[1:]:  # a border belongs to two cells
+            axis.contour(line, line, cells == code, [0.5], colors="grey", linewidths=1)
+        axis.plot(*points.T, ".", color="black", markersize=1.5, alpha=0.35)
+        used = np.unique(_nearest(points, codes))
+        for code, place in enumerate(codes):
+            alive = code in used
+            axis.annotate(
+                str(code),
+                place,
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if alive else "black",
+                bbox={
+                    "boxstyle": "circle" if alive else "square",
+                    "facecolor": "black" if alive else "white",
+                    "edgecolor": "black",
+                },
+            )
+        axis.set_xlim(limits)
+        axis.set_ylim(limits)
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel(x_label)
+    axes[0].set_ylabel(y_label)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _nearest(points: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """The number of the code [K, D] that is nearest to each point [..., D]."""
+    return np.square(points[..., None, :] - codes).sum(axis=-1).argmin(axis=-1)
+
+
+def prediction(
+    codes: Tensor, place: tuple[int, int], probabilities: Tensor, *, title: str = ""
+) -> Figure:
+    """What a prior expects at one place: the codes before it, and a bar for each code.
+
+    Args:
+        codes: the grid [H, W]; places from `place` on are left empty.
+        place: (row, column) of the code to come, in a red frame.
+        probabilities: of each code there, [K]. The code that stands in `codes` is
+            hatched and named.
+    """
+    (row, column), shares = place, as_numbers(probabilities)
+    numbers = torch.arange(codes.numel()).view(codes.shape)
+    past = codes.cpu().long().masked_fill(numbers >= numbers[row, column], -1)
+    figure = Figure(figsize=(9.2, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.9])
+    draw_codes(left, past, len(shares), name="the codes before the frame")
+    for y, x in (past < 0).nonzero().tolist():
+        style = {"facecolor": "#f4f4f4", "edgecolor": "#cccccc", "linewidth": 0.6}
+        left.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **style))
+    left.add_patch(frame(row, column))
+    left.set_xlim(-0.6, codes.shape[1] - 0.4)
+    left.set_ylim(codes.shape[0] - 0.4, -0.6)
+    right.bar(np.arange(len(shares)), shares, color=COLOURS["past"], width=0.85)
+    came = int(codes[row, column])
+    right.bar(
+        came, shares[came], color=COLOURS["future"], hatch="xxx", edgecolor="black"
+    )
+    right.set_title(f"hatched: code {came}, which came, p = {shares[came]:.2f}", size=9)
+    right.set_xlabel("code")
+    right.set_ylabel("probability")
+    right.set_ylim(0, max(0.25, 1.12 * shares.max()))
+    right.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def cells(
+    panels: dict[str, Tensor],
+    kinds: dict[str, tuple[str, str]],
+    *,
+    place: tuple[int, int] | None = None,
+    columns: int = 4,
+    title: str = "",
+) -> Figure:
+    """Grids [H, W] whose cells are of several kinds.
+
+    Args:
+        panels: by name, the kind of each cell: its number in `kinds`, from 0.
+        kinds: by the name in the legend, a colour and a hatch, "" for none.
+        place: (row, column) to put a frame around in each grid.
+        columns: grids side by side.
+    """
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    width = max(2.55 * columns, 6.4)  # room for the legend
+    figure = Figure(figsize=(width, 2.75 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    looks = [
+        {"facecolor": colour, "hatch": hatch, "edgecolor": "#555555", "linewidth": 0.5}
+        for colour, hatch in kinds.values()
+    ]
+    for axis in axes:
+        axis.axis("off")
+    for axis, (name, panel) in zip(axes, panels.items(), strict=False):
+        for (y, x), kind in np.ndenumerate(panel.cpu().numpy()):
+            axis.add_patch(Rectangle((x, y), 1, 1, **looks[kind]))
+        if place is not None:
+            axis.add_patch(Rectangle(place[::-1], 1, 1, fill=False, lw=2.5, ec="black"))
+        _frame_grid(axis, *panel.shape)
+        axis.set_title(name, fontsize=10)
+    figure.legend(
+        handles=[
+            Patch(label=name, **look) for name, look in zip(kinds, looks, strict=True)
+        ],
+        loc="outside lower center",
+        ncols=min(3, len(kinds)),
+        fontsize=9,
+        frameon=False,
+    )
+    figure.suptitle(title, fontsize=11)
+    return figure

@@ -1,0 +1,307 @@
+"""Curves, bars and heat maps, in the look of `pictures.py`."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pixelprior.pictures import COLOURS, draw_image
+
+# Told apart without colour as well: by line style and by marker.
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
+
+
+def colour_of(name: str, number: int) -> str:
+    """The colour that a name begins with ("top: …"), else the cycle's."""
+    first = name.split()[0].rstrip(":,") if name.split() else ""
+    return COLOURS.get(first, CYCLE[number % len(CYCLE)])
+
+
+def curves(
+    lines: dict[str, Iterable | tuple[Iterable, Iterable]],
+    *,
+    x_label: str,
+    y_label: str,
+    baselines: dict[str, float] | None = None,
+    bands: dict[str, tuple[float, float]] | None = None,
+    title: str = "",
+    log_x: bool = False,
+    log_y: bool = False,
+    y_limits: tuple[float | None, float | None] = (None, None),
+) -> Figure:
+    """Lines over one axis, with level baselines that are named at their right end.
+
+    Args:
+        lines: by name, y values, or (x values, y values); without x they are counted
+            from 1. A name that begins with "top" or "bottom" has that level's colour.
+        x_label, y_label: what is on the axes, with its unit.
+        baselines: levels to draw across.
+        bands: from which level to which to shade, with the name in the middle.
+    """
+    figure = Figure(figsize=(7.6, 4.0), layout="constrained")
+    axis = figure.subplots()
+    for number, (name, line) in enumerate(lines.items()):
+        x, y = line if isinstance(line, tuple) else (None, line)
+        y = as_numbers(y)
+        x = np.arange(1, len(y) + 1) if x is None else as_numbers(x)
+        axis.plot(
+            x,
+            y,
+            color=colour_of(name, number),
+            linestyle=LINES[number % len(LINES)],
+            marker=MARKERS[number % len(MARKERS)] if len(y) <= 40 else None,
+            markersize=4,
+            label=name,
+        )
+    for name, (low, high) in (bands or {}).items():
+        axis.axhspan(low, high, color=COLOURS["blind"], alpha=0.18, lw=0)
+        axis.text(
+            0.5,
+            (low + high) / 2,
+            name,
+            transform=axis.get_yaxis_transform(),
+            ha="center",
+            va="center",
+            fontsize=9,
+        )
+    for name, level in (baselines or {}).items():
+        axis.axhline(
+            level, color=COLOURS["baseline"], linewidth=1, linestyle=(0, (4, 3))
+        )
+        axis.annotate(
+            f"{name}, {level:.2f}",
+            (1, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(-3, 2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            color="#444444",
+        )
+    axis.set_xlabel(x_label)
+    axis.set_ylabel(y_label)
+    if log_x:
+        axis.set_xscale("log")
+    if log_y:
+        axis.set_yscale("log")
+    axis.set_ylim(*y_limits)
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    if lines:
+        figure.legend(
+            *axis.get_legend_handles_labels(),
+            loc="outside right upper",
+            fontsize=8,
+            frameon=False,
+        )
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def bars(
+    values: dict[str, float],
+    *,
+    y_label: str,
+    title: str = "",
+    unit_format: str = "{:.2f}",
+) -> Figure:
+    """One bar a name, its value written on it."""
+    figure = Figure(
+        figsize=(max(4.0, 1.3 * len(values) + 1), 3.6), layout="constrained"
+    )
+    axis = figure.subplots()
+    hatches = ("", "//", "..", "xx", "\\\\", "oo")
+    for number, (name, value) in enumerate(values.items()):
+        axis.bar(
+            number,
+            value,
+            color=colour_of(name, number),
+            hatch=hatches[number % len(hatches)],
+            edgecolor="white",
+            width=0.7,
+        )
+        axis.annotate(
+            unit_format.format(value),
+            (number, value),
+            xytext=(0, 2 if value >= 0 else -11),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+        )
+    axis.set_xticks(range(len(values)), list(values), fontsize=8)
+    axis.set_ylabel(y_label)
+    axis.margins(y=0.12)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def code_use(counts: dict[str, Tensor], *, title: str = "") -> Figure:
+    """How often each code occurs, [K] counts by name, most frequent first, as shares;
+    the dashed line is what each share would be if all were equal."""
+    figure = Figure(figsize=(3.9 * len(counts), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(counts), squeeze=False, sharey=True)[0]
+    for number, (axis, (name, count)) in enumerate(
+        zip(axes, counts.items(), strict=True)
+    ):
+        shares = as_numbers(count) / max(1, as_numbers(count).sum())
+        axis.bar(
+            np.arange(len(shares)),
+            np.sort(shares)[::-1],
+            color=colour_of(name, number),
+            width=0.85,
+        )
+        level = 1 / len(shares)
+        axis.axhline(level, color="black", linewidth=1, linestyle="--")
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel("codes, most frequent first")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("share of all codes")
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def heatmaps(
+    maps: dict[str, Tensor],
+    *,
+    unit: str,
+    title: str = "",
+    limits: tuple[float | None, float | None] = (None, None),
+    numbers: str = "",
+    centred: bool = False,
+) -> Figure:
+    """Maps [H, W] side by side on one colour scale, whose unit stands at the bar.
+
+    Args:
+        maps: by name.
+        unit: of the values.
+        limits: ends of the colour scale, None for the data's.
+        numbers: format in which values are written into the cells, such as "{:.1f}".
+        centred: whether 0 is the middle of the scale (blue below, red above).
+    """
+    values = [as_numbers(each) for each in maps.values()]
+    low = min(each.min() for each in values) if limits[0] is None else limits[0]
+    high = max(each.max() for each in values) if limits[1] is None else limits[1]
+    if centred:
+        high = max(abs(low), abs(high)) or 1.0
+        low = -high
+    figure = Figure(figsize=(3.1 * len(maps) + 0.9, 3.5), layout="constrained")
+    axes = figure.subplots(1, len(maps), squeeze=False)[0]
+    for axis, name, value in zip(axes, maps, values, strict=True):
+        drawn = axis.imshow(
+            value, cmap="RdBu_r" if centred else "cividis", vmin=low, vmax=high
+        )
+        if numbers:
+            size = min(9, 64 / max(value.shape))
+            for (y, x), number in np.ndenumerate(value):
+                share = (number - low) / ((high - low) or 1)
+                dark = abs(share - 0.5) > 0.3 if centred else share < 0.5
+                axis.text(
+                    x,
+                    y,
+                    numbers.format(number),
+                    ha="center",
+                    va="center",
+                    size=size,
+                    color="white" if dark else "black",
+                )
+        axis.set_title(name, fontsize=9)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    bar = figure.colorbar(drawn, ax=list(axes), shrink=0.8)
+    bar.set_label(unit)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def as_numbers(values) -> np.ndarray:
+    """A tensor, an array or any numbers in a row as float64."""
+    if isinstance(values, Tensor):
+        return values.detach().cpu().double().numpy()
+    if not isinstance(values, np.ndarray):
+        values = torch.as_tensor(list(values), dtype=torch.float64).numpy()
+    return values.astype(float)
+
+
+def images_over_maps(
+    images: Tensor,
+    maps: Tensor,
+    captions: Iterable[str],
+    *,
+    unit: str,
+    title: str = "",
+    limits: tuple[float | None, float | None] = (0, None),
+) -> Figure:
+    """Images in a row, with a caption above each, and under each its map.
+
+    Args:
+        images: [N, C, S, S].
+        maps: [N, H, W], all on one colour scale.
+        captions: N.
+        unit: of their values, which stands at the scale.
+        limits: ends of the colour scale, None for the data's.
+    """
+    values = as_numbers(maps)
+    low = values.min() if limits[0] is None else limits[0]
+    high = values.max() if limits[1] is None else limits[1]
+    figure = Figure(figsize=(1.25 * len(images) + 0.9, 2.9), layout="constrained")
+    axes = figure.subplots(2, len(images), squeeze=False)
+    for (above, below), image, value, caption in zip(
+        axes.T, images, values, captions, strict=True
+    ):
+        draw_image(above, image)
+        above.set_title(caption, fontsize=8)
+        drawn = below.imshow(value, cmap="cividis", vmin=low, vmax=high)
+        for axis in (above, below):
+            axis.set_xticks([])
+            axis.set_yticks([])
+    bar = figure.colorbar(drawn, ax=list(axes.flat), shrink=0.44, anchor=(0, 0.03))
+    bar.set_label(unit, fontsize=8)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def grouped_bars(
+    groups: dict[str, Iterable],
+    names: Iterable[str],
+    *,
+    x_label: str = "",
+    y_label: str,
+    title: str = "",
+) -> Figure:
+    """Bars side by side over each name, one of each group.
+
+    Args:
+        groups: by the name in the legend, a value for each of `names`.
+        names: what stands under the bars.
+        x_label, y_label: what is on the axes, with its unit.
+    """
+    names = list(names)
+    figure = Figure(figsize=(8.2, 3.3), layout="constrained")
+    axis = figure.subplots()
+    width = 0.84 / max(1, len(groups))
+    hatches = ("", "//", "..", "xx")
+    for number, (name, values) in enumerate(groups.items()):
+        axis.bar(
+            np.arange(len(names)) + (number - (len(groups) - 1) / 2) * width,
+            as_numbers(values),
+            width=width,
+            color=colour_of(name, number),
+            hatch=hatches[number % len(hatches)],
+            edgecolor="white",
+            label=name,
+        )
+    axis.set_xticks(range(len(names)), names, fontsize=8)
+    axis.set_xlabel(x_label)
+    axis.set_ylabel(y_label)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(
+        loc="outside upper right", ncols=len(groups), fontsize=8, frameon=False
+    )
+    figure.suptitle(title, fontsize=11)
+    return figure

@@ -1,0 +1,137 @@
+"""A source of codes of known entropy, with a dependency in the blind spot.
+
+A stack of masked convolutions never sees what lies to the upper right of a 45° line.
+This source puts half of what there is to know exactly there, so that what the blind
+spot costs is a number in nats, by construction and not by a long training. See
+`MaskedConv2d` in `layers.py`; the blind spot is named in arXiv 1606.05328, section 2.2.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pixelprior.ranges import check_kernel_size, check_positive, check_share
+
+
+@dataclass(frozen=True)
+class BlindSpotSource:
+    """Grids of K = parts² codes; a code is a pair (u, w) of parts, parts · u + w.
+
+    u repeats the left neighbour's u, and w repeats the w of the code one row up and
+    `ahead` columns to the right, each with probability 1 - noise; otherwise it is
+    drawn anew, uniformly from all parts. Where the neighbour would lie outside the
+    grid, the part is uniform. So the rows of u and the slanting lines of w are
+    independent Markov chains: the likelihood of a grid is a product of known numbers.
+
+    Attributes:
+        height, width: of the grid.
+        parts: values of u and of w.
+        noise: probability of a part drawn anew, in [0, 1).
+        kernel_size: of the masked convolutions that are not to see w's neighbour, odd;
+            it lies `ahead` = kernel_size // 2 + 1 columns to the right.
+
+    Raises:
+        ValueError: an attribute is out of its range.
+    """
+
+    height: int = 8
+    width: int = 8
+    parts: int = 4
+    noise: float = 0.1
+    kernel_size: int = 3
+
+    def __post_init__(self):
+        check_positive(height=self.height, width=self.width, parts=self.parts)
+        check_kernel_size(self.kernel_size)
+        check_share(noise=self.noise)
+
+    @property
+    def num_embeddings(self) -> int:
+        """Codes K."""
+        return self.parts**2
+
+    @property
+    def ahead(self) -> int:
+        """Columns to the right at which w's neighbour lies, one row up."""
+        return self.kernel_size // 2 + 1
+
+    def sample(self, count: int, seed: int) -> Tensor:
+        """Draw grids of codes, long [count, H, W]; the same seed gives the same."""
+        generator = torch.Generator().manual_seed(seed)
+        shape = (2, count, self.height, self.width)
+        new = torch.randint(self.parts, shape, generator=generator)
+        repeats = torch.rand(shape, generator=generator) >= self.noise
+        u, w = new  # [count, H, W] each
+        repeat_u, repeat_w = repeats
+        for x in range(1, self.width):
+            u[:, :, x] = torch.where(repeat_u[:, :, x], u[:, :, x - 1], u[:, :, x])
+        inside = self.width - self.ahead  # columns with a neighbour in the grid
+        for y in range(1, self.height if inside > 0 else 1):
+            neighbour = w[:, y - 1, self.ahead :]
+            here = w[:, y, :inside]
+            w[:, y, :inside] = torch.where(repeat_w[:, y, :inside], neighbour, here)
+        return self.parts * u + w
+
+    def entropy_by_place(self) -> Tensor:
+        """Entropy of each code given all earlier ones, in nats, float64 [H, W].
+
+        Their mean is what the best model of these codes reaches, in nats per code.
+        """
+        left = torch.zeros(self.height, self.width, dtype=torch.bool)
+        left[:, 1:] = True
+        return self._entropy(left) + self._entropy(self._has_neighbour_ahead())
+
+    def bound_by_place(self) -> Tensor:
+        """What a model that sees the left neighbour, but nothing of the line on which w
+        depends, cannot go below, in nats, float64 [H, W]: w is uniform to it."""
+        nowhere = torch.zeros(self.height, self.width, dtype=torch.bool)
+        left = nowhere.clone()
+        left[:, 1:] = True
+        return self._entropy(left) + self._entropy(nowhere)
+
+    def entropy(self) -> float:
+        """The entropy in nats per code."""
+        return self.entropy_by_place().mean().item()
+
+    def masked_stack_bound(self) -> float:
+        """What any single masked stack stays above, in nats per code."""
+        return self.bound_by_place().mean().item()
+
+    def log_probability(self, codes: Tensor) -> Tensor:
+        """Log-probability of grids [N, H, W] in nats, float64 [N]."""
+        u, w = codes // self.parts, codes % self.parts
+        ahead = torch.full_like(w, -1)
+        if self.width > self.ahead:
+            ahead[:, 1:, : -self.ahead] = w[:, :-1, self.ahead :]
+        left = torch.full_like(u, -1)
+        left[:, :, 1:] = u[:, :, :-1]
+        return sum(
+            self._log_probability(part, neighbour)
+            for part, neighbour in ((u, left), (w, ahead))
+        )
+
+    def _has_neighbour_ahead(self) -> Tensor:
+        has = torch.zeros(self.height, self.width, dtype=torch.bool)
+        if self.width > self.ahead:
+            has[1:, : -self.ahead] = True
+        return has
+
+    def _chances(self) -> tuple[float, float]:
+        """Probability of the neighbour's value, and of each other value."""
+        other = self.noise / self.parts
+        return 1 - self.noise + other, other
+
+    def _entropy(self, has_neighbour: Tensor) -> Tensor:
+        same, other = self._chances()
+        rest = (self.parts - 1) * other
+        known = -same * math.log(same) - (rest * math.log(other) if rest else 0.0)
+        alone = math.log(self.parts)
+        return has_neighbour.double() * (known - alone) + alone
+
+    def _log_probability(self, part: Tensor, neighbour: Tensor) -> Tensor:
+        same, other = self._chances()
+        chance = (part == neighbour).double() * (same - other) + other  # [N, H, W]
+        chance[neighbour < 0] = 1 / self.parts
+        return chance.log().sum(dim=(1, 2))

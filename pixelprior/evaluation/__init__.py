@@ -1,0 +1,1 @@
+"""How good a prior is: measures, the whole evaluation, its tables, the classifier."""

@@ -1,0 +1,227 @@
+"""What the numbers of `results.py` look like: the table, and the pictures beside it."""
+
+from matplotlib.figure import Figure
+
+from pixelprior.data import ImageData
+from pixelprior.evaluation.measures import nearest, reconstructions
+from pixelprior.evaluation.suite import some_of_each_class
+from pixelprior.pictures import captioned_images, image_rows
+
+PICTURED = 64
+
+
+def table(results: dict) -> str:
+    """All that was measured, in Markdown: what `results.md` and the README hold."""
+    lines = [
+        "| on held-out images | measured | 95 % interval, or as said |",
+        "|---|---:|---:|",
+    ]
+    for name, cell, digits in _rows(results):
+        if isinstance(cell, dict):
+            between = f"{cell['low']:.{digits}f} to {cell['high']:.{digits}f}"
+            lines.append(f"| {name} | {cell['value']:.{digits}f} | {between} |")
+        else:
+            lines.append(f"| {name} | {cell:.{digits}f} | |")
+    data, machine = results["data"], results["machine"]
+    sizes = results["parameters"]
+    lines += [
+        "",
+        f"- {data['heldout_images']:,} test images of {data['name']}, neighbours among "
+        f"{data['training_images']:,} training images; "
+        f"{data['samples']:,} samples of seed {data['seed']}, and as many real images "
+        "and reconstructions to train the classifiers on",
+        f"- parameters: VQ-VAE-2 {sizes['vqvae2']:,}, top prior {sizes['top']:,}, "
+        f"bottom prior {sizes['bottom']:,}",
+        f"- machine: {machine['gpu'] or machine['processor']}, {machine['threads']} "
+        f"threads; torch {machine['torch']}",
+    ]
+    return "\n".join(lines)
+
+
+def _rows(results: dict):
+    """(name, measured value or plain number, digits) for each line of the table."""
+    likelihood, rebuilt = results["likelihood"], results["reconstruction"]
+    for level in ("top", "bottom", "both"):
+        found = likelihood[level]
+        which = "both levels" if level == "both" else f"{level} codes"
+        yield f"{which}: nats per code", found["nats_per_code"], 3
+        yield f"{which}: uniform", found["uniform"], 3
+        yield f"{which}: unigram entropy", found["unigram"], 3
+        if "without_top" in found:
+            name = "bottom codes: the same network without the top"
+            yield name, found["without_top"], 3
+            yield "bottom codes: gain from the top", found["gain_from_top"], 3
+        yield f"{which}: nats an image", found["nats_an_image"], 1
+        yield f"{which}: bits per dimension", found["bits_per_dimension"], 4
+    for level, use in results["codes"].items():
+        yield f"{level} codebook: codes in use, %", 100 * use["share_in_use"], 1
+        yield f"{level} codebook: perplexity", use["perplexity"], 1
+    yield "reconstruction: mean squared error", rebuilt["mean_squared_error"], 5
+    yield "reconstruction: PSNR of that error, dB", rebuilt["psnr"], 2
+    wrong = rebuilt["mean_squared_error_with_wrong_top"]
+    yield "the same with another image's top codes: mean squared error", wrong, 5
+    if results["frechet"] is not None:
+        found = results["frechet"]
+        whose = f"a small classifier's features ({found['classifier']})"
+        for name, value in found["distances"].items():
+            more = ", which it was trained on" if name == "training images" else ""
+            yield f"Fréchet distance in {whose}: {name}{more}", value, 2
+        yield "accuracy of that classifier", found["classifier_accuracy"], 4
+    if results["inception"] is not None:
+        for name, value in results["inception"].items():
+            yield f"Fréchet distance in Inception's features, FID: {name}", value, 2
+    if results["accuracy_score"] is not None:
+        score = results["accuracy_score"]
+        yield "accuracy after training on real images", score["real"], 4
+        yield (
+            "accuracy after training on their reconstructions",
+            score["reconstructions"],
+            4,
+        )
+        yield "accuracy after training on samples", score["samples"], 4
+        yield "reconstructions ÷ real", score["reconstructions_to_real"], 3
+        yield "samples ÷ real", score["samples_to_real"], 3
+    near = results["neighbours"]
+    for name, words in (
+        ("samples", "samples"),
+        ("heldout", "test images"),
+        ("heldout_rebuilt", "rebuilt test images"),
+    ):
+        yield f"distance to the nearest training image: {words}", near[name], 2
+    yield "samples ÷ test images", near["samples_to_heldout"], 3
+    yield "samples ÷ rebuilt test images", near["samples_to_heldout_rebuilt"], 3
+    speed = results["speed"]
+    name = f"milliseconds a new image, batch {speed['batch_size']} (lowest, highest)"
+    yield name, speed["milliseconds_an_image"], 1
+
+
+def sample_picture(drawn: ImageData, seed: int) -> Figure:
+    """The first 64 samples, none chosen, by their classes where they have any."""
+    images, labels = drawn[: min(PICTURED, len(drawn))]
+    order = labels.argsort(stable=True)
+    captions = [""] * len(order)
+    if drawn.class_names:
+        captions = [drawn.class_names[label] for label in labels[order]]
+    title = f"The first {len(order)} new images of seed {seed}, none chosen"
+    return captioned_images(images[order], captions, title=title)
+
+
+def reconstruction_picture(vqvae2, heldout: ImageData) -> Figure:
+    """The first held-out image of each of ten classes, and what its codes hold."""
+    some = some_of_each_class(heldout, 10)
+    rows = {"held out": some[:][0], "rebuilt": reconstructions(vqvae2, some)[:][0]}
+    return image_rows(rows, title="Held-out images, and what their codes hold")
+
+
+def neighbour_picture(drawn: ImageData, train: ImageData) -> Figure:
+    """The first ten samples, and under each the nearest training image."""
+    first = ImageData(drawn.images[:10], drawn.labels[:10], drawn.class_names)
+    indices, _ = nearest(first, train)
+    rows = {"new": first[:][0], "nearest": train[indices][0]}
+    return image_rows(rows, title="New images, and the nearest training image of each")
+
+
+def model_card(results: dict, about: dict) -> str:
+    """Data, recipe, time, figures and limits of a set of weights, in Markdown.
+
+    Args:
+        results: what `evaluate` gave. about: what `reproduce` noted of the recipe.
+    """
+    data = results["data"]
+    lines = [
+        f"# {about['recipe']}: a VQ-VAE-2 and its prior",
+        "",
+        f"Made by `pixelprior reproduce {about['recipe']}`: {about['about']}.",
+        "",
+        "## Data",
+        "",
+        f"{data['training_images']:,} training images of {data['name']}, "
+        f"{data['pixels']:,} pixels each with all channels. The "
+        f"{data['heldout_images']:,} test images were measured when training was over: "
+        "no weights and no epoch were chosen by them.",
+        "",
+        "## Recipe",
+        "",
+    ]
+    for name in ("vqvae2", "prior"):
+        flags = (
+            f"--{flag}" if value == "True" else f"--{flag} {value}"
+            for flag, value in about[name].items()
+        )
+        more = " --vqvae2_checkpoint weights/vqvae2" if name == "prior" else ""
+        lines.append(f"- `pixelprior train-{name} {' '.join(flags)}{more}`")
+    lines.append(
+        "- the bottom level without the top: the same as the prior, with "
+        "`--level bottom --without_top`"
+    )
+    if "classifier" in about["weights"]:
+        lines.append(f"- the classifier: {about['classifier_epochs']} epochs")
+    took = ", ".join(f"{name} {each:.0f}" for name, each in about["minutes"].items())
+    lines += ["", f"Minutes of training: {took}.", "", "## Figures", "", table(results)]
+    lines += ["", "## Weights", "", "| folder | bytes | SHA-256 |", "|---|---:|---|"]
+    lines += [
+        f"| {name} | {each['bytes']:,} | `{each['sha256']}` |"
+        for name, each in about["weights"].items()
+    ]
+    lines += [
+        "",
+        "The parameters are stored in half precision; the figures are those of the "
+        "stored weights.",
+        "",
+        "## Limits",
+        "",
+        "- Nothing but the classes and the size of the training images was seen; other "
+        "images are rebuilt and drawn badly.",
+        "- Errors, PSNR and bits per dimension are over the images as the model has "
+        "them, with the border that brings them to its size.",
+        "- Intervals are over images: they do not hold what another seed of the "
+        "training would change.",
+        "- Fréchet distances are in the features of a small classifier and cannot be "
+        "compared with Inception's.",
+    ]
+    return "\n".join(lines)
+
+
+def tried_table(tried: dict) -> str:
+    """What was tried for a lower loss, best first, in Markdown; `tried` is what
+    `tools/try_options.py` wrote."""
+    of = {each["option"]: each for each in tried["tried"]}
+    base = of["base"]["nats_an_image"]
+    lines = [
+        "| changed | nats an image | against the base | top | bottom | steps |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, each in sorted(of.items(), key=lambda item: item[1]["nats_an_image"]):
+        words = "nothing: the base" if name == "base" else name
+        lines.append(
+            f"| {words} | {each['nats_an_image']:.1f} | "
+            f"{each['nats_an_image'] - base:+.1f} | {each['top']:.3f} | "
+            f"{each['bottom']:.3f} | {each['steps']:,} |"
+        )
+    return "\n".join(lines)
+
+
+def seeds_table(seeds: dict) -> str:
+    """Whether small priors learn from every seed, in Markdown; `seeds` is what
+    `tools/try_seeds.py` wrote."""
+    lines = [
+        "| channels | blocks | design | seeds | stuck | "
+        "top: worst seed, unigram | bottom: worst seed, unigram |",
+        "|---:|---:|---|---:|---:|---:|---:|",
+    ]
+    rows = sorted(
+        seeds["rows"],
+        key=lambda row: (row["channels"], row["blocks"], not row["first_design"]),
+    )
+    for row in rows:
+        worst = (
+            f"{max(row['nats_per_code'][level]):.2f}, {unigram:.2f}"
+            for level, unigram in seeds["unigram_entropy"].items()
+        )
+        design = "the first" if row["first_design"] else "today's"
+        lines.append(
+            f"| {row['channels']} | {row['blocks']} | {design} | "
+            f"{len(row['nats_per_code']['top'])} | {sum(row['stuck'].values())} | "
+            f"{' | '.join(worst)} |"
+        )
+    return "\n".join(lines)

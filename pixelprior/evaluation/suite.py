@@ -1,0 +1,310 @@
+"""Everything that is measured of a VQ-VAE-2 and its prior, in one dict for one file.
+
+`evaluate` runs the measures of `evaluation.py` on held-out images and on samples; what
+is read off the dict, and how it is drawn, is in `results_report.py`. A measured value
+is {"value", "low", "high"}: with a bootstrap interval of 95 % over images.
+"""
+
+import math
+import statistics
+import time
+
+import torch
+
+from pixelprior.benchmark.sampling import machine
+from pixelprior.codes import CodeData, extract_codes
+from pixelprior.data import ImageData
+from pixelprior.evaluation.classifier import Classifier, outputs, train_classifier
+from pixelprior.evaluation.measures import (
+    bootstrap,
+    code_use,
+    decoded,
+    erase_top,
+    frechet_distance,
+    image_nats,
+    inception_distances,
+    inception_metric,
+    nearest,
+    reconstructions,
+    samples,
+    squared_errors,
+)
+from pixelprior.pixelcnn import ConditionalPixelCNN
+from pixelprior.prior import LEVELS, HierarchicalPixelCNN
+from pixelprior.ranges import check_positive
+from pixelprior.vqvae2 import VQVAE2
+
+FRECHET_ROUNDS = 100
+CLASSIFIER_IMAGES = 160_000  # shown to each classifier, however few there are
+
+
+def evaluate(
+    vqvae2: VQVAE2,
+    prior: HierarchicalPixelCNN,
+    train: ImageData,
+    heldout: ImageData,
+    *,
+    without_top: ConditionalPixelCNN | None = None,
+    classifier: Classifier | None = None,
+    num_samples: int = 10_000,
+    seed: int = 0,
+    inception: bool = False,
+    say=lambda line: None,
+) -> dict:
+    """Measure a trained pipeline on held-out images and on samples.
+
+    Args:
+        vqvae2, prior: trained, in evaluation mode, on the device to measure on.
+        train: images that they were trained on. heldout: images that they were not.
+        without_top: the bottom level when trained on codes whose top is erased.
+        classifier: gives the features of the Fréchet distance, on the same device; None
+            trains one on the training images, where they have classes.
+        num_samples: images to draw, and as many real ones to compare them with.
+        seed: of samples, classifiers and intervals.
+        inception: measure the Inception distance as well.
+        say: gets a line when a part begins.
+
+    Returns:
+        What `results/*.json` holds, by part; a part that cannot be measured is None.
+
+    Raises:
+        ValueError: the models or the images do not fit each other, or the weights of
+            Inception cannot be had.
+    """
+    check_positive(num_samples=num_samples)
+    prior.check_matches(vqvae2)
+    count = min(num_samples, len(train))
+    if min(count, len(heldout)) < 2:
+        raise ValueError(
+            f"{count} sample(s) and {len(heldout)} held-out image(s) have no spread to "
+            "measure; give 2 or more of each"
+        )
+    names = heldout.class_names
+    if prior.num_classes not in (None, len(names)):
+        raise ValueError(
+            f"the prior has {prior.num_classes} classes, but the images have "
+            f"{len(names)}; measure it on the data set that it was trained on"
+        )
+    channels = heldout.images.shape[1]
+    if classifier is not None and (
+        (classifier.in_channels, classifier.num_classes) != (channels, len(names))
+    ):
+        raise ValueError(
+            f"the classifier is for {classifier.num_classes} classes of images of "
+            f"{classifier.in_channels} channel(s), but these are of {len(names)} and "
+            f"{channels}; give one that was trained on such images, or none"
+        )
+    device = next(prior.parameters()).device
+    inception_network = inception_metric(device) if inception else None
+    say(f"codes and reconstructions of {len(heldout):,} held-out images")
+    codes = extract_codes(vqvae2, heldout)
+    if prior.num_classes is None:
+        codes.labels = None
+    rebuilt = reconstructions(vqvae2, heldout)
+    results = {
+        "data": {
+            "name": heldout.name,
+            "training_images": len(train),
+            "heldout_images": len(heldout),
+            "samples": count,
+            "seed": seed,
+            "pixels": heldout.images[0].numel(),
+        },
+        "machine": machine(device),
+        "parameters": {
+            "vqvae2": sum(p.numel() for p in vqvae2.parameters()),
+            **{
+                level: sum(p.numel() for p in part.parameters())
+                for level, part in zip(
+                    LEVELS, (prior.prior_top, prior.prior_bottom), strict=True
+                )
+            },
+        },
+        "codes": {level: code_use(codes, level) for level in LEVELS},
+        "reconstruction": _reconstruction(vqvae2, codes, heldout, rebuilt, seed),
+    }
+    say("likelihoods")
+    pixels = heldout.images[0].numel()
+    results["likelihood"] = _likelihood(prior, without_top, codes, pixels, seed)
+    say(f"{count:,} new images")
+    drawn = samples(vqvae2, prior, count, class_names=names, seed=seed)
+    results["speed"] = _speed(vqvae2, prior)
+    say("nearest training images")
+    results["neighbours"] = _neighbours(drawn, train, heldout, rebuilt, seed, device)
+    real = some_of_each_class(train, count)
+    sets = {
+        "samples": drawn,
+        "reconstructions": rebuilt,
+        "training images": real,
+    }
+    results["frechet"] = results["inception"] = results["accuracy_score"] = None
+    if len(names) > 1:
+        say("Fréchet distances in a classifier's features")
+        results["frechet"] = _frechet(classifier, train, sets, heldout, seed, device)
+    if inception:
+        say("Inception distances")
+        results["inception"] = inception_distances(inception_network, sets, heldout)
+    if prior.num_classes is not None and len(names) > 1:
+        say("classifiers trained on real images, on their reconstructions, on samples")
+        sets = {
+            "real": real,
+            "reconstructions": reconstructions(vqvae2, real),
+            "samples": drawn,
+        }
+        results["accuracy_score"] = _accuracy_score(sets, heldout, seed, device)
+    return results
+
+
+def some_of_each_class(data: ImageData, count: int) -> ImageData:
+    """`count` images, the first of each class in turn, as many of each as can be."""
+    number_in_class = torch.empty(len(data), dtype=torch.long)
+    for label in data.labels.unique():
+        of_class = data.labels == label
+        number_in_class[of_class] = torch.arange(int(of_class.sum()))
+    order = (number_in_class * len(data.class_names) + data.labels).argsort()[:count]
+    return ImageData(
+        data.images[order], data.labels[order], data.class_names, data.name, data.split
+    )
+
+
+def _mean(values, seed: int) -> dict:
+    return bootstrap(lambda each: each.mean(), values, seed=seed)
+
+
+def _reconstruction(vqvae2, codes, heldout, rebuilt, seed: int) -> dict:
+    """Errors with an image's own codes, and with the top codes of any other image."""
+    errors = squared_errors(heldout, rebuilt)
+    order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))
+    others = torch.empty_like(codes.z_top)
+    others[order] = codes.z_top[order.roll(1)]
+    wrong = decoded(vqvae2, others, codes.z_bottom)
+    wrong = ImageData(wrong, heldout.labels, heldout.class_names)
+    return {
+        "mean_squared_error_with_wrong_top": _mean(
+            squared_errors(heldout, wrong), seed
+        ),
+        "mean_squared_error": _mean(errors, seed),
+        "psnr": bootstrap(lambda each: -10 * each.mean().log10(), errors, seed=seed),
+    }
+
+
+def _likelihood(prior, without_top, codes: CodeData, pixels: int, seed: int) -> dict:
+    """Nats per code and bits per dimension by level, beside what needs no prior."""
+    measured, of_images, counts = {}, {}, {}
+    for level in LEVELS:
+        counts[level] = codes.grid(level)[0].numel()
+        of_images[level] = image_nats(getattr(prior, f"prior_{level}"), codes)
+        measured[level] = {
+            "codes_an_image": counts[level],
+            "uniform": math.log(codes.num_embeddings),
+            "unigram": codes.unigram_entropy(level),
+        }
+    if without_top is not None:
+        without = image_nats(without_top, erase_top(codes))
+        gain = (without - of_images["bottom"]) / counts["bottom"]
+        measured["bottom"]["without_top"] = _mean(without / counts["bottom"], seed)
+        measured["bottom"]["gain_from_top"] = _mean(gain, seed)
+    of_images["both"], counts["both"] = sum(of_images.values()), sum(counts.values())
+    measured["both"] = {"codes_an_image": counts["both"]}
+    for name in ("uniform", "unigram"):
+        total = sum(measured[level][name] * counts[level] for level in LEVELS)
+        measured["both"][name] = total / counts["both"]
+    for level, nats in of_images.items():
+        measured[level] |= {
+            "nats_per_code": _mean(nats / counts[level], seed),
+            "nats_an_image": _mean(nats, seed),
+            "bits_per_dimension": _mean(nats / math.log(2) / pixels, seed),
+        }
+    return measured
+
+
+def _speed(vqvae2, prior, batch_size: int = 64, repeats: int = 5) -> dict:
+    """Milliseconds an image, codes and decoding, over a few draws after a first."""
+    seconds = []
+    for number in range(repeats + 1):
+        started = time.perf_counter()
+        labels = prior.labels_in_turn(batch_size)
+        prior.sample_with_vqvae2(vqvae2, batch_size, labels=labels, seed=number).cpu()
+        seconds.append(time.perf_counter() - started)
+    an_image = [1000 * each / batch_size for each in seconds[1:]]
+    return {
+        "batch_size": batch_size,
+        "milliseconds_an_image": {
+            "value": statistics.median(an_image),
+            "low": min(an_image),
+            "high": max(an_image),
+        },
+    }
+
+
+def _neighbours(drawn, train, heldout, rebuilt, seed: int, device) -> dict:
+    """Distances to the nearest training image, and those of samples ÷ of held out."""
+    sets = {"samples": drawn, "heldout": heldout, "heldout_rebuilt": rebuilt}
+    distances = {
+        name: nearest(data, train, device=device)[1] for name, data in sets.items()
+    }
+    found = {name: _mean(each, seed) for name, each in distances.items()}
+    for name in ("heldout", "heldout_rebuilt"):
+        found[f"samples_to_{name}"] = bootstrap(
+            lambda one, other: one.mean() / other.mean(),
+            distances["samples"],
+            distances[name],
+            paired=False,
+            seed=seed,
+        )
+    return found
+
+
+def _frechet(
+    classifier, train, sets: dict, heldout: ImageData, seed: int, device
+) -> dict:
+    """Distances of each of `sets` to the held-out images, and whose features they are
+    measured in."""
+    shipped = classifier is not None
+    if not shipped:
+        classifier = _classifier(train, seed, device)
+    reference = outputs(classifier.features, heldout, device=device)
+    guesses = classifier.head(reference.to(device)).argmax(1).cpu()
+    right = guesses == heldout.labels
+    distances = {
+        name: bootstrap(
+            frechet_distance,
+            outputs(classifier.features, data, device=device),
+            reference,
+            paired=name == "reconstructions",  # of these very images
+            rounds=FRECHET_ROUNDS,
+            seed=seed,
+        )
+        for name, data in sets.items()
+    }
+    return {
+        "classifier": "shipped" if shipped else "trained for this",
+        "classifier_accuracy": right.double().mean().item(),
+        "distances": distances,
+    }
+
+
+def _classifier(data: ImageData, seed: int, device) -> Classifier:
+    """A classifier that was trained on `data`, on the device."""
+    epochs, on_cpu = -(-CLASSIFIER_IMAGES // len(data)), device.type == "cpu"
+    return train_classifier(data, epochs=epochs, seed=seed, on_cpu=on_cpu).to(device)
+
+
+def _accuracy_score(sets: dict, heldout: ImageData, seed: int, device) -> dict:
+    """Accuracy on held-out images of classifiers trained on each of `sets`, and its
+    ratio to that of the real images (Ravuri and Vinyals 2019, arXiv 1905.10887, as in
+    arXiv 1906.00446)."""
+    right = {}
+    for name, data in sets.items():
+        trained = _classifier(data, seed, device)
+        guesses = outputs(trained, heldout, device=device).argmax(1)
+        right[name] = guesses.eq(heldout.labels).double()
+    scores = {name: _mean(each, seed) for name, each in right.items()}
+    for name in ("reconstructions", "samples"):
+        scores[f"{name}_to_real"] = bootstrap(
+            lambda one, other: one.mean() / other.mean(),
+            right[name],
+            right["real"],
+            seed=seed,
+        )
+    return scores

@@ -1,0 +1,48 @@
+"""Checks of numbers: each raises a ValueError that names value, limit and mend.
+
+They load neither torch nor numpy, so that flags can be checked before either is there.
+"""
+
+import math
+import operator
+from numbers import Real
+
+
+def whole_number(value) -> int | None:
+    """A whole number of any library's type as an int; None for all else, and bools."""
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, RuntimeError):  # RuntimeError: a tensor of several numbers
+        return None
+
+
+def check_positive(**values: int) -> None:
+    """Raise ValueError naming the first of `values` that is no whole number >= 1."""
+    for name, value in values.items():
+        if (whole_number(value) or 0) < 1:
+            raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
+
+
+def check_share(**values: float) -> None:
+    """Raise ValueError naming the first of `values` that is not in [0, 1)."""
+    for name, value in values.items():
+        if not isinstance(value, Real) or not 0 <= value < 1:
+            raise ValueError(f"{name} is {value!r}; give a share from 0 to below 1")
+
+
+def check_number(*, least: float = 0.0, **values: float) -> None:
+    """Raise ValueError naming the first of `values` that is no finite number."""
+    for name, value in values.items():
+        if not isinstance(value, Real) or not math.isfinite(value) or value < least:
+            raise ValueError(f"{name} is {value!r}; give a number of at least {least}")
+
+
+def check_kernel_size(kernel_size: int) -> None:
+    """Raise ValueError unless `kernel_size` is odd and at least 3."""
+    whole = whole_number(kernel_size) or 0
+    if whole % 2 == 0 or whole < 3:
+        raise ValueError(
+            f"kernel_size is {kernel_size!r}; give an odd number from 3 on"
+        )

@@ -1,0 +1,114 @@
+"""What is counted and kept, and that the README shows what the command wrote."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixelprior import cli
+from pixelprior.benchmark import sampling
+from pixelprior.benchmark.report import markdown, ratio, table
+from pixelprior.benchmark.sampling import Sizes
+from pixelprior.benchmark.training import (
+    TrainingSizes,
+    measure_training,
+    training_markdown,
+)
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SMALL = {"num_embeddings": 16, "embedding_dim": 4, "hidden_channels": 8}
+SMALL |= {"num_layers": 2, "top_size": 3, "bottom_size": 5}
+
+
+def test_cached_multiplies_as_often_as_one_pass_and_naive_once_a_code():
+    sizes = Sizes(top_size=6, bottom_size=9)
+    counted = sampling._multiply_adds(sizes.prior(), sizes)
+    assert counted["cached"] == counted["forward"]
+    assert counted["naive"] / counted["forward"] == pytest.approx(81, rel=0.2)
+    assert 0.5 < counted["rows"] / counted["naive"] < 0.6
+
+
+def test_caches_at_batch_64_are_under_three_rows_of_activations():
+    sizes = Sizes()
+    for level in sampling._cache_bytes(sizes.prior(), sizes, 64).values():
+        assert 0 < level["cache"] < 3 * level["row_of_activations"]
+
+
+def test_the_command_writes_a_table_a_plot_and_json(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sampling, "SECONDS", 0.01)
+    flags = [word for item in SMALL.items() for word in (f"--{item[0]}", str(item[1]))]
+    cli.main(
+        ["benchmark", *flags, "--batch_sizes", "1", "3", "--repeats", "2"]
+        + ["--output_dir", str(tmp_path)]
+    )
+    output = capsys.readouterr()
+    results = json.loads((tmp_path / "benchmark.json").read_text(encoding="utf-8"))
+    assert "round 2 of 2 timed" in output.err
+    written = (tmp_path / "benchmark.md").read_text(encoding="utf-8")
+    assert written == markdown(results) + "\n" and written in output.out
+    assert (tmp_path / "benchmark.png").stat().st_size > 10_000
+    assert len(table(results).splitlines()) == 4
+    for level in results["seconds"]["3"].values():
+        assert {"forward", "naive", "rows", "cached"} <= set(level)
+        assert all(len(rounds) == 2 for rounds in level.values())
+    if not torch.cuda.is_available():
+        assert "graph: not run, since it needs a CUDA device" in output.out
+
+
+def test_a_ratio_is_taken_round_by_round_of_both_levels_together():
+    top = {"naive": [10.0, 20.0, 30.0], "cached": [1.0, 1.0, 2.0]}
+    bottom = {"naive": [30.0, 20.0, 30.0], "cached": [1.0, 4.0, 2.0]}
+    results = {"seconds": {"8": {"top": top, "bottom": bottom}}}
+    assert ratio(results, 8, "naive", "cached") == {
+        "median": 15.0,
+        "low": 8.0,
+        "high": 20.0,
+    }
+    assert ratio(results, 8, "graph", "cached") is None
+
+
+def test_the_readme_shows_what_the_benchmark_wrote():
+    written = ROOT / "pixelprior" / "assets" / "benchmark.json"
+    results = json.loads(written.read_text(encoding="utf-8"))
+    assert markdown(results) in README
+    assert results["sizes"] == json.loads(json.dumps(Sizes().__dict__))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--batch_sizes", "0"], "batch_size is 0"),
+        (["--repeats", "0"], "repeats is 0"),
+        (["--top_size", "0"], "top_size is 0"),
+        (["--hidden_channels", "0"], "hidden_channels is 0"),
+        (["--device", "nonsense"], "device 'nonsense'"),
+    ],
+)
+def test_bad_flags_end_in_one_line(tmp_path, capsys, flags, words):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["benchmark", "--output_dir", str(tmp_path / "new"), *flags])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and words in error and error.count("\n") == 1
+
+
+def test_all_training_loops_are_timed_and_learn_alike():
+    sizes = TrainingSizes(
+        batch_size=8, epochs=2, steps=4, repeats=1, hidden_channels=8, num_layers=2
+    )
+    results = measure_training(sizes)
+    loops = results["loops"]
+    plain = loops["plain"]["losses"]
+    assert plain[1] < plain[0]
+    assert loops["fit"]["losses"] == pytest.approx(plain, rel=0.01)
+    assert loops["plain, another seed"]["losses"] != plain
+    for name, found in loops.items():
+        assert all(speed > 0 for speed in found["steps_per_second"]), name
+    words = training_markdown(results)
+    assert "| plain loop, float32 | 1.00 (1.00 to 1.00) |" in words
+
+
+def test_more_steps_than_embedded_images_are_refused():
+    with pytest.raises(ValueError, match=r"6,000 embedded images; choose fewer"):
+        TrainingSizes(batch_size=2000, steps=4).check()

@@ -1,0 +1,458 @@
+"""The command line, as a person meets it: the pipeline, and each kind of bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
+from pixelprior.assets import FOLDER
+from pixelprior.checkpoints import load_model
+from pixelprior.cli import doctor
+from pixelprior.cli import train as cli_train
+from pixelprior.codes import extract_codes
+from pixelprior.devices import where
+
+VQVAE2_FOLDER = str(FOLDER / "fashion_mnist_vqvae2")
+PRIOR_FOLDER = str(FOLDER / "fashion_mnist_prior")
+SHORT = ["--dataset", "fashion_mnist_mini", "--max_images", "96", "--batch_size", "32"]
+SMALL = ["--hidden_channels", "16", "--num_layers", "2", "--epochs", "1"]
+
+
+@pytest.fixture
+def fails(capsys):
+    """Run a command that must fail in one line and with status 2; give the line."""
+
+    def run(*arguments, status=2):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(each) for each in arguments])
+        error = capsys.readouterr().err
+        assert stop.value.code == status, error
+        assert error.count("\n") == 1 and error.startswith("pixelprior: error: "), error
+        return error
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """A folder in which both training commands ran, with 512 codes."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    cli.main(
+        ["train-vqvae2", *SHORT, "--epochs", "2", "--hidden_channels", "16"]
+        + ["--embedding_dim", "8", "--output_dir", str(folder / "vqvae2")]
+    )
+    cli.main(
+        ["train-prior", *SHORT, *SMALL, "--class_conditional", "--sample_every", "1"]
+        + ["--vqvae2_checkpoint", str(folder / "vqvae2")]
+        + ["--output_dir", str(folder / "prior")]
+    )
+    return folder
+
+
+def files_below(folder):
+    files = filter(Path.is_file, folder.rglob("*"))
+    return sorted(path.relative_to(folder).as_posix() for path in files)
+
+
+def test_training_writes_checkpoints_codes_history_and_pictures(pipeline):
+    checkpoint = ["config.json", "model.safetensors", "training.json"]
+    assert files_below(pipeline / "vqvae2") == sorted(
+        [f"best/{name}" for name in checkpoint]
+        + [f"last/{name}" for name in checkpoint]
+        + ["history.json", "last/training_state.pt", "samples/epoch_0002.png"]
+    )
+    assert files_below(pipeline / "prior") == sorted(
+        [f"best/{name}" for name in checkpoint]
+        + [f"last/{name}" for name in checkpoint]
+        + ["codes/test.safetensors", "codes/train.safetensors", "history.json"]
+        + ["last/training_state.pt", "samples/epoch_0001.png"]
+    )
+
+
+def test_test_images_are_measured_once_and_at_the_end(pipeline, tmp_path, monkeypatch):
+    """What `best` is chosen by is held out of the training images."""
+    images = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96).images
+    test = {image.numpy().tobytes() for image in images("test", 32).images}
+    train = {image.numpy().tobytes() for image in images("train", 32).images}
+    events, fit, measure = [], cli_train.fit, cli_train.reconstructions
+
+    def watched_fit(model, train_data, heldout_data, *rest, **options):
+        seen = [each.numpy().tobytes() for each in train_data.images]
+        held_out = [each.numpy().tobytes() for each in heldout_data.images]
+        assert (len(seen), len(held_out)) == (91, 5)
+        assert {*seen, *held_out} == train and not {*held_out} & test
+        events.append("training")
+        return fit(model, train_data, heldout_data, *rest, **options)
+
+    def watched_measure(model, data):
+        assert {each.numpy().tobytes() for each in data.images} == test
+        events.append("measuring")
+        return measure(model, data)
+
+    monkeypatch.setattr(cli_train, "fit", watched_fit)
+    monkeypatch.setattr(cli_train, "reconstructions", watched_measure)
+    cli.main(
+        ["train-vqvae2", *SHORT, "--epochs", "1", "--hidden_channels", "8"]
+        + ["--output_dir", str(tmp_path)]
+    )
+    assert events == ["training", "measuring"]
+
+
+def test_a_prior_holds_out_the_images_of_its_vqvae2_or_says_so(
+    pipeline, tmp_path, monkeypatch, capsys
+):
+    given = {}
+
+    def stop(model, train_data, heldout_data, *_more, **_options):
+        given.update(train=train_data, heldout=heldout_data)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_train, "fit", stop)
+    start = ["train-prior", *SHORT, *SMALL, "--class_conditional"]
+    start += ["--vqvae2_checkpoint", str(pipeline / "vqvae2"), "--output_dir"]
+
+    def begin(name, *flags):
+        with pytest.raises(SystemExit):
+            cli.main([*start, str(tmp_path / name), *flags])
+        return capsys.readouterr().out
+
+    assert "the VQ-VAE-2 was trained on some" not in begin("same")
+    command = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96)
+    images = command.images("train", 32)
+    _, heldout = command.split(images)
+    assert torch.equal(heldout.labels, given["heldout"].labels)
+    vqvae2 = load_model(VQVAE2, pipeline / "vqvae2")
+    _, codes = command.split(extract_codes(vqvae2, images))
+    assert torch.equal(codes.z_top, given["heldout"].z_top)
+    said = begin("other", "--seed", "1")
+    assert "the VQ-VAE-2 was trained on some of the images held out here" in said
+    assert "give --validation_share 0.05 --seed 0" in said
+    assert "trained on some" not in begin("all", "--validation_share", "0")
+    assert given["heldout"] is None and len(given["train"]) == 96
+
+
+def test_512_codes_keep_their_values_from_images_to_file(pipeline):
+    vqvae2 = load_model(VQVAE2, pipeline / "vqvae2")
+    stored = load_file(pipeline / "prior" / "codes" / "train.safetensors")
+    command = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96)
+    images = command.images("train", 32)
+    codes = vqvae2.get_code_indices(images.batch(torch.arange(96))[0])
+    assert torch.equal(stored["z_bottom"].long(), codes["indices_bottom"])
+    assert torch.equal(stored["z_top"].long(), codes["indices_top"])
+    assert codes["indices_bottom"].max() > 255 and stored["z_top"].dtype == torch.int16
+
+
+def test_sample_writes_images_and_the_grid(pipeline, tmp_path, capsys):
+    cli.main(
+        ["sample", "--vqvae2_checkpoint", str(pipeline / "vqvae2" / "best")]
+        + ["--prior-checkpoint", str(pipeline / "prior"), "--num_samples", "7"]
+        + ["--batch-size", "3", "--save_grid", "--grid_nrow", "4", "--label", "2"]
+        + ["--temperature", "0.9", "--top_k", "50", "--top_p", "0.95"]
+        + ["--output_dir", str(tmp_path / "new")]
+    )
+    names = [f"sample_{index:05d}.png" for index in range(7)]
+    assert files_below(tmp_path / "new") == ["grid.png", *names]
+    grid = np.asarray(Image.open(tmp_path / "new" / "grid.png"))
+    assert grid.shape == (2 * 34 + 2, 4 * 34 + 2, 3)
+    assert "wrote 7 images" in capsys.readouterr().out
+
+
+def test_sample_draws_the_same_images_by_every_method_and_others_in_bf16(
+    pipeline, tmp_path
+):
+    draw = ["sample", "--vqvae2_checkpoint", str(pipeline / "vqvae2")]
+    draw += ["--prior_checkpoint", str(pipeline / "prior"), "--num_samples", "3"]
+    ways = {way: ["--method", way] for way in ("auto", "naive", "rows", "cached")}
+    ways["bf16"] = ["--bf16"]
+    pictures = {}
+    for way, flags in ways.items():
+        cli.main([*draw, *flags, "--save_grid", "--output_dir", str(tmp_path / way)])
+        pictures[way] = np.asarray(Image.open(tmp_path / way / "grid.png"))
+    low = pictures.pop("bf16")
+    first, *others = pictures.values()
+    for other in others:
+        assert (first == other).mean() > 0.9  # all but rounding ties
+    assert low.shape == first.shape and (low != first).any()
+
+
+def test_samples_do_not_depend_on_the_batch_size(tmp_path):
+    for size in (2, 5):
+        cli.main(
+            ["sample", "--vqvae2_checkpoint", VQVAE2_FOLDER]
+            + ["--prior_checkpoint", PRIOR_FOLDER, "--num_samples", "5", "--seed", "4"]
+            + ["--batch_size", str(size), "--output_dir", str(tmp_path / str(size))]
+        )
+    for index in range(5):
+        two, five = (
+            np.asarray(Image.open(tmp_path / size / f"sample_{index:05d}.png"))
+            for size in ("2", "5")
+        )
+        assert np.abs(two.astype(int) - five).max() <= 1
+
+
+def test_one_level_can_be_trained_after_the_other(fails, pipeline, tmp_path):
+    start = ["train-prior", *SHORT, *SMALL]
+    start += ["--vqvae2_checkpoint", str(pipeline / "vqvae2")]
+    cli.main([*start, "--level", "top", "--output_dir", str(tmp_path / "top")])
+    cli.main(
+        [*start, "--level", "bottom", "--output_dir", str(tmp_path / "both")]
+        + ["--init_checkpoint", str(tmp_path / "top")]
+    )
+    top, both = (
+        load_model(HierarchicalPixelCNN, tmp_path / n) for n in ("top", "both")
+    )
+    for a, b in zip(
+        top.prior_top.parameters(), both.prior_top.parameters(), strict=True
+    ):
+        assert torch.equal(a, b)
+    bottoms = [m.prior_bottom.head[-1].weight for m in (top, both)]
+    assert not torch.equal(*bottoms)
+    draw = ["sample", "--vqvae2_checkpoint", pipeline / "vqvae2", "--num_samples", 1]
+    draw += ["--output_dir", tmp_path / "new", "--prior_checkpoint"]
+    assert "bottom level" in fails(*draw, tmp_path / "top")
+    cli.main([str(each) for each in [*draw, tmp_path / "both"]])
+    VQVAE2(1, 32, 16, 8, 512).save_pretrained(tmp_path / "other")
+    error = fails(
+        *["train-prior", *SHORT, *SMALL, "--output_dir", tmp_path / "mixed"],
+        *["--vqvae2_checkpoint", tmp_path / "other"],
+        *["--init_checkpoint", tmp_path / "top"],
+    )
+    assert "another VQ-VAE-2" in error and not list((tmp_path / "mixed").iterdir())
+
+
+def test_the_doctor_names_each_fault_with_its_mend(capsys, monkeypatch):
+    wanted = ["torch>=2", "tyro>=99", "no-such-package>=1", 'x>=1; extra == "dev"']
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: wanted)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["doctor"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 1
+    mend = '     -> pip install "no-such-package>=1"'
+    assert f"MEND no-such-package: not installed\n{mend}" in out
+    assert "but >=99 is needed" in out
+    assert "ok   torch: " in out and "2 to mend" in out
+
+
+@pytest.mark.parametrize(
+    ("cuda", "why"),
+    [(None, "it is a CPU build"), ("99.9", "the driver lacks CUDA 99.9")],
+)
+def test_the_doctor_names_a_gpu_that_torch_cannot_use(cuda, why, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(doctor.Path, "exists", lambda path: True)
+    finding = doctor._gpu()
+    assert why in finding.found and "pytorch.org" in finding.mend
+
+
+def test_training_says_where_it_takes_place(monkeypatch):
+    run = SimpleNamespace(
+        mixed_precision="no", num_processes=1, device=torch.device("cpu")
+    )
+    assert where(run) == "training on cpu in float32, 1 process"
+    run.mixed_precision, run.num_processes = "bf16", 4
+    assert where(run) == "training on cpu in bf16, 4 processes"
+
+
+def test_help_gives_each_flag_its_meaning_and_default(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train-prior", "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    flags = "vqvae2_checkpoint dataset batch_size epochs lr hidden_channels num_layers"
+    flags += " temperature sample_every output_dir use_wandb level resume"
+    for flag in flags.split():
+        assert f"--{flag}" in out
+    assert "outputs/pixelcnn_prior" in out and "0.0003" in out
+
+
+SAMPLE = ["sample", "--vqvae2_checkpoint", VQVAE2_FOLDER]
+SAMPLE += ["--prior_checkpoint", PRIOR_FOLDER, "--num_samples", "2"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--temperature", "0"], "temperature is 0"),
+        (["--temperature", "-1"], "temperature is -1"),
+        (["--temperature", "nan"], "temperature is nan"),
+        (["--temperature", "warm"], "'warm'"),
+        (["--top_p", "0"], "top_p is 0"),
+        (["--top_p", "1.5"], "top_p is 1.5"),
+        (["--top_k", "0"], "top_k is 0"),
+        (["--label", "10"], "label 10 is out of range"),
+        (["--label", "-1"], "label -1 is out of range"),
+        (["--label", str(10**30)], "is out of range"),
+        (["--num_samples", "0"], "num_samples is 0"),
+        (["--batch_size", "0"], "batch_size is 0"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--device", "abacus"], "device 'abacus'"),
+        (["--device", "meta"], "device 'meta'"),
+        (["--no_such_flag"], "no_such_flag"),
+    ],
+)
+def test_bad_flags_end_in_one_line(fails, tmp_path, flags, words):
+    assert words in fails(*SAMPLE, "--output_dir", tmp_path / "out", *flags)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_bad_checkpoints_end_in_one_line(fails, pipeline, tmp_path):
+    out = ["--output_dir", tmp_path / "out"]
+    vqvae2, prior = pipeline / "vqvae2", pipeline / "prior"
+
+    def sample(vqvae2, prior):
+        return fails(
+            "sample", "--vqvae2_checkpoint", vqvae2, "--prior_checkpoint", prior, *out
+        )
+
+    assert "no checkpoint at" in sample(tmp_path / "nowhere", prior)
+    assert "holds a VQVAE2" in sample(vqvae2, vqvae2)
+    assert "512 codes, but the VQ-VAE-2 has 64" in sample(VQVAE2_FOLDER, prior)
+    (tmp_path / "junk.pth").write_bytes(b"junk")
+    assert "junk.pth" in sample(tmp_path / "junk.pth", prior)
+    other = VQVAE2(1, 32, 16, 8, 512)
+    other.save_pretrained(tmp_path / "other")
+    assert "another VQ-VAE-2" in sample(tmp_path / "other", prior)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_label_for_a_prior_without_classes_ends_in_one_line(fails, tmp_path):
+    HierarchicalPixelCNN(64, 8, 8, 2).save_pretrained(tmp_path / "plain")
+    error = fails(
+        "sample",
+        "--vqvae2_checkpoint",
+        VQVAE2_FOLDER,
+        "--prior_checkpoint",
+        tmp_path / "plain",
+        "--label",
+        "1",
+    )
+    assert "built without classes" in error
+
+
+def test_an_output_folder_that_cannot_be_written_ends_in_one_line(fails, tmp_path):
+    (tmp_path / "file").write_text("")
+    blocked = tmp_path / "file" / "below"
+    assert "cannot write" in fails("demo", "--output_dir", blocked)
+    assert "cannot write" in fails(*SAMPLE, "--output_dir", blocked)
+    assert "cannot write" in fails("train-vqvae2", *SHORT, "--output_dir", blocked)
+
+
+def test_absent_data_ends_in_one_line(fails, tmp_path, monkeypatch):
+    from torchvision.datasets import CIFAR10
+
+    def no_network(*_arguments, **_more):
+        raise OSError("no network")
+
+    monkeypatch.setattr(CIFAR10, "download", no_network)
+    root = ["--data_root", tmp_path / "data", "--output_dir", tmp_path / "out"]
+    error = fails("train-vqvae2", "--dataset", "cifar10", *root)
+    assert "cifar-10-batches-py" in error and "--data_root" in error
+    error = fails("train-vqvae2", "--dataset", "imagefolder", *root)
+    assert "no images in" in error or "no folder" in error
+
+
+def test_images_of_other_channels_than_the_vqvae2_end_in_one_line(fails, tmp_path):
+    for index in range(10):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.new("RGB", (40, 40), (index, 0, 0)).save(tmp_path / "in" / f"{index}.png")
+    error = fails(
+        *["train-prior", "--vqvae2_checkpoint", VQVAE2_FOLDER],
+        *["--dataset", "imagefolder", "--data_root", tmp_path / "in"],
+        *["--output_dir", tmp_path / "out"],
+    )
+    assert "[10, 3, 32, 32]" in error or "3, 32, 32]" in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--max_images", "0"], "max_images is 0"),
+        (["--max_images", "1"], "1 training image cannot be both"),
+        (["--validation_share", "1"], "validation_share is 1"),
+        (["--image_size", "31"], "image_size is 31"),
+        (["--image_size", "1000000"], "too large for this machine"),
+        (["--hidden_channels", "1000000000"], "too large for this machine"),
+        (["--epochs", "0"], "epochs is 0"),
+        (["--sample_every", "0"], "sample_every is 0"),
+        (["--lr", "nan"], "lr is nan"),
+        (["--lr", "1e300"], "lr is 1e+300"),
+        (["--seed", str(2**40)], "seed is"),
+        (["--dataset", "nothing"], "nothing"),
+    ],
+)
+def test_bad_training_flags_end_in_one_line(fails, tmp_path, flags, words):
+    command = ["train-vqvae2", *SHORT, "--output_dir", tmp_path / "out", *flags]
+    assert words in fails(*command)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_bad_prior_flags_are_seen_before_images_are_encoded(fails, tmp_path):
+    start = ["train-prior", *SHORT, "--vqvae2_checkpoint", VQVAE2_FOLDER]
+    start += ["--output_dir", tmp_path / "out"]
+    assert "kernel_size is 4" in fails(*start, "--kernel_size", 4)
+    assert "dropout is nan" in fails(*start, "--dropout", "nan")
+    assert "no checkpoint at" in fails(*start, "--init_checkpoint", tmp_path / "no")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_strange_file_name_does_not_break_the_line(fails, tmp_path):
+    strange = tmp_path / "two\nlines\x1b"
+    error = fails(*SAMPLE[:3], "--prior_checkpoint", strange)
+    assert "two lines\\x1b" in error
+
+
+def test_a_run_that_diverges_ends_with_status_1(fails, tmp_path):
+    error = fails(
+        *["train-vqvae2", *SHORT, "--epochs", "2", "--hidden_channels", "8"],
+        *["--lr", "1e30", "--warmup", "0", "--output_dir", tmp_path / "out"],
+        status=1,
+    )
+    assert "training stopped at step" in error and "--lr" in error
+
+
+def test_a_process_of_its_own_shows_no_bar_and_no_traceback(tmp_path):
+    command = [sys.executable, "-m", "pixelprior.cli"]
+    done = subprocess.run(
+        [*command, *SAMPLE, "--output_dir", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    failed = subprocess.run(
+        [*command, *SAMPLE, "--temperature", "0"], capture_output=True, text=True
+    )
+    assert failed.returncode == 2 and failed.stdout == ""
+    assert failed.stderr.count("\n") == 1 and "Traceback" not in failed.stderr
+
+
+def test_a_resumed_command_reaches_the_same_history(pipeline, tmp_path, monkeypatch):
+    flags = ["train-prior", *SHORT, "--hidden_channels", "16", "--num_layers", "2"]
+    flags += ["--vqvae2_checkpoint", str(pipeline / "vqvae2"), "--epochs", "3"]
+    flags += ["--sample_every", "1"]
+    cli.main([*flags, "--output_dir", str(tmp_path / "whole")])
+
+    def kill(self, *_arguments, **_more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.setattr(HierarchicalPixelCNN, "sample_with_vqvae2", kill)
+        cli.main([*flags, "--output_dir", str(tmp_path / "cut")])
+    assert stop.value.code == 130
+    cli.main([*flags, "--output_dir", str(tmp_path / "cut"), "--resume"])
+    whole, cut = (
+        json.loads((tmp_path / name / "history.json").read_text())
+        for name in ("whole", "cut")
+    )
+    assert [e["heldout_bottom_loss"] for e in cut] == [
+        e["heldout_bottom_loss"] for e in whole
+    ]

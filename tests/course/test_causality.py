@@ -1,0 +1,153 @@
+"""What a place sees, found by gradient: the past, a leak, the blind spot."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from pixelprior import MaskedConv2d, PixelCNN
+from pixelprior.course.causality import before, blind_spot, leak, seen_by
+
+SHAPES = [(3, 3), (2, 5), (5, 2), (1, 6), (6, 1), (1, 1)]
+DTYPES = [torch.float32, torch.float64]
+each_shape = pytest.mark.parametrize("shape", SHAPES)
+each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Over so few numbers, more threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def places(shape):
+    return itertools.product(range(shape[0]), range(shape[1]))
+
+
+def by_hand(shape, sees):
+    """The places (y, x) for which `sees(y, x)`, bool [H, W]."""
+    seen = torch.zeros(shape, dtype=torch.bool)
+    for y, x in places(shape):
+        seen[y, x] = sees(y, x)
+    return seen
+
+
+class OfFeatures(nn.Module):
+    """A PixelCNN from embedded codes on, since there is no gradient by a code."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, embedded):
+        v = h = embedded
+        for block in self.model.blocks:
+            v, h = block(v, h)
+        return self.model.head(h)
+
+
+@each_shape
+@each_dtype
+def test_a_pixelcnn_sees_exactly_its_past(shape, dtype):
+    torch.manual_seed(0)
+    model = PixelCNN(5, 3, 4, num_layers=6).to(dtype).eval()
+    for place in places(shape):
+        seen = seen_by(OfFeatures(model), place, shape, channels=3)
+        assert torch.equal(seen, before(place, shape)), place
+        assert leak(seen, place) is None and not blind_spot(seen, place).any()
+
+
+@each_shape
+def test_before_is_what_comes_earlier_in_raster_order(shape):
+    for y, x in places(shape):
+        earlier = by_hand(shape, lambda a, b, y=y, x=x: a < y or (a == y and b < x))
+        assert torch.equal(before((y, x), shape), earlier)
+
+
+def masked_stack(layers, channels=6, dtype=torch.float64):
+    torch.manual_seed(0)
+    stack = [MaskedConv2d("A", 1, channels)]
+    for _ in range(layers - 1):
+        stack += [nn.ReLU(), MaskedConv2d("B", channels, channels)]
+    return nn.Sequential(*stack).to(dtype)
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (4, 7), (7, 4)])
+@each_dtype
+def test_a_masked_stack_is_blind_to_the_upper_right_of_45_degrees(shape, dtype):
+    stack = masked_stack(sum(shape), dtype=dtype)
+    for y, x in [(shape[0] - 1, 0), (shape[0] - 1, 2), (2, 1), (0, 3)]:
+        seen = seen_by(stack, (y, x), shape)
+        hidden = by_hand(shape, lambda a, b, y=y, x=x: a < y and b - x > y - a)
+        assert torch.equal(blind_spot(seen, (y, x)), hidden)
+        assert leak(seen, (y, x)) is None
+
+
+def test_one_masked_layer_sees_its_kernel_and_no_farther():
+    seen = seen_by(masked_stack(1), (2, 3), (4, 6))
+    assert seen.nonzero().tolist() == [[1, 2], [1, 3], [1, 4], [2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("mask", "where"),
+    [
+        ([[1, 1, 1], [1, 1, 1], [1, 1, 1]], (2, 3)),  # a plain convolution
+        ([[1, 1, 1], [1, 0, 1], [0, 0, 0]], (2, 4)),
+        ([[1, 1, 1], [1, 0, 0], [1, 0, 0]], (3, 2)),
+        ([[1, 1, 1], [1, 0, 0], [0, 0, 0]], None),
+    ],
+)
+@each_dtype
+def test_a_leak_is_found_where_it_is(mask, where, dtype):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(2, 4, 3, padding=1).to(dtype)
+    layer.weight.data *= torch.tensor(mask)
+    assert leak(seen_by(layer, (2, 3), (5, 6), channels=2), (2, 3)) == where
+
+
+def test_mask_b_in_the_first_layer_leaks_the_place_itself():
+    torch.manual_seed(0)
+    layer = MaskedConv2d("B", 1, 4)
+    assert leak(seen_by(layer, (1, 4), (2, 6)), (1, 4)) == (1, 4)
+
+
+@pytest.mark.parametrize(("shape", "place"), [((2, 5), (1, 4)), ((5, 2), (4, 1))])
+def test_height_and_width_are_not_swapped(shape, place):
+    left = seen_by(lambda x: x.roll(1, dims=3), place, shape)
+    above = seen_by(lambda x: x.roll(1, dims=2), place, shape)
+    assert left.nonzero().tolist() == [[place[0], place[1] - 1]]
+    assert above.nonzero().tolist() == [[place[0] - 1, place[1]]]
+
+
+def test_a_unit_that_is_off_at_one_input_hides_nothing():
+    seen = seen_by(lambda x: torch.relu(x.roll(1, dims=3) - 1), (0, 2), (1, 4))
+    assert seen.nonzero().tolist() == [[0, 1]]
+
+
+def test_channels_do_not_cancel_each_other():
+    def opposite(x):
+        return torch.cat([x, -x], dim=1).roll(1, dims=3)
+
+    assert seen_by(opposite, (0, 2), (1, 4)).sum() == 1
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_what_is_seen_in_any_channel_is_seen(channel):
+    def sees_one(x):
+        return x[:, channel : channel + 1].roll(1, dims=3)
+
+    assert seen_by(sees_one, (0, 2), (1, 4), channels=3).nonzero().tolist() == [[0, 1]]
+
+
+def test_it_looks_without_a_trace():
+    """No gradient is left behind, the random numbers go on, and no_grad is no bar."""
+    stack = masked_stack(2)
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        assert seen_by(stack, (1, 1), (3, 3)).any()
+    assert all(parameter.grad is None for parameter in stack.parameters())
+    assert torch.equal(torch.get_rng_state(), state)

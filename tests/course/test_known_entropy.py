@@ -1,0 +1,109 @@
+"""The source of known entropy: exact, blind where it should be, drawn as it says."""
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pixelprior.course.causality import blind_spot, seen_by
+from pixelprior.course.known_entropy import BlindSpotSource
+from pixelprior.layers import MaskedConv2d
+from pixelprior.pixelcnn import PixelCNN
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "noise"), [(2, 3, 0.3), (3, 2, 0.0), (2, 3, 0.9)]
+)
+def test_all_grids_add_up_to_one_and_their_entropy_is_the_entropy(height, width, noise):
+    source = BlindSpotSource(height, width, parts=2, noise=noise)
+    grids = torch.tensor(list(itertools.product(range(4), repeat=height * width)))
+    logs = source.log_probability(grids.view(-1, height, width))
+    assert logs.exp().sum().item() == pytest.approx(1, abs=1e-12)
+    entropy = torch.special.entr(logs.exp()).sum().item() / (height * width)
+    assert entropy == pytest.approx(source.entropy(), abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (5, 9), (9, 4)])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_samples_are_as_likely_as_the_entropy_says(shape, kernel_size):
+    source = BlindSpotSource(*shape, parts=3, noise=0.2, kernel_size=kernel_size)
+    nats = -source.log_probability(source.sample(20_000, seed=0)) / math.prod(shape)
+    error = nats.std().item() / math.sqrt(len(nats))
+    assert abs(nats.mean().item() - source.entropy()) < 4 * error
+    assert source.entropy() < source.masked_stack_bound() or shape[1] <= source.ahead
+
+
+def test_the_same_seed_gives_the_same_codes_and_another_gives_others():
+    source = BlindSpotSource()
+    codes = source.sample(4, seed=0)
+    assert codes.equal(source.sample(4, seed=0))
+    assert not codes.equal(source.sample(4, seed=1))
+    assert codes.min() >= 0 and codes.max() < source.num_embeddings
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_the_whole_line_of_w_lies_in_the_blind_spot(kernel_size):
+    source = BlindSpotSource(12, 12, kernel_size=kernel_size)
+    layers = [MaskedConv2d("A", 1, 4, kernel_size)]
+    for _ in range(11):
+        layers += [nn.ELU(), MaskedConv2d("B", 4, 4, kernel_size)]
+    torch.manual_seed(0)
+    stack = nn.Sequential(*layers).double()
+    place = (8, 1)
+    unseen = blind_spot(seen_by(stack, place, (12, 12)), place)
+    y, x = place
+    steps = 0
+    while y > 0 and x + source.ahead < 12:
+        y, x, steps = y - 1, x + source.ahead, steps + 1
+        assert unseen[y, x], f"{(y, x)} is seen"
+    assert steps >= 3
+
+
+def test_a_single_stack_stays_above_its_bound_and_two_stacks_reach_the_entropy():
+    """In a short training: within 2 % of the entropy, and of the bound."""
+    source = BlindSpotSource()
+    size = source.num_embeddings
+    torch.manual_seed(0)
+    single = nn.Sequential(MaskedConv2d("A", 32, 32), nn.ELU())
+    for _ in range(4):
+        single += nn.Sequential(MaskedConv2d("B", 32, 32), nn.ELU())
+    single += nn.Sequential(nn.Conv2d(32, size, 1))
+    embedding = nn.Embedding(size, 32)
+    two = PixelCNN(size, 32, 32, num_layers=5, dropout=0.0)
+    heldout = source.sample(2000, seed=1)
+    reached = {}
+    for name, network, weights in (
+        (
+            "single",
+            lambda z: single(embedding(z).permute(0, 3, 1, 2)),
+            [single, embedding],
+        ),
+        ("two", two, [two]),
+    ):
+        parameters = [p for each in weights for p in each.parameters()]
+        optimizer = torch.optim.AdamW(parameters)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, 200)
+        for step in range(200):
+            codes = source.sample(64, seed=100 + step)
+            optimizer.zero_grad()
+            F.cross_entropy(network(codes), codes).backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            schedule.step()
+        with torch.no_grad():
+            reached[name] = F.cross_entropy(network(heldout), heldout).item()
+    bound, entropy = source.masked_stack_bound(), source.entropy()
+    assert bound - 0.01 < reached["single"] < 1.02 * bound
+    assert entropy - 0.01 < reached["two"] < 1.02 * entropy
+
+
+def test_out_of_range_is_refused_with_the_limit():
+    with pytest.raises(ValueError, match="noise"):
+        BlindSpotSource(noise=1.0)
+    with pytest.raises(ValueError, match="parts"):
+        BlindSpotSource(parts=0)
+    with pytest.raises(ValueError, match="kernel_size"):
+        BlindSpotSource(kernel_size=4)

@@ -1,0 +1,189 @@
+"""What training needs is counted right: by torch's allocator, and by the loop's own."""
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from pixelprior import VQVAE2, HierarchicalPixelCNN
+from pixelprior.course.planning import (
+    KEPT,
+    example_batch,
+    kept_for_backward,
+    parameter_count,
+    plan,
+)
+from pixelprior.training import _Run
+
+PRIOR = {"num_embeddings": 32, "embedding_dim": 16, "hidden_channels": 24}
+PRIOR |= {"num_layers": 4, "num_classes": 5, "attention_layers": 2}
+IMAGES = {"image_size": 16, "hidden_channels": 24, "embedding_dim": 8}
+IMAGES |= {"num_embeddings": 32}
+MODELS = [(HierarchicalPixelCNN, PRIOR), (VQVAE2, IMAGES)]
+PRECISIONS = ["no", "bf16"]
+each_model = pytest.mark.parametrize(("model_class", "arguments"), MODELS)
+
+
+def built(model_class, arguments):
+    """A model on the edge of training: its codebooks have seen a first batch."""
+    torch.manual_seed(0)
+    model = model_class(**arguments).train()
+    with torch.no_grad():
+        model.loss_function(*example_batch(model, 8))
+    return model
+
+
+@each_model
+def test_parameters_are_counted_without_building_the_model(model_class, arguments):
+    count = sum(p.numel() for p in model_class(**arguments).parameters())
+    assert parameter_count(model_class, **arguments) == count
+    assert plan(model_class, **arguments).parameters == count
+
+
+def test_a_model_that_fits_no_memory_can_be_counted():
+    count = parameter_count(HierarchicalPixelCNN, **PRIOR | {"hidden_channels": 2**16})
+    assert count > 1e11  # 400 GB of float32
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_a_prior_keeps_is_affine_in_the_batch(precision):
+    model = built(HierarchicalPixelCNN, PRIOR)
+    kept = [
+        kept_for_backward(model, example_batch(model, size), precision)
+        for size in (1, 2, 3, 7)
+    ]
+    steps = [kept[1] - kept[0], kept[2] - kept[1], (kept[3] - kept[2]) / 4]
+    assert steps[0] == steps[1] == steps[2] > 0
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@each_model
+def test_a_plan_from_small_batches_holds_for_a_large_one(
+    model_class, arguments, precision
+):
+    planned = plan(model_class, mixed_precision=precision, **arguments)
+    model = built(model_class, arguments)
+    counted = kept_for_backward(model, example_batch(model, 64), precision)
+    assert planned.parts(64)[KEPT] == pytest.approx(counted, rel=0.01)
+
+
+def peak_of_a_step(model, batch, precision):
+    """Bytes by which torch's allocator on the processor rises in a training step."""
+    optimizer = torch.optim.AdamW(model.parameters())
+
+    def step():
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = model.loss_function(*batch)["total_loss"]
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()  # the moments of AdamW come with the first
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        step()
+    now = peak = 0
+    for event in profiled.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            peak = max(peak, now)
+    return peak
+
+
+@pytest.fixture
+def one_thread():
+    """Each further thread of a convolution in bf16 takes memory of its own."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@each_model
+def test_the_allocator_gives_out_what_was_counted_and_up_to_half_more(
+    model_class, arguments, precision, one_thread
+):
+    model = built(model_class, arguments)
+    batch = example_batch(model, 64)
+    kept = kept_for_backward(model, batch, precision)
+    given = sum(each.nbytes for each in batch)  # before the step, and kept as well
+    assert kept - given < peak_of_a_step(model, batch, precision) < 1.5 * kept
+
+
+def test_the_training_loop_holds_as_many_copies_of_each_parameter(tmp_path):
+    """Weights, gradients, two moments, the average, the best: six."""
+    from pixelprior.devices import make_accelerator
+    from pixelprior.settings import TrainingSettings
+
+    settings = TrainingSettings(mixed_precision="no")
+    accelerator = make_accelerator(settings, tmp_path)
+    model = HierarchicalPixelCNN(**PRIOR).to(accelerator.device)
+    run = _Run(model, settings, tmp_path, accelerator)
+    run.set_parts(None, {}, {})
+    run.start(range(8), resume=False)
+    batch = example_batch(model, 2)
+    run.loss(*(each.to(accelerator.device) for each in batch))["total_loss"].backward()
+    run.optimizer.step()
+    held = list(model.parameters())
+    held += [p.grad for p in model.parameters()]
+    for state in run.bare_optimizer.state.values():
+        held += [state["exp_avg"], state["exp_avg_sq"]]
+    held += [*run.average.module.parameters(), *run.best.parameters()]
+    addresses = {each.data_ptr(): each.nbytes for each in held if each is not None}
+    parts = plan(HierarchicalPixelCNN, **PRIOR).parts(1)
+    state = sum(count for name, count in parts.items() if name != KEPT)
+    unused = sum(p.nbytes for p in model.parameters() if p.grad is None)
+    assert sum(addresses.values()) == state - 3 * unused  # no gradient, no moments
+
+
+def test_half_the_bytes_are_kept_in_bf16_and_the_weights_once_more():
+    full, half = (
+        plan(HierarchicalPixelCNN, mixed_precision=precision, **PRIOR)
+        for precision in PRECISIONS
+    )
+    assert 0.45 < half.kept_an_image / full.kept_an_image < 0.65
+    assert full.kept_once < 100
+    assert half.kept_once == pytest.approx(2 * full.parameters, rel=0.15)
+    assert half.multiply_adds == full.multiply_adds
+
+
+def test_a_step_multiplies_three_times_what_a_forward_pass_does():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = built(HierarchicalPixelCNN, PRIOR)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.loss_function(*example_batch(model, 1))
+    forward = counter.get_total_flops() / 2
+    planned = plan(HierarchicalPixelCNN, **PRIOR).multiply_adds
+    assert 2.8 < planned / forward < 3.1
+
+
+def test_larger_grids_take_more():
+    small, large = (
+        plan(HierarchicalPixelCNN, top_size=side, **PRIOR) for side in (4, 8)
+    )
+    assert large.kept_an_image == pytest.approx(4 * small.kept_an_image, rel=0.05)
+
+
+def test_planning_leaves_the_random_numbers_alone():
+    torch.manual_seed(3)
+    wanted = torch.rand(3)
+    torch.manual_seed(3)
+    plan(VQVAE2, **IMAGES)
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_planning_twice_gives_the_same():
+    for model_class, arguments in MODELS:
+        assert plan(model_class, **arguments) == plan(model_class, **arguments)
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="'fp8'"):
+        plan(HierarchicalPixelCNN, mixed_precision="fp8", **PRIOR)
+    with pytest.raises(ValueError, match="top_size is 0"):
+        plan(HierarchicalPixelCNN, top_size=0, **PRIOR)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        plan(HierarchicalPixelCNN, **PRIOR).bytes_at(0)
+    with pytest.raises(ValueError, match="hidden_channels is 0"):
+        plan(HierarchicalPixelCNN, **PRIOR | {"hidden_channels": 0})

@@ -1,0 +1,109 @@
+"""A figure to explore: drawn for the first choices, alive beneath where widgets are."""
+
+import ipywidgets
+import nbclient
+import nbformat
+import pytest
+
+from pixelprior.course import figures, widgets
+from pixelprior.course.widgets import controls, explore
+from pixelprior.pictures import Picture, picture
+
+ALT = "A single bar, as high as was chosen."
+
+
+def draw(height, kind="plain"):
+    return figures.bars({kind: height}, y_label="height in cm")
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What is displayed."""
+    displayed = []
+    monkeypatch.setattr(widgets, "display", displayed.append)
+    return displayed
+
+
+CHOICES = {"height": [2, 1, 3], "kind": ["plain", "other"]}
+
+
+def test_where_widgets_are_off_the_picture_of_the_first_choices_is_all(
+    shown, monkeypatch
+):
+    monkeypatch.setenv("PIXELPRIOR_WIDGETS", "off")
+    explore(draw, ALT, **CHOICES)
+    (only,) = shown
+    assert isinstance(only, Picture) and only.alt == ALT
+    assert only.png == picture(draw(2, "plain"), ALT).png
+
+
+def test_where_widgets_are_on_controls_follow_the_same_picture(shown, monkeypatch):
+    monkeypatch.delenv("PIXELPRIOR_WIDGETS", raising=False)
+    explore(draw, ALT, **CHOICES)
+    first, alive = shown
+    assert first.png == picture(draw(2, "plain"), ALT).png
+    assert isinstance(alive, ipywidgets.VBox)
+    labels = [child.description for child in alive.children[:-1]]
+    assert labels == ["height", "kind"]
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"), [({}, "nothing to choose"), ({"height": [2]}, "2 or more")]
+)
+def test_without_a_choice_nothing_is_shown_and_the_mend_is_named(shown, choices, words):
+    with pytest.raises(ValueError, match=words):
+        explore(draw, ALT, **choices)
+    assert not shown
+
+
+def test_numbers_are_a_slider_in_order_and_anything_else_is_a_menu():
+    number, word, _ = controls(draw, **CHOICES).children
+    assert isinstance(number, ipywidgets.SelectionSlider)
+    assert (number.options, number.value) == ((1, 2, 3), 2)
+    assert isinstance(word, ipywidgets.Dropdown)
+    assert (word.options, word.value) == (("plain", "other"), "plain")
+
+
+def test_a_name_is_read_as_words():
+    control, _ = controls(lambda kernel_size: draw(1), kernel_size=[3, 5]).children
+    assert control.description == "kernel size"
+
+
+def test_moving_something_draws_what_was_chosen_and_shows_it():
+    slider, menu, image = controls(draw, **CHOICES).children
+    assert image.layout.display == "none" and not image.value
+    slider.value = 3
+    assert image.layout.display != "none"
+    alt = "the figure for height {}, kind {}"
+    assert image.value == picture(draw(3, "plain"), alt.format(3, "plain")).html
+    menu.value = "other"
+    assert image.value == picture(draw(3, "other"), alt.format(3, "other")).html
+    slider.value = 2
+    assert image.value == picture(draw(2, "other"), alt.format(2, "other")).html
+
+
+def test_in_a_kernel_a_widget_follows_the_picture_unless_widgets_are_off(
+    monkeypatch, tmp_path
+):
+    monkeypatch.delenv("PIXELPRIOR_WIDGETS", raising=False)
+    explored = f"explore(draw, {ALT!r}, height=[2, 1, 3])"
+    cells = [
+        "import os\n"
+        "from pixelprior.course import figures\n"
+        "from pixelprior.course.widgets import explore\n"
+        "def draw(height):\n"
+        "    return figures.bars({'bar': height}, y_label='height in cm')",
+        explored,
+        f'os.environ["PIXELPRIOR_WIDGETS"] = "off"\n{explored}',
+    ]
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in cells]
+    resources = {"metadata": {"path": tmp_path}}
+    nbclient.NotebookClient(notebook, timeout=300, resources=resources).execute()
+    _, on, off = notebook.cells
+    view = "application/vnd.jupyter.widget-view+json"
+    shown = [("text/html" in each.data, view in each.data) for each in on.outputs]
+    assert shown == [(True, False), (False, True)]
+    (alone,) = off.outputs
+    assert alone.data == on.outputs[0].data
+    assert f'alt="{ALT}"' in alone.data["text/html"]

@@ -1,0 +1,88 @@
+"""The classifier: a yardstick that tells sense from nonsense, the same each time."""
+
+import pytest
+import torch
+
+from pixelprior.data import ImageData, load_images
+from pixelprior.evaluation.classifier import (
+    Classifier,
+    labelled,
+    outputs,
+    train_classifier,
+)
+from pixelprior.evaluation.suite import some_of_each_class
+
+
+@pytest.fixture(scope="module")
+def training_images():
+    return some_of_each_class(load_images("fashion_mnist_mini", "train"), 1000)
+
+
+def accuracy(classifier, heldout) -> float:
+    guesses = outputs(classifier, heldout).argmax(1)
+    return guesses.eq(heldout.labels).float().mean().item()
+
+
+def test_it_learns_classes_and_the_same_seed_learns_the_same(
+    training_images, heldout_images
+):
+    one, two = (
+        train_classifier(training_images, epochs=8, hidden_channels=8) for _ in range(2)
+    )
+    assert accuracy(one, heldout_images) > 0.6
+    for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_labels_that_say_nothing_teach_it_nothing(training_images, heldout_images):
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
+    shuffled = ImageData(
+        training_images.images,
+        training_images.labels[order],
+        training_images.class_names,
+    )
+    confused = train_classifier(shuffled, epochs=8, hidden_channels=8)
+    assert accuracy(confused, heldout_images) < 0.3
+
+
+def test_any_size_colour_and_number_of_classes():
+    model = Classifier(in_channels=3, num_classes=7, hidden_channels=4).eval()
+    for size in (4, 17, 64):
+        images = torch.rand(2, 3, size, size)
+        assert model(images).shape == (2, 7)
+        assert model.features(images).shape == (2, model.num_features)
+
+
+def test_an_image_is_judged_alike_in_any_company(shipped_classifier, heldout_images):
+    images = heldout_images[:8][0]
+    with torch.no_grad():
+        together = shipped_classifier(images)
+        alone = shipped_classifier(images[3:4])
+    torch.testing.assert_close(together[3:4], alone)
+
+
+def test_one_class_cannot_be_told_apart(training_images):
+    alone = ImageData(training_images.images, training_images.labels, ("all",))
+    with pytest.raises(ValueError, match=r"1 class.*two or more"):
+        train_classifier(alone)
+
+
+def test_a_classifier_can_be_trained_on_the_cpu_beside_a_gpu(
+    training_images, monkeypatch
+):
+    """Where there is a GPU by all that torch says, and none that could be used."""
+    few = some_of_each_class(training_images, 50)
+    alone = train_classifier(few, epochs=1, hidden_channels=4)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    # Older torches ask this of a GPU before each step, wherever the weights are.
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    beside = train_classifier(few, epochs=1, hidden_channels=4, on_cpu=True)
+    for a, b in zip(alone.parameters(), beside.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_labelled_images_come_with_their_labels(training_images):
+    images, labels = labelled(training_images).batch(torch.tensor([5, 2]))
+    assert torch.equal(images, training_images[torch.tensor([5, 2])][0])
+    assert labels.tolist() == [5, 2]

@@ -1,0 +1,44 @@
+"""Make `fashion_mnist_mini.npz` from the full Fashion-MNIST.
+
+Run `python tools/make_fashion_mnist_mini.py --data_root FOLDER` with the
+four files unpacked in FOLDER/FashionMNIST/raw. The first 600 training and the first 100
+test images of each class are kept, in their order: no choice, no random number, the
+same file each time.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+from torchvision.datasets import FashionMNIST
+
+from pixelprior.assets import FOLDER
+
+PER_CLASS = {"train": 600, "test": 100}
+
+
+def first_of_each_class(labels: torch.Tensor, per_class: int) -> torch.Tensor:
+    """Indices of the first `per_class` items of each class, in rising order."""
+    kept = [
+        (labels == label).nonzero().flatten()[:per_class] for label in labels.unique()
+    ]
+    return torch.cat(kept).sort().values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data_root", required=True)
+    arguments = parser.parse_args()
+    arrays = {}
+    for split, per_class in PER_CLASS.items():
+        full = FashionMNIST(arguments.data_root, train=split == "train")
+        kept = first_of_each_class(full.targets, per_class)
+        arrays[f"{split}_images"] = full.data[kept].numpy()
+        arrays[f"{split}_labels"] = full.targets[kept].to(torch.uint8).numpy()
+    path = FOLDER / "fashion_mnist_mini.npz"
+    np.savez_compressed(path, **arrays)
+    print(f"{path.name}: {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
