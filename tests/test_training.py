@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from pixelprior import HierarchicalPixelCNN, cli, runs, training
+from pixelprior import HierarchicalPixelCNN, cli, devices, runs, training
 from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.codes import CodeData
 from pixelprior.devices import make_accelerator
@@ -482,7 +482,7 @@ def test_a_training_step_asks_the_device_for_no_number():
 
 def test_the_command_line_keeps_freed_memory_but_for_the_benchmark(monkeypatch):
     called = []
-    monkeypatch.setattr(cli, "keep_freed_memory", lambda: called.append(True))
+    monkeypatch.setattr(devices, "keep_freed_memory", lambda: called.append(True))
     for command in (cli.Doctor, cli.Benchmark):
         monkeypatch.setattr(command, "run", lambda self: None)
     cli.main(["benchmark"])

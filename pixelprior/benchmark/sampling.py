@@ -11,17 +11,17 @@ import math
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from pixelprior.benchmark.sizes import Sizes
 from pixelprior.cache import PixelCNNCache
 from pixelprior.devices import has_bf16
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
-from pixelprior.ranges import check_positive
 from pixelprior.sampling import (
     draw,
     probabilities,
@@ -35,48 +35,15 @@ SECONDS = 0.2  # at least so long is each thing timed, over and over
 PASSES = 4  # of `naive` and `rows` in a round, in rows spread over the grid
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """What is timed: the prior, the two grids, the batches."""
-
-    batch_sizes: tuple[int, ...] = (1, 4, 16, 64, 256)
-    """Images drawn at once."""
-    repeats: int = 5
-    """Rounds of each; medians and ranges are over them."""
-    num_embeddings: int = 512
-    """Codes in the codebooks."""
-    embedding_dim: int = 64
-    """Length of a code's vector."""
-    hidden_channels: int = 128
-    """Channels of each stack."""
-    num_layers: int = 15
-    """Gated blocks a level."""
-    top_size: int = 8
-    """Height and width of the top grid."""
-    bottom_size: int = 16
-    """Height and width of the bottom grid."""
-
-    def check(self) -> None:
-        """Raise ValueError unless all are in range."""
-        whole = asdict(self)
-        for batch_size in whole.pop("batch_sizes"):
-            check_positive(batch_size=batch_size)
-        check_positive(**whole)
-        if not self.batch_sizes:
-            raise ValueError("batch_sizes is empty; give one size or more")
-
-    def prior(self) -> HierarchicalPixelCNN:
-        """An untrained prior: weights do not change the time."""
-        torch.manual_seed(0)
-        return HierarchicalPixelCNN(
-            self.num_embeddings,
-            self.embedding_dim,
-            self.hidden_channels,
-            self.num_layers,
-        ).eval()
-
-    def shape(self, level: str) -> tuple[int, int]:
-        return ({"top": self.top_size, "bottom": self.bottom_size}[level],) * 2
+def untrained_prior(sizes: Sizes) -> HierarchicalPixelCNN:
+    """A prior of these sizes: weights do not change the time."""
+    torch.manual_seed(0)
+    return HierarchicalPixelCNN(
+        sizes.num_embeddings,
+        sizes.embedding_dim,
+        sizes.hidden_channels,
+        sizes.num_layers,
+    ).eval()
 
 
 @torch.no_grad()
@@ -98,7 +65,7 @@ def measure(sizes: Sizes, device, say=lambda line: None) -> dict:
         ValueError: a size is out of its range.
     """
     sizes.check()
-    prior = sizes.prior().to(device)
+    prior = untrained_prior(sizes).to(device)
     low = copy.deepcopy(prior).bfloat16() if has_bf16() else None
     jobs = {
         (str(batch_size), level): _jobs(prior, low, level, batch_size, sizes)

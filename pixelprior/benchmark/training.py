@@ -13,18 +13,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import torch
 
 from pixelprior.assets import load_shipped
 from pixelprior.benchmark.sampling import machine
+from pixelprior.benchmark.sizes import TrainingSizes
 from pixelprior.codes import CodeData, extract_codes
 from pixelprior.data import load_images
 from pixelprior.devices import has_bf16, keep_freed_memory, make_accelerator
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
-from pixelprior.ranges import check_positive
 from pixelprior.schedule import learning_rate_factor
 from pixelprior.settings import TrainingSettings
 from pixelprior.training import fit
@@ -35,34 +35,6 @@ LOOPS = {
     "fit": "this package's",
     "plain, another seed": "plain loop, float32, another seed",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSizes:
-    """What is trained: the prior, the batch, the steps."""
-
-    batch_size: int = 32
-    """Images a step."""
-    epochs: int = 8
-    """Parts that the steps are told apart by in the loss curve."""
-    steps: int = 8
-    """Steps in each of these parts."""
-    repeats: int = 5
-    """Rounds of all loops, for the time."""
-    hidden_channels: int = 128
-    """Channels of each stack."""
-    num_layers: int = 15
-    """Gated blocks a level."""
-
-    def check(self) -> None:
-        """Raise ValueError unless all are in range."""
-        check_positive(**asdict(self))
-        images = len(load_images("fashion_mnist_mini", "train"))
-        if self.steps * self.batch_size > images:
-            raise ValueError(
-                f"steps × batch_size is {self.steps * self.batch_size}, but there are "
-                f"{images:,} embedded images; choose fewer of either"
-            )
 
 
 def measure_training(sizes: TrainingSizes, say=lambda line: None) -> dict:
@@ -76,6 +48,12 @@ def measure_training(sizes: TrainingSizes, say=lambda line: None) -> dict:
         ValueError: a size is out of its range.
     """
     sizes.check()
+    images = len(load_images("fashion_mnist_mini", "train"))
+    if sizes.steps * sizes.batch_size > images:
+        raise ValueError(
+            f"steps × batch_size is {sizes.steps * sizes.batch_size}, but there are "
+            f"{images:,} embedded images; choose fewer of either"
+        )
     loops = [name for name in LOOPS if has_bf16() or name != "autocast"]
     results = {"machine": machine("cpu"), "sizes": asdict(sizes), "loops": {}}
     for number in range(sizes.repeats):

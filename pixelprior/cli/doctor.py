@@ -30,6 +30,20 @@ class Finding:
     mend: str = ""
 
 
+def report() -> None:
+    """The command: a line a finding; exit status 1 where something is to be mended."""
+    faults = 0
+    for finding in examine():
+        mark = "MEND" if finding.mend else "ok"
+        print(f"{mark:4} {finding.subject}: {finding.found}")
+        if finding.mend:
+            faults += 1
+            print(f"     -> {finding.mend}")
+    print("ready" if not faults else f"{faults} to mend")
+    if faults:
+        raise SystemExit(1)
+
+
 def examine() -> Iterator[Finding]:
     """All checks, one after the other; none of them needs the network."""
     yield _python()

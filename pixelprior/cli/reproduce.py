@@ -6,19 +6,15 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
-import tyro
 
 from pixelprior.checkpoints import WEIGHTS_NAME, load_model
-from pixelprior.cli.evaluate import Evaluate, check_one_process
-from pixelprior.cli.flags import Dataset
+from pixelprior.cli.evaluate import check_one_process
+from pixelprior.cli.flags import Evaluate, Reproduce, TrainPrior, TrainVQVAE2
 from pixelprior.cli.recipes import RECIPES, Recipe
-from pixelprior.cli.train import TrainPrior, TrainVQVAE2
 from pixelprior.data import load_images
 from pixelprior.evaluation.classifier import train_classifier
 from pixelprior.evaluation.report import model_card
@@ -51,38 +47,32 @@ class Log:
         return self.shown.isatty()
 
 
-@dataclass(kw_only=True)
-class Reproduce:
-    """Run a recipe from images to weights in half precision, results and model card.
-    A run that was stopped goes on: what is trained already is not trained again."""
+class Reproduction:
+    """One run of a recipe, from images to results.
 
-    recipe: tyro.conf.Positional[Literal[tuple(RECIPES)]]
-    """Which: fashion_mnist made the shipped weights; fashion_mnist_mini takes minutes
-    and no data; cifar10 is for a GPU; cifar10_reduced for two cores."""
-    data_root: Path | None = None
-    """Folder of the data; else $PIXELPRIOR_DATA, else a cache folder."""
-    dataset: Dataset | None = None
-    """Other images than the recipe's, such as imagefolder for CIFAR-10 as files."""
-    output_dir: Path | None = None
-    """Folder for runs/, weights/, results/ and reproduce.log; ./outputs/RECIPE
-    without."""
+    Args:
+        flags: of the command.
+    """
+
+    def __init__(self, flags: Reproduce):
+        self.flags = flags
 
     def run(self) -> None:
         check_one_process("reproduce")
         self.folder = writable_folder(
-            self.output_dir or Path("outputs", f"reproduce_{self.recipe}")
+            self.flags.output_dir or Path("outputs", f"reproduce_{self.flags.recipe}")
         )
         with (
             open(self.folder / "reproduce.log", "a", 1, encoding="utf-8") as kept,
             contextlib.redirect_stdout(Log(sys.stdout, kept)),
             contextlib.redirect_stderr(Log(sys.stderr, kept)),
         ):
-            self.all_parts(RECIPES[self.recipe])
+            self.all_parts(RECIPES[self.flags.recipe])
 
     def all_parts(self, recipe: Recipe) -> None:
-        data = {"data_root": self.data_root}
-        if self.dataset is not None:
-            data["dataset"] = self.dataset
+        data = {"data_root": self.flags.data_root}
+        if self.flags.dataset is not None:
+            data["dataset"] = self.flags.dataset
         self.vqvae2_flags = recipe.vqvae2 | data
         self.prior_flags = recipe.prior | data
         self.part("VQ-VAE-2", self.train_vqvae2)
@@ -137,7 +127,7 @@ class Reproduce:
             print("kept from before")
             return
         train = load_images(
-            self.vqvae2_flags["dataset"], "train", data_root=self.data_root
+            self.vqvae2_flags["dataset"], "train", data_root=self.flags.data_root
         )
         if len(train.class_names) < 2:
             print("left out: the images have no classes")
@@ -156,7 +146,7 @@ class Reproduce:
         classifier = weights / "classifier"
         results = Evaluate(
             dataset=self.vqvae2_flags["dataset"],
-            data_root=self.data_root,
+            data_root=self.flags.data_root,
             vqvae2_checkpoint=weights / "vqvae2",
             prior_checkpoint=weights / "prior",
             without_top_checkpoint=weights / "without_top",
@@ -173,7 +163,7 @@ class Reproduce:
             if (path := weights / name / WEIGHTS_NAME).is_file()
         }
         about = {
-            "recipe": self.recipe,
+            "recipe": self.flags.recipe,
             "about": recipe.about,
             "vqvae2": {
                 k: str(v) for k, v in self.vqvae2_flags.items() if v is not None

@@ -9,9 +9,8 @@ import torch
 from pixelprior import cli
 from pixelprior.benchmark import sampling
 from pixelprior.benchmark.report import markdown, ratio, table
-from pixelprior.benchmark.sampling import Sizes
+from pixelprior.benchmark.sizes import Sizes, TrainingSizes
 from pixelprior.benchmark.training import (
-    TrainingSizes,
     measure_training,
     training_markdown,
 )
@@ -24,7 +23,7 @@ SMALL |= {"num_layers": 2, "top_size": 3, "bottom_size": 5}
 
 def test_cached_multiplies_as_often_as_one_pass_and_naive_once_a_code():
     sizes = Sizes(top_size=6, bottom_size=9)
-    counted = sampling._multiply_adds(sizes.prior(), sizes)
+    counted = sampling._multiply_adds(sampling.untrained_prior(sizes), sizes)
     assert counted["cached"] == counted["forward"]
     assert counted["naive"] / counted["forward"] == pytest.approx(81, rel=0.2)
     assert 0.5 < counted["rows"] / counted["naive"] < 0.6
@@ -32,7 +31,9 @@ def test_cached_multiplies_as_often_as_one_pass_and_naive_once_a_code():
 
 def test_caches_at_batch_64_are_under_three_rows_of_activations():
     sizes = Sizes()
-    for level in sampling._cache_bytes(sizes.prior(), sizes, 64).values():
+    for level in sampling._cache_bytes(
+        sampling.untrained_prior(sizes), sizes, 64
+    ).values():
         assert 0 < level["cache"] < 3 * level["row_of_activations"]
 
 
@@ -111,4 +112,4 @@ def test_all_training_loops_are_timed_and_learn_alike():
 
 def test_more_steps_than_embedded_images_are_refused():
     with pytest.raises(ValueError, match=r"6,000 embedded images; choose fewer"):
-        TrainingSizes(batch_size=2000, steps=4).check()
+        measure_training(TrainingSizes(batch_size=2000, steps=4))

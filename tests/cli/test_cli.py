@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,9 +17,11 @@ from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
 from pixelprior.assets import FOLDER
 from pixelprior.checkpoints import load_model
 from pixelprior.cli import doctor
+from pixelprior.cli import flags as cli_flags
 from pixelprior.cli import train as cli_train
 from pixelprior.codes import extract_codes
 from pixelprior.devices import where
+from pixelprior.sampling import METHODS
 
 VQVAE2_FOLDER = str(FOLDER / "fashion_mnist_vqvae2")
 PRIOR_FOLDER = str(FOLDER / "fashion_mnist_prior")
@@ -80,9 +83,15 @@ def test_training_writes_checkpoints_codes_history_and_pictures(pipeline):
 
 def test_test_images_are_measured_once_and_at_the_end(pipeline, tmp_path, monkeypatch):
     """What `best` is chosen by is held out of the training images."""
-    images = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96).images
-    test = {image.numpy().tobytes() for image in images("test", 32).images}
-    train = {image.numpy().tobytes() for image in images("train", 32).images}
+    flags = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96)
+    test = {
+        image.numpy().tobytes()
+        for image in cli_train.images_of(flags, "test", 32).images
+    }
+    train = {
+        image.numpy().tobytes()
+        for image in cli_train.images_of(flags, "train", 32).images
+    }
     events, fit, measure = [], cli_train.fit, cli_train.reconstructions
 
     def watched_fit(model, train_data, heldout_data, *rest, **options):
@@ -127,11 +136,11 @@ def test_a_prior_holds_out_the_images_of_its_vqvae2_or_says_so(
 
     assert "the VQ-VAE-2 was trained on some" not in begin("same")
     command = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96)
-    images = command.images("train", 32)
-    _, heldout = command.split(images)
+    images = cli_train.images_of(command, "train", 32)
+    _, heldout = cli_train.split(command, images)
     assert torch.equal(heldout.labels, given["heldout"].labels)
     vqvae2 = load_model(VQVAE2, pipeline / "vqvae2")
-    _, codes = command.split(extract_codes(vqvae2, images))
+    _, codes = cli_train.split(command, extract_codes(vqvae2, images))
     assert torch.equal(codes.z_top, given["heldout"].z_top)
     said = begin("other", "--seed", "1")
     assert "the VQ-VAE-2 was trained on some of the images held out here" in said
@@ -144,7 +153,7 @@ def test_512_codes_keep_their_values_from_images_to_file(pipeline):
     vqvae2 = load_model(VQVAE2, pipeline / "vqvae2")
     stored = load_file(pipeline / "prior" / "codes" / "train.safetensors")
     command = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96)
-    images = command.images("train", 32)
+    images = cli_train.images_of(command, "train", 32)
     codes = vqvae2.get_code_indices(images.batch(torch.arange(96))[0])
     assert torch.equal(stored["z_bottom"].long(), codes["indices_bottom"])
     assert torch.equal(stored["z_top"].long(), codes["indices_top"])
@@ -456,3 +465,23 @@ def test_a_resumed_command_reaches_the_same_history(pipeline, tmp_path, monkeypa
     assert [e["heldout_bottom_loss"] for e in cut] == [
         e["heldout_bottom_loss"] for e in whole
     ]
+
+
+@pytest.mark.parametrize("command", [None, *cli.COMMANDS])
+def test_help_loads_no_torch(command):
+    words = [] if command is None else [command]
+    ask = (
+        "import sys\n"
+        "from pixelprior import cli\n"
+        "try:\n"
+        f"    cli.main({[*words, '--help']!r})\n"
+        "finally:\n"
+        "    print('loaded:', *{'torch', 'numpy', 'matplotlib'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+    assert done.returncode == 0 and "usage: pixelprior" in done.stdout
+    assert done.stdout.splitlines()[-1].strip() == "loaded:"
+
+
+def test_the_flags_offer_what_there_is():
+    assert get_args(cli_flags.Method) == METHODS
