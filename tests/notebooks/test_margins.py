@@ -96,3 +96,35 @@ def test_the_table_names_the_closest_run():
     }
     row = margins.table({"02_some": runs}).splitlines()[2]
     assert row == "| 02-010 | `a ∣ b < 1` | 2 | 0.1 | 5.0% | avx2, seed 3, avx2 9 |"
+
+
+def claims_in(source):
+    """Every claim that the cells of a notebook make, as `margins.json` names them."""
+    found = set()
+    for cell in margins.build.unexecuted(source).cells:
+        if cell.cell_type != "code":
+            continue
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Assert):
+                both = isinstance(node.test, ast.BoolOp)
+                both = both and isinstance(node.test.op, ast.And)
+                parts = node.test.values if both else [node.test]
+                found |= {f"{cell.id}: {ast.unparse(part)}" for part in parts}
+    return found
+
+
+KEPT = json.loads(margins.MARGINS.read_text(encoding="utf-8"))
+ON_A_GPU = {"06-069: torch.equal(one, other.cpu())"}
+
+
+@pytest.mark.parametrize("name", sorted(KEPT))
+def test_every_kept_margin_is_of_the_notebook_as_it_is_and_holds(name):
+    (source,) = (each for each in margins.build.sources() if each.stem == name)
+    claims = claims_in(source) - ON_A_GPU
+    for kind, runs in KEPT[name].items():
+        for seed, run in runs.items():
+            where = f"{name}, {kind}, seed {seed}"
+            assert set(run["claims"]) == claims, where
+            failed = [key for key, claim in run["claims"].items() if not claim["holds"]]
+            assert not failed and not run["errors"], f"{where}: {failed}"
+            assert seed != "0" or not run["prints_otherwise"], where
