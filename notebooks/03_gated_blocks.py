@@ -621,7 +621,7 @@ test_codes = extract_codes(vqvae2, heldout).z_top[:500].long()
 
 
 # %%
-def short_training(network, epochs=4, lr=1e-2):
+def short_training(network, epochs=5, lr=1e-2):
     order = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(network.parameters(), lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -651,7 +651,7 @@ for name, network in networks.items():
 gated, wide, narrow = curves.values()
 assert gated[0] < min(wide[0], narrow[0]) - 0.03  # after an epoch
 assert gated[-1] < narrow[-1] - 0.03  # equal width, at the end
-assert wide[-1] - 0.1 < gated[-1] < wide[-1] + 0.1  # equal size
+assert wide[-1] - 0.06 < gated[-1] < wide[-1] + 0.06  # equal size
 
 # %% [markdown]
 # **Which learns faster, and which ends lower?** The numbers of parameters stand in the legend.
@@ -663,13 +663,13 @@ figures.show(
         x_label="epochs of 2,000 photographs",
         y_label="held out, nats per code",
     ),
-    "Three falling curves over 4 epochs, close together. They start near 3 "
+    "Three falling curves over 5 epochs, close together. They start near 3 "
     "nats per code, the gate lowest, and end near 2.3 to 2.5. The narrow "
     "ReLU ends highest, the other two nearly on one another.",
 )
 
 # %% [markdown]
-# The gate is ahead in the first epochs. At equal *width* it stays ahead to the end: a gated channel is worth more than a ReLU channel. But it costs twice as much. At equal *size* the wider ReLU catches up. At the end the two lie within a tenth of a nat, and which one is lower hangs on the seed.
+# The gate is ahead in the first epochs. At equal *width* it stays ahead to the end: a gated channel is worth more than a ReLU channel. But it costs twice as much. At equal *size* the wider ReLU catches up. At the end the two lie within a few hundredths of a nat, and which one is lower hangs on the seed.
 #
 # That is less than we had hoped to show. The paper gives a reason *for* gates, that products help with complex interactions (section 2.1). It compares its whole network, gates and two stacks together, with the older one. So it does not say how much of the gain is the gate's. On our small grids of codes the gate learns faster, and we see no gain at equal size in the end. The shipped prior has gates, as the paper does.
 

@@ -383,8 +383,8 @@ gain = without_curve[-1] - with_curve[-1]
 print(f"without the top codes: {without_curve[-1]:.2f} nats per code")
 print(f"with the top codes:    {with_curve[-1]:.2f} nats per code")
 assert 0.08 < gain < 0.3 and with_curve[-1] < 2.1
-for mine, other in zip(with_curve[2:], without_curve[2:], strict=True):
-    assert mine < other  # from the third point on
+for mine, other in zip(with_curve[1:], without_curve[1:], strict=True):
+    assert mine < other  # from the second point on
 
 # %% [markdown]
 # **From when on does the top help?** Both curves are measured on the same 128 held-out images. The dashed line is the **unigram entropy**, what the codes cost by their frequencies alone (notebook 04).
@@ -402,12 +402,12 @@ figures.show(
         baselines={"unigram": heldout.unigram_entropy("bottom")},
     ),
     "Two falling curves over 192 steps. Both start near 2.9 nats, below the "
-    "unigram entropy of 3.2. From the third point on, the one with the top "
+    "unigram entropy of 3.2. From the second point on, the one with the top "
     "codes is below the other; at the end 0.1 to 0.2 nats lie between.",
 )
 
 # %% [markdown]
-# After the first hundred steps, about. In these, both learn the frequencies of the codes and of neighbours, for which no top is needed. Then the gap opens, and it stays. Both networks learn to read the bottom codes so far. But that past does not hold what the top knows about what is to come.
+# After the first few dozen steps. In these, both learn the frequencies of the codes and of neighbours, for which no top is needed. Then the gap opens, and it stays. Both networks learn to read the bottom codes so far. But that past does not hold what the top knows about what is to come.
 
 # %% [markdown]
 # ## 05.7 What is the top worth, and where?
