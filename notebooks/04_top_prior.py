@@ -212,7 +212,7 @@ STEPS, HIGHEST = 600, 3e-3
 by_hand = [rate_at(step, STEPS, HIGHEST) for step in range(STEPS)]
 
 # %% [markdown]
-# The package's version is `learning_rate_factor` in `pixelprior.settings`. It gives the factor on the highest rate. Is it the same, and **what does the schedule look like?**
+# The package's version is `learning_rate_factor` in `pixelprior.schedule`. It gives the factor on the highest rate. Is it the same, and **what does the schedule look like?**
 
 # %%
 factor = learning_rate_factor(TrainingSettings(warmup=0.1), STEPS)
@@ -528,13 +528,13 @@ explore(
 # %% [markdown]
 # ## 04.10 Where it breaks: a rate too high, nothing clipped
 #
-# Four short runs from the same weights, 60 steps each. The first is our recipe. In the second AdamW gets a rate of 1 instead of 3e-3, without warm-up and clipping: a slip of a few zeros. The other two are for what clipping does. They use plain gradient descent, **SGD**, whose step is the rate *times the gradient*, at a rate of 20.
+# Four short runs from the same weights, 60 steps each. The first is our recipe. In the second AdamW gets a rate of 10 instead of 3e-3, without warm-up and clipping. The other two are for what clipping does. They use plain gradient descent, **SGD**, whose step is the rate *times the gradient*, at a rate of 20.
 
 # %%
 adamw, sgd, off = torch.optim.AdamW, torch.optim.SGD, math.inf
 trials = {
     "AdamW, 3e-3, warm-up, clipped": (adamw, 3e-3, 1.0, 0.1),
-    "AdamW, rate 1, neither": (adamw, 1.0, off, 0.0),
+    "AdamW, rate 10, neither": (adamw, 10.0, off, 0.0),
     "SGD, rate 20, not clipped": (sgd, 20.0, off, 0.0),
     "SGD, rate 20, clipped": (sgd, 20.0, 1.0, 0.0),
 }
@@ -562,7 +562,7 @@ figures.show(
         y_limits=(2.5, 1000),
     ),
     "Four loss curves on a logarithmic axis. Our recipe falls smoothly. "
-    "AdamW at rate 1 leaves the picture at the top at once, comes down, "
+    "AdamW at rate 10 leaves the picture at the top at once, comes down, "
     "and stays flat on the unigram line. SGD without clipping leaves it "
     "within a few steps. SGD with clipping jumps about below a hundred "
     "or so, and comes down to the unigram line.",
@@ -570,7 +570,7 @@ figures.show(
 
 # %% [markdown]
 # - **SGD without clipping** explodes. A large gradient makes a large step. That leads to a place with a larger gradient still. It may end in numbers too large to write down, `inf`, and from there in `nan`, which is no number at all. Clipped, the same rate makes no step longer than 20, and the loss stays within bounds. It does not learn much either. Clipping keeps the numbers in range; it does not make a wrong rate right.
-# - **AdamW at rate 1** is the dangerous one. It jumps, and then the loss falls and falls. On a plot that begins at step 10 it looks like learning. Look where it ends: flat on the unigram line. All it has left is the frequencies of the codes. It looks at nothing any more.
+# - **AdamW at rate 10** is the dangerous one. It jumps, and then the loss falls and falls. On a plot that begins at step 10 it looks like learning. Look where it ends: flat on the unigram line. All it has left is the frequencies of the codes. It looks at nothing any more.
 #
 # Would clipping have saved AdamW? Try `clip=1.0` in the second run: no. AdamW divides by the gradient's own size, so its steps are about as long either way. What clipping spares AdamW are the rare outliers, which spoil its running means.
 #
