@@ -87,7 +87,7 @@ figures.show(
 print("top codes:", z_top.numel(), " bottom codes:", z_bottom.numel())
 
 # %% [markdown]
-# Why two grids? The **top** grid is coarse. A top code stands for 4 × 4 pixels. The **bottom** grid is finer: 2 × 2 pixels a code. Drawing the top first settles the big things, such as what it is and where its outline runs. The bottom then fills in.
+# Why two grids? The **top** grid is coarse. A top code stands for 4 × 4 pixels. The **bottom** grid is finer: 2 × 2 pixels per code. Drawing the top first settles the big things, such as what it is and where its outline runs. The bottom then fills in.
 #
 # We write z_top and z_bottom for the two grids. The prior has a part for each: P(z_top) for the top, and P(z_bottom | z_top) for the bottom when the top is known. Read the bar as "given".
 
@@ -247,7 +247,7 @@ my_pixels = (
 check.pixels_of_code(my_pixels, vqvae2, real_images[:16], (2, 5))
 
 # %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# 32 pixels for 8 codes: 4 pixels a code along each side.
+# 32 pixels for 8 codes: 4 pixels per code along each side.
 row, column, side = 2, 5, 32 // 8
 top, left = row * side, column * side
 pixels = (top, top + side - 1, left, left + side - 1)

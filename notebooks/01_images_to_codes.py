@@ -124,7 +124,7 @@ print("codes with an average count below 1:", (counts < 1).sum().item())
 # %% [markdown]
 # The codes that had points moved in among them. One sits at (0, 0), in the black background. Three did not move: they are nearest to nothing, so they get nothing, so they stay. Such a code is **dead**. Its N_k is multiplied by γ in each step, and so is its m_k. The quotient e_k stays where it was.
 #
-# (N_k follows the number of points that a code gets in a step. Below 1 means fewer than one point a step.) With five living codes we pay for eight. Remember the three. They come back in *Where it breaks*.
+# (N_k follows the number of points that a code gets in a step. Below 1 means fewer than one point per step.) With five living codes we pay for eight. Remember the three. They come back in *Where it breaks*.
 
 # %% [markdown]
 # ## 01.3 From pixels to features
@@ -139,7 +139,7 @@ images, _ = heldout[torch.arange(64)]  # [64, 1, 32, 32]
 
 
 def rows_of(features):
-    """One feature a row: [B, D, H, W] to [B · H · W, D]."""
+    """One feature per row: [B, D, H, W] to [B · H · W, D]."""
     return features.permute(0, 2, 3, 1).flatten(0, 2)
 
 

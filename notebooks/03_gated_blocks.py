@@ -424,7 +424,7 @@ explore(
 )
 
 # %% [markdown]
-# After L blocks of reach r the vertical stack sees L · r rows up and L · r columns to each side, and the horizontal stack L · r codes to the left. For the single stack, a wider kernel tips the line, from one column a row to r columns a row. More layers do nothing to it.
+# After L blocks of reach r the vertical stack sees L · r rows up and L · r columns to each side, and the horizontal stack L · r codes to the left. For the single stack, a wider kernel tips the line, from one column per row to r columns a row. More layers do nothing to it.
 
 # %% [markdown]
 # ## 03.6 Seen is not heard
@@ -475,7 +475,7 @@ assert without < 1 / 1000
 assert with_it > 5 * without and deeper > 50 * without
 
 # %% [markdown]
-# All three networks see all of the past, and no test for a blind spot tells them apart. But in the first, what stands eight rows above counts for less than a thousandth of what stands in the next row above. It has to pass eight gates, and each makes it smaller. Such a network is deep on paper alone: it learns from the rows near by. The residual around v is a way past the gates. It costs one sum a block, and it cannot leak, since v at row y has seen only the rows above.
+# All three networks see all of the past, and no test for a blind spot tells them apart. But in the first, what stands eight rows above counts for less than a thousandth of what stands in the next row above. It has to pass eight gates, and each makes it smaller. Such a network is deep on paper alone: it learns from the rows near by. The residual around v is a way past the gates. It costs one sum per block, and it cannot leak, since v at row y has seen only the rows above.
 #
 # See the right end too. Fifteen rows above 15 blocks, there is one way down to the last row, and it leads through every kernel: no residual helps there. As many blocks as the grid has rows are enough to *see* the first row. To count it, a network wants about twice as many.
 #
@@ -698,7 +698,7 @@ stacks = activations(z_top, labels)
 print("blocks:", len(stacks), " v of each:", list(stacks[0][0].shape))
 
 # %% [markdown]
-# What is in 64 channels? We look for something that we know: how bright the photograph is at each place, [8, 8] numbers an image. For every channel we compute its correlation with the brightness, over all 500 images and 64 places: 1 or −1 means that it follows the brightness exactly, and 0 not at all. We do it for the brightness at the place *itself*, which the network has not seen; one row *above*; and one column to the *left*.
+# What is in 64 channels? We look for something that we know: how bright the photograph is at each place, [8, 8] numbers per image. For every channel we compute its correlation with the brightness, over all 500 images and 64 places: 1 or −1 means that it follows the brightness exactly, and 0 not at all. We do it for the brightness at the place *itself*, which the network has not seen; one row *above*; and one column to the *left*.
 
 # %%
 bright = F.avg_pool2d(images, 4)[:, 0]  # [500, 8, 8]
@@ -1009,7 +1009,7 @@ check.label_bias(add_label)
 # ## What you can do now
 #
 # - Build a gated block of two stacks by hand, with the shift in the right place, and show that it equals the package's.
-# - Say what each stack sees after L blocks, and how many blocks a grid needs.
+# - Say what each stack sees after L blocks, and how many blocks per grid needs.
 # - Test a network for both faults, the leak and the blind spot, and tell which mistake made which.
 #
 # **To take away.** How many blocks does a grid of 16 × 16 codes need, with k = 3 and with k = 5? Why may the residual around the *vertical* stack stand in a later block, and not in the first? If the label were put before the first code as an extra code instead of a bias, which places would hear of it after one block?

@@ -424,7 +424,7 @@ assert by_shipped.mean() < final < left_above
 # %% [markdown]
 # ## 04.8 From mud to clothes
 #
-# A loss is a number. **What do the draws look like on the way?** At each of the four moments we draw ten top grids, one a class, with `sample_codes` of the package. The random numbers are the same in each row. An image needs a bottom grid as well, and we have no prior for it yet. So we borrow: the shipped bottom prior draws z_bottom given our z_top (`known_top`), and the VQ-VAE-2 decodes both.
+# A loss is a number. **What do the draws look like on the way?** At each of the four moments we draw ten top grids, one per class, with `sample_codes` of the package. The random numbers are the same in each row. An image needs a bottom grid as well, and we have no prior for it yet. So we borrow: the shipped bottom prior draws z_bottom given our z_top (`known_top`), and the VQ-VAE-2 decodes both.
 
 
 # %%
@@ -433,7 +433,7 @@ def images_from(top_prior, classes):
     condition = top_prior.label_condition(classes, count)  # [B, p, 1, 1]
     z_top = sample_codes(
         top_prior, (8, 8), uniforms(0, 0, count, 64), condition
-    )  # [B, 8, 8]; seed 0, from image 0 on, 64 random numbers an image
+    )  # [B, 8, 8]; seed 0, from image 0 on, 64 random numbers per image
     z_top, z_bottom = shipped.sample(
         count, (8, 8), (16, 16), labels=classes, seed=0, known_top=z_top
     )  # [B, 8, 8], [B, 16, 16]

@@ -107,7 +107,7 @@ print("the condition:", list(features.shape))
 # %% [markdown]
 # Each number fills a square, and the squares lie as the numbers did. This is called **nearest-neighbour upsampling**. What comes out is the **condition**, as in notebook 03: a vector of p numbers for each bottom place.
 #
-# **Step three: a bias before the gate.** A 1×1 convolution turns the condition into 2p numbers a place: p for the features and p for the gate. They are added to what the convolution over the bottom codes gives. In formulas, with x for what comes in, c for the condition, and tanh and σ as in notebook 03:
+# **Step three: a bias before the gate.** A 1×1 convolution turns the condition into 2p numbers per place: p for the features and p for the gate. They are added to what the convolution over the bottom codes gives. In formulas, with x for what comes in, c for the condition, and tanh and σ as in notebook 03:
 #
 # y = tanh(W_f ∗ x + V_f ∗ c) ⊙ σ(W_g ∗ x + V_g ∗ c)
 #
@@ -161,7 +161,7 @@ largest = (mine - theirs).abs().max()
 print(f"the condition differs by < 1e-5: {bool(largest < 1e-5)}")
 
 # %% [markdown]
-# The condition is made once an image. Then all gated blocks get it, each with its own 1×1 convolution. Two things remain to compare: one block, and the whole network. In the block we look at the vertical stack. The horizontal stack gets its share through the link between the two.
+# The condition is made once per image. Then all gated blocks get it, each with its own 1×1 convolution. Two things remain to compare: one block, and the whole network. In the block we look at the vertical stack. The horizontal stack gets its share through the link between the two.
 
 # %%
 block = net.blocks[1]
@@ -316,23 +316,23 @@ print(f"loss_function differs by < 1e-5: {difference < 1e-5}")
 #
 # log P(z_top, z_bottom) = log P(z_top) + log P(z_bottom | z_top)
 #
-# Each term on the right is itself a sum, over 64 and over 256 codes. So in **nats an image** we add sums, not means. (For training, `loss_function` adds the two means and calls it `total_loss`. The levels share no weights, so each learns as if alone. As the cost of an image it means nothing.) A top code costs more than a bottom code. But there are four times as many below. What adds up to more?
+# Each term on the right is itself a sum, over 64 and over 256 codes. So in **nats per image** we add sums, not means. (For training, `loss_function` adds the two means and calls it `total_loss`. The levels share no weights, so each learns as if alone. As the cost of an image it means nothing.) A top code costs more than a bottom code. But there are four times as many below. What adds up to more?
 
 # %%
 with torch.no_grad():
     log_p = prior.prior_top(z_top, labels).log_softmax(dim=1)
 top_nats = -log_p.gather(1, z_top[:, None])[:, 0]  # [32, 8, 8]
 for_top, for_bottom = top_nats.sum(dim=(1, 2)), nats.sum(dim=(1, 2))  # [32]
-print(f"top:    {for_top.mean():3.0f} nats an image")
-print(f"bottom: {for_bottom.mean():3.0f} nats an image")
-print(f"both:   {(for_top + for_bottom).mean():3.0f} nats an image")
+print(f"top:    {for_top.mean():3.0f} nats per image")
+print(f"bottom: {for_bottom.mean():3.0f} nats per image")
+print(f"both:   {(for_top + for_bottom).mean():3.0f} nats per image")
 first = pick(heldout, slice(32))
 packages = image_nats(prior.prior_top, first) + image_nats(shipped, first)
 apart = (packages - for_top - for_bottom).abs().max().item()
 print(f"image_nats differs by < 1e-2: {apart < 1e-2}")
 
 # %% [markdown]
-# The bottom. On all 10,000 held-out images both levels together cost 432.9<!--= results likelihood.both.nats_an_image.value --> nats an image. That is 625 bits. The format of notebook 01 took 1,920: six for each of 320 codes.
+# The bottom. On all 10,000 held-out images both levels together cost 432.9<!--= results likelihood.both.nats_per_image.value --> nats per image. That is 625 bits. The format of notebook 01 took 1,920: six for each of 320 codes.
 
 # %% [markdown]
 # ## 05.6 Train it, with the top and without
@@ -402,8 +402,8 @@ figures.show(
         baselines={"unigram": heldout.unigram_entropy("bottom")},
     ),
     "Two falling curves over 192 steps. Both begin, after 48 steps, near 2.5 "
-    "nats, far below the unigram entropy of 3.2. From the second point on, the "
-    "one with the top codes is below; at the end 0.1 to 0.2 nats lie between.",
+    "nats, far below the unigram entropy of 3.2. From the second point on, "
+    "the one with the top codes is below; 0.1 to 0.2 nats at the end.",
 )
 
 # %% [markdown]
@@ -435,7 +435,7 @@ print(f"without {alone.mean():.1f}, with {with_top.mean():.1f} nats per code")
 print(f"gain {gain.mean():.2f} nats per code")
 
 # %% [markdown]
-# On all 10,000 held-out images: 1.50<!--= results likelihood.bottom.without_top.value --> nats without, 1.23<!--= results likelihood.bottom.nats_per_code.value --> with, a gain of 0.27<!--= results likelihood.bottom.gain_from_top.value --> nats per code. There are 256 codes, so it is some 68 nats an image. That is less than the small networks gained. Two reasons are likely: they had no label, and the top codes tell much of what a label tells; and their four blocks look only four codes back, where the shipped ones look nine.
+# On all 10,000 held-out images: 1.50<!--= results likelihood.bottom.without_top.value --> nats without, 1.23<!--= results likelihood.bottom.nats_per_code.value --> with, a gain of 0.27<!--= results likelihood.bottom.gain_from_top.value --> nats per code. There are 256 codes, so it is some 68 nats per image. That is less than the small networks gained. Two reasons are likely: they had no label, and the top codes tell much of what a label tells; and their four blocks look only four codes back, where the shipped ones look nine.
 #
 # **At which places is the gain large?** We take the mean over the images, place by place.
 
@@ -829,13 +829,13 @@ figures.show(
 # %% tags=["exercise"]
 my_nats = None  # your turn
 
-check.nats_an_image(my_nats, prior, bag)
+check.nats_per_image(my_nats, prior, bag)
 
 # %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
 # A product of probabilities is a sum of logarithms, over codes and levels.
 bag_nats = image_nats(prior.prior_top, bag) + image_nats(shipped, bag)  # [1]
 
-check.nats_an_image(bag_nats, prior, bag)
+check.nats_per_image(bag_nats, prior, bag)
 
 # %% [markdown]
 # ## What you can do now

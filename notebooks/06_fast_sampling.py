@@ -3,7 +3,7 @@
 #
 # **What you will do.** Draw the same codes in three ways, each faster than the one before. Write the cached step of a gated block by hand. Count every multiplication, then take the time. Leave one row where it was, and find the first code that goes wrong.
 #
-# **What you will learn.** What a pass computes again and what it computes for nothing. Why one stack runs once a row and the other once a code. How this is a transformer's key-value cache. What a GPU needs beyond that.
+# **What you will learn.** What a pass computes again and what it computes for nothing. Why one stack runs once per row and the other once per code. How this is a transformer's key-value cache. What a GPU needs beyond that.
 #
 # **What you need.** Gated blocks and the two stacks from notebook [03](03_gated_blocks.ipynb), the two levels from notebook [05](05_bottom_prior.ipynb). What we use of them is repeated. A GPU is not needed. The part on GPUs is explained and counted, not measured.
 #
@@ -28,6 +28,7 @@ from pixelprior import assets
 from pixelprior.assets import load_shipped
 from pixelprior.benchmark import report as benchmark_report
 from pixelprior.cache import BlockCache, PixelCNNCache
+from pixelprior.counting import multiply_adds
 from pixelprior.course import figures
 from pixelprior.course.checks import sampling as check
 from pixelprior.course.checks import slips
@@ -165,14 +166,14 @@ print(
 #
 # The remedy for the first kind is to compute a feature once and **keep** it. A memory that is kept for this purpose is a **cache**.
 #
-# Language models do it too, under the name of **key-value cache**. A transformer draws a text token by token. Each layer makes three vectors of a token: a query, a key and a value. The token's query is compared with the keys of all tokens so far, its own among them, and their values are added up by how well they fit. The model is causal: no later token changes a key or a value that was made. So they are made once and kept. A new token costs one query, one key and one value a layer, and a look at what is kept.
+# Language models do it too, under the name of **key-value cache**. A transformer draws a text token by token. Each layer makes three vectors of a token: a query, a key and a value. The token's query is compared with the keys of all tokens so far, its own among them, and their values are added up by how well they fit. The model is causal: no later token changes a key or a value that was made. So they are made once and kept. A new token costs one query, one key and one value per layer, and a look at what is kept.
 #
 # A PixelCNN has features in place of keys and values, and a kernel in place of attention. There is one difference, and it is in our favour. A query looks at all of the past, so the cache of a transformer grows with the text. A kernel of width k looks r = k // 2 rows up and r places to the left. **r rows, r places, the new ones, and what goes across for one row: that is all a block has to keep**, however many rows the grid has. (The package can put layers of attention between the blocks. Those keep keys and values of the whole past, as a transformer does.)
 #
 # How often must each stack run?
 #
-# - **The vertical stack v: once a row.** It knows the rows above, and the code of no place in its own row. The shift in the first block saw to that. When row y − 1 is drawn, v at row y is settled, at every column, in every block. No code of row y will change it.
-# - **The horizontal stack h: once a code.** It knows the codes to the left in its own row. At column x it has to wait for the code at x − 1. There is no way around this: it is the raster order itself.
+# - **The vertical stack v: once per row.** It knows the rows above, and the code of no place in its own row. The shift in the first block saw to that. When row y − 1 is drawn, v at row y is settled, at every column, in every block. No code of row y will change it.
+# - **The horizontal stack h: once per code.** It knows the codes to the left in its own row. At column x it has to wait for the code at x − 1. There is no way around this: it is the raster order itself.
 #
 # **What does each method compute for the code at (3, 4), and what does it have from before?** For naive and rows, the pictures show the horizontal stack. In the vertical stack the whole of row 3 is computed again. Only at column 0 is it new. In JupyterLab, move the place. Look at column 0.
 
@@ -212,7 +213,7 @@ def what_is_computed(row, column):
         count = (kinds <= NOTHING).sum().item()
         places = "place" if count == 1 else "places"
         panels[f"{name}: {count} {places} computed"] = kinds
-    return figures.cells(panels, KINDS, place=(row, column), columns=2)
+    return figures.cells(panels, KINDS, position=(row, column), columns=2)
 
 
 explore(
@@ -272,7 +273,7 @@ def roll_in(kept, new):  # [B, p, n, …] and [B, p, …]
 
 
 # %% [markdown]
-# Now the walk in raster order. A block of the network gets v and h from the block before it: a row of v once a row, an h once a code. At the start nothing is above, and at the start of each row nothing is to the left. So both caches begin as zeros, which is what the padding of the whole grid holds too.
+# Now the walk in raster order. A block of the network gets v and h from the block before it: a row of v once per row, an h once per code. At the start nothing is above, and at the start of each row nothing is to the left. So both caches begin as zeros, which is what the padding of the whole grid holds too.
 
 
 # %%
@@ -444,10 +445,10 @@ one_pass = multiply_adds_of_a_pass(top, right[:1], condition[:1])
 print(f"one pass, one image: {one_pass:,} multiply-adds")
 
 # %% [markdown]
-# The cached steps call no module, so hooks do not see them. `check.multiply_adds` looks deeper, at each operation that PyTorch executes. (It stands with the checks, because exercise 2 is judged by it.) For one pass the two must agree. Then we count whole draws, one image each, on both levels.
+# The cached steps call no module, so hooks do not see them. `multiply_adds` looks deeper, at each operation that PyTorch executes. For one pass the two must agree. Then we count whole draws, one image each, on both levels.
 
 # %%
-deeper = check.multiply_adds(top.logits, right[:1], condition[:1])
+deeper = multiply_adds(top.logits, right[:1], condition[:1])
 print("both counts agree:", deeper == one_pass)
 
 bottom = prior.prior_bottom
@@ -461,17 +462,17 @@ count = {}
 for level, (model, size, given) in levels.items():
     numbers = uniforms(0, 0, 1, size[0] * size[1])  # [1, H·W]
     empty = torch.zeros(1, *size, dtype=torch.long)  # [1, H, W]
-    a_pass = check.multiply_adds(model.logits, empty, given)
-    print(f"{level}: {a_pass / 1e6:.0f} million a pass; a draw in passes:")
+    a_pass = multiply_adds(model.logits, empty, given)
+    print(f"{level}: {a_pass / 1e6:.0f} million per pass; a draw in passes:")
     for method in ("naive", "rows", "cached"):
-        count[level, method] = check.multiply_adds(
+        count[level, method] = multiply_adds(
             sample_codes, model, size, numbers, given, method=method
         )
         print(f"  {method:7} {count[level, method] / a_pass:6.2f}")
 
 # %% [markdown]
 # - **naive** costs a pass for each code: 64, and 256.
-# - **rows** costs y + 1 rows of a pass for a code in row y. The mean of 1, 2, …, H rows is (H + 1) / 2, so a draw costs W · (H + 1) / 2 passes: 36 for the top, 136 for the bottom. (The odd hundredths at the top are the label's. Its product is made once a pass and has no rows to leave out.)
+# - **rows** costs y + 1 rows of a pass for a code in row y. The mean of 1, 2, …, H rows is (H + 1) / 2, so a draw costs W · (H + 1) / 2 passes: 36 for the top, 136 for the bottom. (The odd hundredths at the top are the label's. Its product is made once per pass and has no rows to leave out.)
 # - **cached** costs **one pass for the whole draw**. Each feature is computed once, as in a single pass over a finished grid. (Again the label adds a hundredth at the top: its product is made once for each row.)
 #
 # One pass is a floor, too. Each feature of the grid has to be computed at least once.
@@ -479,17 +480,17 @@ for level, (model, size, given) in levels.items():
 # **How does the bill grow while the bottom codes are drawn?** We count code by code. The upright axis is logarithmic: equal steps up mean equal factors.
 
 # %%
-size, a_pass = (16, 16), check.multiply_adds(bottom.logits, empty, from_top)
+size, a_pass = (16, 16), multiply_adds(bottom.logits, empty, from_top)
 rows_cost = [
-    check.multiply_adds(rows_so_far, bottom, empty, from_top, y, 0)
+    multiply_adds(rows_so_far, bottom, empty, from_top, y, 0)
     for y in range(16)
     for _ in range(16)
 ]  # one for each code
 cache, cached_cost = PixelCNNCache(bottom, 1, size), []
 for y in range(16):
-    row = check.multiply_adds(cache.row_step, from_top[:, :, y : y + 1])
+    row = multiply_adds(cache.row_step, from_top[:, :, y : y + 1])
     for x in range(16):
-        code = check.multiply_adds(cache.code_step, x)
+        code = multiply_adds(cache.code_step, x)
         cached_cost.append(code + (row if x == 0 else 0))
 bills = {
     name: torch.tensor(cost).cumsum(0) / a_pass  # [256]
@@ -512,7 +513,7 @@ figures.show(
     ),
     "Three rising curves over 1 to 256 codes, the upright axis logarithmic. "
     "Naive rises from 1 to 256 passes. Rows starts at a sixteenth of a pass, "
-    "and ends at 136. Cached rises in steps, one a row, from about a "
+    "and ends at 136. Cached rises in steps, one per row, from about a "
     "twentieth of a pass to exactly 1 at the last code.",
 )
 
@@ -538,7 +539,7 @@ def seconds(run):
     return statistics.median(taken)
 
 
-def milliseconds_an_image(count):
+def milliseconds_per_image(count):
     z_top = torch.zeros(count, 8, 8, dtype=torch.long)
     codes = torch.zeros(count, 16, 16, dtype=torch.long)
     labels = prior.labels_in_turn(count)  # [B]
@@ -566,7 +567,7 @@ def milliseconds_an_image(count):
 
 # %% tags=["nbval-ignore-output"]
 sizes = [1, 4, 16, 32]
-taken = {size: milliseconds_an_image(size) for size in sizes}
+taken = {size: milliseconds_per_image(size) for size in sizes}
 assert taken[16]["naive"] > 5 * taken[16]["cached"]
 assert taken[16]["rows"] > 3 * taken[16]["cached"]
 figure = figures.curves(
@@ -575,7 +576,7 @@ figure = figures.curves(
         for name in ("naive", "rows", "cached", "one pass")
     },
     x_label="images at once",
-    y_label="milliseconds an image, bottom level",
+    y_label="milliseconds per image, bottom level",
     log_x=True,
     log_y=True,
 )
@@ -620,7 +621,7 @@ display(Markdown(benchmark_report.table(benchmark)))
 #
 # So is cached as much faster than naive as was counted, 220 times? The first column of the table answers. With one image it is 37 times, with 256 images 273 times.
 #
-# **bf16** is a number format of 16 bits in place of 32. It halves what has to be fetched. Yet with 1 or 4 images it took longer than float32, with 16 about as long, and only from 64 on much less. So fetching is not all. And its rounding is coarse: a share of 0.27<!--= benchmark bf16_effect.top.share_that_differs --> of the top codes and 0.38<!--= benchmark bf16_effect.bottom.share_that_differs --> of the bottom codes become others. They are about as likely as the first ones. The README's part "How fast it samples" goes through the numbers.
+# **bf16** is a number format of 16 bits in place of 32. It halves what has to be fetched. Yet with 1 or 4 images it took longer than float32, with 16 about as long, and only from 64 on much less. So fetching is not all. And its rounding is coarse: a share of 0.27<!--= benchmark bf16_effect.top.share_that_differs --> of the top codes and 0.38<!--= benchmark bf16_effect.bottom.share_that_differs --> of the bottom codes become others. They are about as likely as the first ones. [The page on performance](../docs/performance.md) goes through the numbers.
 #
 # **The package has four methods, and here are three**, one of them in two number formats. The fourth is `graph`, in the next section.
 #
@@ -641,7 +642,7 @@ def numbers_kept(model, width):
 
 kept = 4 * numbers_kept(prior.prior_top, 8)  # float32 has 4 bytes
 packages = PixelCNNCache(prior.prior_top, 1, (8, 8)).nbytes
-print(f"top level: {kept:,} bytes an image; the package's: {packages:,}")
+print(f"top level: {kept:,} bytes per image; the package's: {packages:,}")
 
 # %% [markdown]
 # The height is not in the formula. The width is: a block keeps r + 1 rows, the new one among them. (The first block keeps r, since it does not see the new one.)
@@ -968,8 +969,8 @@ check.batch_limit(my_images, bottom, (16, 16), 2**30)
 
 # %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
 # Four bytes a number; as many whole images as fit.
-bytes_an_image = 4 * numbers_kept(bottom, 16)
-images_at_once = 2**30 // bytes_an_image
+bytes_per_image = 4 * numbers_kept(bottom, 16)
+images_at_once = 2**30 // bytes_per_image
 
 check.batch_limit(images_at_once, bottom, (16, 16), 2**30)
 

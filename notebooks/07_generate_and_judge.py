@@ -46,7 +46,7 @@ from pixelprior.vqvae2 import VQVAE2
 # %% [markdown]
 # ## 07.1 Draw a code with one random number
 #
-# At each place of a grid, the prior gives K probabilities, one a code. We want one code, drawn by them. All the chance we have is one number u, **uniform** from 0 to 1: no place is likelier than another.
+# At each place of a grid, the prior gives K probabilities, one per code. We want one code, drawn by them. All the chance we have is one number u, **uniform** from 0 to 1: no place is likelier than another.
 #
 # Lay the probabilities end to end. Together they fill the stretch from 0 to 1, and each code owns a piece as long as its probability. Now drop u on the stretch. It falls on one piece, and that is the code. A likely code has a long piece, and is hit often.
 #
@@ -737,7 +737,7 @@ for name, data in list(sandals.items())[:2]:
     print(f"{name:10} different images of 250: {different}")
 
 # %% [markdown]
-# With `top_k=1` there are ten images in the world, one a class. At T = 0.3 all 250 differ, but not by much. (Compare this with the photographs in the last row.)
+# With `top_k=1` there are ten images in the world, one per class. At T = 0.3 all 250 differ, but not by much. (Compare this with the photographs in the last row.)
 
 # %% [markdown]
 # ### Which number sees it?
@@ -975,7 +975,7 @@ assert same > 0.99 and (naive == cached).float().mean() > 0.99
 # - **One image at a time.** A step of the cached method is so small that most of its time goes into starting its operations, and eight images share that. Draw many at once: `sample` takes any batch size, and image i is the same in all. (For `naive` this gains less, and on some processors nothing: there a single image already keeps the processor busy.) Both remedies together are worth tens of times.
 # - **The wrong machine, the wrong numbers.** On a GPU, `method="graph"` (section 06.9). For large batches, bf16 in place of float32 (section 06.8). (We have not measured this on a GPU yet.)
 #
-# The first two remedies leave each code as it was. bf16 does not: about a third of the codes become others, about as likely (section 06.8). On the two cores that made the committed results, a new image of both levels takes 4.4<!--= results speed.milliseconds_an_image.value --> ms in batches of 64.
+# The first two remedies leave each code as it was. bf16 does not: about a third of the codes become others, about as likely (section 06.8). On the two cores that made the committed results, a new image of both levels takes 4.4<!--= results speed.milliseconds_per_image.value --> ms in batches of 64.
 #
 # **In one line.** *Symptom:* drawing takes long. *Cause:* the whole network for each code, one image at a time. *Remedy:* `method="cached"`, large batches. *What it gave:* the second printed line, with the same codes.
 
@@ -1178,7 +1178,7 @@ check.temperature(halfway, vqvae2, prior, heldout)
 # %% [markdown]
 # ### Exercise 4: is it memorising?
 #
-# Section 07.9 ended with copies that were shifted by a pixel, and not found. Write a better number. Your function gets images [N, 1, 32, 32] and training images [M, 1, 32, 32]. It gives one number an image, [N], which is **small for a copy**, whether the copy is exact, or shifted by a pixel to any of eight sides and slightly blurred. It is tried on 50 copies and 50 unseen images, in random order. In 95 of 100 pairs of a copy and an unseen image, the copy must have the smaller number. Both are shifted and blurred in the same way, so that the blur itself gives nothing away.
+# Section 07.9 ended with copies that were shifted by a pixel, and not found. Write a better number. Your function gets images [N, 1, 32, 32] and training images [M, 1, 32, 32]. It gives one number per image, [N], which is **small for a copy**, whether the copy is exact, or shifted by a pixel to any of eight sides and slightly blurred. It is tried on 50 copies and 50 unseen images, in random order. In 95 of 100 pairs of a copy and an unseen image, the copy must have the smaller number. Both are shifted and blurred in the same way, so that the blur itself gives nothing away.
 
 
 # %% tags=["exercise"]

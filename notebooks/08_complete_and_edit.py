@@ -481,7 +481,7 @@ explore(
 lower = ~upper  # [32, 32]
 own = surprise(prior, *codes_of(hundred), hundred_labels)
 mean = of_image(own).mean().round(decimals=-1)  # [], to tens
-print(f"photographs:      {mean:.0f} nats an image")
+print(f"photographs:      {mean:.0f} nats per image")
 more_nats = {}
 for name, known in (("lower", upper), ("upper", lower)):
     z = completed_codes(hundred, known, hundred_labels, seed=0)
@@ -618,7 +618,7 @@ figures.show(
             ),
         }
     ),
-    "Three rows of ten images, one a class. First row: one upper half of a "
+    "Three rows of ten images, one per class. First row: one upper half of a "
     "dress ends in a skirt, in two trouser legs, in a boot, in a sneaker. "
     "Second row: the same with the waist of trousers. Third row: the same "
     "dress ten times.",
@@ -629,7 +629,7 @@ figures.show(
 #
 # And the third row? The same dress ten times. The top codes hold the outline and more. Given them, the label has little left to say. (Notebook 05 found the same with the top of another image.) To turn a dress into a boot, you must let go of top codes.
 #
-# **What if we swap the top codes of two images?** Notebooks 00, 01 and 05 did so, and looked. Now we can also ask where the prior takes offence. (Here yellow is 3 nats a pixel or more.)
+# **What if we swap the top codes of two images?** Notebooks 00, 01 and 05 did so, and looked. Now we can also ask where the prior takes offence. (Here yellow is 3 nats per pixel or more.)
 
 # %%
 pair, pair_labels = photographs[torch.tensor([7, 14, 1, 0])]
@@ -657,7 +657,9 @@ for level in ("top", "bottom"):
     means = [
         each[level].sum(dim=(1, 2)).mean().item() for each in (before, after)
     ]
-    print(f"{level:6} {means[0]:5.0f} nats an image, swapped {means[1]:5.0f}")
+    print(
+        f"{level:6} {means[0]:5.0f} nats per image, swapped {means[1]:5.0f}"
+    )
 
 # %% [markdown]
 # The top grids cost what they did. That had to be so: each is a whole grid with its owner's label. All the offence is in the *bottom* codes, which now stand below a top that announced something else. Between the shirts it lies all over the cloth, for plain is not plaid. It is brightest at shoulders and sides, where the outlines do not quite agree. Between the pullover and the boot it lies wherever the one has cloth and the other has background.
@@ -736,7 +738,7 @@ for name, score in zip(odd, scores.round(decimals=-1), strict=True):
 #
 # Now read the sums. White and noise cost more than any of these photographs. But the seven costs what a photograph costs (their mean stands in 08.6). The sum does not see that it is no piece of clothing.
 #
-# So is "nats an image" a detector of odd images? Let us be strict, and try it on many. We take 200 photographs, and the same turned upside down, each with its own label. We raise an alarm above the cost that 19 of 20 upright photographs stay below.
+# So is "nats per image" a detector of odd images? Let us be strict, and try it on many. We take 200 photographs, and the same turned upside down, each with its own label. We raise an alarm above the cost that 19 of 20 upright photographs stay below.
 
 # %%
 images, labels = photographs[torch.arange(200)]  # [200, 1, 32, 32], [200]
@@ -762,7 +764,7 @@ figures.show(
             "black": (rank, scores[-1].expand(200)),
         },
         x_label="share of the images, percent",
-        y_label="nats an image",
+        y_label="nats per image",
         bands={"alarm": (alarm.item(), 1000)},
         y_limits=(0, 1000),
     ),
@@ -862,7 +864,7 @@ figures.show(
 for name, z in results.items():
     nats = of_image(surprise(prior, *z, labels)).mean()  # []
     name = name.replace("\n", " ")
-    print(f"{name:18} {nats.round(decimals=-1):.0f} nats an image, to tens")
+    print(f"{name:18} {nats.round(decimals=-1):.0f} nats per image, to tens")
 
 # %% [markdown]
 # In the last row the right half was drawn for a left half that is not in the picture: the one that the sampler drew, and threw away. With the slip below, the picture is mostly fair. If you saw only the fourth row, would you notice? Its mean cost does not tell either.

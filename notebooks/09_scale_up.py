@@ -87,13 +87,13 @@ from pixelprior.data import load_images
 # | `--num_embeddings` | K, the codes in each codebook | 64 to 256 for small data sets: fewer codes are learned from fewer images |
 # | `--embedding_dim` | the length of a code's vector e | seldom |
 # | `--hidden_channels` | p, the width of the network; memory grows with it, the weights with its square | it does not fit, or learns too little |
-# | `--num_layers` | gated blocks a level; each sees one place further (notebook 03) | the grids are larger |
+# | `--num_layers` | gated blocks per level; each sees one place further (notebook 03) | the grids are larger |
 # | `--attention_layers` | layers of attention over the past, in the top level alone; 0 is none | there is no time for it |
 # | `--class_conditional` | tells the prior each image's class | leave it out if there are no classes |
 # | `--dropout` | share of features that are dropped while training, against learning by heart | 0 for short runs; more if the held-out loss turns |
 # | `--validation_share` | the share of the training images that are held out, to choose `best` by; 0.05, and 5,000 at most | more if there are few images; 0 trains on all, and `best` is the last |
 # | `--epochs` | passes over the training images; 100 to 200 on CIFAR | the held-out curve is still falling at the end |
-# | `--batch_size` | images a step, on each GPU; 128 to 256 | memory runs out: halve it |
+# | `--batch_size` | images per step, on each GPU; 128 to 256 | memory runs out: halve it |
 # | `--lr` | the highest learning rate; it falls to zero along a cosine | shorter runs bear higher rates (section 09.2) |
 # | `--warmup` | the share of the steps in which the rate rises to that | the loss is not finite at the start |
 # | `--mixed_precision` | the number format of the products: `auto` is bf16, 16 bits a number, where the hardware has it; `no` is float32 | to see whether bf16 is to blame |
@@ -141,7 +141,7 @@ from pixelprior.data import load_images
 #
 # The batch is meant for each process. To keep the run as it was, give each of the four `--batch_size 32`. Or keep 128 each: then it takes a quarter of the steps, each over 512 images, and a higher rate may pay. Goyal et al. raise SGD's with the batch; we have not tried it with AdamW.
 #
-# **All in one.** `pixelprior reproduce cifar10` does both trainings with these flags, a third one without the top codes for comparison, and measures all that notebook 07 measures. It goes on by itself when it is started again. We have not run it in full. Its reduced form, `pixelprior reproduce cifar10_reduced`, we have, with CIFAR-10 as image files (`--dataset imagefolder`): one epoch of small networks, 9 minutes on two cores. The top codes cost it 3.30<!--= cifar10_reduced likelihood.top.nats_per_code.value --> nats a code held out where their frequencies would cost 4.69<!--= cifar10_reduced likelihood.top.unigram --> nats. It shows that colour images pass through the whole pipeline. It does not show how good that can become.
+# **All in one.** `pixelprior reproduce cifar10` does both trainings with these flags, a third one without the top codes for comparison, and measures all that notebook 07 measures. It goes on by itself when it is started again. We have not run it in full. Its reduced form, `pixelprior reproduce cifar10_reduced`, we have, with CIFAR-10 as image files (`--dataset imagefolder`): one epoch of small networks, 9 minutes on two cores. The top codes cost it 3.30<!--= cifar10_reduced likelihood.top.nats_per_code.value --> nats per code held out where their frequencies would cost 4.69<!--= cifar10_reduced likelihood.top.unigram --> nats. It shows that colour images pass through the whole pipeline. It does not show how good that can become.
 #
 # Does the recipe say the same as our line? Here are its flags. Those that stand in the line alone have their defaults there, but for the folders (`tests/notebooks/test_scale_up.py` compares both). Flags that stand in neither keep their defaults.
 
@@ -154,42 +154,42 @@ for name in ("vqvae2", "prior"):
 # %% [markdown]
 # ## 09.2 Which numbers to choose
 #
-# For a long run on a GPU our line takes the field's usual numbers: AdamW, 128 images a step, a rate of 3e-4 with warm-up and cosine, clipping at 1.0. The shipped weights were trained otherwise: 32 images a step and a rate of 3e-3, ten times as high. Which is right?
+# For a long run on a GPU our line takes the field's usual numbers: AdamW, 128 images per step, a rate of 3e-4 with warm-up and cosine, clipping at 1.0. The shipped weights were trained otherwise: 32 images per step and a rate of 3e-3, ten times as high. Which is right?
 #
-# We tried it for short runs: the same small prior with one setting changed at a time, each with the same seconds on one core. The base takes 32 images a step at a rate of 2e-3. **What pays when time is short?** Bars below zero are better than the base. (Seven of 19 runs; the [README](../README.md#how-good-the-shipped-prior-is) has all.)
+# We tried it for short runs: the same small prior with one setting changed at a time, each with the same seconds on one core. The base takes 32 images per step at a rate of 2e-3. **What pays when time is short?** Bars below zero are better than the base. (Seven of 19 runs; [the page of results](../docs/results.md#what-was-tried-for-a-lower-loss) has all.)
 
 # %%
 tried = json.loads((ASSETS / "results" / "tried.json").read_text("utf-8"))
-nats = {run["option"]: run["nats_an_image"] for run in tried["tried"]}
+nats = {run["option"]: run["nats_per_image"] for run in tried["tried"]}
 shown = {
     "constant learning rate": "no cosine",
-    "16 images a step": "16 images\na step",
+    "16 images per step": "16 images\nper step",
     "learning rate 4e-3": "rate\n4e-3",
     "another seed": "another\nseed",
     "dropout 0.1": "dropout\n0.1",
     "learning rate 1e-3": "rate\n1e-3",
-    "64 images a step": "64 images\na step",
+    "64 images per step": "64 images\nper step",
 }
 figures.show(
     figures.bars(
         {label: nats[name] - nats["base"] for name, label in shown.items()},
-        y_label="nats an image, against the base",
+        y_label="nats per image, against the base",
         unit_format="{:+.0f}",
     ),
-    "Seven bars of nats an image against the base. No cosine -36, 16 images "
+    "Seven bars of nats per image against the base. No cosine -36, 16 images "
     "a step -31, rate 4e-3 -26, another seed -5, dropout 0.1 +22, rate 1e-3 "
-    "+40, 64 images a step +46.",
+    "+40, 64 images per step +46.",
 )
 steps = {run["option"]: run["steps"] for run in tried["tried"]}
-for name in ("16 images a step", "base", "64 images a step"):
+for name in ("16 images per step", "base", "64 images per step"):
     print(f"{name:17} {steps[name]} steps in the same time")
 
 # %% [markdown]
-# All that pays is *more steps*, or longer ones. With 16 images a step there are more steps in the same time. A higher rate makes each of them longer. A rate that does not fall stays long to the end. (The bar in the middle is chance: another seed alone moves the result by 5 nats, so a smaller difference says nothing.)
+# All that pays is *more steps*, or longer ones. With 16 images per step there are more steps in the same time. A higher rate makes each of them longer. A rate that does not fall stays long to the end. (The bar in the middle is chance: another seed alone moves the result by 5 nats, so a smaller difference says nothing.)
 #
-# These runs have a few hundred steps. Our CIFAR-10 line has 55,800 for the prior: 372 an epoch, for 150 epochs. There steps are not what is short.
+# These runs have a few hundred steps. Our CIFAR-10 line has 55,800 for the prior: 372 per epoch, for 150 epochs. There steps are not what is short.
 #
-# - **Few steps, on a processor**: 16 to 32 images a step, 2e-3 to 4e-3, no dropout. The recipe of the shipped weights has 7,500 steps. It keeps the cosine, which we did not try against a constant rate at that length.
+# - **Few steps, on a processor**: 16 to 32 images per step, 2e-3 to 4e-3, no dropout. The recipe of the shipped weights has 7,500 steps. It keeps the cosine, which we did not try against a constant rate at that length.
 # - **Many steps, on a GPU**: 128 to 256 images. A GPU does many images in almost the time of few, and the mean of many gradients is less noisy. A deep network at a high rate may leave its good region at any of the many steps. Hence the 3e-4.
 #
 # To find the rate for your network, make the range test of notebook 04. Train with `--max_images 5000 --epochs 3` at 3e-4, 1e-3, 3e-3 and 1e-2, each in a folder of its own. Short runs praise high rates, so do not take the best one. Find the rate at which the loss breaks, and stay a factor of ten below.
@@ -298,19 +298,19 @@ figures.show(
             if "32 ch" not in name
             and (name[:3], precision) != ("192", "bf16")
         },
-        x_label="images a step",
+        x_label="images per step",
         y_label="GiB while training, counted",
         baselines={"GiB of a small card": 8, "GiB of a large card": 24},
         y_limits=(0, 26),
     ),
-    "Memory against images a step, up to 512, for priors of 64, 128 and 192 "
-    "channels in float32, and for the first two in bf16: five straight "
+    "Memory against images per step, up to 512, for priors of 64, 128 and "
+    "192 channels in float32, and for the first two in bf16: five straight "
     "lines. bf16 rises half as fast as float32. 128 channels in float32 "
     "cross 8 GiB at about 300 images; 192 channels at about 190.",
 )
 
 # %% [markdown]
-# At 128 images a step all of them fit the small card with a quarter to spare. Our line counts 3.5 GiB in float32 and 2.0 in bf16; its VQ-VAE-2 needs half a GiB.
+# At 128 images per step all of them fit the small card with a quarter to spare. Our line counts 3.5 GiB in float32 and 2.0 in bf16; its VQ-VAE-2 needs half a GiB.
 #
 # Where a line would meet the left edge, at no image, the six numbers for each parameter are all there is. Its slope is what an image adds. bf16 halves the slope of a prior, since the numbers that are kept have 2 bytes and not 4. (For the VQ-VAE-2 it takes off a quarter.) It does not touch the six numbers, which stay float32, and it adds a copy of the weights.
 #
@@ -348,9 +348,10 @@ def memory(channels, blocks, K, batch, precision):
 
 explore(
     memory,
-    "Five bars for 128 channels, 15 blocks, 512 codes and 128 images a step "
-    "in float32: weights, gradients, moments of AdamW, averaged and best are "
-    "below 0.1 GiB each; what is kept for the backward pass is above 3 GiB.",
+    "Five bars for 128 channels, 15 blocks, 512 codes and 128 images per "
+    "step in float32: weights, gradients, moments of AdamW, averaged and "
+    "best are below 0.1 GiB each; what is kept for the backward pass is "
+    "above 3 GiB.",
     channels=[128, 32, 64, 96, 160, 192],
     blocks=[15, 6, 9, 12, 18],
     K=[512, 64, 128, 256],
@@ -359,7 +360,7 @@ explore(
 )
 
 # %% [markdown]
-# K costs little: 64 codes or 512, that is less than a tenth of a GiB. The weights of a network that is twice as wide are four times as many, and what an image adds is about twice as much. At 128 images a step the backward pass takes nearly all. So halving the batch is the first thing to try when a run does not fit. bf16 you have already, where your card has it. A narrower network is the last.
+# K costs little: 64 codes or 512, that is less than a tenth of a GiB. The weights of a network that is twice as wide are four times as many, and what an image adds is about twice as much. At 128 images per step the backward pass takes nearly all. So halving the batch is the first thing to try when a run does not fit. bf16 you have already, where your card has it. A narrower network is the last.
 
 # %% [markdown]
 # ## 09.4 Time: extrapolated from what we measured
@@ -370,9 +371,9 @@ explore(
 #
 # - the reduced CIFAR-10 recipe, 32 channels and 6 blocks: the seconds of its epoch, with the held-out images;
 # - the shipped prior, 64 channels and 9 blocks: the minutes of its four epochs;
-# - `pixelprior benchmark --training` with the sizes of our line, 128 channels and 15 blocks, on codes of Fashion-MNIST: 0.48<!--= training loops.fit.steps_per_second.0 --> steps a second, of 128 images each. (This one is the training alone. The held-out images of CIFAR-10 add about an eighth: they are a fifth as many, forward alone, but in float32.)
+# - `pixelprior benchmark --training` with the sizes of our line, 128 channels and 15 blocks, on codes of Fashion-MNIST: 0.48<!--= training loops.fit.steps_per_second.0 --> steps per second, of 128 images each. (This one is the training alone. The held-out images of CIFAR-10 add about an eighth: they are a fifth as many, forward alone, but in float32.)
 #
-# **How many multiply-adds a second did each reach?**
+# **How many multiply-adds per second did each reach?**
 
 # %%
 RESULTS = ASSETS / "results"
@@ -389,7 +390,7 @@ log = (RESULTS / "cifar10_reduced.log").read_text("utf-8")
 reduced = re.search(r"== prior,.*?(\d+) s\n", log, re.DOTALL)
 minutes = json.loads((RESULTS / "recipe.json").read_text())["minutes"]
 loops = json.loads((RESULTS / "training.json").read_text())["loops"]
-measured = {  # multiply-adds an image, images a second
+measured = {  # multiply-adds per image, images per second
     "32 ch, 6 blocks": (of(128, 32, 32, 6), 50_000 / int(reduced[1])),
     "64 ch, 9 blocks": (of(64, 32, 64, 9), 240_000 / minutes["prior"] / 60),
     "128 ch, 15 blocks": (
@@ -402,10 +403,10 @@ rates = [an_image * images / 1e9 for an_image, images in measured.values()]
 figures.show(
     figures.bars(
         dict(zip(measured, rates, strict=True)),
-        y_label="billion multiply-adds a second",
+        y_label="billion multiply-adds per second",
         unit_format="{:.0f}",
     ),
-    "Three bars of multiply-adds a second on two cores: 89 billion for 32 "
+    "Three bars of multiply-adds per second on two cores: 89 billion for 32 "
     "channels and 6 blocks, 184 for 64 channels and 9 blocks, 327 for 128 "
     "channels and 15 blocks.",
 )
@@ -416,7 +417,7 @@ figures.show(
 
 # %%
 def rate_of(each):
-    """Billion multiply-adds a second on the two-core machine, about."""
+    """Billion multiply-adds per second on the two-core machine, about."""
     at = np.log(each.multiply_adds / 1e9)
     return np.exp(np.interp(at, np.log(products), np.log(rates)))
 
@@ -437,7 +438,7 @@ for name in CONFIGURATIONS:
     print(f"{gib[0]:13.1f}{gib[1]:13.1f}{cost:13.0f}")
 
 # %% [markdown]
-# GiB are counted, for 128 images a step; hours are extrapolated, for that two-core machine.
+# GiB are counted, for 128 images per step; hours are extrapolated, for that two-core machine.
 #
 # And the line of section 09.1? It has the VQ-VAE-2 for 100 epochs and the third row's prior for 150. For the VQ-VAE-2 we take the rate of the reduced recipe's.
 
@@ -452,9 +453,9 @@ prior_hours = hours(prior_of_line, 150, rate_of(prior_of_line))
 print(f"prior:    {prior_hours:.0f} hours on two cores")
 
 # %% [markdown]
-# Nearly two days. These are hours of *that* machine, whose processor multiplies bf16 in hardware. The same benchmark in float32 made 0.20<!--= training loops.plain.steps_per_second.0 --> steps a second, less than half as many. To measure your own:
+# Nearly two days. These are hours of *that* machine, whose processor multiplies bf16 in hardware. The same benchmark in float32 made 0.20<!--= training loops.plain.steps_per_second.0 --> steps per second, less than half as many. To measure your own:
 #
-# - **On a processor**: `pixelprior benchmark --training --training_batch_size 128 --training_steps 16 --repeats 1`. It takes some minutes, writes into `pixelprior_benchmark`, and gives steps a second for plain loops and for the package's.
+# - **On a processor**: `pixelprior benchmark --training --training_batch_size 128 --training_steps 16 --repeats 1`. It takes some minutes, writes into `pixelprior_benchmark`, and gives steps per second for plain loops and for the package's.
 # - **On a GPU**: start the run. The seconds of the second epoch, times the number of epochs, is your answer. (The first one warms up.) `steps_per_second` in `history.json` is the training alone.
 #
 # Then `hours` above does the rest for other networks. With the `seconds` of an epoch of yours:
@@ -469,7 +470,7 @@ print(f"prior:    {prior_hours:.0f} hours on two cores")
 # %% [markdown]
 # ## 09.5 Your own images
 #
-# Any folder of images will do, in one folder a class:
+# Any folder of images will do, in one folder per class:
 #
 # ```text
 # shapes/disc/00.png
@@ -553,7 +554,7 @@ def run(command, show="wrote|images", status=0):
 
 
 # %% [markdown]
-# Now the pipeline: three commands. The networks are tiny. The flags are those that you know from the long line, with numbers for 149 images: few images a step and a high rate. A tenth of them is held out to choose the best epoch, so that 134 are trained on: 30 epochs are 270 steps. New are `--image_size`, the side of the images in pixels, and in `sample` `--num_samples`, and `--temperature`, which below 1 prefers likely codes.
+# Now the pipeline: three commands. The networks are tiny. The flags are those that you know from the long line, with numbers for 149 images: few images per step and a high rate. A tenth of them is held out to choose the best epoch, so that 134 are trained on: 30 epochs are 270 steps. New are `--image_size`, the side of the images in pixels, and in `sample` `--num_samples`, and `--temperature`, which below 1 prefers likely codes.
 
 # %%
 SHAPES = """--dataset imagefolder --data_root shapes
@@ -708,7 +709,7 @@ accelerate launch --multi_gpu --num_processes 2
 )
 
 # %% [markdown]
-# Only one of them speaks. **Were there really two?** We do not believe the command, we ask the run. It keeps how many processes it had, and the steps that it took. 134 images in batches of 16 are 9 steps an epoch on one process, and on two they are half of that, rounded up.
+# Only one of them speaks. **Were there really two?** We do not believe the command, we ask the run. It keeps how many processes it had, and the steps that it took. 134 images in batches of 16 are 9 steps per epoch on one process, and on two they are half of that, rounded up.
 
 
 # %%
@@ -720,8 +721,10 @@ def state_of(run_name):
 for name, epochs in (("prior", 16), ("two", 1)):
     state = state_of(name)
     processes = state["identity"]["processes"]
-    steps_an_epoch = state["step"] // epochs
-    print(f"{name:5} processes {processes}, steps an epoch {steps_an_epoch}")
+    steps_per_epoch = state["step"] // epochs
+    print(
+        f"{name:5} processes {processes}, steps per epoch {steps_per_epoch}"
+    )
 
 # %% [markdown]
 # The check is worth its lines. With `--cpu --num_processes 2`, which looks right, the version of accelerate that we have (1.15) starts one process and says nothing.
@@ -931,7 +934,7 @@ print("same samples:", torch.equal(*draws))
 # %% [markdown]
 # ### Exercise 1: plan a run for your GPU
 #
-# Your card has 8 GiB, and you leave a quarter of it free. You want a prior of 160 channels and 12 blocks, with 512 codes, in float32. **How many images a step fit at most?** Let `plan` count: its `bytes_at(batch)` gives the bytes for a batch, and is a straight line. The check counts again, for your batch and for one image more.
+# Your card has 8 GiB, and you leave a quarter of it free. You want a prior of 160 channels and 12 blocks, with 512 codes, in float32. **How many images per step fit at most?** Let `plan` count: its `bytes_at(batch)` gives the bytes for a batch, and is a straight line. The check counts again, for your batch and for one image more.
 
 # %%
 wanted = {
@@ -948,9 +951,9 @@ check.largest_batch(my_batch, wanted, gib=8, free=0.25)
 # What is left of 6 GiB beside all that does not grow, over what an image
 # adds.
 found = plan(HierarchicalPixelCNN, **wanted)
-without_images = found.bytes_at(1) - found.kept_an_image
+without_images = found.bytes_at(1) - found.kept_per_image
 room = 0.75 * 8 * 2**30 - without_images
-most = int(room // found.kept_an_image)
+most = int(room // found.kept_per_image)
 
 check.largest_batch(most, wanted, gib=8, free=0.25)
 

@@ -1,6 +1,6 @@
 """The fast path: what one level computes and keeps, step by step, while it draws.
 
-`layers.py` and `pixelcnn.py` read like the paper and know nothing of this. Here stands,
+`layers.py` and `pixelcnn.py` read like the paper and know nothing of this. Here is,
 for each `forward` over a whole grid, a step for one row and one for one code, as a
 transformer has a key-value cache. All steps together multiply as often as one
 `forward`, and give its numbers: tests hold them to each other. `BlockCache` is a
@@ -27,7 +27,7 @@ def neighbours(items: Tensor) -> Pairs:
 
 
 def roll(pairs: Pairs) -> None:
-    """Move each item to the place before it; the first is lost, the last stays."""
+    """Move each item to the position before it; the first is lost, the last stays."""
     for earlier, later in pairs:
         earlier.copy_(later)
 
@@ -42,17 +42,17 @@ class BlockCache:
     Args:
         block: the block.
         batch_size: images B. width: codes W in a row.
-        places: [B, span, in_channels], zeros; the places under the horizontal kernel.
+        window: [B, span, in_channels], zeros; what lies under the horizontal kernel.
 
     Attributes (beside the weights):
         rows: [B, in_channels, span, W + 2 * reach], channels-last: the rows under the
             vertical kernel, zeros above and beside the grid.
-        newest_row, newest_place: views of the last of each.
+        newest_row, newest_code: views of the last of each.
         across: [W, 2, B, p]: what the horizontal stack gets from this row, halves
-            apart; `across_by_place` has views of each place's, whole and by half.
+            apart; `across_by_position` has views of each position's, whole and by half.
     """
 
-    def __init__(self, block: GatedBlock, batch_size: int, width: int, places: Tensor):
+    def __init__(self, block: GatedBlock, batch_size: int, width: int, window: Tensor):
         weight = block.vertical.weight
         double_p, channels, span, _ = weight.shape
         p, r = double_p // 2, block.reach
@@ -86,11 +86,11 @@ class BlockCache:
         self.rows = rearrange(rows, "B span W channels -> B channels span W")
         self.row_pairs = neighbours(self.rows.movedim(2, 0))
         self.newest_row = self.rows[:, :, -1:, r : r + width]
-        self.places = places
-        self.newest_place = places[:, -1]
-        self.under_kernel = places.flatten(1).expand(2, -1, -1)
+        self.window = window
+        self.newest_code = window[:, -1]
+        self.under_kernel = window.flatten(1).expand(2, -1, -1)
         self.across = weight.new_empty(width, 2, batch_size, p)
-        self.across_by_place = [(halves, *halves) for halves in self.across]
+        self.across_by_position = [(halves, *halves) for halves in self.across]
 
     def roll_rows(self) -> None:
         """Make room for a new row: each moves up by one."""
@@ -122,14 +122,16 @@ class BlockCache:
     def code_step(self, x: int, out: Tensor) -> None:
         """The horizontal stack of `GatedBlock.forward` on one code x.
 
-        `places` are those under the kernel, x-r to x, or x-r to x-1 for mask A;
+        `window` is what lies under the kernel, x-r to x, or x-r to x-1 for mask A;
         `row_step` has been taken for this row.
 
         Args:
-            x: the place in the row.
+            x: the position in the row.
             out: gets the horizontal stack at x, [B, p].
         """
-        both, of_features, of_gates = self.across_by_place[x]  # [2, B, p], its halves
+        both, of_features, of_gates = self.across_by_position[
+            x
+        ]  # [2, B, p], its halves
         both.baddbmm_(self.under_kernel, self.horizontal).sigmoid_()
         gated = torch.addcmul(
             of_gates, of_features, of_gates, value=-2, out=of_features
@@ -137,12 +139,12 @@ class BlockCache:
         if self.block.shift:
             torch.addmm(self.out_bias, gated, self.horizontal_out, out=out)
         else:
-            torch.add(self.newest_place, self.out_bias, out=out)
+            torch.add(self.newest_code, self.out_bias, out=out)
             out.addmm_(gated, self.horizontal_out)
 
 
 class AttentionCache:
-    """The step of a `CausalAttention`, and keys and values of the places so far,
+    """The step of a `CausalAttention`, and keys and values of the positions so far,
     [B, heads, N, p / heads]."""
 
     def __init__(self, attention: CausalAttention, batch_size: int, shape):
@@ -155,42 +157,42 @@ class AttentionCache:
         self.positions = positions(*shape, p, weight)
         self.numbers = torch.arange(count, device=weight.device)
 
-    def code_step(self, h: Tensor, place: Tensor) -> Tensor:
-        """`CausalAttention.forward` at one place, over those given to `keep_code`.
+    def code_step(self, h: Tensor, position: Tensor) -> Tensor:
+        """`CausalAttention.forward` at one position, over those given to `keep_code`.
 
         Args:
-            h: the horizontal stack there, [B, p]. place: its number, long [1].
+            h: the horizontal stack there, [B, p]. position: its number, long [1].
 
         Returns:
             What is to be added to h, [B, p].
         """
-        self.located = h + self.positions[place]
+        self.located = h + self.positions[position]
         query = self.attention.query(self.located)[:, None]  # [B, 1, p]
         query = self.attention.heads(query)  # [B, heads, 1, p / heads]
         scores = query @ self.keys.transpose(2, 3) / math.sqrt(query.shape[-1])
-        weights = scores.masked_fill(self.numbers >= place, -math.inf).softmax(-1)
-        # The first place has no past: softmax over nothing but -inf is nan there.
-        weights = torch.where(place > 0, weights, torch.zeros_like(weights))
+        weights = scores.masked_fill(self.numbers >= position, -math.inf).softmax(-1)
+        # The first position has no past: softmax over nothing but -inf is nan there.
+        weights = torch.where(position > 0, weights, torch.zeros_like(weights))
         return self.attention.out((weights @ self.values).flatten(1))
 
-    def keep_code(self, code: Tensor, place: Tensor) -> None:
-        """Keep key and value of the place that `code_step` was at last.
+    def keep_code(self, code: Tensor, position: Tensor) -> None:
+        """Keep key and value of the position that `code_step` was at last.
 
         Args:
-            code: the embedded code drawn there, [B, D]. place: as in `code_step`.
+            code: the embedded code drawn there, [B, D]. position: as in `code_step`.
         """
         key, value = self.attention.keys_and_values(
             self.located[:, None], code[:, None]
         )
-        self.keys.index_copy_(2, place, self.attention.heads(key))
-        self.values.index_copy_(2, place, self.attention.heads(value))
+        self.keys.index_copy_(2, position, self.attention.heads(key))
+        self.values.index_copy_(2, position, self.attention.heads(value))
 
 
 class PixelCNNCache:
     """The steps of a `PixelCNN` while it draws one batch, and what they keep.
 
-    A row is drawn by `row_step`, then for each place `code_step` and `keep_code`, then
-    `keep_row`.
+    A row is drawn by `row_step`, then for each position `code_step` and `keep_code`,
+    then `keep_row`.
 
     Args:
         model: the level; the cache keeps a copy of its weights, laid out for the steps.
@@ -202,16 +204,16 @@ class PixelCNNCache:
         hidden, logits = model.head[1], model.head[3]
         p, spans = len(hidden.weight), [block.span for block in model.blocks]
         self.model = model
-        # Places under the kernels of all blocks but the first, to be rolled at once.
-        self.places = weight.new_zeros(len(spans) - 1, batch_size, spans[-1], p)
+        # Positions under the kernels of all blocks but the first, to be rolled at once.
+        self.windows = weight.new_zeros(len(spans) - 1, batch_size, spans[-1], p)
         first = weight.new_zeros(batch_size, spans[0], weight.shape[1])
         self.blocks = [
-            BlockCache(block, batch_size, shape[1], places)
-            for block, places in zip(model.blocks, [first, *self.places], strict=True)
+            BlockCache(block, batch_size, shape[1], window)
+            for block, window in zip(model.blocks, [first, *self.windows], strict=True)
         ]
-        self.place_pairs = neighbours(first.movedim(1, 0))
-        self.place_pairs += neighbours(self.places.movedim(2, 0))
-        self.outs = [block.newest_place for block in self.blocks[1:]]
+        self.window_pairs = neighbours(first.movedim(1, 0))
+        self.window_pairs += neighbours(self.windows.movedim(2, 0))
+        self.outs = [block.newest_code for block in self.blocks[1:]]
         self.outs.append(weight.new_empty(batch_size, p))
         if model.blocks[0].condition is not None:
             self.condition = torch.cat(
@@ -221,14 +223,14 @@ class PixelCNNCache:
             int(layer): AttentionCache(attention, batch_size, shape)
             for layer, attention in model.attention.items()
         }
-        self.place = torch.zeros(1, dtype=torch.long, device=weight.device)
+        self.position = torch.zeros(1, dtype=torch.long, device=weight.device)
         self.hidden, self.hidden_bias = hidden.weight.flatten(1).t(), hidden.bias
         self.logits, self.logits_bias = logits.weight.flatten(1).t(), logits.bias
 
     @property
     def nbytes(self) -> int:
         """Memory of what is kept from step to step, the weights not counted."""
-        kept = [self.places, self.blocks[0].places, self.outs[-1]]
+        kept = [self.windows, self.blocks[0].window, self.outs[-1]]
         kept += [
             tensor for block in self.blocks for tensor in (block.rows, block.across)
         ]
@@ -241,7 +243,7 @@ class PixelCNNCache:
 
     def clear(self) -> None:
         """Forget the past: the next row is the first."""
-        self.place.zero_()
+        self.position.zero_()
         for block in self.blocks:
             block.rows.zero_()
 
@@ -251,8 +253,8 @@ class PixelCNNCache:
         Args:
             condition: [B, p, 1, W or 1] for this row, or None.
         """
-        self.places.zero_()  # nothing is to the left of the grid
-        self.blocks[0].places.zero_()
+        self.windows.zero_()  # nothing is to the left of the grid
+        self.blocks[0].window.zero_()
         biases = [None] * len(self.blocks)
         if condition is not None:
             biases = F.conv2d(condition, self.condition).chunk(len(self.blocks), dim=1)
@@ -264,14 +266,16 @@ class PixelCNNCache:
             block.row_step(biases[layer], out)
 
     def code_step(self, x: int) -> Tensor:
-        """Logits [B, K] at place x of the row that `row_step` was at last: the rest of
-        `PixelCNN.logits` there. The codes to the left have been given to `keep_code`.
+        """Logits [B, K] at position x of the row that `row_step` was at last.
+
+        The rest of `PixelCNN.logits` there; the codes to the left have been given to
+        `keep_code`.
         """
         for layer, block in enumerate(self.blocks):
             out = self.outs[layer]
             block.code_step(x, out)
             if layer in self.attention:
-                out += self.attention[layer].code_step(out, self.place)
+                out += self.attention[layer].code_step(out, self.position)
         hidden = torch.addmm(self.hidden_bias, out.relu(), self.hidden).relu_()
         return torch.addmm(self.logits_bias, hidden, self.logits)
 
@@ -279,10 +283,10 @@ class PixelCNNCache:
         """Let the next `code_step` see the codes [B] drawn after the last."""
         code = self.model.embedding(codes)
         for attention in self.attention.values():
-            attention.keep_code(code, self.place)
-        roll(self.place_pairs)
-        self.blocks[0].newest_place.copy_(code)
-        self.place += 1
+            attention.keep_code(code, self.position)
+        roll(self.window_pairs)
+        self.blocks[0].newest_code.copy_(code)
+        self.position += 1
 
     def keep_row(self, codes: Tensor) -> None:
         """Let the next `row_step` see the row of codes [B, W] drawn after the last."""

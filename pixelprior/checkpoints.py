@@ -106,6 +106,16 @@ def _plain(value):
         return value
 
 
+def checkpoint_folder(path) -> Path:
+    """The folder of a checkpoint's config and notes: of a training run its `best`, of a
+    `.pth` file the folder that it is in."""
+    path = Path(path)
+    if not path.is_dir():
+        return path.parent
+    has_best = (path / "best").is_dir() and not (path / WEIGHTS_NAME).exists()
+    return path / "best" if has_best else path
+
+
 def load_model(model_class, path, device="cpu", **arguments):
     """Read a model from a checkpoint folder or a `.pth` file, in evaluation mode.
 
@@ -114,7 +124,7 @@ def load_model(model_class, path, device="cpu", **arguments):
 
     Args:
         model_class: a `Pretrained` one, such as `VQVAE2` or `HierarchicalPixelCNN`.
-        path: the folder or file; a training run's own folder stands for its `best`.
+        path: the folder or file; of a training run its own folder, or its `best`.
         device: where the model goes.
         arguments: of the model, in place of those in its config, such as dropout=0.5.
 
@@ -125,13 +135,8 @@ def load_model(model_class, path, device="cpu", **arguments):
             such argument, or the weights do not fit it.
     """
     path = Path(path)
-    if path.is_dir():
-        folder = path
-        if not (path / WEIGHTS_NAME).exists() and (path / "best").is_dir():
-            folder = path / "best"
-        weights = folder / WEIGHTS_NAME
-    else:
-        folder, weights = path.parent, path
+    folder = checkpoint_folder(path)
+    weights = folder / WEIGHTS_NAME if path.is_dir() else path
     if not weights.is_file():
         raise FileNotFoundError(
             f"no checkpoint at {path}: expected a folder with {CONFIG_NAME} and "
@@ -287,12 +292,9 @@ def fingerprint(model: torch.nn.Module) -> str:
 
 def read_training_notes(path) -> dict:
     """What training wrote beside a checkpoint (`training.json`); {} where absent."""
-    path = Path(path)
-    folder = path if path.is_dir() else path.parent
-    if not (folder / WEIGHTS_NAME).exists() and (folder / "best").is_dir():
-        folder = folder / "best"
+    notes = checkpoint_folder(path) / "training.json"
     try:
-        notes = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+        notes = json.loads(notes.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(notes, dict):

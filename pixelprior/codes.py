@@ -31,7 +31,7 @@ class CodeData:
             that holds the codebook.
         labels: long [N], or None to train without them.
         num_embeddings: size of the codebook.
-        class_names: what label 0, 1, … stands for.
+        class_names: of labels 0, 1, …
     """
 
     z_top: Tensor

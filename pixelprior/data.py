@@ -52,7 +52,7 @@ class ImageData:
     Attributes:
         images: uint8 [N, C, S, S], from 0 to 255.
         labels: long [N].
-        class_names: what label 0, 1, … stands for.
+        class_names: of labels 0, 1, …
         name, split: where it came from.
     """
 
@@ -245,7 +245,7 @@ def _folder_files(root: Path, split: str) -> tuple[list[Path], Path, list[str]]:
     if not files:
         raise ValueError(
             f"there are no images in {train}; give a folder with "
-            f"{', '.join(sorted(IMAGE_SUFFIXES))} files, in one folder a class"
+            f"{', '.join(sorted(IMAGE_SUFFIXES))} files, in one folder per class"
         )
     relative = [path.relative_to(train).parts for path in files]
     class_names = sorted({parts[0] for parts in relative if len(parts) > 1})
@@ -265,7 +265,7 @@ def _folder_files(root: Path, split: str) -> tuple[list[Path], Path, list[str]]:
 
 
 def data_signature(name: str, split: str, data_root) -> str:
-    """What tells one state of a split from another without reading its images."""
+    """What identifies the state of a split, found without reading its images."""
     if name != "imagefolder":
         return f"{name} {split}"
     files, folder, _ = _folder_files(Path(data_root), split)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixelprior.modes import evaluation_mode
+from pixelprior.pixelcnn import negative_log_likelihood
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.ranges import check_positive
 from pixelprior.validation import check_tensor
@@ -31,7 +32,7 @@ def complete(
     looks: int = 2,
     **options,
 ) -> Tensor:
-    """Images with the part that is not known drawn anew.
+    """Images with the part that is not known drawn from the prior.
 
     A code is known where all of its pixels are; the others are drawn given those
     before them. Pixels that are not known are never looked at: they are black to the
@@ -44,7 +45,7 @@ def complete(
         vqvae2, prior: trained; the images are encoded and decoded where the prior is,
             and the VQ-VAE-2 is moved there.
         images: float [B, C, S, S] in [0, 1].
-        known: bool [S, S], or [B, 1, S, S] for one an image; True where a pixel is
+        known: bool [S, S], or [B, 1, S, S] for one per image; True where a pixel is
             known.
         labels: for a prior with classes, as in `HierarchicalPixelCNN.sample`.
         seed: as there; another seed completes in another way.
@@ -97,7 +98,7 @@ def vary(
     seed: int | None = None,
     **options,
 ) -> Tensor:
-    """Images with their top codes kept and the bottom codes drawn anew.
+    """Images with their top codes kept and the bottom codes drawn from the prior.
 
     The top codes hold the outline; the bottom codes, drawn given them, the texture.
 
@@ -127,8 +128,8 @@ def surprise(
 ) -> dict[str, Tensor]:
     """What each code costs, -log P(code | the codes before it), in nats.
 
-    The mean over all places and images is the level's loss as `loss_function` has it;
-    the sum over an image of both levels is its negative log likelihood.
+    The mean over all positions and images is the level's loss as `loss_function` has
+    it; the sum over both levels of an image is its negative log-likelihood.
 
     Args:
         prior: trained; measured in evaluation mode whatever the mode is.
@@ -147,7 +148,7 @@ def surprise(
             prior.prior_bottom(z_bottom, z_top, labels),
         )
     return {
-        level: F.cross_entropy(each.float(), z.long(), reduction="none")
+        level: negative_log_likelihood(each, z)
         for level, each, z in zip(LEVELS, logits, (z_top, z_bottom), strict=True)
     }
 

@@ -15,7 +15,7 @@ def writable_folder(path) -> Path:
     """Make a folder and see that a file can be written in it.
 
     Raises:
-        OSError: it cannot be made or written; the message names it and the mend.
+        OSError: it cannot be made or written; the message names it and the remedy.
     """
     folder = Path(path)
     try:
@@ -25,7 +25,7 @@ def writable_folder(path) -> Path:
     except OSError as error:
         raise OSError(
             f"cannot write to the folder {folder} ({error.strerror or error}); "
-            "choose another one, or give yourself the right to write there"
+            "choose another folder, or ask for permission to write there"
         ) from error
     return folder
 
@@ -60,7 +60,7 @@ def remove_unfinished(inside: Path) -> None:
 def swap_folder(new: Path, target: Path) -> None:
     """Put the finished folder `new` in the place of `target`.
 
-    The old folder is moved aside until the new one stands; `recover_folder` finds it
+    The old folder is moved aside until the new one is there; `recover_folder` finds it
     there if the machine stops in between.
     """
     aside = _aside(target)

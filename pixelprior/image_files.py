@@ -1,4 +1,4 @@
-"""One image file as pixels: of any format, 8 or 16 bits, upright."""
+"""One image file as pixels: of any format, 8 or 16 bits, EXIF orientation applied."""
 
 from pathlib import Path
 
@@ -9,7 +9,9 @@ from torchvision.transforms.v2 import functional as TF
 
 
 def read_image(path: Path, image_size: int) -> Tensor:
-    """An image file as uint8 [3, S, S]: upright, scaled on its shorter side to S =
+    """An image file as uint8 [3, S, S].
+
+    Turned as its EXIF orientation says, scaled so that its shorter side is S =
     `image_size`, and cropped in the centre.
 
     Raises:
@@ -40,7 +42,7 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
     try:
         image.getexif()
-        image.info.pop("exif", None)  # else Pillow writes it anew, which may fail
+        image.info.pop("exif", None)  # else Pillow writes it again, which may fail
         return ImageOps.exif_transpose(image)
     except Exception:  # the pixels are whole, so the notes are broken: in any way
         return image

@@ -18,7 +18,7 @@ def _check_mask(mask_type: str, kernel_size: int) -> None:
 
 
 class MaskedConv2d(nn.Conv2d):
-    """A k×k convolution that sees earlier places in raster order only.
+    """A k×k convolution that sees earlier positions in raster order only.
 
     Mask A leaves out the centre, for the first layer; mask B keeps it, for all others.
     The mask is a buffer and is multiplied in functionally: the weight stays as it is. A
@@ -109,7 +109,7 @@ class GatedBlock(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         # A gate halves what goes through it. With torch's own smaller start, little
-        # gets to the last block, and training may stand still at the unigram entropy.
+        # gets to the last block, and training may stay at the unigram entropy.
         for into_gate in (self.vertical, self.horizontal, self.vertical_to_horizontal):
             nn.init.kaiming_normal_(into_gate.weight, nonlinearity="linear")
             nn.init.zeros_(into_gate.bias)
@@ -139,8 +139,8 @@ class GatedBlock(nn.Module):
 def positions(height: int, width: int, channels: int, like: Tensor) -> Tensor:
     """Sinusoids of y and of x, [H * W, channels] (arXiv 1706.03762, section 3.5).
 
-    They name a place in a grid of any size, and a row has the same however many rows
-    follow.
+    They name a position in a grid of any size; those of a row do not depend on the
+    height of the grid.
     """
     count = -(-channels // 4)
     rates = 10000.0 ** -(torch.arange(count, dtype=torch.float64) / count)
@@ -152,13 +152,13 @@ def positions(height: int, width: int, channels: int, like: Tensor) -> Tensor:
 
 
 class CausalAttention(nn.Module):
-    """Multi-head attention of each place over the earlier ones (arXiv 1906.00446,
+    """Multi-head attention of each position over the earlier ones (arXiv 1906.00446,
     section 3.2; arXiv 1712.09763, section 2).
 
-    The query at a place is made from its horizontal stack, which has seen the codes
+    The query at a position is made from its horizontal stack, which has seen the codes
     before it; keys and values from the horizontal stack and the code of each earlier
-    place. The first place has no past: its attention is zero, never a softmax over
-    nothing.
+    position. The first position has no past: its attention is zero, never a softmax
+    over nothing.
 
     Args:
         channels: channels p of the horizontal stack.
@@ -180,13 +180,13 @@ class CausalAttention(nn.Module):
 
     def forward(self, h: Tensor, embedded: Tensor) -> Tensor:
         """h [B, p, H, W] and embedded codes [B, D, H, W] to [B, p, H, W]."""
-        places = positions(*h.shape[2:], h.shape[1], h)  # [N, p], N = H · W
-        located = h.flatten(2).transpose(1, 2) + places  # [B, N, p]
+        encoded = positions(*h.shape[2:], h.shape[1], h)  # [N, p], N = H · W
+        located = h.flatten(2).transpose(1, 2) + encoded  # [B, N, p]
         codes = embedded.flatten(2).transpose(1, 2)  # [B, N, D]
         query = self.heads(self.query(located))  # [B, heads, N, p / heads]
         key, value = map(self.heads, self.keys_and_values(located, codes))
         out = torch.zeros_like(query)
-        if len(places) > 1:
+        if len(encoded) > 1:
             # Query i sees keys 0 to i - 1: with both cut by one, the causal mask.
             past = (query[:, :, 1:], key[:, :, :-1], value[:, :, :-1])
             out = F.scaled_dot_product_attention(*past, is_causal=True)

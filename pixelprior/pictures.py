@@ -178,8 +178,8 @@ def code_grids(
     """Grids of codes [H, W] side by side: a colour and the number in each cell.
 
     Args:
-        grids: by their names, which stand above them. A name that begins with "top" or
-            "bottom" gives the frame that level's colour.
+        grids: by their names, which are printed above them. A name that begins with
+            "top" or "bottom" gives the frame that level's colour.
         num_embeddings: codes K in the codebook. Cells of -1 are left white.
         numbers: whether the codes are written into the cells.
         marked: by a grid's name, (row, column) of a cell to put a frame around.

@@ -4,8 +4,8 @@ Two stacks run side by side. The vertical stack sees all rows above, the horizon
 stack the codes to the left; together they see every earlier code in raster order and no
 other, so there is no blind spot and no leak. The shift happens once: the first block
 (mask A) leaves out the current row and the current code, the later ones (mask B) may
-look at their own place in stacks that are already shifted. Source: van den Oord et al.
-2016, arXiv 1606.05328, section 2.
+look at their own position in stacks that are already shifted. Source: van den Oord et
+al. 2016, arXiv 1606.05328, section 2.
 """
 
 import torch.nn.functional as F
@@ -21,9 +21,19 @@ from pixelprior.ranges import check_positive, check_share
 from pixelprior.validation import check_codes, check_labels
 from pixelprior.vqvae2 import ResidualStack
 
-# What the config of a checkpoint from before these arguments stands for.
+# What these arguments are for a checkpoint whose config lacks them.
 WITHOUT_RESIDUAL = {"vertical_residual": False}
 UNBOUNDED = {"bounded_condition": False}
+
+
+def negative_log_likelihood(logits: Tensor, codes: Tensor) -> Tensor:
+    """-log P(code | earlier codes) of each code, in nats, float32 [B, H, W].
+
+    Args:
+        logits: [B, K, H, W], of any floating-point type.
+        codes: [B, H, W], of any integer type, from 0 to K - 1.
+    """
+    return F.cross_entropy(logits.float(), codes.long(), reduction="none")
 
 
 class PixelCNN(nn.Module, Pretrained):
@@ -100,7 +110,7 @@ class PixelCNN(nn.Module, Pretrained):
             )
             for layer in range(num_layers)
         )
-        # By the number of the block that each stands behind.
+        # By the number of the block that each comes after.
         self.attention = nn.ModuleDict(
             {
                 str(-(-(i + 1) * num_layers // attention_layers) - 1): CausalAttention(
@@ -198,7 +208,7 @@ class ConditionalPixelCNN(PixelCNN):
     ) -> Tensor:
         """Bottom codes [B, H, W], top codes [B, Ht, Wt], labels [B] to [B, K, H, W].
 
-        Logits at (y, x) depend on top codes on all sides, five places away or more,
+        Logits at (y, x) depend on top codes on all sides, five positions away or more,
         and on the bottom codes before (y, x) in raster order alone.
 
         Raises:
@@ -215,12 +225,12 @@ class ConditionalPixelCNN(PixelCNN):
         if len(z_top) != batch_size:
             raise ValueError(
                 f"{len(z_top)} top grids were given for {batch_size} bottom grids; "
-                "give one top grid an image"
+                "give one top grid per image"
             )
         embedded = self.top_embedding(z_top.long()).permute(0, 3, 1, 2)
         top = self.top_network(embedded)  # [B, p, Ht, Wt]
         top = F.interpolate(top, size=(height, width))  # [B, p, H, W]
         top = self.top_to_bottom(top)
         label = self.label_condition(labels, batch_size)
-        # In the type of the product: under autocast each block would convert it anew.
+        # In the type of the product: under autocast each block would convert it again.
         return top if label is None else top + label.to(top.dtype)

@@ -5,20 +5,32 @@ code, and draws codes and, with a VQ-VAE-2, images. The levels share no weights:
 be trained without the other. Source: Razavi et al. 2019, arXiv 1906.00446, section 3.2.
 """
 
+import math
 import secrets
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelprior.checkpoints import Pretrained
 from pixelprior.modes import evaluation_mode
-from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
+from pixelprior.pixelcnn import (
+    ConditionalPixelCNN,
+    PixelCNN,
+    negative_log_likelihood,
+)
+from pixelprior.progress import progress_bar
 from pixelprior.ranges import check_positive, whole_number
-from pixelprior.sampling import check_filters, sample_codes, uniforms
+from pixelprior.sampling import check_filters, check_known, sample_codes, uniforms
 from pixelprior.vqvae2 import VQVAE2
 
 LEVELS = ("top", "bottom")
+CHUNK_SIZE = 256  # the largest batch that `pixelprior benchmark` times
+
+
+def _chunks(batch_size: int, chunk_size: int) -> list[slice]:
+    """A batch in parts of `chunk_size` images, the last with the rest."""
+    size = whole_number(chunk_size)
+    return [slice(first, first + size) for first in range(0, batch_size, size)]
 
 
 class HierarchicalPixelCNN(nn.Module, Pretrained):
@@ -29,7 +41,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         embedding_dim: length of the vector a code is turned into (learned here; the
             VQ-VAE-2's own is a good choice).
         hidden_channels: channels of each stack.
-        num_layers: gated blocks a level.
+        num_layers: gated blocks per level.
         num_classes: classes for labels, None for a prior without.
         dropout: share of features dropped while training.
         kernel_size: of the gated blocks, odd, 3 or more.
@@ -105,10 +117,10 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         losses = {}
         if "top" in levels:
             logits = self.prior_top(z_top, labels)
-            losses["top_loss"] = F.cross_entropy(logits.float(), z_top.long())
+            losses["top_loss"] = negative_log_likelihood(logits, z_top).mean()
         if "bottom" in levels:
             logits = self.prior_bottom(z_bottom, z_top, labels)
-            losses["bottom_loss"] = F.cross_entropy(logits.float(), z_bottom.long())
+            losses["bottom_loss"] = negative_log_likelihood(logits, z_bottom).mean()
         return {"total_loss": sum(losses.values()), **losses}
 
     def training_parts(self) -> dict[str, nn.Module]:
@@ -138,11 +150,13 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         known_top: Tensor | None = None,
         known_bottom: Tensor | None = None,
         method: str = "auto",
+        chunk_size: int = CHUNK_SIZE,
         progress: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Draw codes: the top grid, then the bottom grid given it.
 
-        Codes are drawn in the weights' own number format: autocast ends here.
+        Codes are drawn in the weights' own number format: autocast ends here. Memory
+        grows with `chunk_size` and not with `batch_size`, but for the codes themselves.
 
         Args:
             batch_size: images to draw.
@@ -162,6 +176,8 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             method: "naive" (the whole network for each code), "rows" (on the rows so
                 far), "cached" (each layer computes what is new), "graph" (cached, as a
                 CUDA graph), or "auto", which is "cached".
+            chunk_size: images to draw side by side; more of them are drawn in turns.
+                The codes are the same, up to rounding ties.
             progress: show bars with the time left.
 
         Returns:
@@ -170,7 +186,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         Raises:
             ValueError: an argument is out of its range, or the weights are not finite.
         """
-        check_positive(batch_size=batch_size)
+        check_positive(batch_size=batch_size, chunk_size=chunk_size)
         check_filters(temperature, top_k, top_p)
         batch_size, shapes = whole_number(batch_size), []
         for name, shape in (("top_shape", top_shape), ("bottom_shape", bottom_shape)):
@@ -184,41 +200,69 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             self.to(device)
         device = next(self.parameters()).device
         labels = self.prior_top.check_labels(labels, batch_size)
-        count_top, count_bottom = (h * w for h, w in (top_shape, bottom_shape))
+        known = {"top": known_top, "bottom": known_bottom}
+        for (level, each), shape in zip(known.items(), shapes, strict=True):
+            if each is not None:
+                check_known(
+                    each, (batch_size, *shape), self.num_embeddings, f"{level} codes"
+                )
         if seed is None:
             seed = secrets.randbits(63)
-        numbers = uniforms(seed, first_index, batch_size, count_top + count_bottom)
-        shared = {
+        codes_per_image = math.prod(top_shape) + math.prod(bottom_shape)
+        numbers = uniforms(seed, first_index, batch_size, codes_per_image)
+        chunks = _chunks(batch_size, chunk_size)
+        options = {
             "temperature": temperature,
             "top_k": top_k,
             "top_p": top_p,
             "method": method,
-            "progress": progress,
+            "progress": progress and len(chunks) == 1,
         }
+        drawn = []
         # Steps that reuse what earlier ones kept cannot have it in another format.
         with evaluation_mode(self), torch.autocast(device.type, enabled=False):
-            condition = self.prior_top.label_condition(labels, batch_size)
-            z_top = sample_codes(
-                self.prior_top,
-                top_shape,
-                numbers[:, :count_top],
-                condition,
-                known=known_top,
-                name="top codes",
-                **shared,
-            )
-            condition = self.prior_bottom.top_condition(
-                z_top, (batch_size, *bottom_shape), labels
-            )
-            z_bottom = sample_codes(
-                self.prior_bottom,
-                bottom_shape,
-                numbers[:, count_top:],
-                condition,
-                known=known_bottom,
-                name="bottom codes",
-                **shared,
-            )
+            for chunk in progress_bar(
+                chunks,
+                desc="drawing",
+                unit="batch",
+                enabled=progress and len(chunks) > 1,
+            ):
+                of_chunk = (
+                    None if each is None else each[chunk]
+                    for each in (numbers, labels, known_top, known_bottom)
+                )
+                drawn.append(self._draw(shapes, *of_chunk, options))
+        z_top, z_bottom = (torch.cat(level) for level in zip(*drawn, strict=True))
+        return z_top, z_bottom
+
+    def _draw(self, shapes, numbers, labels, known_top, known_bottom, options):
+        """Both grids of one chunk, drawn with its random numbers [B, Ht Wt + Hb Wb]."""
+        (top_shape, bottom_shape), batch_size = shapes, len(numbers)
+        numbers_top, numbers_bottom = numbers.split(
+            [math.prod(shape) for shape in shapes], dim=1
+        )
+        condition = self.prior_top.label_condition(labels, batch_size)
+        z_top = sample_codes(
+            self.prior_top,
+            top_shape,
+            numbers_top,
+            condition,
+            known=known_top,
+            name="top codes",
+            **options,
+        )
+        condition = self.prior_bottom.top_condition(
+            z_top, (batch_size, *bottom_shape), labels
+        )
+        z_bottom = sample_codes(
+            self.prior_bottom,
+            bottom_shape,
+            numbers_bottom,
+            condition,
+            known=known_bottom,
+            name="bottom codes",
+            **options,
+        )
         return z_top, z_bottom
 
     @torch.no_grad()
@@ -228,6 +272,8 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         batch_size: int,
         device=None,
         temperature: float = 1.0,
+        *,
+        chunk_size: int = CHUNK_SIZE,
         **options,
     ) -> Tensor:
         """Draw images: codes as `sample` draws them, decoded.
@@ -236,6 +282,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             vqvae2_model: the VQ-VAE-2 whose codes this prior was trained on; it is
                 moved to where the codes are drawn.
             batch_size, device, temperature, options: as in `sample`.
+            chunk_size: images to draw, and to decode, side by side.
 
         Returns:
             Images [B, C, S, S] in [0, 1].
@@ -250,11 +297,15 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             (vqvae2_model.latent_spatial_dim_bottom,) * 2,
             device,
             temperature,
+            chunk_size=chunk_size,
             **options,
         )
-        device = z_top.device
+        device, images = z_top.device, []
         with evaluation_mode(vqvae2_model), torch.autocast(device.type, enabled=False):
-            return vqvae2_model.to(device).decode_codes(z_top, z_bottom)
+            vqvae2_model.to(device)
+            for chunk in _chunks(len(z_top), chunk_size):
+                images.append(vqvae2_model.decode_codes(z_top[chunk], z_bottom[chunk]))
+        return torch.cat(images)
 
     def check_matches(self, vqvae2_model: VQVAE2) -> None:
         """Raise ValueError unless the VQ-VAE-2 has a codebook of this prior's size."""

@@ -1,7 +1,7 @@
 """Progress bars for long work: with time left, and only where someone is looking.
 
 A bar is drawn on stderr when that is a terminal, or in a notebook. Piped output, log
-files and CI get none; the callers print one plain line an epoch instead. The build and
+files and CI get none; the callers print one plain line per epoch instead. The build and
 the tests of the course set PIXELPRIOR_WIDGETS=off: nothing that moves is committed.
 """
 

@@ -1,4 +1,4 @@
-"""Checks of numbers: each raises a ValueError that names value, limit and mend.
+"""Checks of numbers: each raises a ValueError that names value, limit and remedy.
 
 They load neither torch nor numpy, so that flags can be checked before either is there.
 """

@@ -94,8 +94,8 @@ def check_output_dir(output_dir, resume: bool) -> None:
     if os.environ.get("LOCAL_RANK", "0") == "0":
         for name in ("best", "last"):
             recover_folder(folder / name)
-        for place in (folder, folder / "samples", folder / "codes"):
-            remove_unfinished(place)
+        for position in (folder, folder / "samples", folder / "codes"):
+            remove_unfinished(position)
     if resume and not (folder / "last" / STATE_NAME).is_file():
         raise FileNotFoundError(
             f"there is no training run to resume in {folder}; leave --resume out to "

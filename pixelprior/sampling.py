@@ -1,9 +1,9 @@
 """Drawing codes from one PixelCNN, in raster order.
 
-What every method shares stands here: the random streams, one for each image, and the
-draw by inverse CDF from one uniform number a code. So the same seed gives the same
+What every method shares is here: the random streams, one per image, and the
+draw by inverse CDF from one uniform number per code. So the same seed gives the same
 codes by every method, in any batch size. `naive` runs the whole network once for every
-code and is the yardstick of correctness; `rows` leaves out the rows below; `cached`
+code and is the reference for correctness; `rows` leaves out the rows below; `cached`
 lets each layer compute what is new; `graph` is `cached` as a CUDA graph.
 """
 
@@ -127,14 +127,14 @@ def sample_codes(
     Args:
         model: the level, in evaluation mode.
         shape: height H and width W of the grid.
-        uniform: float64 [B, H * W], one number a code, as `uniforms` gives them; on any
-            device.
+        uniform: float64 [B, H * W], one number per code, as `uniforms` gives them; on
+            any device.
         condition: [B, p, H or 1, W or 1], as `PixelCNN.logits` takes it.
         temperature, top_k, top_p: as in `probabilities`.
         known: long [B, H, W], -1 where unknown; known codes are kept, the rest is drawn
             given those before them.
         method: one of `METHODS`; "auto" is "cached".
-        progress: show a bar, one tick a row.
+        progress: show a bar, one tick per row.
 
     Returns:
         Codes [B, H, W], long.
@@ -153,12 +153,12 @@ def sample_codes(
     draw_device = torch.device("cpu") if device.type == "mps" else device
     codes = torch.zeros(batch_size, height, width, dtype=torch.long, device=device)
     if known is not None:
-        _check_known(known, codes.shape, model.num_embeddings, f"known {name}")
+        check_known(known, codes.shape, model.num_embeddings, name)
         known = known.to(device).long()
     uniform = uniform.to(draw_device).view(batch_size, height, width)
 
     def draw_code(logits: Tensor, uniform: Tensor, known: Tensor | None) -> Tensor:
-        """The codes [B] at one place, drawn from logits [B, K] or known."""
+        """The codes [B] at one position, drawn from logits [B, K] or known."""
         probs = probabilities(logits.to(draw_device), temperature, top_k, top_p)
         drawn = draw(probs, uniform).to(device)
         return drawn if known is None else torch.where(known < 0, drawn, known)
@@ -191,9 +191,16 @@ def _check_graph(device: torch.device) -> None:
         )
 
 
-def _check_known(known: Tensor, shape, num_embeddings: int, name: str) -> None:
+def check_known(known: Tensor, shape, num_embeddings: int, name: str) -> None:
+    """Raise ValueError unless `known` holds codes, or -1, for all of `shape`.
+
+    Args:
+        known: [B, H, W]. shape: what it has to be. num_embeddings: codes K.
+        name: of the codes in the error, such as "top codes".
+    """
+    name = f"known {name}"
     check_tensor(known, name)
-    if known.shape != shape or known.dtype not in INTEGERS:
+    if tuple(known.shape) != tuple(shape) or known.dtype not in INTEGERS:
         raise ValueError(
             f"{name} are {known.dtype} of shape {list(known.shape)}, but integers of "
             f"shape {list(shape)} are needed, -1 where unknown"

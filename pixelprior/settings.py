@@ -1,36 +1,36 @@
 """How to train, in numbers; the loop that uses them is in `training.py`."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pixelprior.ranges import check_number, check_positive, check_share, whole_number
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train.
-
-    Attributes:
-        epochs: passes over the training data.
-        batch_size: images a step on each process.
-        lr: highest learning rate of AdamW, after warm-up.
-        warmup: share of all steps in which it rises linearly; then it falls as a
-            cosine to zero.
-        weight_decay: of AdamW.
-        max_grad_norm: each part's gradient is scaled down to this norm.
-        ema_decay: of the weights' moving average, which is evaluated and kept.
-        mixed_precision: "no", "bf16", or "auto" (bf16 where the processor has it).
-        seed: of weights, order and dropout.
-    """
+    """How to train. Each field is a flag of the training commands as well."""
 
     epochs: int = 100
+    """Passes over the training data."""
     batch_size: int = 128
+    """Images per step, on each process."""
     lr: float = 3e-4
+    """Highest learning rate of AdamW, reached after the warm-up; then a cosine to
+    zero."""
     warmup: float = 0.05
+    """Share of all steps in which the learning rate rises linearly."""
     weight_decay: float = 0.01
+    """Weight decay of AdamW."""
     max_grad_norm: float = 1.0
+    """The gradient of each part of the model is scaled down to this norm."""
     ema_decay: float = 0.999
-    mixed_precision: str = "auto"
+    """Decay of the weights' moving average, which is what is evaluated and kept. 0
+    keeps the weights themselves, as a VQ-VAE-2 needs: averaged ones do not fit the
+    newest codebooks."""
+    mixed_precision: Literal["auto", "no", "bf16"] = "auto"
+    """Number format of the multiplications; auto is bf16 where the processor has it."""
     seed: int = 0
+    """Seed of weights, order and dropout: the same seed gives the same run."""
 
     def __post_init__(self):
         check_positive(epochs=self.epochs, batch_size=self.batch_size)

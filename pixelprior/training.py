@@ -82,7 +82,7 @@ def fit(
             epochs and the processes may differ from before; the rest may not.
         notes: written to each checkpoint's `training.json` beside its figures.
         after_epoch: called with the epochs done and the averaged model.
-        log: gets one line an epoch, and one for each change in a resumed run.
+        log: gets one line per epoch, and one for each change in a resumed run.
 
     Returns:
         The history: one dict an epoch, with the mean losses while training (`train_…`)
@@ -202,7 +202,7 @@ class _Run:
         torch.manual_seed(settings.seed * 1_000_003 + epoch * 1009 + rank)
         shuffle = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
         order = torch.randperm(len(data), generator=shuffle)
-        # As many for every process: the first few stand in for those missing.
+        # As many for every process: the first few replace those missing.
         order = torch.cat([order, order[: -len(order) % world]])[rank::world]
         order = order.to(accelerator.device)
         self.loss.train()

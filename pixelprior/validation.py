@@ -1,4 +1,4 @@
-"""Checks of codes and labels: a ValueError names the value, the limit and the mend."""
+"""Checks of codes and labels: a ValueError names value, limit and remedy."""
 
 import numpy as np
 import torch

@@ -59,8 +59,8 @@ class VQVAE2(nn.Module, Pretrained):
         embedding_dim: length D of a code's vector.
         num_embeddings: codes K in each of the two codebooks.
         num_residual_blocks: in each encoder and decoder.
-        bottom_downsampling: pixels a bottom code stands for, along each side; a power
-            of two. The top grid is half as wide and high as the bottom grid.
+        bottom_downsampling: pixels along each side of what a bottom code covers; a
+            power of two. The top grid is half as wide and high as the bottom grid.
         commitment_weight: β of arXiv 1711.00937, equation 3.
         ema_decay: γ of the codebooks' moving averages.
         bottom_dropout: share of images whose bottom codes the decoder is not given

@@ -79,9 +79,9 @@ def test_a_code_is_drawn_anew_where_one_of_its_pixels_is_hidden(
         prior, "sample_with_vqvae2", lambda *_, **options: asked.update(options)
     )
     complete(vqvae2, prior, images, known, labels=labels, looks=1)
-    for name, place in (("known_top", (1, 2)), ("known_bottom", (2, 4))):
+    for name, position in (("known_top", (1, 2)), ("known_bottom", (2, 4))):
         hidden = (asked[name] < 0).nonzero()
-        assert hidden.tolist() == [[image, *place] for image in range(len(images))]
+        assert hidden.tolist() == [[image, *position] for image in range(len(images))]
 
 
 def test_a_second_look_takes_the_black_out_of_a_hole(shipped, heldout_images):

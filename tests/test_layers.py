@@ -28,8 +28,8 @@ def random_block(mask_type, kernel_size=3, condition_channels=0):
 def walk(block, v, h, condition):
     """Both stacks as the steps give them, row by row and code by code."""
     batch_size, channels, height, width = v.shape
-    places = v.new_zeros(batch_size, block.span, channels)
-    cache = BlockCache(block, batch_size, width, places)
+    window = v.new_zeros(batch_size, block.span, channels)
+    cache = BlockCache(block, batch_size, width, window)
     new_v = v.new_empty(batch_size, 4, height, width)
     new_h = torch.empty_like(new_v)
     for y in range(height):
@@ -41,11 +41,11 @@ def walk(block, v, h, condition):
             row = condition if condition.shape[2] == 1 else condition[:, :, y : y + 1]
             bias = block.condition(row) * cache.scale[:, 0]
         cache.row_step(bias, out=new_v[:, :, y : y + 1])
-        places.zero_()
+        window.zero_()
         for x in range(width):
             if not block.shift or x:
-                places.copy_(places.roll(-1, 1))
-                places[:, -1] = h[:, :, y, x - block.shift]
+                window.copy_(window.roll(-1, 1))
+                window[:, -1] = h[:, :, y, x - block.shift]
             cache.code_step(x, out := v.new_empty(batch_size, 4))
             new_h[:, :, y, x] = out
     return new_v, new_h
@@ -131,9 +131,9 @@ def walk_attention(attention, h, codes):
     cache = AttentionCache(attention, batch_size, (height, width))
     out = torch.empty_like(h)
     for n in range(height * width):
-        (y, x), place = divmod(n, width), torch.tensor([n])
-        out[:, :, y, x] = cache.code_step(h[:, :, y, x], place)
-        cache.keep_code(codes[:, :, y, x], place)
+        (y, x), position = divmod(n, width), torch.tensor([n])
+        out[:, :, y, x] = cache.code_step(h[:, :, y, x], position)
+        cache.keep_code(codes[:, :, y, x], position)
     return out
 
 
@@ -148,7 +148,7 @@ def test_steps_of_attention_equal_forward(shape, batch_size):
     torch.testing.assert_close(stepped, whole, **CLOSE)
 
 
-def test_attention_sees_earlier_places_and_no_other():
+def test_attention_sees_earlier_window_and_no_other():
     attention = random_attention()
     h = torch.randn(1, 8, 3, 4, dtype=torch.float64, requires_grad=True)
     codes = torch.randn(1, 3, 3, 4, dtype=torch.float64, requires_grad=True)
@@ -172,7 +172,7 @@ def test_attention_of_the_first_place_is_zero():
     assert torch.equal(walk_attention(attention, h, codes)[:, :, 0, 0], out[:, :, 0, 0])
 
 
-def test_no_two_places_share_their_positions():
+def test_no_two_window_share_their_positions():
     waves = positions(16, 16, 8, torch.zeros(1).double())
     assert waves.shape == (256, 8)
     assert torch.cdist(waves, waves).fill_diagonal_(1).min() > 1e-3

@@ -65,7 +65,7 @@ def test_the_files_of_sample_are_what_evaluation_measures(shipped, tmp_path):
     arguments += ["--prior_checkpoint", str(FOLDER / "fashion_mnist_prior")]
     arguments += ["--num_samples", "5", "--batch_size", "5", "--seed", "3"]
     cli.main(["sample", *arguments, "--output_dir", str(tmp_path)])
-    measured = samples(*shipped, 5, seed=3, batch_size=5)
+    measured = samples(*shipped, 5, seed=3)
     for index, pixels in enumerate(measured.images):
         written = read(tmp_path / f"sample_{index:05d}.png")
         assert np.array_equal(written, pixels[0].numpy())

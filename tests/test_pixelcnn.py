@@ -12,7 +12,7 @@ from pixelprior import ConditionalPixelCNN, GatedBlock, MaskedConv2d, PixelCNN
 from pixelprior.cache import PixelCNNCache
 
 GRIDS = [(8, 8), (16, 16), (5, 9)]
-P = 16  # channels: with half as many, a place may have no unit of the head that is on
+P = 16  # channels: with half as many, all units of the head may be off at a position
 
 
 def influence(model, shape, condition=None):
@@ -39,10 +39,14 @@ def assert_sees_the_past_and_nothing_else(model, shape, condition=None):
     seen = influence(model, shape, condition)
     past = torch.ones_like(seen).tril(-1)
     leaks, blind = (seen & ~past).nonzero(), (~seen & past).nonzero()
-    places = [tuple(divmod(n, shape[1]) for n in pair.tolist()) for pair in leaks[:1]]
-    assert not len(leaks), f"leak: the logits at and the code seen: {places}"
-    places = [tuple(divmod(n, shape[1]) for n in pair.tolist()) for pair in blind[:1]]
-    assert not len(blind), f"blind spot: the logits at and the code unseen: {places}"
+    positions = [
+        tuple(divmod(n, shape[1]) for n in pair.tolist()) for pair in leaks[:1]
+    ]
+    assert not len(leaks), f"leak: the logits at and the code seen: {positions}"
+    positions = [
+        tuple(divmod(n, shape[1]) for n in pair.tolist()) for pair in blind[:1]
+    ]
+    assert not len(blind), f"blind spot: the logits at and the code unseen: {positions}"
 
 
 def top_level(**options):
@@ -223,7 +227,7 @@ def test_bottom_logits_depend_on_the_top_codes_and_on_the_label():
 
 
 def test_bottom_logits_see_top_codes_on_all_sides():
-    """By gradient, from the middle of a 12×12 top: at least five places each way."""
+    """By gradient, from the middle of a 12×12 top: at least five positions each way."""
     model = bottom_level()
     embedded = []
 

@@ -238,6 +238,52 @@ def test_image_i_is_the_same_in_any_batch(small_prior, method):
     assert all(torch.equal(a[3:], b) for a, b in zip(whole, alone, strict=True))
 
 
+@pytest.mark.parametrize("chunk_size", [1, 2, 5, np.int64(3)])
+def test_chunks_change_no_code_and_no_image(small_prior, small_vqvae2, chunk_size):
+    known_top = torch.full((5, *TOP), -1)
+    known_top[:, 0, 0] = torch.arange(5)
+    known_bottom = torch.full((5, *BOTTOM), -1)
+    known_bottom[:, 0, 0] = torch.arange(5) + 7
+    options = {"labels": LABELS, "seed": 3, "first_index": 2}
+    known = {"known_top": known_top, "known_bottom": known_bottom}
+    at_once = small_prior.sample(5, TOP, BOTTOM, **options, **known)
+    in_turns = small_prior.sample(
+        5, TOP, BOTTOM, chunk_size=chunk_size, **options, **known
+    )
+    assert all(torch.equal(a, b) for a, b in zip(at_once, in_turns, strict=True))
+    images = small_prior.sample_with_vqvae2(small_vqvae2, 5, **options)
+    parts = small_prior.sample_with_vqvae2(
+        small_vqvae2, 5, chunk_size=chunk_size, **options
+    )
+    assert torch.allclose(images, parts, atol=1e-5)
+
+
+def test_a_chunk_is_all_that_is_drawn_and_decoded_at_once(small_prior, small_vqvae2):
+    seen = {"drawn": set(), "decoded": set()}
+    with HowMany(seen["drawn"]):
+        small_prior.sample(600, (2, 2), (2, 2), labels=1, seed=3)
+    hook = small_vqvae2.decoder.register_forward_hook(
+        lambda _module, inputs, _output: seen["decoded"].add(len(inputs[0]))
+    )
+    small_prior.sample_with_vqvae2(small_vqvae2, 7, labels=1, seed=3, chunk_size=3)
+    hook.remove()
+    assert seen["drawn"] == {256, 88} and seen["decoded"] == {3, 1}
+
+
+class HowMany(TorchDispatchMode):
+    """Notes of how many images codes are drawn at once."""
+
+    def __init__(self, seen: set):
+        super().__init__()
+        self.seen = seen
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten.searchsorted.Tensor:
+            self.seen.add(len(result))
+        return result
+
+
 def test_the_seed_decides(small_prior):
     shared = {"top_shape": TOP, "bottom_shape": BOTTOM, "labels": LABELS}
     once, again = (small_prior.sample(5, seed=1, **shared)[1] for _ in range(2))
@@ -397,6 +443,8 @@ def test_codes_can_be_trained_on_after_they_were_drawn(small_prior):
         ({"top_shape": (0, 4)}, r"top_shape is \(0, 4\)"),
         ({"labels": torch.tensor([0, 1, 2, 0, 3])}, "label 3 is out of range"),
         ({"known_top": torch.full((5, 3, 3), -1)}, r"shape \[5, 3, 4\]"),
+        ({"known_top": torch.full((6, 3, 4), -1), "chunk_size": 5}, r"\[5, 3, 4\]"),
+        ({"chunk_size": 0}, "chunk_size is 0"),
         ({"known_top": torch.full((5, 3, 4), 512)}, "512.*0 to 511"),
     ],
 )

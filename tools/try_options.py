@@ -84,8 +84,8 @@ OPTIONS = {
     "two layers of attention at the top": Option(network={"attention_layers": 2}),
     "half of the images flipped": Option(augmentation="flip"),
     "half of the images shifted by up to a pixel": Option(augmentation="shift"),
-    "64 images a step": Option({"batch_size": 64}),
-    "16 images a step": Option({"batch_size": 16}),
+    "64 images per step": Option({"batch_size": 64}),
+    "16 images per step": Option({"batch_size": 16}),
     "learning rate 1e-3": Option({"lr": 1e-3}),
     "learning rate 4e-3": Option({"lr": 4e-3}),
 }
@@ -172,7 +172,7 @@ def try_one(name: str, arguments) -> dict:
         "steps": arguments.steps,
         "seconds": spent,
         **measured,
-        "nats_an_image": sum(
+        "nats_per_image": sum(
             measured[level] * heldout.grid(level)[0].numel() for level in measured
         ),
     }
@@ -262,7 +262,9 @@ def main() -> None:
         option = OPTIONS[name]
         if arguments.steps is None and option.costs_as() not in speeds:
             speeds[option.costs_as()] = result(start(name))
-            print(f"{name}: {speeds[option.costs_as()]:.2f} steps a second", flush=True)
+            print(
+                f"{name}: {speeds[option.costs_as()]:.2f} steps per second", flush=True
+            )
     written = {
         "machine": machine("cpu"),
         "vqvae2": fingerprint(load_model(VQVAE2, arguments.vqvae2)),
@@ -283,7 +285,7 @@ def main() -> None:
         time.sleep(1)
         for name in [name for name, run in running.items() if run.poll() is not None]:
             found[name] = result(running.pop(name))
-            print(f"{name}: {found[name]['nats_an_image']:.1f} nats", flush=True)
+            print(f"{name}: {found[name]['nats_per_image']:.1f} nats", flush=True)
             written["tried"] = [found[each] for each in OPTIONS if each in found]
             texts = {arguments.file.name: json.dumps(written, indent=1)}
             write_texts(arguments.file.parent, texts)

@@ -36,7 +36,7 @@ def markdown(results: dict) -> str:
 
 
 def table(results: dict) -> str:
-    """The ratios in Markdown, a line a batch size: median (lowest to highest round)."""
+    """The ratios in Markdown, a line per batch size: median (lowest to highest)."""
     batch_sizes = results["sizes"]["batch_sizes"]
     columns = {
         "naive ÷ cached": ("naive", "cached"),
@@ -51,7 +51,7 @@ def table(results: dict) -> str:
         if ratio(results, batch_sizes[0], *pair) is not None
     }
     lines = [
-        "| images at once | " + " | ".join(columns) + " | cached, ms an image |",
+        "| batch size | " + " | ".join(columns) + " | cached, ms per image |",
         "|---:" * (len(columns) + 2) + "|",
     ]
     for batch_size in batch_sizes:
@@ -71,7 +71,7 @@ def summary(results: dict) -> list[str]:
         f"machine: {machine['processor']}, {machine['threads']} threads, "
         f"{machine['gpu'] or 'no GPU'}; torch {machine['torch']}",
         f"multiply-adds of a whole draw by cached: {counted['cached'] / 1e9:.2f} "
-        f"billion an image, {counted['cached'] / counted['forward']:.3f} × those of "
+        f"billion per image, {counted['cached'] / counted['forward']:.3f} × those of "
         f"one forward pass; by rows {counted['rows'] / counted['forward']:.0f} ×, by "
         f"naive {counted['naive'] / counted['forward']:.0f} ×",
     ]
@@ -140,12 +140,12 @@ def figure(results: dict) -> Figure:
     in_passes.axhline(1, label="one forward pass", **floor)
     in_time.plot(batch_sizes, an_image, **floor)
     in_passes.set_ylabel("time of a batch, in forward passes of it")
-    in_time.set_ylabel("milliseconds an image")
+    in_time.set_ylabel("milliseconds per image")
     for axis in (in_passes, in_time):
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
         axis.set_xticks(batch_sizes, map(str, batch_sizes))
-        axis.set_xlabel("images at once")
+        axis.set_xlabel("batch size")
         axis.grid(alpha=0.3)
     sizes, machine = results["sizes"], results["machine"]
     lines = in_passes.get_legend_handles_labels()
@@ -153,7 +153,7 @@ def figure(results: dict) -> Figure:
     drawing.suptitle(
         f"Drawing grids of {sizes['top_size']}×{sizes['top_size']} and "
         f"{sizes['bottom_size']}×{sizes['bottom_size']} codes: "
-        f"{sizes['hidden_channels']} channels, {sizes['num_layers']} blocks a level; "
+        f"{sizes['hidden_channels']} channels, {sizes['num_layers']} blocks per level; "
         f"{machine['gpu'] or machine['processor']}, {machine['threads']} threads",
         fontsize=10,
     )
@@ -166,7 +166,7 @@ def _median(results: dict, batch_size: int, method: str) -> float:
 
 
 def _totals(levels: dict, method: str) -> list[float]:
-    """Seconds of both levels, a number a round."""
+    """Seconds of both levels, a number per round."""
     rounds = zip(*(level[method] for level in levels.values()), strict=True)
     return [sum(of_levels) for of_levels in rounds]
 

@@ -3,11 +3,10 @@
 All methods and batch sizes are timed in turns, round after round, so that a machine
 that slows down for a while slows all of them. One forward pass of the same batch is the
 floor: it multiplies as often as a whole draw by `cached` does. What the numbers come to
-is worked out in `benchmark_report.py`.
+is worked out in `report.py`.
 """
 
 import copy
-import math
 import os
 import platform
 import time
@@ -15,10 +14,10 @@ from dataclasses import asdict
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from pixelprior.benchmark.sizes import Sizes
 from pixelprior.cache import PixelCNNCache
+from pixelprior.counting import multiply_adds
 from pixelprior.devices import has_bf16
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
@@ -203,17 +202,6 @@ def _shares(prior, sizes: Sizes, batch_size: int) -> dict[str, float]:
 def _multiply_adds(prior, sizes: Sizes) -> dict[str, int]:
     """Of both levels, for one image, as torch's counter sees the operations."""
 
-    def product(_added, one, other, **_options) -> int:
-        return 2 * math.prod(one) * other[-1]  # [..., m, k] times [..., k, n]
-
-    # Torch's counter does not know products in place.
-    in_place = dict.fromkeys((torch.ops.aten.addmm_, torch.ops.aten.baddbmm_), product)
-
-    def count(run, *arguments, **options) -> int:
-        with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
-            run(*arguments, **options)
-        return counter.get_total_flops() // 2
-
     counts = dict.fromkeys(("forward", "naive", "rows", "cached"), 0)
     for level in LEVELS:
         model = getattr(prior, f"prior_{level}")
@@ -221,13 +209,15 @@ def _multiply_adds(prior, sizes: Sizes) -> dict[str, int]:
         condition = _condition(prior, level, 1, sizes)
         numbers = uniforms(0, 0, 1, height * width)
         codes = sample_codes(model, shape, numbers, condition)
-        forward = count(model.logits, codes, condition)
+        forward = multiply_adds(model.logits, codes, condition)
         counts["forward"] += forward
         counts["naive"] += height * width * forward
         for y in range(height):
-            one = count(rows_so_far, model, codes, condition, y, 0)
+            one = multiply_adds(rows_so_far, model, codes, condition, y, 0)
             counts["rows"] += width * one
-        counts["cached"] += count(sample_codes, model, shape, numbers, condition)
+        counts["cached"] += multiply_adds(
+            sample_codes, model, shape, numbers, condition
+        )
     return counts
 
 

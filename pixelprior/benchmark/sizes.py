@@ -10,7 +10,7 @@ class Sizes:
     """What is timed: the prior, the two grids, the batches."""
 
     batch_sizes: tuple[int, ...] = (1, 4, 16, 64, 256)
-    """Images drawn at once."""
+    """Batch sizes, in images."""
     repeats: int = 5
     """Rounds of each; medians and ranges are over them."""
     num_embeddings: int = 512
@@ -20,7 +20,7 @@ class Sizes:
     hidden_channels: int = 128
     """Channels of each stack."""
     num_layers: int = 15
-    """Gated blocks a level."""
+    """Gated blocks per level."""
     top_size: int = 8
     """Height and width of the top grid."""
     bottom_size: int = 16
@@ -44,9 +44,9 @@ class TrainingSizes:
     """What is trained: the prior, the batch, the steps."""
 
     batch_size: int = 32
-    """Images a step."""
+    """Images per step."""
     epochs: int = 8
-    """Parts that the steps are told apart by in the loss curve."""
+    """Parts of the loss curve; each has the same number of steps."""
     steps: int = 8
     """Steps in each of these parts."""
     repeats: int = 5
@@ -54,7 +54,7 @@ class TrainingSizes:
     hidden_channels: int = 128
     """Channels of each stack."""
     num_layers: int = 15
-    """Gated blocks a level."""
+    """Gated blocks per level."""
 
     def check(self) -> None:
         """Raise ValueError unless all are in range."""

@@ -41,8 +41,9 @@ def measure_training(sizes: TrainingSizes, say=lambda line: None) -> dict:
     """Time each loop in turns, and keep its loss curve.
 
     Returns:
-        What `training.json` holds: machine, sizes, and for each loop its steps a second
-        in each round, and the mean loss of each part in nats per code, both levels.
+        What `training.json` holds: machine, sizes, and for each loop its steps per
+        second in each round, and the mean loss of each part in nats per code, both
+        levels.
 
     Raises:
         ValueError: a size is out of its range.
@@ -78,8 +79,8 @@ def training_markdown(results: dict) -> str:
     loops, sizes = results["loops"], results["sizes"]
     plain = loops["plain"]
     lines = [
-        "| loop | steps a second ÷ plain | steps a second | loss at the end, nats per "
-        "code of both levels |",
+        "| loop | steps per second ÷ plain | steps per second | loss at the end, nats "
+        "per code of both levels |",
         "|---|---:|---:|---:|",
     ]
     for name, words in LOOPS.items():
@@ -96,9 +97,10 @@ def training_markdown(results: dict) -> str:
     machine = results["machine"]
     lines += [
         "",
-        f"- {sizes['hidden_channels']} channels, {sizes['num_layers']} blocks a level, "
-        f"{sizes['batch_size']} images a step, {sizes['epochs'] * sizes['steps']} "
-        f"steps; median of rounds (lowest to highest): {sizes['repeats']}",
+        f"- {sizes['hidden_channels']} channels, {sizes['num_layers']} blocks per "
+        f"level, {sizes['batch_size']} images per step, "
+        f"{sizes['epochs'] * sizes['steps']} steps; median of rounds (lowest to "
+        f"highest): {sizes['repeats']}",
         f"- machine: {machine['processor']}, {machine['threads']} threads; torch "
         f"{machine['torch']}",
     ]

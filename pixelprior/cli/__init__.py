@@ -1,11 +1,10 @@
-"""The command line, a module a command; `flags.py` has the flags of all.
+"""The command line, a module per command; `flags.py` has the flags of all.
 
 Bad input ends in one line on stderr and exit status 2; `PIXELPRIOR_DEBUG=1` shows the
-traceback instead. torch is loaded when a command runs, and not for `--help`.
+traceback instead. Flags that cannot be read as what they are end with the same status,
+in tyro's own words. torch is loaded when a command runs, and not for `--help`.
 """
 
-import contextlib
-import io
 import os
 import sys
 import warnings
@@ -37,22 +36,12 @@ COMMANDS = {
 
 
 def _parse(arguments: list[str]):
-    """The command's dataclass; a parsing error becomes one line."""
+    """The command's dataclass; tyro says what it cannot read, and exits."""
     union = None
     for name, command in COMMANDS.items():
         each = Annotated[command, tyro.conf.subcommand(name)]
         union = each if union is None else union | each
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                union, prog="pixelprior", args=arguments, use_underscores=True
-            )
-    except SystemExit as stop:
-        if stop.code:
-            text = complaint.getvalue().translate(dict.fromkeys(map(ord, "╭╮╰╯│─")))
-            _say("error", "; ".join(filter(None, map(str.strip, text.splitlines()))))
-        raise
+    return tyro.cli(union, prog="pixelprior", args=arguments, use_underscores=True)
 
 
 def _say(kind: str, message: str) -> None:
@@ -74,9 +63,9 @@ def _lacks_memory(error: Exception) -> bool:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; exit status 2 for bad input, 1 for a run that failed."""
-    command = _parse(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = _warn_in_one_line
     try:
+        command = _parse(sys.argv[1:] if arguments is None else arguments)
         if not isinstance(command, Benchmark):  # it times a process as torch has it
             from pixelprior.devices import keep_freed_memory
 

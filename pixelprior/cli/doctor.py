@@ -1,4 +1,4 @@
-"""Is this machine ready for the course? One line a check, each fault with its mend."""
+"""Is this machine ready for the course? One line per check, each fault with its fix."""
 
 import importlib.metadata
 import importlib.util
@@ -23,23 +23,23 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found; `mend` is empty where nothing is wrong."""
+    """What a check found; `fix` is empty where nothing is wrong."""
 
     subject: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def report() -> None:
-    """The command: a line a finding; exit status 1 where something is to be mended."""
+    """The command: a line per finding; exit status 1 where something is to be fixed."""
     faults = 0
     for finding in examine():
-        mark = "MEND" if finding.mend else "ok"
+        mark = "FIX" if finding.fix else "ok"
         print(f"{mark:4} {finding.subject}: {finding.found}")
-        if finding.mend:
+        if finding.fix:
             faults += 1
-            print(f"     -> {finding.mend}")
-    print("ready" if not faults else f"{faults} to mend")
+            print(f"     -> {finding.fix}")
+    print("ready" if not faults else f"{faults} to fix")
     if faults:
         raise SystemExit(1)
 
@@ -59,8 +59,8 @@ def examine() -> Iterator[Finding]:
 
 def _python() -> Finding:
     fine = sys.version_info >= (3, 10)
-    mend = "" if fine else "install Python 3.10 or later and make a new environment"
-    return Finding("Python", f"{platform.python_version()} at {sys.executable}", mend)
+    fix = "" if fine else "install Python 3.10 or later and make a new environment"
+    return Finding("Python", f"{platform.python_version()} at {sys.executable}", fix)
 
 
 def _packages() -> Iterator[Finding]:
@@ -69,15 +69,15 @@ def _packages() -> Iterator[Finding]:
         wanted = Requirement(line)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
-        mend = f'pip install "{wanted.name}{wanted.specifier}"'
+        fix = f'pip install "{wanted.name}{wanted.specifier}"'
         try:
             version = importlib.metadata.version(wanted.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(wanted.name, "not installed", mend)
+            yield Finding(wanted.name, "not installed", fix)
             continue
         fine = wanted.specifier.contains(version, prereleases=True)
         found = version if fine else f"{version}, but {wanted.specifier} is needed"
-        yield Finding(wanted.name, found, "" if fine else mend)
+        yield Finding(wanted.name, found, "" if fine else fix)
 
 
 def _memory() -> Finding:
@@ -96,10 +96,10 @@ def _disk() -> Finding:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        mend = "change to a folder of your own"
-        return Finding("folder", f"{folder} cannot be written ({error.strerror})", mend)
-    mend = "" if free > GIB else "make 1 GiB of room, or change to another disk"
-    return Finding("folder", f"{folder}, {free / GIB:.1f} GiB free", mend)
+        fix = "change to a folder of your own"
+        return Finding("folder", f"{folder} cannot be written ({error.strerror})", fix)
+    fix = "" if free > GIB else "make 1 GiB of room, or change to another disk"
+    return Finding("folder", f"{folder}, {free / GIB:.1f} GiB free", fix)
 
 
 def _processor() -> Finding:
@@ -113,8 +113,8 @@ def _gpu() -> Finding:
     if Path("/dev/nvidiactl").exists():
         built = torch.version.cuda
         why = "it is a CPU build" if built is None else f"the driver lacks CUDA {built}"
-        mend = "install a build of torch for its driver: see pytorch.org/get-started"
-        return Finding("GPU", f"there is one that torch cannot use: {why}", mend)
+        fix = "install a build of torch for its driver: see pytorch.org/get-started"
+        return Finding("GPU", f"there is one that torch cannot use: {why}", fix)
     return Finding("GPU", "none; the course runs on the processor")
 
 
@@ -145,7 +145,7 @@ def _weights() -> Finding:
 
 
 def _kernel() -> Finding:
-    mend = f"{sys.executable} -m ipykernel install --sys-prefix"
+    fix = f"{sys.executable} -m ipykernel install --sys-prefix"
     if importlib.util.find_spec("jupyter_client") is None:
         return Finding(
             "Jupyter kernel", "Jupyter is not installed", "pip install jupyterlab"
@@ -155,9 +155,9 @@ def _kernel() -> Finding:
     try:
         spec = KernelSpecManager().get_kernel_spec("python3")
     except NoSuchKernel:
-        return Finding("Jupyter kernel", "there is no python3 kernel", mend)
+        return Finding("Jupyter kernel", "there is no python3 kernel", fix)
     except (OSError, json.JSONDecodeError) as error:
-        return Finding("Jupyter kernel", f"unreadable ({error})", mend)
+        return Finding("Jupyter kernel", f"unreadable ({error})", fix)
     command = Path(spec.argv[0])
     if command.is_absolute():
         here = os.path.abspath(command) == os.path.abspath(sys.executable)
@@ -165,4 +165,4 @@ def _kernel() -> Finding:
         here = Path(spec.resource_dir).is_relative_to(sys.prefix)
     if here:
         return Finding("Jupyter kernel", f"python3 in {spec.resource_dir}")
-    return Finding("Jupyter kernel", f"python3 starts {command}, another Python", mend)
+    return Finding("Jupyter kernel", f"python3 starts {command}, another Python", fix)

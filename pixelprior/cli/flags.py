@@ -4,7 +4,7 @@ Nothing here loads torch, so that `--help` answers at once. What a command does 
 the module that its `run` names.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,7 +26,7 @@ class TrainingFlags:
 
     dataset: Dataset = "cifar10"
     """Training images. fashion_mnist_mini ships with the package; imagefolder is the
-    folder named by --data_root, one folder a class."""
+    folder named by --data_root, one folder per class."""
     data_root: Path | None = None
     """Folder of the data; else $PIXELPRIOR_DATA, else a cache folder."""
     max_images: int | None = None
@@ -35,22 +35,9 @@ class TrainingFlags:
     """Share of the training images, at most 5,000, that are held out to choose the
     best epoch; 0 trains on all, and best is the last. Give a prior the share and the
     seed of its VQ-VAE-2: then the same images are held out of both."""
-    epochs: int = 100
-    """Passes over the training images."""
-    batch_size: int = 128
-    """Images a step, on each process."""
-    lr: float = 3e-4
-    """Highest learning rate, reached after the warm-up; then a cosine to zero."""
-    warmup: float = 0.05
-    """Share of the steps in which the learning rate rises."""
-    weight_decay: float = 0.01
-    """Weight decay of AdamW."""
-    ema_decay: float = 0.999
-    """Decay of the weights' moving average, which is what is evaluated and kept."""
-    mixed_precision: Literal["auto", "no", "bf16"] = "auto"
-    """Number format of the multiplications; auto is bf16 where the processor has it."""
-    seed: int = 0
-    """Seed of weights, order and dropout: the same seed gives the same run."""
+    settings: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(
+        default_factory=TrainingSettings
+    )
     resume: bool = False
     """Go on with the run in --output_dir, with the same flags; --epochs and the number
     of processes may differ."""
@@ -59,17 +46,13 @@ class TrainingFlags:
     use_wandb: bool = False
     """Log to Weights & Biases (WANDB_MODE=offline keeps it on this machine)."""
 
-    def settings(self) -> TrainingSettings:
-        return TrainingSettings(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            warmup=self.warmup,
-            weight_decay=self.weight_decay,
-            ema_decay=self.ema_decay,
-            mixed_precision=self.mixed_precision,
-            seed=self.seed,
-        )
+    @classmethod
+    def of(cls, **flags):
+        """A command from flags by their names, those of `settings` among them."""
+        settings = cls.__dataclass_fields__["settings"].default_factory()
+        names = {each.name for each in fields(settings)} & flags.keys()
+        changed = {name: flags.pop(name) for name in names}
+        return cls(settings=replace(settings, **changed), **flags)
 
 
 @dataclass(kw_only=True)
@@ -80,16 +63,16 @@ class TrainVQVAE2(TrainingFlags):
     """Height and width of the images in pixels."""
     hidden_channels: int = 128
     """Channels of the convolutions."""
-    ema_decay: float = 0.0
-    """Decay of the weights' moving average, which is what is evaluated and kept. 0
-    keeps the weights themselves: averaged ones do not fit the newest codebooks."""
+    settings: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: TrainingSettings(ema_decay=0.0)
+    )
     embedding_dim: int = 64
     """Length of a code's vector."""
     num_embeddings: int = 512
     """Codes in each of the two codebooks."""
     bottom_downsampling: int = 2
-    """Pixels along each side that a bottom code stands for; a top code for twice as
-    many. 4 suits images of 64 pixels, 8 those of 128."""
+    """Pixels along each side of the square that a bottom code covers; a top code covers
+    twice as many. 4 suits images of 64 pixels, 8 those of 128."""
     bottom_dropout: float = 0.1
     """Share of images that are rebuilt from their top codes alone while training, so
     that the top codes are put to use."""
@@ -122,7 +105,7 @@ class TrainPrior(TrainingFlags):
     hidden_channels: int = 128
     """Channels of each stack."""
     num_layers: int = 15
-    """Gated blocks a level."""
+    """Gated blocks per level."""
     kernel_size: int = 3
     """Kernel of the gated blocks; odd."""
     attention_layers: int = 0
@@ -165,7 +148,7 @@ class Sample:
     seed: int = 0
     """The same seed gives the same images, in any batch size."""
     batch_size: int = 16
-    """Images drawn at once."""
+    """Images per batch."""
     output_dir: Path = Path("./generated_samples")
     """Folder for sample_00000.png and so on."""
     save_grid: bool = False
@@ -255,7 +238,7 @@ class Benchmark:
     """Time whole training loops instead, on the codes of the embedded images: plain
     ones and this package's, with their loss curves."""
     training_batch_size: int = 32
-    """Images a step of the training loops."""
+    """Images per step of the training loops."""
     training_steps: int = 64
     """Steps of each training loop, in eight parts."""
     output_dir: Path = Path("./pixelprior_benchmark")
@@ -288,7 +271,7 @@ class Demo:
 
 @dataclass(kw_only=True)
 class Doctor:
-    """Say whether this machine is ready for the course, and how to mend what is not."""
+    """Say whether this machine is ready for the course, and how to fix what is not."""
 
     def run(self) -> None:
         from pixelprior.cli.doctor import report

@@ -95,13 +95,13 @@ class Reproduction:
         return {"output_dir": folder, "resume": (folder / "last").is_dir()}
 
     def train_vqvae2(self) -> None:
-        TrainVQVAE2(**self.vqvae2_flags, **self.run_folder("vqvae2")).run()
+        TrainVQVAE2.of(**self.vqvae2_flags, **self.run_folder("vqvae2")).run()
         best = load_model(VQVAE2, self.folder / "runs" / "vqvae2")
         self.halve(best, "vqvae2")
 
     def train_prior(self) -> None:
         """On the codes of the halved VQ-VAE-2, which is the one that is kept."""
-        TrainPrior(
+        TrainPrior.of(
             **self.prior_flags,
             **self.run_folder("prior"),
             vqvae2_checkpoint=self.folder / "weights" / "vqvae2",
@@ -110,7 +110,7 @@ class Reproduction:
         self.halve(best, "prior")
 
     def train_without_top(self) -> None:
-        TrainPrior(
+        TrainPrior.of(
             **self.prior_flags,
             **self.run_folder("without_top"),
             vqvae2_checkpoint=self.folder / "weights" / "vqvae2",

@@ -17,12 +17,9 @@ from pixelprior.evaluation.report import (
     reconstruction_picture,
     sample_picture,
 )
-from pixelprior.files import (
-    writable_folder,
-)
+from pixelprior.files import writable_folder
 from pixelprior.pictures import image_grid, save_picture
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
-from pixelprior.progress import progress_bar
 from pixelprior.ranges import check_positive
 from pixelprior.runs import check_trained
 from pixelprior.sampling import check_filters
@@ -51,29 +48,18 @@ def sample(flags: Sample) -> None:
         prior.prior_top.check_labels(labels, flags.num_samples)
     folder = writable_folder(flags.output_dir)
     started = time.perf_counter()
-    images = []
-    one_batch = flags.num_samples <= flags.batch_size
-    for first in progress_bar(
-        range(0, flags.num_samples, flags.batch_size),
-        desc="drawing",
-        unit="batch",
-        enabled=not one_batch,
-    ):
-        size = min(flags.batch_size, flags.num_samples - first)
-        drawn = prior.sample_with_vqvae2(
-            vqvae2,
-            size,
-            temperature=flags.temperature,
-            top_k=flags.top_k,
-            top_p=flags.top_p,
-            labels=None if labels is None else labels[first : first + size],
-            seed=flags.seed,
-            first_index=first,
-            method=flags.method,
-            progress=one_batch,
-        )
-        images.append(drawn.cpu())
-    images = torch.cat(images)
+    images = prior.sample_with_vqvae2(
+        vqvae2,
+        flags.num_samples,
+        temperature=flags.temperature,
+        top_k=flags.top_k,
+        top_p=flags.top_p,
+        labels=labels,
+        seed=flags.seed,
+        method=flags.method,
+        chunk_size=flags.batch_size,
+        progress=True,
+    ).cpu()
     seconds = time.perf_counter() - started
     for index, image in enumerate(images):
         save_picture(image_grid(image[None], 1), folder / f"sample_{index:05d}.png")
@@ -81,7 +67,7 @@ def sample(flags: Sample) -> None:
         save_picture(image_grid(images, flags.grid_nrow), folder / "grid.png")
     print(
         f"wrote {len(images)} images to {folder} "
-        f"({1000 * seconds / len(images):.0f} ms an image to draw)"
+        f"({1000 * seconds / len(images):.0f} ms per image to draw)"
     )
 
 
@@ -102,7 +88,6 @@ def demo(flags: Demo) -> None:
         class_names=FASHION_CLASSES,
         seed=flags.seed,
         temperature=flags.temperature,
-        progress=True,
     )
     seconds = time.perf_counter() - started
     wrote = save_picture(sample_picture(drawn, flags.seed), folder / "samples.png")

@@ -34,7 +34,7 @@ def train_vqvae2(flags: TrainVQVAE2) -> None:
     with accelerator.local_main_process_first():
         train, validation = split(flags, images_of(flags, "train", flags.image_size))
         test = images_of(flags, "test", flags.image_size)  # seen to be there
-    torch.manual_seed(flags.seed)
+    torch.manual_seed(flags.settings.seed)
     model = VQVAE2(
         in_channels=train.images.shape[1],
         image_size=flags.image_size,
@@ -50,7 +50,7 @@ def train_vqvae2(flags: TrainVQVAE2) -> None:
     shown = train if validation is None else validation
 
     def after_epoch(epoch: int, averaged: VQVAE2) -> None:
-        if epoch % flags.sample_every and epoch != flags.epochs:
+        if epoch % flags.sample_every and epoch != flags.settings.epochs:
             return
         (images,) = shown.batch(torch.arange(min(10, len(shown))))
         with torch.no_grad():
@@ -62,7 +62,7 @@ def train_vqvae2(flags: TrainVQVAE2) -> None:
         model,
         train,
         validation,
-        flags.settings(),
+        flags.settings,
         flags.output_dir,
         accelerator,
         resume=flags.resume,
@@ -117,14 +117,14 @@ def train_prior(flags: TrainPrior) -> None:
         take_weights(flags, model, start)
 
     def after_epoch(epoch: int, averaged: HierarchicalPixelCNN) -> None:
-        if epoch % flags.sample_every and epoch != flags.epochs:
+        if epoch % flags.sample_every and epoch != flags.settings.epochs:
             return
         images = averaged.sample_with_vqvae2(
             vqvae2,
             64,
             temperature=flags.temperature,
             labels=averaged.labels_in_turn(64),
-            seed=flags.seed,
+            seed=flags.settings.seed,
         )
         path = flags.output_dir / "samples" / f"epoch_{epoch:04d}.png"
         save_picture(image_grid(images, 10 if flags.class_conditional else 8), path)
@@ -133,7 +133,7 @@ def train_prior(flags: TrainPrior) -> None:
         model,
         train,
         validation,
-        flags.settings(),
+        flags.settings,
         flags.output_dir,
         accelerator,
         parts=tuple(f"{level}_loss" for level in levels),
@@ -167,7 +167,7 @@ def codes_of(flags: TrainPrior, vqvae2: VQVAE2, split: str) -> CodeData:
         for each in (
             fingerprint(vqvae2),
             data_signature(flags.dataset, split, flags.data_root),
-            f"{flags.max_images} picked by {flags.seed}"
+            f"{flags.max_images} picked by {flags.settings.seed}"
             if flags.max_images is not None
             else "all",
         )
@@ -186,10 +186,10 @@ def compare_with_vqvae2(flags: TrainPrior, say) -> None:
     """Say so where the VQ-VAE-2 was trained on images that are held out here."""
     notes = read_training_notes(flags.vqvae2_checkpoint)
     its_share = notes.get("validation_share", flags.validation_share)
-    its_seed = notes.get("settings", {}).get("seed", flags.seed)
+    its_seed = notes.get("settings", {}).get("seed", flags.settings.seed)
     if flags.validation_share and (its_share, its_seed) != (
         flags.validation_share,
-        flags.seed,
+        flags.settings.seed,
     ):
         say(
             "the VQ-VAE-2 was trained on some of the images held out here; to hold "
@@ -200,7 +200,7 @@ def compare_with_vqvae2(flags: TrainPrior, say) -> None:
 
 def new_prior(flags: TrainPrior, vqvae2: VQVAE2, num_classes: int | None):
     """The prior that the flags ask for, untrained."""
-    torch.manual_seed(flags.seed)
+    torch.manual_seed(flags.settings.seed)
     return HierarchicalPixelCNN(
         num_embeddings=vqvae2.num_embeddings,
         embedding_dim=vqvae2.embedding_dim,
@@ -229,12 +229,11 @@ def accelerator_for(flags: TrainingFlags, output_dir: Path):
     """The accelerator of a run; looks at the flags before any work is done."""
     chosen = {"tensorboard": flags.use_tensorboard, "wandb": flags.use_wandb}
     trackers = [name for name, wanted in chosen.items() if wanted]
-    settings = flags.settings()
     if flags.max_images is not None:
         check_positive(max_images=flags.max_images)
     check_share(validation_share=flags.validation_share)
     check_output_dir(output_dir, flags.resume)
-    return make_accelerator(settings, output_dir, trackers)
+    return make_accelerator(flags.settings, output_dir, trackers)
 
 
 def images_of(flags: TrainingFlags, split: str, image_size: int) -> ImageData:
@@ -248,7 +247,7 @@ def images_of(flags: TrainingFlags, split: str, image_size: int) -> ImageData:
     )
     if flags.max_images is not None:
         picked = torch.randperm(
-            len(data), generator=torch.Generator().manual_seed(flags.seed)
+            len(data), generator=torch.Generator().manual_seed(flags.settings.seed)
         )[: flags.max_images]
         data.images, data.labels = data.images[picked], data.labels[picked]
     return data
@@ -256,7 +255,7 @@ def images_of(flags: TrainingFlags, split: str, image_size: int) -> ImageData:
 
 def split(flags: TrainingFlags, data):
     """Training data: what is trained on, and what chooses the best epoch."""
-    return hold_out(data, flags.validation_share, flags.seed)
+    return hold_out(data, flags.validation_share, flags.settings.seed)
 
 
 def in_words(train, validation, test) -> str:

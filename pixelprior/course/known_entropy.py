@@ -21,14 +21,14 @@ class BlindSpotSource:
 
     u repeats the left neighbour's u, and w repeats the w of the code one row up and
     `ahead` columns to the right, each with probability 1 - noise; otherwise it is
-    drawn anew, uniformly from all parts. Where the neighbour would lie outside the
+    drawn uniformly from all parts. Where the neighbour would lie outside the
     grid, the part is uniform. So the rows of u and the slanting lines of w are
     independent Markov chains: the likelihood of a grid is a product of known numbers.
 
     Attributes:
         height, width: of the grid.
         parts: values of u and of w.
-        noise: probability of a part drawn anew, in [0, 1).
+        noise: probability of such a part, in [0, 1).
         kernel_size: of the masked convolutions that are not to see w's neighbour, odd;
             it lies `ahead` = kernel_size // 2 + 1 columns to the right.
 

@@ -12,8 +12,8 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
 
+from pixelprior.counting import multiply_adds
 from pixelprior.ranges import check_positive
 from pixelprior.vqvae2 import VQVAE2
 
@@ -38,22 +38,22 @@ class Plan:
         parameters: numbers that are trained.
         kept_once: bytes kept for the backward pass whatever the batch, such as weights
             in bf16.
-        kept_an_image: bytes that each image of the batch adds.
+        kept_per_image: bytes that each image of the batch adds.
         multiply_adds: of a training step, forward and backward, for each image.
     """
 
     parameters: int
     kept_once: int
-    kept_an_image: int
+    kept_per_image: int
     multiply_adds: int
 
     def parts(self, batch_size: int) -> dict[str, int]:
-        """Bytes by what they are for, at `batch_size` images a step."""
+        """Bytes by what they are for, at `batch_size` images per step."""
         check_positive(batch_size=batch_size)
         parts = {
             name: copies * FLOAT32 * self.parameters for name, copies in COPIES.items()
         }
-        return parts | {KEPT: self.kept_once + batch_size * self.kept_an_image}
+        return parts | {KEPT: self.kept_once + batch_size * self.kept_per_image}
 
     def bytes_at(self, batch_size: int) -> int:
         """Bytes of a training step of `batch_size` images on one device."""
@@ -88,14 +88,15 @@ def plan(
                 model.loss_function(*example_batch(model, enough))
         few, more = (example_batch(model, size, top_size) for size in SMALL_BATCHES)
         kept = [kept_for_backward(model, each, mixed_precision) for each in (few, more)]
-        with FlopCounterMode(display=False) as counter:
-            model.loss_function(*few)["total_loss"].backward()
+        counted = multiply_adds(
+            lambda: model.loss_function(*few)["total_loss"].backward()
+        )
     an_image = (kept[1] - kept[0]) // (SMALL_BATCHES[1] - SMALL_BATCHES[0])
     return Plan(
         parameters=sum(p.numel() for p in model.parameters()),
         kept_once=kept[0] - SMALL_BATCHES[0] * an_image,
-        kept_an_image=an_image,
-        multiply_adds=counter.get_total_flops() // 2 // SMALL_BATCHES[0],
+        kept_per_image=an_image,
+        multiply_adds=counted // SMALL_BATCHES[0],
     )
 
 

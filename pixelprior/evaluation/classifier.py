@@ -1,6 +1,6 @@
-"""A small classifier of images, the yardstick that samples are judged by.
+"""A small classifier of images, the reference that samples are judged by.
 
-Its features stand in for Inception's in a Fréchet distance, and its accuracy after
+Its features replace Inception's in a Fréchet distance, and its accuracy after
 training on samples is the classification accuracy score. It is no part of the
 generative model, and nothing that draws images imports it.
 """
@@ -23,7 +23,7 @@ class Classifier(nn.Module, Pretrained):
     """Images [B, C, S, S] in [0, 1] to logits [B, num_classes].
 
     Three times two 3×3 convolutions with batch norm, halved in between, then the mean
-    over all places. Works for any S from 4 on.
+    over all positions. Works for any S from 4 on.
 
     Args:
         in_channels: 1 for grey images, 3 for colour.
@@ -64,7 +64,7 @@ class Classifier(nn.Module, Pretrained):
         return self.head(self.features(images))
 
     def loss_function(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross entropy in nats an image, and the share of labels that are right."""
+        """Cross entropy in nats per image, and the share of labels that are right."""
         logits = self(images).float()
         return {
             "total_loss": F.cross_entropy(logits, labels),

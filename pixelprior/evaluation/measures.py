@@ -1,20 +1,23 @@
 """What is measured of a trained VQ-VAE-2 and prior: on held-out images, and on samples.
 
-Each function gives plain numbers or one number an image; `bootstrap` turns the latter
-into a mean with its interval. What is measured together, and how it is shown, is in
-`results.py`.
+Each function gives plain numbers or one number per image; `bootstrap` turns the latter
+into a mean with its interval. What is measured together is in
+`suite.py`, and how it is shown in `report.py`.
 """
 
 import copy
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pixelprior.codes import CodeData
 from pixelprior.data import ImageData, as_bytes
-from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
+from pixelprior.pixelcnn import (
+    ConditionalPixelCNN,
+    PixelCNN,
+    negative_log_likelihood,
+)
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
 
@@ -45,7 +48,7 @@ def image_nats(network: PixelCNN, codes: CodeData) -> Tensor:
             target, logits = z_bottom, network(z_bottom, z_top, labels)
         else:
             target, logits = z_top, network(z_top, labels)
-        nats = F.cross_entropy(logits.float(), target, reduction="none")  # [B, H, W]
+        nats = negative_log_likelihood(logits, target)  # [B, H, W]
         # To the CPU first: Apple's GPUs have no float64.
         parts.append(nats.cpu().double().sum(dim=(1, 2)))
     return torch.cat(parts)
@@ -135,19 +138,15 @@ def samples(
     *,
     class_names=(),
     seed: int = 0,
-    batch_size: int = 250,
     **options,
 ) -> ImageData:
     """New images in whole grey levels, classes in turn.
-
-    The same seed gives the same images in any batch size, up to rounding ties.
 
     Args:
         vqvae2, prior: in evaluation mode.
         count: images to draw.
         class_names: of the prior's labels.
         seed, options: as in `HierarchicalPixelCNN.sample`.
-        batch_size: images to draw at once.
 
     Returns:
         `count` images, uint8 [count, C, S, S], with the labels that they were drawn by;
@@ -156,23 +155,13 @@ def samples(
     Raises:
         ValueError: as `HierarchicalPixelCNN.sample`.
     """
-    labels, parts = prior.labels_in_turn(count), []
-    for first in progress_bar(
-        range(0, count, batch_size), desc="drawing", unit="batch"
-    ):
-        size = min(batch_size, count - first)
-        drawn = prior.sample_with_vqvae2(
-            vqvae2,
-            size,
-            labels=None if labels is None else labels[first : first + size],
-            seed=seed,
-            first_index=first,
-            **options,
-        )
-        parts.append(as_bytes(drawn))
+    labels = prior.labels_in_turn(count)
+    drawn = prior.sample_with_vqvae2(
+        vqvae2, count, labels=labels, seed=seed, progress=True, **options
+    )
     if labels is None:
         labels, class_names = torch.zeros(count, dtype=torch.long), ()
-    return ImageData(torch.cat(parts), labels, tuple(class_names), "samples")
+    return ImageData(as_bytes(drawn), labels, tuple(class_names), "samples")
 
 
 def frechet_distance(one: Tensor, other: Tensor) -> float:
@@ -283,14 +272,14 @@ def bootstrap(
     statistic, *values: Tensor, paired: bool = True, rounds: int = 1000, seed: int = 0
 ) -> dict[str, float]:
     """A statistic of some images with an interval of 95 %: 1.96 times the standard
-    deviation that it has over images drawn anew from these, with replacement, to either
+    deviation that it has over images resampled from these, with replacement, to either
     side (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13).
 
     Args:
         statistic: a function of `values` to a number.
         values: tensors with an image a row.
         paired: the rows of all are of the same images, and are drawn together.
-        rounds: times that images are drawn anew.
+        rounds: how often the images are resampled.
         seed: of the drawing.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the numbers of `results.py` look like: the table, and the pictures beside it."""
+"""What the numbers of `suite.py` look like: the table, and the pictures beside it."""
 
 from matplotlib.figure import Figure
 
@@ -51,7 +51,7 @@ def _rows(results: dict):
             name = "bottom codes: the same network without the top"
             yield name, found["without_top"], 3
             yield "bottom codes: gain from the top", found["gain_from_top"], 3
-        yield f"{which}: nats an image", found["nats_an_image"], 1
+        yield f"{which}: nats per image", found["nats_per_image"], 1
         yield f"{which}: bits per dimension", found["bits_per_dimension"], 4
     for level, use in results["codes"].items():
         yield f"{level} codebook: codes in use, %", 100 * use["share_in_use"], 1
@@ -92,7 +92,7 @@ def _rows(results: dict):
     yield "samples ÷ rebuilt test images", near["samples_to_heldout_rebuilt"], 3
     speed = results["speed"]
     name = f"milliseconds a new image, batch {speed['batch_size']} (lowest, highest)"
-    yield name, speed["milliseconds_an_image"], 1
+    yield name, speed["milliseconds_per_image"], 1
 
 
 def sample_picture(drawn: ImageData, seed: int) -> Figure:
@@ -186,16 +186,16 @@ def tried_table(tried: dict) -> str:
     """What was tried for a lower loss, best first, in Markdown; `tried` is what
     `tools/try_options.py` wrote."""
     of = {each["option"]: each for each in tried["tried"]}
-    base = of["base"]["nats_an_image"]
+    base = of["base"]["nats_per_image"]
     lines = [
-        "| changed | nats an image | against the base | top | bottom | steps |",
+        "| changed | nats per image | against the base | top | bottom | steps |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for name, each in sorted(of.items(), key=lambda item: item[1]["nats_an_image"]):
+    for name, each in sorted(of.items(), key=lambda item: item[1]["nats_per_image"]):
         words = "nothing: the base" if name == "base" else name
         lines.append(
-            f"| {words} | {each['nats_an_image']:.1f} | "
-            f"{each['nats_an_image'] - base:+.1f} | {each['top']:.3f} | "
+            f"| {words} | {each['nats_per_image']:.1f} | "
+            f"{each['nats_per_image'] - base:+.1f} | {each['top']:.3f} | "
             f"{each['bottom']:.3f} | {each['steps']:,} |"
         )
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Everything that is measured of a VQ-VAE-2 and its prior, in one dict for one file.
 
 `evaluate` runs the measures of `evaluation.py` on held-out images and on samples; what
-is read off the dict, and how it is drawn, is in `results_report.py`. A measured value
+is read off the dict, and how it is drawn, is in `report.py`. A measured value
 is {"value", "low", "high"}: with a bootstrap interval of 95 % over images.
 """
 
@@ -195,7 +195,7 @@ def _likelihood(prior, without_top, codes: CodeData, pixels: int, seed: int) -> 
         counts[level] = codes.grid(level)[0].numel()
         of_images[level] = image_nats(getattr(prior, f"prior_{level}"), codes)
         measured[level] = {
-            "codes_an_image": counts[level],
+            "codes_per_image": counts[level],
             "uniform": math.log(codes.num_embeddings),
             "unigram": codes.unigram_entropy(level),
         }
@@ -205,14 +205,14 @@ def _likelihood(prior, without_top, codes: CodeData, pixels: int, seed: int) -> 
         measured["bottom"]["without_top"] = _mean(without / counts["bottom"], seed)
         measured["bottom"]["gain_from_top"] = _mean(gain, seed)
     of_images["both"], counts["both"] = sum(of_images.values()), sum(counts.values())
-    measured["both"] = {"codes_an_image": counts["both"]}
+    measured["both"] = {"codes_per_image": counts["both"]}
     for name in ("uniform", "unigram"):
         total = sum(measured[level][name] * counts[level] for level in LEVELS)
         measured["both"][name] = total / counts["both"]
     for level, nats in of_images.items():
         measured[level] |= {
             "nats_per_code": _mean(nats / counts[level], seed),
-            "nats_an_image": _mean(nats, seed),
+            "nats_per_image": _mean(nats, seed),
             "bits_per_dimension": _mean(nats / math.log(2) / pixels, seed),
         }
     return measured
@@ -229,7 +229,7 @@ def _speed(vqvae2, prior, batch_size: int = 64, repeats: int = 5) -> dict:
     an_image = [1000 * each / batch_size for each in seconds[1:]]
     return {
         "batch_size": batch_size,
-        "milliseconds_an_image": {
+        "milliseconds_per_image": {
             "value": statistics.median(an_image),
             "low": min(an_image),
             "high": max(an_image),

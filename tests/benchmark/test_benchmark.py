@@ -1,6 +1,7 @@
-"""What is counted and kept, and that the README shows what the command wrote."""
+"""What is counted and kept, and that the documents show what the command wrote."""
 
 import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -70,10 +71,23 @@ def test_a_ratio_is_taken_round_by_round_of_both_levels_together():
     assert ratio(results, 8, "graph", "cached") is None
 
 
-def test_the_readme_shows_what_the_benchmark_wrote():
+def test_the_documents_show_what_the_benchmark_wrote():
     written = ROOT / "pixelprior" / "assets" / "benchmark.json"
     results = json.loads(written.read_text(encoding="utf-8"))
-    assert markdown(results) in README
+    page = ROOT / "docs" / "performance.md"
+    assert markdown(results) in page.read_text(encoding="utf-8")
+    said = " ".join(README.split())
+    for method in ("naive", "rows"):
+        times = ratio(results, 256, method, "cached")["median"]
+        assert f"{times:.0f} times as fast as `{method}`" in said
+    passes = ratio(results, 256, "cached", "forward")["median"]
+    assert f"{passes:.2f} forward passes" in said
+    kept = ROOT / "pixelprior" / "assets" / "results" / "training.json"
+    loops = json.loads(kept.read_text(encoding="utf-8"))["loops"]
+    plain, ours = (
+        statistics.median(loops[name]["steps_per_second"]) for name in ("plain", "fit")
+    )
+    assert f"{ours / plain:.1f} times the steps per second" in said
     assert results["sizes"] == json.loads(json.dumps(Sizes().__dict__))
 
 

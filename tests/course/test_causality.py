@@ -1,4 +1,4 @@
-"""What a place sees, found by gradient: the past, a leak, the blind spot."""
+"""What a position sees, found by gradient: the past, a leak, the blind spot."""
 
 import itertools
 
@@ -24,14 +24,14 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def places(shape):
+def positions(shape):
     return itertools.product(range(shape[0]), range(shape[1]))
 
 
 def by_hand(shape, sees):
-    """The places (y, x) for which `sees(y, x)`, bool [H, W]."""
+    """The positions (y, x) for which `sees(y, x)`, bool [H, W]."""
     seen = torch.zeros(shape, dtype=torch.bool)
-    for y, x in places(shape):
+    for y, x in positions(shape):
         seen[y, x] = sees(y, x)
     return seen
 
@@ -55,15 +55,15 @@ class OfFeatures(nn.Module):
 def test_a_pixelcnn_sees_exactly_its_past(shape, dtype):
     torch.manual_seed(0)
     model = PixelCNN(5, 3, 4, num_layers=6).to(dtype).eval()
-    for place in places(shape):
-        seen = seen_by(OfFeatures(model), place, shape, channels=3)
-        assert torch.equal(seen, before(place, shape)), place
-        assert leak(seen, place) is None and not blind_spot(seen, place).any()
+    for position in positions(shape):
+        seen = seen_by(OfFeatures(model), position, shape, channels=3)
+        assert torch.equal(seen, before(position, shape)), position
+        assert leak(seen, position) is None and not blind_spot(seen, position).any()
 
 
 @each_shape
 def test_before_is_what_comes_earlier_in_raster_order(shape):
-    for y, x in places(shape):
+    for y, x in positions(shape):
         earlier = by_hand(shape, lambda a, b, y=y, x=x: a < y or (a == y and b < x))
         assert torch.equal(before((y, x), shape), earlier)
 
@@ -115,12 +115,12 @@ def test_mask_b_in_the_first_layer_leaks_the_place_itself():
     assert leak(seen_by(layer, (1, 4), (2, 6)), (1, 4)) == (1, 4)
 
 
-@pytest.mark.parametrize(("shape", "place"), [((2, 5), (1, 4)), ((5, 2), (4, 1))])
-def test_height_and_width_are_not_swapped(shape, place):
-    left = seen_by(lambda x: x.roll(1, dims=3), place, shape)
-    above = seen_by(lambda x: x.roll(1, dims=2), place, shape)
-    assert left.nonzero().tolist() == [[place[0], place[1] - 1]]
-    assert above.nonzero().tolist() == [[place[0] - 1, place[1]]]
+@pytest.mark.parametrize(("shape", "position"), [((2, 5), (1, 4)), ((5, 2), (4, 1))])
+def test_height_and_width_are_not_swapped(shape, position):
+    left = seen_by(lambda x: x.roll(1, dims=3), position, shape)
+    above = seen_by(lambda x: x.roll(1, dims=2), position, shape)
+    assert left.nonzero().tolist() == [[position[0], position[1] - 1]]
+    assert above.nonzero().tolist() == [[position[0] - 1, position[1]]]
 
 
 def test_a_unit_that_is_off_at_one_input_hides_nothing():

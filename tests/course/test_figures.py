@@ -227,7 +227,7 @@ FIGURES = {
         lambda f: f(
             {"a": codes(2, 3, 2), "b": codes(1, 1, 2), "c": codes(8, 8, 1)},
             {"new": ("#56B4E9", ""), "again": ("white", "//")},
-            place=(0, 0),
+            position=(0, 0),
             columns=2,
         ),
         lambda f: f({"alone": codes(1, 6, 1)}, {"new": ("#56B4E9", "")}),
@@ -251,7 +251,7 @@ def test_every_figure_is_tried():
     ("name", "draw"),
     [(name, draw) for name, draws in FIGURES.items() for draw in draws],
 )
-# What matplotlib calls that pyparsing is about to drop is not for us to mend.
+# What matplotlib calls that pyparsing is about to drop is not for us to fix.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:(matplotlib|pyparsing)")
 @pytest.mark.filterwarnings("error")
 def test_a_figure_is_drawn_and_twice_the_same(name, draw):
@@ -309,7 +309,7 @@ def test_a_marked_code_is_framed_at_its_row_and_column():
 def test_a_receptive_field_tells_past_blind_spot_leak_and_future_apart():
     field = torch.tensor([[1, 0, 0, 1], [1, 0, 1, 0], [0, 0, 1, 0]]).bool()
     axis = figures.receptive_fields({"a": field}, (1, 2)).axes[0]
-    *cells, place = axis.patches
+    *cells, position = axis.patches
     kind = {
         COLOURS["past"].lower(): "past",
         COLOURS["future"].lower(): "leak",
@@ -329,7 +329,7 @@ def test_a_receptive_field_tells_past_blind_spot_leak_and_future_apart():
         where = drawn[int(cell.get_y()), int(cell.get_x())]
         hatch = {"blind": "////", "leak": "xx"}.get(where)
         assert cell.get_hatch() == hatch, "told apart without colour as well"
-    assert place.get_xy() == (2, 1) and not place.get_fill()
+    assert position.get_xy() == (2, 1) and not position.get_fill()
 
 
 @pytest.mark.parametrize(("fields", "columns"), [(1, 4), (5, 4), (3, 1)])

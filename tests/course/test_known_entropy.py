@@ -52,9 +52,9 @@ def test_the_whole_line_of_w_lies_in_the_blind_spot(kernel_size):
         layers += [nn.ELU(), MaskedConv2d("B", 4, 4, kernel_size)]
     torch.manual_seed(0)
     stack = nn.Sequential(*layers).double()
-    place = (8, 1)
-    unseen = blind_spot(seen_by(stack, place, (12, 12)), place)
-    y, x = place
+    position = (8, 1)
+    unseen = blind_spot(seen_by(stack, position, (12, 12)), position)
+    y, x = position
     steps = 0
     while y > 0 and x + source.ahead < 12:
         y, x, steps = y - 1, x + source.ahead, steps + 1

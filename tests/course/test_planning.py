@@ -141,7 +141,7 @@ def test_half_the_bytes_are_kept_in_bf16_and_the_weights_once_more():
         plan(HierarchicalPixelCNN, mixed_precision=precision, **PRIOR)
         for precision in PRECISIONS
     )
-    assert 0.45 < half.kept_an_image / full.kept_an_image < 0.65
+    assert 0.45 < half.kept_per_image / full.kept_per_image < 0.65
     assert full.kept_once < 100
     assert half.kept_once == pytest.approx(2 * full.parameters, rel=0.15)
     assert half.multiply_adds == full.multiply_adds
@@ -162,7 +162,7 @@ def test_larger_grids_take_more():
     small, large = (
         plan(HierarchicalPixelCNN, top_size=side, **PRIOR) for side in (4, 8)
     )
-    assert large.kept_an_image == pytest.approx(4 * small.kept_an_image, rel=0.05)
+    assert large.kept_per_image == pytest.approx(4 * small.kept_per_image, rel=0.05)
 
 
 def test_planning_leaves_the_random_numbers_alone():

@@ -50,7 +50,9 @@ def test_where_widgets_are_on_controls_follow_the_same_picture(shown, monkeypatc
 @pytest.mark.parametrize(
     ("choices", "words"), [({}, "nothing to choose"), ({"height": [2]}, "2 or more")]
 )
-def test_without_a_choice_nothing_is_shown_and_the_mend_is_named(shown, choices, words):
+def test_without_a_choice_nothing_is_shown_and_the_remedy_is_named(
+    shown, choices, words
+):
     with pytest.raises(ValueError, match=words):
         explore(draw, ALT, **choices)
     assert not shown

@@ -101,7 +101,7 @@ def test_reconstructions_are_what_would_be_saved(shipped, heldout_images):
 
 
 def test_the_first_samples_do_not_depend_on_how_many_follow(shipped):
-    many = samples(*shipped, 12, batch_size=5, seed=3)
+    many = samples(*shipped, 12, chunk_size=5, seed=3)
     few = samples(*shipped, 4, seed=3)
     other = samples(*shipped, 4, seed=4)
     apart = many.images[:4].int() - few.images.int()

@@ -1,2 +1,2 @@
-"""Checks of the course's exercises, a module a notebook; `verdict.py` says how they
+"""Checks of the course's exercises, a module per notebook; `verdict.py` says how they
 judge."""

@@ -129,36 +129,37 @@ def wiring(answer) -> str:
         return v, h
 
     both_stacks(torch.randn(1, CHANNELS, *GRID))
-    for place in _places():
-        seen = _seen(lambda x: both_stacks(x)[0], place, "the vertical stack")
+    for position in _places():
+        seen = _seen(lambda x: both_stacks(x)[0], position, "the vertical stack")
         seen_beside = torch.zeros_like(seen)
-        seen_beside[place[0] :] = seen[place[0] :]
+        seen_beside[position[0] :] = seen[position[0] :]
         if seen_beside.any():
             wrong = tuple(seen_beside.nonzero()[0].tolist())
             raise Wrong(
-                f"the vertical stack at {place} sees {wrong}; it is for the rows above "
-                "alone"
+                f"the vertical stack at {position} sees {wrong}; it is for the rows "
+                "above alone"
             )
-    for place in _places():
-        seen = _seen(lambda x: both_stacks(x)[1], place, "the horizontal stack")
-        found = leak(seen, place)
-        if found == place:
-            raise Wrong(f"the horizontal stack at {place} sees the very code there")
+    for position in _places():
+        seen = _seen(lambda x: both_stacks(x)[1], position, "the horizontal stack")
+        found = leak(seen, position)
+        if found == position:
+            raise Wrong(f"the horizontal stack at {position} sees the very code there")
         if found is not None:
             raise Wrong(
-                f"the horizontal stack at {place} sees its own future at {found}"
+                f"the horizontal stack at {position} sees its own future at {found}"
             )
-        unseen = blind_spot(seen, place)
+        unseen = blind_spot(seen, position)
         if unseen.any():
             first = tuple(unseen.nonzero()[0].tolist())
             raise Wrong(
-                f"after {BLOCKS} blocks the horizontal stack at {place} does not see "
-                f"{first}, which is in its past; {int(unseen.sum())} places are missing"
+                f"after {BLOCKS} blocks the horizontal stack at {position} does not "
+                f"see {first}, which is in its past; {int(unseen.sum())} positions are "
+                "missing"
             )
     _judge_residual(answer, parts[1])
     _judge_outputs(answer, parts)
     return (
-        f"no leak and no blind spot at any of {GRID[0] * GRID[1]} places, and both "
+        f"no leak and no blind spot at any of {GRID[0] * GRID[1]} positions, and both "
         "stacks are those of the package"
     )
 
@@ -176,10 +177,10 @@ def _places() -> list[tuple[int, int]]:
     return [(y, x) for y in range(GRID[0]) for x in range(GRID[1])]
 
 
-def _seen(network, place: tuple[int, int], what: str) -> Tensor:
+def _seen(network, position: tuple[int, int], what: str) -> Tensor:
     """`seen_by`, with words for an output that no gradient leads back from."""
     try:
-        return seen_by(network, place, GRID, CHANNELS)
+        return seen_by(network, position, GRID, CHANNELS)
     except RuntimeError as error:
         raise Wrong(f"no gradient leads from {what} back to the input") from error
 
@@ -285,9 +286,9 @@ def label_bias(answer) -> str:
         raise Wrong("the features come out as they went in: no label reaches them")
     if not where.all():
         image, y, x = (~where).nonzero()[0].tolist()
-        raise Wrong(f"no label reaches place ({y}, {x}) of image {image}")
+        raise Wrong(f"no label reaches position ({y}, {x}) of image {image}")
     if not torch.allclose(added, added[:, :, :1, :1].expand_as(added), atol=1e-6):
-        raise Wrong("a label is added differently at different places of one image")
+        raise Wrong("a label is added differently at different positions of one image")
     rows = added[:, :, 0, 0]  # [B, 2p]
     for image, label in enumerate(labels.tolist()):
         if not torch.allclose(rows[image], table[label], atol=1e-6):
@@ -297,8 +298,8 @@ def label_bias(answer) -> str:
             )
     _judge_labelled_network(answer, table)
     return (
-        "the logits change with the label at every place, the first one too, and no "
-        "place sees its future"
+        "the logits change with the label at every position, the first one too, and no "
+        "position sees its future"
     )
 
 
@@ -330,9 +331,9 @@ def _judge_labelled_network(answer, table: Tensor) -> None:
     features = torch.randn(1, CHANNELS, *GRID)
     change = (network(features, 0) - network(features, 1)).abs().amax(dim=(0, 1))
     if (change < TOLERANCE).any():
-        place = tuple((change < TOLERANCE).nonzero()[0].tolist())
-        raise Wrong(f"the logits at {place} are the same for two labels")
-    for place in _places():
-        found = leak(_seen(lambda x: network(x, 0), place, "the logits"), place)
+        position = tuple((change < TOLERANCE).nonzero()[0].tolist())
+        raise Wrong(f"the logits at {position} are the same for two labels")
+    for position in _places():
+        found = leak(_seen(lambda x: network(x, 0), position, "the logits"), position)
         if found is not None:
-            raise Wrong(f"with your label, {place} sees what it must not, {found}")
+            raise Wrong(f"with your label, {position} sees what it must not, {found}")

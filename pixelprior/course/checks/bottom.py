@@ -21,10 +21,10 @@ from pixelprior.pixelcnn import ConditionalPixelCNN
 TOLERANCE = 0.005  # nats per code
 STEPS = {
     "a": "decode the vectors to pixels",
-    "b": "draw z_bottom, code by code, each with the condition of its place",
+    "b": "draw z_bottom, code by code, each with the condition of its position",
     "c": "choose a label",
     "d": "look up the vectors of both grids in the two codebooks",
-    "e": "embed z_top, look around, enlarge: a condition for each bottom place",
+    "e": "embed z_top, look around, enlarge: a condition for each bottom position",
     "f": "draw z_top, code by code",
 }
 # What must be known before a step, and what is known after it.
@@ -116,7 +116,7 @@ def _gain_by(answer, with_top, without_top, codes, where: str = "") -> float:
     if near(-gain):
         raise Wrong(f"{found}, which has the wrong sign; whose nats are smaller?")
     if near(gain * count):
-        raise Wrong(f"{found}: that is nats an image, and nats per code are asked for")
+        raise Wrong(f"{found}: that is nats per image, and nats per code are asked for")
     if near(gain / math.log(2)):
         raise Wrong(f"{found}: those are bits, and nats are asked for")
     if near(measured(with_top, blank) - right):
@@ -136,7 +136,7 @@ def _gain_by(answer, with_top, without_top, codes, where: str = "") -> float:
         )
     raise Wrong(
         f"{found}, and the package measures another gain on the same codes; take the "
-        "mean over images and places, and each network with the codes that it knows"
+        "mean over images and positions, and each network with the codes that it knows"
     )
 
 
@@ -161,8 +161,8 @@ def _random_codes() -> CodeData:
 @judged
 def upsample(answer) -> str:
     """A function (top [B, p, Ht, Wt], height, width) to [B, p, height, width] that
-    gives each bottom place the features of the top place that it lies over: tried on
-    several grids with features that name their place, and by gradient."""
+    gives each bottom position the features of the top position that it lies over: tried
+    on several grids with features that name their position, and by gradient."""
     for top_shape, shape in (
         ((8, 8), (16, 16)),
         ((4, 6), (8, 12)),
@@ -170,13 +170,13 @@ def upsample(answer) -> str:
         ((2, 3), (8, 6)),
     ):
         _try_upsample(answer, top_shape, shape)
-    return "each bottom place has the features of the top place that it lies over"
+    return "each bottom position has the features of the top position that it lies over"
 
 
 def _try_upsample(answer, top_shape, shape) -> None:
     (high, wide), (height, width) = top_shape, shape
     size = high * wide
-    # No two places of any channel or image have the same number.
+    # No two positions of any channel or image have the same number.
     top = torch.arange(1.0, 6 * size + 1).view(2, 3, high, wide).requires_grad_(True)
     what = f"what your function gives for {high} × {wide} over {height} × {width}"
     with torch.enable_grad():
@@ -202,7 +202,7 @@ def _try_upsample(answer, top_shape, shape) -> None:
     (gradient,) = torch.autograd.grad(out.sum(), top)
     if (gradient - height * width / size).abs().max() > 1e-4:
         raise Wrong(
-            f"the gradient of {what} does not come back evenly to the top places; "
+            f"the gradient of {what} does not come back evenly to the top positions; "
             "work on the tensor itself"
         )
 
@@ -215,8 +215,8 @@ def _what_is_wrong(out: Tensor, top: Tensor, wrong: Tensor, what: str) -> str:
     tiles = top.repeat(1, 1, -(-height // high), -(-width // wide))
     if torch.equal(out, tiles[:, :, :height, :width]):
         return (
-            f"{what} is the top grid laid side by side several times; bottom place "
-            f"({y}, {x}) has features of a place far from it"
+            f"{what} is the top grid laid side by side several times; bottom position "
+            f"({y}, {x}) has features of a position far from it"
         )
     if torch.equal(out, F.interpolate(top.mT, size=(height, width))):
         return f"{what} has rows and columns of the top swapped"
@@ -224,22 +224,22 @@ def _what_is_wrong(out: Tensor, top: Tensor, wrong: Tensor, what: str) -> str:
     if from_here.any():
         row, column = from_here.nonzero()[0].tolist()
         return (
-            f"in {what}, bottom place ({y}, {x}) has the features of top place "
+            f"in {what}, bottom position ({y}, {x}) has the features of top position "
             f"({row}, {column}), over which it does not lie"
         )
     if ((top - value).abs() < 1e-4).any():
         return (
-            f"in {what}, bottom place ({y}, {x}) has features of another image or of "
-            "another channel"
+            f"in {what}, bottom position ({y}, {x}) has features of another image or "
+            "of another channel"
         )
     return (
-        f"in {what}, bottom place ({y}, {x}) has features that no top place has; are "
-        "several mixed?"
+        f"in {what}, bottom position ({y}, {x}) has features that no top position has; "
+        "are several mixed?"
     )
 
 
 @judged
-def nats_an_image(answer, prior, codes: CodeData) -> str:
+def nats_per_image(answer, prior, codes: CodeData) -> str:
     """-log P(z_top, z_bottom) of the one image in `codes`, in nats: measured again, as
     the sum over both levels."""
     given = need_number(answer)

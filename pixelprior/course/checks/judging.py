@@ -1,5 +1,5 @@
 """Checks for notebook 07: the draw of one code, top-p, a temperature that keeps two
-limits, and a number that tells copies from new images."""
+limits, and a number that separates copies from new images."""
 
 import math
 
@@ -143,7 +143,7 @@ def _judge_row(given: Tensor, probs: Tensor, needed: int, where, number: int) ->
     if least < most - 1e-6:
         if torch.allclose(given.sort().values, _cut(probs, needed).sort().values):
             raise Wrong(
-                f"{row} your probabilities are right, but stand at other codes; they "
+                f"{row} your probabilities are right, but belong to other codes; they "
                 "were sorted, and each has to go back to its place"
             )
         raise Wrong(
@@ -225,9 +225,9 @@ def _apart(images: Tensor, labels: Tensor) -> float:
 @judged
 @torch.no_grad()
 def distance_to_copies(answer, training: ImageData, heldout: ImageData) -> str:
-    """A function (images [N, C, S, S], training [M, C, S, S]) to [N], a number an image
-    that is small for copies of training images: tried on copies and on unseen images,
-    in random order: as they are, and then all of them shifted by a pixel and
+    """A function (images [N, C, S, S], training [M, C, S, S]) to [N], a number per
+    image that is small for copies of training images: tried on copies and on unseen
+    images, in random order: as they are, and then all of them shifted by a pixel and
     slightly blurred."""
     generator = torch.Generator().manual_seed(3)
     known = _some(training, 1500, generator)

@@ -18,40 +18,42 @@ from pixelprior.layers import MaskedConv2d
 
 
 def _judge_mask(mask, mask_type: str, kernel_size: int, what: str) -> None:
-    """Convolve with a mask, and compare what a place sees with what it should."""
+    """Convolve with a mask, and compare what a position sees with what it should."""
     mask = need_tensor(mask, (kernel_size, kernel_size), what).detach().double()
     if not ((mask == 0) | (mask == 1)).all():
         raise Wrong(f"{what} has other values than 0 and 1")
     middle = kernel_size  # far enough from each border
-    shape, place = (2 * kernel_size + 1, 2 * kernel_size + 1), (middle, middle)
+    shape, position = (2 * kernel_size + 1, 2 * kernel_size + 1), (middle, middle)
     seen = seen_by(
         lambda x: F.conv2d(x, mask.to(x.dtype)[None, None], padding=kernel_size // 2),
-        place,
+        position,
         shape,
     )
     r = kernel_size // 2
     reach = torch.zeros(shape, dtype=torch.bool)
     reach[middle - r : middle + r + 1, middle - r : middle + r + 1] = True
-    wanted = before(place, shape) & reach
-    wanted[place] = mask_type == "B"
-    found = leak(seen & ~wanted, place)
-    if found == place:
-        raise Wrong(f"with {what}, position {place} sees itself")
+    wanted = before(position, shape) & reach
+    wanted[position] = mask_type == "B"
+    found = leak(seen & ~wanted, position)
+    if found == position:
+        raise Wrong(f"with {what}, position {position} sees itself")
     if found is not None:
-        raise Wrong(f"with {what}, position {place} sees its own future at {found}")
+        raise Wrong(f"with {what}, position {position} sees its own future at {found}")
     missed = (wanted & ~seen).nonzero().tolist()
-    if [*place] in missed:
-        raise Wrong(f"with {what}, position {place} does not see itself, as B should")
+    if [*position] in missed:
+        raise Wrong(
+            f"with {what}, position {position} does not see itself, as B should"
+        )
     if missed:
         raise Wrong(
-            f"with {what}, position {place} does not see its past at "
+            f"with {what}, position {position} does not see its past at "
             f"{tuple(missed[0])}, which the kernel reaches"
         )
 
 
 @judged
 def mask(answer, mask_type: str, kernel_size: int) -> str:
-    """A mask [k, k] of ones and zeros: does a place see what it may, and no more?"""
+    """A mask [k, k] of ones and zeros: does a position see what it may, and no more?"""
     _judge_mask(answer, mask_type, kernel_size, "your mask")
     itself = "and itself, " if mask_type == "B" else ""
     return f"a position sees all of its past under the kernel, {itself}and no more"
@@ -77,18 +79,20 @@ def suspect_stack() -> list[nn.Module]:
 
 @judged
 def leaking_layer(answer, layers: list[nn.Module], shape: tuple[int, int]) -> str:
-    """The number of the layer that leaks: mended there, the stack should not leak.
+    """The number of the layer that leaks: corrected there, the stack should not leak.
 
-    The layer is mended by giving it the mask that its place in the stack asks for: A
-    for the first, B for all others.
+    The layer is corrected by giving it the mask that its position in the stack asks
+    for: A for the first, B for all others.
     """
     number = need_number(answer)
     if number not in range(len(layers)):
         raise Wrong(f"{number:g} is no layer; count from 0 to {len(layers) - 1}")
-    mended = copy.deepcopy(list(layers))
-    layer = mended[int(number)]
+    corrected = copy.deepcopy(list(layers))
+    layer = corrected[int(number)]
     if not isinstance(layer, nn.Conv2d):
-        raise Wrong(f"layer {number:g} is no convolution: it looks at one place alone")
+        raise Wrong(
+            f"layer {number:g} is no convolution: it looks at one position alone"
+        )
     first = not any(isinstance(each, nn.Conv2d) for each in layers[: int(number)])
     right = MaskedConv2d(
         "A" if first else "B",
@@ -97,12 +101,14 @@ def leaking_layer(answer, layers: list[nn.Module], shape: tuple[int, int]) -> st
         *layer.kernel_size[:1],
     )
     nn.init.ones_(right.weight)
-    mended[int(number)] = right
-    place = (shape[0] // 2, shape[1] // 2)
+    corrected[int(number)] = right
+    position = (shape[0] // 2, shape[1] // 2)
     channels = next(each for each in layers if isinstance(each, nn.Conv2d)).in_channels
-    found = leak(seen_by(nn.Sequential(*mended), place, shape, channels), place)
+    found = leak(
+        seen_by(nn.Sequential(*corrected), position, shape, channels), position
+    )
     if found is not None:
         raise Wrong(
-            f"with layer {number:g} mended, position {place} still sees {found}"
+            f"with layer {number:g} corrected, position {position} still sees {found}"
         )
-    return f"with layer {number:g} mended, position {place} sees its past alone"
+    return f"with layer {number:g} corrected, position {position} sees its past alone"

@@ -38,10 +38,10 @@ def forward_passes(
 @judged
 @torch.no_grad()
 def pixels_of_code(
-    answer, vqvae2: VQVAE2, images: Tensor, place: tuple[int, int]
+    answer, vqvae2: VQVAE2, images: Tensor, position: tuple[int, int]
 ) -> str:
     """First and last row, first and last column of the pixels that the top code at
-    `place` stands over: found by putting other codes there, and looking where the
+    `position` covers: found by putting other codes there, and looking where the
     decoded images [B, C, S, S] change most."""
     words = (
         f"your answer is {answer!r}, but four whole numbers are needed: first row, "
@@ -59,7 +59,7 @@ def pixels_of_code(
     before, change = vqvae2.decode_codes(z_top, z_bottom), 0.0
     for code in range(0, vqvae2.num_embeddings, 8):
         other = z_top.clone()
-        other[:, place[0], place[1]] = code
+        other[:, position[0], position[1]] = code
         after = vqvae2.decode_codes(other, z_bottom)
         change = change + (after - before).abs().mean(dim=(0, 1))  # [S, S]
     side = vqvae2.image_size // vqvae2.latent_spatial_dim_top

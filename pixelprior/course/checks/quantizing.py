@@ -172,14 +172,14 @@ def _judge_renewed(renew, e: Tensor, counts: Tensor, features: Tensor) -> None:
                 f"code {code} has an average count of {counts[code]:g}, so it is not "
                 "dead, and yet its vector changed"
             )
-    place = torch.cdist(new, features, compute_mode="donot_use_mm_for_euclid_dist")
+    position = torch.cdist(new, features, compute_mode="donot_use_mm_for_euclid_dist")
     for code in dead.nonzero().flatten().tolist():
         if torch.equal(new[code], e[code]):
             raise Wrong(
                 f"code {code} has an average count of {counts[code]:g} and was left "
                 "where it was"
             )
-        if place[code].min() > 1e-5:
+        if position[code].min() > 1e-5:
             raise Wrong(
                 f"code {code} was dead and is now a vector that is none of the features"
             )

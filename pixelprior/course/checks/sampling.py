@@ -1,14 +1,12 @@
 """Checks for notebook 06: the cached step of a block, the work that rows does, and how
-many images fit. `multiply_adds` counts for the notebook too."""
-
-import math
+many images fit."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from pixelprior.cache import PixelCNNCache
+from pixelprior.counting import multiply_adds
 from pixelprior.course.checks.verdict import (
     NotAttempted,
     Wrong,
@@ -25,21 +23,6 @@ BATCH, HEIGHT, WIDTH = 2, 5, 6
 CHANNELS = 3
 TOLERANCE = 1e-6  # of float64, where the reader may have made a float32
 MIB = 2**20
-
-
-@torch.no_grad()
-def multiply_adds(run, *arguments, **options) -> int:
-    """Products of two numbers that `run(*arguments, **options)` adds up, in
-    convolutions and in products of matrices: counted operation by operation."""
-
-    def product(_added, one, other, **_options) -> int:
-        return 2 * math.prod(one) * other[-1]  # [..., m, k] times [..., k, n]
-
-    # Torch's counter does not know products in place.
-    in_place = dict.fromkeys((torch.ops.aten.addmm_, torch.ops.aten.baddbmm_), product)
-    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
-        run(*arguments, **options)
-    return counter.get_total_flops() // 2
 
 
 @judged
@@ -73,8 +56,8 @@ def cached_step(row_step, code_step) -> str:
     except NotAttempted:
         raise Wrong(f"{rows_are_right} gives None so far") from None
     return (
-        f"at all {HEIGHT * WIDTH} places of a grid your steps give what forward gives, "
-        "in a first and in a later block, with kernels of 3 and of 5"
+        f"at all {HEIGHT * WIDTH} positions of a grid your steps give what forward "
+        "gives, in a first and in a later block, with kernels of 3 and of 5"
     )
 
 
@@ -127,7 +110,7 @@ def _judge_codes(code_step, name: str, block: GatedBlock, v: Tensor, h: Tensor) 
         shapes = {"h": (BATCH, p), "kept": tuple(kept.shape)}
         for x in range(WIDTH):
             given, new, sent = kept, h[:, :, y, x], across[:, :, y, x]
-            where = f"at place ({y}, {x}) ({name})"
+            where = f"at position ({y}, {x}) ({name})"
 
             def step(new, sent, given=given, shapes=shapes):
                 return _outputs(code_step, "code step", shapes, block, given, new, sent)
@@ -136,17 +119,17 @@ def _judge_codes(code_step, name: str, block: GatedBlock, v: Tensor, h: Tensor) 
             if block.shift and not _same(found, step(new + 1, sent)[0]):
                 raise Wrong(
                     f"your code step looks at the future {where}: h changes with the "
-                    "code at that very place, which is yet to be drawn"
+                    "code at that very position, which is yet to be drawn"
                 )
             if _same(found, wanted[..., y, x]):
                 continue
             if _same(found, step(new, sent + 1)[0]):
                 raise Wrong(
-                    f"h does not change with across {where}: nothing tells your step "
-                    "what stands in the rows above"
+                    f"h does not change with across {where}: nothing gives your step "
+                    "what is in the rows above"
                 )
             past = F.pad(h[:, :, y], (r, 0))[:, :, x : x + r]
-            _judge_kept(given, past, f"place ({y}, {x})", name)
+            _judge_kept(given, past, f"position ({y}, {x})", name)
             raise Wrong(f"{_fault_of_a_code(block, step)} {where}")
 
 
@@ -156,15 +139,15 @@ def _fault_of_a_code(block: GatedBlock, step) -> str:
     new = torch.randn(BATCH, CHANNELS, dtype=torch.float64)
     sent = torch.randn(BATCH, 2 * CHANNELS, dtype=torch.float64)
     found, _ = step(new, sent, kept)
-    places = torch.cat([kept, new[:, :, None]], dim=2)[:, :, None, : block.span]
-    gated = gate(block.horizontal(places) + sent[:, :, None, None])  # [B, p, 1, 1]
+    positions = torch.cat([kept, new[:, :, None]], dim=2)[:, :, None, : block.span]
+    gated = gate(block.horizontal(positions) + sent[:, :, None, None])  # [B, p, 1, 1]
     news, gated = block.horizontal_out(gated)[:, :, 0, 0], gated[:, :, 0, 0]
     left = news + kept[:, :, -1]
     faults = {
         "the residual is missing: a later block adds to h, and does not replace it": (
             news
         ),
-        "the residual is the h of the place to the left, not of the place itself": left,
+        "the residual is the h of the position to the left, not of its own": left,
         "h has not been through horizontal_out": gated,
         "h has the residual, and has not been through horizontal_out": gated + new,
     }
@@ -180,7 +163,7 @@ def _fault_of_a_code(block: GatedBlock, step) -> str:
 
 
 def _judge_kept(given: Tensor, past: Tensor, what: str, name: str) -> None:
-    """Whether what was kept for a place, [B, C, r, …], is its past, oldest first."""
+    """Whether what was kept for a position, [B, C, r, …], is its past, oldest first."""
     if _same(given, past):
         return
     newest = past[:, :, -1]

@@ -32,8 +32,8 @@ BROKEN = 5  # number of the file that is no image, in the middle of the first cl
 def largest_batch(
     answer, arguments: dict, gib: float, free: float = 0.25, mixed_precision="no"
 ) -> str:
-    """The most images a step with which a prior of `arguments` trains in `gib` GiB, of
-    which the share `free` is left free: counted anew for that batch and the next."""
+    """The most images per step with which a prior of `arguments` trains in `gib` GiB,
+    of which the share `free` is left free: counted for that batch and the next."""
     answer = need_number(answer)
     if answer < 1 or answer % 1:
         raise Wrong(f"{answer:g} is no number of images; give a whole one from 1 on")
@@ -48,12 +48,12 @@ def largest_batch(
         elif needed <= gib * GIB:
             hint = "; it fits only if nothing is left free"
         raise Wrong(
-            f"{batch} images a step need {needed / GIB:.2f} GiB, and "
+            f"{batch} images per step need {needed / GIB:.2f} GiB, and "
             f"{limit / GIB:.2f} GiB are to be used{hint}"
         )
     if planned.bytes_at(batch + 1) <= limit:
         raise Wrong(
-            f"{batch} images a step need {needed / GIB:.2f} GiB of the "
+            f"{batch} images per step need {needed / GIB:.2f} GiB of the "
             f"{limit / GIB:.2f} GiB; more of them would fit"
         )
     return "that batch fits into what is to be used, and one image more would not"
@@ -150,7 +150,7 @@ def _judge_folder(root: Path, names: tuple[str, ...], colours: dict[int, str]) -
         )
     for name in names:
         splits = [found[red] for red in colours if colours[red] == name]
-        held = [place for place, split in enumerate(splits) if split == "test"]
+        held = [position for position, split in enumerate(splits) if split == "test"]
         if not any(held == list(range(k, len(splits), 4)) for k in range(4)):
             raise Wrong(
                 f"of the {len(splits)} whole images of {name}, {len(held)} are in "
@@ -197,10 +197,10 @@ def published(answer) -> str:
         ):
             what = "VQ-VAE-2" if model_class is VQVAE2 else "prior"
             _compare_weights(f"the {what} that you were given", model.state_dict(), old)
-            place = _folder_of(model_class, folder)
-            kept = load_model(model_class, place).state_dict()
-            wanted = _altered(old) if place.resolve() in altered else old
-            _compare_weights(f"the folder {place.name}", kept, wanted)
+            position = _folder_of(model_class, folder)
+            kept = load_model(model_class, position).state_dict()
+            wanted = _altered(old) if position.resolve() in altered else old
+            _compare_weights(f"the folder {position.name}", kept, wanted)
             if wanted is not old and _equal(mine.state_dict(), old):
                 raise Wrong(
                     f"the {what} that you give was not read from the folder: its files "
@@ -230,7 +230,7 @@ def _altered(state: dict) -> dict:
     return state | {name: changed}
 
 
-def _altering(places: set[Path]):
+def _altering(positions: set[Path]):
     """A `save_pretrained` that alters what it wrote, and keeps where."""
     save = Pretrained.save_pretrained
 
@@ -238,7 +238,7 @@ def _altering(places: set[Path]):
         done = save(self, save_directory, **options)
         path = Path(save_directory, WEIGHTS_NAME)
         write_tensors(_altered(load_file(path)), path, {"format": "pt"})
-        places.add(path.parent.resolve())
+        positions.add(path.parent.resolve())
         return done
 
     return altering

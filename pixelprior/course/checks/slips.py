@@ -18,9 +18,9 @@ def not_rolled(what: str, number: int):
         if what == "rows":
             cache.blocks[number].roll_rows = lambda: None
             return
-        blocks = [block.places for block in cache.blocks]  # [B, span, channels] each
+        blocks = [block.window for block in cache.blocks]  # [B, span, channels] each
         del blocks[number]
-        cache.place_pairs = [
+        cache.window_pairs = [
             pair for places in blocks for pair in neighbours(places.movedim(1, 0))
         ]
 

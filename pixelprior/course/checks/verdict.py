@@ -1,7 +1,7 @@
 """What a check of an exercise says: not attempted yet, not yet, or right, in words.
 
 A check judges a property of the answer, by trying it, and never compares it with a
-stored answer. It explains what is wrong and leaves it to the reader to mend it.
+stored answer. It explains what is wrong and leaves the correction to the reader.
 """
 
 import functools
@@ -124,7 +124,7 @@ def need_codes(value, shape, num_embeddings: int, name: str) -> Tensor:
         raise Wrong(f"{name} is {z.dtype}, but codes are whole numbers")
     z = z.long()
     if (z == -1).any():
-        raise Wrong(f"{name} still has −1 in {int((z == -1).sum())} places")
+        raise Wrong(f"{name} still has −1 in {int((z == -1).sum())} positions")
     if z.min() < 0 or z.max() >= num_embeddings:
         raise Wrong(
             f"{name} runs from {int(z.min())} to {int(z.max())}, but codes run from 0 "

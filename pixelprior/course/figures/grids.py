@@ -34,15 +34,15 @@ def masks(kernels: dict[str, Tensor], *, title: str = "") -> Figure:
 
 def receptive_fields(
     seen: dict[str, Tensor],
-    place: tuple[int, int],
+    position: tuple[int, int],
     *,
     columns: int = 4,
     title: str = "",
 ) -> Figure:
-    """What the output at one place sees, bool [H, W] by name.
+    """What the output at one position sees, bool [H, W] by name.
 
     Seen past is blue; past that is not seen is hatched; seen future, a leak, is red
-    with a cross; the place itself has a black frame.
+    with a cross; the position itself has a black frame.
     """
     rows = -(-len(seen) // columns)
     columns = min(columns, len(seen))
@@ -52,7 +52,7 @@ def receptive_fields(
     for axis in axes:
         axis.axis("off")
     for axis, (name, each) in zip(axes, seen.items(), strict=False):
-        _draw_field(axis, each.detach().cpu().bool(), place)
+        _draw_field(axis, each.detach().cpu().bool(), position)
         axis.set_title(name, fontsize=9)
     figure.legend(
         handles=[
@@ -69,7 +69,7 @@ def receptive_fields(
                 hatch="xx",
                 label="itself or future, seen: a leak",
             ),
-            Patch(facecolor="white", edgecolor="black", lw=2.5, label="the place"),
+            Patch(facecolor="white", edgecolor="black", lw=2.5, label="the position"),
         ],
         loc="outside lower center",
         ncols=2 if columns < 4 else 4,
@@ -80,9 +80,9 @@ def receptive_fields(
     return figure
 
 
-def _draw_field(axis, seen: Tensor, place: tuple[int, int]) -> None:
+def _draw_field(axis, seen: Tensor, position: tuple[int, int]) -> None:
     height, width = seen.shape
-    here = place[0] * width + place[1]
+    here = position[0] * width + position[1]
     for y in range(height):
         for x in range(width):
             past, sees = y * width + x < here, bool(seen[y, x])
@@ -102,7 +102,7 @@ def _draw_field(axis, seen: Tensor, place: tuple[int, int]) -> None:
                     "hatch": "xx",
                 }
             axis.add_patch(Rectangle((x, y), 1, 1, linewidth=0.6, **style))
-    axis.add_patch(Rectangle(place[::-1], 1, 1, fill=False, lw=2.5, ec="black"))
+    axis.add_patch(Rectangle(position[::-1], 1, 1, fill=False, lw=2.5, ec="black"))
     _frame_grid(axis, height, width)
 
 
@@ -160,7 +160,7 @@ def nearest_cells(
     limits: tuple[float, float],
     title: str = "",
 ) -> Figure:
-    """The plane cut into cells, one a code: what is nearer to it than to any other.
+    """The plane cut into cells, one per code: what is nearer to it than to any other.
 
     Args:
         panels: by name, points [N, 2] and codes [K, 2]. A code is a black disc with its
@@ -183,11 +183,11 @@ def nearest_cells(
             axis.contour(line, line, cells == code, [0.5], colors="grey", linewidths=1)
         axis.plot(*points.T, ".", color="black", markersize=1.5, alpha=0.35)
         used = np.unique(_nearest(points, codes))
-        for code, place in enumerate(codes):
+        for code, position in enumerate(codes):
             alive = code in used
             axis.annotate(
                 str(code),
-                place,
+                position,
                 ha="center",
                 va="center",
                 fontsize=8,
@@ -213,17 +213,17 @@ def _nearest(points: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def prediction(
-    codes: Tensor, place: tuple[int, int], probabilities: Tensor, *, title: str = ""
+    codes: Tensor, position: tuple[int, int], probabilities: Tensor, *, title: str = ""
 ) -> Figure:
-    """What a prior expects at one place: the codes before it, and a bar for each code.
+    """What a prior expects at one position: the codes before it, and a bar per code.
 
     Args:
-        codes: the grid [H, W]; places from `place` on are left empty.
-        place: (row, column) of the code to come, in a red frame.
-        probabilities: of each code there, [K]. The code that stands in `codes` is
+        codes: the grid [H, W]; positions from `position` on are left empty.
+        position: (row, column) of the code to come, in a red frame.
+        probabilities: of each code there, [K]. The code that is in `codes` is
             hatched and named.
     """
-    (row, column), shares = place, as_numbers(probabilities)
+    (row, column), shares = position, as_numbers(probabilities)
     numbers = torch.arange(codes.numel()).view(codes.shape)
     past = codes.cpu().long().masked_fill(numbers >= numbers[row, column], -1)
     figure = Figure(figsize=(9.2, 3.5), layout="constrained")
@@ -253,7 +253,7 @@ def cells(
     panels: dict[str, Tensor],
     kinds: dict[str, tuple[str, str]],
     *,
-    place: tuple[int, int] | None = None,
+    position: tuple[int, int] | None = None,
     columns: int = 4,
     title: str = "",
 ) -> Figure:
@@ -262,7 +262,7 @@ def cells(
     Args:
         panels: by name, the kind of each cell: its number in `kinds`, from 0.
         kinds: by the name in the legend, a colour and a hatch, "" for none.
-        place: (row, column) to put a frame around in each grid.
+        position: (row, column) to put a frame around in each grid.
         columns: grids side by side.
     """
     columns = min(columns, len(panels))
@@ -279,8 +279,10 @@ def cells(
     for axis, (name, panel) in zip(axes, panels.items(), strict=False):
         for (y, x), kind in np.ndenumerate(panel.cpu().numpy()):
             axis.add_patch(Rectangle((x, y), 1, 1, **looks[kind]))
-        if place is not None:
-            axis.add_patch(Rectangle(place[::-1], 1, 1, fill=False, lw=2.5, ec="black"))
+        if position is not None:
+            axis.add_patch(
+                Rectangle(position[::-1], 1, 1, fill=False, lw=2.5, ec="black")
+            )
         _frame_grid(axis, *panel.shape)
         axis.set_title(name, fontsize=10)
     figure.legend(

@@ -175,7 +175,7 @@ def heatmaps(
     numbers: str = "",
     centred: bool = False,
 ) -> Figure:
-    """Maps [H, W] side by side on one colour scale, whose unit stands at the bar.
+    """Maps [H, W] side by side on one colour scale, whose unit is given at the bar.
 
     Args:
         maps: by name.
@@ -243,7 +243,7 @@ def images_over_maps(
         images: [N, C, S, S].
         maps: [N, H, W], all on one colour scale.
         captions: N.
-        unit: of their values, which stands at the scale.
+        unit: of their values, given at the scale.
         limits: ends of the colour scale, None for the data's.
     """
     values = as_numbers(maps)
@@ -278,7 +278,7 @@ def grouped_bars(
 
     Args:
         groups: by the name in the legend, a value for each of `names`.
-        names: what stands under the bars.
+        names: the labels under the bars.
         x_label, y_label: what is on the axes, with its unit.
     """
     names = list(names)

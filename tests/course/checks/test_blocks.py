@@ -247,8 +247,8 @@ def but_in_the_first_row(features, labels, table):
     ("wrong", "words"),
     [
         (lambda features, *_: features, "no label reaches them"),
-        (at_the_first_place, "no label reaches place (0, 1)"),
-        (but_in_the_first_row, "no label reaches place (0, 0)"),
+        (at_the_first_place, "no label reaches position (0, 1)"),
+        (but_in_the_first_row, "no label reaches position (0, 0)"),
         (lambda f, labels, table: f * spread(table[labels]), "depends on the features"),
         (lambda f, labels, table: f + spread(table[labels[:1]]), "image 1 has label 0"),
         (lambda f, labels, table: f + spread(table[labels].mean(0)[None]), "image 0"),
@@ -257,7 +257,7 @@ def but_in_the_first_row(features, labels, table):
             lambda f, labels, table: (
                 f + spread(table[labels]) * torch.arange(1, 6).double()
             ),
-            "differently at different places",
+            "differently at different positions",
         ),
         (lambda f, labels, table: f + table[labels], "your function raised"),
         (lambda f, labels, table: spread(table[labels]) + 0 * f, "features are lost"),

@@ -122,7 +122,7 @@ def per_code(network, codes):
     ("gain", "words"),
     [
         (lambda a, b, c: -gain_by_package(a, b, c), "wrong sign"),
-        (lambda a, b, c: 64 * gain_by_package(a, b, c), "nats an image"),
+        (lambda a, b, c: 64 * gain_by_package(a, b, c), "nats per image"),
         (lambda a, b, c: gain_by_package(a, b, c) / math.log(2), "bits"),
         (
             lambda a, b, c: per_code(a, erase_top(c)) - per_code(a, c),
@@ -235,11 +235,11 @@ def test_the_sum_over_both_levels_is_the_nats_of_an_image(prior, codes):
         image_nats(prior.prior_bottom, codes),
     )
     one = CodeData(codes.z_top[:1], codes.z_bottom[:1], None, 5)
-    assert check.nats_an_image(top[:1] + bottom[:1], prior, one)
+    assert check.nats_per_image(top[:1] + bottom[:1], prior, one)
     losses = prior.loss_function(one.z_top, one.z_bottom)
     by_losses = 16 * losses["top_loss"] + 64 * losses["bottom_loss"]
-    assert check.nats_an_image(by_losses.item(), prior, one)
-    assert check.nats_an_image(None, prior, one).passed is None
+    assert check.nats_per_image(by_losses.item(), prior, one)
+    assert check.nats_per_image(None, prior, one).passed is None
     for wrong, words in (
         (top[0], "one level alone"),
         (bottom[0].item(), "one level alone"),
@@ -249,7 +249,7 @@ def test_the_sum_over_both_levels_is_the_nats_of_an_image(prior, codes):
         ((top[0] + bottom[0]) / math.log(2), "in bits"),
         (1e6, "a sum of what"),
     ):
-        verdict = check.nats_an_image(wrong, prior, one)
+        verdict = check.nats_per_image(wrong, prior, one)
         assert verdict.passed is False and words in verdict.words, words
 
 
@@ -262,6 +262,6 @@ def test_no_odd_answer_ends_in_an_exception(odd, prior, pair, codes):
         check.conditional_gain(raises, *pair, codes),
         check.upsample(odd),
         check.upsample(lambda *_: odd),
-        check.nats_an_image(odd, prior, codes),
+        check.nats_per_image(odd, prior, codes),
     ):
         assert verdict.passed is False and verdict.words.startswith("not yet: ")

@@ -276,8 +276,8 @@ def grids(prior):
         for image in range(0, 12, 2):
             count = int(torch.randint(1, 6, (), generator=generator))
             flat = which[image].view(-1)
-            places = torch.randperm(flat.numel(), generator=generator)[:count]
-            flat[places] = torch.randint(K, (count,), generator=generator)
+            positions = torch.randperm(flat.numel(), generator=generator)[:count]
+            flat[positions] = torch.randint(K, (count,), generator=generator)
     return *z, labels
 
 

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from pixelprior.cache import PixelCNNCache
+from pixelprior.counting import multiply_adds
 from pixelprior.course.checks import sampling as check
 from pixelprior.course.checks import slips
 from pixelprior.course.checks.verdict import Verdict
@@ -145,7 +146,7 @@ def test_rows_that_are_kept_wrongly_are_named(wrong, words):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (keeps(code_step, lambda given, kept: given), ["stale", "place (0, 1)"]),
+        (keeps(code_step, lambda given, kept: given), ["stale", "position (0, 1)"]),
         (keeps(code_step, lambda given, kept: kept.flip(2)), ["order", "k = 5"]),
         (
             keeps(code_step, lambda given, kept: torch.cat([given, kept], 2)),
@@ -229,7 +230,7 @@ def code_that_sees_itself(block, kept, new, across):
         ),
         (
             of_codes(lambda left, a, out, k, new: out(gate(left + a)) + k[:, :, -1]),
-            ["the place to the left"],
+            ["the position to the left"],
         ),
         (of_codes(lambda left, a, out, k, new: out(gate(left)) + new), ["rows above"]),
         (
@@ -271,7 +272,7 @@ def test_a_draw_by_rows_is_counted_from_its_first_row_and_its_last():
     model = PixelCNN(5, 3, 4, 2).eval()
     for shape in ((3, 4), (1, 5), (6, 1)):
         numbers = uniforms(0, 0, 1, shape[0] * shape[1])
-        whole = check.multiply_adds(sample_codes, model, shape, numbers, method="rows")
+        whole = multiply_adds(sample_codes, model, shape, numbers, method="rows")
         assert check._counted_for_rows(model, shape) == whole
 
 
@@ -305,12 +306,12 @@ def test_half_the_height_is_not_the_mean_number_of_rows():
 def test_multiply_adds_are_counted_in_passes_and_in_steps():
     model = PixelCNN(5, 3, 4, 2).eval()
     codes = torch.zeros(2, 4, 4, dtype=torch.long)
-    # Of the first block, of the second, of the head: for each of 32 places.
+    # Of the first block, of the second, of the head: for each of 32 positions.
     first, second = 8 * 3 * (3 + 1), 8 * 4 * (6 + 2)
-    a_place = first + second + 2 * (8 * 8 + 4 * 4) + 4 * 4 + 4 * 5
-    assert check.multiply_adds(model.logits, codes, None) == 32 * a_place
-    drawn = check.multiply_adds(sample_codes, model, (4, 4), uniforms(0, 0, 2, 16))
-    assert drawn == 32 * a_place
+    per_position = first + second + 2 * (8 * 8 + 4 * 4) + 4 * 4 + 4 * 5
+    assert multiply_adds(model.logits, codes, None) == 32 * per_position
+    drawn = multiply_adds(sample_codes, model, (4, 4), uniforms(0, 0, 2, 16))
+    assert drawn == 32 * per_position
 
 
 # How many images fit.

@@ -72,7 +72,7 @@ def suspect(broken):
 
 
 @pytest.mark.parametrize("broken", [0, 2, 4])
-def test_the_layer_that_leaks_is_the_one_whose_mending_stops_the_leak(broken):
+def test_the_layer_that_leaks_is_the_one_whose_correction_stops_the_leak(broken):
     layers = suspect(broken)
     assert check.leaking_layer(broken, layers, (8, 8)).passed
     assert check.leaking_layer(torch.tensor(broken), layers, (8, 8)).passed

@@ -33,8 +33,8 @@ def runs(answer, shapes=((2, 3), (4, 6))):
 
 @pytest.fixture
 def pixels(shipped, images):
-    return lambda answer, place=(2, 5): check.pixels_of_code(
-        answer, shipped[0], images, place
+    return lambda answer, position=(2, 5): check.pixels_of_code(
+        answer, shipped[0], images, position
     )
 
 
@@ -85,7 +85,7 @@ def test_another_number_of_runs_hears_whether_it_is_too_few_or_many(answer, word
 
 
 @pytest.mark.parametrize(
-    ("answer", "place"),
+    ("answer", "position"),
     [
         ((8, 11, 20, 23), (2, 5)),
         ([8, 11, 20, 23], (2, 5)),
@@ -93,8 +93,8 @@ def test_another_number_of_runs_hears_whether_it_is_too_few_or_many(answer, word
         ((12, 15, 16, 19), (3, 4)),
     ],
 )
-def test_the_pixels_over_which_a_code_stands_are_right(pixels, answer, place):
-    assert pixels(answer, place)
+def test_the_pixels_over_which_a_code_stands_are_right(pixels, answer, position):
+    assert pixels(answer, position)
 
 
 @pytest.mark.parametrize(

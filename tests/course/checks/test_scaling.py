@@ -64,7 +64,7 @@ def test_the_last_batch_that_fits_is_right(precision):
     batch = largest(precision)
     assert check.largest_batch(batch, SMALL, GIB, mixed_precision=precision)
     planned = plan(HierarchicalPixelCNN, mixed_precision=precision, **SMALL)
-    by_line = (LIMIT - planned.bytes_at(1)) // planned.kept_an_image + 1
+    by_line = (LIMIT - planned.bytes_at(1)) // planned.kept_per_image + 1
     assert check.largest_batch(by_line, SMALL, GIB, mixed_precision=precision)
     given = torch.tensor([batch])
     assert check.largest_batch(given, SMALL, GIB, mixed_precision=precision)
@@ -72,8 +72,8 @@ def test_the_last_batch_that_fits_is_right(precision):
 
 def test_a_batch_that_is_not_the_largest_is_told_so():
     planned, batch = plan(HierarchicalPixelCNN, **SMALL), largest()
-    images_alone = int(LIMIT // planned.kept_an_image)
-    all_of_it = int((GIB * 2**30 - planned.bytes_at(1)) // planned.kept_an_image)
+    images_alone = int(LIMIT // planned.kept_per_image)
+    all_of_it = int((GIB * 2**30 - planned.bytes_at(1)) // planned.kept_per_image)
     assert planned.parts(images_alone)[KEPT] <= LIMIT < planned.bytes_at(images_alone)
     for answer, words in (
         (batch - 1, "more of them would fit"),
@@ -120,9 +120,9 @@ def by_counting(source, target):
             kind = path.stem.split("-")[0]
             seen[kind] = seen.get(kind, 0) + 1
             split = "test" if seen[kind] % 4 == 0 else "train"
-            place = target / split / kind
-            place.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, place)
+            position = target / split / kind
+            position.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, position)
     return target
 
 
@@ -131,9 +131,9 @@ def by_class(source, target, *, train="train", test="test", held=slice(0, None, 
     for kind in {path.stem.split("-")[0] for path in paths}:
         own = [path for path in paths if path.stem.startswith(kind)]
         for path in own:
-            place = target / (test if path in own[held] else train) / kind
-            place.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, place)
+            position = target / (test if path in own[held] else train) / kind
+            position.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, position)
     return str(target)
 
 
@@ -141,9 +141,9 @@ def by_the_number(source, target):
     """As the files are numbered, and so with the broken one counted."""
     for path in filter(whole, source.glob("*.png")):
         kind, number = path.stem.split("-")
-        place = target / ("test" if int(number) % 4 == 3 else "train") / kind
-        place.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, place)
+        position = target / ("test" if int(number) % 4 == 3 else "train") / kind
+        position.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, position)
     return target
 
 
@@ -155,9 +155,9 @@ def test_a_sorted_folder_is_right_however_it_was_sorted():
 def without_looking(source, target):
     for path in source.glob("*.png"):
         kind, number = path.stem.split("-")
-        place = target / ("train" if int(number) % 4 else "test") / kind
-        place.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, place)
+        position = target / ("train" if int(number) % 4 else "test") / kind
+        position.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, position)
     return target
 
 
