@@ -1,5 +1,6 @@
-"""The three programs of the README, run word for word."""
+"""The programs of the README, run word for word."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -92,16 +93,18 @@ def test_the_sampling_programs_draw_images(world, tmp_path, monkeypatch):
     assert not torch.equal(world["images"], world["samples"]), "no seed: new images"
 
 
-def test_the_programs_with_the_shipped_weights_run():
+def test_the_other_programs_run():
     blocks = README.split("```python\n")[1:]
     programs = [block.split("```")[0] for block in blocks]
-    bags, completed = (
+    shipped, own_codes = (
         next(program for program in programs if word in program)
-        for word in ("load_shipped", "known_bottom")
+        for word in ("load_shipped", "negative_log_likelihood")
     )
     names = {}
-    exec(bags, names)
-    assert names["bags"].shape == (16, 1, 32, 32)
-    exec(completed, names)
-    assert torch.equal(names["other"][:, :8], names["z_bottom"][:, :8])
-    assert not torch.equal(names["other"][:, 8:], names["z_bottom"][:, 8:])
+    exec(shipped, names)
+    assert names["bags"].shape == names["completed"][:1].expand(16, -1, -1, -1).shape
+    assert names["varied"].shape == names["images"].shape
+    assert names["nats"]["bottom"].shape == (8, 16, 16)
+    exec(own_codes, names)
+    assert names["drawn"].shape == (4, 12, 20) and names["drawn"].max() > 255
+    assert names["loss"].item() == pytest.approx(math.log(512), abs=0.2)
