@@ -217,7 +217,7 @@ class PixelCNNCache:
         self.outs.append(weight.new_empty(batch_size, p))
         if model.blocks[0].condition is not None:
             self.condition = torch.cat(
-                [each.block.condition.weight * each.scale for each in self.blocks]
+                [step.block.condition.weight * step.scale for step in self.blocks]
             )
         self.attention = {
             int(layer): AttentionCache(attention, batch_size, shape)

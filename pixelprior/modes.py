@@ -26,7 +26,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def gradients_restored(model: nn.Module) -> Iterator[None]:
     """Let parameters be frozen; each gets its own `requires_grad` back."""
-    before = [(each, each.requires_grad) for each in model.parameters()]
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
         yield
     finally:

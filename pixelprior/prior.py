@@ -228,8 +228,8 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
                 enabled=progress and len(chunks) > 1,
             ):
                 of_chunk = (
-                    None if each is None else each[chunk]
-                    for each in (numbers, labels, known_top, known_bottom)
+                    None if of_all is None else of_all[chunk]
+                    for of_all in (numbers, labels, known_top, known_bottom)
                 )
                 drawn.append(self._draw(shapes, *of_chunk, options))
         z_top, z_bottom = (torch.cat(level) for level in zip(*drawn, strict=True))

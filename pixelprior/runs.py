@@ -226,7 +226,7 @@ def what_changes(then: dict, now: dict) -> list[str]:
         )
     if then["processes"] != now["processes"]:
         before, after = (run["processes"] * run["batch_size"] for run in (then, now))
-        steps = [-(-now["training images"] // each) for each in (before, after)]
+        steps = [-(-now["training images"] // size) for size in (before, after)]
         lines.append(
             f"resumed on {now['processes']} process(es) instead of "
             f"{then['processes']}: {after} images per step instead of {before}, so "

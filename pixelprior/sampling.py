@@ -279,7 +279,7 @@ class _Row:
         self.cache = PixelCNNCache(model, len(codes), codes.shape[1:])
         self.codes = torch.zeros_like(codes[:, 0])
         self.condition, self.uniform, self.known = (
-            None if each is None else each.clone() for each in self._at(0)
+            None if tensor is None else tensor.clone() for tensor in self._at(0)
         )
 
     def _at(self, y: int):

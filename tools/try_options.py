@@ -286,7 +286,7 @@ def main() -> None:
         for name in [name for name, run in running.items() if run.poll() is not None]:
             found[name] = result(running.pop(name))
             print(f"{name}: {found[name]['nats_per_image']:.1f} nats", flush=True)
-            written["tried"] = [found[each] for each in OPTIONS if each in found]
+            written["tried"] = [found[name] for name in OPTIONS if name in found]
             texts = {arguments.file.name: json.dumps(written, indent=1)}
             write_texts(arguments.file.parent, texts)
 

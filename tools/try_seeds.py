@@ -121,9 +121,9 @@ def main() -> None:
                 continue
             jobs = [(*row, seed, train_codes, heldout) for seed in range(SEEDS)]
             found = pool.map(train, jobs, chunksize=1)
-            nats = {level: [each[level] for each in found] for level in LEVELS}
+            nats = {level: [run[level] for run in found] for level in LEVELS}
             stuck = {
-                level: sum(each > unigram[level] - STUCK for each in nats[level])
+                level: sum(value > unigram[level] - STUCK for value in nats[level])
                 for level in LEVELS
             }
             channels, blocks, first_design = row
@@ -137,7 +137,7 @@ def main() -> None:
                 }
             )
             print(
-                f"{row}: worst {[max(each) for each in nats.values()]}, {stuck}",
+                f"{row}: worst {[max(ends) for ends in nats.values()]}, {stuck}",
                 flush=True,
             )
             texts = {arguments.file.name: json.dumps(written, indent=1)}

@@ -50,7 +50,7 @@ class TrainingFlags:
     def of(cls, **flags):
         """A command from flags by their names, those of `settings` among them."""
         settings = cls.__dataclass_fields__["settings"].default_factory()
-        names = {each.name for each in fields(settings)} & flags.keys()
+        names = {setting.name for setting in fields(settings)} & flags.keys()
         changed = {name: flags.pop(name) for name in names}
         return cls(settings=replace(settings, **changed), **flags)
 

@@ -163,8 +163,8 @@ def codes_of(flags: TrainPrior, vqvae2: VQVAE2, split: str) -> CodeData:
     """The codes of a split: from the output folder, or encoded and kept there."""
     path = flags.output_dir / "codes" / f"{split}.safetensors"
     source = "\n".join(
-        str(each)
-        for each in (
+        str(part)
+        for part in (
             fingerprint(vqvae2),
             data_signature(flags.dataset, split, flags.data_root),
             f"{flags.max_images} picked by {flags.settings.seed}"

@@ -32,7 +32,7 @@ def seen_by(
         Bool [H, W].
     """
     if dtype is None and isinstance(network, nn.Module):
-        dtype = next((each.dtype for each in network.parameters()), None)
+        dtype = next((parameter.dtype for parameter in network.parameters()), None)
     dtype = dtype or torch.get_default_dtype()
     generator = torch.Generator().manual_seed(0)
     probes = torch.randn(8, channels, *shape, generator=generator).to(dtype)

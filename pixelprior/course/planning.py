@@ -87,7 +87,9 @@ def plan(
             with torch.no_grad():
                 model.loss_function(*example_batch(model, enough))
         few, more = (example_batch(model, size, top_size) for size in SMALL_BATCHES)
-        kept = [kept_for_backward(model, each, mixed_precision) for each in (few, more)]
+        kept = [
+            kept_for_backward(model, batch, mixed_precision) for batch in (few, more)
+        ]
         counted = multiply_adds(
             lambda: model.loss_function(*few)["total_loss"].backward()
         )
@@ -117,8 +119,8 @@ def kept_for_backward(model: nn.Module, batch, mixed_precision: str = "no") -> i
     if mixed_precision not in ("no", "bf16"):
         raise ValueError(f"mixed_precision is {mixed_precision!r}; give 'no' or 'bf16'")
     own = {
-        each.untyped_storage().data_ptr()
-        for each in (*model.parameters(), *model.buffers())
+        tensor.untyped_storage().data_ptr()
+        for tensor in (*model.parameters(), *model.buffers())
     }
     # Weakly, so that what autograd lets go of before the end is not counted.
     kept: WeakSet[_Kept] = WeakSet()

@@ -44,9 +44,9 @@ class Classifier(nn.Module, Pretrained):
         self.in_channels, self.num_classes = in_channels, num_classes
         layers, before = [], in_channels
         for width in (hidden_channels, 2 * hidden_channels, 4 * hidden_channels):
-            for each in (before, width):
+            for channels in (before, width):
                 layers += [
-                    nn.Conv2d(each, width, 3, padding=1, bias=False),
+                    nn.Conv2d(channels, width, 3, padding=1, bias=False),
                     nn.BatchNorm2d(width),
                     nn.ReLU(),
                 ]

@@ -181,7 +181,9 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
             )
     one, other = one.cpu().double(), other.cpu().double()
     means = (one.mean(0) - other.mean(0)).square().sum()
-    first, second = (torch.atleast_2d(torch.cov(each.T)) for each in (one, other))
+    first, second = (
+        torch.atleast_2d(torch.cov(features.T)) for features in (one, other)
+    )
     # tr (Σ₁Σ₂)^½ is the sum of the roots of the eigenvalues, real and not negative.
     roots = torch.linalg.eigvals(first @ second).real.clamp(min=0).sqrt().sum()
     return (means + first.trace() + second.trace() - 2 * roots).clamp(min=0).item()
@@ -289,10 +291,10 @@ def bootstrap(
     drawn = []
     for _ in range(rounds):
         index, again = None, []
-        for each in values:
+        for rows in values:
             if index is None or not paired:
-                index = torch.randint(len(each), (len(each),), generator=generator)
-            again.append(each[index])
+                index = torch.randint(len(rows), (len(rows),), generator=generator)
+            again.append(rows[index])
         drawn.append(float(statistic(*again)))
     value = float(statistic(*values))
     reach = 1.96 * torch.tensor(drawn, dtype=torch.float64).std().item()

@@ -185,7 +185,7 @@ def model_card(results: dict, about: dict) -> str:
 def tried_table(tried: dict) -> str:
     """What was tried for a lower loss, best first, in Markdown; `tried` is what
     `tools/try_options.py` wrote."""
-    of = {each["option"]: each for each in tried["tried"]}
+    of = {run["option"]: run for run in tried["tried"]}
     base = of["base"]["nats_per_image"]
     lines = [
         "| changed | nats per image | against the base | top | bottom | steps |",

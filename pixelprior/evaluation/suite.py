@@ -226,7 +226,7 @@ def _speed(vqvae2, prior, batch_size: int = 64, repeats: int = 5) -> dict:
         labels = prior.labels_in_turn(batch_size)
         prior.sample_with_vqvae2(vqvae2, batch_size, labels=labels, seed=number).cpu()
         seconds.append(time.perf_counter() - started)
-    an_image = [1000 * each / batch_size for each in seconds[1:]]
+    an_image = [1000 * time / batch_size for time in seconds[1:]]
     return {
         "batch_size": batch_size,
         "milliseconds_per_image": {

@@ -119,13 +119,13 @@ def wiring(answer) -> str:
         Parts(number == 0, GatedBlock("B" if number else "A", CHANNELS, CHANNELS))
         for number in range(BLOCKS)
     ]
-    for each in parts:
-        each.block.double()
+    for part in parts:
+        part.block.double()
 
     def both_stacks(features: Tensor) -> tuple[Tensor, Tensor]:
         v = h = features.double()  # [B, p, H, W]
-        for each in parts:
-            v, h = _one_block(answer, v, h, each)
+        for part in parts:
+            v, h = _one_block(answer, v, h, part)
         return v, h
 
     both_stacks(torch.randn(1, CHANNELS, *GRID))
@@ -202,15 +202,15 @@ def _judge_residual(answer, parts: Parts) -> None:
 def _judge_outputs(answer, parts: list[Parts]) -> None:
     """Both stacks as the package has them."""
     v, h = torch.randn(2, 2, CHANNELS, *GRID, dtype=torch.float64)
-    for each in parts[:2]:
-        found = _one_block(answer, v, h, each)
-        wanted = each.block(v, h)
+    for part in parts[:2]:
+        found = _one_block(answer, v, h, part)
+        wanted = part.block(v, h)
         for name, mine, theirs in zip(
             ("vertical", "horizontal"), found, wanted, strict=True
         ):
             mine, theirs = mine.detach(), theirs.detach()
             if not torch.allclose(mine, theirs, atol=TOLERANCE):
-                where = "first" if each.first else "second"
+                where = "first" if part.first else "second"
                 if name == "vertical" and torch.allclose(mine + v, theirs):
                     raise Wrong(
                         "no leak and no blind spot; but in a later block the new v "
@@ -234,11 +234,13 @@ def parameters(
     """Numbers that a `GatedBlock` of these sizes learns: counted."""
     answer = need_number(answer)
     block = GatedBlock(mask_type, in_channels, hidden_channels, kernel_size)
-    count = sum(each.numel() for each in block.parameters())
+    count = sum(parameter.numel() for parameter in block.parameters())
     if answer == count:
         return f"{count:,} numbers were counted in the block"
     p, k, span = hidden_channels, kernel_size, block.span
-    biases = sum(each.numel() for each in block.parameters() if each.dim() == 1)
+    biases = sum(
+        parameter.numel() for parameter in block.parameters() if parameter.dim() == 1
+    )
     one_by_one = (2 * p) * (2 * p) + p * p + biases
     faults = {
         "the weights alone: what else does a convolution learn?": count - biases,

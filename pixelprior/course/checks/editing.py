@@ -40,7 +40,7 @@ def extremes(
         "dearest class and the cheapest, the dearest image and the cheapest"
     )
     try:
-        *classes, most, least = (need_number(each) for each in answer)
+        *classes, most, least = (need_number(value) for value in answer)
     except (TypeError, ValueError) as error:
         raise Wrong(words) from error
     if len(classes) != 2:
@@ -61,7 +61,7 @@ def extremes(
 
     if near(sums[given[0]], high) and near(sums[given[1]], low):
         high, low, middle = (
-            round(each.item(), -1) for each in (high, low, sums.median())
+            round(total.item(), -1) for total in (high, low, sums.median())
         )
         return (
             f"those are the classes, image {given[0]} costs about {high:.0f} nats and "
@@ -115,8 +115,8 @@ def _need_classes(classes, sums: Tensor, labels: Tensor) -> None:
             "those are the classes that cost most and least in all, and they have "
             "different numbers of images; an average over the images is asked for"
         )
-    more = sum(each > means[given[0]] for each in means.values())
-    less = sum(each < means[given[1]] for each in means.values())
+    more = sum(mean > means[given[0]] for mean in means.values())
+    less = sum(mean < means[given[1]] for mean in means.values())
     found = []
     if more:
         found.append(f"classes that cost more an image than class {given[0]}: {more}")
@@ -198,7 +198,7 @@ def _varied_by(answer, vqvae2, codes, images, labels, seed: int) -> Tensor:
             f"your function gives {len(given)} things, but three are needed: z_top, "
             "z_bottom and the pictures"
         )
-    if any(each is None for each in given):
+    if any(value is None for value in given):
         raise NotAttempted
     own_top, own_bottom = codes["indices_top"], codes["indices_bottom"]
     z_top = need_codes(given[0], own_top.shape, vqvae2.num_embeddings, "z_top")

@@ -97,7 +97,7 @@ def _need_weights(tried) -> None:
     for words, cost in usual.items():
         if near([(-cost(costs)).softmax(dim=0) for _, costs in tried]):
             raise Wrong(f"your weights are those of {words}")
-    if near([F.one_hot(each.argmax(), len(each)).float() for each in right]):
+    if near([F.one_hot(weights.argmax(), len(weights)).float() for weights in right]):
         raise Wrong(
             "the cheapest candidate has all the weight, but others that cost a few "
             "nats more have their share of it"
@@ -145,13 +145,15 @@ def _known_grids(vqvae2: VQVAE2, image: Tensor, known: Tensor) -> list[Tensor]:
 def _completed_by(answer, knowns, label: Tensor, num_embeddings: int):
     """Both grids [count, H, W] and the weights [count] that the answer gives, if the
     grids are completions."""
-    given = call(answer, *(each.clone() for each in knowns), label.clone(), CANDIDATES)
+    given = call(
+        answer, *(tensor.clone() for tensor in knowns), label.clone(), CANDIDATES
+    )
     if not isinstance(given, (tuple, list)) or len(given) != 3:
         raise Wrong(
             f"your function gives {kind(given)}, but three are needed: z_top, "
             "z_bottom and the weights"
         )
-    if any(each is None for each in given):
+    if any(value is None for value in given):
         raise NotAttempted
     grids = []
     for name, z, known in zip(("z_top", "z_bottom"), given[:2], knowns, strict=True):

@@ -195,8 +195,8 @@ def temperature(answer, vqvae2, prior, heldout: ImageData, count: int = 400) -> 
     reference = outputs(classifier.features, heldout)  # [N, 64]
     images, labels = heldout[torch.arange(len(heldout))]
 
-    def judge(at: float) -> tuple[float, float]:
-        drawn = samples(vqvae2, prior, count, seed=SEED, temperature=at)
+    def judge(temperature: float) -> tuple[float, float]:
+        drawn = samples(vqvae2, prior, count, seed=SEED, temperature=temperature)
         distance = frechet_distance(outputs(classifier.features, drawn), reference)
         return distance, _apart(drawn[torch.arange(count)][0], drawn.labels)
 
@@ -219,7 +219,7 @@ def temperature(answer, vqvae2, prior, heldout: ImageData, count: int = 400) -> 
 def _apart(images: Tensor, labels: Tensor) -> float:
     """The mean distance of two images of the same class."""
     classes = [images[labels == label].flatten(1) for label in labels.unique()]
-    return torch.stack([torch.pdist(each).mean() for each in classes]).mean().item()
+    return torch.stack([torch.pdist(images).mean() for images in classes]).mean().item()
 
 
 @judged

@@ -93,7 +93,7 @@ def leaking_layer(answer, layers: list[nn.Module], shape: tuple[int, int]) -> st
         raise Wrong(
             f"layer {number:g} is no convolution: it looks at one position alone"
         )
-    first = not any(isinstance(each, nn.Conv2d) for each in layers[: int(number)])
+    first = not any(isinstance(layer, nn.Conv2d) for layer in layers[: int(number)])
     right = MaskedConv2d(
         "A" if first else "B",
         layer.in_channels,
@@ -103,7 +103,9 @@ def leaking_layer(answer, layers: list[nn.Module], shape: tuple[int, int]) -> st
     nn.init.ones_(right.weight)
     corrected[int(number)] = right
     position = (shape[0] // 2, shape[1] // 2)
-    channels = next(each for each in layers if isinstance(each, nn.Conv2d)).in_channels
+    channels = next(
+        layer for layer in layers if isinstance(layer, nn.Conv2d)
+    ).in_channels
     found = leak(
         seen_by(nn.Sequential(*corrected), position, shape, channels), position
     )

@@ -181,7 +181,9 @@ def _judge_kept(given: Tensor, past: Tensor, what: str, name: str) -> None:
 
 def _outputs(step, what: str, shapes: dict, block, *given) -> list[Tensor]:
     """What a step of the reader's gives, in the shapes that it must have."""
-    found = call(step, block, *(each.clone() for each in given), what=f"your {what}")
+    found = call(
+        step, block, *(tensor.clone() for tensor in given), what=f"your {what}"
+    )
     if not isinstance(found, (tuple, list)) or len(found) != len(shapes):
         raise Wrong(
             f"your {what} is to give {len(shapes)} tensors: {', '.join(shapes)}"

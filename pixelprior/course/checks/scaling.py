@@ -211,7 +211,10 @@ def published(answer) -> str:
                 raise Wrong(
                     f"the {what} is in training mode, so that dropout spoils its use"
                 )
-        kept = [load_model(each, _folder_of(each, folder)) for each in classes]
+        kept = [
+            load_model(model_class, _folder_of(model_class, folder))
+            for model_class in classes
+        ]
         labels = torch.arange(3)
         images = [
             prior.sample_with_vqvae2(vqvae2, 3, labels=labels, seed=1)

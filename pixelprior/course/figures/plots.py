@@ -184,9 +184,9 @@ def heatmaps(
         numbers: format in which values are written into the cells, such as "{:.1f}".
         centred: whether 0 is the middle of the scale (blue below, red above).
     """
-    values = [as_numbers(each) for each in maps.values()]
-    low = min(each.min() for each in values) if limits[0] is None else limits[0]
-    high = max(each.max() for each in values) if limits[1] is None else limits[1]
+    values = [as_numbers(grid) for grid in maps.values()]
+    low = min(grid.min() for grid in values) if limits[0] is None else limits[0]
+    high = max(grid.max() for grid in values) if limits[1] is None else limits[1]
     if centred:
         high = max(abs(low), abs(high)) or 1.0
         low = -high
