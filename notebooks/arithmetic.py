@@ -1,12 +1,12 @@
 """Run a command under another arithmetic: `python notebooks/arithmetic.py avx2 pytest`.
 
-Processors differ in the instructions that they multiply with, and so in the order in
-which they add: a sum differs in its last digits, and a training that starts with such
-a difference ends elsewhere. `KINDS` are the arithmetics that the course is tested
-under, on whatever processor has more than they need. Three libraries multiply, and each
-has a variable of its own: ATEN_CPU_CAPABILITY alone leaves oneDNN and MKL as they were.
-So what is active is asked of the libraries before the command runs, and a kind that is
-not active is an error.
+Processors differ in the instructions with which they multiply, and therefore in the
+order in which they add. A sum then differs in its last digits, and a training run that
+starts with such a difference ends with different weights. `KINDS` are the arithmetics
+under which the course is tested, on any processor that supports them. Three libraries
+multiply, and each has its own variable: ATEN_CPU_CAPABILITY alone does not change
+oneDNN and MKL. The libraries are therefore asked what is active before the command
+runs, and a kind that is not active is an error.
 """
 
 import os
@@ -29,7 +29,7 @@ KINDS: dict[str, dict[str, str]] = {
     },
     "two-threads": {"PIXELPRIOR_COURSE_THREADS": "2"},
 }
-# What the libraries say of themselves under a kind; of the others nothing is asked.
+# What the libraries must report under a kind. Nothing else is checked.
 ACTIVE = {
     "avx2": {"ATen": "AVX2", "oneDNN": r"Intel AVX2(?!\d)"},
     "lowest": {
@@ -65,7 +65,7 @@ ANSWERS = {
 
 
 def environment(kind: str) -> dict[str, str]:
-    """This process's environment, with what `kind` sets.
+    """The environment of this process, with the variables that `kind` sets.
 
     Raises:
         ValueError: there is no such kind.
@@ -81,7 +81,7 @@ def environment(kind: str) -> dict[str, str]:
 
 
 def active(kind: str) -> dict[str, str]:
-    """What the libraries answer under `kind`, by name; "not said" where they do not."""
+    """What the libraries report under `kind`, by name; "not said" if nothing."""
     said = subprocess.run(
         [sys.executable, "-c", ASK],
         env=environment(kind),
@@ -98,7 +98,7 @@ def active(kind: str) -> dict[str, str]:
 
 
 def not_active(kind: str, answers: dict[str, str]) -> list[str]:
-    """What is not as `kind` has it, in words."""
+    """What differs from what `kind` requires, in words."""
     return [
         f"{kind} is not active: {name} says {answers[name]!r}"
         for name, wanted in ACTIVE.get(kind, {}).items()
@@ -107,7 +107,7 @@ def not_active(kind: str, answers: dict[str, str]) -> list[str]:
 
 
 def main() -> None:
-    """Run a command under a kind of arithmetic."""
+    """Run a command under one kind of arithmetic."""
     if len(sys.argv) < 3 or sys.argv[1] not in KINDS:
         sys.exit(f"usage: arithmetic.py {'|'.join(KINDS)} COMMAND …")
     kind, *command = sys.argv[1:]

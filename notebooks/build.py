@@ -1,11 +1,11 @@
 """Make the executed notebooks from their sources: `python notebooks/build.py`.
 
-Each NN_name.py (percent format) is turned into NN_name.ipynb by jupytext and executed
-by nbconvert in a new kernel and an empty folder, without timing or widget state. Twice
-in a row gives the same bytes on one machine. The figure of the cell that is tagged
-"cover" goes to pictures/NN_name.png, for the README. Names of sources limit it to those.
-`--time` measures instead: seconds each takes, into timings.json, with nothing else
-running.
+jupytext turns each NN_name.py (percent format) into NN_name.ipynb, and nbconvert
+executes the notebook in a new kernel and an empty folder, without timing or widget
+state. Two builds in a row give the same bytes on one machine. The figure of the cell
+that is tagged "cover" is written to pictures/NN_name.png, for the README. If sources
+are named, only these are built. With `--time`, the program instead measures the seconds
+that each notebook takes and writes them to timings.json; nothing else should run then.
 """
 
 import argparse
@@ -34,10 +34,10 @@ def sources(folder: Path = FOLDER) -> list[Path]:
 
 
 def unexecuted(source: Path) -> nbformat.NotebookNode:
-    """The notebook of a source, not executed, with the same cell names each time.
+    """The notebook of a source, not executed, with the same cell ids each time.
 
-    It does not say that it is paired: JupyterLab with jupytext would then compare the
-    files' times, and after a clone refuse to open it.
+    The notebook does not say that it is paired with its source. Otherwise, JupyterLab
+    with jupytext would compare the files' times and, after a clone, refuse to open it.
     """
     notebook = jupytext.read(source)
     notebook.metadata = nbformat.from_dict(
@@ -54,7 +54,7 @@ def unexecuted(source: Path) -> nbformat.NotebookNode:
     for number, cell in enumerate(notebook.cells, 1):
         cell.id = f"{source.stem[:2]}-{number:03d}"
         for spacing in ("lines_to_next_cell", "lines_to_end_of_cell_marker"):
-            cell.metadata.pop(spacing, None)  # these vary with jupytext
+            cell.metadata.pop(spacing, None)  # jupytext versions differ
     for cell, kind in zip(
         notebook.cells, slide_types(notebook.cells), strict=True
     ):
@@ -63,11 +63,12 @@ def unexecuted(source: Path) -> nbformat.NotebookNode:
 
 
 def slide_types(cells: list[nbformat.NotebookNode]) -> list[str]:
-    """Where each cell goes among the slides that `slides/config.py` makes.
+    """The slide type of each cell, for the slides that `slides/config.py` makes.
 
-    A section begins to the right of the last; all else lies below. Code after a short
-    question comes in on the question's slide, so that there is time to guess; other
-    code has its own, and so has a solution. Imports are left out.
+    A section begins a new slide to the right of the last section, and all other slides
+    lie below it. Code after a short question appears later on the question's slide, so
+    that there is time to guess. Other code has its own slide, and so has a solution.
+    Imports and the cell about solutions are left out.
     """
     types, before = [], None
     for cell in cells:
@@ -93,7 +94,7 @@ def _imports_alone(cell: nbformat.NotebookNode) -> bool:
         return False
     try:
         parts = ast.parse(cell.source).body
-    except SyntaxError:  # a magic
+    except SyntaxError:  # such as a magic command
         return False
     return all(
         isinstance(part, (ast.Import, ast.ImportFrom)) for part in parts
@@ -101,10 +102,11 @@ def _imports_alone(cell: nbformat.NotebookNode) -> bool:
 
 
 def executed(source: Path) -> nbformat.NotebookNode:
-    """The notebook of a source with its outputs."""
+    """The executed notebook of a source, with its outputs."""
     os.environ["PIXELPRIOR_WIDGETS"] = "off"
-    # One thread: the outputs do not depend on the number of cores then, and a busy
-    # machine does not take many times as long (threads spin while they wait).
+    # With one thread, the outputs do not depend on the number of cores. A busy machine
+    # also does not take many times as long then, as it would with threads that spin
+    # while they wait.
     os.environ["OMP_NUM_THREADS"] = "1"
     notebook = unexecuted(source)
     metadata = copy.deepcopy(notebook.metadata)
@@ -116,7 +118,7 @@ def executed(source: Path) -> nbformat.NotebookNode:
     )
     with tempfile.TemporaryDirectory() as empty:
         notebook, _ = run.preprocess(notebook, {"metadata": {"path": empty}})
-    notebook.metadata = metadata  # nothing of this machine's Python
+    notebook.metadata = metadata  # without this machine's Python
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
@@ -125,7 +127,7 @@ def executed(source: Path) -> nbformat.NotebookNode:
 
 
 def _joined(outputs: list) -> list:
-    """Streams in one piece, however the kernel happened to send them."""
+    """The outputs with each stream in one piece, however the kernel sent it."""
     joined = []
     for output in outputs:
         last = joined[-1] if joined else None
@@ -142,7 +144,7 @@ def _joined(outputs: list) -> list:
 
 
 def cover(notebook: nbformat.NotebookNode) -> bytes | None:
-    """The PNG of the figure in the cell that is tagged "cover"; None without one."""
+    """The PNG of the figure in the cell tagged "cover", or None if there is none."""
     for cell in notebook.cells:
         if "cover" in cell.metadata.get("tags", []):
             for output in cell.outputs:
@@ -153,14 +155,14 @@ def cover(notebook: nbformat.NotebookNode) -> bytes | None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file completely or not at all."""
     temporary = path.with_suffix(path.suffix + ".new")
     temporary.write_bytes(content)
     os.replace(temporary, path)
 
 
 def build(source: Path) -> None:
-    """Write the executed notebook beside its source, and its cover."""
+    """Write the executed notebook beside its source, and its cover figure."""
     notebook = executed(source)
     text = nbformat.writes(notebook) + "\n"
     write(source.with_suffix(".ipynb"), text.encode())
@@ -171,7 +173,8 @@ def build(source: Path) -> None:
 
 
 def measured(source: Path) -> int:
-    """Seconds from the start of a kernel to the last output, rounded up to fives."""
+    """Seconds from the start of a kernel to the last output, rounded up to a multiple
+    of 5."""
     started = time.perf_counter()
     executed(source)
     seconds = time.perf_counter() - started

@@ -1,10 +1,11 @@
-"""How pytest runs the course: without widgets, and within its time."""
+"""How pytest runs the course: without widgets and within a time limit."""
 
 import os
 from collections import defaultdict
 from pathlib import Path, PurePath
 
-# For the kernels that nbval starts: as build.py has it, but for `arithmetic.py`.
+# For the kernels that nbval starts, both variables are set as in build.py, except
+# that `arithmetic.py` may choose the number of threads.
 os.environ["PIXELPRIOR_WIDGETS"] = "off"
 os.environ["OMP_NUM_THREADS"] = os.environ.get(
     "PIXELPRIOR_COURSE_THREADS", "1"
@@ -12,12 +13,12 @@ os.environ["OMP_NUM_THREADS"] = os.environ.get(
 
 SECONDS_EACH = 150
 SECONDS_ALL = 720
-SIDE_BY_SIDE = 1.5  # what each takes when others run beside it, measured
+SIDE_BY_SIDE = 1.5  # times as long with others running beside it, measured
 seconds_by_notebook: dict[str, float] = defaultdict(float)
 
 
 def over_time(seconds: dict[str, float], slower: float = 1) -> list[str]:
-    """What took longer than it may, in words; `slower` stretches the limits."""
+    """What took longer than allowed, in words; `slower` multiplies the limits."""
     each_limit, all_limit = slower * SECONDS_EACH, slower * SECONDS_ALL
     problems = [
         f"{name} took {each:.0f} s; {each_limit} are allowed"
@@ -32,7 +33,7 @@ def over_time(seconds: dict[str, float], slower: float = 1) -> list[str]:
 
 
 def slower(config) -> float:
-    """By what factor a notebook is slower in this run than alone."""
+    """The factor by which a notebook is slower in this run than alone."""
     several = (config.getoption("numprocesses", None) or 0) > 1
     return SIDE_BY_SIDE if several else 1
 

@@ -1,8 +1,8 @@
 """Make the notebooks without solutions: `python notebooks/handout.py`.
 
-They go to handout/ beside notebooks/, or to the folder that is named, together with
-the glossary and the index of questions that they link to. All else is as in the
-executed notebooks: text, figures, the exercises and what their stubs say.
+The notebooks are written to handout/ beside notebooks/, or to the folder that is named,
+together with the glossary and the index of questions to which they link. Everything
+else is as in the executed notebooks: text, figures, exercises and the output of stubs.
 """
 
 import argparse
@@ -20,7 +20,7 @@ COMPANIONS = ("GLOSSARY.md", "QUESTIONS.md")
 def without_solutions(
     notebook: nbformat.NotebookNode,
 ) -> nbformat.NotebookNode:
-    """The notebook without its solutions, its executions numbered anew."""
+    """The notebook without its solutions, with its executions renumbered."""
     notebook.cells = [
         cell
         for cell in notebook.cells

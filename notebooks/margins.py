@@ -1,15 +1,16 @@
-"""Measure how surely the notebooks' verdicts hold: `python notebooks/margins.py`.
+"""Measure by what margins the notebooks' verdicts hold: `python notebooks/margins.py`.
 
-Every number that a live training or a race leads to is compared in an `assert`, in the
-cell that prints it. Here each notebook runs under several arithmetics (`arithmetic.py`)
-and from several seeds, which are added to every seed that a cell gives
-`torch.manual_seed`. For each comparison `a < b` the smallest margin b - a is kept, and
-what it is as a share of the larger of the two; and for each cell whose output is
-compared, whether it prints what the committed notebook has. `margins.json` keeps it
-all, with the processor of each run. Runs that are in the file already are not run again.
+Every number that comes from a live training run or a comparison of speeds is compared
+in an `assert`, in the cell that prints it. This program runs each notebook under
+several arithmetics (`arithmetic.py`) and with several seeds. The seed of a run is added
+to every seed that a cell passes to `torch.manual_seed`. For each comparison `a < b`,
+the program keeps the margin b - a and its share of the larger of |a| and |b|, from the
+time when this share was smallest. For each cell whose output is compared, it keeps
+whether the cell prints what the committed notebook has. `margins.json` holds all of
+this with the processor of each run. Runs that are already in the file are not repeated.
 
     python notebooks/margins.py                        # all kinds, seeds 0 to 4
-    python notebooks/margins.py 04 07 --kinds avx2     # some
+    python notebooks/margins.py 04 07 --kinds avx2     # two notebooks, one kind
     python notebooks/margins.py --table                # the table, from the file
 """
 
@@ -34,7 +35,7 @@ SMALLER, LARGER = (ast.Lt, ast.LtE), (ast.Gt, ast.GtE)
 
 
 class Recorded(ast.NodeTransformer):
-    """Turns each `assert` into a call of `_claim` with the numbers it compares."""
+    """Replaces each `assert` by calls of `_claim` with the numbers that it compares."""
 
     def visit_Assert(self, node: ast.Assert):
         test = node.test
@@ -75,12 +76,13 @@ class Recorded(ast.NodeTransformer):
 
 
 class Claims(dict):
-    """By cell and text, the closest that a comparison came to failing."""
+    """By cell and text, the run of a comparison that came closest to failing."""
 
     cell = ""
 
     def add(self, text: str, operands: tuple, signs: tuple) -> None:
-        """One run of an `assert`; `signs` are 1 for <, -1 for >, none for others."""
+        """Record one run of an `assert`; `signs` has 1 for each <, -1 for each >, and
+        is empty for anything else."""
         if not signs:
             found = {"holds": bool(operands[0])}
         else:
@@ -98,7 +100,7 @@ class Claims(dict):
                 )
             share, margin = min(margins)
             found = {"holds": margin > 0}
-            if math.isfinite(share):  # not so where a limit is infinite
+            if math.isfinite(share):  # it is not if a limit is infinite
                 found |= {"margin": margin, "share": share}
         key, kept = f"{self.cell}: {text}", self.get(f"{self.cell}: {text}")
         if kept is None:
@@ -110,8 +112,12 @@ class Claims(dict):
 
 
 def run_one(source: Path, seed: int) -> dict:
-    """Run a notebook in this process: its claims, the cells that print otherwise than
-    the committed notebook, and the first error of each cell that fails."""
+    """Run a notebook in this process.
+
+    Returns:
+        Its claims, the cells that print something else than the committed notebook, and
+        the error of each cell that fails.
+    """
     import torch
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.utils.capture import capture_output
@@ -130,7 +136,7 @@ def run_one(source: Path, seed: int) -> dict:
     ):
         setattr(
             shell.displayhook, part, lambda *given: None
-        )  # `result` has it
+        )  # `ran.result` has it
     notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
     committed = {cell.id: cell for cell in notebook.cells}
     differ, errors = [], {}
@@ -175,7 +181,7 @@ def _committed_words(cell) -> str:
 
 
 def start(source: Path, kind: str, seed: int) -> subprocess.Popen:
-    """One run, in a process and an empty folder of its own."""
+    """Start one run, in its own process and its own empty folder."""
     command = [sys.executable, __file__, source.stem, "--one", str(seed)]
     environment = arithmetic.environment(kind) | {"PIXELPRIOR_WIDGETS": "off"}
     return subprocess.Popen(
@@ -189,7 +195,8 @@ def start(source: Path, kind: str, seed: int) -> subprocess.Popen:
 
 
 def measure(sources: list[Path], kinds: list[str], seeds: int) -> None:
-    """Run what is not in margins.json yet, two at a time, and write it there."""
+    """Run what is not in margins.json yet, one run per core at a time, and write it
+    there."""
     found = json.loads(MARGINS.read_text()) if MARGINS.exists() else {}
     waiting = [
         (source, kind, seed)
@@ -238,7 +245,7 @@ def measure(sources: list[Path], kinds: list[str], seeds: int) -> None:
 
 
 def table(found: dict) -> str:
-    """For each comparison its closest margin over all runs, as Markdown."""
+    """For each comparison, its smallest margin over all runs, as a Markdown table."""
     lines = ["| cell | claim | runs | smallest margin | as a share | where |"]
     lines.append("|---|---|---:|---:|---:|---|")
     for kinds in found.values():

@@ -1,7 +1,7 @@
 """pixelprior: hierarchical PixelCNN priors over the codes of a VQ-VAE-2.
 
-What people need first is here. Each name is fetched from its module when it is first
-asked for, so that the command line can answer `--help` without loading torch.
+The names that users need first are exported here. Each name is imported from its module
+on first access, so that the command line can answer `--help` without loading torch.
 """
 
 import importlib

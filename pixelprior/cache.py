@@ -1,10 +1,11 @@
-"""The fast path: what one level computes and keeps, step by step, while it draws.
+"""The fast path of sampling: what one level computes and keeps at each step.
 
-`layers.py` and `pixelcnn.py` read like the paper and know nothing of this. Here is,
-for each `forward` over a whole grid, a step for one row and one for one code, as a
-transformer has a key-value cache. All steps together multiply as often as one
-`forward`, and give its numbers: tests hold them to each other. `BlockCache` is a
-`GatedBlock`'s, `AttentionCache` a `CausalAttention`'s, `PixelCNNCache` a whole level's.
+`layers.py` and `pixelcnn.py` follow the paper and contain nothing about sampling. Here
+each `forward` over a whole grid has its steps for one row and for one code, in the way
+of a transformer's key-value cache. All steps together perform as many multiplications
+as one `forward` and give the same numbers, which the tests check. `BlockCache` belongs
+to a `GatedBlock`, `AttentionCache` to a `CausalAttention`, and `PixelCNNCache` to a
+whole level.
 """
 
 import itertools
@@ -22,34 +23,39 @@ Pairs = list[tuple[Tensor, Tensor]]
 
 
 def neighbours(items: Tensor) -> Pairs:
-    """Views (earlier, later) of each two neighbours in [n, ...], for `roll`."""
+    """Views (earlier, later) of each pair of neighbours in [n, ...], for `roll`."""
     return list(itertools.pairwise(items))
 
 
 def roll(pairs: Pairs) -> None:
-    """Move each item to the position before it; the first is lost, the last stays."""
+    """Copy each item to the position before it.
+
+    The first item is overwritten, and the last keeps its value.
+    """
     for earlier, later in pairs:
         earlier.copy_(later)
 
 
 class BlockCache:
-    """The steps of a `GatedBlock`, its weights laid out for them, and what is past.
+    """The steps of a `GatedBlock`, its weights laid out for them, and its past inputs.
 
-    tanh(a) = 1 - 2σ(-2a). With the tanh half of each product scaled by -2, one sigmoid
-    in place serves both halves of the gate, σ(b)·tanh(a) = s_b - 2·s_a·s_b. A power of
-    two is multiplied without rounding.
+    The gate is computed with tanh(a) = 1 - 2σ(-2a). The tanh half of each product is
+    scaled by -2, so that one sigmoid in place serves both halves: with s_a = σ(-2a) and
+    s_b = σ(b), σ(b)·tanh(a) = s_b - 2·s_a·s_b. A product with a power of two is exact.
 
     Args:
         block: the block.
-        batch_size: images B. width: codes W in a row.
-        window: [B, span, in_channels], zeros; what lies under the horizontal kernel.
+        batch_size: number of images B. width: number of codes W per row.
+        window: [B, span, in_channels], zeros at first: the inputs of the horizontal
+            stack under its kernel.
 
-    Attributes (beside the weights):
+    Attributes (besides the weights):
         rows: [B, in_channels, span, W + 2 * reach], channels-last: the rows under the
-            vertical kernel, zeros above and beside the grid.
-        newest_row, newest_code: views of the last of each.
-        across: [W, 2, B, p]: what the horizontal stack gets from this row, halves
-            apart; `across_by_position` has views of each position's, whole and by half.
+            vertical kernel, with zeros above and beside the grid.
+        newest_row, newest_code: views of the last row and of the last code.
+        across: [W, 2, B, p]: what the horizontal stack receives from the current row,
+            with the two halves of the gate on their own axis. `across_by_position` has
+            for each position three views: of both halves, and of each half.
     """
 
     def __init__(self, block: GatedBlock, batch_size: int, width: int, window: Tensor):
@@ -93,25 +99,26 @@ class BlockCache:
         self.across_by_position = [(halves, *halves) for halves in self.across]
 
     def roll_rows(self) -> None:
-        """Make room for a new row: each moves up by one."""
+        """Move each row up by one, to make room for a new row."""
         roll(self.row_pairs)
 
     def row_step(self, bias: Tensor | None, out: Tensor | None) -> None:
         """The vertical stack of `GatedBlock.forward` on one row y.
 
-        `rows` are those under the kernel, y-r to y, or y-r to y-1 for mask A. What the
-        horizontal stack gets from this row is kept in `across`.
+        `rows` must hold the rows under the kernel: y-r to y, or y-r to y-1 for mask A.
+        What the horizontal stack receives from this row is kept in `across`.
 
         Args:
-            bias: the condition's product, times `scale`: [B, 2p, 1, W or 1].
-            out: gets the vertical stack's row, [B, p, 1, W]; None where nobody reads
-                it.
+            bias: the product of the condition with its weights, times `scale`:
+                [B, 2p, 1, W or 1]; None without a condition.
+            out: receives the row of the vertical stack, [B, p, 1, W]; None if it is not
+                needed.
         """
         features = F.conv2d(self.rows, *self.vertical)  # [B, 2p, 1, W]
         if bias is not None:
             features += bias
         across = F.conv2d(features, *self.vertical_to_horizontal)  # [B, 2p, 1, W]
-        # Without einops, which would take a tenth of this step for a single image.
+        # Written without einops, which would take a tenth of this step for one image.
         self.across.copy_(across[:, :, 0].unflatten(1, (2, -1)).permute(3, 1, 0, 2))
         if out is not None:
             of_features, of_gates = features.sigmoid_().chunk(2, dim=1)
@@ -122,16 +129,15 @@ class BlockCache:
     def code_step(self, x: int, out: Tensor) -> None:
         """The horizontal stack of `GatedBlock.forward` on one code x.
 
-        `window` is what lies under the kernel, x-r to x, or x-r to x-1 for mask A;
-        `row_step` has been taken for this row.
+        `window` must hold the inputs under the kernel: x-r to x, or x-r to x-1 for
+        mask A. `row_step` must have been called for this row.
 
         Args:
             x: the position in the row.
-            out: gets the horizontal stack at x, [B, p].
+            out: receives the horizontal stack at x, [B, p].
         """
-        both, of_features, of_gates = self.across_by_position[
-            x
-        ]  # [2, B, p], its halves
+        # [2, B, p], and views of its two halves
+        both, of_features, of_gates = self.across_by_position[x]
         both.baddbmm_(self.under_kernel, self.horizontal).sigmoid_()
         gated = torch.addcmul(
             of_gates, of_features, of_gates, value=-2, out=of_features
@@ -144,8 +150,10 @@ class BlockCache:
 
 
 class AttentionCache:
-    """The step of a `CausalAttention`, and keys and values of the positions so far,
-    [B, heads, N, p / heads]."""
+    """The step of a `CausalAttention`, and the keys and values of earlier positions.
+
+    Keys and values are [B, heads, N, p / heads], with N positions in the grid.
+    """
 
     def __init__(self, attention: CausalAttention, batch_size: int, shape):
         weight = attention.out.weight
@@ -158,28 +166,32 @@ class AttentionCache:
         self.numbers = torch.arange(count, device=weight.device)
 
     def code_step(self, h: Tensor, position: Tensor) -> Tensor:
-        """`CausalAttention.forward` at one position, over those given to `keep_code`.
+        """`CausalAttention.forward` at one position.
+
+        It attends to the earlier positions, which have been given to `keep_code`.
 
         Args:
-            h: the horizontal stack there, [B, p]. position: its number, long [1].
+            h: the horizontal stack at the position, [B, p].
+            position: number of the position in raster order, long [1].
 
         Returns:
-            What is to be added to h, [B, p].
+            The attention that is to be added to h, [B, p].
         """
         self.located = h + self.positions[position]
         query = self.attention.query(self.located)[:, None]  # [B, 1, p]
         query = self.attention.heads(query)  # [B, heads, 1, p / heads]
         scores = query @ self.keys.transpose(2, 3) / math.sqrt(query.shape[-1])
         weights = scores.masked_fill(self.numbers >= position, -math.inf).softmax(-1)
-        # The first position has no past: softmax over nothing but -inf is nan there.
+        # The first position has no past: its softmax over -inf alone gives nan.
         weights = torch.where(position > 0, weights, torch.zeros_like(weights))
         return self.attention.out((weights @ self.values).flatten(1))
 
     def keep_code(self, code: Tensor, position: Tensor) -> None:
-        """Keep key and value of the position that `code_step` was at last.
+        """Keep the key and the value of the position of the last `code_step`.
 
         Args:
-            code: the embedded code drawn there, [B, D]. position: as in `code_step`.
+            code: the embedded code that was drawn there, [B, D].
+            position: as in `code_step`.
         """
         key, value = self.attention.keys_and_values(
             self.located[:, None], code[:, None]
@@ -191,12 +203,12 @@ class AttentionCache:
 class PixelCNNCache:
     """The steps of a `PixelCNN` while it draws one batch, and what they keep.
 
-    A row is drawn by `row_step`, then for each position `code_step` and `keep_code`,
-    then `keep_row`.
+    To draw a row, call `row_step`, then `code_step` and `keep_code` for each position,
+    and then `keep_row`.
 
     Args:
         model: the level; the cache keeps a copy of its weights, laid out for the steps.
-        batch_size: images B. shape: height and width of the grid.
+        batch_size: number of images B. shape: height and width of the grid.
     """
 
     def __init__(self, model: PixelCNN, batch_size: int, shape: tuple[int, int]):
@@ -204,7 +216,8 @@ class PixelCNNCache:
         hidden, logits = model.head[1], model.head[3]
         p, spans = len(hidden.weight), [block.span for block in model.blocks]
         self.model = model
-        # Positions under the kernels of all blocks but the first, to be rolled at once.
+        # The windows of all blocks but the first, in one tensor so that they are rolled
+        # together.
         self.windows = weight.new_zeros(len(spans) - 1, batch_size, spans[-1], p)
         first = weight.new_zeros(batch_size, spans[0], weight.shape[1])
         self.blocks = [
@@ -229,7 +242,7 @@ class PixelCNNCache:
 
     @property
     def nbytes(self) -> int:
-        """Memory of what is kept from step to step, the weights not counted."""
+        """Bytes of all that is kept from step to step, without the weights."""
         kept = [self.windows, self.blocks[0].window, self.outs[-1]]
         kept += [
             tensor for block in self.blocks for tensor in (block.rows, block.across)
@@ -242,13 +255,13 @@ class PixelCNNCache:
         return sum(tensor.nbytes for tensor in kept)
 
     def clear(self) -> None:
-        """Forget the past: the next row is the first."""
+        """Start a new grid: the next row is its first row."""
         self.position.zero_()
         for block in self.blocks:
             block.rows.zero_()
 
     def row_step(self, condition: Tensor | None) -> None:
-        """All vertical stacks of `PixelCNN.logits` on the next row.
+        """The vertical stack of every block in `PixelCNN.logits` on the next row.
 
         Args:
             condition: [B, p, 1, W or 1] for this row, or None.
@@ -259,17 +272,17 @@ class PixelCNNCache:
         if condition is not None:
             biases = F.conv2d(condition, self.condition).chunk(len(self.blocks), dim=1)
         for layer, block in enumerate(self.blocks):
-            out = None  # nobody reads the last vertical stack
+            out = None  # no block reads the last vertical stack
             if layer + 1 < len(self.blocks):
                 self.blocks[layer + 1].roll_rows()
                 out = self.blocks[layer + 1].newest_row
             block.row_step(biases[layer], out)
 
     def code_step(self, x: int) -> Tensor:
-        """Logits [B, K] at position x of the row that `row_step` was at last.
+        """Logits [B, K] at position x of the row of the last `row_step`.
 
-        The rest of `PixelCNN.logits` there; the codes to the left have been given to
-        `keep_code`.
+        This is the rest of `PixelCNN.logits` at that position. The codes to the left
+        must have been given to `keep_code`.
         """
         for layer, block in enumerate(self.blocks):
             out = self.outs[layer]
@@ -280,7 +293,7 @@ class PixelCNNCache:
         return torch.addmm(self.logits_bias, hidden, self.logits)
 
     def keep_code(self, codes: Tensor) -> None:
-        """Let the next `code_step` see the codes [B] drawn after the last."""
+        """Keep the codes [B] that were drawn last, for the next `code_step`."""
         code = self.model.embedding(codes)
         for attention in self.attention.values():
             attention.keep_code(code, self.position)
@@ -289,6 +302,6 @@ class PixelCNNCache:
         self.position += 1
 
     def keep_row(self, codes: Tensor) -> None:
-        """Let the next `row_step` see the row of codes [B, W] drawn after the last."""
+        """Keep the row of codes [B, W] that was drawn last, for the next `row_step`."""
         self.blocks[0].roll_rows()
         self.blocks[0].newest_row.copy_(self.model.embed(codes[:, None]))

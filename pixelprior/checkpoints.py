@@ -1,9 +1,10 @@
-"""Saving and loading models, safely.
+"""Safe saving and loading of models.
 
-A checkpoint is a folder with `config.json` and `model.safetensors`, the convention of
-the Hugging Face hub, so `save_pretrained`, `from_pretrained` and `push_to_hub` work. A
-`.pth` file is read with `weights_only=True`: nothing in this package runs code found in
-a file. Whatever is written goes to a temporary name first and is renamed when whole.
+A checkpoint is a folder with `config.json` and `model.safetensors`. This is the
+convention of the Hugging Face hub, so that `save_pretrained`, `from_pretrained` and
+`push_to_hub` work. A `.pth` file is read with `weights_only=True`, and nothing in this
+package runs code found in a file. Every file is written under a temporary name and
+renamed when it is complete.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from pixelprior.quantizer import Quantizer
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
-# revision, cache_dir, token, …: releases of the library differ in what it takes.
+# revision, cache_dir, token, …: releases of the library differ in these arguments.
 HUB_OPTIONS = [
     name
     for name, parameter in inspect.signature(
@@ -36,16 +37,17 @@ HUB_OPTIONS = [
 
 
 class Pretrained(PyTorchModelHubMixin):
-    """`save_pretrained` and `from_pretrained` for a model whose arguments are plain.
+    """`save_pretrained` and `from_pretrained` for models whose arguments fit into JSON.
 
     Attributes:
-        absent_from_config: arguments that older configs lack, with what these mean.
+        absent_from_config: arguments that older configs lack, each with the value that
+            stands for its absence.
     """
 
     absent_from_config: ClassVar[dict] = {}
 
     def __init_subclass__(cls, **options):
-        # The library would leave NumPy's and torch's numbers out of the config.
+        # Without coders, the library leaves NumPy and torch numbers out of the config.
         types = (np.generic, np.ndarray, torch.Tensor)
         coders = dict.fromkeys(types, (_plain, _plain))
         super().__init_subclass__(coders=coders, **options)
@@ -54,13 +56,14 @@ class Pretrained(PyTorchModelHubMixin):
         """Write `config.json` and `model.safetensors` into a folder.
 
         Args:
-            save_directory: made if it is absent; other files in it are left alone.
+            save_directory: the folder, which is created if it is absent. Other files in
+                it are not touched.
             dtype: floating-point type of the parameters on disk, such as
-                `torch.float16`; None keeps theirs. Buffers always keep theirs.
+                `torch.float16`; None keeps their type. Buffers always keep their type.
             hub_options: as in `huggingface_hub.PyTorchModelHubMixin`.
 
         Raises:
-            OSError: the folder cannot be written.
+            OSError: the folder cannot be written to.
         """
         folder = writable_folder(save_directory)
         config = self._hub_mixin_config | {"model_class": type(self).__name__}
@@ -99,16 +102,18 @@ class Pretrained(PyTorchModelHubMixin):
 
 
 def _plain(value):
-    """A number of NumPy's or torch's as Python's own; all else as it is."""
+    """Convert a number of NumPy or torch to Python's; return all else unchanged."""
     try:
         return value.item()
-    except (ValueError, RuntimeError):  # not one number: the model will refuse it
+    except (ValueError, RuntimeError):  # not a single number: the model refuses it
         return value
 
 
 def checkpoint_folder(path) -> Path:
-    """The folder of a checkpoint's config and notes: of a training run its `best`, of a
-    `.pth` file the folder that it is in."""
+    """The folder that holds a checkpoint's config and notes.
+
+    For a training run this is its `best`, and for a `.pth` file the folder of the file.
+    """
     path = Path(path)
     if not path.is_dir():
         return path.parent
@@ -119,20 +124,24 @@ def checkpoint_folder(path) -> Path:
 def load_model(model_class, path, device="cpu", **arguments):
     """Read a model from a checkpoint folder or a `.pth` file, in evaluation mode.
 
-    A `.pth` holds `{"config": …, "state_dict": …}`, or a plain `state_dict()` with the
-    model's `config.json` in the same folder. The global random state stays as it is.
+    A `.pth` file holds `{"config": …, "state_dict": …}`, or a plain `state_dict()` with
+    the model's `config.json` in the same folder. Loading does not change the global
+    random state.
 
     Args:
-        model_class: a `Pretrained` one, such as `VQVAE2` or `HierarchicalPixelCNN`.
-        path: the folder or file; of a training run its own folder, or its `best`.
-        device: where the model goes.
-        arguments: of the model, in place of those in its config, such as dropout=0.5.
+        model_class: a subclass of `Pretrained`, such as `VQVAE2` or
+            `HierarchicalPixelCNN`.
+        path: the folder or the file; for a training run, the folder of the run or its
+            `best`.
+        device: the device that the model is moved to.
+        arguments: arguments of the model that replace those in its config, such as
+            dropout=0.5.
 
     Raises:
-        FileNotFoundError: there is no checkpoint there.
-        ValueError: the checkpoint is damaged, is of another model, or holds Python
-            objects that would run code (they are never run); or the model takes no
-            such argument, or the weights do not fit it.
+        FileNotFoundError: there is no checkpoint at `path`.
+        ValueError: the checkpoint is damaged, belongs to another model, or holds Python
+            objects that would run code (they are never run); or the model has no such
+            argument, or the weights do not fit the model.
     """
     path = Path(path)
     folder = checkpoint_folder(path)
@@ -168,7 +177,8 @@ def _build(model_class, config: dict, arguments: dict, state: dict, path: Path):
                 f"or give one of {', '.join(taken)}"
             )
     try:
-        # What is drawn here is replaced: it must not use up the caller's numbers.
+        # The initial weights are replaced below; drawing them must not change the
+        # caller's random state.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             model = model_class(**config | arguments)
     except TypeError as error:
@@ -200,14 +210,14 @@ def _read_safetensors(path: Path) -> dict:
 def _read_pth(path: Path) -> tuple[dict | None, dict]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on the protocols of foreign pickles
+            warnings.simplefilter("ignore")  # about the protocols of unknown pickles
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files fail in many ways
+    except Exception as error:  # damaged files raise errors of many types
         if "Weights only load failed" not in str(error):
             raise _damaged(path, error) from error
         raise ValueError(
-            f"{path} holds Python objects beside tensors, or is damaged; reading on "
-            "could run code from the file: refused, nothing was run; save "
+            f"{path} holds Python objects besides tensors, or is damaged; reading it "
+            "further could run code from the file: refused, nothing was run; save "
             "model.state_dict() with torch.save instead"
         ) from None
     config = None
@@ -241,7 +251,7 @@ def read_config(path: Path) -> dict:
     if not path.is_file():
         raise FileNotFoundError(
             f"no {CONFIG_NAME} in {path.parent}: it says how the model is built; put "
-            "the one that was saved with the weights beside them"
+            "the one that was saved with the weights into this folder"
         )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -256,13 +266,14 @@ def read_config(path: Path) -> dict:
 
 
 def write_tensors(tensors: dict, path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file that others may read as the umask allows.
+    """Write a safetensors file with the permissions that the umask allows.
 
-    The library gives its files to their owner alone, which a shared folder defeats.
+    The library makes its files readable for their owner only, so that nobody else could
+    use them in a shared folder.
     """
     try:
         save_file(tensors, path, metadata=metadata)
-    except SafetensorError as error:  # what the library makes of a full disk
+    except SafetensorError as error:  # the library raises it when the disk is full
         raise OSError(
             f"cannot write {path.name} ({error}); make room on the disk"
         ) from error
@@ -274,9 +285,9 @@ def write_tensors(tensors: dict, path: Path, metadata: dict[str, str]) -> None:
 def fingerprint(model: torch.nn.Module) -> str:
     """SHA-256 over the names and values of a model's parameters and codebooks.
 
-    It is the same on any device and with any release of the codebook library. Other
-    buffers do not count: the library's flags and moving averages change no code, and
-    their types and shapes differ between its releases.
+    It is the same on every device and with every release of the codebook library. Other
+    buffers are left out: the library's flags and moving averages do not affect the
+    codes, and their types and shapes differ between its releases.
     """
     tensors = dict(model.named_parameters())
     for name, module in model.named_modules():
@@ -291,7 +302,7 @@ def fingerprint(model: torch.nn.Module) -> str:
 
 
 def read_training_notes(path) -> dict:
-    """What training wrote beside a checkpoint (`training.json`); {} where absent."""
+    """What training wrote beside a checkpoint (`training.json`); {} if it is absent."""
     notes = checkpoint_folder(path) / "training.json"
     try:
         notes = json.loads(notes.read_text(encoding="utf-8"))

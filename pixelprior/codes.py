@@ -1,7 +1,7 @@
-"""The codes of a whole data set: extracted once, kept in the smallest integer type.
+"""The codes of a whole data set, extracted once and kept in the smallest integer type.
 
-`CodeData` hands out batches in the form that `HierarchicalPixelCNN.loss_function`
-takes, so that training a prior never encodes an image again.
+`CodeData` returns batches in the form that `HierarchicalPixelCNN.loss_function` takes,
+so that no image is encoded again while a prior is trained.
 """
 
 import json
@@ -29,9 +29,9 @@ class CodeData:
     Attributes:
         z_top: [N, Ht, Wt]. z_bottom: [N, Hb, Wb]. Both in the smallest integer type
             that holds the codebook.
-        labels: long [N], or None to train without them.
+        labels: long [N], or None to train without labels.
         num_embeddings: size of the codebook.
-        class_names: of labels 0, 1, …
+        class_names: names of the labels 0, 1, …
     """
 
     z_top: Tensor
@@ -44,7 +44,7 @@ class CodeData:
         return len(self.z_top)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What `HierarchicalPixelCNN.loss_function` takes: z_top, z_bottom, labels."""
+        """Arguments of `HierarchicalPixelCNN.loss_function`: both grids and labels."""
         labels = None if self.labels is None else self.labels[indices]
         return self.z_top[indices].long(), self.z_bottom[indices].long(), labels
 
@@ -62,9 +62,12 @@ class CodeData:
         return {"top": self.z_top, "bottom": self.z_bottom}[level]
 
     def unigram_entropy(self, level: str) -> float:
-        """Entropy of the codes' own frequencies, in nats per code; "top" or "bottom".
+        """Entropy of the frequencies of a level's codes, in nats per code.
 
-        No model that ignores context can do better on these very codes.
+        No model that ignores context can have a lower loss on the same codes.
+
+        Args:
+            level: "top" or "bottom".
         """
         codes = self.grid(level).reshape(-1).int().cpu()  # Apple's GPUs lack float64
         counts = torch.bincount(codes, minlength=self.num_embeddings)
@@ -81,11 +84,13 @@ def smallest_integer_type(num_embeddings: int) -> torch.dtype:
 def extract_codes(
     vqvae2, data: ImageData, *, batch_size: int = 256, progress: bool = False
 ) -> CodeData:
-    """Encode a whole split once.
+    """Encode all images of a split.
 
     Args:
-        vqvae2: the model, on the device that does the work.
+        vqvae2: the model, on the device where the images are encoded.
         data: images of the model's size and channels.
+        batch_size: images per batch.
+        progress: show a progress bar.
 
     Raises:
         ValueError: the images do not fit the model.
@@ -111,7 +116,7 @@ def extract_codes(
 
 
 def save_codes(codes: CodeData, path, source: str) -> None:
-    """Write codes to a safetensors file; `source` says what they were made from."""
+    """Write codes to a safetensors file; `source` names what they were made from."""
     tensors = {"z_top": codes.z_top.clone(), "z_bottom": codes.z_bottom.clone()}
     if codes.labels is not None:
         tensors["labels"] = codes.labels
@@ -127,7 +132,7 @@ def save_codes(codes: CodeData, path, source: str) -> None:
 
 
 def load_codes(path, source: str | None = None) -> CodeData | None:
-    """Read codes; None if the file is absent, damaged, or of another `source`."""
+    """Read codes; None if the file is absent, damaged, or from another `source`."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()

@@ -1,7 +1,7 @@
-"""Counting what a computation multiplies, operation by operation as torch runs it.
+"""Counting the multiplications of a computation, as torch runs its operations.
 
 The count is the same on every processor, so that the cost of a sampler or of a training
-step can be compared without a clock.
+step can be compared without measuring time.
 """
 
 import math
@@ -11,16 +11,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def multiply_adds(run, *arguments, **options) -> int:
-    """Products of two numbers that `run(*arguments, **options)` adds up.
+    """Number of multiply-adds in `run(*arguments, **options)`.
 
-    Those of convolutions and of products of matrices are counted, forward and, where
-    `run` calls `backward`, backward. Sums and functions of single numbers are not.
+    Convolutions and matrix products are counted, in the forward pass and, if `run`
+    calls `backward`, in the backward pass. Elementwise operations are not counted.
     """
 
     def product(_added, one, other, **_options) -> int:
         return 2 * math.prod(one) * other[-1]  # [..., m, k] times [..., k, n]
 
-    # Torch's counter does not know products in place.
+    # Torch's counter does not know in-place matrix products.
     in_place = dict.fromkeys((torch.ops.aten.addmm_, torch.ops.aten.baddbmm_), product)
     with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
         run(*arguments, **options)

@@ -1,6 +1,6 @@
-"""Images of a named data set or of a person's own folder, in memory as bytes.
+"""Images of a named data set or of a user's own folder, held in memory as bytes.
 
-`load_images` reads a split; `ImageData` hands out batches in the form that
+`load_images` reads a split; `ImageData` returns batches in the form that
 `VQVAE2.loss_function` takes. The codes of a data set are in `codes.py`.
 """
 
@@ -52,8 +52,8 @@ class ImageData:
     Attributes:
         images: uint8 [N, C, S, S], from 0 to 255.
         labels: long [N].
-        class_names: of labels 0, 1, …
-        name, split: where it came from.
+        class_names: names of the labels 0, 1, …
+        name, split: the data set and the split that the images come from.
     """
 
     images: Tensor
@@ -66,11 +66,11 @@ class ImageData:
         return len(self.images)
 
     def __getitem__(self, index) -> tuple[Tensor, Tensor]:
-        """Image [C, S, S] in [0, 1] and its label; a batch of both for many indices."""
+        """Image [C, S, S] in [0, 1] and its label; for several indices, batches."""
         return self.images[index].float() / 255, self.labels[index]
 
     def batch(self, indices: Tensor) -> tuple[Tensor]:
-        """What `VQVAE2.loss_function` takes: images [B, C, S, S] in [0, 1]."""
+        """The argument of `VQVAE2.loss_function`: images [B, C, S, S] in [0, 1]."""
         return (self[indices][0],)
 
     def to(self, device) -> "ImageData":
@@ -80,17 +80,17 @@ class ImageData:
 
 
 def as_bytes(images: Tensor) -> Tensor:
-    """Images in [0, 1], of any shape, to uint8 from 0 to 255, on the CPU.
+    """Convert images in [0, 1], of any shape, to uint8 from 0 to 255, on the CPU.
 
-    What is measured, written to a file or drawn comes through here, so that a picture
-    shows what was measured. What is outside [0, 1] is brought to its nearest end.
+    All images that are measured, written to a file or drawn are rounded here, so that a
+    picture shows exactly what was measured. Values outside [0, 1] are clipped.
     """
     pixels = images.detach().float().clamp(0, 1)
     return (pixels * 255).round().byte().cpu()
 
 
 def default_root() -> Path:
-    """Where data sets are: $PIXELPRIOR_DATA, else a folder in the user's cache."""
+    """The folder of data sets: $PIXELPRIOR_DATA, else a folder in the user's cache."""
     root = os.environ.get("PIXELPRIOR_DATA")
     return Path(root) if root else Path.home() / ".cache" / "pixelprior"
 
@@ -106,20 +106,20 @@ def load_images(
     """Load one split of a data set into memory.
 
     Args:
-        name: one of `DATASETS`. "fashion_mnist_mini" ships with the package; the
-            torchvision sets are downloaded where they are absent; "imagefolder" is the
-            folder `data_root` itself: its `train` and `test` (or `val`) folders if it
-            has them, else every tenth image is held out. Folders below that are
-            classes.
+        name: one of `DATASETS`. "fashion_mnist_mini" ships with the package. The
+            torchvision data sets are downloaded if they are absent. "imagefolder" is
+            the folder `data_root` itself: its folders `train` and `test` (or `val`) are
+            the splits if it has them; else every tenth image is in the test split. The
+            folders below are the classes.
         split: "train" or "test".
-        data_root: folder; None is $PIXELPRIOR_DATA or the user's cache.
-        image_size: height and width in pixels. 28×28 images are padded to 32; all
+        data_root: folder of the data; None stands for `default_root()`.
+        image_size: height and width in pixels. 28×28 images are padded to 32×32; all
             others are resized on the shorter side and cropped in the centre.
-        progress: show a bar while a folder is read.
+        progress: show a progress bar while a folder is read.
 
     Raises:
         ValueError: an argument is out of its range, or no image could be read.
-        FileNotFoundError: the data is not there and cannot be had.
+        FileNotFoundError: the data is absent and cannot be downloaded.
     """
     check_positive(image_size=image_size)
     if split not in SPLITS:
@@ -160,7 +160,7 @@ def _load_torchvision(name: str, split: str, root: Path) -> ImageData:
     try:
         try:
             dataset = dataset_class(root, train=train)
-        except RuntimeError:  # torchvision's word for absent or incomplete
+        except RuntimeError:  # torchvision raises it for absent or incomplete files
             _download(name, root)
             dataset = dataset_class(root, train=train)
     except FileNotFoundError:
@@ -168,7 +168,7 @@ def _load_torchvision(name: str, split: str, root: Path) -> ImageData:
     except (RuntimeError, ValueError, OSError, EOFError, AssertionError) as error:
         raise ValueError(
             f"the files of {name} in {root} cannot be read ({type(error).__name__}: "
-            f"{error}); delete them and get them again"
+            f"{error}); delete them and download them again"
         ) from error
     images = torch.as_tensor(dataset.data)
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
@@ -177,7 +177,7 @@ def _load_torchvision(name: str, split: str, root: Path) -> ImageData:
 
 
 def _download(name: str, root: Path) -> None:
-    """Get a torchvision data set into `root`, whole or not at all."""
+    """Download a torchvision data set into `root`, completely or not at all."""
     dataset_class = TORCHVISION[name]
     writable_folder(root)
     with temporary_folder(root) as temporary:
@@ -233,7 +233,7 @@ def _images_below(folder: Path) -> list[Path]:
 
 
 def _folder_files(root: Path, split: str) -> tuple[list[Path], Path, list[str]]:
-    """The image files of a split, the folder they are in, and the class names."""
+    """The image files of a split, the folder that holds them, and the class names."""
     if not root.is_dir():
         raise FileNotFoundError(
             f"there is no folder {root}; give the folder of your images as --data_root"
@@ -257,7 +257,7 @@ def _folder_files(root: Path, split: str) -> tuple[list[Path], Path, list[str]]:
         return files, test if split == "test" else train, class_names or ["images"]
     if len(files) < 10:
         raise ValueError(
-            f"{len(files)} images in {train} are too few to hold every tenth out; "
+            f"{len(files)} images in {train} are too few to hold out every tenth; "
             "give at least 10, or a train and a test folder"
         )
     files = [f for i, f in enumerate(files) if (i % 10 == 9) == (split == "test")]
@@ -265,7 +265,7 @@ def _folder_files(root: Path, split: str) -> tuple[list[Path], Path, list[str]]:
 
 
 def data_signature(name: str, split: str, data_root) -> str:
-    """What identifies the state of a split, found without reading its images."""
+    """A text that identifies the state of a split, made without reading its images."""
     if name != "imagefolder":
         return f"{name} {split}"
     files, folder, _ = _folder_files(Path(data_root), split)
@@ -296,7 +296,7 @@ def _load_folder(root: Path, split: str, image_size: int, progress: bool) -> Ima
             images[index] = read_image(path, image_size)
         except MemoryError:
             raise
-        except Exception as error:  # decoders fail in as many ways as files break
+        except Exception as error:  # decoders raise errors of many types
             return f"{path.relative_to(root)} ({error})"
         class_name = path.relative_to(folder).parts[0]
         if class_name in class_names:
@@ -319,7 +319,7 @@ def _load_folder(root: Path, split: str, image_size: int, progress: bool) -> Ima
     if len(broken) == len(files):
         raise ValueError(
             f"none of the {len(files):,} images in {folder} could be read, the first: "
-            f"{broken[0]}; give a folder with whole images"
+            f"{broken[0]}; give a folder with undamaged images"
         )
     if broken:
         named = "; ".join(broken[:5]) + ("; …" if len(broken) > 5 else "")

@@ -1,4 +1,4 @@
-"""Where it runs: the device, the number format, the accelerator, the memory."""
+"""Where computations run: the device, number format, accelerator and memory."""
 
 import contextlib
 import ctypes
@@ -16,10 +16,10 @@ MALLOC_MMAP_MAX, MALLOC_TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 
 
 def usable_device(name: str | None) -> torch.device:
-    """The named device, or the GPU if there is one, else the CPU.
+    """The named device; without a name, the GPU if there is one, else the CPU.
 
     Raises:
-        ValueError: there is no such device.
+        ValueError: there is no such device, or it cannot be sampled on.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -29,18 +29,18 @@ def usable_device(name: str | None) -> torch.device:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"device {name!r} is not to be had ({str(error).splitlines()[0]}); give "
+            f"device {name!r} is not available ({str(error).splitlines()[0]}); give "
             "cpu, or leave --device out"
         ) from error
     return torch.device(name)
 
 
 def has_bf16(on_cpu: bool = False) -> bool:
-    """True where the GPU, or without one or `on_cpu` the processor, multiplies bf16 in
-    hardware.
+    """Whether the hardware multiplies in bf16.
 
-    `PIXELPRIOR_BF16=off` answers for a machine without it; so does a lower
-    ATEN_CPU_CAPABILITY for the processor.
+    The hardware is the GPU; without a GPU, or with `on_cpu`, it is the processor. With
+    the environment variable `PIXELPRIOR_BF16=off` the result is False, and for the
+    processor also with an `ATEN_CPU_CAPABILITY` below AVX512.
     """
     if os.environ.get("PIXELPRIOR_BF16") == "off":
         return False
@@ -52,12 +52,13 @@ def has_bf16(on_cpu: bool = False) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, for the next step to use again.
+    """Let the C library keep freed memory, so that the next step can use it again.
 
-    By default glibc gives large blocks back to the system at once, and the system hands
-    out new ones filled with zeros, page by page: a tenth of a training step on a CPU,
-    and more in large batches. Other C libraries are left as they are. It holds for the
-    whole process, so the command line calls it, and nothing else in the package does.
+    By default glibc returns large blocks to the system at once, and the system fills
+    each new block with zeros, page by page. This takes a tenth of a training step on a
+    CPU, and more in large batches. Other C libraries are not changed. The setting holds
+    for the whole process. Therefore only the command line calls this function, and the
+    processes that `benchmark/training.py` starts.
     """
     with contextlib.suppress(OSError, AttributeError, ValueError):
         if platform.libc_ver()[0] == "glibc":
@@ -69,13 +70,15 @@ def keep_freed_memory() -> None:
 def make_accelerator(
     settings: TrainingSettings, output_dir, trackers=(), *, on_cpu: bool = False
 ):
-    """The Accelerator for a run; make it before the model, so that codebooks sync.
+    """Make the Accelerator of a run.
+
+    Make it before the model, so that the codebooks are synchronised between processes.
 
     Args:
-        settings: how to train; the number format is taken from them.
+        settings: settings of the training, which give the number format.
         output_dir: folder for the logs.
-        trackers: names of what to log to.
-        on_cpu: train on the CPU even where there is a GPU.
+        trackers: names of the trackers to log to, such as "wandb".
+        on_cpu: train on the CPU even if there is a GPU.
 
     Raises:
         ValueError: a tracker is not installed.
@@ -101,7 +104,7 @@ def make_accelerator(
 
 
 def where(accelerator: Accelerator) -> str:
-    """Where a run takes place, in words; nothing else shows a wrong device."""
+    """Where a run takes place, in words, so that a wrong device is noticed."""
     low = accelerator.mixed_precision
     precision = "float32" if low == "no" else low
     count = accelerator.num_processes
@@ -110,6 +113,8 @@ def where(accelerator: Accelerator) -> str:
 
 
 def checking_interval(device: torch.device) -> int:
-    """Steps from one look at the gradients to the next: a look at a GPU's numbers makes
-    the host wait for it."""
+    """Number of steps from one check of the gradients to the next.
+
+    On a GPU it is larger, because the host has to wait for the GPU to read a number.
+    """
     return 1 if device.type == "cpu" else 50

@@ -1,11 +1,12 @@
-"""Editing images in code space: complete them, vary them, and see what surprises.
+"""Editing images in code space: completing them, varying them, and scoring the codes.
 
-A prior that draws codes in raster order can be given some of them and draw the rest, as
-van den Oord et al. 2016 (arXiv 1601.06759, section 5) complete occluded images. Codes
-that come later in that order are kept where they are known, but those drawn before them
-do not know of them: the lower part of an image is completed better than the upper. And
-the whole top grid comes before the bottom grid: no known bottom code helps to draw it.
-`surprise` says how well what was drawn fits what was kept.
+A prior that draws codes in raster order can be given some of the codes and draw the
+rest, as van den Oord et al. 2016 (arXiv 1601.06759, section 5) complete occluded
+images. Known codes are always kept, but a code is drawn given only the codes before it
+in raster order, so that the lower part of an image is completed better than the upper
+part. The whole top grid comes before the bottom grid, so that no known bottom code
+helps to draw the top codes. `surprise` measures how well the drawn codes fit the known
+ones.
 """
 
 import torch
@@ -32,24 +33,25 @@ def complete(
     looks: int = 2,
     **options,
 ) -> Tensor:
-    """Images with the part that is not known drawn from the prior.
+    """Complete images: draw the unknown part from the prior.
 
-    A code is known where all of its pixels are; the others are drawn given those
-    before them. Pixels that are not known are never looked at: they are black to the
-    encoder, which spoils the known codes beside them. So what is drawn at first is a
-    draft: it takes the place of the black, and what is not known is drawn once more.
-    All pixels come from the decoder, so that known ones are close to what they were and
-    not equal; `torch.where(known, images, completed)` puts them back.
+    A code is known if all of its pixels are known. Every other code is drawn given the
+    codes before it. Unknown pixels are never read: the encoder is given black pixels in
+    their place, which changes the known codes beside them. The first result is
+    therefore a draft. It takes the place of the black pixels, and the unknown codes are
+    drawn once more. All pixels of the result come from the decoder, so that known
+    pixels are close to the given ones but not equal to them;
+    `torch.where(known, images, completed)` restores them.
 
     Args:
-        vqvae2, prior: trained; the images are encoded and decoded where the prior is,
-            and the VQ-VAE-2 is moved there.
+        vqvae2, prior: trained models. The images are encoded and decoded on the device
+            of the prior, and the VQ-VAE-2 is moved there.
         images: float [B, C, S, S] in [0, 1].
-        known: bool [S, S], or [B, 1, S, S] for one per image; True where a pixel is
-            known.
+        known: bool [S, S], or [B, 1, S, S] for one mask per image; True where a pixel
+            is known.
         labels: for a prior with classes, as in `HierarchicalPixelCNN.sample`.
-        seed: as there; another seed completes in another way.
-        looks: how often the image is encoded and drawn; 1 leaves it at the draft.
+        seed: as in `HierarchicalPixelCNN.sample`; each seed gives another completion.
+        looks: how many times the image is encoded and drawn; 1 returns the draft.
         options: as in `HierarchicalPixelCNN.sample`: temperature, top_k, top_p, method…
 
     Returns:
@@ -57,7 +59,7 @@ def complete(
 
     Raises:
         ValueError: images or known have the wrong type or shape, looks is below 1, or
-            as `HierarchicalPixelCNN.sample`.
+            `HierarchicalPixelCNN.sample` raises it.
     """
     check_positive(looks=looks)
     vqvae2.check_images(images)
@@ -98,19 +100,20 @@ def vary(
     seed: int | None = None,
     **options,
 ) -> Tensor:
-    """Images with their top codes kept and the bottom codes drawn from the prior.
+    """Vary images: keep their top codes and draw the bottom codes from the prior.
 
-    The top codes hold the outline; the bottom codes, drawn given them, the texture.
+    The top codes hold the outline; the bottom codes, which are drawn given the top
+    codes, hold the texture.
 
     Args:
-        vqvae2, prior, images, labels, seed, options: as in `complete`. Labels that are
-            not the images' own change what the texture is drawn for.
+        vqvae2, prior, images, labels, seed, options: as in `complete`. With a label
+            that is not the image's own, the texture is drawn for that label.
 
     Returns:
         Images [B, C, S, S] in [0, 1].
 
     Raises:
-        ValueError: as `complete`.
+        ValueError: as in `complete`.
     """
     vqvae2.check_images(images)
     z_top, _ = _codes(vqvae2, prior, images)
@@ -126,13 +129,13 @@ def surprise(
     z_bottom: Tensor,
     labels=None,
 ) -> dict[str, Tensor]:
-    """What each code costs, -log P(code | the codes before it), in nats.
+    """Negative log-likelihood of each code: -log P(code | earlier codes), in nats.
 
-    The mean over all positions and images is the level's loss as `loss_function` has
-    it; the sum over both levels of an image is its negative log-likelihood.
+    The mean over all positions and images is the loss of the level in `loss_function`.
+    The sum over both grids of an image is the negative log-likelihood of its codes.
 
     Args:
-        prior: trained; measured in evaluation mode whatever the mode is.
+        prior: a trained prior; it is measured in evaluation mode, whatever its mode is.
         z_top: long [B, Ht, Wt]. z_bottom: long [B, Hb, Wb]. Both on the prior's device.
         labels: for a prior with classes, as in `HierarchicalPixelCNN.sample`.
 
@@ -161,6 +164,9 @@ def _codes(vqvae2, prior, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _all_known(known: Tensor, shape) -> Tensor:
-    """Pixels [B, 1, S, S] to codes [B, H, W]: known where all pixels of a code are."""
+    """Known pixels [B, 1, S, S] to known codes [B, H, W].
+
+    A code is known if all of its pixels are known.
+    """
     unknown = (~known).float()  # [B, 1, S, S]
     return F.adaptive_max_pool2d(unknown, tuple(shape))[:, 0] == 0

@@ -1,7 +1,7 @@
-"""Files and folders that are whole or not there: temporary names, then renames.
+"""Writing files and folders completely or not at all: temporary names, then renames.
 
-Nothing here knows what is written: checkpoints are in `checkpoints.py`, what a training
-run keeps in `runs.py`.
+Nothing here depends on what is written. Checkpoints are in `checkpoints.py`, and what a
+training run keeps is in `runs.py`.
 """
 
 import contextlib
@@ -12,10 +12,11 @@ from pathlib import Path
 
 
 def writable_folder(path) -> Path:
-    """Make a folder and see that a file can be written in it.
+    """Create a folder if it is absent, and check that a file can be written in it.
 
     Raises:
-        OSError: it cannot be made or written; the message names it and the remedy.
+        OSError: the folder cannot be created or written to; the message names the
+            folder and the remedy.
     """
     folder = Path(path)
     try:
@@ -31,7 +32,7 @@ def writable_folder(path) -> Path:
 
 
 def write_texts(folder: Path, texts: dict[str, str]) -> None:
-    """Write files by name into a folder, each put in place when it is whole."""
+    """Write files by name into a folder; each is put in place when it is complete."""
     with temporary_folder(folder) as temporary:
         for name, text in texts.items():
             (temporary / name).write_text(text + "\n", encoding="utf-8")
@@ -43,7 +44,7 @@ UNFINISHED = ".writing-"
 
 @contextlib.contextmanager
 def temporary_folder(inside):
-    """A new hidden folder in `inside`, removed with all it holds at the end."""
+    """A new hidden folder in `inside`, removed with all its contents at the end."""
     folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=inside))
     try:
         yield folder
@@ -52,16 +53,16 @@ def temporary_folder(inside):
 
 
 def remove_unfinished(inside: Path) -> None:
-    """Remove what a killed process left of its temporary folders."""
+    """Remove the temporary folders that a killed process left behind."""
     for folder in inside.glob(f"{UNFINISHED}*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def swap_folder(new: Path, target: Path) -> None:
-    """Put the finished folder `new` in the place of `target`.
+    """Replace the folder `target` with the finished folder `new`.
 
-    The old folder is moved aside until the new one is there; `recover_folder` finds it
-    there if the machine stops in between.
+    The old folder is moved aside until the new one is in place. If the machine stops in
+    between, `recover_folder` finds the old folder where it was moved to.
     """
     aside = _aside(target)
     recover_folder(target)
@@ -72,7 +73,7 @@ def swap_folder(new: Path, target: Path) -> None:
 
 
 def recover_folder(target: Path) -> None:
-    """Undo a `swap_folder` that was cut off between its two renames."""
+    """Undo a `swap_folder` that was interrupted between its two renames."""
     aside = _aside(target)
     if aside.exists():
         if target.exists():

@@ -1,4 +1,4 @@
-"""One image file as pixels: of any format, 8 or 16 bits, EXIF orientation applied."""
+"""Reading an image file: any format, 8 or 16 bits, EXIF orientation applied."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ from torchvision.transforms.v2 import functional as TF
 
 
 def read_image(path: Path, image_size: int) -> Tensor:
-    """An image file as uint8 [3, S, S].
+    """Read an image file as uint8 [3, S, S].
 
-    Turned as its EXIF orientation says, scaled so that its shorter side is S =
-    `image_size`, and cropped in the centre.
+    The image is turned as its EXIF orientation says, scaled so that its shorter side is
+    S = `image_size`, and cropped in the centre.
 
     Raises:
         ValueError: its pixels have neither 8 nor 16 bits.
-        Exception: the file is broken; decoders fail in many ways.
+        Exception: the file is damaged; decoders raise errors of many types.
     """
-    # Given a path, Pillow 13 scrambles a grey TIFF that is turned by a quarter.
+    # Given a path, Pillow 13 scrambles a grey TIFF that is turned by 90 degrees.
     with path.open("rb") as stream, Image.open(stream) as file:
         # Older releases of Pillow open the 16 bits of these formats as mode I.
         has_16_bits = file.mode.startswith("I;16") or (
@@ -27,7 +27,7 @@ def read_image(path: Path, image_size: int) -> Tensor:
         if file.mode in ("I", "F") and not has_16_bits:
             raise ValueError(f"pixels of mode {file.mode}: save it with 8 or 16 bits")
         upright = _upright(file)
-        if has_16_bits:  # Pillow would clip all above 255
+        if has_16_bits:  # Pillow would clip all values above 255
             upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
         image = TF.pil_to_tensor(upright.convert("RGB"))  # [3, H, W] uint8
     if min(image.shape[1:]) != image_size:
@@ -36,13 +36,13 @@ def read_image(path: Path, image_size: int) -> Tensor:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """An image as it is to be seen: a camera notes in EXIF how it was held."""
-    image.load()  # a broken file fails here; a TIFF is turned here
+    """Turn an image upright, as its EXIF data records how the camera was held."""
+    image.load()  # a damaged file raises an error here; a TIFF is turned here
     if image.format == "TIFF":
         return image
     try:
         image.getexif()
         image.info.pop("exif", None)  # else Pillow writes it again, which may fail
         return ImageOps.exif_transpose(image)
-    except Exception:  # the pixels are whole, so the notes are broken: in any way
+    except Exception:  # the pixels could be read, so that the EXIF data is damaged
         return image

@@ -1,6 +1,6 @@
-"""What one level of the prior is made of: masked convolution, gated block, attention.
+"""The layers of one level of the prior: masked convolution, gated block, attention.
 
-The steps that sampling takes through them, row by row and code by code, are in
+The steps by which sampling goes through them, row by row and code by code, are in
 `cache.py`.
 """
 
@@ -18,12 +18,13 @@ def _check_mask(mask_type: str, kernel_size: int) -> None:
 
 
 class MaskedConv2d(nn.Conv2d):
-    """A k×k convolution that sees earlier positions in raster order only.
+    """A k×k convolution that sees only earlier positions in raster order.
 
-    Mask A leaves out the centre, for the first layer; mask B keeps it, for all others.
-    The mask is a buffer and is multiplied in functionally: the weight stays as it is. A
-    stack of these alone has a blind spot to the upper right (arXiv 1606.05328, figure
-    1), which is why `PixelCNN` is built from `GatedBlock` instead.
+    Mask A excludes the centre and is for the first layer; mask B includes it and is for
+    all other layers. The mask is a buffer. `forward` multiplies the weight by it, and
+    the weight itself is never changed. A stack of these layers alone has a blind spot
+    to the upper right (arXiv 1606.05328, figure 1), which is why `PixelCNN` is built
+    from `GatedBlock` instead.
 
     Args:
         mask_type: "A" or "B".
@@ -53,8 +54,10 @@ def gate(x: Tensor) -> Tensor:
 
 
 class BoundedRMS(nn.Module):
-    """x / sqrt(1 + mean x²), the mean over channels: RMSNorm (arXiv 1910.07467) with an
-    ε of 1. What is small stays as it is; no root mean square gets above 1.
+    """x / sqrt(1 + mean x²), with the mean over channels.
+
+    This is RMSNorm (arXiv 1910.07467) with an ε of 1. Small values hardly change, and
+    the root mean square over channels stays below 1.
 
     Shapes: [B, C, H, W] to the same.
     """
@@ -66,19 +69,20 @@ class BoundedRMS(nn.Module):
 class GatedBlock(nn.Module):
     """A vertical and a horizontal gated convolution (arXiv 1606.05328, figure 2).
 
-    The kernels are cropped to what they may see, so that no multiplication is masked
-    away: with reach r = kernel_size // 2, mask B sees rows y-r to y (vertical) and
-    codes x-r to x (horizontal); mask A stops one short of y and of x. A condition is
-    added to the vertical features before the gate, and reaches the horizontal stack
-    with them.
+    The kernels are cropped to the positions that they may see, so that no product is
+    computed and then masked. With reach r = kernel_size // 2, mask B sees rows y-r to y
+    (vertical) and codes x-r to x (horizontal); mask A ends at y-1 and at x-1. A
+    condition is added to the vertical features before the gate, and reaches the
+    horizontal stack with these features.
 
     Args:
         mask_type: "A" for the first block, "B" for all others.
-        in_channels, hidden_channels: of both incoming stacks, and p of both outgoing.
+        in_channels, hidden_channels: channels of both incoming stacks, and channels p
+            of both outgoing stacks.
         kernel_size: odd, 3 or more.
-        condition_channels: channels of the condition, 0 for none.
-        dropout: share of the horizontal features dropped while training.
-        vertical_residual: False for weights whose vertical stack has no residual.
+        condition_channels: channels of the condition; 0 for no condition.
+        dropout: share of the horizontal features that are dropped during training.
+        vertical_residual: False for weights of a vertical stack without residual.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class GatedBlock(nn.Module):
         _check_mask(mask_type, kernel_size)
         p, self.reach = hidden_channels, kernel_size // 2
         self.shift = int(mask_type == "A")
-        # A residual around mask A would carry the code that is to be predicted.
+        # A residual around mask A would leak the code that is to be predicted.
         self.adds_v = vertical_residual and not self.shift
         self.span = self.reach + 1 - self.shift  # rows and codes under the kernels
         self.vertical = nn.Conv2d(in_channels, 2 * p, (self.span, kernel_size))
@@ -108,8 +112,8 @@ class GatedBlock(nn.Module):
             else None
         )
         self.dropout = nn.Dropout(dropout)
-        # A gate halves what goes through it. With torch's own smaller start, little
-        # gets to the last block, and training may stay at the unigram entropy.
+        # A gate halves its input. With torch's smaller default weights, little of the
+        # signal reaches the last block, and the loss may stay at the unigram entropy.
         for into_gate in (self.vertical, self.horizontal, self.vertical_to_horizontal):
             nn.init.kaiming_normal_(into_gate.weight, nonlinearity="linear")
             nn.init.zeros_(into_gate.bias)
@@ -118,12 +122,12 @@ class GatedBlock(nn.Module):
         """Both stacks over the whole grid.
 
         Args:
-            v, h: vertical and horizontal stack, [B, in_channels, H, W]; for mask A both
-                are the embedded codes.
+            v, h: the vertical and the horizontal stack, [B, in_channels, H, W]; for
+                mask A both are the embedded codes.
             condition: [B, condition_channels, H or 1, W or 1], or None.
 
         Returns:
-            The new stacks, [B, p, H, W] each.
+            The new vertical and the new horizontal stack, [B, p, H, W] each.
         """
         r, shift = self.reach, self.shift
         features = self.vertical(F.pad(v, (r, r, r, -shift)))  # [B, 2p, H, W]
@@ -139,8 +143,8 @@ class GatedBlock(nn.Module):
 def positions(height: int, width: int, channels: int, like: Tensor) -> Tensor:
     """Sinusoids of y and of x, [H * W, channels] (arXiv 1706.03762, section 3.5).
 
-    They name a position in a grid of any size; those of a row do not depend on the
-    height of the grid.
+    They identify a position in a grid of any size. The sinusoids of a row do not depend
+    on the height of the grid.
     """
     count = -(-channels // 4)
     rates = 10000.0 ** -(torch.arange(count, dtype=torch.float64) / count)
@@ -155,15 +159,15 @@ class CausalAttention(nn.Module):
     """Multi-head attention of each position over the earlier ones (arXiv 1906.00446,
     section 3.2; arXiv 1712.09763, section 2).
 
-    The query at a position is made from its horizontal stack, which has seen the codes
-    before it; keys and values from the horizontal stack and the code of each earlier
-    position. The first position has no past: its attention is zero, never a softmax
-    over nothing.
+    The query at a position is computed from the horizontal stack there, which has seen
+    the codes before it. Keys and values are computed from the horizontal stack and the
+    code of each earlier position. The first position has no past, so that its attention
+    is zero and never a softmax over nothing.
 
     Args:
         channels: channels p of the horizontal stack.
         embedding_dim: length of an embedded code.
-        num_heads: heads; p is a multiple of it.
+        num_heads: number of heads, a divisor of p.
     """
 
     def __init__(self, channels: int, embedding_dim: int, num_heads: int):
@@ -187,7 +191,8 @@ class CausalAttention(nn.Module):
         key, value = map(self.heads, self.keys_and_values(located, codes))
         out = torch.zeros_like(query)
         if len(encoded) > 1:
-            # Query i sees keys 0 to i - 1: with both cut by one, the causal mask.
+            # Query i sees keys 0 to i - 1. Without the first query and the last key,
+            # this is torch's causal mask.
             past = (query[:, :, 1:], key[:, :, :-1], value[:, :, :-1])
             out = F.scaled_dot_product_attention(*past, is_causal=True)
             out = F.pad(out, (0, 0, 1, 0))

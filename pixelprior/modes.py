@@ -1,7 +1,7 @@
-"""What is set for a while and then is again as it was before.
+"""Contexts that change a setting and restore it at the end.
 
-Evaluation mode, which parameters take gradients, and the global random state: whoever
-calls the package finds all three as they were, also after an error or Ctrl-C.
+The settings are evaluation mode, `requires_grad` of the parameters, and the global
+random state. All three are restored for the caller, also after an error or Ctrl-C.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from torch import nn
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode; each submodule gets its own mode back."""
+    """Put a model into evaluation mode; restore each submodule's mode at the end."""
     before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -25,7 +25,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def gradients_restored(model: nn.Module) -> Iterator[None]:
-    """Let parameters be frozen; each gets its own `requires_grad` back."""
+    """Let parameters be frozen; restore each one's `requires_grad` at the end."""
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
         yield
@@ -36,8 +36,9 @@ def gradients_restored(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def random_state_restored() -> Iterator[None]:
-    """Let torch be seeded; its generators, those of all GPUs too, go on as before."""
-    # `torch.manual_seed` seeds every device, and each has its own way to be asked.
+    """Let torch be seeded; restore its generators on all devices at the end."""
+    # `torch.manual_seed` seeds every device, and each kind has its own functions to
+    # read and restore the state.
     ways = [(torch.get_rng_state, torch.set_rng_state)]
     for device in (torch.cuda, torch.xpu):
         if device.is_available():

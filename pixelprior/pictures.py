@@ -1,11 +1,11 @@
-"""Images and codes as figures with one look, for the command line and the notebooks.
+"""Figures of images and codes in one style, for the command line and the notebooks.
 
-Images go in as [N, C, S, S] in [0, 1]. `image_grid` gives a bare picture, pixel for
-pixel; the others give matplotlib figures with words on them. `show` puts a figure into
-a notebook together with its alt text. `COLOURS` is what top, bottom, past and future
-look like in every figure (Okabe and Ito's colour-blind safe palette); what a colour
-says, a number, a hatch or a line style says as well. Curves,
-heat maps, masks and receptive fields are in `course/figures/`.
+Images are given as [N, C, S, S] in [0, 1]. `image_grid` returns a plain picture, pixel
+for pixel; the other functions return matplotlib figures with text. `show` displays a
+figure in a notebook together with its alt text. `COLOURS` are the colours of top,
+bottom, past and future in every figure (Okabe and Ito's colour-blind safe palette).
+Whatever a colour shows is also shown by a number, a hatch or a line style. Curves, heat
+maps, masks and receptive fields are in `course/figures/`.
 """
 
 import base64
@@ -44,7 +44,7 @@ DPI = 100
 class Picture:
     """A PNG with its alt text, as a notebook shows it, `width` pixels wide.
 
-    It is HTML, because JupyterLab hands the alt text of a plain PNG to no one.
+    It is displayed as HTML, because JupyterLab ignores the alt text of a plain PNG.
     """
 
     def __init__(self, png: bytes, alt: str, width: int):
@@ -64,11 +64,11 @@ class Picture:
 
 
 def picture(figure: Figure | Image.Image, alt: str) -> Picture:
-    """A figure or a picture with its alt text, in 256 colours to stay small.
+    """A figure or an image as a `Picture`, reduced to 256 colours to keep it small.
 
     Args:
-        figure: what to show; a bare picture is shown pixel for pixel.
-        alt: what there is to see, for those who cannot see it.
+        figure: the figure or image; an image is shown pixel for pixel.
+        alt: a description of what can be seen, for readers who cannot see it.
 
     Raises:
         ValueError: the alt text is shorter than 20 characters.
@@ -79,7 +79,8 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
             f"the alt text is {alt!r}; say in 20 characters or more what can be seen"
         )
     if isinstance(figure, Figure):
-        # As declared: whether matplotlib rounds down or up depends on its version.
+        # The width of the drawn PNG is rounded down or up, depending on the version of
+        # matplotlib, so that the declared width is used.
         width = round(figure.get_figwidth() * DPI)
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png", dpi=DPI, facecolor="white")
@@ -93,12 +94,12 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
 
 
 def show(figure: Figure | Image.Image, alt: str) -> None:
-    """Show a figure in a notebook, with alt text for those who cannot see it."""
+    """Show a figure in a notebook, with alt text for readers who cannot see it."""
     display(picture(figure, alt))
 
 
 def image_grid(images: Tensor, nrow: int = 10) -> Image.Image:
-    """Images [N, C, S, S] in [0, 1], side by side, `nrow` in a row."""
+    """Images [N, C, S, S] in [0, 1], side by side, `nrow` per row."""
     grid = make_grid(as_bytes(images), nrow=nrow, padding=2, pad_value=255)
     return to_pil_image(grid)
 
@@ -107,7 +108,7 @@ def save_picture(picture: Image.Image | Figure, path) -> Path:
     """Write a PNG under a temporary name, then rename it.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written to.
     """
     path = Path(path)
     with temporary_folder(writable_folder(path.parent)) as temporary:
@@ -123,7 +124,7 @@ def save_picture(picture: Image.Image | Figure, path) -> Path:
 def captioned_images(
     images: Tensor, captions, *, columns: int = 8, title: str = ""
 ) -> Figure:
-    """Images [N, C, S, S] with a caption under each, `columns` in a row."""
+    """Images [N, C, S, S] with a caption under each, `columns` per row."""
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(columns * 1.05, rows * 1.25 + 0.4), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -137,7 +138,7 @@ def captioned_images(
 
 
 def image_rows(rows: dict[str, Tensor], *, title: str = "") -> Figure:
-    """Rows of images [N, C, S, S], each with its name at the left."""
+    """Rows of images [N, C, S, S], each row with its name on the left."""
     columns = max(len(images) for images in rows.values())
     figure = Figure(
         figsize=(columns * 0.9 + 1.2, len(rows) * 0.95 + 0.4), layout="constrained"
@@ -156,7 +157,7 @@ def image_rows(rows: dict[str, Tensor], *, title: str = "") -> Figure:
 def image_blocks(
     blocks: dict[str, Tensor], *, nrow: int = 8, title: str = ""
 ) -> Figure:
-    """Blocks of images [N, C, S, S], side by side, each with its name above."""
+    """Blocks of images [N, C, S, S], side by side, each block with its name above."""
     figure = Figure(figsize=(4.2 * len(blocks), 4.6), layout="constrained")
     axes = figure.subplots(1, len(blocks), squeeze=False)[0]
     for axis, (name, images) in zip(axes, blocks.items(), strict=True):
@@ -175,14 +176,14 @@ def code_grids(
     marked: dict[str, tuple[int, int]] | None = None,
     title: str = "",
 ) -> Figure:
-    """Grids of codes [H, W] side by side: a colour and the number in each cell.
+    """Grids of codes [H, W] side by side, with a colour and the number in each cell.
 
     Args:
-        grids: by their names, which are printed above them. A name that begins with
-            "top" or "bottom" gives the frame that level's colour.
-        num_embeddings: codes K in the codebook. Cells of -1 are left white.
+        grids: the grids by name. The names are printed above the grids; a name that
+            begins with "top" or "bottom" gives the frame the colour of that level.
+        num_embeddings: number of codes K in the codebook. Cells of -1 are left white.
         numbers: whether the codes are written into the cells.
-        marked: by a grid's name, (row, column) of a cell to put a frame around.
+        marked: for the name of a grid, (row, column) of a cell to put a frame around.
     """
     figure = Figure(figsize=(3.6 * len(grids), 3.9), layout="constrained")
     axes = figure.subplots(1, len(grids), squeeze=False)[0]
@@ -197,7 +198,7 @@ def code_grids(
 def draw_codes(
     axis, codes: Tensor, num_embeddings: int, *, numbers=True, name: str = ""
 ) -> None:
-    """One grid of codes [H, W] on an axis, as `code_grids` has it."""
+    """Draw one grid of codes [H, W] on an axis, as `code_grids` does."""
     codes = codes.detach().cpu()
     height, width = codes.shape
     shade = codes.float() / max(1, num_embeddings - 1)
@@ -283,6 +284,6 @@ def _bare(axis) -> None:
 
 
 def draw_image(axis, image: Tensor) -> None:
-    """One image [C, S, S] in [0, 1] on an axis, grey or in colour."""
+    """Draw one image [C, S, S] in [0, 1] on an axis, grey or in colour."""
     pixels = as_bytes(image).permute(1, 2, 0)  # [S, S, C]; matplotlib truncates floats
     axis.imshow(pixels.expand(*pixels.shape[:2], 3).numpy(), interpolation="nearest")

@@ -1,11 +1,11 @@
 """One level of the prior: a gated PixelCNN over a grid of codes.
 
-Two stacks run side by side. The vertical stack sees all rows above, the horizontal
-stack the codes to the left; together they see every earlier code in raster order and no
-other, so there is no blind spot and no leak. The shift happens once: the first block
-(mask A) leaves out the current row and the current code, the later ones (mask B) may
-look at their own position in stacks that are already shifted. Source: van den Oord et
-al. 2016, arXiv 1606.05328, section 2.
+Two stacks run side by side. The vertical stack sees all rows above, and the horizontal
+stack sees the codes to the left. Together they see every earlier code in raster order
+and no other, so that there is no blind spot and no leak. The stacks are shifted once:
+the first block (mask A) excludes the current row and the current code, and the later
+blocks (mask B) include their own position in stacks that are already shifted. Source:
+van den Oord et al. 2016, arXiv 1606.05328, section 2.
 """
 
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from pixelprior.ranges import check_positive, check_share
 from pixelprior.validation import check_codes, check_labels
 from pixelprior.vqvae2 import ResidualStack
 
-# What these arguments are for a checkpoint whose config lacks them.
+# The values of these arguments for a checkpoint whose config lacks them.
 WITHOUT_RESIDUAL = {"vertical_residual": False}
 UNBOUNDED = {"bounded_condition": False}
 
@@ -40,19 +40,21 @@ class PixelCNN(nn.Module, Pretrained):
     """P(codes) = Π P(code | earlier codes) over a grid of any height and width.
 
     Args:
-        num_embeddings: codes K in the codebook.
-        embedding_dim: length of the vector that a code is turned into.
+        num_embeddings: number of codes K in the codebook.
+        embedding_dim: length of the vector that a code is embedded as.
         hidden_channels: channels p of both stacks.
-        num_layers: gated blocks, the first with mask A. At least as many as the grid is
-            wide and high (for kernel_size 3) lets each code see all earlier ones.
-        num_classes: classes for labels, None for a prior without.
+        num_layers: number of gated blocks, the first with mask A. With kernel_size 3,
+            each code sees all earlier codes if there are at least as many blocks as the
+            grid is wide and high.
+        num_classes: number of classes; None for a prior without labels.
         kernel_size: odd, 3 or more.
-        dropout: share of the horizontal features dropped while training, in [0, 1).
-        conditioned: whether `logits` is given a condition of p channels; labels make
-            one by themselves.
-        attention_layers: layers of attention over the past, spread evenly over the
-            blocks, the last after the last block. 0 is none.
-        attention_heads: heads of each; hidden_channels is a multiple of it.
+        dropout: share of the horizontal features that are dropped during training, in
+            [0, 1).
+        conditioned: whether `logits` is given a condition of p channels; with labels
+            there is a condition in any case.
+        attention_layers: number of attention layers over the past, spread evenly over
+            the blocks, the last after the last block. 0 means none.
+        attention_heads: heads of each attention layer, a divisor of hidden_channels.
         vertical_residual: as in `GatedBlock`.
 
     Raises:
@@ -96,7 +98,8 @@ class PixelCNN(nn.Module, Pretrained):
         if num_classes is not None:
             check_positive(num_classes=num_classes)
             self.label_embedding = nn.Embedding(num_classes, p)
-            # Smaller than the features that it is added to: else the gates begin shut.
+            # Smaller than the features that it is added to: otherwise the gates are
+            # closed at first.
             nn.init.normal_(self.label_embedding.weight, std=0.3)
         self.blocks = nn.ModuleList(
             GatedBlock(
@@ -110,7 +113,7 @@ class PixelCNN(nn.Module, Pretrained):
             )
             for layer in range(num_layers)
         )
-        # By the number of the block that each comes after.
+        # Each key is the number of the block that the attention layer follows.
         self.attention = nn.ModuleDict(
             {
                 str(-(-(i + 1) * num_layers // attention_layers) - 1): CausalAttention(
@@ -126,7 +129,7 @@ class PixelCNN(nn.Module, Pretrained):
     def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         """Codes [B, H, W] (long) and labels [B] to logits [B, K, H, W].
 
-        Logits at (y, x) depend on codes before (y, x) in raster order alone.
+        Logits at (y, x) depend only on the codes before (y, x) in raster order.
 
         Raises:
             ValueError: codes or labels have the wrong type or shape, or are out of
@@ -156,7 +159,7 @@ class PixelCNN(nn.Module, Pretrained):
         return self.label_embedding(labels)[:, :, None, None]
 
     def check_labels(self, labels, batch_size: int) -> Tensor | None:
-        """Labels as `validation.check_labels` has them, where this prior is."""
+        """The result of `validation.check_labels`, on the device of this prior."""
         labels = check_labels(labels, batch_size, self.num_classes)
         return None if labels is None else labels.to(self.embedding.weight.device)
 
@@ -164,14 +167,15 @@ class PixelCNN(nn.Module, Pretrained):
 class ConditionalPixelCNN(PixelCNN):
     """P(z_bottom | z_top): a `PixelCNN` that is given the top grid.
 
-    The top codes are embedded, go through residual convolutions (unmasked: all of the
-    top is known), are enlarged to the bottom grid, and enter every block as a
-    conditional bias (arXiv 1906.00446, section 3.2; arXiv 1606.05328, section 2.3).
-    The condition is bounded: without that it may grow a thousandfold in the first steps
-    of training and shut all gates, and the loss stays at the unigram entropy.
+    The top codes are embedded, go through residual convolutions (unmasked, because the
+    whole top grid is known), are upsampled to the bottom grid, and enter every block as
+    a conditional bias (arXiv 1906.00446, section 3.2; arXiv 1606.05328, section 2.3).
+    The condition is bounded. Without the bound it may grow a thousandfold in the first
+    steps of training and close all gates, so that the loss stays at the unigram
+    entropy.
 
     Args: as for `PixelCNN`; the top codebook has `num_embeddings` codes as well.
-        bounded_condition: False for weights whose condition is not.
+        bounded_condition: False for weights of a network without the bound.
     """
 
     absent_from_config = WITHOUT_RESIDUAL | UNBOUNDED
@@ -208,8 +212,9 @@ class ConditionalPixelCNN(PixelCNN):
     ) -> Tensor:
         """Bottom codes [B, H, W], top codes [B, Ht, Wt], labels [B] to [B, K, H, W].
 
-        Logits at (y, x) depend on top codes on all sides, five positions away or more,
-        and on the bottom codes before (y, x) in raster order alone.
+        Logits at (y, x) depend on the top codes on all sides, up to a distance of at
+        least five positions, and only on those bottom codes that come before (y, x) in
+        raster order.
 
         Raises:
             ValueError: codes or labels have the wrong type or shape, or are out of
@@ -232,5 +237,6 @@ class ConditionalPixelCNN(PixelCNN):
         top = F.interpolate(top, size=(height, width))  # [B, p, H, W]
         top = self.top_to_bottom(top)
         label = self.label_condition(labels, batch_size)
-        # In the type of the product: under autocast each block would convert it again.
+        # Converted to the type of `top` here: under autocast each block would otherwise
+        # convert it again.
         return top if label is None else top + label.to(top.dtype)

@@ -1,8 +1,9 @@
 """The two levels together: P(z_top) · P(z_bottom | z_top).
 
-`HierarchicalPixelCNN` holds one `PixelCNN` a level, gives their losses in nats per
-code, and draws codes and, with a VQ-VAE-2, images. The levels share no weights: one may
-be trained without the other. Source: Razavi et al. 2019, arXiv 1906.00446, section 3.2.
+`HierarchicalPixelCNN` holds one `PixelCNN` per level, gives their losses in nats per
+code, and draws codes and, with a VQ-VAE-2, images. The levels share no weights, so that
+either can be trained without the other. Source: Razavi et al. 2019, arXiv 1906.00446,
+section 3.2.
 """
 
 import math
@@ -28,7 +29,7 @@ CHUNK_SIZE = 256  # the largest batch that `pixelprior benchmark` times
 
 
 def _chunks(batch_size: int, chunk_size: int) -> list[slice]:
-    """A batch in parts of `chunk_size` images, the last with the rest."""
+    """Slices of a batch with `chunk_size` images each, the last with the rest."""
     size = whole_number(chunk_size)
     return [slice(first, first + size) for first in range(0, batch_size, size)]
 
@@ -37,17 +38,17 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
     """A prior over the codes of a VQ-VAE-2.
 
     Args:
-        num_embeddings: codes K of both codebooks, as the VQ-VAE-2 has them.
-        embedding_dim: length of the vector a code is turned into (learned here; the
-            VQ-VAE-2's own is a good choice).
+        num_embeddings: number of codes K in each codebook of the VQ-VAE-2.
+        embedding_dim: length of the vector that a code is embedded as. The vectors are
+            learned here; the length of the VQ-VAE-2's vectors is a good choice.
         hidden_channels: channels of each stack.
-        num_layers: gated blocks per level.
-        num_classes: classes for labels, None for a prior without.
-        dropout: share of features dropped while training.
-        kernel_size: of the gated blocks, odd, 3 or more.
-        attention_layers: layers of attention over the past in the top level, 0 for
-            none (arXiv 1906.00446, section 3.2, has them there alone).
-        attention_heads: heads of each.
+        num_layers: number of gated blocks per level.
+        num_classes: number of classes; None for a prior without labels.
+        dropout: share of features that are dropped during training.
+        kernel_size: kernel size of the gated blocks; odd, 3 or more.
+        attention_layers: number of attention layers over the past in the top level; 0
+            means none (arXiv 1906.00446, section 3.2, has them in the top level only).
+        attention_heads: heads of each attention layer.
         vertical_residual: as in `GatedBlock`.
         bounded_condition: as in `ConditionalPixelCNN`.
 
@@ -102,11 +103,12 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
 
         Args:
             z_top: long [B, Ht, Wt]. z_bottom: long [B, Hb, Wb]. labels: as in `sample`.
-            levels: which losses to compute.
+            levels: the levels whose losses are computed.
 
         Returns:
-            {"total_loss", "top_loss", "bottom_loss"}, scalars; total is their sum. The
-            levels share no weights, so neither's gradient depends on the other.
+            {"total_loss", "top_loss", "bottom_loss"}, scalars; the total is the sum of
+            the others. The levels share no weights, so that the gradient of neither
+            level depends on the other.
 
         Raises:
             ValueError: codes or labels have the wrong type or shape, or are out of
@@ -155,30 +157,35 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
     ) -> tuple[Tensor, Tensor]:
         """Draw codes: the top grid, then the bottom grid given it.
 
-        Codes are drawn in the weights' own number format: autocast ends here. Memory
-        grows with `chunk_size` and not with `batch_size`, but for the codes themselves.
+        Codes are drawn in the number format of the weights; autocast is switched off.
+        Memory grows with `chunk_size`, and with `batch_size` only for the codes and
+        their random numbers.
 
         Args:
-            batch_size: images to draw.
+            batch_size: number of images to draw.
             top_shape, bottom_shape: (height, width) of the grids.
-            device: where to draw; None is where the prior is. The prior is moved there.
-            temperature: divides the logits; above 0.
-            top_k: keep the likeliest k codes. top_p: keep the likeliest codes that hold
-                this share of the probability, in (0, 1].
-            labels: for a prior with classes; whole numbers of any integer type, one for
-                all images or one per image: an int, list, tuple, array or tensor.
-            seed: a whole number; the same seed gives the same codes; None takes a new
-                one.
-            first_index: number of the batch's first image in its random stream: image i
-                of a large batch is image 0 of a batch with first_index=i.
-            known_top, known_bottom: long grids, -1 where unknown; what is known is kept
-                and the rest drawn given the codes before it.
-            method: "naive" (the whole network for each code), "rows" (on the rows so
-                far), "cached" (each layer computes what is new), "graph" (cached, as a
-                CUDA graph), or "auto", which is "cached".
-            chunk_size: images to draw side by side; more of them are drawn in turns.
-                The codes are the same, up to rounding ties.
-            progress: show bars with the time left.
+            device: the device to draw on; the prior is moved there. None draws on the
+                device of the prior.
+            temperature: number above 0 that divides the logits.
+            top_k: draw from the k most likely codes only. top_p: draw only from the
+                most likely codes that together hold this share of the probability, in
+                (0, 1].
+            labels: for a prior with classes: whole numbers of any integer type, one for
+                all images or one per image, as an int, list, tuple, array or tensor.
+            seed: a whole number. The same seed gives the same codes; None takes a
+                random seed.
+            first_index: index of the first image, by which its random stream is chosen:
+                image i of a large batch is image 0 of a batch with first_index=i.
+            known_top, known_bottom: long grids, -1 where unknown. Known codes are kept,
+                and the rest is drawn given the codes before it.
+            method: "naive" (the whole network on the whole grid for each code), "rows"
+                (the whole network on the rows so far), "cached" (each layer computes
+                only what is new), "graph" ("cached" as a CUDA graph), or "auto", which
+                is "cached".
+            chunk_size: largest number of images that are drawn as one batch; more
+                images are drawn in several batches. The codes are the same, up to
+                rounding ties.
+            progress: show progress bars with the time left.
 
         Returns:
             (z_top [B, Ht, Wt], z_bottom [B, Hb, Wb]), long.
@@ -219,7 +226,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             "progress": progress and len(chunks) == 1,
         }
         drawn = []
-        # Steps that reuse what earlier ones kept cannot have it in another format.
+        # A step cannot reuse what earlier steps kept in another number format.
         with evaluation_mode(self), torch.autocast(device.type, enabled=False):
             for chunk in progress_bar(
                 chunks,
@@ -276,19 +283,19 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         chunk_size: int = CHUNK_SIZE,
         **options,
     ) -> Tensor:
-        """Draw images: codes as `sample` draws them, decoded.
+        """Draw images: draw codes as `sample` does, and decode them.
 
         Args:
             vqvae2_model: the VQ-VAE-2 whose codes this prior was trained on; it is
-                moved to where the codes are drawn.
+                moved to the device on which the codes are drawn.
             batch_size, device, temperature, options: as in `sample`.
-            chunk_size: images to draw, and to decode, side by side.
+            chunk_size: as in `sample`, for drawing and for decoding.
 
         Returns:
             Images [B, C, S, S] in [0, 1].
 
         Raises:
-            ValueError: as `sample`, or the codebooks differ in size.
+            ValueError: as in `sample`, or the codebooks differ in size.
         """
         self.check_matches(vqvae2_model)
         z_top, z_bottom = self.sample(

@@ -1,8 +1,9 @@
-"""Progress bars for long work: with time left, and only where someone is looking.
+"""Progress bars with the time left, shown only on a terminal or in a notebook.
 
-A bar is drawn on stderr when that is a terminal, or in a notebook. Piped output, log
-files and CI get none; the callers print one plain line per epoch instead. The build and
-the tests of the course set PIXELPRIOR_WIDGETS=off: nothing that moves is committed.
+A bar is drawn on stderr if stderr is a terminal, or in a notebook. Piped output, log
+files and CI get no bars; there the callers print one plain line per epoch. The build
+and the tests of the course set PIXELPRIOR_WIDGETS=off, so that no bars or widgets are
+in the committed outputs.
 """
 
 import os
@@ -12,12 +13,12 @@ from tqdm.auto import tqdm
 
 
 def widgets_are_on() -> bool:
-    """Whether a notebook shows bars and widgets: unless PIXELPRIOR_WIDGETS is "off"."""
+    """Whether notebooks show bars and widgets: yes, unless PIXELPRIOR_WIDGETS=off."""
     return os.environ.get("PIXELPRIOR_WIDGETS", "") != "off"
 
 
 def is_interactive() -> bool:
-    """True on a terminal, and in a Jupyter kernel where widgets are on."""
+    """Whether stderr is a terminal, or this is a Jupyter kernel with widgets on."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if shell is not None and "ipykernel" in type(shell).__module__:
@@ -26,7 +27,7 @@ def is_interactive() -> bool:
 
 
 def progress_bar(iterable=None, *, total=None, desc="", enabled=True, unit="it"):
-    """A tqdm bar over `iterable`, silent where nobody looks or `enabled` is false."""
+    """A tqdm bar over `iterable`, shown if `enabled` and `is_interactive()`."""
     return tqdm(
         iterable,
         total=total,

@@ -9,16 +9,18 @@ from vector_quantize_pytorch import VectorQuantize
 class Quantizer(nn.Module):
     """A codebook: features to the nearest code, and codes to their vectors.
 
-    A thin cover over `vector_quantize_pytorch.VectorQuantize`: codebooks by moving
-    averages, started by k-means on the first batch, codes that fall out of use renewed,
-    all synchronised between processes (arXiv 1711.00937, appendix A.1).
+    A thin wrapper of `vector_quantize_pytorch.VectorQuantize`. The codebook is learned
+    by moving averages (arXiv 1711.00937, appendix A.1), starts from k-means on the
+    first batch, and replaces codes that are no longer used. All of this is synchronised
+    between processes.
 
-    It works in float32 whatever the type of the model around it: `.double()`, `.half()`
-    and `.bfloat16()` leave the codebook as it is, and features of any type are compared
-    with it in float32, so that a model has the same codes in any type.
+    The codebook is in float32, whatever the type of the model: `.double()`, `.half()`
+    and `.bfloat16()` do not change it, and features of any type are compared with it in
+    float32. A model has therefore the same codebook in any type, and nearly the same
+    codes.
 
     Args:
-        num_embeddings: codes K. embedding_dim: length D of each code's vector.
+        num_embeddings: number of codes K. embedding_dim: length D of a code's vector.
         ema_decay: decay γ of the moving averages, in [0, 1).
     """
 
@@ -39,14 +41,14 @@ class Quantizer(nn.Module):
 
     @staticmethod
     def _fit_to_library(module, state_dict, prefix, *_more) -> None:
-        """Releases of the library differ in the shape of one flag alone."""
+        """Fit weights to the installed library; releases differ in one flag's shape."""
         name = f"{prefix}vq._codebook.initted"
         if name in state_dict:
             flag = module.vq._codebook.initted
             state_dict[name] = state_dict[name].reshape(flag.shape).to(flag.dtype)
 
     def _apply(self, fn, *more):
-        """Moves to another device, but keeps each tensor's type."""
+        """Move the tensors to another device, but keep the type of each tensor."""
 
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
@@ -58,10 +60,11 @@ class Quantizer(nn.Module):
         """Features [B, D, H, W] to (quantized [B, D, H, W], codes [B, H, W], loss []).
 
         Features may be of any floating-point type; vectors and loss are float32.
-        The loss is the squared distance of features to their codes, and pulls the
-        features alone; gradients of `quantized` go straight through to the features.
+        The loss is the mean squared error between the features and their vectors, and
+        its gradient reaches only the features. The gradient of the quantized features
+        goes straight through to the features.
         """
-        # Distances in bf16 would pick wrong codes, so autocast ends here.
+        # Distances in bf16 would pick wrong codes, so that autocast is switched off.
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
             quantized, codes, _ = self.vq(features)
@@ -78,6 +81,6 @@ class Quantizer(nn.Module):
 
 
 def perplexity(codes: Tensor, num_embeddings: int) -> Tensor:
-    """exp(entropy) of the codes' frequencies: the codes in use, from 1 to K."""
+    """exp(entropy) of the codes' frequencies: how many are in use, from 1 to K."""
     counts = torch.bincount(codes.reshape(-1), minlength=num_embeddings).float()
     return torch.distributions.Categorical(probs=counts).entropy().exp()

@@ -1,6 +1,7 @@
-"""Checks of numbers: each raises a ValueError that names value, limit and remedy.
+"""Checks of numbers. Each raises a ValueError that names value, limit and remedy.
 
-They load neither torch nor numpy, so that flags can be checked before either is there.
+This module loads neither torch nor NumPy, so that flags can be checked before either is
+loaded.
 """
 
 import math
@@ -9,7 +10,7 @@ from numbers import Real
 
 
 def whole_number(value) -> int | None:
-    """A whole number of any library's type as an int; None for all else, and bools."""
+    """A whole number of any library's type as an int; None for all else and bools."""
     if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
         return None
     try:
@@ -19,7 +20,7 @@ def whole_number(value) -> int | None:
 
 
 def check_positive(**values: int) -> None:
-    """Raise ValueError naming the first of `values` that is no whole number >= 1."""
+    """Raise ValueError naming the first of `values` that is not a whole number >= 1."""
     for name, value in values.items():
         if (whole_number(value) or 0) < 1:
             raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
@@ -33,7 +34,7 @@ def check_share(**values: float) -> None:
 
 
 def check_number(*, least: float = 0.0, **values: float) -> None:
-    """Raise ValueError naming the first of `values` that is no finite number."""
+    """Raise ValueError naming the first value that is not finite or below `least`."""
     for name, value in values.items():
         if not isinstance(value, Real) or not math.isfinite(value) or value < least:
             raise ValueError(f"{name} is {value!r}; give a number of at least {least}")
@@ -44,5 +45,5 @@ def check_kernel_size(kernel_size: int) -> None:
     whole = whole_number(kernel_size) or 0
     if whole % 2 == 0 or whole < 3:
         raise ValueError(
-            f"kernel_size is {kernel_size!r}; give an odd number from 3 on"
+            f"kernel_size is {kernel_size!r}; give an odd number of at least 3"
         )

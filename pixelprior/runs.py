@@ -1,6 +1,6 @@
-"""What a training run keeps on disk: to go on when stopped, and to say what it did.
+"""What a training run keeps on disk, to be resumed and to record what it did.
 
-And what it keeps aside: the training images by which its best epoch is chosen.
+`hold_out` sets aside the training images by which the best epoch is chosen.
 """
 
 import json
@@ -38,21 +38,22 @@ MOST_VALIDATION_IMAGES = 5000
 
 
 def hold_out(data, share: float, seed: int):
-    """Split training data: what is trained on, and what chooses the best epoch.
+    """Split training data into a part to train on and one to choose the best epoch by.
 
-    The same share and seed hold out the same images of as many, so that a VQ-VAE-2 and
-    the prior over its codes hold out the same ones.
+    For the same number of images, the same share and seed hold out the same images, so
+    that a VQ-VAE-2 and the prior over its codes hold out the same ones.
 
     Args:
         data: `ImageData` or `CodeData` of N images.
-        share: of the images, from 0 to below 1: at least 1 image and at most
-            MOST_VALIDATION_IMAGES are held out, picked by the seed; with 0, none.
+        share: share of the images to hold out, from 0 to below 1. At least 1 image and
+            at most MOST_VALIDATION_IMAGES are held out; with 0, none.
+        seed: picks the images that are held out.
 
     Returns:
-        (training data, validation data); the second is None where share is 0.
+        (training data, validation data); the second is None if share is 0.
 
     Raises:
-        ValueError: share is out of its range, or there is one image to split.
+        ValueError: share is out of its range, or there is only one image to split.
     """
     check_share(validation_share=share)
     if share == 0:
@@ -78,11 +79,12 @@ def hold_out(data, share: float, seed: int):
 
 
 def check_output_dir(output_dir, resume: bool) -> None:
-    """See that a run may start in a folder, or go on there.
+    """Check that a run can start in a folder, or be resumed there.
 
     Raises:
-        OSError: the folder cannot be written.
-        ValueError: it holds a run already, and this is no `resume`.
+        OSError: the folder cannot be written to.
+        ValueError: a file is in the way, or the folder already holds a run and `resume`
+            is False.
         FileNotFoundError: there is nothing to resume.
     """
     folder = writable_folder(output_dir)
@@ -103,13 +105,13 @@ def check_output_dir(output_dir, resume: bool) -> None:
         )
     if not resume and (folder / "last").exists():
         raise ValueError(
-            f"{folder} already holds a training run; go on with it by --resume, or "
+            f"{folder} already holds a training run; continue it with --resume, or "
             "choose another --output_dir"
         )
 
 
 def losses_in_words(trained: dict, heldout: dict) -> str:
-    """An epoch's losses in a line, those on held-out data beside them if there are."""
+    """An epoch's losses in one line, with the held-out losses beside them if given."""
     shown = ", ".join(
         f"{name.removesuffix('_loss')} {value:.4f}"
         + (f" / {heldout[name]:.4f}" if name in heldout else "")
@@ -119,20 +121,21 @@ def losses_in_words(trained: dict, heldout: dict) -> str:
 
 
 def write_epoch(output_dir: Path, state: dict, last: tuple, best: tuple | None) -> None:
-    """Write what a run keeps after an epoch, each put in place when it is whole.
+    """Write what a run keeps after an epoch; each part is put in place when complete.
 
     Args:
-        output_dir: the run's folder.
-        state: all that a resumed run needs; its "history" becomes history.json.
-        last, best: a model and what to note beside it; best None where it stays.
+        output_dir: the folder of the run.
+        state: all that a resumed run needs; its "history" is written to history.json.
+        last, best: each a model and its notes; best is None if it has not changed.
 
     Raises:
-        OSError: the disk is full or cannot be written.
+        OSError: the disk is full or cannot be written to.
     """
     with temporary_folder(output_dir) as temporary:
         _save(temporary / "last", *last)
         write_state(state, temporary / "last")
-        # `best` first: cut off in between, a resumed run repeats this epoch.
+        # `best` is written first: after an interruption in between, the resumed run
+        # repeats this epoch.
         if best is not None:
             _save(temporary / "best", *best)
             swap_folder(temporary / "best", output_dir / "best")
@@ -149,7 +152,7 @@ def _save(folder: Path, model, about: dict) -> None:
 
 
 def last_good(output_dir: Path, settings: TrainingSettings) -> str:
-    """What is left of a run that diverged, and the remedies."""
+    """Which checkpoint is left of a run that diverged, and the remedies."""
     last = output_dir / "last"
     kept = (
         f"the last good checkpoint is {last}"
@@ -167,11 +170,11 @@ def write_state(state: dict, last: Path) -> None:
     """Write a run's state beside its `last` checkpoint.
 
     Raises:
-        OSError: the disk is full or cannot be written.
+        OSError: the disk is full or cannot be written to.
     """
     try:
         torch.save(state, last / STATE_NAME)
-    except RuntimeError as error:  # what torch makes of a full disk
+    except RuntimeError as error:  # torch raises it when the disk is full
         raise OSError(
             f"cannot write {STATE_NAME} ({str(error).splitlines()[0]}); make room on "
             "the disk and go on with --resume"
@@ -179,16 +182,17 @@ def write_state(state: dict, last: Path) -> None:
 
 
 def read_state(last: Path, identity: dict) -> dict:
-    """Read a run's state; `identity` says what the run is now.
+    """Read a run's state; `identity` holds the settings with which it is resumed.
 
     Raises:
-        ValueError: the state is damaged, or the run was started with other settings
-            than the epochs and the processes, or has more epochs behind it.
+        ValueError: the state is damaged, the run was started with different settings
+            (the numbers of epochs and of processes may differ), or it has finished more
+            epochs than are asked for.
     """
     path = last / STATE_NAME
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files fail in many ways
+    except Exception as error:  # damaged files raise errors of many types
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}): it is cut short or "
             f"damaged; {START_AGAIN}"
@@ -217,7 +221,7 @@ def read_state(last: Path, identity: dict) -> dict:
 
 
 def what_changes(then: dict, now: dict) -> list[str]:
-    """A line for each of MAY_CHANGE in which a resumed run differs from before."""
+    """One line for each setting of MAY_CHANGE that a resumed run has changed."""
     lines = []
     if then["epochs"] != now["epochs"]:
         lines.append(
@@ -237,10 +241,10 @@ def what_changes(then: dict, now: dict) -> list[str]:
 
 
 def trained_parts(prior_checkpoint: Path, vqvae2: VQVAE2) -> set[str]:
-    """Names of the losses that a prior was trained on; both where it does not say.
+    """Names of the losses that a prior was trained on; both if its notes name none.
 
     Raises:
-        ValueError: it was trained on the codes of another VQ-VAE-2.
+        ValueError: the prior was trained on the codes of another VQ-VAE-2.
     """
     notes = read_training_notes(prior_checkpoint)
     own = fingerprint(vqvae2)
@@ -266,15 +270,16 @@ def check_trained(prior_checkpoint: Path, vqvae2: VQVAE2) -> None:
 
 
 def load_without_top(path, vqvae2: VQVAE2) -> ConditionalPixelCNN:
-    """The bottom level that was trained with `--without_top`, alone or in its prior.
+    """Load a bottom level that was trained with `--without_top`, alone or in its prior.
 
     Raises:
-        ValueError: it was trained with the top, or on the codes of another VQ-VAE-2.
+        ValueError: the level was not trained with `--without_top`, or was trained on
+            the codes of another VQ-VAE-2.
     """
     if read_training_notes(path).get("without_top") is not True:
         raise ValueError(
             f"nothing says that the bottom level in {path} was trained without the top "
-            "codes; train one by train-prior --level bottom --without_top"
+            "codes; train one with train-prior --level bottom --without_top"
         )
     trained_parts(path, vqvae2)
     own = Path(path) / CONFIG_NAME

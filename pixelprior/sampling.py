@@ -1,10 +1,10 @@
 """Drawing codes from one PixelCNN, in raster order.
 
-What every method shares is here: the random streams, one per image, and the
-draw by inverse CDF from one uniform number per code. So the same seed gives the same
-codes by every method, in any batch size. `naive` runs the whole network once for every
-code and is the reference for correctness; `rows` leaves out the rows below; `cached`
-lets each layer compute what is new; `graph` is `cached` as a CUDA graph.
+All methods share the random streams, one per image, and draw each code by inverse CDF
+from one uniform number. Therefore the same seed gives the same codes with every method
+and in any batch size. `naive` runs the whole network once for every code and is the
+reference for correctness. `rows` leaves out the rows below. With `cached`, each layer
+computes only what is new. `graph` is `cached` as a CUDA graph.
 """
 
 import math
@@ -27,8 +27,8 @@ METHODS = ("auto", "naive", "rows", "cached", "graph")
 def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor:
     """The random numbers of images first_index to first_index + batch_size - 1.
 
-    Image i has its own stream, Philox keyed by (seed, i), so its numbers depend on no
-    other image. The 52 high bits of each 64-bit word make a number.
+    Image i has its own stream, Philox keyed by (seed, i), so that its numbers do not
+    depend on any other image. The 52 high bits of a 64-bit word make one number.
 
     Returns:
         Float64 [batch_size, count], each in [0, 1 - 2^-52].
@@ -54,7 +54,7 @@ def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor
 
 
 def check_filters(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raise ValueError unless the three are in range."""
+    """Raise ValueError unless all three values are in range."""
     finite = isinstance(temperature, Real) and math.isfinite(temperature)
     if not finite or temperature <= 0:
         raise ValueError(
@@ -72,12 +72,13 @@ def check_filters(temperature: float, top_k: int | None, top_p: float | None) ->
 def probabilities(logits: Tensor, temperature=1.0, top_k=None, top_p=None) -> Tensor:
     """Logits [..., K] to the probabilities that are drawn from, float64 [..., K].
 
-    Temperature first, then the `top_k` likeliest codes, then the fewest of the
-    likeliest codes that hold `top_p` of the probability; at least one code is kept.
+    The temperature is applied first. Then the `top_k` most likely codes are kept, and
+    of these the smallest number of most likely codes that together hold `top_p` of the
+    probability. At least one code is kept.
     """
     scaled = logits.double()
     if temperature != 1:
-        # Without its maximum no logit overflows, however low the temperature.
+        # With the maximum subtracted, no logit overflows at any temperature.
         scaled = (scaled - scaled.amax(-1, keepdim=True)) / temperature
     if top_k is not None and top_k < scaled.shape[-1]:
         ranked, order = scaled.topk(top_k)
@@ -97,7 +98,8 @@ def draw(probs: Tensor, uniform: Tensor) -> Tensor:
 
     Args:
         probs: float64 [B, K], not negative.
-        uniform: float64 [B], in [0, 1 - 2^-52]: times a sum it never rounds up to it.
+        uniform: float64 [B], in [0, 1 - 2^-52], so that its product with a sum is never
+            rounded up to that sum.
 
     Returns:
         Codes [B], long; a code of probability 0 is never drawn.
@@ -105,7 +107,7 @@ def draw(probs: Tensor, uniform: Tensor) -> Tensor:
     cumulative = probs.cumsum(-1)
     threshold = cumulative[:, -1:] * uniform[:, None]
     drawn = torch.searchsorted(cumulative, threshold, right=True)[:, 0]
-    return drawn.clamp_(max=probs.shape[-1] - 1)  # past the end where probs are nan
+    return drawn.clamp_(max=probs.shape[-1] - 1)  # nan gives an index past the end
 
 
 def sample_codes(
@@ -127,14 +129,15 @@ def sample_codes(
     Args:
         model: the level, in evaluation mode.
         shape: height H and width W of the grid.
-        uniform: float64 [B, H * W], one number per code, as `uniforms` gives them; on
+        uniform: float64 [B, H * W], one number per code, as returned by `uniforms`; on
             any device.
         condition: [B, p, H or 1, W or 1], as `PixelCNN.logits` takes it.
         temperature, top_k, top_p: as in `probabilities`.
-        known: long [B, H, W], -1 where unknown; known codes are kept, the rest is drawn
-            given those before them.
+        known: long [B, H, W], -1 where unknown. Known codes are kept, and the rest is
+            drawn given the codes before it.
         method: one of `METHODS`; "auto" is "cached".
-        progress: show a bar, one tick per row.
+        progress: show a progress bar that advances once per row.
+        name: of the codes, for the progress bar and for errors.
 
     Returns:
         Codes [B, H, W], long.
@@ -149,7 +152,7 @@ def sample_codes(
     if method == "graph":
         _check_graph(device)
     batch_size, (height, width) = len(uniform), shape
-    # Draws are in float64, which Apple's GPUs lack: theirs happen on the CPU.
+    # Codes are drawn in float64, which Apple's GPUs lack: for them, the CPU draws.
     draw_device = torch.device("cpu") if device.type == "mps" else device
     codes = torch.zeros(batch_size, height, width, dtype=torch.long, device=device)
     if known is not None:
@@ -163,7 +166,7 @@ def sample_codes(
         drawn = draw(probs, uniform).to(device)
         return drawn if known is None else torch.where(known < 0, drawn, known)
 
-    # Each yields the last logits of a row when it is drawn.
+    # Each of these functions yields the last logits of a row when the row is drawn.
     walk = {
         "naive": partial(_pass_by_pass, whole_grid),
         "rows": partial(_pass_by_pass, rows_so_far),
@@ -195,7 +198,8 @@ def check_known(known: Tensor, shape, num_embeddings: int, name: str) -> None:
     """Raise ValueError unless `known` holds codes, or -1, for all of `shape`.
 
     Args:
-        known: [B, H, W]. shape: what it has to be. num_embeddings: codes K.
+        known: [B, H, W]. shape: the shape that it must have. num_embeddings: number of
+            codes K.
         name: of the codes in the error, such as "top codes".
     """
     name = f"known {name}"
@@ -213,18 +217,18 @@ def check_known(known: Tensor, shape, num_embeddings: int, name: str) -> None:
 
 
 def whole_grid(model, codes, condition, y, x) -> Tensor:
-    """Logits [B, K] at (y, x) by the network on all rows: what `naive` runs a code."""
+    """Logits [B, K] at (y, x) from the network on all rows: a pass of `naive`."""
     return model.logits(codes, condition)[:, :, y, x]
 
 
 def rows_so_far(model, codes, condition, y, x) -> Tensor:
-    """The same by the network on rows 0 to y: half the multiplications on average."""
+    """The same logits from rows 0 to y: half the multiplications on average."""
     above = _rows_of(condition, slice(y + 1))
     return model.logits(codes[:, : y + 1], above)[:, :, y, x]
 
 
 def _pass_by_pass(network, model, codes, condition, uniform, known, draw_code):
-    """A pass of `network` for each code."""
+    """Draw codes with one pass of `network` per code."""
     for y in range(codes.shape[1]):
         for x in range(codes.shape[2]):
             logits = network(model, codes, condition, y, x)
@@ -234,8 +238,11 @@ def _pass_by_pass(network, model, codes, condition, uniform, known, draw_code):
 
 
 def _cached(model, codes, condition, uniform, known, draw_code):
-    """Each layer computes what is new: a row of the vertical stack, one code of the
-    horizontal stack. All steps together multiply as often as one pass does."""
+    """Draw codes so that each layer computes only what is new.
+
+    This is one row of the vertical stack, and then one code of the horizontal stack at
+    a time. All steps together perform as many multiplications as one pass.
+    """
     row = _Row(model, codes, condition, uniform, known, draw_code)
     for y in range(codes.shape[1]):
         row.load(y)
@@ -245,7 +252,7 @@ def _cached(model, codes, condition, uniform, known, draw_code):
 
 
 def _graph(model, codes, condition, uniform, known, draw_code):
-    """The same, with a row's kernels captured once and replayed for each row."""
+    """Draw as `_cached` does, with the kernels of a row captured once and replayed."""
     row = _Row(model, codes, condition, uniform, known, draw_code)
     row.load(0)
     replay = _capture(row.draw)
@@ -258,11 +265,14 @@ def _graph(model, codes, condition, uniform, known, draw_code):
 
 
 def _capture(function):
-    """A CUDA graph of `function` as one call; `function` runs once beforehand."""
+    """A CUDA graph of `function`, to be replayed by one call.
+
+    `function` runs once before it is captured.
+    """
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
-        function()  # lets the libraries set themselves up, which no graph may hold
+        function()  # initialises the libraries, which no graph may contain
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -271,7 +281,7 @@ def _capture(function):
 
 
 class _Row:
-    """Drawing one row: what differs from row to row lies in tensors that stay put."""
+    """The drawing of one row, with all that differs between rows in fixed tensors."""
 
     def __init__(self, model, codes, condition, uniform, known, draw_code):
         self.draw_code = draw_code
@@ -288,14 +298,14 @@ class _Row:
         return _rows_of(condition, slice(y, y + 1)), uniform[:, y], row
 
     def load(self, y: int) -> None:
-        """Make y the row that `draw` draws; rows come in order."""
+        """Make y the row that `draw` draws; rows must be loaded in order."""
         here = (self.condition, self.uniform, self.known)
         for old, new in zip(here, self._at(y), strict=True):
             if old is not None:
                 old.copy_(new)
 
     def draw(self) -> None:
-        """Draw a row into `codes` and keep it for the rows below."""
+        """Draw the row into `codes`, and keep it for the rows below."""
         cache, width = self.cache, self.codes.shape[1]
         uniform, codes = self.uniform.unbind(1), self.codes.unbind(1)
         known = [None] * width if self.known is None else self.known.unbind(1)
@@ -308,7 +318,7 @@ class _Row:
 
 
 def _rows_of(condition: Tensor | None, rows: slice) -> Tensor | None:
-    """Some rows of a condition [B, p, H or 1, W or 1]; all rows share a row of one."""
+    """Some rows of a condition [B, p, H or 1, W or 1]; a single row is for all rows."""
     if condition is None or condition.shape[2] == 1:
         return condition
     return condition[:, :, rows]

@@ -1,4 +1,4 @@
-"""The learning rate and the averaged weights, step by step."""
+"""The learning rate and the averaged weights at each step."""
 
 import math
 
@@ -9,16 +9,17 @@ from pixelprior.settings import TrainingSettings
 
 @torch.no_grad()
 def average_weights(averages, currents, steps: int, decay: float) -> None:
-    """Move averages of weights towards the current ones, after `steps` such moves.
+    """Move the averaged weights towards the current weights, after `steps` such moves.
 
-    The decay starts low and rises to `decay`, so that short runs gain from it too.
+    The decay starts low and rises to `decay`, so that short runs gain from averaging
+    too.
     """
     share = 1 - min(decay, (1 + steps) / (10 + steps))
     torch._foreach_lerp_(averages, currents, share)
 
 
 def learning_rate_factor(settings: TrainingSettings, total_steps: int):
-    """Factor on the learning rate by step: a linear rise, then a cosine to zero."""
+    """The learning rate's factor at each step: a linear rise, then a cosine to zero."""
     warmup_steps = max(1, round(settings.warmup * total_steps))
 
     def factor(step: int) -> float:

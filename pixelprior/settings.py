@@ -1,4 +1,4 @@
-"""How to train, in numbers; the loop that uses them is in `training.py`."""
+"""The settings of a training run; the loop that uses them is in `training.py`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,29 +8,32 @@ from pixelprior.ranges import check_number, check_positive, check_share, whole_n
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train. Each field is a flag of the training commands as well."""
+    """Settings of a training run; each is also a flag of the training commands."""
 
     epochs: int = 100
-    """Passes over the training data."""
+    """Number of passes over the training data."""
     batch_size: int = 128
-    """Images per step, on each process."""
+    """Images per step in each process."""
     lr: float = 3e-4
-    """Highest learning rate of AdamW, reached after the warm-up; then a cosine to
-    zero."""
+    """Highest learning rate of AdamW. It is reached after the warm-up; from then on the
+    learning rate falls to zero as a cosine."""
     warmup: float = 0.05
     """Share of all steps in which the learning rate rises linearly."""
     weight_decay: float = 0.01
     """Weight decay of AdamW."""
     max_grad_norm: float = 1.0
-    """The gradient of each part of the model is scaled down to this norm."""
+    """Largest norm of the gradient of each part of the model; a larger gradient is
+    scaled down to it."""
     ema_decay: float = 0.999
-    """Decay of the weights' moving average, which is what is evaluated and kept. 0
-    keeps the weights themselves, as a VQ-VAE-2 needs: averaged ones do not fit the
-    newest codebooks."""
+    """Decay of the moving average of the weights. The averaged weights are evaluated
+    and kept. 0 keeps the weights themselves, as a VQ-VAE-2 needs, because averaged
+    weights do not fit its newest codebooks."""
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
-    """Number format of the multiplications; auto is bf16 where the processor has it."""
+    """Number format of the multiplications. auto is bf16 where the hardware has it, and
+    no is float32."""
     seed: int = 0
-    """Seed of weights, order and dropout: the same seed gives the same run."""
+    """Seed of the initial weights, the order of the images and dropout. The same seed
+    gives the same run."""
 
     def __post_init__(self):
         check_positive(epochs=self.epochs, batch_size=self.batch_size)
@@ -52,5 +55,5 @@ class TrainingSettings:
                 f"mixed_precision is {self.mixed_precision!r}; give 'auto', 'no' or "
                 "'bf16'"
             )
-        for name in ("epochs", "batch_size", "seed"):  # as checkpoints can hold them
+        for name in ("epochs", "batch_size", "seed"):  # kept as int, for checkpoints
             object.__setattr__(self, name, whole_number(getattr(self, name)))

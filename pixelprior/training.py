@@ -1,10 +1,10 @@
 """One training loop for both stages, on Hugging Face accelerate.
 
 `fit` trains any model with a `loss_function` and `training_parts`: the VQ-VAE-2 on
-images, the prior on codes. It runs on a CPU, a GPU, or several under `accelerate
-launch` or `torchrun`, writes `best` and `last` checkpoints each epoch, and goes on from
-`last` to the same curve, bit for bit on one machine. It knows nothing of data files or
-of sampling; what is to happen after an epoch is passed in.
+images, the prior on codes. It runs on a CPU, on a GPU, or on several under `accelerate
+launch` or `torchrun`, and writes `best` and `last` checkpoints each epoch. A run
+resumed from `last` has the same loss curve, bit for bit on one machine. `fit` does not
+depend on data files or sampling; the caller passes what is to happen after an epoch.
 """
 
 import json
@@ -38,7 +38,7 @@ from pixelprior.settings import TrainingSettings
 
 
 class _Loss(nn.Module):
-    """A model whose forward pass is its loss, so that DDP and autocast see it."""
+    """A model whose forward pass is its loss, so that DDP and autocast apply to it."""
 
     def __init__(self, model: nn.Module, options: dict):
         super().__init__()
@@ -65,35 +65,36 @@ def fit(
 ) -> list[dict]:
     """Train a model, keeping `best` and `last` in `output_dir`.
 
-    Afterwards, also where training is interrupted, torch's global random state and each
-    parameter's `requires_grad` are as before.
+    At the end, also after an interruption, torch's global random state and each
+    parameter's `requires_grad` are restored.
 
     Args:
         model: has `loss_function(*batch)` and `training_parts()`.
         train_data: has `len`, `batch(indices)` and `to(device)`.
-        heldout_data: the same, not trained on, by which `best` is chosen; keep it apart
-            from test images, which are for the end. With None the last is the best.
-        settings: how to train.
+        heldout_data: data that is not trained on, by which `best` is chosen. Do not use
+            test images, which are for the end. With None, the last epoch is the best.
+        settings: settings of the training.
         output_dir: folder for `best`, `last` and `history.json`.
         accelerator: from `make_accelerator`, made before the model.
-        parts: names of the losses to train, None for all; other weights stay still.
+        parts: names of the losses to train, None for all; other weights do not change.
         loss_options: keywords for `loss_function`.
-        resume: go on from `last`; without it a folder that holds a run is refused. The
-            epochs and the processes may differ from before; the rest may not.
-        notes: written to each checkpoint's `training.json` beside its figures.
-        after_epoch: called with the epochs done and the averaged model.
-        log: gets one line per epoch, and one for each change in a resumed run.
+        resume: continue from `last`; if False, a folder that holds a run is refused.
+            Only the numbers of epochs and of processes may differ from before.
+        notes: written to each checkpoint's `training.json` beside its held-out losses.
+        after_epoch: called with the number of epochs done and the averaged model.
+        log: called with one line per epoch, and one per change in a resumed run.
 
     Returns:
-        The history: one dict an epoch, with the mean losses while training (`train_…`)
-        and held out (`heldout_…`), steps per second, the learning rate of the epoch's
-        last step and the seconds it took. The model ends with the last weights, not
-        averaged; `best` and `last` hold the averaged ones.
+        The history: one dict per epoch, with the mean training losses (`train_…`), the
+        mean held-out losses (`heldout_…`), steps per second, the learning rate of the
+        last step, and the seconds that the epoch took. The model ends with the last
+        weights, not averaged; `best` and `last` hold averaged weights.
 
     Raises:
-        ValueError: the folder holds a run already, or one that differs.
+        ValueError: the folder already holds a run, or one with other settings.
         FileNotFoundError: there is nothing to resume.
-        FloatingPointError: a gradient is not finite; `last` is the last good one.
+        FloatingPointError: a gradient or a held-out loss is not finite; `last` is the
+            last good checkpoint.
     """
     check_output_dir(output_dir, resume)
     run = _Run(model, settings, Path(output_dir), accelerator)
@@ -138,7 +139,7 @@ class _Run:
         self.settings, self.output_dir = settings, output_dir
         self.accelerator = accelerator
         self.model = model.to(accelerator.device, memory_format=torch.channels_last)
-        # By our own count: torch's is a tensor, which a GPU would have to be asked for.
+        # `self.step` is an int; torch's own count is a tensor, slow to read from a GPU.
         self.average = AveragedModel(
             self.model,
             multi_avg_fn=lambda averages, currents, _: average_weights(
@@ -150,7 +151,7 @@ class _Run:
         self.step = 0
 
     def set_parts(self, parts, loss_options: dict, notes: dict) -> None:
-        """Which losses to train, how to compute them, what to note beside them."""
+        """Set which losses to train, how to compute them, and what to note of them."""
         self.loss_options, self.notes = loss_options, notes
         self.parts = {
             name: part
@@ -163,7 +164,7 @@ class _Run:
         self.best_figures: dict[str, float] = {}
 
     def start(self, train_data, resume: bool) -> list[str]:
-        """Begin, or go on; a line for each thing in which a resumed run changes."""
+        """Start or resume; return one line per setting that a resumed run changes."""
         settings, accelerator = self.settings, self.accelerator
         about = {
             **asdict(settings),
@@ -195,14 +196,14 @@ class _Run:
         return self.settings.lr * self.factor(step)
 
     def train_epoch(self, data, epoch: int) -> dict[str, float]:
-        """One pass over the data; the mean of each loss."""
+        """Train for one pass over the data; return the mean of each loss."""
         settings, accelerator = self.settings, self.accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
-        # Seeded by the epoch alone, so that a resumed epoch is the same epoch.
+        # The seeds depend on no earlier epoch, so that a resumed epoch is the same.
         torch.manual_seed(settings.seed * 1_000_003 + epoch * 1009 + rank)
         shuffle = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
         order = torch.randperm(len(data), generator=shuffle)
-        # As many for every process: the first few replace those missing.
+        # Every process gets the same number: the first few fill what is missing.
         order = torch.cat([order, order[: -len(order) % world]])[rank::world]
         order = order.to(accelerator.device)
         self.loss.train()
@@ -218,7 +219,7 @@ class _Run:
             losses = self.loss(*data.batch(indices))
             accelerator.backward(sum(losses[name] for name in self.parts))
             for name, part in self.parts.items():
-                # Each part alone: one that diverges must not scale the other down.
+                # Each part by itself: if one diverges, the other is not scaled down.
                 norm = accelerator.clip_grad_norm_(
                     part.parameters(), settings.max_grad_norm
                 )
@@ -274,7 +275,7 @@ class _Run:
         return dict(zip(totals, (values[:-1] / values[-1]).tolist(), strict=True))
 
     def finish_epoch(self, figures: dict, heldout: dict) -> None:
-        """Keep what is best, part by part, and write both checkpoints."""
+        """Keep the best weights, part by part, and write both checkpoints."""
         for name in self.parts:
             if not math.isfinite(heldout.get(name, 0.0)):
                 raise FloatingPointError(
@@ -285,7 +286,7 @@ class _Run:
         improved = False
         averaged = self.average.module.training_parts()
         for name, part in self.best.training_parts().items():
-            # Without held-out data, the last is the best.
+            # Without held-out data, the last epoch is the best.
             lowest = self.best_figures.get(name, math.inf)
             if name in self.parts and heldout.get(name, -math.inf) < lowest:
                 part.load_state_dict(averaged[name].state_dict())
@@ -302,7 +303,7 @@ class _Run:
         )
 
     def _about(self, heldout: dict) -> dict:
-        """What is noted beside a checkpoint."""
+        """The notes that are written beside a checkpoint."""
         return {
             "epochs_done": len(self.history),
             "heldout": heldout,
@@ -343,5 +344,5 @@ class _Run:
         self.average.n_averaged.copy_(state["averaged_steps"])
         self.bare_optimizer.load_state_dict(state["optimizer"])
         self.best_figures, self.history = state["best_figures"], state["history"]
-        # The schedule goes by epochs, which other processes cut into other steps.
+        # The schedule goes by epochs; steps per epoch depend on the processes.
         self.step = len(self.history) * self.steps_per_epoch

@@ -1,4 +1,4 @@
-"""Checks of codes and labels: a ValueError names value, limit and remedy."""
+"""Checks of codes and labels. Each ValueError names value, limit and remedy."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
 
 
 def check_codes(codes: Tensor, num_embeddings: int, name: str = "codes") -> None:
-    """Raise ValueError unless `codes` is an integer [B, H, W] within the codebook."""
+    """Raise ValueError unless `codes` are integers [B, H, W] within the codebook."""
     check_tensor(codes, name)
     if codes.dtype not in INTEGERS:
         raise ValueError(
@@ -31,15 +31,15 @@ def check_codes(codes: Tensor, num_embeddings: int, name: str = "codes") -> None
 
 
 def check_labels(labels, batch_size: int, num_classes: int | None) -> Tensor | None:
-    """Labels in any form, checked, as long [batch_size]; None for a prior without.
+    """Check labels in any form; return long [batch_size], or None without classes.
 
     Args:
         labels: whole numbers from 0 to num_classes - 1: one for all images, or one per
             image as a list, tuple, array or tensor of any integer type.
 
     Raises:
-        ValueError: they are not whole numbers, not one per image or out of range, or
-            there are labels but no classes, or classes but no labels.
+        ValueError: the labels are not whole numbers, not one per image or out of range,
+            or there are labels but no classes, or classes but no labels.
     """
     if num_classes is None:
         if labels is not None:
@@ -54,7 +54,8 @@ def check_labels(labels, batch_size: int, num_classes: int | None) -> Tensor | N
             f"this prior is conditional on {num_classes} classes; give {wanted}"
         )
     try:
-        # A copy, since torch takes no array of negative strides and warns of read-only.
+        # Copied, because torch refuses arrays of negative strides and warns of
+        # read-only ones.
         found = torch.as_tensor(
             labels.copy() if isinstance(labels, np.ndarray) else labels
         )
@@ -81,8 +82,11 @@ def check_labels(labels, batch_size: int, num_classes: int | None) -> Tensor | N
 
 
 def check_is_free(values: Tensor) -> bool:
-    """Whether values may be looked at. While a GPU trains, the host would wait for them
-    at each step; there a lookup in an embedding fails by itself when out of range."""
+    """Whether values can be checked without a delay.
+
+    While a GPU trains, the host would have to wait for the values at each step. There,
+    the lookup of a value out of range in an embedding raises an error by itself.
+    """
     return values.device.type == "cpu" or not torch.is_grad_enabled()
 
 

@@ -1,11 +1,11 @@
 """VQ-VAE-2: images to two grids of codes, and back.
 
-The bottom encoder halves the image (by `bottom_downsampling`), the top encoder halves
-it once more. The top features are quantized first; the bottom features are quantized
-given the decoded top, so that the top holds the outline and the bottom the detail.
-Nothing here knows about priors. Source: Razavi, van den Oord and Vinyals 2019, arXiv
-1906.00446, section 3.1; codebooks by moving averages, van den Oord et al. 2017, arXiv
-1711.00937, appendix A.1.
+The bottom encoder downsamples the image by `bottom_downsampling`, and the top encoder
+halves it once more. The top features are quantized first. The bottom features are
+quantized given the decoded top, so that the top holds the outline and the bottom the
+detail. Nothing here depends on priors. Source: Razavi, van den Oord and Vinyals 2019,
+arXiv 1906.00446, section 3.1; codebooks by moving averages, van den Oord et al. 2017,
+arXiv 1711.00937, appendix A.1.
 """
 
 import torch
@@ -55,18 +55,19 @@ class VQVAE2(nn.Module, Pretrained):
         in_channels: 1 for grey images, 3 for colour.
         image_size: height and width S in pixels, a multiple of
             `2 * bottom_downsampling`.
-        hidden_channels: width of the convolutions, an even number.
+        hidden_channels: channels of the convolutions, an even number.
         embedding_dim: length D of a code's vector.
-        num_embeddings: codes K in each of the two codebooks.
-        num_residual_blocks: in each encoder and decoder.
-        bottom_downsampling: pixels along each side of what a bottom code covers; a
-            power of two. The top grid is half as wide and high as the bottom grid.
+        num_embeddings: number of codes K in each of the two codebooks.
+        num_residual_blocks: number of residual blocks in each encoder and decoder.
+        bottom_downsampling: pixels along each side of the square that a bottom code
+            covers; a power of two. The top grid is half as wide and high as the bottom
+            grid.
         commitment_weight: β of arXiv 1711.00937, equation 3.
-        ema_decay: γ of the codebooks' moving averages.
-        bottom_dropout: share of images whose bottom codes the decoder is not given
-            while training, in [0, 1). Without it the decoder learns to read the bottom
-            alone, and the top codes are written for nothing. (Dropping the finer
-            quantizer is what SoundStream does, arXiv 2107.03312, section III-C.)
+        ema_decay: decay γ of the moving averages of the codebooks.
+        bottom_dropout: share of images for which the decoder is not given the bottom
+            codes during training, in [0, 1). Without it the decoder learns to use the
+            bottom codes alone, and the top codes are of no use. (SoundStream also drops
+            its finer quantizers, arXiv 2107.03312, section III-C.)
 
     Raises:
         ValueError: an argument is out of its range.
@@ -101,7 +102,7 @@ class VQVAE2(nn.Module, Pretrained):
         if halvings < 1 or bottom_downsampling != 2**halvings:
             raise ValueError(
                 f"bottom_downsampling is {bottom_downsampling}; give a power of two "
-                "from 2 on"
+                "of at least 2"
             )
         if image_size % (2 * bottom_downsampling):
             raise ValueError(
@@ -120,7 +121,7 @@ class VQVAE2(nn.Module, Pretrained):
 
         width, depth = hidden_channels, num_residual_blocks
         narrow = width // 2
-        # Only the step next to the image is half as wide: it has the most pixels.
+        # Only the step next to the image has half the channels: it has the most pixels.
         encoder = [_halve(in_channels, narrow), nn.ReLU()]
         decoder = [nn.Conv2d(narrow, in_channels, 3, padding=1)]
         for step in range(1, halvings):
@@ -181,7 +182,7 @@ class VQVAE2(nn.Module, Pretrained):
     def decode(self, quant_t: Tensor, quant_b: Tensor) -> Tensor:
         """Both quantized grids, [B, D, Ht, Wt] and [B, D, Hb, Wb], to images in [0, 1].
 
-        The images have the type of the model, whatever the grids have.
+        The images have the type of the model, whatever the type of the grids.
 
         Raises:
             ValueError: a grid has the wrong shape.
@@ -199,7 +200,7 @@ class VQVAE2(nn.Module, Pretrained):
         if len(quant_t) != len(quant_b):
             raise ValueError(
                 f"there are {len(quant_t)} top and {len(quant_b)} bottom grids; give "
-                "one of each an image"
+                "one of each per image"
             )
         return self._reconstruct(quant_t, quant_b).clamp(0, 1)
 
@@ -212,7 +213,7 @@ class VQVAE2(nn.Module, Pretrained):
         """Codes [B, Ht, Wt] and [B, Hb, Wb] to images [B, C, S, S] in [0, 1].
 
         Raises:
-            ValueError: codes are not integers, out of range, or of another grid.
+            ValueError: codes are not integers, are out of range, or have another grid.
         """
         for name, codes, side in (
             ("z_top", z_top, self.latent_spatial_dim_top),
@@ -232,7 +233,8 @@ class VQVAE2(nn.Module, Pretrained):
     def get_code_indices(self, images: Tensor) -> dict[str, Tensor]:
         """The codes of images [B, C, S, S], in evaluation mode whatever the mode is.
 
-        A model that was neither trained nor loaded starts its codebooks from them.
+        A model that was neither trained nor loaded starts its codebooks from these
+        images.
 
         Returns:
             {"indices_top": [B, Ht, Wt] long, "indices_bottom": [B, Hb, Wb] long}.
@@ -259,7 +261,7 @@ class VQVAE2(nn.Module, Pretrained):
             {"total_loss": reconstruction + β · commitment, "reconstruction_loss": mean
             squared error over pixels, "commitment_loss", "perplexity_top",
             "perplexity_bottom": exp of the entropy of this batch's codes}, scalars. In
-            training mode some images are rebuilt from their top codes alone.
+            training mode, some images are reconstructed from their top codes alone.
 
         Raises:
             ValueError: the images are not float [B, C, S, S] of this model's C and S.
@@ -284,7 +286,7 @@ class VQVAE2(nn.Module, Pretrained):
         return {"total_loss": self}
 
     def check_images(self, images: Tensor) -> None:
-        """Raise ValueError unless images are float [B, C, S, S] of this model's."""
+        """Raise ValueError unless images have this model's type, channels and size."""
         check_tensor(images, "images")
         if not images.is_floating_point():
             raise ValueError(

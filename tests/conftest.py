@@ -1,4 +1,4 @@
-"""What several test files need: real images, a small trained pipeline, real data."""
+"""Fixtures for several test files: real images, shipped and small models, real data."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from pixelprior.assets import load_shipped, load_shipped_reference_models
 from pixelprior.codes import extract_codes
 from pixelprior.data import load_images
 
-# The same examples in each run, and no limit on the time of one.
+# Each run tries the same examples, and the time of one example is not limited.
 settings.register_profile("pixelprior", derandomize=True, deadline=None)
 settings.load_profile("pixelprior")
 
@@ -38,7 +38,7 @@ def shipped():
 
 @pytest.fixture(scope="session")
 def shipped_classifier():
-    """The shipped classifier of Fashion-MNIST's images."""
+    """The shipped classifier of Fashion-MNIST images."""
     return load_shipped_reference_models()[1]
 
 
@@ -50,7 +50,7 @@ def heldout_codes(shipped, heldout_images):
 
 @pytest.fixture(scope="session")
 def small_vqvae2(heldout_images):
-    """An untrained VQ-VAE-2 of 512 codes whose codebooks stand on real images."""
+    """An untrained VQ-VAE-2 of 512 codes with codebooks initialized on real images."""
     torch.manual_seed(0)
     model = VQVAE2(1, 32, hidden_channels=16, embedding_dim=8, num_embeddings=512)
     model.train().loss_function(heldout_images[torch.arange(64)][0])
@@ -67,7 +67,7 @@ def small_prior():
 
 @pytest.fixture(scope="session")
 def real_data():
-    """The folder of the full data sets, else a skip that says how to get them."""
+    """The folder of the full data sets; without one, a skip that says how to set it."""
     root = os.environ.get("PIXELPRIOR_DATA")
     if not root:
         pytest.skip("set PIXELPRIOR_DATA to the folder with the full data sets")

@@ -1,4 +1,4 @@
-"""Saving, loading, and every way in which a file can be wrong."""
+"""Saving and loading checkpoints, and every way in which a file can be wrong."""
 
 import copy
 import json
@@ -169,7 +169,7 @@ def test_weights_that_do_not_fit_the_config_are_named(model, tmp_path):
 
 
 def load_from_hub(monkeypatch, folder, **keywords):
-    """`from_pretrained` of a name on the hub, which is served from a folder."""
+    """`from_pretrained` of a name on the hub, with the files taken from a folder."""
     asked = []
 
     def download(*, repo_id, filename, **options):
@@ -254,7 +254,7 @@ def test_loading_leaves_the_random_numbers_as_they_were(model, small_vqvae2, tmp
 
 
 class RunsCode:
-    """Pickles to a call that writes a file when it is loaded."""
+    """An object whose pickle creates a file when it is loaded."""
 
     def __init__(self, path):
         self.path = path
@@ -328,7 +328,7 @@ LIBRARY = "vq_top.vq._codebook"
 
 
 def test_a_fingerprint_does_not_depend_on_the_release_of_the_codebook_library(shipped):
-    """Flags and moving averages differ between releases; the codes do not."""
+    """Flags and moving averages differ between releases; the codebooks do not."""
     model = copy.deepcopy(shipped[0])
     before = fingerprint(model)
     library = model.get_submodule(LIBRARY)

@@ -219,7 +219,7 @@ def test_extraction_equals_encoding(small_vqvae2, heldout_images):
     codes = extract_codes(small_vqvae2, heldout_images, batch_size=300)
     some = torch.tensor([0, 299, 300, 999])
     direct = small_vqvae2.get_code_indices(heldout_images.batch(some)[0])
-    # A tie between two codes may fall either way in another batch size.
+    # A tie between two codes may go either way at another batch size.
     for kept, level in ((codes.z_top, "top"), (codes.z_bottom, "bottom")):
         same = kept[some].long() == direct[f"indices_{level}"]
         assert same.float().mean() > 0.99
@@ -253,7 +253,7 @@ TO_ORIENTATION = {  # how a camera writes an upright image [H, W, …] (EXIF 2.3
 
 
 def read_one(folder, image, name, size=32, **options):
-    """The pixels [size, size, C] of one image file, as a data set has them."""
+    """The pixels [size, size, C] of one image file, as a data set holds them."""
     for split in ("train", "test"):
         (folder / split).mkdir(exist_ok=True)
         image.save(folder / split / name, **options)
@@ -285,7 +285,7 @@ def test_broken_exif_costs_no_image_and_odd_exif_no_orientation(tmp_path, name):
     broken = read_one(tmp_path, image, name, exif=b"Exif\0\0no notes at all")
     assert np.abs(broken[..., 0].astype(int) - np.asarray(image)).max() < 4
     turned = struct.pack(">HHIHH", ORIENTATION, 3, 1, 6, 0)
-    odd = struct.pack(">HHI4s", 0x102, 2, 2, b"ab")  # letters for a number
+    odd = struct.pack(">HHI4s", 0x102, 2, 2, b"ab")  # letters instead of a number
     exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + turned + odd + bytes(4)
     found = read_one(tmp_path, image, name, exif=exif)
     expected = np.rot90(np.asarray(image), -1)
@@ -295,7 +295,7 @@ def test_broken_exif_costs_no_image_and_odd_exif_no_orientation(tmp_path, name):
 @pytest.mark.parametrize("name", ["deep.png", "deep.tif", "deep.ppm"])
 def test_16_bits_keep_the_upper_8(tmp_path, name):
     pixels = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 64
-    if name.endswith("ppm"):  # Pillow 10.0 reads these and cannot write them
+    if name.endswith("ppm"):  # Pillow 10.0 reads these but cannot write them
         for split in ("train", "test"):
             (tmp_path / split).mkdir()
             content = b"P5 32 32 65535\n" + pixels.astype(">u2").tobytes()

@@ -1,7 +1,8 @@
-"""Signal and gradient through many blocks, by their sizes and not by zero or not.
+"""The size of signal and gradient through many blocks, not only whether they are zero.
 
-In float32, at the sizes that people train: a stack may see all of the past by gradient
-in float64 and learn nothing from it, because each block halves what goes through.
+The tests use float32 and the sizes that people train. In float64, a stack may see all
+of the past by gradient and still learn nothing from it, because each block halves the
+signal.
 """
 
 import json
@@ -13,13 +14,13 @@ import torch.nn.functional as F
 from pixelprior import ConditionalPixelCNN, PixelCNN
 from pixelprior.checkpoints import load_model
 
-SIDE = 16  # of the grids: the default bottom grid of an image of 32 pixels
+SIDE = 16  # of the grids, as the default bottom grid of an image of 32 pixels
 each_depth = pytest.mark.parametrize("num_layers", [15, 30])
 each_level = pytest.mark.parametrize("level", ["top", "labelled top", "bottom"])
 
 
 def untrained(level, num_layers=15, **options):
-    """A level of default sizes at its start, and a condition [1, p, …] for it."""
+    """An untrained level of default size, and a condition [1, p, …] for it or None."""
     torch.manual_seed(0)
     if level == "bottom":
         model = ConditionalPixelCNN(512, 64, num_layers=num_layers, **options).eval()
@@ -49,7 +50,7 @@ def embedded_codes(model):
 
 
 def gradient_by_rows(model, condition):
-    """Size of the last row's logits' gradient by the codes 1, 2, … rows above."""
+    """Size of the gradient of last-row logits by the codes 1, 2, … rows above them."""
     embedded = embedded_codes(model)
     _, last = list(stacks(model, embedded, condition))[-1]
     logits = model.head(last)[:, :, -1, SIDE // 2]  # [B, K]
@@ -59,7 +60,7 @@ def gradient_by_rows(model, condition):
     return by_row.flip(0)[1:]
 
 
-# What a gradient eight rows up may be smaller than that of the next row, at the most.
+# The gradient eight rows up may be smaller by this factor than that one row up.
 LIMITS = {15: 200, 30: 20}
 
 
@@ -104,19 +105,19 @@ def test_the_gradient_keeps_its_size_through_all_blocks(level, num_layers):
     model, condition = untrained(level, num_layers)
     kept = list(stacks(model, embedded_codes(model), condition))
     loss = model.head(kept[-1][1]).square().mean()
-    # The last vertical stack is read by nobody.
+    # The v of the last block is not used.
     features = [each for v, h in kept[:-1] for each in (v, h)]
     sizes = torch.stack(
         [gradient.std() for gradient in torch.autograd.grad(loss, features)]
     ).view(-1, 2)
     of_v, of_h = sizes.unbind(1)
     assert of_h.max() < 3 * of_h.min(), of_h
-    # Each later block reads v: the first has the gradients of them all.
+    # Each later block uses v, so the first v has the gradients of all blocks.
     assert of_v.max() < 1.5 * num_layers * of_v.min(), of_v
 
 
 def test_a_checkpoint_from_before_the_residual_loads_without_it(tmp_path):
-    """Its config lacks the argument, and its weights were trained without."""
+    """Its config lacks the argument; its weights were trained without the residual."""
     old = PixelCNN(11, 6, 8, 3, vertical_residual=False).eval()
     old.save_pretrained(tmp_path)
     path = tmp_path / "config.json"
@@ -147,11 +148,11 @@ def test_the_shipped_prior_says_which_block_it_is_of(shipped):
 
 
 def test_every_past_code_moves_a_logit_by_far_more_than_rounding():
-    """At the default size, in float32, on the default top grid of 8×8 codes."""
+    """The model has the default size, in float32, on the default top grid of 8×8."""
     model, _ = untrained("top")
     torch.manual_seed(1)
     codes = torch.randint(512, (1, 8, 8))
-    changed = codes.repeat(63, 1, 1)  # one past code of the last in each
+    changed = codes.repeat(63, 1, 1)  # one past code differs in each
     changed.view(63, -1)[torch.arange(63), torch.arange(63)] += 17
     with torch.no_grad():
         before = model.logits(codes, None)[0, :, -1, -1]
@@ -162,7 +163,7 @@ def test_every_past_code_moves_a_logit_by_far_more_than_rounding():
 
 
 def loss_after_a_short_training(codes, seed: int, **options) -> float:
-    """The mean loss in the third pass of a small bottom level that is told nothing."""
+    """The mean loss in the third epoch of a small bottom level with a constant top."""
     torch.manual_seed(seed)
     model = ConditionalPixelCNN(64, 16, 24, 2, dropout=0.0, **options)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -181,7 +182,7 @@ def loss_after_a_short_training(codes, seed: int, **options) -> float:
 
 
 def test_a_small_prior_leaves_the_unigram_entropy(heldout_codes):
-    """Its condition is the same in all images; unbounded it grew and shut all gates."""
+    """Its condition is constant over images. Unbounded, it grew and shut all gates."""
     unigram = heldout_codes.unigram_entropy("bottom")
     assert loss_after_a_short_training(heldout_codes, 1) < unigram - 0.7
 
@@ -197,4 +198,4 @@ def test_no_condition_gets_larger_than_the_features_that_it_is_added_to():
             condition = model.top_condition(z_top, (2, 16, 16), None)
         rms = condition.square().mean(dim=1).sqrt()  # [B, H, W]
         assert rms.isfinite().all() and rms.max() < 1 + 1e-6
-    assert rms.min() > 0.99  # and not simply zero
+    assert rms.min() > 0.99  # the condition is not zero either

@@ -11,7 +11,7 @@ SIDE = 32
 
 
 def half(rows: slice) -> torch.Tensor:
-    """Pixels [32, 32], True in these rows."""
+    """A mask of pixels [32, 32], True in these rows."""
     known = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     known[rows] = True
     return known
@@ -61,7 +61,7 @@ def test_the_known_half_is_kept_and_each_seed_completes_in_another_way(shipped, 
         complete(*shipped, images, UPPER, labels=labels, seed=seed) for seed in (0, 1)
     )
     errors = (one - images).square()
-    assert errors[:, :, :12].mean() < 0.005  # what the codes of any image lose
+    assert errors[:, :, :12].mean() < 0.005  # as for any reconstruction
     between = (one - two).abs()
     assert between[:, :, :12].mean() < 0.01
     assert between[:, :, 16:].amax(dim=(1, 2, 3)).min() > 0.1

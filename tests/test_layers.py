@@ -1,4 +1,4 @@
-"""Masks, gates and attention; and the steps of each layer against its `forward`."""
+"""Masks, gates and attention, and the steps of each layer compared with `forward`."""
 
 import pytest
 import torch
@@ -26,14 +26,14 @@ def random_block(mask_type, kernel_size=3, condition_channels=0):
 
 @torch.no_grad()
 def walk(block, v, h, condition):
-    """Both stacks as the steps give them, row by row and code by code."""
+    """Both stacks, computed by the steps, row by row and code by code."""
     batch_size, channels, height, width = v.shape
     window = v.new_zeros(batch_size, block.span, channels)
     cache = BlockCache(block, batch_size, width, window)
     new_v = v.new_empty(batch_size, 4, height, width)
     new_h = torch.empty_like(new_v)
     for y in range(height):
-        if not block.shift or y:  # mask A sees the rows above alone
+        if not block.shift or y:  # mask A sees only the rows above
             cache.roll_rows()
             cache.newest_row.copy_(v[:, :, y - block.shift][:, :, None])
         bias = None
@@ -148,7 +148,7 @@ def test_steps_of_attention_equal_forward(shape, batch_size):
     torch.testing.assert_close(stepped, whole, **CLOSE)
 
 
-def test_attention_sees_earlier_window_and_no_other():
+def test_attention_sees_earlier_positions_and_no_other():
     attention = random_attention()
     h = torch.randn(1, 8, 3, 4, dtype=torch.float64, requires_grad=True)
     codes = torch.randn(1, 3, 3, 4, dtype=torch.float64, requires_grad=True)
@@ -157,7 +157,7 @@ def test_attention_sees_earlier_window_and_no_other():
         of_h, of_codes = torch.autograd.grad(out, (h, codes))
         for grad, seen in ((of_codes, n), (of_h, n + 1 if n else 0)):
             sees = grad.flatten(2)[0].abs().sum(0) != 0
-            # One key alone gets all the weight, whatever the query is.
+            # A single key gets all the weight, whatever the query is.
             past = torch.arange(12) < seen
             assert (sees == past).all() or (n == 1 and (sees <= past).all())
 
@@ -172,7 +172,7 @@ def test_attention_of_the_first_place_is_zero():
     assert torch.equal(walk_attention(attention, h, codes)[:, :, 0, 0], out[:, :, 0, 0])
 
 
-def test_no_two_window_share_their_positions():
+def test_no_two_positions_share_their_encoding():
     waves = positions(16, 16, 8, torch.zeros(1).double())
     assert waves.shape == (256, 8)
     assert torch.cdist(waves, waves).fill_diagonal_(1).min() > 1e-3

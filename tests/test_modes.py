@@ -1,4 +1,4 @@
-"""Modes, gradients and random state: for a while, and then as they were."""
+"""Modes, gradients and random state are changed for a while and then restored."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def modes(*models):
 
 
 def test_each_part_of_a_model_keeps_its_own_mode(small_vqvae2, small_prior):
-    """A frozen part that stays in evaluation mode is not trained by a look at it."""
+    """A frozen part that was in evaluation mode is still in it after sampling."""
     prior, vqvae2 = small_prior.float(), small_vqvae2
     prior.train().prior_top.eval()
     vqvae2.train().encoder_bottom.eval()
@@ -27,7 +27,7 @@ def test_each_part_of_a_model_keeps_its_own_mode(small_vqvae2, small_prior):
     codes = vqvae2.get_code_indices(images)
     surprise(prior, codes["indices_top"], codes["indices_bottom"], [0, 1])
     after = modes(prior, vqvae2)
-    vqvae2.eval()  # others use it
+    vqvae2.eval()  # other tests use it
     assert after == before
 
 

@@ -1,4 +1,4 @@
-"""Pictures on disk and in figures are the very images that are measured."""
+"""Pictures on disk and in figures show exactly the images that are measured."""
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_the_files_of_sample_are_what_evaluation_measures(shipped, tmp_path):
 
 
 def in_the_middle_of_each_pixel(axis, figure):
-    """The colours [32, 32, 3] that a figure shows of the image on an axis."""
+    """The colours [32, 32, 3] at the pixel centres of the image drawn on an axis."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     shown = np.asarray(canvas.buffer_rgba())

@@ -1,4 +1,4 @@
-"""Who sees whom: by gradient, at every position, for both levels."""
+"""Which codes each logit depends on, by gradient, at every position of both levels."""
 
 import math
 
@@ -16,7 +16,7 @@ P = 16  # channels: with half as many, all units of the head may be off at a pos
 
 
 def influence(model, shape, condition=None):
-    """[N, N] booleans: the logits at i move when the vector of the code at j does."""
+    """Bool [N, N]: whether the logits at i depend on the vector of the code at j."""
     height, width = shape
     count = height * width
     torch.manual_seed(1)
@@ -126,7 +126,7 @@ def test_the_probe_catches_both_stacks_starting_from_one_masked_convolution():
 
 @torch.no_grad()
 def logits_by_steps(model, codes, condition):
-    """The logits of a whole grid, [B, K, H, W], from rows and codes one by one."""
+    """The logits [B, K, H, W] of a whole grid, computed row by row and code by code."""
     batch_size, height, width = codes.shape
     cache = PixelCNNCache(model, batch_size, (height, width))
     logits = model.embedding.weight.new_empty(
@@ -227,7 +227,7 @@ def test_bottom_logits_depend_on_the_top_codes_and_on_the_label():
 
 
 def test_bottom_logits_see_top_codes_on_all_sides():
-    """By gradient, from the middle of a 12×12 top: at least five positions each way."""
+    """By gradient, the middle of a 12×12 top sees at least five positions each way."""
     model = bottom_level()
     embedded = []
 

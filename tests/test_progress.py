@@ -1,4 +1,4 @@
-"""Progress bars: with the time left where someone looks, nothing where nobody does."""
+"""Progress bars show the time left where a person watches, and are absent elsewhere."""
 
 import io
 import sys

@@ -1,7 +1,7 @@
-"""The whole command line on full data sets: short runs, every file, real gains.
+"""Short runs of the command line on full data sets write all files and learn.
 
-These need `PIXELPRIOR_DATA`, a folder with `FashionMNIST/raw/` or `cifar10/`; they are
-skipped, with a reason, where it is absent.
+These tests need `PIXELPRIOR_DATA`, a folder with `FashionMNIST/raw/` or `cifar10/`.
+Without it they are skipped, with a reason.
 """
 
 import re

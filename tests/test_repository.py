@@ -170,7 +170,7 @@ def test_imports_point_downwards():
         ["cli.train", "cli.evaluate", "cli.benchmark", "cli.doctor"],
         ["cli.flags"],
         ["cli.recipes"],
-        ["course.checks"],  # what a module for a notebook shares is below them alone
+        ["course.checks"],  # these modules share only what is below them
         ["course.checks.verdict"],
         ["course.figures", "course.widgets"],
         ["course.figures.grids"],
@@ -182,7 +182,7 @@ def test_imports_point_downwards():
         ["benchmark.sizes"],
         ["assets"],
         ["evaluation.classifier"],
-        # From here on it is the core, which knows nothing of what surrounds it.
+        # From here on it is the core, which imports nothing from above.
         ["pictures"],
         ["training"],
         ["runs"],
@@ -205,7 +205,7 @@ def test_imports_point_downwards():
     ranks = {name: level for level, names in enumerate(order) for name in names}
 
     def rank(module):
-        """Its own, or that of the folder it lies in."""
+        """The rank of the module itself, or of the folder in which it lies."""
         while module not in ranks:
             module, dot, _ = module.rpartition(".")
             assert dot, "a module has no place in the order"
@@ -215,7 +215,7 @@ def test_imports_point_downwards():
     for path in package.rglob("*.py"):
         parts = path.relative_to(package).with_suffix("").parts
         module = ".".join(part for part in parts if part != "__init__")
-        if not module:  # what people import from the package itself
+        if not module:  # the package itself, which exports names
             continue
         text = path.read_text(encoding="utf-8")
         pattern = (
@@ -225,7 +225,7 @@ def test_imports_point_downwards():
             imported = start or alone
             longer = f"{start}.{name}".lstrip(".")
             if (package / Path(*longer.split("."))).with_suffix(".py").is_file():
-                imported = longer  # a module, and not what is in one
+                imported = longer  # a module, not a name within one
             assert rank(imported) > rank(module), f"{module} imports {imported}"
 
 

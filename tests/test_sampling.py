@@ -1,4 +1,4 @@
-"""Drawing: exact streams, exact distribution, and the same codes by every method."""
+"""Drawing: exact random streams, exact distribution, the same codes by every method."""
 
 import copy
 import math
@@ -84,7 +84,7 @@ GRIDS = st.tuples(st.integers(1, 5), st.integers(1, 5))
 
 @st.composite
 def draws(draw):
-    """A small prior in float64, untrained, and what to ask of it."""
+    """A small untrained prior in float64, and the options of a draw from it."""
     num_embeddings, layers = draw(st.integers(2, 20)), draw(st.integers(1, 4))
     num_classes = draw(st.sampled_from([None, 3]))
     torch.manual_seed(draw(st.integers(0, 9)))
@@ -99,7 +99,7 @@ def draws(draw):
         attention_heads=2,
     )
     for parameter in prior.parameters():
-        parameter.data.mul_(2)  # away from all codes being equally likely
+        parameter.data.mul_(2)  # so that codes are not equally likely
     batch_size, top, bottom = draw(st.integers(1, 3)), draw(GRIDS), draw(GRIDS)
 
     def known(shape):
@@ -138,7 +138,7 @@ def test_every_method_draws_the_same_codes(case):
 
 
 def test_in_float32_the_methods_differ_by_rounding_ties_alone(shipped):
-    """On the shipped weights: next to no code that has the same codes before it."""
+    """With the shipped weights, fewer than one code in twenty differs."""
     prior, labels = shipped[1], torch.arange(4)
     naive, rows, cached = (
         prior.sample(4, (8, 8), (6, 6), labels=labels, seed=0, method=method)
@@ -150,7 +150,7 @@ def test_in_float32_the_methods_differ_by_rounding_ties_alone(shipped):
 
 
 def test_bfloat16_draws_other_codes_that_are_as_likely(shipped):
-    """Nats per code of the samples, by the float32 prior."""
+    """The float32 prior measures the nats per code of both sets of samples."""
     prior, labels = shipped[1], torch.arange(100) % 10
     low = copy.deepcopy(prior).bfloat16()
     nats, samples = [], []
@@ -271,7 +271,7 @@ def test_a_chunk_is_all_that_is_drawn_and_decoded_at_once(small_prior, small_vqv
 
 
 class HowMany(TorchDispatchMode):
-    """Notes of how many images codes are drawn at once."""
+    """Records the number of images in each batch of drawn codes."""
 
     def __init__(self, seen: set):
         super().__init__()

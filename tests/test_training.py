@@ -1,4 +1,4 @@
-"""The training loop: it learns, it resumes to the same bits, it stops when it must."""
+"""The training loop learns, resumes to the same bits, and stops when it must."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ SETTINGS = TrainingSettings(epochs=4, batch_size=16, lr=3e-3, mixed_precision="n
 
 
 def stripes(count, seed):
-    """Codes with structure: rows that count up, bottoms that repeat the top."""
+    """Codes with structure: top rows count up, and bottom grids repeat the top."""
     start = torch.randint(
         8, (count, 1, 1), generator=torch.Generator().manual_seed(seed)
     )
@@ -101,7 +101,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
 
 
 def test_a_run_goes_on_to_more_epochs_than_it_was_started_with(tmp_path):
-    """By the schedule of all of them from there on; the first epoch stays as it is."""
+    """The second epoch follows the schedule of both; the first one stays as it is."""
     one, two = replace(SETTINGS, epochs=1), replace(SETTINGS, epochs=2)
     first, said = train(tmp_path, one), []
     last = load_model(HierarchicalPixelCNN, tmp_path / "last")
@@ -121,7 +121,7 @@ def test_a_run_goes_on_to_more_epochs_than_it_was_started_with(tmp_path):
 
 
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
-    """Its state is made to say that two processes wrote it, in 3 steps per epoch."""
+    """The state is changed to say that two processes wrote it, in 3 steps per epoch."""
     settings, said = replace(SETTINGS, epochs=2), []
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, settings, after_epoch=interrupt)
@@ -178,7 +178,7 @@ def interrupt(epoch, _model):
 
 
 def test_a_run_leaves_the_callers_random_state_and_gradients_as_they_were(tmp_path):
-    """When it is interrupted as well: a level that was not trained is not frozen."""
+    """This holds after an interrupt too: an untrained level is not left frozen."""
     for name, after_epoch in (("whole", None), ("cut", interrupt)):
         model = new_model()
         model.prior_top.embedding.requires_grad_(False)
@@ -229,7 +229,7 @@ def test_without_held_out_data_the_last_weights_are_the_best(tmp_path):
     ("share", "count"), [(0.05, 5), (0.001, 1), (0.999, 95), (0.5, 20)]
 )
 def test_what_chooses_the_best_epoch_is_not_trained_on(share, count, monkeypatch):
-    if share == 0.5:  # the cap
+    if share == 0.5:  # MOST_VALIDATION_IMAGES limits the count
         monkeypatch.setattr(runs, "MOST_VALIDATION_IMAGES", 20)
     codes = stripes(96, 1)
     codes.z_top, codes.labels = torch.arange(96).view(96, 1, 1), torch.arange(96)
@@ -433,7 +433,8 @@ def test_a_missing_tracker_is_named(monkeypatch, tmp_path):
 
 
 def test_two_processes_train_one_model_and_one_goes_on_with_it(tmp_path, capsys):
-    """Under torchrun, on two CPU processes, as `accelerate launch` would do it."""
+    """The command runs under torchrun on two CPU processes, as `accelerate launch`
+    would run it."""
     common = ["--dataset", "fashion_mnist_mini", "--max_images", "96", "--epochs", "1"]
     common += ["--batch_size", "16", "--hidden_channels", "16"]
 
@@ -465,7 +466,7 @@ def test_two_processes_train_one_model_and_one_goes_on_with_it(tmp_path, capsys)
 
 
 def test_a_training_step_asks_the_device_for_no_number():
-    """On torch's meta device there are no numbers: asking for one is an error."""
+    """Tensors on torch's meta device hold no numbers: asking for one is an error."""
     with torch.device("meta"):
         model = HierarchicalPixelCNN(16, 8, 8, 3, num_classes=3, attention_layers=1)
         average = HierarchicalPixelCNN(16, 8, 8, 3, num_classes=3, attention_layers=1)
@@ -492,7 +493,7 @@ def test_the_command_line_keeps_freed_memory_but_for_the_benchmark(monkeypatch):
 
 
 def test_memory_that_was_freed_is_used_again():
-    """Large blocks come back without new pages from the system (glibc alone)."""
+    """Large blocks are reused without new pages from the system (only with glibc)."""
     if platform.libc_ver()[0] != "glibc":
         pytest.skip("not glibc: memory is kept as its C library likes")
     program = """

@@ -75,7 +75,7 @@ def test_decoding_codes_is_looking_vectors_up_and_decoding(shipped, heldout_imag
 
 
 def test_both_levels_matter_to_the_image(shipped, heldout_images):
-    """The codes of another image, at either level, rebuild the image less well."""
+    """With the codes of another image at either level, the reconstruction is worse."""
     vqvae2, _ = shipped
     images = heldout_images[torch.arange(200)][0]
     z_top, z_bottom = vqvae2.get_code_indices(images).values()
@@ -109,7 +109,7 @@ def test_codes_are_read_in_evaluation_mode(small_vqvae2, heldout_images):
 
 
 def test_weights_of_another_release_of_the_codebook_library_load(small_vqvae2):
-    """Older releases keep the flag of the k-means start as a float of shape [1]."""
+    """Older releases store the flag of the k-means start as a float of shape [1]."""
     state = small_vqvae2.state_dict()
     for level in ("top", "bottom"):
         state[f"vq_{level}.vq._codebook.initted"] = torch.ones(1)
@@ -214,7 +214,7 @@ def test_a_model_in_double_precision_has_the_codes_of_float32(
     images = heldout_images[torch.arange(200)][0]
     single = shipped[0].get_code_indices(images)
     double = in_each_type[torch.float64].get_code_indices(images.double())
-    for key, codes in single.items():  # a tie between two codes may fall either way
+    for key, codes in single.items():  # a tie between two codes may go either way
         assert (codes == double[key]).float().mean() > 0.999
     rebuilt = in_each_type[torch.float64].decode_codes(*single.values())
     assert rebuilt.dtype == torch.float64

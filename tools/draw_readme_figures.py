@@ -27,7 +27,7 @@ COMPUTED, KEPT, UNUSED = range(3)
 
 
 def two_levels() -> Figure:
-    """Top codes, bottom codes and image of one draw, with what leads to what."""
+    """Top codes, bottom codes and image of one draw, with arrows between them."""
     vqvae2, prior = load_shipped()
     shapes = [
         (side, side)

@@ -1,9 +1,9 @@
 """Make `fashion_mnist_mini.npz` from the full Fashion-MNIST.
 
-Run `python tools/make_fashion_mnist_mini.py --data_root FOLDER` with the
-four files unpacked in FOLDER/FashionMNIST/raw. The first 600 training and the first 100
-test images of each class are kept, in their order: no choice, no random number, the
-same file each time.
+Run `python tools/make_fashion_mnist_mini.py --data_root FOLDER` with the four files
+unpacked in FOLDER/FashionMNIST/raw. The first 600 training and the first 100 test
+images of each class are kept, in their order. No image is selected and no random number
+is drawn, so that the file is the same each time.
 """
 
 import argparse

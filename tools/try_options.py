@@ -1,15 +1,15 @@
 """Try what may lower the prior's loss, each option with the same seconds of training.
 
-Run `python tools/try_options.py VQVAE2 FILE.json --data_root DATA`. First
-the training loop of each option that may cost more or less than the base is timed on
-one thread, alone: the number of steps is what fits into the seconds at that speed, and
-the same for all options of one cost. Then each is trained from the same seed on the
-codes of Fashion-MNIST's training images, two at a time on one thread each. What comes
-out is measured on the first test images.
+Run `python tools/try_options.py VQVAE2 FILE.json --data_root DATA`. First, the training
+loop of each option that may cost more or less than the base is timed alone on one
+thread. The number of steps is what fits into the seconds at that speed; it is the same
+for all options of the same cost. Then each option is trained from the same seed on the
+codes of Fashion-MNIST's training images, two options at a time on one thread each. The
+trained priors are measured on the first test images.
 
-`--options` names those to try, and `--steps` gives all of them the same number of steps
-instead of seconds: with `--hidden_channels 128 --num_layers 15` that is how depth.json
-was made.
+`--options` names the options to try. `--steps` gives all of them the same number of
+steps instead of seconds; depth.json was made in this way, with
+`--hidden_channels 128 --num_layers 15`.
 """
 
 import argparse
@@ -46,7 +46,7 @@ TIMED_PARTS, TIMED_STEPS = 4, 15
 
 @dataclass(frozen=True)
 class Option:
-    """One thing tried: what of the settings, the network or the data is changed."""
+    """One option: what is changed in the settings, the network or the data."""
 
     settings: dict = field(default_factory=dict)
     network: dict = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Option:
     constant_rate: bool = False
 
     def costs_as(self) -> tuple:
-        """The same for options whose steps cost the same."""
+        """A key that is the same for options whose steps cost the same."""
         settings = {
             "batch_size": self.settings.get("batch_size", BASE.batch_size),
             "averaged": self.settings.get("ema_decay", BASE.ema_decay) > 0,
@@ -92,7 +92,7 @@ OPTIONS = {
 
 
 class Repeated:
-    """`length` images, the first of `codes`, and over and over if these are too few."""
+    """The first `length` images of `codes`, repeated if there are fewer."""
 
     def __init__(self, codes: CodeData, length: int):
         self.codes, self.length = codes, length
@@ -119,14 +119,18 @@ def build(option: Option, codes: CodeData, hidden_channels: int, num_layers: int
 
 
 def constant_rate(settings: TrainingSettings, total_steps: int):
-    """Instead of the cosine: the warm-up, and no fall after it."""
+    """The warm-up, and then a constant rate instead of the cosine."""
     steps = max(1, round(settings.warmup * total_steps))
     return lambda step: min(1.0, (step + 1) / steps)
 
 
 def train(name: str, arguments, steps: int, parts: int = 1):
-    """Train one option: its history, its averaged weights, the processor seconds that
-    it took, and what to measure it on."""
+    """Train one option.
+
+    Returns:
+        Its history, its averaged weights, the processor seconds that the training took,
+        and the held-out codes to measure it on.
+    """
     option = OPTIONS[name]
     settings = replace(BASE, epochs=parts, **option.settings)
     codes, heldout = codes_of(arguments, option.augmentation)
@@ -157,7 +161,7 @@ def train(name: str, arguments, steps: int, parts: int = 1):
 
 
 def steps_per_second(name: str, arguments) -> float:
-    """Of the training loop, by its median part, after a first to warm up."""
+    """Steps per second of the training loop: its median part, the first left out."""
     history, *_ = train(name, arguments, TIMED_STEPS, TIMED_PARTS)
     return statistics.median(part["steps_per_second"] for part in history[1:])
 
@@ -204,7 +208,7 @@ def codes_of(arguments, augmentation: str) -> tuple[CodeData, CodeData]:
                     ]
                 )
             if augmented != "none":
-                # Half of the images, as when each is changed or not at each epoch.
+                # Half of the images, as if each were changed at random in each epoch.
                 more = extract_codes(model, data)
                 half = torch.rand(len(data), generator=torch.Generator().manual_seed(1))
                 half = (half < 0.5)[:, None, None]
@@ -227,10 +231,10 @@ def start(name: str, *more) -> subprocess.Popen:
 
 
 def result(run: subprocess.Popen):
-    """What a process printed last, as JSON.
+    """The last line that a process printed, read as JSON.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the process failed.
     """
     printed = run.communicate()[0]
     if run.returncode:
@@ -247,8 +251,8 @@ def main() -> None:
     parser.add_argument("--hidden_channels", type=int, default=48)
     parser.add_argument("--num_layers", type=int, default=6)
     parser.add_argument("--options", nargs="+", choices=OPTIONS, default=list(OPTIONS))
-    parser.add_argument("--steps", type=int, help="of each, instead of seconds")
-    parser.add_argument("--only", help="one option, printed as JSON; timed if no steps")
+    parser.add_argument("--steps", type=int, help="of each option, not --seconds")
+    parser.add_argument("--only", help="one option, as JSON; timed without --steps")
     arguments = parser.parse_args()
     if arguments.only:
         torch.set_num_threads(1)

@@ -1,12 +1,12 @@
-"""See whether small priors learn from every seed.
+"""Measure whether small priors learn from every seed.
 
-Run `python tools/try_seeds.py FILE.json`. Priors of 24 and 32 channels and
-2 and 4 blocks are each trained from 20 seeds on the codes of the embedded images, with
-no labels, the bottom level without the top codes: such priors have been seen to stay at
-the unigram entropy. They are of today's design and of the first, which had no residual
-in the vertical stack and no bound of the condition. What is kept of each seed is the
-held-out nats per code of both levels. The file is written after each row of seeds, and
-rows that it has are not run again.
+Run `python tools/try_seeds.py FILE.json`. Priors of 24 and 32 channels and 2 and 4
+blocks are each trained from 20 seeds on the codes of the embedded images, without
+labels, and the bottom level without the top codes. Such priors have been seen to stay
+at the unigram entropy. They are of today's design and of the first design, which had no
+residual in the vertical stack and no bound of the condition. For each seed, the
+held-out nats per code of both levels are kept. The file is written after each row of
+seeds, and rows that are already in the file are not run again.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from pixelprior.training import fit
 
 SEEDS, STEPS, BATCH_SIZE, LR = 20, 120, 32, 3e-3
 HELDOUT = 500
-STUCK = 0.1  # nats per code below the unigram entropy that a prior has to get
+STUCK = 0.1  # a prior has to get this many nats per code below the unigram entropy
 
 
 def codes_of(split: str):
-    """Codes of the embedded images by the shipped VQ-VAE-2, top codes for the top."""
+    """Codes of the embedded images by the shipped VQ-VAE-2, without labels."""
     data = load_images("fashion_mnist_mini", split)
     if split == "test":
         data.images, data.labels = data.images[:HELDOUT], data.labels[:HELDOUT]

@@ -1,4 +1,4 @@
-"""Data and weights that ship with the package; README.md says where each is from."""
+"""Data and weights that ship with the package; README.md says where they are from."""
 
 from pathlib import Path
 
@@ -22,11 +22,11 @@ def load_shipped():
 
 
 def load_shipped_reference_models():
-    """What the shipped prior is measured by.
+    """The models by which the shipped prior is measured.
 
     Returns:
-        (ConditionalPixelCNN, the bottom level trained without the top codes, and
-        Classifier, of Fashion-MNIST's images), in evaluation mode.
+        (ConditionalPixelCNN, Classifier), in evaluation mode: the bottom level trained
+        without the top codes, and a classifier of the images of Fashion-MNIST.
     """
     from pixelprior.checkpoints import load_model
     from pixelprior.evaluation.classifier import Classifier

@@ -1,1 +1,1 @@
-"""How fast it samples and trains on this machine, as ratios."""
+"""How fast this machine samples and trains, as ratios."""

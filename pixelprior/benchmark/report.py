@@ -1,7 +1,7 @@
-"""What the seconds of `benchmark.py` come to: ratios, a table, a plot.
+"""How the results of `sampling.py` are shown: as ratios, in a table and in a plot.
 
-A ratio is taken within a round, of both levels together; its median over the rounds is
-given, and the lowest and highest beside it.
+A ratio is taken within a round, for both levels together. Its median over the rounds is
+given, with the lowest and the highest ratio beside it.
 """
 
 import statistics
@@ -21,7 +21,7 @@ def ratio(results: dict, batch_size: int, one: str, other: str) -> dict | None:
     """How many times as long `one` takes as `other`, for both levels together.
 
     Returns:
-        {"median", "low", "high"} over the rounds; None where a method was not run.
+        {"median", "low", "high"} over the rounds; None if a method was not run.
     """
     levels = results["seconds"][str(batch_size)]
     if any(name not in level for level in levels.values() for name in (one, other)):
@@ -31,12 +31,12 @@ def ratio(results: dict, batch_size: int, one: str, other: str) -> dict | None:
 
 
 def markdown(results: dict) -> str:
-    """All of it in words: what `benchmark.md` and the README hold."""
+    """All results in words, as in `benchmark.md` and `docs/performance.md`."""
     return "\n".join([table(results), "", *(f"- {line}" for line in summary(results))])
 
 
 def table(results: dict) -> str:
-    """The ratios in Markdown, a line per batch size: median (lowest to highest)."""
+    """The ratios in Markdown, one line per batch size: median (lowest to highest)."""
     batch_sizes = results["sizes"]["batch_sizes"]
     columns = {
         "naive ÷ cached": ("naive", "cached"),
@@ -65,7 +65,7 @@ def table(results: dict) -> str:
 
 
 def summary(results: dict) -> list[str]:
-    """The rest in words, a line each."""
+    """The other results in words, one line per result."""
     machine, counted = results["machine"], results["multiply_adds"]
     lines = [
         f"machine: {machine['processor']}, {machine['threads']} threads, "
@@ -114,7 +114,7 @@ def summary(results: dict) -> list[str]:
 
 
 def figure(results: dict) -> Figure:
-    """Two plots over the batch size, log axes: in forward passes, and in time."""
+    """Two plots over the batch size, with log axes: in forward passes, and in time."""
     batch_sizes = results["sizes"]["batch_sizes"]
     drawing = Figure(figsize=(10, 4.6), layout="constrained")
     in_passes, in_time = drawing.subplots(1, 2)
@@ -161,12 +161,12 @@ def figure(results: dict) -> Figure:
 
 
 def _median(results: dict, batch_size: int, method: str) -> float:
-    """Seconds of both levels together."""
+    """Median of the seconds of both levels together."""
     return statistics.median(_totals(results["seconds"][str(batch_size)], method))
 
 
 def _totals(levels: dict, method: str) -> list[float]:
-    """Seconds of both levels, a number per round."""
+    """Seconds of both levels together, one number per round."""
     rounds = zip(*(level[method] for level in levels.values()), strict=True)
     return [sum(of_levels) for of_levels in rounds]
 

@@ -1,9 +1,9 @@
 """How fast this machine samples and trains, as ratios that carry to other machines.
 
 All methods and batch sizes are timed in turns, round after round, so that a machine
-that slows down for a while slows all of them. One forward pass of the same batch is the
-floor: it multiplies as often as a whole draw by `cached` does. What the numbers come to
-is worked out in `report.py`.
+that slows down for a while slows all of them. They are compared with one forward pass
+of the same batch, which performs as many multiplications as a whole draw by `cached`.
+The ratios are computed in `report.py`.
 """
 
 import copy
@@ -30,12 +30,12 @@ from pixelprior.sampling import (
     whole_grid,
 )
 
-SECONDS = 0.2  # at least so long is each thing timed, over and over
-PASSES = 4  # of `naive` and `rows` in a round, in rows spread over the grid
+SECONDS = 0.2  # each run is repeated for at least this long
+PASSES = 4  # passes of `naive` and of `rows` per round, in rows spread over the grid
 
 
 def untrained_prior(sizes: Sizes) -> HierarchicalPixelCNN:
-    """A prior of these sizes: weights do not change the time."""
+    """An untrained prior of these sizes; the weights do not affect the time."""
     torch.manual_seed(0)
     return HierarchicalPixelCNN(
         sizes.num_embeddings,
@@ -50,15 +50,16 @@ def measure(sizes: Sizes, device, say=lambda line: None) -> dict:
     """Time every method that this machine can run, and one training step.
 
     Args:
-        sizes: what to time.
-        device: where.
-        say: gets a line when a round is done.
+        sizes: the sizes to time.
+        device: the device to time on.
+        say: called with one line when a round is done.
 
     Returns:
-        What `benchmark.json` holds: machine, sizes, multiply-adds, bytes, and the
-        seconds of each round: seconds["64"]["bottom"]["cached"] is a list, one number a
-        round. `naive` and `rows` are the mean of `PASSES` passes times the number of
-        codes, which changes nothing but the time it takes: each pass is the same.
+        The content of `benchmark.json`: machine, sizes, multiply-adds, bytes, and the
+        seconds of each round: seconds["64"]["bottom"]["cached"] is a list with one
+        number per round. For `naive` and `rows` a number is the mean of `PASSES` passes
+        times the number of codes. This saves time and does not change the result,
+        because all passes of `naive` are alike and the rows have the mean height.
 
     Raises:
         ValueError: a size is out of its range.
@@ -94,14 +95,14 @@ def _condition(prior, level: str, batch_size: int, sizes: Sizes) -> Tensor | Non
 
 
 def _jobs(prior, low, level: str, batch_size: int, sizes: Sizes) -> dict:
-    """For each method, (a function that runs it or a part of it, times it is run)."""
+    """For each method, (a function that runs it or a part of it, runs per draw)."""
     height, width = sizes.shape(level)
     model = getattr(prior, f"prior_{level}")
     device = model.embedding.weight.device
     condition = _condition(prior, level, batch_size, sizes)
     uniform = uniforms(0, 0, batch_size, height * width)
     codes = torch.zeros(batch_size, height, width, dtype=torch.long, device=device)
-    # As many above the middle as below: their mean height is that of all rows.
+    # As many rows above the middle as below, so that their mean height is that of all.
     upper = [int((i + 0.5) * height / PASSES) for i in range(PASSES // 2)]
     rows = upper + [height - 1 - y for y in upper]
 
@@ -134,7 +135,7 @@ def _jobs(prior, low, level: str, batch_size: int, sizes: Sizes) -> dict:
 
 
 def _in_turns(jobs: dict, repeats: int, device, say) -> dict:
-    """{batch size: {level: {method: [seconds of each round]}}}."""
+    """Time all jobs: {batch size: {level: {method: [seconds of each round]}}}."""
     seconds = {}
     with progress_bar(total=(repeats + 1) * len(jobs), desc="timing") as bar:
         for of in jobs.values():
@@ -152,7 +153,7 @@ def _in_turns(jobs: dict, repeats: int, device, say) -> dict:
 
 
 def _seconds(run, device) -> float:
-    """Mean seconds of a run, over as many as fill `SECONDS`."""
+    """Mean seconds of a run, over as many runs as fill `SECONDS`."""
     count, passed = 0, 0.0
     while passed < SECONDS:
         _wait_for(device)
@@ -200,7 +201,7 @@ def _shares(prior, sizes: Sizes, batch_size: int) -> dict[str, float]:
 
 
 def _multiply_adds(prior, sizes: Sizes) -> dict[str, int]:
-    """Of both levels, for one image, as torch's counter sees the operations."""
+    """Multiply-adds of both levels for one image, as torch's counter counts them."""
 
     counts = dict.fromkeys(("forward", "naive", "rows", "cached"), 0)
     for level in LEVELS:
@@ -222,7 +223,7 @@ def _multiply_adds(prior, sizes: Sizes) -> dict[str, int]:
 
 
 def _cache_bytes(prior, sizes: Sizes, batch_size: int) -> dict:
-    """What `cached` keeps from step to step, beside one row of both stacks."""
+    """Bytes that `cached` keeps from step to step, beside one row of both stacks."""
     of_levels = {}
     for level in LEVELS:
         model = getattr(prior, f"prior_{level}")
@@ -237,7 +238,7 @@ def _cache_bytes(prior, sizes: Sizes, batch_size: int) -> dict:
 
 
 def _naive_in_full(prior, sizes: Sizes, device) -> dict:
-    """One whole naive draw of the smallest batch, beside what its passes come to."""
+    """Seconds of a naive draw of the smallest batch, whole and from its passes."""
     batch_size = min(sizes.batch_sizes)
     whole = from_passes = 0.0
     for level in LEVELS:
@@ -256,7 +257,7 @@ def _naive_in_full(prior, sizes: Sizes, device) -> dict:
 
 
 def _training(prior, sizes: Sizes, device, batch_size: int = 16) -> dict:
-    """Seconds of a step, forward and backward, beside a forward pass of the batch."""
+    """Seconds of a step, forward and backward, beside one forward pass of the batch."""
     prior = copy.deepcopy(prior).train()
     z_top, z_bottom = (
         torch.zeros(batch_size, *sizes.shape(level), dtype=torch.long, device=device)

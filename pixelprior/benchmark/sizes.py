@@ -1,4 +1,4 @@
-"""What is timed, in numbers: flags of the command, which load no torch."""
+"""The sizes that are timed: flags of the command, in a module that loads no torch."""
 
 from dataclasses import asdict, dataclass
 
@@ -7,20 +7,20 @@ from pixelprior.ranges import check_positive
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """What is timed: the prior, the two grids, the batches."""
+    """Sizes that are timed: those of the prior, the two grids and the batches."""
 
     batch_sizes: tuple[int, ...] = (1, 4, 16, 64, 256)
     """Batch sizes, in images."""
     repeats: int = 5
-    """Rounds of each; medians and ranges are over them."""
+    """Number of rounds; medians and ranges are over the rounds."""
     num_embeddings: int = 512
-    """Codes in the codebooks."""
+    """Number of codes in each codebook."""
     embedding_dim: int = 64
     """Length of a code's vector."""
     hidden_channels: int = 128
     """Channels of each stack."""
     num_layers: int = 15
-    """Gated blocks per level."""
+    """Number of gated blocks per level."""
     top_size: int = 8
     """Height and width of the top grid."""
     bottom_size: int = 16
@@ -41,20 +41,20 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSizes:
-    """What is trained: the prior, the batch, the steps."""
+    """Sizes of the training loops: those of the prior and the batch, and the steps."""
 
     batch_size: int = 32
     """Images per step."""
     epochs: int = 8
-    """Parts of the loss curve; each has the same number of steps."""
+    """Number of parts of the loss curve; each has the same number of steps."""
     steps: int = 8
     """Steps in each of these parts."""
     repeats: int = 5
-    """Rounds of all loops, for the time."""
+    """Number of rounds in which all loops are timed."""
     hidden_channels: int = 128
     """Channels of each stack."""
     num_layers: int = 15
-    """Gated blocks per level."""
+    """Number of gated blocks per level."""
 
     def check(self) -> None:
         """Raise ValueError unless all are in range."""

@@ -1,9 +1,9 @@
-"""How fast training is: this package's loop beside plain ones of the same network.
+"""How fast training is: this package's loop beside plain loops of the same network.
 
-Each loop trains the prior from the same weights on the codes of the embedded images, in
-a process of its own, since how memory is kept is a setting of the whole process. The
-plain loops are what one would write first: float32 or autocast, AdamW, clipping and the
-same learning rates, on codes that are extracted already.
+Each loop trains the prior from the same weights on the codes of the embedded images. It
+runs in a process of its own, because the handling of freed memory is a setting of the
+whole process. The plain loops are straightforward ones: float32 or autocast, AdamW,
+clipping and the same learning rates, on codes that are already extracted.
 """
 
 import json
@@ -38,12 +38,12 @@ LOOPS = {
 
 
 def measure_training(sizes: TrainingSizes, say=lambda line: None) -> dict:
-    """Time each loop in turns, and keep its loss curve.
+    """Time all loops in turns, and keep their loss curves.
 
     Returns:
-        What `training.json` holds: machine, sizes, and for each loop its steps per
-        second in each round, and the mean loss of each part in nats per code, both
-        levels.
+        The content of `training.json`: machine, sizes, and for each loop its steps per
+        second in each round and the mean loss of each part in nats per code, summed
+        over both levels.
 
     Raises:
         ValueError: a size is out of its range.
@@ -64,7 +64,7 @@ def measure_training(sizes: TrainingSizes, say=lambda line: None) -> dict:
                 stdout=subprocess.PIPE,
                 text=True,
                 check=True,
-                env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},  # all on the processor
+                env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},  # all on the CPU
             )
             found = json.loads(run.stdout.splitlines()[-1])
             kept = results["loops"].setdefault(name, {"steps_per_second": []})
@@ -75,7 +75,7 @@ def measure_training(sizes: TrainingSizes, say=lambda line: None) -> dict:
 
 
 def training_markdown(results: dict) -> str:
-    """A table of the loops, and how far their loss curves are apart."""
+    """A table of the loops, and the largest distances between their loss curves."""
     loops, sizes = results["loops"], results["sizes"]
     plain = loops["plain"]
     lines = [
@@ -142,7 +142,7 @@ def _codes(sizes: TrainingSizes) -> CodeData:
 
 
 def _plain(sizes: TrainingSizes, codes: CodeData, seed: int, low: bool) -> dict:
-    """The loop that one would write first."""
+    """A plain training loop."""
     settings, prior = _settings(sizes, seed), _prior(sizes, codes, seed)
     optimizer = torch.optim.AdamW(
         prior.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
@@ -193,7 +193,10 @@ def _fit(sizes: TrainingSizes, codes: CodeData) -> dict:
 
 
 def _speed(sizes: TrainingSizes, seconds: list[float]) -> float:
-    """By the median part; the first, which warms up, is left out if there are more."""
+    """Steps per second of the median part.
+
+    The first part, which includes the warm-up, is left out if there are others.
+    """
     return sizes.steps / statistics.median(seconds[1:] or seconds)
 
 

@@ -1,8 +1,8 @@
-"""The command line, a module per command; `flags.py` has the flags of all.
+"""The command line: the commands are in modules of their own, all flags in `flags.py`.
 
 Bad input ends in one line on stderr and exit status 2; `PIXELPRIOR_DEBUG=1` shows the
-traceback instead. Flags that cannot be read as what they are end with the same status,
-in tyro's own words. torch is loaded when a command runs, and not for `--help`.
+traceback instead. Flags that cannot be parsed end with the same status and tyro's own
+message. torch is loaded when a command runs, and not for `--help`.
 """
 
 import os
@@ -36,7 +36,7 @@ COMMANDS = {
 
 
 def _parse(arguments: list[str]):
-    """The command's dataclass; tyro says what it cannot read, and exits."""
+    """The command's dataclass; tyro names what it cannot parse, and exits."""
     union = None
     for name, command in COMMANDS.items():
         each = Annotated[command, tyro.conf.subcommand(name)]
@@ -45,7 +45,7 @@ def _parse(arguments: list[str]):
 
 
 def _say(kind: str, message: str) -> None:
-    """One line on stderr, whatever a file's name or a library's error holds."""
+    """Print one line on stderr, whatever a file name or a library's error contains."""
     line = " ".join(message.split())
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     print(f"pixelprior: {kind}: {line}", file=sys.stderr)
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.showwarning = _warn_in_one_line
     try:
         command = _parse(sys.argv[1:] if arguments is None else arguments)
-        if not isinstance(command, Benchmark):  # it times a process as torch has it
+        if not isinstance(command, Benchmark):  # it times torch with its defaults
             from pixelprior.devices import keep_freed_memory
 
             keep_freed_memory()
@@ -83,5 +83,5 @@ def main(arguments: list[str] | None = None) -> None:
         _say("error", f"too large for this machine ({reason}); choose smaller sizes")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        _say("error", "interrupted; a training run goes on with --resume")
+        _say("error", "interrupted; a training run continues with --resume")
         raise SystemExit(130) from None

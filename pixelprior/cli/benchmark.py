@@ -1,4 +1,4 @@
-"""The command `benchmark`: time this machine, and keep what came out."""
+"""The command `benchmark`: time this machine, and write the results."""
 
 import json
 import sys
@@ -48,7 +48,7 @@ def benchmark(flags: Benchmark) -> None:
 
 
 def keep(folder: Path, name: str, results: dict, words: str) -> None:
-    """Write what was measured as JSON and in words, and print the words."""
+    """Write the results as JSON and in words, and print the words."""
     texts = {f"{name}.json": json.dumps(results, indent=1), f"{name}.md": words}
     write_texts(folder, texts)
     print(words)

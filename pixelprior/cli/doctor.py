@@ -1,4 +1,7 @@
-"""Is this machine ready for the course? One line per check, each fault with its fix."""
+"""The command `doctor`: check whether this machine is ready for the course.
+
+It prints one line per check, and the fix of each fault.
+"""
 
 import importlib.metadata
 import importlib.util
@@ -23,7 +26,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found; `fix` is empty where nothing is wrong."""
+    """What a check found; `fix` is empty if nothing is wrong."""
 
     subject: str
     found: str
@@ -31,7 +34,7 @@ class Finding:
 
 
 def report() -> None:
-    """The command: a line per finding; exit status 1 where something is to be fixed."""
+    """Print one line per finding; exit with status 1 if something must be fixed."""
     faults = 0
     for finding in examine():
         mark = "FIX" if finding.fix else "ok"
@@ -45,7 +48,7 @@ def report() -> None:
 
 
 def examine() -> Iterator[Finding]:
-    """All checks, one after the other; none of them needs the network."""
+    """Run all checks, one after the other; none of them needs the network."""
     yield _python()
     yield from _packages()
     yield _memory()
@@ -64,7 +67,7 @@ def _python() -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
-    """Every package that pixelprior's own metadata asks for, against its range."""
+    """Compare each package that pixelprior's metadata requires with its range."""
     for line in importlib.metadata.requires("pixelprior") or []:
         wanted = Requirement(line)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
@@ -161,7 +164,7 @@ def _kernel() -> Finding:
     command = Path(spec.argv[0])
     if command.is_absolute():
         here = os.path.abspath(command) == os.path.abspath(sys.executable)
-    else:  # "python": the one of the environment that the kernel is installed in
+    else:  # "python" is that of the environment in which the kernel is installed
         here = Path(spec.resource_dir).is_relative_to(sys.prefix)
     if here:
         return Finding("Jupyter kernel", f"python3 in {spec.resource_dir}")

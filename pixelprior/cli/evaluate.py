@@ -1,4 +1,4 @@
-"""The command `evaluate`: measure a VQ-VAE-2 and its prior, and keep what came out."""
+"""The command `evaluate`: measure a VQ-VAE-2 and its prior, and write the results."""
 
 import json
 import os
@@ -32,8 +32,10 @@ from pixelprior.vqvae2 import VQVAE2
 
 
 def check_one_process(command: str) -> None:
-    """Raise ValueError where accelerate launch or torchrun started several processes:
-    each would measure everything and write the same files."""
+    """Raise ValueError if accelerate launch or torchrun started several processes.
+
+    Each process would measure everything and write the same files.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count > 1:
         raise ValueError(
@@ -89,10 +91,11 @@ def evaluate(flags: Evaluate) -> dict:
 
 
 def models_of(flags: Evaluate, device):
-    """VQ-VAE-2, prior, and the two reference models, None where there is none.
+    """The VQ-VAE-2, the prior and the two reference models; a missing model is None.
 
     Raises:
-        ValueError: one checkpoint was given without the other, or they do not fit.
+        ValueError: one checkpoint was given without the other, or the models do not fit
+            each other.
     """
     given = (flags.vqvae2_checkpoint, flags.prior_checkpoint)
     if (given[0] is None) != (given[1] is None):
@@ -124,7 +127,7 @@ def models_of(flags: Evaluate, device):
 
 
 def check_classes(flags: Evaluate, prior, class_names: tuple[str, ...]) -> None:
-    """Raise ValueError where the images' classes are not those of the prior."""
+    """Raise ValueError if the classes of the images are not those of the prior."""
     path = flags.prior_checkpoint or FOLDER / "fashion_mnist_prior"
     known = read_training_notes(path).get("class_names")
     if prior.num_classes is None or known in (None, list(class_names)):

@@ -1,7 +1,7 @@
-"""The settings behind the shipped weights and their figures, each set by a name.
+"""Recipes: named sets of settings, among them those of the shipped weights.
 
-A recipe is the flags of the training commands, so that each part can be run by hand as
-well. `pixelprior reproduce NAME` runs one from images to results.
+A recipe holds flags of the training commands, so that each part can also be run by
+hand. `pixelprior reproduce NAME` runs a recipe from images to results.
 """
 
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """Flags of both training commands, but for the folders.
+    """Flags of both training commands, except for the folders.
 
     Attributes:
         about: what the recipe is for, and what it was run on.
         vqvae2, prior: flags of `train-vqvae2` and of `train-prior`.
         classifier_epochs: passes over the training images for the classifier whose
             features the Fréchet distance is measured in.
-        num_samples: samples to measure, as `evaluate` has it.
+        num_samples: number of samples to measure, as in `evaluate`.
     """
 
     about: str
@@ -36,7 +36,7 @@ FASHION_MNIST = Recipe(
         "epochs": 6,
         "batch_size": 64,
         "lr": 1e-3,
-        "validation_share": 0.0,  # a fixed number of epochs: the last is kept
+        "validation_share": 0.0,  # a fixed number of epochs; the last epoch is kept
         "sample_every": 1,
     },
     prior={

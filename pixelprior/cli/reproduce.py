@@ -1,4 +1,4 @@
-"""The command `reproduce`: a recipe from images to weights, figures and model card."""
+"""The command `reproduce`: run a recipe from images to weights and model card."""
 
 import contextlib
 import hashlib
@@ -28,8 +28,10 @@ from pixelprior.vqvae2 import VQVAE2
 
 
 class Log:
-    """A stream that shows what is written to it, and keeps it in a file as well, but
-    for progress bars."""
+    """A stream that shows what is written to it, and also keeps it in a file.
+
+    Progress bars are shown but not kept.
+    """
 
     def __init__(self, shown, kept):
         self.shown, self.kept = shown, kept
@@ -51,7 +53,7 @@ class Reproduction:
     """One run of a recipe, from images to results.
 
     Args:
-        flags: of the command.
+        flags: flags of the command.
     """
 
     def __init__(self, flags: Reproduce):
@@ -82,7 +84,7 @@ class Reproduction:
         self.part("results", partial(self.evaluate, recipe))
 
     def part(self, name: str, run) -> None:
-        """Run a part, with its time on the log."""
+        """Run one part, and print how long it took."""
         print(f"== {name}, {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)
         started = time.perf_counter()
         run()
@@ -90,7 +92,7 @@ class Reproduction:
         print(f"== {name}: {minutes:.1f} minutes\n", flush=True)
 
     def run_folder(self, name: str) -> dict:
-        """The flags for a training run of its own, new or to be gone on with."""
+        """The flags for a training run in its own folder, new or to be resumed."""
         folder = self.folder / "runs" / name
         return {"output_dir": folder, "resume": (folder / "last").is_dir()}
 
@@ -100,7 +102,7 @@ class Reproduction:
         self.halve(best, "vqvae2")
 
     def train_prior(self) -> None:
-        """On the codes of the halved VQ-VAE-2, which is the one that is kept."""
+        """Train on the codes of the kept VQ-VAE-2, which is in half precision."""
         TrainPrior.of(
             **self.prior_flags,
             **self.run_folder("prior"),
@@ -136,7 +138,7 @@ class Reproduction:
         classifier.save_pretrained(target, dtype=torch.float16)
 
     def halve(self, best, name: str) -> None:
-        """Keep a run's best, its parameters in half precision, beside its notes."""
+        """Keep the best weights of a run in half precision, together with its notes."""
         target = self.folder / "weights" / name
         best.save_pretrained(target, dtype=torch.float16)
         shutil.copy(self.folder / "runs" / name / "best" / "training.json", target)
@@ -182,7 +184,7 @@ class Reproduction:
         write_texts(self.folder / "results", texts)
 
     def minutes(self, name: str) -> float:
-        """Of all epochs of a training run, however often it was stopped."""
+        """Minutes of all epochs of a training run, however often it was stopped."""
         history = self.folder / "runs" / name / "history.json"
         epochs = json.loads(history.read_text(encoding="utf-8"))
         return sum(epoch["seconds"] for epoch in epochs) / 60

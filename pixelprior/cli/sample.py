@@ -43,7 +43,10 @@ def sample(flags: Sample) -> None:
     labels = prior.labels_in_turn(flags.num_samples)
     if flags.label is not None:
         if abs(flags.label) >= 2**63:
-            raise ValueError(f"label {flags.label} is out of range of any prior")
+            raise ValueError(
+                f"label {flags.label} is out of range of any prior; give a class of "
+                "this prior"
+            )
         labels = torch.full((flags.num_samples,), flags.label)
         prior.prior_top.check_labels(labels, flags.num_samples)
     folder = writable_folder(flags.output_dir)

@@ -33,7 +33,7 @@ def train_vqvae2(flags: TrainVQVAE2) -> None:
     accelerator = accelerator_for(flags, flags.output_dir)
     with accelerator.local_main_process_first():
         train, validation = split(flags, images_of(flags, "train", flags.image_size))
-        test = images_of(flags, "test", flags.image_size)  # seen to be there
+        test = images_of(flags, "test", flags.image_size)  # now, as it may be absent
     torch.manual_seed(flags.settings.seed)
     model = VQVAE2(
         in_channels=train.images.shape[1],
@@ -88,11 +88,11 @@ def train_prior(flags: TrainPrior) -> None:
     if flags.without_top and flags.level != "bottom":
         raise ValueError(
             f"--without_top is for the bottom level, but --level is {flags.level}; "
-            "give --level bottom, or leave it out"
+            "give --level bottom, or leave --without_top out"
         )
     accelerator = accelerator_for(flags, flags.output_dir)
     vqvae2 = load_model(VQVAE2, flags.vqvae2_checkpoint, accelerator.device)
-    new_prior(flags, vqvae2, num_classes=None)  # the flags fit: seen before the work
+    new_prior(flags, vqvae2, num_classes=None)  # checks the flags before the work
     levels = LEVELS if flags.level == "both" else (flags.level,)
     trained, start = {f"{level}_loss" for level in levels}, None
     if flags.init_checkpoint is not None:
@@ -102,7 +102,7 @@ def train_prior(flags: TrainPrior) -> None:
         if notes.get("without_top") and not flags.without_top:
             raise ValueError(
                 f"the bottom level in {flags.init_checkpoint} was trained without "
-                "the top codes; start from another, or give --without_top"
+                "the top codes; start from another prior, or give --without_top"
             )
     with accelerator.local_main_process_first():
         train, validation = split(flags, codes_of(flags, vqvae2, "train"))
@@ -160,7 +160,7 @@ def train_prior(flags: TrainPrior) -> None:
 
 
 def codes_of(flags: TrainPrior, vqvae2: VQVAE2, split: str) -> CodeData:
-    """The codes of a split: from the output folder, or encoded and kept there."""
+    """The codes of a split, read from the output folder or encoded and kept there."""
     path = flags.output_dir / "codes" / f"{split}.safetensors"
     source = "\n".join(
         str(part)
@@ -183,7 +183,7 @@ def codes_of(flags: TrainPrior, vqvae2: VQVAE2, split: str) -> CodeData:
 
 
 def compare_with_vqvae2(flags: TrainPrior, say) -> None:
-    """Say so where the VQ-VAE-2 was trained on images that are held out here."""
+    """Say so if the VQ-VAE-2 was trained on images that are held out here."""
     notes = read_training_notes(flags.vqvae2_checkpoint)
     its_share = notes.get("validation_share", flags.validation_share)
     its_seed = notes.get("settings", {}).get("seed", flags.settings.seed)
@@ -199,7 +199,7 @@ def compare_with_vqvae2(flags: TrainPrior, say) -> None:
 
 
 def new_prior(flags: TrainPrior, vqvae2: VQVAE2, num_classes: int | None):
-    """The prior that the flags ask for, untrained."""
+    """The untrained prior that the flags describe."""
     torch.manual_seed(flags.settings.seed)
     return HierarchicalPixelCNN(
         num_embeddings=vqvae2.num_embeddings,
@@ -226,7 +226,7 @@ def take_weights(flags: TrainPrior, model, start: HierarchicalPixelCNN) -> None:
 
 
 def accelerator_for(flags: TrainingFlags, output_dir: Path):
-    """The accelerator of a run; looks at the flags before any work is done."""
+    """Make the accelerator of a run; check the flags before any work is done."""
     chosen = {"tensorboard": flags.use_tensorboard, "wandb": flags.use_wandb}
     trackers = [name for name, wanted in chosen.items() if wanted]
     if flags.max_images is not None:
@@ -237,7 +237,7 @@ def accelerator_for(flags: TrainingFlags, output_dir: Path):
 
 
 def images_of(flags: TrainingFlags, split: str, image_size: int) -> ImageData:
-    """The images of a split, or as many of them as the flags ask for."""
+    """The images of a split, or as many of them as --max_images asks for."""
     data = load_images(
         flags.dataset,
         split,
@@ -254,7 +254,7 @@ def images_of(flags: TrainingFlags, split: str, image_size: int) -> ImageData:
 
 
 def split(flags: TrainingFlags, data):
-    """Training data: what is trained on, and what chooses the best epoch."""
+    """Split training data: a part to train on, and one to choose the best epoch by."""
     return hold_out(data, flags.validation_share, flags.settings.seed)
 
 

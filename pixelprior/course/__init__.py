@@ -1,2 +1,2 @@
-"""What the course alone uses: figures, widgets, the checks of the exercises, and what a
-notebook measures or plans with."""
+"""Code that only the course uses: figures, widgets, the checks of the exercises, and
+the tools with which a notebook measures or plans."""

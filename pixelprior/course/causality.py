@@ -1,7 +1,8 @@
-"""What the output of a network at one position depends on, by gradient.
+"""Finds by gradient which input positions one output position of a network depends on.
 
-The course draws receptive fields with it, and judges exercises by it. It takes any
-network whose input and output are feature maps of the same height and width.
+The course draws receptive fields with this module and judges exercises by it. The
+module works with any network whose input and output are feature maps of the same
+height and width.
 """
 
 import torch
@@ -18,18 +19,20 @@ def seen_by(
     """Which positions of the input the output at `position` depends on.
 
     The gradient of the output at `position` is taken at several random inputs, so that
-    a unit that happens to be off at one of them hides nothing.
+    a unit that is inactive at one of these inputs does not hide a dependency.
 
     Args:
-        network: a function of features [B, channels, H, W] to [B, any, H, W], in
-            evaluation mode if it has dropout. A module is probed in its own type.
+        network: a function from features [B, channels, H, W] to [B, any, H, W]. A
+            network with dropout must be in evaluation mode. A module is probed in the
+            type of its parameters.
         position: (row, column) of the output.
-        shape: (H, W) of the grid. channels: of the input.
-        dtype: of the features, where the network is a function in another type than
-            PyTorch's default.
+        shape: (H, W) of the grid.
+        channels: number of channels of the input.
+        dtype: type of the features, needed only if the network is a plain function
+            that works in another type than PyTorch's default.
 
     Returns:
-        Bool [H, W].
+        Bool [H, W], True at the positions that the output depends on.
     """
     if dtype is None and isinstance(network, nn.Module):
         dtype = next((parameter.dtype for parameter in network.parameters()), None)
@@ -39,7 +42,7 @@ def seen_by(
     probes.requires_grad_(True)
     with torch.enable_grad():
         out = network(probes)[:, :, position[0], position[1]]  # [8, any]
-        # Each channel with a weight of its own, so that none cancels another.
+        # Each channel has its own weight, so that channels do not cancel each other.
         weights = torch.rand(out.shape, generator=generator).to(out.dtype) + 0.5
         (gradient,) = torch.autograd.grad((out * weights).sum(), probes)
     return (gradient != 0).any(dim=(0, 1))
@@ -52,11 +55,11 @@ def before(position: tuple[int, int], shape: tuple[int, int]) -> Tensor:
 
 
 def leak(seen: Tensor, position: tuple[int, int]) -> tuple[int, int] | None:
-    """The first position that is seen and must not be: `position` or a later one."""
+    """The first seen position that is `position` itself or a later one, else None."""
     wrong = seen & ~before(position, tuple(seen.shape))
     return tuple(wrong.nonzero()[0].tolist()) if wrong.any() else None
 
 
 def blind_spot(seen: Tensor, position: tuple[int, int]) -> Tensor:
-    """The past of `position` that is not seen, bool [H, W]."""
+    """The positions before `position` that are not seen, bool [H, W]."""
     return before(position, tuple(seen.shape)) & ~seen

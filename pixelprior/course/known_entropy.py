@@ -1,9 +1,10 @@
 """A source of codes of known entropy, with a dependency in the blind spot.
 
-A stack of masked convolutions never sees what lies to the upper right of a 45° line.
-This source puts half of what there is to know exactly there, so that what the blind
-spot costs is a number in nats, by construction and not by a long training. See
-`MaskedConv2d` in `layers.py`; the blind spot is named in arXiv 1606.05328, section 2.2.
+A stack of masked convolutions never sees the codes to the upper right of a line through
+the current position (a 45° line for a kernel of 3). In this source, one of the two
+parts of each code depends on a code in exactly that region. The cost of the blind spot
+in nats is therefore known by construction, without a long training. See `MaskedConv2d`
+in `layers.py`; the blind spot is described in arXiv 1606.05328, section 2.2.
 """
 
 import math
@@ -17,20 +18,23 @@ from pixelprior.ranges import check_kernel_size, check_positive, check_share
 
 @dataclass(frozen=True)
 class BlindSpotSource:
-    """Grids of K = parts² codes; a code is a pair (u, w) of parts, parts · u + w.
+    """Grids of K = parts² codes; a code is a pair of parts (u, w), parts · u + w.
 
-    u repeats the left neighbour's u, and w repeats the w of the code one row up and
-    `ahead` columns to the right, each with probability 1 - noise; otherwise it is
-    drawn uniformly from all parts. Where the neighbour would lie outside the
-    grid, the part is uniform. So the rows of u and the slanting lines of w are
-    independent Markov chains: the likelihood of a grid is a product of known numbers.
+    With probability 1 - noise, u repeats the u of the left neighbour; otherwise u is
+    drawn uniformly from its values. In the same way, w repeats the w of the code one
+    row up and `ahead` columns to the right, or is drawn uniformly. A part whose
+    neighbour would lie outside the grid is always drawn uniformly. The rows of u and
+    the slanting lines of w are therefore independent Markov chains, and the likelihood
+    of a grid is a product of known numbers.
 
     Attributes:
-        height, width: of the grid.
-        parts: values of u and of w.
-        noise: probability of such a part, in [0, 1).
-        kernel_size: of the masked convolutions that are not to see w's neighbour, odd;
-            it lies `ahead` = kernel_size // 2 + 1 columns to the right.
+        height, width: size of the grid.
+        parts: number of values of u, and of w.
+        noise: probability that a part is drawn uniformly although it has a neighbour,
+            in [0, 1).
+        kernel_size: odd kernel size of the masked convolutions that must not see w's
+            neighbour. This neighbour lies `ahead` = kernel_size // 2 + 1 columns to
+            the right.
 
     Raises:
         ValueError: an attribute is out of its range.
@@ -49,16 +53,16 @@ class BlindSpotSource:
 
     @property
     def num_embeddings(self) -> int:
-        """Codes K."""
+        """The number of codes, K."""
         return self.parts**2
 
     @property
     def ahead(self) -> int:
-        """Columns to the right at which w's neighbour lies, one row up."""
+        """How many columns to the right, in the row above, w's neighbour lies."""
         return self.kernel_size // 2 + 1
 
     def sample(self, count: int, seed: int) -> Tensor:
-        """Draw grids of codes, long [count, H, W]; the same seed gives the same."""
+        """Draw grids of codes, long [count, H, W]; equal seeds give equal grids."""
         generator = torch.Generator().manual_seed(seed)
         shape = (2, count, self.height, self.width)
         new = torch.randint(self.parts, shape, generator=generator)
@@ -77,26 +81,30 @@ class BlindSpotSource:
     def entropy_by_place(self) -> Tensor:
         """Entropy of each code given all earlier ones, in nats, float64 [H, W].
 
-        Their mean is what the best model of these codes reaches, in nats per code.
+        The mean of these values is the loss of the best possible model, in nats per
+        code.
         """
         left = torch.zeros(self.height, self.width, dtype=torch.bool)
         left[:, 1:] = True
         return self._entropy(left) + self._entropy(self._has_neighbour_ahead())
 
     def bound_by_place(self) -> Tensor:
-        """What a model that sees the left neighbour, but nothing of the line on which w
-        depends, cannot go below, in nats, float64 [H, W]: w is uniform to it."""
+        """Lower bound on the loss at each position, in nats, float64 [H, W].
+
+        It holds for a model that sees the left neighbour but no code on the line that w
+        depends on. To such a model, w is uniformly distributed.
+        """
         nowhere = torch.zeros(self.height, self.width, dtype=torch.bool)
         left = nowhere.clone()
         left[:, 1:] = True
         return self._entropy(left) + self._entropy(nowhere)
 
     def entropy(self) -> float:
-        """The entropy in nats per code."""
+        """The entropy of the source, in nats per code."""
         return self.entropy_by_place().mean().item()
 
     def masked_stack_bound(self) -> float:
-        """What any single masked stack stays above, in nats per code."""
+        """Lower bound on the loss of any single masked stack, in nats per code."""
         return self.bound_by_place().mean().item()
 
     def log_probability(self, codes: Tensor) -> Tensor:
@@ -119,7 +127,7 @@ class BlindSpotSource:
         return has
 
     def _chances(self) -> tuple[float, float]:
-        """Probability of the neighbour's value, and of each other value."""
+        """Probability of the neighbour's value, and of each of the other values."""
         other = self.noise / self.parts
         return 1 - self.noise + other, other
 

@@ -1,9 +1,10 @@
-"""What a configuration needs before it is trained: parameters, memory, multiply-adds.
+"""Computes what training a configuration will need: parameters, memory, multiply-adds.
 
-Memory is counted, not measured: the bytes that autograd keeps for the backward pass, at
-two small batches on the processor. They grow by as much with each image, so that two
-counts give any batch. What a GPU's own libraries take, and tensors that live for a
-moment, come on top. Nothing here trains, and nothing is timed.
+Memory is counted, not measured. What is counted are the bytes that autograd keeps for
+the backward pass, on the CPU and at two small batch sizes. These bytes grow by the same
+amount with each image, so that two counts give the bytes at any batch size. The memory
+that a GPU's own libraries and short-lived tensors take comes on top. Nothing here
+trains a model, and nothing is timed.
 """
 
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from pixelprior.counting import multiply_adds
 from pixelprior.ranges import check_positive
 from pixelprior.vqvae2 import VQVAE2
 
-# Of each parameter the training loop holds, in float32: the weight, its gradient,
-# AdamW's two moments, the moving average, and the best so far.
+# For each parameter, the training loop holds six numbers in float32: the weight, its
+# gradient, AdamW's two moments, the moving average, and the best average so far.
 COPIES = {
     "weights": 1,
     "gradients": 1,
@@ -32,14 +33,14 @@ SMALL_BATCHES = (2, 4)
 
 @dataclass(frozen=True)
 class Plan:
-    """What training a configuration takes.
+    """What training a configuration needs.
 
     Attributes:
-        parameters: numbers that are trained.
-        kept_once: bytes kept for the backward pass whatever the batch, such as weights
+        parameters: number of parameters.
+        kept_once: bytes kept for the backward pass at any batch size, such as weights
             in bf16.
         kept_per_image: bytes that each image of the batch adds.
-        multiply_adds: of a training step, forward and backward, for each image.
+        multiply_adds: multiply-adds per image of a training step, forward and backward.
     """
 
     parameters: int
@@ -48,7 +49,7 @@ class Plan:
     multiply_adds: int
 
     def parts(self, batch_size: int) -> dict[str, int]:
-        """Bytes by what they are for, at `batch_size` images per step."""
+        """Bytes by their purpose, at `batch_size` images per step."""
         check_positive(batch_size=batch_size)
         parts = {
             name: copies * FLOAT32 * self.parameters for name, copies in COPIES.items()
@@ -56,7 +57,7 @@ class Plan:
         return parts | {KEPT: self.kept_once + batch_size * self.kept_per_image}
 
     def bytes_at(self, batch_size: int) -> int:
-        """Bytes of a training step of `batch_size` images on one device."""
+        """Bytes that a training step of `batch_size` images takes on one device."""
         return sum(self.parts(batch_size).values())
 
 
@@ -71,9 +72,10 @@ def plan(
 
     Args:
         model_class: `VQVAE2` or `HierarchicalPixelCNN`.
-        mixed_precision: "no" for float32, or "bf16", by autocast as training has it.
-        top_size: side of the top grid, for a prior; the bottom grid has twice that.
-        arguments: of the model.
+        mixed_precision: "no" for float32, or "bf16" for autocast as in training.
+        top_size: side of the top grid, for a prior; the bottom grid has twice that
+            side.
+        arguments: arguments of the model.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -82,7 +84,7 @@ def plan(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = model_class(**arguments).train()
-        if isinstance(model, VQVAE2):  # its codebooks start with the first batch
+        if isinstance(model, VQVAE2):  # the first batch initializes its codebooks
             enough = -(-model.num_embeddings // model.latent_spatial_dim_top**2)
             with torch.no_grad():
                 model.loss_function(*example_batch(model, enough))
@@ -103,7 +105,10 @@ def plan(
 
 
 def parameter_count(model_class, **arguments) -> int:
-    """Parameters of `model_class(**arguments)`, built without taking any memory."""
+    """Number of parameters of `model_class(**arguments)`.
+
+    The model is built on the meta device, where parameters take no memory.
+    """
     with torch.device("meta"):
         model = model_class(**arguments)
     return sum(parameter.numel() for parameter in model.parameters())
@@ -111,7 +116,10 @@ def parameter_count(model_class, **arguments) -> int:
 
 def kept_for_backward(model: nn.Module, batch, mixed_precision: str = "no") -> int:
     """Bytes that autograd keeps from `model.loss_function(*batch)` for the backward
-    pass: each block of memory once, parameters and buffers of the model left out.
+    pass.
+
+    Each block of memory is counted once. The parameters and buffers of the model are
+    not counted.
 
     Raises:
         ValueError: `mixed_precision` is neither "no" nor "bf16".
@@ -122,7 +130,7 @@ def kept_for_backward(model: nn.Module, batch, mixed_precision: str = "no") -> i
         tensor.untyped_storage().data_ptr()
         for tensor in (*model.parameters(), *model.buffers())
     }
-    # Weakly, so that what autograd lets go of before the end is not counted.
+    # References are weak, so that tensors which autograd releases early do not count.
     kept: WeakSet[_Kept] = WeakSet()
 
     def keep(tensor: Tensor) -> _Kept:
@@ -135,21 +143,23 @@ def kept_for_backward(model: nn.Module, batch, mixed_precision: str = "no") -> i
         loss = model.loss_function(*batch)["total_loss"]
     blocks = [held.tensor.untyped_storage() for held in kept]
     sizes = {block.data_ptr(): block.nbytes() for block in blocks}
-    del loss  # until here it held what the backward pass needs
+    del loss  # until here the loss held what the backward pass needs
     return sum(size for address, size in sizes.items() if address not in own)
 
 
 class _Kept:
-    """A tensor that autograd keeps, in a form that can be referred to weakly."""
+    """A tensor that autograd keeps, wrapped so that weak references to it work."""
 
     def __init__(self, tensor: Tensor):
         self.tensor = tensor
 
 
 def example_batch(model: nn.Module, batch_size: int, top_size: int = 8) -> tuple:
-    """A batch for `model.loss_function`: random images for a `VQVAE2`, else random
-    codes of a top grid of `top_size` and a bottom grid of twice that, with labels for a
-    prior that has classes."""
+    """A random batch for `model.loss_function`.
+
+    A `VQVAE2` gets images. A prior gets the codes of a top grid with side `top_size`
+    and of a bottom grid with twice that side, and labels if the prior has classes.
+    """
     check_positive(batch_size=batch_size)
     if isinstance(model, VQVAE2):
         side = model.image_size

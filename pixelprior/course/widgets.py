@@ -1,8 +1,8 @@
-"""Figures with something to move: a static figure first, then, in JupyterLab, sliders.
+"""Interactive figures: a static figure first and then, in JupyterLab, its controls.
 
-`explore` always draws the figure for the first values, which is what a page, a printer
-or a test sees. Where widgets are on, sliders and menus come alive beneath it. The build
-and the tests of the course set PIXELPRIOR_WIDGETS=off.
+`explore` always draws the figure for the first values. This static figure is what a web
+page, a printout or a test contains. Where widgets are on, sliders and menus appear
+below the figure. The build and the tests of the course set PIXELPRIOR_WIDGETS=off.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,16 +16,18 @@ from pixelprior.progress import widgets_are_on
 
 
 def explore(draw: Callable[..., Figure], alt: str, **choices: Sequence) -> None:
-    """Draw a figure for the first choices, and offer the others as sliders and menus.
+    """Draw a figure for the first choices, and offer the others by sliders and menus.
 
     Args:
-        draw: called with one value of each of `choices`, by name; gives the figure.
-        alt: what there is to see for the first choices.
-        choices: what may be chosen, by the name of `draw`'s argument. The first of
-            each is drawn. Numbers become a slider, anything else a menu.
+        draw: a function that is called with one value of each of `choices`, by name,
+            and returns the figure.
+        alt: alt text of the figure for the first choices.
+        choices: the values to choose from, by the name of `draw`'s argument. The figure
+            is drawn for the first value of each argument. Numbers become a slider, and
+            any other values become a menu.
 
     Raises:
-        ValueError: there is nothing to choose from.
+        ValueError: there are no choices, or one of them has fewer than two values.
     """
     for name, values in choices.items():
         if len(values) < 2:
@@ -39,8 +41,8 @@ def explore(draw: Callable[..., Figure], alt: str, **choices: Sequence) -> None:
 
 
 def controls(draw: Callable[..., Figure], **choices: Sequence) -> ipywidgets.VBox:
-    """The sliders and menus of `explore`, and the figure beneath them, which appears
-    when something is moved."""
+    """The sliders and menus of `explore`, and below them a figure, which appears when
+    one of these controls is first changed."""
     moved = {name: _control(name, values) for name, values in choices.items()}
     shown = ipywidgets.HTML()
     shown.layout.display = "none"

@@ -1,1 +1,1 @@
-"""How good a prior is: measures, the whole evaluation, its tables, the classifier."""
+"""Evaluation of a prior: the measures, the suite of all, its tables, the classifier."""

@@ -1,8 +1,8 @@
-"""A small classifier of images, the reference that samples are judged by.
+"""A small classifier of images, by which samples are measured.
 
 Its features replace Inception's in a Fréchet distance, and its accuracy after
-training on samples is the classification accuracy score. It is no part of the
-generative model, and nothing that draws images imports it.
+training on samples is the classification accuracy score. It is not part of the
+generative model, and the core of the package does not import it.
 """
 
 import tempfile
@@ -22,14 +22,14 @@ from pixelprior.training import fit
 class Classifier(nn.Module, Pretrained):
     """Images [B, C, S, S] in [0, 1] to logits [B, num_classes].
 
-    Three times two 3×3 convolutions with batch norm, halved in between, then the mean
-    over all positions. Works for any S from 4 on.
+    Three pairs of 3×3 convolutions with batch norm, with max-pooling by two between the
+    pairs, and then the mean over all positions. S may be any size of at least 4.
 
     Args:
         in_channels: 1 for grey images, 3 for colour.
-        num_classes: classes to tell apart.
-        hidden_channels: channels of the first two convolutions; the next have twice,
-            the last four times as many.
+        num_classes: number of classes to tell apart.
+        hidden_channels: channels of the first pair; the second pair has twice as many,
+            the third four times as many.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class Classifier(nn.Module, Pretrained):
         self.head = nn.Linear(before, num_classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images [B, C, S, S] to what the last layer sees, [B, 4 · hidden_channels]."""
+        """Images [B, C, S, S] to inputs of the last layer, [B, 4 · hidden_channels]."""
         return self.layers(images).mean(dim=(2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
 
     def loss_function(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross entropy in nats per image, and the share of labels that are right."""
+        """Cross entropy in nats per image, and the share of correct predictions."""
         logits = self(images).float()
         return {
             "total_loss": F.cross_entropy(logits, labels),
@@ -77,15 +77,15 @@ class Classifier(nn.Module, Pretrained):
 
 
 class LabelledImages(ImageData):
-    """Images that are handed out with their labels."""
+    """Images whose batches have labels."""
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """What `Classifier.loss_function` takes: images [B, C, S, S], labels [B]."""
+        """Arguments of `Classifier.loss_function`: images [B, C, S, S], labels [B]."""
         return self[indices]
 
 
 def labelled(data: ImageData) -> LabelledImages:
-    """The same images, handed out with their labels."""
+    """The same images, with labels in each batch."""
     return LabelledImages(
         data.images, data.labels, data.class_names, data.name, data.split
     )
@@ -101,9 +101,10 @@ def train_classifier(
     hidden_channels: int = 16,
     on_cpu: bool = False,
 ) -> Classifier:
-    """Train a classifier on labelled images, real or drawn, in the same way for all.
+    """Train a classifier on labelled images, in the same way for real and drawn images.
 
-    The last weights are given, not the best: held-out images have no say.
+    The last weights are returned, not the best, so that held-out images do not affect
+    them.
 
     Args:
         train: images of at least two classes.
@@ -120,7 +121,7 @@ def train_classifier(
     if len(train.class_names) < 2:
         raise ValueError(
             f"the images have {len(train.class_names)} class; a classifier needs two "
-            "or more, one folder each"
+            "or more, in one folder per class"
         )
     settings = TrainingSettings(
         epochs=epochs,
@@ -135,7 +136,7 @@ def train_classifier(
         accelerator = make_accelerator(settings, folder, on_cpu=on_cpu)
         torch.manual_seed(seed)
         model = Classifier(data.images.shape[1], len(data.class_names), hidden_channels)
-        each = slice(accelerator.num_processes)  # held out for form: one per process
+        each = slice(accelerator.num_processes)  # held out in name only: one each
         few = LabelledImages(data.images[each], data.labels[each], data.class_names)
         fit(model, data, few, settings, folder, accelerator, log=lambda line: None)
     return model.cpu().eval()
@@ -143,14 +144,14 @@ def train_classifier(
 
 @torch.no_grad()
 def outputs(network, data: ImageData, batch_size: int = 250, device="cpu") -> Tensor:
-    """What `network` gives for all images of `data`, in float32, on the CPU.
+    """The outputs of `network` for all images of `data`, in float32, on the CPU.
 
     Args:
         network: a function of images [B, C, S, S], such as a `Classifier` or its
             `features`.
         data: the images.
         batch_size: images per call of `network`.
-        device: where `network` is.
+        device: the device of `network`.
     """
     parts = torch.arange(len(data)).split(batch_size)
     return torch.cat([network(data[part][0].to(device)).cpu() for part in parts])

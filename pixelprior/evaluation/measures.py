@@ -1,8 +1,8 @@
-"""What is measured of a trained VQ-VAE-2 and prior: on held-out images, and on samples.
+"""Measures of a trained VQ-VAE-2 and prior, on held-out images and on samples.
 
-Each function gives plain numbers or one number per image; `bootstrap` turns the latter
-into a mean with its interval. What is measured together is in
-`suite.py`, and how it is shown in `report.py`.
+Each function returns plain numbers or one number per image; `bootstrap` turns the
+latter into a mean with its interval. `suite.py` computes all measures together, and
+`report.py` shows them.
 """
 
 import copy
@@ -29,8 +29,9 @@ def image_nats(network: PixelCNN, codes: CodeData) -> Tensor:
     """Negative log likelihood of each image's codes of one level, in nats, float64 [N].
 
     Args:
-        network: one level of a prior, in evaluation mode: a `ConditionalPixelCNN` is
-            measured on the bottom codes given the top, any other on the top codes.
+        network: one level of a prior, in evaluation mode. A `ConditionalPixelCNN` is
+            measured on the bottom codes given the top codes, any other network on the
+            top codes.
         codes: held-out codes, with labels for a prior with classes.
 
     Raises:
@@ -58,9 +59,9 @@ def nats_per_code(prior, codes: CodeData, levels=LEVELS) -> dict[str, float]:
     """Mean negative log likelihood of each level, in nats per code.
 
     Args:
-        prior: a `HierarchicalPixelCNN`, in evaluation mode, of the codes' codebook.
+        prior: a `HierarchicalPixelCNN`, in evaluation mode, for the codes' codebook.
         codes: as in `image_nats`.
-        levels: which to measure, of "top" and "bottom".
+        levels: the levels to measure, of "top" and "bottom".
 
     Returns:
         {level: nats per code}.
@@ -76,7 +77,7 @@ def nats_per_code(prior, codes: CodeData, levels=LEVELS) -> dict[str, float]:
 
 
 def erase_top(codes: CodeData) -> CodeData:
-    """The same codes with every top code 0: the top grid says nothing any more."""
+    """The same codes with every top code 0, so that the top grid has no information."""
     return CodeData(
         torch.zeros_like(codes.z_top),
         codes.z_bottom,
@@ -87,9 +88,12 @@ def erase_top(codes: CodeData) -> CodeData:
 
 
 def code_use(codes: CodeData, level: str) -> dict[str, float]:
-    """How much of a codebook is used: the share of its codes that occur at all, and the
-    perplexity exp(entropy), the number of codes that would be as varied if all were
-    equally frequent."""
+    """How much of a codebook is used.
+
+    The share in use is that of the codes that occur at all. The perplexity is
+    exp(entropy): that many codes would have the same entropy if all were equally
+    frequent.
+    """
     used = len(codes.grid(level).unique())
     return {
         "share_in_use": used / codes.num_embeddings,
@@ -99,7 +103,7 @@ def code_use(codes: CodeData, level: str) -> dict[str, float]:
 
 @torch.no_grad()
 def reconstructions(vqvae2, data: ImageData, batch_size: int = 250) -> ImageData:
-    """Images as the VQ-VAE-2 gives them back from their codes, in whole grey levels."""
+    """The VQ-VAE-2's reconstructions of images, rounded to whole grey levels."""
     device = next(vqvae2.parameters()).device
     parts = [
         as_bytes(vqvae2(data.batch(part)[0].to(device)))
@@ -110,8 +114,11 @@ def reconstructions(vqvae2, data: ImageData, batch_size: int = 250) -> ImageData
 
 @torch.no_grad()
 def decoded(vqvae2, z_top: Tensor, z_bottom: Tensor, batch_size: int = 250) -> Tensor:
-    """Codes [N, Ht, Wt] and [N, Hb, Wb] of any integer type to images, uint8
-    [N, C, S, S]; ValueError for codes that the VQ-VAE-2 does not have."""
+    """Codes [N, Ht, Wt] and [N, Hb, Wb] of any integer type to uint8 [N, C, S, S].
+
+    Raises:
+        ValueError: the VQ-VAE-2 does not have these codes.
+    """
     device = next(vqvae2.parameters()).device
     pairs = zip(z_top.split(batch_size), z_bottom.split(batch_size), strict=True)
     parts = [
@@ -122,7 +129,7 @@ def decoded(vqvae2, z_top: Tensor, z_bottom: Tensor, batch_size: int = 250) -> T
 
 
 def squared_errors(data: ImageData, rebuilt: ImageData) -> Tensor:
-    """Mean squared error over the pixels of each image, in [0, 1], float64 [N]."""
+    """Mean squared error over each image's pixels, which are in [0, 1], float64 [N]."""
     parts = torch.arange(len(data)).split(1000)
     errors = [
         (data[part][0] - rebuilt[part][0]).cpu().double().square().mean(dim=(1, 2, 3))
@@ -140,20 +147,20 @@ def samples(
     seed: int = 0,
     **options,
 ) -> ImageData:
-    """New images in whole grey levels, classes in turn.
+    """Draw new images of all classes in turn, rounded to whole grey levels.
 
     Args:
         vqvae2, prior: in evaluation mode.
-        count: images to draw.
-        class_names: of the prior's labels.
+        count: number of images to draw.
+        class_names: names of the prior's labels.
         seed, options: as in `HierarchicalPixelCNN.sample`.
 
     Returns:
-        `count` images, uint8 [count, C, S, S], with the labels that they were drawn by;
-        from a prior without classes with labels 0 and no names.
+        `count` images, uint8 [count, C, S, S], with the labels that they were drawn
+        for. From a prior without classes, all labels are 0 and there are no names.
 
     Raises:
-        ValueError: as `HierarchicalPixelCNN.sample`.
+        ValueError: as in `HierarchicalPixelCNN.sample`.
     """
     labels = prior.labels_in_turn(count)
     drawn = prior.sample_with_vqvae2(
@@ -165,11 +172,12 @@ def samples(
 
 
 def frechet_distance(one: Tensor, other: Tensor) -> float:
-    """Fréchet distance of two sets of features, [N, d] and [M, d].
+    """Fréchet distance between two sets of features, [N, d] and [M, d].
 
-    Each set is taken for a normal distribution: |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2(Σ₁Σ₂)^½)
-    (Heusel et al. 2017, arXiv 1706.08500, equation 6). With Inception's features it is
-    the FID; with others it is comparable only to distances in the same features.
+    Each set is treated as normally distributed: |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2(Σ₁Σ₂)^½)
+    (Heusel et al. 2017, arXiv 1706.08500, equation 6). In Inception's features the
+    distance is the FID; in others it can only be compared with distances in the same
+    features.
 
     Raises:
         ValueError: a set has fewer than two rows.
@@ -184,30 +192,30 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
     first, second = (
         torch.atleast_2d(torch.cov(features.T)) for features in (one, other)
     )
-    # tr (Σ₁Σ₂)^½ is the sum of the roots of the eigenvalues, real and not negative.
+    # tr (Σ₁Σ₂)^½ is the sum of the roots of its eigenvalues, real and not negative.
     roots = torch.linalg.eigvals(first @ second).real.clamp(min=0).sqrt().sum()
     return (means + first.trace() + second.trace() - 2 * roots).clamp(min=0).item()
 
 
 def inception_metric(device="cpu"):
-    """What `inception_distances` measures with: Inception, its weights downloaded once.
+    """The metric of `inception_distances`. Inception's weights are downloaded once.
 
     Args:
-        device: where Inception runs; in place of Apple's GPUs, which lack the float64
-            that its features are summed in, the CPU.
+        device: the device on which Inception runs. In place of Apple's GPUs, which lack
+            the float64 that the features are summed in, it is the CPU.
 
     Raises:
         ValueError: torch-fidelity is not installed, or Inception's weights, which it
-            downloads, cannot be had.
+            downloads, are not available.
     """
-    # Here alone: it takes seconds to import, and few ask for it.
+    # Imported only here, because the import takes seconds and is rarely needed.
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     try:
         metric = FrechetInceptionDistance(feature=2048)
     except (ModuleNotFoundError, OSError) as error:
         raise ValueError(
-            f"the Inception distance cannot be had ({str(error).splitlines()[0]}); "
+            f"the Inception distance is not available ({str(error).splitlines()[0]}); "
             "install torch-fidelity, which downloads Inception's weights once, or "
             "leave --inception out"
         ) from error
@@ -215,12 +223,13 @@ def inception_metric(device="cpu"):
 
 
 def inception_distances(metric, sets: dict, heldout: ImageData) -> dict[str, float]:
-    """The FID of each of `sets` of images to the held-out ones: the Fréchet distance in
-    Inception's own features, by an `inception_metric`.
+    """The FID between each set of images and the held-out images.
+
+    The FID is the Fréchet distance in Inception's features.
 
     Args:
-        metric: as `inception_metric` gives it.
-        sets: images, `ImageData` by name. heldout: encoded once for all of them.
+        metric: as returned by `inception_metric`.
+        sets: `ImageData` by name. heldout: images that are encoded once for all sets.
 
     Returns:
         {name: FID}.
@@ -237,7 +246,7 @@ def inception_distances(metric, sets: dict, heldout: ImageData) -> dict[str, flo
 
 
 def _encode(metric, data: ImageData, *, real: bool) -> None:
-    """Let an `inception_metric` see all images, the real ones or the others."""
+    """Add all images to an `inception_metric`, as its real images or as the others."""
     for images in data.images.split(100):
         colour = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
         metric.update(colour.to(metric.device), real=real)
@@ -246,15 +255,16 @@ def _encode(metric, data: ImageData, *, real: bool) -> None:
 def nearest(
     data: ImageData, among: ImageData, batch_size: int = 500, device="cpu"
 ) -> tuple[Tensor, Tensor]:
-    """The nearest image of `among` to each of `data`, in pixels in [0, 1].
+    """The image of `among` nearest to each image of `data`, by pixels in [0, 1].
 
     Args:
-        data, among: images of one size.
+        data, among: images of the same size.
         batch_size: images of `data` per matrix product.
-        device: where to compute; `among` takes its memory there as float32.
+        device: the device to compute on, which must hold `among` as float32.
 
     Returns:
-        Its number, long [N], and its Euclidean distance, float [N]; both on the CPU.
+        The indices of the nearest images, long [N], and their Euclidean distances,
+        float [N]; both on the CPU.
     """
     flat = among.images.to(device).flatten(1).float() / 255  # [M, C · S · S]
     norms, indices, distances = flat.square().sum(1), [], []
@@ -262,7 +272,7 @@ def nearest(
         torch.arange(len(data)).split(batch_size), desc="neighbours", unit="batch"
     ):
         images = data[part][0].to(device).flatten(1)
-        squared = torch.addmm(norms, images, flat.T, alpha=-2)  # less |image|²
+        squared = torch.addmm(norms, images, flat.T, alpha=-2)  # without |image|²
         smallest, index = squared.min(dim=1)
         squared = smallest + images.square().sum(1)
         indices.append(index.cpu())
@@ -273,19 +283,22 @@ def nearest(
 def bootstrap(
     statistic, *values: Tensor, paired: bool = True, rounds: int = 1000, seed: int = 0
 ) -> dict[str, float]:
-    """A statistic of some images with an interval of 95 %: 1.96 times the standard
-    deviation that it has over images resampled from these, with replacement, to either
-    side (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13).
+    """A statistic of some images, with an interval of 95 %.
+
+    The interval is 1.96 standard deviations to either side. The standard deviation is
+    that of the statistic when the images are resampled with replacement (Efron and
+    Tibshirani 1993, An Introduction to the Bootstrap, chapter 13).
 
     Args:
         statistic: a function of `values` to a number.
-        values: tensors with an image a row.
-        paired: the rows of all are of the same images, and are drawn together.
-        rounds: how often the images are resampled.
-        seed: of the drawing.
+        values: tensors with one row per image.
+        paired: whether the rows of all tensors are of the same images, so that they are
+            resampled together.
+        rounds: how many times the images are resampled.
+        seed: seed of the resampling.
 
     Returns:
-        {"value": of the images as they are, "low", "high"}.
+        {"value": the statistic of the given images, "low", "high"}.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = []
@@ -302,11 +315,11 @@ def bootstrap(
 
 
 def bfloat16_effect(vqvae2, prior: HierarchicalPixelCNN, count: int = 256) -> dict:
-    """What sampling in bf16 does to the codes of a trained prior.
+    """How sampling in bf16 changes the codes of a trained prior.
 
     Args:
-        vqvae2: gives the sizes of the grids. prior: trained, in float32.
-        count: images to draw by each.
+        vqvae2: gives the sizes of the grids. prior: a trained prior in float32.
+        count: number of images to draw in each number format.
 
     Returns:
         For each level, the share of codes that differ from the float32 sampler's, and

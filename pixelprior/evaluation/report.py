@@ -1,4 +1,4 @@
-"""What the numbers of `suite.py` look like: the table, and the pictures beside it."""
+"""How the results of `suite.py` are shown: tables, pictures and the model card."""
 
 from matplotlib.figure import Figure
 
@@ -11,7 +11,7 @@ PICTURED = 64
 
 
 def table(results: dict) -> str:
-    """All that was measured, in Markdown: what `results.md` and the README hold."""
+    """All measured values in Markdown, as in `results.md` and `docs/results.md`."""
     lines = [
         "| on held-out images | measured | 95 % interval, or as said |",
         "|---|---:|---:|",
@@ -39,7 +39,7 @@ def table(results: dict) -> str:
 
 
 def _rows(results: dict):
-    """(name, measured value or plain number, digits) for each line of the table."""
+    """(name, measured value or plain number, decimals) for each line of the table."""
     likelihood, rebuilt = results["likelihood"], results["reconstruction"]
     for level in ("top", "bottom", "both"):
         found = likelihood[level]
@@ -96,7 +96,7 @@ def _rows(results: dict):
 
 
 def sample_picture(drawn: ImageData, seed: int) -> Figure:
-    """The first 64 samples, none chosen, by their classes where they have any."""
+    """The first 64 samples, none selected, ordered by class if they have classes."""
     images, labels = drawn[: min(PICTURED, len(drawn))]
     order = labels.argsort(stable=True)
     captions = [""] * len(order)
@@ -107,14 +107,14 @@ def sample_picture(drawn: ImageData, seed: int) -> Figure:
 
 
 def reconstruction_picture(vqvae2, heldout: ImageData) -> Figure:
-    """The first held-out image of each of ten classes, and what its codes hold."""
+    """The first held-out image of each of ten classes, with its reconstruction."""
     some = some_of_each_class(heldout, 10)
     rows = {"held out": some[:][0], "rebuilt": reconstructions(vqvae2, some)[:][0]}
     return image_rows(rows, title="Held-out images, and what their codes hold")
 
 
 def neighbour_picture(drawn: ImageData, train: ImageData) -> Figure:
-    """The first ten samples, and under each the nearest training image."""
+    """The first ten samples, with the nearest training image under each."""
     first = ImageData(drawn.images[:10], drawn.labels[:10], drawn.class_names)
     indices, _ = nearest(first, train)
     rows = {"new": first[:][0], "nearest": train[indices][0]}
@@ -125,7 +125,7 @@ def model_card(results: dict, about: dict) -> str:
     """Data, recipe, time, figures and limits of a set of weights, in Markdown.
 
     Args:
-        results: what `evaluate` gave. about: what `reproduce` noted of the recipe.
+        results: what `evaluate` returned. about: what `reproduce` noted of the recipe.
     """
     data = results["data"]
     lines = [
@@ -183,8 +183,11 @@ def model_card(results: dict, about: dict) -> str:
 
 
 def tried_table(tried: dict) -> str:
-    """What was tried for a lower loss, best first, in Markdown; `tried` is what
-    `tools/try_options.py` wrote."""
+    """What was tried to lower the loss, best first, in Markdown.
+
+    Args:
+        tried: what `tools/try_options.py` wrote.
+    """
     of = {run["option"]: run for run in tried["tried"]}
     base = of["base"]["nats_per_image"]
     lines = [
@@ -202,8 +205,11 @@ def tried_table(tried: dict) -> str:
 
 
 def seeds_table(seeds: dict) -> str:
-    """Whether small priors learn from every seed, in Markdown; `seeds` is what
-    `tools/try_seeds.py` wrote."""
+    """Whether small priors learn from every seed, in Markdown.
+
+    Args:
+        seeds: what `tools/try_seeds.py` wrote.
+    """
     lines = [
         "| channels | blocks | design | seeds | stuck | "
         "top: worst seed, unigram | bottom: worst seed, unigram |",

@@ -1,8 +1,8 @@
-"""Everything that is measured of a VQ-VAE-2 and its prior, in one dict for one file.
+"""All measures of a VQ-VAE-2 and its prior, in one dict for one file.
 
-`evaluate` runs the measures of `evaluation.py` on held-out images and on samples; what
-is read off the dict, and how it is drawn, is in `report.py`. A measured value
-is {"value", "low", "high"}: with a bootstrap interval of 95 % over images.
+`evaluate` runs the measures of `measures.py` on held-out images and on samples, and
+`report.py` makes tables and pictures of the dict. A measured value is
+{"value", "low", "high"}, with a bootstrap interval of 95 % over images.
 """
 
 import math
@@ -35,7 +35,7 @@ from pixelprior.ranges import check_positive
 from pixelprior.vqvae2 import VQVAE2
 
 FRECHET_ROUNDS = 100
-CLASSIFIER_IMAGES = 160_000  # shown to each classifier, however few there are
+CLASSIFIER_IMAGES = 160_000  # that each classifier trains on, over all its epochs
 
 
 def evaluate(
@@ -55,21 +55,22 @@ def evaluate(
 
     Args:
         vqvae2, prior: trained, in evaluation mode, on the device to measure on.
-        train: images that they were trained on. heldout: images that they were not.
-        without_top: the bottom level when trained on codes whose top is erased.
-        classifier: gives the features of the Fréchet distance, on the same device; None
-            trains one on the training images, where they have classes.
-        num_samples: images to draw, and as many real ones to compare them with.
-        seed: of samples, classifiers and intervals.
-        inception: measure the Inception distance as well.
-        say: gets a line when a part begins.
+        train: images that they were trained on. heldout: images that they were not
+            trained on.
+        without_top: the bottom level, trained on codes whose top codes are erased.
+        classifier: gives the features of the Fréchet distance, on the same device. None
+            trains one on the training images if they have classes.
+        num_samples: number of images to draw, and of real images to compare them with.
+        seed: seed of samples, classifiers and intervals.
+        inception: also measure the Inception distance.
+        say: called with one line when a part begins.
 
     Returns:
-        What `results/*.json` holds, by part; a part that cannot be measured is None.
+        The content of `results.json`, by part; a part that cannot be measured is None.
 
     Raises:
         ValueError: the models or the images do not fit each other, or the weights of
-            Inception cannot be had.
+            Inception are not available.
     """
     check_positive(num_samples=num_samples)
     prior.check_matches(vqvae2)
@@ -91,7 +92,7 @@ def evaluate(
     ):
         raise ValueError(
             f"the classifier is for {classifier.num_classes} classes of images of "
-            f"{classifier.in_channels} channel(s), but these are of {len(names)} and "
+            f"{classifier.in_channels} channel(s), but these have {len(names)} and "
             f"{channels}; give one that was trained on such images, or none"
         )
     device = next(prior.parameters()).device
@@ -156,7 +157,7 @@ def evaluate(
 
 
 def some_of_each_class(data: ImageData, count: int) -> ImageData:
-    """`count` images, the first of each class in turn, as many of each as can be."""
+    """`count` images, the first of each class in turn, equally many if possible."""
     number_in_class = torch.empty(len(data), dtype=torch.long)
     for label in data.labels.unique():
         of_class = data.labels == label
@@ -172,7 +173,7 @@ def _mean(values, seed: int) -> dict:
 
 
 def _reconstruction(vqvae2, codes, heldout, rebuilt, seed: int) -> dict:
-    """Errors with an image's own codes, and with the top codes of any other image."""
+    """Errors with an image's own codes, and with the top codes of another image."""
     errors = squared_errors(heldout, rebuilt)
     order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))
     others = torch.empty_like(codes.z_top)
@@ -189,7 +190,7 @@ def _reconstruction(vqvae2, codes, heldout, rebuilt, seed: int) -> dict:
 
 
 def _likelihood(prior, without_top, codes: CodeData, pixels: int, seed: int) -> dict:
-    """Nats per code and bits per dimension by level, beside what needs no prior."""
+    """Nats per code and bits per dimension by level, beside values without a prior."""
     measured, of_images, counts = {}, {}, {}
     for level in LEVELS:
         counts[level] = codes.grid(level)[0].numel()
@@ -219,7 +220,7 @@ def _likelihood(prior, without_top, codes: CodeData, pixels: int, seed: int) -> 
 
 
 def _speed(vqvae2, prior, batch_size: int = 64, repeats: int = 5) -> dict:
-    """Milliseconds an image, codes and decoding, over a few draws after a first."""
+    """Milliseconds per image to draw and decode, over some draws after a first one."""
     seconds = []
     for number in range(repeats + 1):
         started = time.perf_counter()
@@ -238,7 +239,7 @@ def _speed(vqvae2, prior, batch_size: int = 64, repeats: int = 5) -> dict:
 
 
 def _neighbours(drawn, train, heldout, rebuilt, seed: int, device) -> dict:
-    """Distances to the nearest training image, and those of samples ÷ of held out."""
+    """Distances to the nearest training image, and ratios of samples to held-out."""
     sets = {"samples": drawn, "heldout": heldout, "heldout_rebuilt": rebuilt}
     distances = {
         name: nearest(data, train, device=device)[1] for name, data in sets.items()
@@ -258,8 +259,10 @@ def _neighbours(drawn, train, heldout, rebuilt, seed: int, device) -> dict:
 def _frechet(
     classifier, train, sets: dict, heldout: ImageData, seed: int, device
 ) -> dict:
-    """Distances of each of `sets` to the held-out images, and whose features they are
-    measured in."""
+    """The Fréchet distance between each set and the held-out images.
+
+    The classifier in whose features it is measured is named beside it.
+    """
     shipped = classifier is not None
     if not shipped:
         classifier = _classifier(train, seed, device)
@@ -271,7 +274,7 @@ def _frechet(
             frechet_distance,
             outputs(classifier.features, data, device=device),
             reference,
-            paired=name == "reconstructions",  # of these very images
+            paired=name == "reconstructions",  # of the same images
             rounds=FRECHET_ROUNDS,
             seed=seed,
         )
@@ -285,15 +288,17 @@ def _frechet(
 
 
 def _classifier(data: ImageData, seed: int, device) -> Classifier:
-    """A classifier that was trained on `data`, on the device."""
+    """A classifier that is trained on `data`, on the device."""
     epochs, on_cpu = -(-CLASSIFIER_IMAGES // len(data)), device.type == "cpu"
     return train_classifier(data, epochs=epochs, seed=seed, on_cpu=on_cpu).to(device)
 
 
 def _accuracy_score(sets: dict, heldout: ImageData, seed: int, device) -> dict:
-    """Accuracy on held-out images of classifiers trained on each of `sets`, and its
-    ratio to that of the real images (Ravuri and Vinyals 2019, arXiv 1905.10887, as in
-    arXiv 1906.00446)."""
+    """Accuracy on held-out images of one classifier per set, trained on that set.
+
+    Beside it is the ratio to the accuracy after training on real images (Ravuri and
+    Vinyals 2019, arXiv 1905.10887, as in arXiv 1906.00446).
+    """
     right = {}
     for name, data in sets.items():
         trained = _classifier(data, seed, device)

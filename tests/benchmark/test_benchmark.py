@@ -1,4 +1,4 @@
-"""What is counted and kept, and that the documents show what the command wrote."""
+"""What the benchmark counts and keeps, and that the documents show what it wrote."""
 
 import json
 import statistics

@@ -1,4 +1,4 @@
-"""The command line, as a person meets it: the pipeline, and each kind of bad input."""
+"""The command line as a person uses it: the pipeline, and each kind of bad input."""
 
 import json
 import subprocess
@@ -31,7 +31,10 @@ SMALL = ["--hidden_channels", "16", "--num_layers", "2", "--epochs", "1"]
 
 @pytest.fixture
 def fails(capsys):
-    """Run a command that must fail in one line and with status 2; give the line."""
+    """A function that runs a command that must fail, and returns its one line of error.
+
+    The exit status must be 2 unless another one is given.
+    """
 
     def run(*arguments, status=2):
         capsys.readouterr()
@@ -82,7 +85,7 @@ def test_training_writes_checkpoints_codes_history_and_pictures(pipeline):
 
 
 def test_test_images_are_measured_once_and_at_the_end(pipeline, tmp_path, monkeypatch):
-    """What `best` is chosen by is held out of the training images."""
+    """The images by which `best` is chosen are held out of the training images."""
     flags = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96)
     test = {
         image.numpy().tobytes()
@@ -189,7 +192,7 @@ def test_sample_draws_the_same_images_by_every_method_and_others_in_bf16(
     low = pictures.pop("bf16")
     first, *others = pictures.values()
     for other in others:
-        assert (first == other).mean() > 0.9  # all but rounding ties
+        assert (first == other).mean() > 0.9  # the rest are rounding ties
     assert low.shape == first.shape and (low != first).any()
 
 

@@ -17,7 +17,7 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Over so few numbers, more threads would only wait for each other."""
+    """With so few numbers, more threads would only wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -37,7 +37,7 @@ def by_hand(shape, sees):
 
 
 class OfFeatures(nn.Module):
-    """A PixelCNN from embedded codes on, since there is no gradient by a code."""
+    """A PixelCNN without its embedding, since there is no gradient by a code."""
 
     def __init__(self, model):
         super().__init__()
@@ -144,7 +144,7 @@ def test_what_is_seen_in_any_channel_is_seen(channel):
 
 
 def test_it_looks_without_a_trace():
-    """No gradient is left behind, the random numbers go on, and no_grad is no bar."""
+    """No gradient is left, the random state is kept, and it works under no_grad."""
     stack = masked_stack(2)
     state = torch.get_rng_state()
     with torch.no_grad():

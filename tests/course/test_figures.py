@@ -1,4 +1,4 @@
-"""Pictures: their sizes, their pixels, their words, and that none is half-written."""
+"""Pictures have the right sizes, pixels and words, and none is left half-written."""
 
 import html
 import inspect
@@ -83,7 +83,7 @@ def test_a_bare_picture_is_shown_pixel_for_pixel():
 
 def test_a_figure_is_shown_as_wide_as_declared_whatever_matplotlib_draws():
     class Narrower(Figure):
-        """As matplotlib before 3.11 draws 10.2 inches: 1019 pixels wide."""
+        """Drawn 1019 pixels wide, as matplotlib before 3.11 draws 10.2 inches."""
 
         def savefig(self, file, **options):
             self.set_figwidth(10.193)
@@ -251,7 +251,7 @@ def test_every_figure_is_tried():
     ("name", "draw"),
     [(name, draw) for name, draws in FIGURES.items() for draw in draws],
 )
-# What matplotlib calls that pyparsing is about to drop is not for us to fix.
+# matplotlib calls functions that pyparsing has deprecated; we cannot fix that.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:(matplotlib|pyparsing)")
 @pytest.mark.filterwarnings("error")
 def test_a_figure_is_drawn_and_twice_the_same(name, draw):

@@ -1,4 +1,4 @@
-"""The source of known entropy: exact, blind where it should be, drawn as it says."""
+"""The source of known entropy: its numbers are exact, and its samples follow them."""
 
 import itertools
 import math
@@ -63,7 +63,7 @@ def test_the_whole_line_of_w_lies_in_the_blind_spot(kernel_size):
 
 
 def test_a_single_stack_stays_above_its_bound_and_two_stacks_reach_the_entropy():
-    """In a short training: within 2 % of the entropy, and of the bound."""
+    """After a short training, each loss is within 2 % of its limit."""
     source = BlindSpotSource()
     size = source.num_embeddings
     torch.manual_seed(0)

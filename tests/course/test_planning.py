@@ -1,4 +1,4 @@
-"""What training needs is counted right: by torch's allocator, and by the loop's own."""
+"""The count of what training needs agrees with torch's allocator and the loop."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ each_model = pytest.mark.parametrize(("model_class", "arguments"), MODELS)
 
 
 def built(model_class, arguments):
-    """A model on the edge of training: its codebooks have seen a first batch."""
+    """A model ready for training, whose codebooks have seen a first batch."""
     torch.manual_seed(0)
     model = model_class(**arguments).train()
     with torch.no_grad():
@@ -67,7 +67,7 @@ def test_a_plan_from_small_batches_holds_for_a_large_one(
 
 
 def peak_of_a_step(model, batch, precision):
-    """Bytes by which torch's allocator on the processor rises in a training step."""
+    """Bytes by which torch's CPU allocator rises, at its peak, in a training step."""
     optimizer = torch.optim.AdamW(model.parameters())
 
     def step():
@@ -78,7 +78,7 @@ def peak_of_a_step(model, batch, precision):
         optimizer.step()
         optimizer.zero_grad()
 
-    step()  # the moments of AdamW come with the first
+    step()  # the first step creates the moments of AdamW
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         step()
     now = peak = 0
@@ -91,7 +91,7 @@ def peak_of_a_step(model, batch, precision):
 
 @pytest.fixture
 def one_thread():
-    """Each further thread of a convolution in bf16 takes memory of its own."""
+    """Each further thread of a convolution in bf16 takes its own memory."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -106,12 +106,12 @@ def test_the_allocator_gives_out_what_was_counted_and_up_to_half_more(
     model = built(model_class, arguments)
     batch = example_batch(model, 64)
     kept = kept_for_backward(model, batch, precision)
-    given = sum(each.nbytes for each in batch)  # before the step, and kept as well
+    given = sum(each.nbytes for each in batch)  # allocated before, but kept as well
     assert kept - given < peak_of_a_step(model, batch, precision) < 1.5 * kept
 
 
 def test_the_training_loop_holds_as_many_copies_of_each_parameter(tmp_path):
-    """Weights, gradients, two moments, the average, the best: six."""
+    """There are six: weights, gradients, two moments, the average and the best."""
     from pixelprior.devices import make_accelerator
     from pixelprior.settings import TrainingSettings
 

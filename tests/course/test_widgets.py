@@ -1,4 +1,4 @@
-"""A figure to explore: drawn for the first choices, alive beneath where widgets are."""
+"""Figures to explore: drawn for the first choices, with controls if widgets are on."""
 
 import ipywidgets
 import nbclient
@@ -18,7 +18,7 @@ def draw(height, kind="plain"):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What is displayed."""
+    """The list of what is displayed."""
     displayed = []
     monkeypatch.setattr(widgets, "display", displayed.append)
     return displayed

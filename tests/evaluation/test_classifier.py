@@ -1,4 +1,4 @@
-"""The classifier: a yardstick that tells sense from nonsense, the same each time."""
+"""The classifier learns classes but nothing from random labels, and is reproducible."""
 
 import pytest
 import torch
@@ -70,12 +70,12 @@ def test_one_class_cannot_be_told_apart(training_images):
 def test_a_classifier_can_be_trained_on_the_cpu_beside_a_gpu(
     training_images, monkeypatch
 ):
-    """Where there is a GPU by all that torch says, and none that could be used."""
+    """torch reports a GPU here, although there is none that could be used."""
     few = some_of_each_class(training_images, 50)
     alone = train_classifier(few, epochs=1, hidden_channels=4)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    # Older torches ask this of a GPU before each step, wherever the weights are.
+    # Older versions of torch ask a GPU this before each step, wherever the weights are.
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     beside = train_classifier(few, epochs=1, hidden_channels=4, on_cpu=True)
     for a, b in zip(alone.parameters(), beside.parameters(), strict=True):

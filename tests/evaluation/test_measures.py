@@ -1,4 +1,4 @@
-"""Measures: what each must give where the answer is known."""
+"""Each measure gives the right value where that value is known."""
 
 import math
 
@@ -127,7 +127,7 @@ def test_frechet_distance_of_two_normals_in_one_dimension():
 
 
 class Themselves(torch.nn.Identity):
-    """Stands in for Inception: 16 features are their own features."""
+    """Stands in for Inception: returns its 16 input features unchanged."""
 
     num_features = 16
 
@@ -160,7 +160,7 @@ def test_inception_without_its_weights_is_one_line(heldout_images):
 
 
 class Means(torch.nn.Module):
-    """Stands in for Inception: the mean of each channel and row. It counts images."""
+    """Stands in for Inception: its features are means of rows. It counts its images."""
 
     num_features = 9
     images = 0
@@ -190,7 +190,7 @@ def test_inception_distances_are_frechet_distances_in_its_features(three_sets):
     sets = dict(enumerate([*sets, heldout]))
     metric = FrechetInceptionDistance(feature=Means(), input_img_size=(3, 8, 8))
     features = Means()(heldout.images)
-    for _ in range(2):  # the metric begins anew each time
+    for _ in range(2):  # the metric must start anew each time
         found = inception_distances(metric, sets, heldout)
         for name, data in sets.items():
             expected = frechet_distance(Means()(data.images), features)
@@ -249,8 +249,11 @@ def test_what_two_sets_share_cancels_when_they_are_drawn_together():
 
 
 class WithoutFloat64(TorchDispatchMode):
-    """Makes torch's meta device stand in for an Apple GPU: float64 is an error there,
-    and what is copied to the CPU is 0. Notes where matrices are multiplied."""
+    """Makes torch's meta device stand in for an Apple GPU.
+
+    On this device, float64 is an error, and whatever is copied to the CPU is 0. The
+    class records on which devices matrices are multiplied.
+    """
 
     def __init__(self):
         super().__init__()
@@ -292,8 +295,7 @@ def test_what_is_summed_in_float64_is_summed_on_the_cpu(some_codes):
 def test_all_networks_and_neighbours_are_computed_on_the_device_of_the_prior(
     shipped, heldout_images, monkeypatch
 ):
-    """What `evaluate` does itself, without drawing and the VQ-VAE-2, on a stand-in for
-    a GPU."""
+    """`evaluate` runs on a stand-in for a GPU, without drawing and the VQ-VAE-2."""
     vqvae2 = shipped[0]
     models = (load_shipped()[1], *load_shipped_reference_models())
     prior, without_top, classifier = (each.to("meta") for each in models)

@@ -1,4 +1,4 @@
-"""`evaluate` and `reproduce` from end to end, and the kept results against new ones."""
+"""`evaluate` and `reproduce` from end to end; kept results compared with new ones."""
 
 import contextlib
 import copy
@@ -60,7 +60,7 @@ TINY = Recipe(
 
 
 class Evaluated(NamedTuple):
-    """What came of one `pixelprior evaluate`."""
+    """The results of one run of `pixelprior evaluate`."""
 
     found: dict  # results.json
     printed: str
@@ -91,13 +91,15 @@ def evaluated(tmp_path_factory):
 
 @pytest.fixture
 def on_the_embedded_images(evaluated):
-    """What `evaluate` says of the shipped weights on the embedded test images."""
+    """The results of `evaluate` for the shipped weights on the embedded test images."""
     return evaluated.found
 
 
 def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
-    """The kept figures are of 10,000 test images, the new ones of 1,000 of these: they
-    agree within 1.5 of the intervals that 1,000 images leave, and within 4 %."""
+    """The kept figures are of 10,000 test images, and the new ones of 1,000 of these.
+
+    They agree within 1.5 times half the interval of the new figures, and within 4 %.
+    """
     now = on_the_embedded_images
     for part, name in [
         *(
@@ -142,15 +144,17 @@ def test_what_was_tried_was_tried_on_the_shipped_codes(shipped, name):
 
 
 def images_in(path, size: int = 32) -> torch.Tensor:
-    """The grey images [N, size, size] of a picture that has them on white, wherever
-    they are in it: their left and upper edges are dark."""
+    """The grey images [N, size, size] of a picture that shows them on white.
+
+    They are found by their dark left and upper edges, wherever they are in the picture.
+    """
     grey = np.asarray(Image.open(path).convert("L"))
 
     def dark_runs(line):
         edges = np.flatnonzero(np.diff(np.pad((line < 128).astype(int), 1)))
         return edges.reshape(-1, 2)
 
-    def middles(run):  # of the pixels, each of which is a square of several
+    def middles(run):  # of the image's pixels, each drawn as a square of several
         return np.linspace(*run, 2 * size + 1)[1::2].astype(int)
 
     left = (grey < 128).any(axis=0).argmax() + 1
@@ -165,7 +169,7 @@ def images_in(path, size: int = 32) -> torch.Tensor:
 
 
 def test_the_command_measures_the_shipped_weights(evaluated):
-    """Its own figures and pictures."""
+    """The command prints its own figures and draws its own samples."""
     found = evaluated.found
     assert table(found) in evaluated.printed
     assert found["data"]["heldout_images"] == 1000 and found["data"]["samples"] == 500
@@ -182,8 +186,8 @@ def by_class(data: ImageData) -> torch.Tensor:
 def test_the_samples_in_the_readme_are_the_first_64_of_seed_0(shipped):
     drawn = by_class(samples(*shipped, 64))
     apart = (drawn - images_in(FOLDER / "results" / "samples.png")).abs()
-    # Another processor may round a grey level otherwise, and now and then a code, which
-    # changes those that are drawn after it in the same image.
+    # Another processor may round a grey level differently. Now and then it may draw
+    # another code, which changes the later codes of the same image.
     assert (apart.amax(dim=(1, 2)) > 2).sum() <= 2
 
 
@@ -215,7 +219,7 @@ def test_what_is_better_is_measured_as_better(on_the_embedded_images):
 
 
 def test_a_copy_of_the_training_images_is_found_out(shipped, monkeypatch):
-    """Samples that are training images have no distance to them."""
+    """Samples that are training images have distance 0 to the training images."""
     train = some_of_each_class(load_images("fashion_mnist_mini", "train"), 60)
     heldout = some_of_each_class(load_images("fashion_mnist_mini", "test"), 60)
     monkeypatch.setattr(suite, "samples", lambda *_, **__: train)
@@ -348,7 +352,8 @@ def test_several_processes_are_refused_before_the_work(
 
 
 def test_two_processes_train_one_classifier_and_measure_nothing(tmp_path):
-    """Under torchrun, on two CPU processes, as `accelerate launch` would do it."""
+    """The program runs under torchrun on two CPU processes, as `accelerate launch`
+    would run it."""
     (tmp_path / "program.py").write_text(f"""
 from pixelprior import cli
 from pixelprior.evaluation.classifier import train_classifier
@@ -368,7 +373,7 @@ except SystemExit as stop:
         capture_output=True,
         text=True,
         env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        timeout=300,  # processes that wait for each other wait half an hour
+        timeout=300,  # processes that wait for each other take half an hour
     )
     assert done.returncode == 0, done.stderr
     trained = [line for line in done.stdout.splitlines() if "trained to" in line]

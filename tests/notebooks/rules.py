@@ -1,8 +1,8 @@
-"""What every notebook of the course keeps, beside the outputs that nbval compares.
+"""Rules for every notebook of the course, besides the outputs that nbval compares.
 
-A rule gives a list of problems in words, empty for a notebook that keeps it. The rules
-in `OF_NOTEBOOKS` take the notebook; those in `OF_FILES` take the path of its source,
-beside which the notebook lies under the same name.
+A rule returns a list of problems in words, which is empty for a notebook that keeps the
+rule. The rules in `OF_NOTEBOOKS` take the notebook. Those in `OF_FILES` take the path
+of its source, beside which the notebook lies under the same name.
 """
 
 import ast
@@ -28,8 +28,10 @@ MEGABYTE = 1_000_000
 
 
 def of_the_course(name: str):
-    """A module of notebooks/ by its name, under one of its own: there are many
-    conftests and builds."""
+    """The module of notebooks/ with this name, imported as `course_{name}`.
+
+    The new name keeps it apart from other modules called conftest or build.
+    """
     path = ROOT / "notebooks" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"course_{name}", path)
     module = importlib.util.module_from_spec(spec)
@@ -62,7 +64,7 @@ def tags(cell: NotebookNode) -> list[str]:
 
 
 def words(output: NotebookNode) -> str:
-    """What an output says; the words of a picture are its alt text, and left out."""
+    """The text of an output, without that of a picture, which is its alt text."""
     if output.output_type == "stream":
         return output.text
     data = output.get("data", {})
@@ -70,7 +72,7 @@ def words(output: NotebookNode) -> str:
 
 
 def statements(cell: NotebookNode) -> list[ast.AST]:
-    """All nodes of a cell's code, without its magics."""
+    """All syntax nodes of a cell's code, without its magic commands."""
     code = re.sub(r"(?m)^[ \t]*[%!].*$", "", cell.source)
     try:
         return list(ast.walk(ast.parse(code)))
@@ -99,7 +101,7 @@ def without_code(cell: NotebookNode) -> str:
 
 
 def prose(cell: NotebookNode) -> str:
-    """What a markdown cell says, without its code and addresses of links."""
+    """The text of a markdown cell, without code and without addresses of links."""
     return ADDRESS.sub("", without_code(cell))
 
 
@@ -125,7 +127,7 @@ def executed_and_numbered(notebook: NotebookNode) -> list[str]:
 
 
 def nothing_of_the_machine(notebook: NotebookNode) -> list[str]:
-    """What differs from one Python to the next is not committed."""
+    """Nothing that differs from one Python to the next is committed."""
     problems = [
         f"{cell.id} has the times of its execution"
         for cell in notebook.cells
@@ -136,8 +138,8 @@ def nothing_of_the_machine(notebook: NotebookNode) -> list[str]:
     return problems
 
 
-# How far apart a cell stands from the next is jupytext's affair, and where it goes
-# among the slides is computed (`slides_are_marked`).
+# jupytext sets the number of lines between a cell and the next, and the slide type is
+# computed (`slides_are_marked`).
 NOT_CONTENT = {"lines_to_next_cell", "lines_to_end_of_cell_marker", "slideshow"}
 
 
@@ -146,7 +148,7 @@ def _metadata(cell: NotebookNode) -> dict:
 
 
 def slides_are_marked(notebook: NotebookNode) -> list[str]:
-    """Each cell says where it goes among the slides, as build.py has it."""
+    """Each cell has the slide type that build.py computes for it."""
     wanted = of_the_course("build").slide_types(notebook.cells)
     return [
         f"{cell.id} is marked as {marked!r} for slides, and is a {kind}"
@@ -185,19 +187,19 @@ def pair_is_equal(source: Path) -> list[str]:
             "the notebook says that it is paired: JupyterLab with jupytext would "
             "compare the files' times, and after a clone refuse to open it"
         )
-    if len(problems) > 6:  # one cell put in front makes all others differ
+    if len(problems) > 6:  # one cell inserted in front makes all others differ
         problems[6:] = [f"and {len(problems) - 6} more"]
     return problems
 
 
-# What its outputs are.
+# What the outputs are.
 
 PROGRESS = re.compile(r"\d+%\||[█▏▎▍▌▋▊▉]|\d(?:it/s|s/it)\b|\r")
 NONES = re.compile(r"[\s\[\](),]*None(?:[\s\[\](),]+None)*[\s\[\](),]*")
 
 
 def outputs_are_plain(notebook: NotebookNode) -> list[str]:
-    """No stderr, no error, no widget, no progress bar, no None left over."""
+    """No output is stderr, an error, a widget, a progress bar or a leftover None."""
     problems = []
     if "widgets" in notebook.metadata:
         problems.append("the metadata holds the state of widgets")
@@ -220,7 +222,7 @@ def outputs_are_plain(notebook: NotebookNode) -> list[str]:
 
 
 def pictures_have_alt_text(notebook: NotebookNode) -> list[str]:
-    """Every picture says in 20 characters or more what there is to see."""
+    """Every picture has an alt text of 20 characters or more."""
     problems, alts = [], []
     for cell, output in outputs(notebook):
         data = output.get("data", {})
@@ -250,7 +252,7 @@ def at_least_three_pictures(notebook: NotebookNode) -> list[str]:
 
 
 def something_to_explore(notebook: NotebookNode) -> list[str]:
-    """At least one figure has something to move."""
+    """At least one figure is interactive."""
     called = {
         getattr(node.func, "id", getattr(node.func, "attr", None))
         for cell in code_cells(notebook)
@@ -269,7 +271,7 @@ def under_a_megabyte(source: Path) -> list[str]:
 
 
 def cover_is_in_the_notebook(source: Path) -> list[str]:
-    """The README's picture of a notebook is the one of its cell tagged "cover"."""
+    """The README's picture of a notebook is that of the cell tagged "cover"."""
     notebook, path = read(source), source.parent / "pictures" / f"{source.stem}.png"
     covers = sum("cover" in tags(cell) for cell in notebook.cells)
     if covers != 1:
@@ -288,7 +290,7 @@ def cover_is_in_the_notebook(source: Path) -> list[str]:
 
 
 def few_outputs_are_ignored(notebook: NotebookNode) -> list[str]:
-    """One cell in ten at most, each of which asserts something itself."""
+    """At most one code cell in ten is ignored, and each ignored cell has an assert."""
     problems = []
     cells = code_cells(notebook)
     ignored = [cell for cell in cells if IGNORED in tags(cell)]
@@ -341,7 +343,7 @@ def _says(cell: NotebookNode) -> str:
 
 
 def exercises_have_solutions(notebook: NotebookNode) -> list[str]:
-    """Stubs do not pass, solutions do, and are collapsed."""
+    """Stubs do not pass; solutions pass and are collapsed."""
     problems: list[str] = []
     exercises, stubs, open_exercise = 0, set(), None
     for cell in notebook.cells:
@@ -398,8 +400,11 @@ ABOUT_SOLUTIONS = "about-solutions"
 
 
 def solutions_can_be_left_out(notebook: NotebookNode) -> list[str]:
-    """What handout.py leaves out is missed nowhere: no other cell needs a name that a
-    solution alone assigns, and solutions are spoken of in a cell of their own."""
+    """The notebook works without the cells that handout.py leaves out.
+
+    No other cell needs a name that only a solution assigns, and only a cell of its own
+    speaks of solutions.
+    """
     problems = []
     others = [cell for cell in notebook.cells if "solution" not in tags(cell)]
     assigned = set().union(*map(_assigned, others))
@@ -422,14 +427,14 @@ def solutions_can_be_left_out(notebook: NotebookNode) -> list[str]:
     ]
 
 
-# What it says.
+# What the text says.
 
 HEAD = ("What you will do", "What you will learn", "What you need", "Time")
 FOOT = ("What you can do now", "To take away", "Sources")
 
 
 def head_and_foot(notebook: NotebookNode) -> list[str]:
-    """What to expect stands in the first cell, what was gained in the last."""
+    """The first cell says what to expect, and the last cell what was learned."""
     first, last = notebook.cells[0], notebook.cells[-1]
     head = first.source if first.cell_type == "markdown" else ""
     foot = last.source if last.cell_type == "markdown" else ""
@@ -442,8 +447,10 @@ def head_and_foot(notebook: NotebookNode) -> list[str]:
 
 
 def sections_are_numbered(source: Path) -> list[str]:
-    """Each section but the foot has its number, 03.1, 03.2, …, and begins a cell: what
-    teachers' plans name, and where a slide begins."""
+    """Each section but the foot has its number, 03.1, 03.2, …, and begins a cell.
+
+    Teachers' plans refer to these numbers, and a slide begins at each section.
+    """
     number, titles, problems = source.stem[:2], [], []
     for cell in markdown(read(source)):
         for line, text in enumerate(without_code(cell).splitlines()):
@@ -511,7 +518,7 @@ def measured(name: str, key: str, course: Path) -> int | float:
     """The number in a results file under a key such as "likelihood.top.uniform".
 
     Raises:
-        LookupError: says in words what there is not.
+        LookupError: there is no such file, key or number; the message says which.
     """
     if name == "timings":
         paths = [course / "timings.json"]
@@ -542,7 +549,7 @@ def agrees(written: str, value: float) -> bool:
 
 
 def numbers_are_measured(source: Path) -> list[str]:
-    """Each measured number in prose names its source, and is what that says."""
+    """Each measured number in the text names its source and agrees with it."""
     problems, own_time = [], False
     for cell in markdown(read(source)):
         text = prose(cell)

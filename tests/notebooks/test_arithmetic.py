@@ -1,4 +1,4 @@
-"""Other arithmetics: that each kind is active, and that what is not is found."""
+"""Other arithmetics: each kind is active, and a kind that is not active is found."""
 
 import json
 import os
@@ -12,7 +12,7 @@ arithmetic = rules.of_the_course("arithmetic")
 
 
 def has(capability):
-    """Whether this processor has what a kind needs, so that it can be active."""
+    """Whether this processor has the capability that a kind needs to be active."""
     import torch
 
     order = ["DEFAULT", "AVX2", "AVX512"]

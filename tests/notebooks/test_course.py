@@ -1,5 +1,5 @@
-"""The course's notebooks keep every rule, its times and its table agree, and building
-twice gives the same bytes."""
+"""The course's notebooks keep every rule, the stated times agree with the README's
+table, and building twice gives the same bytes."""
 
 import json
 import re

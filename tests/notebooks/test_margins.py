@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import rules
 
-sys.path.insert(0, str(rules.ROOT / "notebooks"))  # margins.py imports its neighbours
+sys.path.insert(0, str(rules.ROOT / "notebooks"))  # margins.py imports from there
 margins = rules.of_the_course("margins")
 
 
 def claims_of(source):
-    """What `source` claims when it is run as a cell."""
+    """The claims that `source` makes when it is run as a cell."""
     claims = margins.Claims()
     claims.cell = "07-001"
     tree = ast.fix_missing_locations(margins.Recorded().visit(ast.parse(source)))

@@ -1,5 +1,8 @@
-"""The rules can fail: a right notebook keeps them all, and each is broken by a wrong
-one. Stale outputs and time are for nbval and notebooks/conftest.py, run as they are."""
+"""The rules can fail: a right notebook keeps all of them, and a wrong one breaks each.
+
+nbval and notebooks/conftest.py, which find stale outputs and slow notebooks, are run as
+they are.
+"""
 
 import base64
 import copy
@@ -195,7 +198,7 @@ WRONG_NOTEBOOKS, WRONG_FILES = [], []
 
 
 def wrong(rule, words):
-    """Register a change that makes a right notebook wrong, and what is said of it."""
+    """Register a change that makes a right notebook wrong, and the expected words."""
     cases = WRONG_NOTEBOOKS if rule in rules.OF_NOTEBOOKS else WRONG_FILES
 
     def register(change):
@@ -505,7 +508,7 @@ def test_a_notebook_is_wrong_with(rule, change, words, notebook):
 
 
 def changed_notebook(change):
-    """A change of the files by a change of the notebook."""
+    """A change of the files that changes the notebook in them."""
 
     def change_files(source):
         notebook = rules.read(source)
@@ -770,14 +773,17 @@ def test_other_numbers_are_not_measured(text):
     assert not rules.UNMARKED.search(f"It is {text}, then.")
 
 
-# What nbval and notebooks/conftest.py have to catch, as they are.
+# What nbval and notebooks/conftest.py, run as they are, have to catch.
 
 NOTEBOOKS = rules.ROOT / "notebooks"
 
 
 def nbval(folder):
-    """Pytest's exit status, what it printed, and each cell's outcome, in a folder with
-    the course's conftest.py and sanitize.cfg."""
+    """Run pytest in a folder with the course's conftest.py and sanitize.cfg.
+
+    Returns:
+        Its exit status, its output and the outcome of each cell.
+    """
     for name in ("conftest.py", "sanitize.cfg"):
         if not (folder / name).exists():
             shutil.copy(NOTEBOOKS / name, folder)
@@ -828,7 +834,7 @@ def test_nbval_sees_what_was_changed_but_for_the_bytes_of_a_picture(
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A notebook of one cell, as it is after its execution."""
+    """The folder of a notebook with one executed cell."""
     folder = tmp_path_factory.mktemp("tiny")
     made = nbformat.v4.new_notebook()
     made.cells.append(nbformat.v4.new_code_cell('print("images")', execution_count=1))

@@ -1,5 +1,5 @@
-"""The line of notebook 09 that starts a CIFAR-10 run is one that can be pasted: the
-command line takes it, and its table explains each of its flags and no other."""
+"""The line of notebook 09 that starts a CIFAR-10 run can be pasted: the command line
+accepts it, and the notebook's table explains each of its flags and no other."""
 
 import dataclasses
 import re
@@ -13,7 +13,7 @@ from pixelprior import cli
 from pixelprior.cli.recipes import RECIPES
 
 SOURCE = rules.ROOT / "notebooks" / "09_scale_up.py"
-MARKDOWN = [  # with what a backslash breaks put together again, as a shell does
+MARKDOWN = [  # lines broken by a backslash are joined, as by a shell
     re.sub(r"\s*\\\n\s*", " ", cell.source)
     for cell in jupytext.read(SOURCE).cells
     if cell.cell_type == "markdown"
@@ -30,7 +30,7 @@ def parsed(command):
 
 
 def flat(command):
-    """The values of all flags of a training command, those of its settings too."""
+    """The values of all flags of a training command, including its settings."""
     values = vars(command).copy()
     return values | dataclasses.asdict(values.pop("settings"))
 

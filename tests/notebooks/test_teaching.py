@@ -1,5 +1,5 @@
-"""What teachers and readers have beside the notebooks: plans, handouts, slides, the
-glossary and the index of questions agree with the notebooks."""
+"""The material beside the notebooks agrees with them: teachers' plans, handouts,
+slides, the glossary and the index of questions."""
 
 import html.parser
 import re
@@ -165,7 +165,7 @@ def test_a_handout_has_all_but_the_solutions(handouts, source):
         if not {"solution", "about-solutions"} & set(rules.tags(cell))
     ]
     assert [cell.id for cell in given.cells] == kept
-    assert len(whole.cells) - len(kept) >= 4  # three solutions and what is said of them
+    assert len(whole.cells) - len(kept) >= 4  # three solutions and the cell about them
     assert sum("exercise" in rules.tags(cell) for cell in given.cells) >= 3
     assert rules.executed_and_numbered(given) == []
     said = "\n".join(rules.words(output) for _, output in rules.outputs(given))
@@ -180,7 +180,7 @@ def test_a_handout_has_what_it_links_to(handouts):
         cells = rules.markdown(nbformat.read(path, as_version=4))
         texts += [rules.without_code(cell) for cell in cells]
     for target in re.findall(r"\]\(([^()#\s]+)[^()\s]*\)", "\n".join(texts)):
-        if not target.startswith(("http", "../")):  # ../ is the checkout
+        if not target.startswith(("http", "../")):  # ../ leads to the checkout
             assert (handouts / target).exists(), target
 
 
@@ -193,7 +193,7 @@ def test_handouts_never_replace_the_notebooks():
 
 
 class _Loaded(html.parser.HTMLParser):
-    """What a page loads from elsewhere."""
+    """Collects the addresses from which a page loads anything."""
 
     def __init__(self, text):
         super().__init__()

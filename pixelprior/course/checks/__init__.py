@@ -1,2 +1,2 @@
-"""Checks of the course's exercises, a module per notebook; `verdict.py` says how they
-judge."""
+"""Checks of the course's exercises, in one or two modules per notebook; `verdict.py`
+explains how they judge."""

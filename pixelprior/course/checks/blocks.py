@@ -21,7 +21,7 @@ from pixelprior.layers import gate as package_gate
 GRID = (5, 5)
 BLOCKS = 5  # enough for a kernel of 3 to see the whole past on that grid
 CHANNELS = 4
-TOLERANCE = 1e-9  # of float64
+TOLERANCE = 1e-9  # in float64
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Parts:
     """The parts of one block, as functions of feature maps, for the reader to wire.
 
     Attributes:
-        first: whether it is the first block, whose two convolutions are shifted.
-        block: whose weights they have.
+        first: whether this is the first block, whose two convolutions are shifted.
+        block: the block whose weights the parts have.
     """
 
     first: bool
@@ -42,27 +42,27 @@ class Parts:
         return self.block.vertical(F.pad(v, (r, r, r, -self.block.shift)))
 
     def look_left(self, h: Tensor) -> Tensor:
-        """The horizontal one, shifted if first: [B, p, H, W] to [B, 2p, H, W]."""
+        """The horizontal convolution, shifted if first: same shapes as `look_up`."""
         padding = (self.block.reach, -self.block.shift, 0, 0)
         return self.block.horizontal(F.pad(h, padding))
 
     def across(self, features: Tensor) -> Tensor:
-        """The 1×1 between the stacks: [B, 2p, H, W] to the same."""
+        """The 1×1 convolution between the stacks: [B, 2p, H, W] to the same shape."""
         return self.block.vertical_to_horizontal(features)
 
     def gate(self, features: Tensor) -> Tensor:
-        """Equation 2: [B, 2p, H, W] to [B, p, H, W]."""
+        """The gate, arXiv 1606.05328, equation 2: [B, 2p, H, W] to [B, p, H, W]."""
         return package_gate(features)
 
     def out(self, gated: Tensor) -> Tensor:
-        """The last 1×1: [B, p, H, W] to the same."""
+        """The last 1×1 convolution: [B, p, H, W] to the same shape."""
         return self.block.horizontal_out(gated)
 
 
 @judged
 def gate(answer) -> str:
-    """tanh of the first half of the channels times σ of the second, on random input
-    [B, 2p, H, W]."""
+    """The answer is a function that returns tanh of the first half of the channels
+    times σ of the second half. It is tried on random input [B, 2p, H, W]."""
     generator = torch.Generator().manual_seed(0)
     for shape in ((2, 2 * CHANNELS, *GRID), (1, 2, 1, 3)):
         x = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -82,7 +82,7 @@ def gate(answer) -> str:
 
 
 def _fault_of_a_gate(x: Tensor, found: Tensor) -> str:
-    """What a wrong gate most likely is, in words."""
+    """The most likely mistake in a wrong gate, in words."""
     one, two = x.chunk(2, dim=1)
     even, odd = x[:, ::2], x[:, 1::2]
     faults = {
@@ -112,8 +112,9 @@ def _fault_of_a_gate(x: Tensor, found: Tensor) -> str:
 
 @judged
 def wiring(answer) -> str:
-    """The forward pass of a block, wired from `Parts`: what both stacks of a small
-    network see, by gradient, and whether every part is in use."""
+    """The answer is the forward pass of a block, wired from `Parts`. The check looks by
+    gradient at what both stacks of a small network see, and compares their outputs with
+    those of the package."""
     torch.manual_seed(0)
     parts = [
         Parts(number == 0, GatedBlock("B" if number else "A", CHANNELS, CHANNELS))
@@ -178,7 +179,7 @@ def _places() -> list[tuple[int, int]]:
 
 
 def _seen(network, position: tuple[int, int], what: str) -> Tensor:
-    """`seen_by`, with words for an output that no gradient leads back from."""
+    """`seen_by`, with a message if no gradient leads from the output to the input."""
     try:
         return seen_by(network, position, GRID, CHANNELS)
     except RuntimeError as error:
@@ -186,7 +187,7 @@ def _seen(network, position: tuple[int, int], what: str) -> Tensor:
 
 
 def _judge_residual(answer, parts: Parts) -> None:
-    """With nothing from the last 1×1, a later block hands h on."""
+    """With the last 1×1 convolution at zero, a later block must relay h unchanged."""
     silent = Parts(parts.first, copy.deepcopy(parts.block))
     nn.init.zeros_(silent.block.horizontal_out.weight)
     nn.init.zeros_(silent.block.horizontal_out.bias)
@@ -200,7 +201,7 @@ def _judge_residual(answer, parts: Parts) -> None:
 
 
 def _judge_outputs(answer, parts: list[Parts]) -> None:
-    """Both stacks as the package has them."""
+    """Both stacks must be equal to those of the package."""
     v, h = torch.randn(2, 2, CHANNELS, *GRID, dtype=torch.float64)
     for part in parts[:2]:
         found = _one_block(answer, v, h, part)
@@ -231,7 +232,7 @@ def parameters(
     hidden_channels: int,
     kernel_size: int = 3,
 ) -> str:
-    """Numbers that a `GatedBlock` of these sizes learns: counted."""
+    """The answer is the number of parameters of a `GatedBlock` of these sizes."""
     answer = need_number(answer)
     block = GatedBlock(mask_type, in_channels, hidden_channels, kernel_size)
     count = sum(parameter.numel() for parameter in block.parameters())
@@ -269,8 +270,9 @@ def parameters(
 
 @judged
 def label_bias(answer) -> str:
-    """Adding a label's row of a table [classes, 2p] to features [B, 2p, H, W]: what it
-    adds, and what comes of it in a small network."""
+    """The answer is a function that adds each label's row of a table [classes, 2p] to
+    features [B, 2p, H, W]. The check judges what the function adds, and the effect in a
+    small network."""
     torch.manual_seed(0)
     classes, batch = 3, 4
     table = torch.randn(classes, 2 * CHANNELS, dtype=torch.float64)
@@ -315,7 +317,7 @@ def _added(answer, features: Tensor, labels: Tensor, table: Tensor) -> Tensor:
 
 
 def _judge_labelled_network(answer, table: Tensor) -> None:
-    """Two blocks whose vertical features get the label as the answer adds it."""
+    """Judge two blocks in which the answer adds the label to the vertical features."""
     blocks = [GatedBlock(mask, CHANNELS, CHANNELS).double() for mask in "AB"]
 
     def network(features: Tensor, label: int) -> Tensor:

@@ -1,5 +1,5 @@
-"""Checks for notebook 05: the order of the two levels, what the top codes are worth,
-and how they are laid over the bottom grid."""
+"""Checks for notebook 05: the order of the two levels, the gain from the top codes, and
+the upsampling of top features to the bottom grid."""
 
 import math
 
@@ -48,8 +48,11 @@ _GIVES = {
 
 @judged
 def order_of_levels(answer) -> str:
-    """The letters of `STEPS` in an order in which an image can be drawn: the steps are
-    gone through, and each must find what it needs."""
+    """The answer is the letters of `STEPS` in an order in which an image can be drawn.
+
+    The check follows the steps in this order. Whatever a step needs must be known by
+    then.
+    """
     try:
         letters = [str(letter).strip().lower() for letter in answer]
     except TypeError as error:
@@ -82,9 +85,12 @@ def conditional_gain(
     without_top: ConditionalPixelCNN,
     codes: CodeData,
 ) -> str:
-    """A function of (with_top, without_top, codes) that gives the gain from the top
-    codes, in nats per bottom code: measured again here on the same codes, and on a
-    small pair of networks with a grid of another size."""
+    """The answer is a function (with_top, without_top, codes) → the gain from the top
+    codes, in nats per bottom code.
+
+    The check measures the gain itself on the same codes, and on a pair of small
+    networks with grids of another size.
+    """
     gain = _gain_by(answer, with_top, without_top, codes)
     small = (*_small_networks(), _random_codes())
     _gain_by(answer, *small, "on a grid of 6 × 10 bottom codes, ")
@@ -95,7 +101,7 @@ def conditional_gain(
 
 
 def _gain_by(answer, with_top, without_top, codes, where: str = "") -> float:
-    """The gain, where the answer gives it too, else `Wrong`."""
+    """The gain, if the answer gives the same; otherwise raises `Wrong`."""
     given = call(answer, with_top, without_top, codes)
     given = need_number(given, "what your function gives")
     count = codes.z_bottom[0].numel()
@@ -141,7 +147,8 @@ def _gain_by(answer, with_top, without_top, codes, where: str = "") -> float:
 
 
 def _small_networks() -> tuple[ConditionalPixelCNN, ConditionalPixelCNN]:
-    """Two networks of 5 codes with strong opinions, so that a slip shows."""
+    """Two networks of 5 codes whose predictions are far from uniform, so that a mistake
+    changes the gain."""
     generator_state = torch.random.get_rng_state()
     torch.manual_seed(0)
     networks = [ConditionalPixelCNN(5, 4, 4, 1).eval() for _ in range(2)]
@@ -160,9 +167,13 @@ def _random_codes() -> CodeData:
 
 @judged
 def upsample(answer) -> str:
-    """A function (top [B, p, Ht, Wt], height, width) to [B, p, height, width] that
-    gives each bottom position the features of the top position that it lies over: tried
-    on several grids with features that name their position, and by gradient."""
+    """The answer is a function (top [B, p, Ht, Wt], height, width) → features
+    [B, p, height, width].
+
+    The function must give each bottom position the features of the top position that it
+    lies over. The check tries several grids, with a different number at each top
+    position, and tests the gradient.
+    """
     for top_shape, shape in (
         ((8, 8), (16, 16)),
         ((4, 6), (8, 12)),
@@ -240,8 +251,10 @@ def _what_is_wrong(out: Tensor, top: Tensor, wrong: Tensor, what: str) -> str:
 
 @judged
 def nats_per_image(answer, prior, codes: CodeData) -> str:
-    """-log P(z_top, z_bottom) of the one image in `codes`, in nats: measured again, as
-    the sum over both levels."""
+    """The answer is -log P(z_top, z_bottom) of the one image in `codes`, in nats.
+
+    The check measures it as the sum over both levels.
+    """
     given = need_number(answer)
     top = image_nats(prior.prior_top, codes).mean().item()
     bottom = image_nats(prior.prior_bottom, codes).mean().item()

@@ -1,5 +1,5 @@
 """Checks for notebook 08: the most and the least surprising class and image, and
-texture varied under a kept outline. Holes are judged in `holes.py`."""
+variations of texture that keep the outline. `holes.py` judges completions of holes."""
 
 import math
 
@@ -20,7 +20,7 @@ from pixelprior.editing import surprise
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.vqvae2 import VQVAE2
 
-SEED = 80_000  # of a blind draw: not one that a reader is likely to take
+SEED = 80_000  # of the check's own draw; a reader is unlikely to choose it
 
 
 @judged
@@ -32,9 +32,11 @@ def extremes(
     z_bottom: Tensor,
     labels: Tensor,
 ) -> str:
-    """Four numbers: the class that costs most an image and the one that costs least,
-    on average over the batch, then the most and the least surprising image, by the
-    nats of both levels: measured here."""
+    """The answer is four numbers: the class with the highest mean nats per image and
+    that with the lowest, then the image with the most nats and that with the fewest.
+
+    The check measures the nats of both levels for each image of the batch.
+    """
     words = (
         f"your answer is {kind(answer)}, but four whole numbers are needed: the "
         "dearest class and the cheapest, the dearest image and the cheapest"
@@ -94,7 +96,7 @@ def extremes(
 
 
 def _need_classes(classes, sums: Tensor, labels: Tensor) -> None:
-    """Raise `Wrong` unless the first class costs most an image and the second least."""
+    """Raise `Wrong` unless the first class costs most per image, the second least."""
     present = labels.unique()
     for number in classes:
         if number not in present.tolist():
@@ -130,10 +132,13 @@ def _need_classes(classes, sums: Tensor, labels: Tensor) -> None:
 def texture(
     answer, vqvae2: VQVAE2, prior: HierarchicalPixelCNN, images: Tensor, labels: Tensor
 ) -> str:
-    """A function of (images, labels, seed) to z_top, z_bottom and pictures: the top
-    codes are the images' own, the bottom codes are drawn by the seed and given the top,
-    and the pictures are decoded from both. Tried on all images, with another seed and
-    with another label, and on one image."""
+    """The answer is a function (images, labels, seed) → z_top, z_bottom and pictures.
+
+    The top codes must be those of the images. The bottom codes must be drawn with the
+    seed, conditioned on the top codes and labels, and the pictures must be decoded from
+    both grids. The check tries the function on all images, with another seed and with
+    other labels, and on one image alone.
+    """
     codes = vqvae2.get_code_indices(images)
     tried = [
         _varied_by(answer, vqvae2, codes, images, labels, seed) for seed in (0, 0, 1)
@@ -186,7 +191,8 @@ def texture(
 
 
 def _varied_by(answer, vqvae2, codes, images, labels, seed: int) -> Tensor:
-    """The bottom codes that the answer gives, if its three parts fit together."""
+    """The bottom codes that the answer gives, if its three parts fit together;
+    otherwise raises `Wrong`."""
     given = call(answer, images.clone(), labels.clone(), seed)
     if isinstance(given, Tensor) or not isinstance(given, (tuple, list)):
         raise Wrong(
@@ -218,5 +224,5 @@ def _varied_by(answer, vqvae2, codes, images, labels, seed: int) -> Tensor:
 
 
 def _of_image(nats: dict[str, Tensor]) -> Tensor:
-    """The nats of each image, [B]."""
+    """The nats of each image over both levels, [B]."""
     return nats["top"].sum(dim=(1, 2)) + nats["bottom"].sum(dim=(1, 2))

@@ -17,10 +17,10 @@ from pixelprior.editing import surprise
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.vqvae2 import VQVAE2
 
-CANDIDATES = 32  # that a reader's function is asked for
-BLIND = 8  # draws that its candidates are compared with
-SEED = 80_000  # of the blind draws: not one that a reader is likely to take
-CLOSE = 1e-3  # between a weight and what it should be
+CANDIDATES = 32  # how many the reader's function is asked for
+BLIND = 8  # number of the check's own draws, with which the candidates are compared
+SEED = 80_000  # of the check's own draws; a reader is unlikely to choose it
+CLOSE = 1e-3  # largest difference between a weight and the right weight
 
 
 @judged
@@ -28,10 +28,13 @@ CLOSE = 1e-3  # between a weight and what it should be
 def hole(
     answer, vqvae2: VQVAE2, prior: HierarchicalPixelCNN, images: Tensor, labels: Tensor
 ) -> str:
-    """A function of (known_top [Ht, Wt], known_bottom [Hb, Wb], label, count) to both
-    grids of so many candidates, [count, H, W] each, and to their weights, [count]:
-    tried on a hole in each of the images [B, C, S, S]. The weights are compared with
-    exp(-cost of the known codes), divided by their sum."""
+    """The answer is a function (known_top [Ht, Wt], known_bottom [Hb, Wb], label,
+    count) → both grids of `count` candidates, [count, H, W] each, and their weights,
+    [count].
+
+    The check tries the function on a hole in each of the images [B, C, S, S]. It
+    compares the weights with exp(-cost of the known codes), divided by their sum.
+    """
     tried = []
     for number, known in enumerate(_holes(vqvae2.image_size, len(images))):
         label = labels[number : number + 1]  # [1]
@@ -49,7 +52,7 @@ def hole(
 
 
 def _need_dependence(answer, vqvae2: VQVAE2, images: Tensor, label: Tensor) -> None:
-    """Raise `Wrong` where drawn codes are the same whatever is known before them."""
+    """Raise `Wrong` if the drawn codes of a level do not depend on its known codes."""
     size, known = vqvae2.num_embeddings, _left_hidden(vqvae2.image_size)
     one = _known_grids(vqvae2, images[:1] * known, known)
     usual, _ = _completed_by(answer, one, label, size)
@@ -67,7 +70,7 @@ def _need_dependence(answer, vqvae2: VQVAE2, images: Tensor, label: Tensor) -> N
 
 
 def _need_weights(tried) -> None:
-    """Raise `Wrong` where a weight is not what the known codes ask for."""
+    """Raise `Wrong` if a weight does not follow from the cost of the known codes."""
     right = [(-costs["known"]).softmax(dim=0) for _, costs in tried]
 
     def near(instead) -> bool:
@@ -112,8 +115,11 @@ def _need_weights(tried) -> None:
 
 
 def _holes(side: int, count: int) -> list[Tensor]:
-    """Masks [S, S] with a hole: the upper half, a window at the right, the left half,
-    a window that begins at the top."""
+    """Masks [S, S] of the known pixels, each with one of four holes in turn.
+
+    The holes are the upper half, a window at the right edge, the left half and a window
+    at the upper edge.
+    """
     rows, columns = torch.meshgrid(
         torch.arange(side), torch.arange(side), indexing="ij"
     )
@@ -128,8 +134,11 @@ def _holes(side: int, count: int) -> list[Tensor]:
 
 
 def _left_hidden(side: int) -> Tensor:
-    """The mask [S, S] of the right half: in each row but the first, known codes come
-    before drawn ones and after them."""
+    """The mask [S, S] in which the right half is known.
+
+    In raster order, known codes come both before and after the drawn codes of each row
+    but the first.
+    """
     return (torch.arange(side) >= side // 2).expand(side, side)
 
 
@@ -144,7 +153,7 @@ def _known_grids(vqvae2: VQVAE2, image: Tensor, known: Tensor) -> list[Tensor]:
 
 def _completed_by(answer, knowns, label: Tensor, num_embeddings: int):
     """Both grids [count, H, W] and the weights [count] that the answer gives, if the
-    grids are completions."""
+    grids are completions; otherwise raises `Wrong`."""
     given = call(
         answer, *(tensor.clone() for tensor in knowns), label.clone(), CANDIDATES
     )
@@ -174,7 +183,7 @@ def _completed_by(answer, knowns, label: Tensor, num_embeddings: int):
 
 
 def _weights(value) -> Tensor:
-    """The value as weights that sum to 1, else `Wrong`."""
+    """The value as weights that sum to 1; otherwise raises `Wrong`."""
     weight = need_tensor(value, (CANDIDATES,), "what you give as weights")
     if not weight.is_floating_point():
         raise Wrong(f"the weights are {weight.dtype}, but shares of 1 are needed")
@@ -193,7 +202,8 @@ def _weights(value) -> Tensor:
 
 
 def _need_likely(prior, cost: Tensor, knowns, label: Tensor) -> None:
-    """Raise `Wrong` unless the drawn codes cost about what blind draws cost."""
+    """Raise `Wrong` if the drawn codes cost far more than those of the check's own
+    draws."""
     labels = label.expand(BLIND)
     blind = prior.sample(
         BLIND,
@@ -214,8 +224,9 @@ def _need_likely(prior, cost: Tensor, knowns, label: Tensor) -> None:
 
 
 def _costs(prior, grids, knowns, labels: Tensor) -> dict[str, Tensor]:
-    """Nats [B] of the known codes, of those of each level, of their means, and of the
-    drawn codes."""
+    """Nats [B] by name: "known" of all known codes, "top" and "bottom" of those of a
+    level, "means" the sum of both levels' means per known code, "drawn" of the drawn
+    codes."""
     nats = surprise(prior, *grids, labels)
     top, bottom = (
         (nats[level] * (known >= 0)).sum(dim=(1, 2))

@@ -20,17 +20,20 @@ from pixelprior.evaluation.classifier import outputs
 from pixelprior.evaluation.measures import frechet_distance, samples
 from pixelprior.sampling import draw, probabilities
 
-CLOSE = 0.005  # of an end of an interval
+CLOSE = 0.005  # tolerance for the ends of an interval
 SHARE, VARIED = 0.9, 0.88  # the two limits that a temperature has to keep
-SEED = 2  # of the images that it is judged by
+SEED = 2  # of the images by which the temperature is judged
 APART = 0.95  # share of pairs in which a copy must have the smaller number
 SHIFTS = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
 
 
 @judged
 def numbers_of_code(answer, p: Tensor, code: int, temperature: float) -> str:
-    """(low, high): the uniform numbers that draw `code` at a temperature, where p [K]
-    are the probabilities at temperature 1. Found by drawing with many numbers."""
+    """The answer is (low, high), the interval of the uniform numbers that draw `code`
+    at `temperature`, where p [K] are the probabilities at temperature 1.
+
+    The check finds the interval by drawing with many numbers.
+    """
     words = f"your answer is {answer!r}, but two numbers are needed: (low, high)"
     try:
         low, high = (need_number(number) for number in answer)
@@ -89,11 +92,15 @@ def _stretch(p: Tensor, code: int, temperature: float) -> tuple[float, float]:
 
 @judged
 def top_p(answer) -> str:
-    """A function (logits [B, K], p) to the probabilities [B, K] that are drawn from:
-    tried on random logits, on logits that are equal, and on shares from tiny to 1."""
+    """The answer is a function (logits [B, K], p) → the probabilities [B, K] of a draw.
+
+    The check tries it on random logits, on equal logits, and with p from a millionth
+    to 1.
+    """
     generator = torch.Generator().manual_seed(0)
     for batch, count in ((6, 64), (3, 7)):
-        # From nearly uniform to nearly certain: each row keeps another number of codes.
+        # From nearly uniform to nearly certain, so that rows keep different numbers of
+        # codes.
         spread = torch.linspace(0.3, 4, batch)[:, None]
         logits = spread * torch.randn(batch, count, generator=generator)
         for share in (0.9, 0.5, 0.13, 1e-6, 1.0):
@@ -102,7 +109,7 @@ def top_p(answer) -> str:
     equal[1, :4] = 3.0
     for share in (0.25, 0.55, 1.0):
         _try_top_p(answer, equal, share, "where codes are equally likely, ")
-    # Two of these hold the share exactly; the third is one too many.
+    # Two of these codes hold the share exactly; a third would be one too many.
     _try_top_p(answer, torch.zeros(2, 4), 0.5, "where codes are equally likely, ")
     return (
         "on random logits and on equal ones, and for shares from a millionth to 1, "
@@ -133,7 +140,7 @@ def _try_top_p(answer, logits: Tensor, share: float, where: str = "") -> None:
 
 
 def _judge_row(given: Tensor, probs: Tensor, needed: int, where, number: int) -> None:
-    """One row [K] of what was given, where `needed` codes are to be kept."""
+    """Judge one row [K] of the answer's output, which must keep `needed` codes."""
     row = f"{where}, row {number}:"
     kept = given > 0
     if not kept.any():
@@ -150,7 +157,7 @@ def _judge_row(given: Tensor, probs: Tensor, needed: int, where, number: int) ->
             f"{row} a code with p = {least:.4f} is kept, and one with {most:.4f} is "
             "not; the likeliest come first"
         )
-    # The last codes of p = 1 may be too small to tell.
+    # With p = 1, the last codes may be too improbable to be distinguished from 0.
     if count < needed and probs.sort(descending=True).values[count:needed].sum() > 1e-5:
         hint = "together they hold less than the share"
         if count == needed - 1:
@@ -174,7 +181,7 @@ def _judge_row(given: Tensor, probs: Tensor, needed: int, where, number: int) ->
 
 
 def _cut(probs: Tensor, count: int, kept: Tensor | None = None) -> Tensor:
-    """The `count` likeliest of probs [K], or those that are kept, adding up to 1."""
+    """The `count` likeliest of probs [K], or those in `kept`, scaled to sum to 1."""
     if kept is None:
         kept = torch.zeros_like(probs, dtype=torch.bool)
         kept[probs.topk(count).indices] = True
@@ -185,9 +192,12 @@ def _cut(probs: Tensor, count: int, kept: Tensor | None = None) -> Tensor:
 @judged
 @torch.no_grad()
 def temperature(answer, vqvae2, prior, heldout: ImageData, count: int = 400) -> str:
-    """A temperature that keeps two limits: a Fréchet distance below `SHARE` of that at
-    temperature 1, and images of a class that lie at least `VARIED` times as far apart
-    as photographs do. Measured on images of a seed that the notebook does not use."""
+    """The answer is a temperature that keeps two limits.
+
+    The Fréchet distance must be at most `SHARE` times that at temperature 1, and images
+    of a class must lie at least `VARIED` times as far apart as photographs do. Both are
+    measured on images of a seed that the notebook does not use.
+    """
     value = need_number(answer)
     if not 0 < value < 1e6:
         raise Wrong(f"{value:g} is no temperature; give a number above 0")
@@ -217,7 +227,7 @@ def temperature(answer, vqvae2, prior, heldout: ImageData, count: int = 400) -> 
 
 
 def _apart(images: Tensor, labels: Tensor) -> float:
-    """The mean distance of two images of the same class."""
+    """The mean distance between two images of the same class, averaged over classes."""
     classes = [images[labels == label].flatten(1) for label in labels.unique()]
     return torch.stack([torch.pdist(images).mean() for images in classes]).mean().item()
 
@@ -225,10 +235,12 @@ def _apart(images: Tensor, labels: Tensor) -> float:
 @judged
 @torch.no_grad()
 def distance_to_copies(answer, training: ImageData, heldout: ImageData) -> str:
-    """A function (images [N, C, S, S], training [M, C, S, S]) to [N], a number per
-    image that is small for copies of training images: tried on copies and on unseen
-    images, in random order: as they are, and then all of them shifted by a pixel and
-    slightly blurred."""
+    """The answer is a function (images [N, C, S, S], training [M, C, S, S]) → one
+    number per image, [N], which is small for copies of training images.
+
+    The check tries it on copies and unseen images in random order: first as they are,
+    and then all of them shifted by one pixel and slightly blurred.
+    """
     generator = torch.Generator().manual_seed(3)
     known = _some(training, 1500, generator)
     copies = known[torch.randperm(len(known), generator=generator)[:50]]
@@ -266,14 +278,14 @@ def distance_to_copies(answer, training: ImageData, heldout: ImageData) -> str:
 
 
 def _some(data: ImageData, count: int, generator) -> Tensor:
-    """Some images [count, C, S, S] in [0, 1]."""
+    """Random images [count, C, S, S] of `data`, in [0, 1]."""
     images, _ = data[torch.randperm(len(data), generator=generator)[:count]]
     return images
 
 
 def _disguised(images: Tensor) -> Tensor:
-    """Images [N, C, S, S], each shifted by a pixel to one of eight sides, and blurred a
-    little."""
+    """Images [N, C, S, S], each shifted by one pixel in one of eight directions and
+    slightly blurred."""
     others = [shift for shift in SHIFTS if shift != (0, 0)]
     shifted = torch.stack(
         [image.roll(others[i % 8], (1, 2)) for i, image in enumerate(images)]

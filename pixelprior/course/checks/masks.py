@@ -18,7 +18,7 @@ from pixelprior.layers import MaskedConv2d
 
 
 def _judge_mask(mask, mask_type: str, kernel_size: int, what: str) -> None:
-    """Convolve with a mask, and compare what a position sees with what it should."""
+    """Convolve with a mask; compare what a position sees with what it should see."""
     mask = need_tensor(mask, (kernel_size, kernel_size), what).detach().double()
     if not ((mask == 0) | (mask == 1)).all():
         raise Wrong(f"{what} has other values than 0 and 1")
@@ -53,7 +53,10 @@ def _judge_mask(mask, mask_type: str, kernel_size: int, what: str) -> None:
 
 @judged
 def mask(answer, mask_type: str, kernel_size: int) -> str:
-    """A mask [k, k] of ones and zeros: does a position see what it may, and no more?"""
+    """The answer is a mask [k, k] of ones and zeros.
+
+    With this mask, a position must see everything that it may see, and no more.
+    """
     _judge_mask(answer, mask_type, kernel_size, "your mask")
     itself = "and itself, " if mask_type == "B" else ""
     return f"a position sees all of its past under the kernel, {itself}and no more"
@@ -61,7 +64,7 @@ def mask(answer, mask_type: str, kernel_size: int) -> str:
 
 @judged
 def mask_function(answer, mask_type: str, kernel_sizes=(3, 5, 7)) -> str:
-    """A function of the kernel size that gives such a mask."""
+    """The answer is a function from the kernel size to such a mask."""
     for size in kernel_sizes:
         _judge_mask(call(answer, size), mask_type, size, f"your mask of size {size}")
     sizes = ", ".join(map(str, kernel_sizes))
@@ -69,7 +72,7 @@ def mask_function(answer, mask_type: str, kernel_sizes=(3, 5, 7)) -> str:
 
 
 def suspect_stack() -> list[nn.Module]:
-    """Seven layers, [B, 32, H, W] to [B, 16, H, W], of which one leaks."""
+    """A stack of seven layers, [B, 32, H, W] to [B, 16, H, W], one of which leaks."""
     layers: list[nn.Module] = [MaskedConv2d("A", 32, 16)]
     for _ in range(3):
         layers += [nn.ELU(), MaskedConv2d("B", 16, 16)]
@@ -79,10 +82,10 @@ def suspect_stack() -> list[nn.Module]:
 
 @judged
 def leaking_layer(answer, layers: list[nn.Module], shape: tuple[int, int]) -> str:
-    """The number of the layer that leaks: corrected there, the stack should not leak.
+    """The answer is the number of the layer that leaks.
 
-    The layer is corrected by giving it the mask that its position in the stack asks
-    for: A for the first, B for all others.
+    The check gives this layer the mask that its position in the stack requires: A for
+    the first convolution, B for all others. The corrected stack must not leak.
     """
     number = need_number(answer)
     if number not in range(len(layers)):

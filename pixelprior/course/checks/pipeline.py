@@ -1,4 +1,4 @@
-"""Checks for notebook 00: images, codes and how many runs a draw takes."""
+"""Checks for notebook 00: images, codes and the number of forward passes of a draw."""
 
 import torch
 from torch import Tensor
@@ -12,8 +12,10 @@ from pixelprior.vqvae2 import VQVAE2
 def forward_passes(
     answer, batch_size: int, top_shape: tuple[int, int], bottom_shape: tuple[int, int]
 ) -> str:
-    """Runs of a network while `batch_size` images are drawn naively: counted, with a
-    prior so small that it takes a moment."""
+    """The answer is how many forward passes a naive draw of `batch_size` images takes.
+
+    The check counts them with a prior so small that this takes a moment.
+    """
     answer = need_number(answer)
     torch.manual_seed(0)
     prior, runs = HierarchicalPixelCNN(4, 2, 2, 1), 0
@@ -40,9 +42,12 @@ def forward_passes(
 def pixels_of_code(
     answer, vqvae2: VQVAE2, images: Tensor, position: tuple[int, int]
 ) -> str:
-    """First and last row, first and last column of the pixels that the top code at
-    `position` covers: found by putting other codes there, and looking where the
-    decoded images [B, C, S, S] change most."""
+    """The answer is the first and last row and the first and last column of the pixels
+    that the top code at `position` covers.
+
+    The check puts other codes at this position and finds where the decoded images
+    [B, C, S, S] change most.
+    """
     words = (
         f"your answer is {answer!r}, but four whole numbers are needed: first row, "
         "last row, first column, last column"
@@ -88,7 +93,7 @@ def pixels_of_code(
 
 @judged
 def swapped_image(answer, originals: Tensor, rebuilt: Tensor) -> str:
-    """Which of the rebuilt images [N, C, S, S] is farthest from its original."""
+    """The answer is which rebuilt image [N, C, S, S] is farthest from its original."""
     answer = need_number(answer)
     errors = (originals - rebuilt).square().mean(dim=(1, 2, 3))  # [N]
     if answer not in range(len(errors)):

@@ -17,8 +17,11 @@ from pixelprior.vqvae2 import VQVAE2
 
 @judged
 def bits_per_image(answer, vqvae2: VQVAE2) -> str:
-    """Bits of an image before and after: of its pixels at 8 bits each, and of its codes
-    when each takes the bits that tell K codes apart. Counted from the model's sizes."""
+    """The answer is the bits per image before and after encoding.
+
+    Before, each pixel value takes 8 bits. After, each code takes as many bits as it
+    takes to distinguish K codes. The check counts both from the model's sizes.
+    """
     try:
         before, after = answer
     except (TypeError, ValueError) as error:
@@ -51,8 +54,12 @@ def bits_per_image(answer, vqvae2: VQVAE2) -> str:
 
 @judged
 def straight_through(answer) -> str:
-    """A function (features, quantized) → what the decoder gets, both [B, D, H, W]:
-    forward it is `quantized`; backward all of the gradient goes to `features`."""
+    """The answer is a function (features, quantized) → the decoder's input, all
+    [B, D, H, W].
+
+    In the forward pass, the result must equal `quantized`. In the backward pass, all of
+    the gradient must go to `features`.
+    """
     generator = torch.Generator().manual_seed(0)
     features, quantized, sent = torch.randn(
         3, 2, 3, 4, 5, dtype=torch.float64, generator=generator
@@ -102,8 +109,11 @@ def straight_through(answer) -> str:
 @judged
 @torch.no_grad()
 def outline_level(answer, vqvae2: VQVAE2, images: Tensor) -> str:
-    """Which level, "top" or "bottom", holds the outline: the one whose codes, taken
-    from the next of the images [B, C, S, S], change the coarse picture more."""
+    """The answer is the level, "top" or "bottom", that holds the outline.
+
+    The check takes the codes of each level from another of the images [B, C, S, S]. The
+    right level is the one that changes the coarse picture more.
+    """
     if not isinstance(answer, str) or answer not in ("top", "bottom"):
         raise Wrong(f"your answer is {answer!r}; give 'top' or 'bottom'")
     codes = vqvae2.get_code_indices(images)
@@ -134,16 +144,19 @@ def outline_level(answer, vqvae2: VQVAE2, images: Tensor) -> str:
 @judged
 @torch.no_grad()
 def renewal(answer, features: Tensor, steps: int = 30) -> str:
-    """A function (e [K, D], counts [K], features [N, D]) → e with its dead codes, those
-    of an average count below 1, put where features are. Tried by its parts, then in
-    moving averages over `features` [N, D] from a start far from them."""
+    """The answer is a function (e [K, D], counts [K], features [N, D]) → e [K, D].
+
+    The function must move each dead code, which has an average count below 1, to one of
+    the features. The check tries it on single codebooks first, and then in moving
+    averages over `features` [N, D] that start far from these features.
+    """
     generator = torch.Generator().manual_seed(0)
     e = torch.randn(8, features.shape[1], generator=generator)
     counts = torch.tensor([0.2, 5.0, 0.0, 3.0, 0.99, 1.0, 40.0, 7.0])
     some = torch.randn(200, features.shape[1], generator=generator)
     _judge_renewed(answer, e, counts, some)
     _judge_renewed(answer, e, counts + 1, some)
-    # So many that two of them meet where each is put at a row drawn with replacement.
+    # So many dead codes that two of them meet if rows are drawn with replacement.
     many = torch.randn(48, features.shape[1], generator=generator)
     _judge_renewed(answer, many, torch.arange(48.0) - 44, some)
     with torch.random.fork_rng(devices=[]):
@@ -172,14 +185,14 @@ def _judge_renewed(renew, e: Tensor, counts: Tensor, features: Tensor) -> None:
                 f"code {code} has an average count of {counts[code]:g}, so it is not "
                 "dead, and yet its vector changed"
             )
-    position = torch.cdist(new, features, compute_mode="donot_use_mm_for_euclid_dist")
+    distance = torch.cdist(new, features, compute_mode="donot_use_mm_for_euclid_dist")
     for code in dead.nonzero().flatten().tolist():
         if torch.equal(new[code], e[code]):
             raise Wrong(
                 f"code {code} has an average count of {counts[code]:g} and was left "
                 "where it was"
             )
-        if position[code].min() > 1e-5:
+        if distance[code].min() > 1e-5:
             raise Wrong(
                 f"code {code} was dead and is now a vector that is none of the features"
             )
@@ -196,8 +209,8 @@ def _renewed(renew, e: Tensor, counts: Tensor, features: Tensor) -> Tensor:
 
 
 def _after_averages(renew, features: Tensor, steps: int, decay: float = 0.8) -> float:
-    """Perplexity of 64 codes after some steps from normal random numbers; `renew` is
-    None for no renewal."""
+    """Perplexity of 64 codes after `steps` moving-average updates from random normal
+    vectors; without renewal, `renew` is None."""
     torch.manual_seed(0)
     e = torch.randn(64, features.shape[1])
     counts, sums = torch.ones(64), e.clone()

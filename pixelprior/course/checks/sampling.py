@@ -1,5 +1,5 @@
-"""Checks for notebook 06: the cached step of a block, the work that rows does, and how
-many images fit."""
+"""Checks for notebook 06: the cached step of a block, the multiply-adds of `rows`, and
+how many images fit into memory."""
 
 import torch
 import torch.nn.functional as F
@@ -21,19 +21,20 @@ from pixelprior.sampling import rows_so_far, sample_codes, uniforms
 
 BATCH, HEIGHT, WIDTH = 2, 5, 6
 CHANNELS = 3
-TOLERANCE = 1e-6  # of float64, where the reader may have made a float32
+TOLERANCE = 1e-6  # in float64; the reader's function may have used float32
 MIB = 2**20
 
 
 @judged
 @torch.no_grad()
 def cached_step(row_step, code_step) -> str:
-    """Two functions that take a block over a grid in raster order, from what they kept:
+    """The answer is two functions that apply a block in raster order from kept inputs:
 
     row_step(block, kept [B, C, r, W], new [B, C, W]) → v [B, p, W], across [B, 2p, W],
     kept; code_step(block, kept [B, C, r], new [B, C], across [B, 2p]) → h [B, p], kept.
 
-    Tried on random input against `GatedBlock.forward`, with both masks and two kernels.
+    The check compares them with `GatedBlock.forward` on random input, with both masks
+    and two kernel sizes.
     """
     torch.manual_seed(0)
     cases = []
@@ -62,7 +63,7 @@ def cached_step(row_step, code_step) -> str:
 
 
 def _judge_rows(row_step, name: str, block: GatedBlock, v: Tensor) -> None:
-    """The vertical stack row by row, with `v` [B, C, H, W] coming in."""
+    """Judge the vertical stack row by row, on the input `v` [B, C, H, W]."""
     p, r = CHANNELS, block.reach
     wanted, _ = block(v, v)
     features = block.vertical(F.pad(v, (r, r, r, -block.shift)))  # [B, 2p, H, W]
@@ -100,7 +101,7 @@ def _judge_rows(row_step, name: str, block: GatedBlock, v: Tensor) -> None:
 
 
 def _judge_codes(code_step, name: str, block: GatedBlock, v: Tensor, h: Tensor) -> None:
-    """The horizontal stack code by code, with what the vertical stack sends."""
+    """Judge the horizontal stack code by code, with the vertical stack's output."""
     p, r = CHANNELS, block.reach
     _, wanted = block(v, h)
     across = block.vertical(F.pad(v, (r, r, r, -block.shift)))  # [B, 2p, H, W]
@@ -134,7 +135,7 @@ def _judge_codes(code_step, name: str, block: GatedBlock, v: Tensor, h: Tensor) 
 
 
 def _fault_of_a_code(block: GatedBlock, step) -> str:
-    """What a wrong code step most likely is, in words, from random input."""
+    """The most likely mistake in a wrong code step, in words, found on random input."""
     kept = torch.randn(BATCH, CHANNELS, block.reach, dtype=torch.float64)
     new = torch.randn(BATCH, CHANNELS, dtype=torch.float64)
     sent = torch.randn(BATCH, 2 * CHANNELS, dtype=torch.float64)
@@ -163,7 +164,7 @@ def _fault_of_a_code(block: GatedBlock, step) -> str:
 
 
 def _judge_kept(given: Tensor, past: Tensor, what: str, name: str) -> None:
-    """Whether what was kept for a position, [B, C, r, …], is its past, oldest first."""
+    """Raise `Wrong` unless what was kept, [B, C, r, …], is the past, oldest first."""
     if _same(given, past):
         return
     newest = past[:, :, -1]
@@ -180,7 +181,8 @@ def _judge_kept(given: Tensor, past: Tensor, what: str, name: str) -> None:
 
 
 def _outputs(step, what: str, shapes: dict, block, *given) -> list[Tensor]:
-    """What a step of the reader's gives, in the shapes that it must have."""
+    """The outputs of the reader's step, if they have the right shapes; otherwise raises
+    `Wrong`."""
     found = call(
         step, block, *(tensor.clone() for tensor in given), what=f"your {what}"
     )
@@ -204,9 +206,12 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 @judged
 def fewest_for_rows(answer, codes: int) -> str:
-    """(height, width, rows ÷ cached): of all grids with that many codes, the one at
-    which a draw by `rows` takes the fewest multiply-adds, and how many times those of
-    `cached`: counted, with a network so small that it takes a moment."""
+    """The answer is (height, width, rows ÷ cached) for grids with `codes` codes.
+
+    Height and width are those of the grid on which a draw by `rows` takes the fewest
+    multiply-adds. The third number is the ratio of these to the multiply-adds of
+    `cached`. The check counts them with a network so small that this takes a moment.
+    """
     try:
         values = list(answer)
     except TypeError:
@@ -256,8 +261,8 @@ def fewest_for_rows(answer, codes: int) -> str:
 
 
 def _counted_for_rows(model: PixelCNN, shape: tuple[int, int]) -> float:
-    """Multiply-adds of a whole draw by `rows`: those of a code grow evenly from row to
-    row, so the first row and the last give their mean."""
+    """Multiply-adds of a whole draw by `rows`. Those of a code grow linearly with its
+    row, so the first and the last row give their mean."""
     height, width = shape
     codes = torch.zeros(1, height, width, dtype=torch.long)
     first, last = (
@@ -273,8 +278,8 @@ def _near(value: float, right: float) -> bool:
 @judged
 @torch.no_grad()
 def batch_limit(answer, model: PixelCNN, shape: tuple[int, int], memory: int) -> str:
-    """How many images `cached` can draw at once when what it keeps may take `memory`
-    bytes: from the caches that the model makes for one image and for two."""
+    """The answer is the largest batch that `cached` can draw if its cache may take
+    `memory` bytes. The check measures the caches for one image and for two."""
     answer = need_number(answer)
     if answer % 1 or answer < 0:
         raise Wrong(f"{answer:g} is no number of images")

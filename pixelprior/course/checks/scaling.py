@@ -1,4 +1,5 @@
-"""Checks for notebook 09: a run that fits, a folder that loads, a prior read again."""
+"""Checks for notebook 09: a batch that fits into memory, a folder that the loader
+reads, and a prior that is read back."""
 
 import tempfile
 import warnings
@@ -24,7 +25,7 @@ from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.vqvae2 import VQVAE2
 
 GIB = 2**30
-SIDE = 16  # pixels, and so they come back as they were written
+SIDE = 16  # pixels; images are also loaded at this size, so none is resized
 BROKEN = 5  # number of the file that is no image, in the middle of the first class
 
 
@@ -32,8 +33,11 @@ BROKEN = 5  # number of the file that is no image, in the middle of the first cl
 def largest_batch(
     answer, arguments: dict, gib: float, free: float = 0.25, mixed_precision="no"
 ) -> str:
-    """The most images per step with which a prior of `arguments` trains in `gib` GiB,
-    of which the share `free` is left free: counted for that batch and the next."""
+    """The answer is the most images per step with which a prior of `arguments` trains
+    in `gib` GiB, of which the share `free` is left free.
+
+    The check counts the bytes at this batch size and at the next.
+    """
     answer = need_number(answer)
     if answer < 1 or answer % 1:
         raise Wrong(f"{answer:g} is no number of images; give a whole one from 1 on")
@@ -61,9 +65,12 @@ def largest_batch(
 
 @judged
 def sorted_folder(answer) -> str:
-    """A function of (source, target) that sorts a heap of images into
-    target/train/CLASS and target/test/CLASS, and gives the target: tried on two heaps,
-    whose files are named CLASS-NUMBER.png, and read as `--dataset imagefolder` is."""
+    """The answer is a function (source, target) that sorts a heap of images into
+    target/train/CLASS and target/test/CLASS, and returns the target.
+
+    The check tries it on two heaps, whose files are named CLASS-NUMBER.png. It reads
+    the result as `--dataset imagefolder` does.
+    """
     for number, names in enumerate((("disc", "ring"), ("cat", "owl", "yak"))):
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder, "heap"), Path(folder, "photos")
@@ -85,8 +92,12 @@ def sorted_folder(answer) -> str:
 
 
 def _heap(folder: Path, names: tuple[str, ...], seed: int) -> dict[int, str]:
-    """Write images of one colour each, a grey one among them, and two files that are no
-    images; what class each colour is of, in the order of the files' names."""
+    """Write images of one colour each, a grey one among them, and two files that are
+    not images.
+
+    Returns:
+        The class of each image by its red value, in the order of the file names.
+    """
     folder.mkdir()
     generator = torch.Generator().manual_seed(seed)
     order = iter(torch.randperm(256, generator=generator).tolist())
@@ -117,7 +128,8 @@ def _judge_folder(root: Path, names: tuple[str, ...], colours: dict[int, str]) -
         if not (root / split).is_dir():
             raise Wrong(f"there is no folder {split} in the folder that you give")
         with warnings.catch_warnings(record=True) as complaints:
-            warnings.simplefilter("ignore")  # the reader's own, such as open files
+            # Warnings of the reader's own code, such as for open files, are ignored.
+            warnings.simplefilter("ignore")
             warnings.simplefilter("always", UserWarning)
             try:
                 data = load_images(
@@ -161,11 +173,12 @@ def _judge_folder(root: Path, names: tuple[str, ...], colours: dict[int, str]) -
 @judged
 @torch.no_grad()
 def published(answer) -> str:
-    """A function of (vqvae2, prior, folder) that saves both below that folder and gives
-    both as read from there: tried with small ones, and compared by weights and samples.
+    """The answer is a function (vqvae2, prior, folder) that saves both models below the
+    folder and returns both as read from there.
 
-    What `save_pretrained` wrote is altered a little, so that it is known whether the
-    models were read from the files or are copies of those in memory.
+    The check tries it with small models and compares weights and samples. It alters one
+    number in each file that `save_pretrained` writes, to find out whether the models
+    were read from the files or copied from memory.
     """
     torch.manual_seed(0)
     given = (
@@ -197,10 +210,10 @@ def published(answer) -> str:
         ):
             what = "VQ-VAE-2" if model_class is VQVAE2 else "prior"
             _compare_weights(f"the {what} that you were given", model.state_dict(), old)
-            position = _folder_of(model_class, folder)
-            kept = load_model(model_class, position).state_dict()
-            wanted = _altered(old) if position.resolve() in altered else old
-            _compare_weights(f"the folder {position.name}", kept, wanted)
+            own_folder = _folder_of(model_class, folder)
+            kept = load_model(model_class, own_folder).state_dict()
+            wanted = _altered(old) if own_folder.resolve() in altered else old
+            _compare_weights(f"the folder {own_folder.name}", kept, wanted)
             if wanted is not old and _equal(mine.state_dict(), old):
                 raise Wrong(
                     f"the {what} that you give was not read from the folder: its files "
@@ -226,22 +239,22 @@ def published(answer) -> str:
 
 
 def _altered(state: dict) -> dict:
-    """The same but for one number."""
+    """The same state, except that one number is changed."""
     name = min(name for name, each in state.items() if each.is_floating_point())
     changed = state[name].clone()
     changed.view(-1)[0] += 1
     return state | {name: changed}
 
 
-def _altering(positions: set[Path]):
-    """A `save_pretrained` that alters what it wrote, and keeps where."""
+def _altering(folders: set[Path]):
+    """A `save_pretrained` that alters what it wrote, and adds its folder to the set."""
     save = Pretrained.save_pretrained
 
     def altering(self, save_directory, **options):
         done = save(self, save_directory, **options)
         path = Path(save_directory, WEIGHTS_NAME)
         write_tensors(_altered(load_file(path)), path, {"format": "pt"})
-        positions.add(path.parent.resolve())
+        folders.add(path.parent.resolve())
         return done
 
     return altering
@@ -274,7 +287,7 @@ def _folder_of(model_class, folder: Path) -> Path:
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether a file is a pickle, or an archive that holds one as torch.save's does."""
+    """Whether a file is a pickle, or an archive with one, as torch.save writes it."""
     start = path.read_bytes()[:2]
     return start[:1] == b"\x80" or start == b"PK" or path.suffix in (".pkl", ".pickle")
 

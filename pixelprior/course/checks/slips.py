@@ -1,4 +1,4 @@
-"""For notebook 06: caches that do not roll, and the check of which they were."""
+"""For notebook 06: caches that do not roll, and the check that asks which they are."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ SLIPS = ("rows", "places")
 
 
 def not_rolled(what: str, number: int):
-    """What makes a cache not roll the "rows" or the "places" of one block."""
+    """A function that stops a cache from rolling the "rows" or "places" of a block."""
 
     def spoil(cache: PixelCNNCache) -> None:
         if what == "rows":
@@ -30,8 +30,11 @@ def not_rolled(what: str, number: int):
 def two_draws(
     model: PixelCNN, shape: tuple[int, int], uniform: Tensor, condition: Tensor | None
 ) -> list[Tensor]:
-    """Codes [B, H, W] drawn with rows not rolled, and with places not rolled, in some
-    order, each in some block after the first."""
+    """Two draws of codes [B, H, W], one with rows not rolled and one with places not
+    rolled, each in one block after the first.
+
+    The order of the two and their blocks are random, with a fixed seed.
+    """
     generator = torch.Generator().manual_seed(8)
     order = torch.randperm(2, generator=generator)
     blocks = torch.randint(1, len(model.blocks), (2,), generator=generator)
@@ -50,8 +53,11 @@ def which(
     uniform: Tensor,
     condition: Tensor | None,
 ) -> str:
-    """What was not rolled, and in which block, while each of `found` [B, H, W] was
-    drawn: they are drawn once more, with the slips of the answer."""
+    """The answer is what was not rolled, and in which block, in each draw of `found`.
+
+    The check draws the codes [B, H, W] once more with the mistakes that the answer
+    names, and compares them.
+    """
     for number, (codes, mine) in enumerate(zip(found, _pairs(answer), strict=True), 1):
         what, block = mine
         again = _with_a_slip(model, what, block, codes.shape[1:], uniform, condition)
@@ -65,7 +71,7 @@ def which(
 
 
 def _pairs(answer) -> list[tuple[str, int]]:
-    """The answer as two pairs of "rows" or "places" and a block."""
+    """The answer as two pairs, each of "rows" or "places" and a block's number."""
     pairs = []
     try:
         for what, number in answer:
@@ -89,7 +95,7 @@ def _pairs(answer) -> list[tuple[str, int]]:
 def _with_a_slip(
     model: PixelCNN, what: str, number: int, shape, uniform: Tensor, condition
 ) -> Tensor:
-    """Codes [B, H, W] drawn by the package's steps with one slip."""
+    """Codes [B, H, W] drawn by the package's steps with one mistake in the cache."""
     if number >= len(model.blocks):
         raise Wrong(f"{number} is no block; they are 0 to {len(model.blocks) - 1}")
     cache = PixelCNNCache(model, len(uniform), shape)

@@ -20,20 +20,24 @@ from pixelprior.pixelcnn import PixelCNN
 from pixelprior.schedule import learning_rate_factor
 from pixelprior.settings import TrainingSettings
 
-MARGIN = 0.1  # nats per code; another processor or seed moves a short run by less
+MARGIN = 0.1  # nats per code; another processor or seed changes a short run by less
 
 
 @judged
 def unigram_entropy(answer) -> str:
-    """A function of codes [N, H, W] and K to the entropy of their frequencies in nats:
-    tried on codes of known entropy, then against the package on random ones."""
+    """The answer is a function from codes [N, H, W] and K to the entropy of the codes'
+    frequencies in nats.
+
+    The check tries it on codes of known entropy, and then compares it with the package
+    on random codes.
+    """
     alike = torch.full((3, 4, 4), 2)
     _compare_entropy(answer, alike, 5, 0.0, "codes that are all the same")
     even = torch.arange(8).repeat(6).view(3, 4, 4)
     _compare_entropy(answer, even, 8, math.log(8), "8 codes, each as frequent")
     generator = torch.Generator().manual_seed(0)
     for num_embeddings in (16, 64):
-        # Squared, so that small codes are frequent, and some of the large ones absent.
+        # Squaring makes small codes frequent and leaves some of the large codes out.
         numbers = torch.rand(20, 8, 8, generator=generator).square()
         codes = (numbers * (num_embeddings - 2)).long()
         right = CodeData(codes, codes, None, num_embeddings).unigram_entropy("top")
@@ -68,8 +72,11 @@ def _compare_entropy(answer, codes, num_embeddings: int, right: float, what) -> 
 
 @judged
 def learning_rate(answer, training: CodeData, heldout: CodeData) -> str:
-    """A learning rate for a small network: tried in three short trainings on the top
-    codes, at that rate, at a tenth and at ten times of it."""
+    """The answer is a learning rate for a small network.
+
+    The check trains the network on the top codes for a short time at this rate, at a
+    tenth of it and at ten times it.
+    """
     rate = need_number(answer)
     if not 0 < rate < 1e30:
         raise Wrong(f"{rate:g} is no learning rate; give a number above 0")
@@ -124,8 +131,10 @@ def _short_training(rate: float, training: CodeData, heldout: CodeData) -> float
 @judged
 @torch.no_grad()
 def images_of_class(answer, label: int, count: int = 16) -> str:
-    """Drawn images [count, 1, 32, 32] of one class of Fashion-MNIST: shown to the
-    shipped classifier."""
+    """The answer is drawn images [count, 1, 32, 32] of one class of Fashion-MNIST.
+
+    The shipped classifier judges to which class they belong.
+    """
     images = need_tensor(answer, (count, 1, 32, 32))
     if not images.is_floating_point():
         raise Wrong(f"your images are {images.dtype}, but floats in [0, 1] are needed")

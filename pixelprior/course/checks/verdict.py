@@ -1,7 +1,7 @@
-"""What a check of an exercise says: not attempted yet, not yet, or right, in words.
+"""What a check says of an exercise: "not attempted yet", "not yet" or "right", and why.
 
-A check judges a property of the answer, by trying it, and never compares it with a
-stored answer. It explains what is wrong and leaves the correction to the reader.
+A check judges a property of the answer by trying the answer, and never compares it with
+a stored one. A check explains what is wrong and leaves the correction to the reader.
 """
 
 import functools
@@ -23,8 +23,8 @@ class Verdict:
     """The outcome of a check; a notebook shows its words.
 
     Attributes:
-        passed: None where nothing was attempted.
-        words: what was found.
+        passed: whether the answer is right; None if nothing was attempted.
+        words: what the check found.
     """
 
     passed: bool | None
@@ -38,19 +38,19 @@ class Verdict:
 
 
 class Wrong(Exception):
-    """Raised within a check: what is wrong with the answer, in words."""
+    """Raised within a check; the message says what is wrong with the answer."""
 
 
 class NotAttempted(Exception):
-    """Raised within a check: the stub is as it was."""
+    """Raised within a check if the stub is unchanged."""
 
 
 def judged(check: Callable[..., str]) -> Callable[..., Verdict]:
-    """Make a check of a function that gives words of praise, or raises `Wrong`.
+    """Turn a function that returns words of praise, or raises `Wrong`, into a check.
 
-    The answer is the check's first argument; None, or a function that gives None, is
-    not attempted yet. Whatever else goes wrong is said in words as well: no answer,
-    however odd, ends in a traceback.
+    The first argument of the check is the answer. An answer of None, or a function that
+    returns None, counts as not attempted yet. Any other exception is reported in words
+    as well, so that no answer, however odd, ends in a traceback.
     """
 
     @functools.wraps(check)
@@ -58,7 +58,7 @@ def judged(check: Callable[..., str]) -> Callable[..., Verdict]:
         try:
             if answer is None:
                 raise NotAttempted
-            # A check draws random numbers, and leaves the reader's as they were.
+            # The check may draw random numbers; the reader's random state is restored.
             with torch.random.fork_rng(devices=[]):
                 words = check(answer, *arguments, **options)
         except NotAttempted:
@@ -76,10 +76,11 @@ def judged(check: Callable[..., str]) -> Callable[..., Verdict]:
 
 
 def call(function, *arguments, what: str = "your function"):
-    """What the reader's function gives.
+    """What the reader's function returns for these arguments.
 
     Raises:
-        Wrong: it is no function, or it raised. NotAttempted: it gave None.
+        Wrong: it is not a function, or it raised an exception.
+        NotAttempted: it returned None.
     """
     if not callable(function):
         raise Wrong(f"{what} is {type(function).__name__}, but a function is needed")
@@ -93,7 +94,7 @@ def call(function, *arguments, what: str = "your function"):
 
 
 def need_tensor(value, shape=None, what: str = "your answer") -> Tensor:
-    """The value as a tensor of that shape, else `Wrong`."""
+    """The value, if it is a tensor of that shape; otherwise raises `Wrong`."""
     if not isinstance(value, Tensor):
         raise Wrong(f"{what} is {type(value).__name__}, but a tensor is needed")
     if shape is not None and tuple(value.shape) != tuple(shape):
@@ -104,7 +105,8 @@ def need_tensor(value, shape=None, what: str = "your answer") -> Tensor:
 
 
 def need_number(value, what: str = "your answer") -> float:
-    """The value as a number, of a tensor with one element too, else `Wrong`."""
+    """The value as a float, if it is a finite number or a tensor with one element that
+    is; otherwise raises `Wrong`."""
     if (
         isinstance(value, (Tensor, np.ndarray, np.generic))
         and math.prod(value.shape) == 1
@@ -118,7 +120,7 @@ def need_number(value, what: str = "your answer") -> float:
 
 
 def need_codes(value, shape, num_embeddings: int, name: str) -> Tensor:
-    """The value as codes of that shape, long, else `Wrong`."""
+    """The value as a long tensor of codes of that shape; otherwise raises `Wrong`."""
     z = need_tensor(value, tuple(shape), name).detach().cpu()
     if z.is_floating_point() or z.is_complex() or z.dtype == torch.bool:
         raise Wrong(f"{name} is {z.dtype}, but codes are whole numbers")
@@ -134,7 +136,7 @@ def need_codes(value, shape, num_embeddings: int, name: str) -> Tensor:
 
 
 def kind(value) -> str:
-    """What a value is, in a word or two that are sure to be short."""
+    """What a value is, in a few words, however long the value itself would print."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {list(value.shape)}"
     if isinstance(value, (tuple, list)):

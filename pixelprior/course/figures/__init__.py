@@ -1,8 +1,8 @@
-"""Every figure of the course, under one name: `from pixelprior.course import figures`.
+"""All figures of the course in one namespace: `from pixelprior.course import figures`.
 
-Images and codes are drawn by `pixelprior/pictures.py`, which the command line uses as
-well; curves, bars and heat maps by `plots.py`; masks, receptive fields and other grids
-by `grids.py`.
+`pixelprior/pictures.py` draws images and codes, and the command line uses it as well.
+`plots.py` draws curves, bars and heat maps; `grids.py` draws masks, receptive fields
+and other grids.
 """
 
 from pixelprior.course.figures.grids import (

@@ -1,5 +1,6 @@
-"""Masks, receptive fields, the cells of a codebook, what a prior expects, the map of
-the course, and grids of cells of several kinds, in the look of `pictures.py`."""
+"""Figures of masks, receptive fields, the cells of a codebook, a prior's prediction,
+the map of the course, and grids of cells of several kinds, in the style of
+`pictures.py`."""
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from pixelprior.pictures import COLOURS, draw_codes, frame
 
 
 def masks(kernels: dict[str, Tensor], *, title: str = "") -> Figure:
-    """Masks [k, k] of ones and zeros: 1 as seen past, 0 as hidden, centre framed."""
+    """Masks [k, k] of ones and zeros: 1 in the colour of the past, centre framed."""
     figure = Figure(figsize=(2.6 * len(kernels), 2.9), layout="constrained")
     axes = figure.subplots(1, len(kernels), squeeze=False)[0]
     for axis, (name, kernel) in zip(axes, kernels.items(), strict=True):
@@ -39,10 +40,11 @@ def receptive_fields(
     columns: int = 4,
     title: str = "",
 ) -> Figure:
-    """What the output at one position sees, bool [H, W] by name.
+    """Which positions the output at one position depends on, bool [H, W] by name.
 
-    Seen past is blue; past that is not seen is hatched; seen future, a leak, is red
-    with a cross; the position itself has a black frame.
+    Past positions are blue if they are seen, and hatched if they are not. The position
+    itself and future positions are red and cross-hatched if they are seen, which is a
+    leak. The position itself has a black frame.
     """
     rows = -(-len(seen) // columns)
     columns = min(columns, len(seen))
@@ -114,10 +116,11 @@ def _frame_grid(axis, height: int, width: int) -> None:
 
 
 def course_map(chapters: dict[str, str], here: str = "", *, title: str = "") -> Figure:
-    """The course as boxes in reading order: number and what it is about.
+    """The course as boxes in reading order, each with a notebook's number and topic.
 
     Args:
-        chapters: what each is about, by number. here: the one to fill in.
+        chapters: topics of the notebooks, by number.
+        here: number of the notebook whose box is filled.
     """
     columns = 5
     rows = -(-len(chapters) // columns)
@@ -160,13 +163,13 @@ def nearest_cells(
     limits: tuple[float, float],
     title: str = "",
 ) -> Figure:
-    """The plane cut into cells, one per code: what is nearer to it than to any other.
+    """The plane divided into cells, one per code: the points nearest to that code.
 
     Args:
-        panels: by name, points [N, 2] and codes [K, 2]. A code is a black disc with its
-            number; one that is nearest to no point is a white square.
-        x_label, y_label: what the two numbers of a point are.
-        limits: of both axes.
+        panels: by name, points [N, 2] and codes [K, 2]. A code is drawn as a black disc
+            with its number, or as a white square if it is nearest to no point.
+        x_label, y_label: names of the two coordinates of a point.
+        limits: limits of both axes.
     """
     figure = Figure(figsize=(3.3 * len(panels) + 0.4, 3.9), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -179,7 +182,7 @@ def nearest_cells(
         axis.imshow(
             np.array(colours)[cells], extent=limits * 2, origin="lower", aspect="equal"
         )
-        for code in np.unique(cells)[1:]:  # a border belongs to two cells
+        for code in np.unique(cells)[1:]:  # two cells share each border
             axis.contour(line, line, cells == code, [0.5], colors="grey", linewidths=1)
         axis.plot(*points.T, ".", color="black", markersize=1.5, alpha=0.35)
         used = np.unique(_nearest(points, codes))
@@ -215,13 +218,13 @@ def _nearest(points: np.ndarray, codes: np.ndarray) -> np.ndarray:
 def prediction(
     codes: Tensor, position: tuple[int, int], probabilities: Tensor, *, title: str = ""
 ) -> Figure:
-    """What a prior expects at one position: the codes before it, and a bar per code.
+    """What a prior predicts at one position: the earlier codes, and one bar per code.
 
     Args:
         codes: the grid [H, W]; positions from `position` on are left empty.
-        position: (row, column) of the code to come, in a red frame.
-        probabilities: of each code there, [K]. The code that is in `codes` is
-            hatched and named.
+        position: (row, column) of the predicted code, drawn with a red frame.
+        probabilities: probability of each code at that position, [K]. The bar of the
+            code that `codes` has there is hatched, and the title names this code.
     """
     (row, column), shares = position, as_numbers(probabilities)
     numbers = torch.arange(codes.numel()).view(codes.shape)
@@ -260,10 +263,10 @@ def cells(
     """Grids [H, W] whose cells are of several kinds.
 
     Args:
-        panels: by name, the kind of each cell: its number in `kinds`, from 0.
-        kinds: by the name in the legend, a colour and a hatch, "" for none.
-        position: (row, column) to put a frame around in each grid.
-        columns: grids side by side.
+        panels: grids by name; each cell holds the index of its kind in `kinds`.
+        kinds: a colour and a hatch ("" for none), by the name in the legend.
+        position: (row, column) of the cell to frame in each grid.
+        columns: the largest number of grids side by side.
     """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)

@@ -1,4 +1,4 @@
-"""Curves, bars and heat maps, in the look of `pictures.py`."""
+"""Curves, bars and heat maps, in the style of `pictures.py`."""
 
 from collections.abc import Iterable
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 from pixelprior.pictures import COLOURS, draw_image
 
-# Told apart without colour as well: by line style and by marker.
+# Line styles and markers tell lines apart without colour as well.
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 
 
 def colour_of(name: str, number: int) -> str:
-    """The colour that a name begins with ("top: …"), else the cycle's."""
+    """The colour of a name's first word ("top: …"), else the next of the cycle."""
     first = name.split()[0].rstrip(":,") if name.split() else ""
     return COLOURS.get(first, CYCLE[number % len(CYCLE)])
 
@@ -33,14 +33,16 @@ def curves(
     log_y: bool = False,
     y_limits: tuple[float | None, float | None] = (None, None),
 ) -> Figure:
-    """Lines over one axis, with level baselines that are named at their right end.
+    """Lines in one diagram, with horizontal baselines labelled at their right end.
 
     Args:
-        lines: by name, y values, or (x values, y values); without x they are counted
-            from 1. A name that begins with "top" or "bottom" has that level's colour.
-        x_label, y_label: what is on the axes, with its unit.
-        baselines: levels to draw across.
-        bands: from which level to which to shade, with the name in the middle.
+        lines: by name, y values or (x values, y values); without x values, x counts
+            from 1. A line whose name begins with "top" or "bottom" has that level's
+            colour.
+        x_label, y_label: names of the axes with their units.
+        baselines: values at which to draw a horizontal line, by name.
+        bands: (low, high) of the horizontal bands to shade, by the name to write in
+            their middle.
     """
     figure = Figure(figsize=(7.6, 4.0), layout="constrained")
     axis = figure.subplots()
@@ -110,7 +112,7 @@ def bars(
     title: str = "",
     unit_format: str = "{:.2f}",
 ) -> Figure:
-    """One bar a name, its value written on it."""
+    """One bar per name, with its value written on it."""
     figure = Figure(
         figsize=(max(4.0, 1.3 * len(values) + 1), 3.6), layout="constrained"
     )
@@ -142,8 +144,10 @@ def bars(
 
 
 def code_use(counts: dict[str, Tensor], *, title: str = "") -> Figure:
-    """How often each code occurs, [K] counts by name, most frequent first, as shares;
-    the dashed line is what each share would be if all were equal."""
+    """The share of each code, most frequent first, from counts [K] by name.
+
+    The dashed line is the share that each code would have if all were equally frequent.
+    """
     figure = Figure(figsize=(3.9 * len(counts), 3.2), layout="constrained")
     axes = figure.subplots(1, len(counts), squeeze=False, sharey=True)[0]
     for number, (axis, (name, count)) in enumerate(
@@ -175,13 +179,14 @@ def heatmaps(
     numbers: str = "",
     centred: bool = False,
 ) -> Figure:
-    """Maps [H, W] side by side on one colour scale, whose unit is given at the bar.
+    """Maps [H, W] side by side on one colour scale, with the unit at the colour bar.
 
     Args:
-        maps: by name.
-        unit: of the values.
-        limits: ends of the colour scale, None for the data's.
-        numbers: format in which values are written into the cells, such as "{:.1f}".
+        maps: the maps by name.
+        unit: unit of the values.
+        limits: ends of the colour scale; None takes that end from the data.
+        numbers: format in which values are written into the cells, such as "{:.1f}", or
+            "" to write none.
         centred: whether 0 is the middle of the scale (blue below, red above).
     """
     values = [as_numbers(grid) for grid in maps.values()]
@@ -220,7 +225,7 @@ def heatmaps(
 
 
 def as_numbers(values) -> np.ndarray:
-    """A tensor, an array or any numbers in a row as float64."""
+    """A tensor, an array or any sequence of numbers as an array of float64."""
     if isinstance(values, Tensor):
         return values.detach().cpu().double().numpy()
     if not isinstance(values, np.ndarray):
@@ -237,14 +242,14 @@ def images_over_maps(
     title: str = "",
     limits: tuple[float | None, float | None] = (0, None),
 ) -> Figure:
-    """Images in a row, with a caption above each, and under each its map.
+    """A row of images, each with its caption above and its map below.
 
     Args:
         images: [N, C, S, S].
         maps: [N, H, W], all on one colour scale.
-        captions: N.
-        unit: of their values, given at the scale.
-        limits: ends of the colour scale, None for the data's.
+        captions: the N captions.
+        unit: unit of the maps' values, written at the colour bar.
+        limits: ends of the colour scale; None takes that end from the data.
     """
     values = as_numbers(maps)
     low = values.min() if limits[0] is None else limits[0]
@@ -274,12 +279,12 @@ def grouped_bars(
     y_label: str,
     title: str = "",
 ) -> Figure:
-    """Bars side by side over each name, one of each group.
+    """Bars side by side over each name, one per group.
 
     Args:
-        groups: by the name in the legend, a value for each of `names`.
+        groups: one value per name in `names`, by the group's name in the legend.
         names: the labels under the bars.
-        x_label, y_label: what is on the axes, with its unit.
+        x_label, y_label: names of the axes with their units.
     """
     names = list(names)
     figure = Figure(figsize=(8.2, 3.3), layout="constrained")

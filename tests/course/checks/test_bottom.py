@@ -32,7 +32,7 @@ def codes():
 
 @pytest.fixture(scope="module")
 def pair():
-    """A network with the top and one without, that are far from guessing."""
+    """Networks with the top and without it, whose predictions are far from uniform."""
     torch.manual_seed(3)
     networks = [ConditionalPixelCNN(5, 4, 4, 1).eval() for _ in range(2)]
     for network in networks:

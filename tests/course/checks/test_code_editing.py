@@ -21,7 +21,7 @@ def raises(*_):
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Over so few numbers, more threads would only wait for each other."""
+    """With so few numbers, more threads would only wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -38,7 +38,7 @@ def vqvae2():
 
 @pytest.fixture(scope="module")
 def prior():
-    """Untrained, with strong opinions, so that candidates differ."""
+    """An untrained prior with confident predictions, so that candidates differ."""
     torch.manual_seed(1)
     prior = HierarchicalPixelCNN(K, 4, 8, 2, num_classes=3).eval()
     for level in (prior.prior_top, prior.prior_bottom):
@@ -63,7 +63,7 @@ def hole(vqvae2, prior, some):
 
 @pytest.fixture(scope="module")
 def candidates(prior):
-    """Draws for one hole, and what codes cost: top and bottom, known and drawn."""
+    """Draws for one hole, and the costs of codes: top and bottom, known and drawn."""
 
     def drawn(known_top, known_bottom, label, count, **changed):
         labels = torch.full((count,), int(label))
@@ -101,7 +101,7 @@ def weighed(candidates):
 
 @pytest.fixture(scope="module")
 def one_by_one(prior):
-    """The same in another way: a batch of one each, and products by hand."""
+    """The same answer in another way: batches of one, and products by hand."""
 
     def complete(known_top, known_bottom, label, count):
         found = []
@@ -272,7 +272,7 @@ def grids(prior):
     generator = torch.Generator().manual_seed(2)
     labels = torch.arange(12) % 3
     z = prior.sample(12, (4, 4), (8, 8), labels=labels, seed=0)
-    for which in z:  # some are spoiled, so that the levels disagree
+    for which in z:  # some codes are changed, so that the levels disagree
         for image in range(0, 12, 2):
             count = int(torch.randint(1, 6, (), generator=generator))
             flat = which[image].view(-1)
@@ -313,7 +313,7 @@ def test_the_usual_mistakes_about_extremes_are_named(prior, grids, sums, ends):
     ranked = both.argsort(descending=True).tolist()
     dear, cheap, most, least = ends
     middle = 3 - dear - cheap
-    # Not first or last by another count, which has words of its own.
+    # Images that are first or last by another measure have their own message.
     counts = (sums["top"] / 16 + sums["bottom"] / 64, *sums.values())
     firsts = {int(each.argmax()) for each in counts}
     lasts = {int(each.argmin()) for each in counts}
@@ -355,7 +355,7 @@ def test_classes_that_cost_most_in_all_are_told_from_those_by_the_mean(prior, gr
     z_top, z_bottom, _ = grids
     generator = torch.Generator().manual_seed(0)
     wrong = right = None
-    while wrong == right:  # until a small class is dear, or a large one cheap
+    while wrong == right:  # until sum and mean differ in the class
         many = torch.randint(3, (12,), generator=generator)
         nats = surprise(prior, z_top, z_bottom, many)
         both = nats["top"].sum(dim=(1, 2)) + nats["bottom"].sum(dim=(1, 2))
@@ -482,7 +482,7 @@ def test_a_function_for_one_batch_size_alone_is_not_enough(texture, varied):
     assert verdict.passed is False and "raised RuntimeError" in verdict.words
 
 
-# Whatever is given.
+# Any answer.
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)

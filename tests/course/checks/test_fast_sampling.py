@@ -73,7 +73,7 @@ def test_the_package_s_own_layers_make_right_steps():
 
 
 def test_steps_written_as_sums_over_the_kernel_are_right_too():
-    """And write what they keep into the memory that they were given."""
+    """These steps also write what they keep into the memory that they were given."""
 
     def rows_by_hand(block, kept, new):
         stack = [*kept.unbind(2), new]
@@ -122,7 +122,7 @@ def test_what_is_kept_may_lie_in_any_order_if_it_is_read_so():
 
 
 def keeps(step, what):
-    """The same step, which hands on what `what` makes of (given, kept)."""
+    """The same step, except that it returns what `what` makes of (given, kept)."""
 
     def other(block, kept, *given):
         *found, new = step(block, kept, *given)
@@ -159,7 +159,7 @@ def test_places_that_are_kept_wrongly_are_named(wrong, words):
 
 
 def of_rows(change):
-    """A row step that is right but for what `change` makes of its parts."""
+    """A row step that is right except for what `change` makes of its parts."""
 
     def step(block, kept, new):
         rows = torch.cat([kept, new[:, :, None]], dim=2)
@@ -200,7 +200,7 @@ def test_a_wrong_row_step_is_refused_for_what_is_wrong(wrong, words):
 
 
 def of_codes(change):
-    """A code step that is right but for what `change` makes of its parts."""
+    """A code step that is right except for what `change` makes of its parts."""
 
     def step(block, kept, new, across):
         places = torch.cat([kept, new[:, :, None]], dim=2)
@@ -258,7 +258,7 @@ def test_odd_steps_are_refused_in_words(odd):
     refused(check.cached_step(row_step, odd), "not yet: ")
 
 
-# The work that rows does.
+# The multiply-adds of rows.
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_half_the_height_is_not_the_mean_number_of_rows():
 def test_multiply_adds_are_counted_in_passes_and_in_steps():
     model = PixelCNN(5, 3, 4, 2).eval()
     codes = torch.zeros(2, 4, 4, dtype=torch.long)
-    # Of the first block, of the second, of the head: for each of 32 positions.
+    # Multiply-adds of the first block, the second and the head at each of 32 positions.
     first, second = 8 * 3 * (3 + 1), 8 * 4 * (6 + 2)
     per_position = first + second + 2 * (8 * 8 + 4 * 4) + 4 * 4 + 4 * 5
     assert multiply_adds(model.logits, codes, None) == 32 * per_position

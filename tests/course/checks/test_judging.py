@@ -1,5 +1,5 @@
 """Checks of notebook 07: the numbers that draw a code, top-p, a temperature within two
-limits, and what finds a copy."""
+limits, and a number that finds copies."""
 
 import math
 
@@ -246,7 +246,7 @@ def in_any_place(images, training):
 
 
 def by_spectrum(images, training):
-    """The size of low frequencies, which no shift changes."""
+    """Distances of the sizes of low frequencies, which no shift changes."""
 
     def spectrum(x):
         return torch.fft.rfft2(x[:, 0]).abs()[:, :8, :8].flatten(1)
@@ -278,7 +278,7 @@ def test_what_misses_copies_is_told_which(answer, words, training, heldout):
     assert words in verdict.words
 
 
-# Whatever is answered.
+# Any answer.
 
 
 def verdicts(answer, shipped, training, heldout):

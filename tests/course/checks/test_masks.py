@@ -1,4 +1,4 @@
-"""Checks of notebook 02: a mask is right by what it lets through, and by that alone."""
+"""Checks of notebook 02: a mask is judged only by what it lets through."""
 
 import pytest
 import torch

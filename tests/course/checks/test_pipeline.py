@@ -1,4 +1,4 @@
-"""Checks of notebook 00: right answers pass, and each mistake is told apart."""
+"""Checks of notebook 00: right answers pass, and each mistake has its own message."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ each_odd_answer = pytest.mark.parametrize("answer", ODD)
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Over so few numbers, more threads would only wait for each other."""
+    """With so few numbers, more threads would only wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -40,7 +40,7 @@ def pixels(shipped, images):
 
 @pytest.fixture(scope="module")
 def swapped():
-    """Eight images and what was rebuilt from them; the sixth from another."""
+    """Eight images and their reconstructions; the sixth one is of another image."""
     torch.manual_seed(0)
     originals = torch.rand(8, 1, 4, 4)
     rebuilt = originals + 0.01

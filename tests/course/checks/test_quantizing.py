@@ -1,4 +1,4 @@
-"""The checks of notebook 01 judge answers by trying them, and say what is wrong."""
+"""The checks of notebook 01 judge answers by trying them and say what is wrong."""
 
 import math
 
@@ -72,7 +72,7 @@ def test_bits_are_not_attempted_in_the_stub(vqvae2):
     assert check.bits_per_image(None, vqvae2).passed is None
 
 
-# 10 codes take 4 digits; 16 + 64 codes of a 16 × 16 image.
+# A codebook of 10 codes takes 4 bits per code; a 16 × 16 image has 16 + 64 codes.
 @pytest.mark.parametrize("answer", [(2048, 320), [16 * 16 * 8.0, torch.tensor(320)]])
 def test_bits_are_those_of_pixels_and_of_codes_in_whole_digits(vqvae2, answer):
     assert check.bits_per_image(answer, vqvae2).passed is True
@@ -169,7 +169,7 @@ def test_the_level_is_not_attempted_in_the_stub(vqvae2, images):
 def test_the_level_that_the_decoder_reads_holds_the_outline(
     vqvae2, images, monkeypatch, level, other
 ):
-    """It is measured: with a decoder that reads one level alone, that is the one."""
+    """With a decoder that reads little but one level, this level is the answer."""
 
     def decode_codes(z_top, z_bottom):
         grid, faint = (z_top, z_bottom) if level == "top" else (z_bottom, z_top)
@@ -265,7 +265,7 @@ def test_a_renewal_that_does_harm_or_nothing_is_found(features, answer, words):
 
 
 def test_a_renewal_that_stops_when_it_counts_is_found(features):
-    """One that works on the first codebooks and then no more."""
+    """This renewal works on the first codebooks and then no more."""
 
     def renew(e, counts, features):
         return in_place(e, counts, features) if len(e) < 64 else e

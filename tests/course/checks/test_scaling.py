@@ -1,5 +1,5 @@
-"""Checks of notebook 09: a batch fits or not by counting, a folder is right if the
-loader finds each image in its class, and a published prior is one that comes back."""
+"""Checks of notebook 09: counting decides whether a batch fits, a folder is right if
+the loader finds each image in its class, and a published prior must be read again."""
 
 import copy
 import json
@@ -52,7 +52,7 @@ def fits(planned, batch):
 
 
 def largest(precision="no"):
-    """By trying one after the other."""
+    """The largest batch that fits, found by trying one size after the other."""
     planned, batch = plan(HierarchicalPixelCNN, mixed_precision=precision, **SMALL), 1
     while fits(planned, batch + 1):
         batch += 1
@@ -120,9 +120,9 @@ def by_counting(source, target):
             kind = path.stem.split("-")[0]
             seen[kind] = seen.get(kind, 0) + 1
             split = "test" if seen[kind] % 4 == 0 else "train"
-            position = target / split / kind
-            position.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, position)
+            folder = target / split / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder)
     return target
 
 
@@ -131,19 +131,19 @@ def by_class(source, target, *, train="train", test="test", held=slice(0, None, 
     for kind in {path.stem.split("-")[0] for path in paths}:
         own = [path for path in paths if path.stem.startswith(kind)]
         for path in own:
-            position = target / (test if path in own[held] else train) / kind
-            position.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, position)
+            folder = target / (test if path in own[held] else train) / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder)
     return str(target)
 
 
 def by_the_number(source, target):
-    """As the files are numbered, and so with the broken one counted."""
+    """Sorts by the number in the file name, and so counts the broken file as well."""
     for path in filter(whole, source.glob("*.png")):
         kind, number = path.stem.split("-")
-        position = target / ("test" if int(number) % 4 == 3 else "train") / kind
-        position.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, position)
+        folder = target / ("test" if int(number) % 4 == 3 else "train") / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder)
     return target
 
 
@@ -155,9 +155,9 @@ def test_a_sorted_folder_is_right_however_it_was_sorted():
 def without_looking(source, target):
     for path in source.glob("*.png"):
         kind, number = path.stem.split("-")
-        position = target / ("train" if int(number) % 4 else "test") / kind
-        position.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, position)
+        folder = target / ("train" if int(number) % 4 else "test") / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder)
     return target
 
 
@@ -240,7 +240,7 @@ def in_the_wrong_place(source, target):
 )
 def test_a_folder_that_is_not_sorted_is_told_why(answer, words):
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # none reaches the reader
+        warnings.simplefilter("error", UserWarning)  # none may reach the reader
         verdict = check.sorted_folder(answer)
     assert verdict.passed is False
     assert words in verdict.words and "/tmp" not in verdict.words
@@ -276,7 +276,7 @@ def one_in_the_other(vqvae2, prior, folder):
 
 
 def by_its_own_hands(vqvae2, prior, folder):
-    """Not by `save_pretrained`, and so nothing is altered."""
+    """Saves without `save_pretrained`, so that nothing is altered."""
     for name, model in (("a", vqvae2), ("b", prior)):
         (folder / name).mkdir(parents=True)
         save_file(model.state_dict(), folder / name / "model.safetensors")

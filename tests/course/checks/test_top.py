@@ -1,5 +1,5 @@
-"""Checks of notebook 04: a baseline is a number, a rate is good or bad by training, and
-a bag is what the classifier takes for one."""
+"""Checks of notebook 04: a baseline is judged by its number, a learning rate by
+training with it, and images of a class by the classifier."""
 
 import math
 
@@ -80,7 +80,7 @@ def test_the_entropy_of_a_uniform_distribution_is_not_that_of_the_frequencies():
 
 @pytest.fixture(scope="module")
 def codes():
-    """Codes that mostly repeat the one to the left: there is something to learn."""
+    """Codes that mostly repeat the one to the left, so that there is much to learn."""
     generator = torch.Generator().manual_seed(0)
     z = torch.randint(16, (400, 6, 6), generator=generator)
     stays = torch.rand(z.shape, generator=generator) < 0.9

@@ -1,4 +1,4 @@
-"""What a check says of an answer: not attempted yet, not yet, or right; never more."""
+"""What a check says of an answer: not attempted yet, not yet or right; nothing else."""
 
 import pytest
 import torch
@@ -80,7 +80,7 @@ def test_what_is_no_function_hears_its_type(answer):
 
 
 class Evil:
-    """An answer that cannot even be shown."""
+    """An answer whose `repr` raises an error."""
 
     def __repr__(self):
         raise RuntimeError("no words")
