@@ -4,7 +4,8 @@ A checkpoint is a folder with `config.json` and `model.safetensors`. This is the
 convention of the Hugging Face hub, so that `save_pretrained`, `from_pretrained` and
 `push_to_hub` work. A `.pth` file is read with `weights_only=True`, and nothing in this
 package runs code found in a file. Every file is written under a temporary name and
-renamed when it is complete.
+renamed when it is complete. What a training run writes, its `best` and `last`, is in
+`runs.py`.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What a training run keeps on disk, to be resumed and to record what it did.
+"""What a training run keeps on disk: its checkpoints `best` and `last`, and its notes.
 
 `hold_out` sets aside the training images by which the best epoch is chosen.
 """

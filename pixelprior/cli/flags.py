@@ -1,7 +1,8 @@
 """The flags of each command, with their units and defaults, for tyro.
 
-Nothing here loads torch, so that `--help` answers at once. What a command does is in
-the module that its `run` imports.
+Flags that set numbers of a training or of a benchmark are fields in `settings.py` and
+`benchmark/sizes.py`. Nothing here loads torch, so that `--help` answers at once. What a
+command does is in the module that its `run` imports.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -14,6 +15,7 @@ from pixelprior.benchmark.sizes import Sizes
 from pixelprior.cli.recipes import RECIPES
 from pixelprior.settings import TrainingSettings
 
+# The names in `data.DATASETS` and `sampling.METHODS`, which a test compares with these.
 Dataset = Literal[
     "fashion_mnist_mini", "fashion_mnist", "mnist", "cifar10", "cifar100", "imagefolder"
 ]

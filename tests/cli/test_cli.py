@@ -20,6 +20,7 @@ from pixelprior.cli import doctor
 from pixelprior.cli import flags as cli_flags
 from pixelprior.cli import train as cli_train
 from pixelprior.codes import extract_codes
+from pixelprior.data import DATASETS
 from pixelprior.devices import where
 from pixelprior.sampling import METHODS
 
@@ -498,3 +499,4 @@ def test_help_loads_no_torch(command):
 
 def test_the_flags_offer_what_there_is():
     assert get_args(cli_flags.Method) == METHODS
+    assert get_args(cli_flags.Dataset) == DATASETS
