@@ -128,3 +128,8 @@ def test_every_kept_margin_is_of_the_notebook_as_it_is_and_holds(name):
             failed = [key for key, claim in run["claims"].items() if not claim["holds"]]
             assert not failed and not run["errors"], f"{where}: {failed}"
             assert seed != "0" or not run["prints_otherwise"], where
+
+
+def test_the_documents_have_the_table_of_margins():
+    page = (rules.ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert margins.table(KEPT) in page
