@@ -75,9 +75,17 @@ def environment(kind: str) -> dict[str, str]:
             f"arithmetic is {kind!r}; give one of {', '.join(KINDS)}"
         )
     changed = os.environ | KINDS[kind]
-    return changed | {
-        "OMP_NUM_THREADS": changed.get("PIXELPRIOR_COURSE_THREADS", "1")
-    }
+    threads = changed.get("PIXELPRIOR_COURSE_THREADS", "1")
+    if int(threads) > 1:  # pytest otherwise starts one process per core
+        changed["PYTEST_XDIST_AUTO_NUM_WORKERS"] = str(processes(kind))
+    return changed | {"OMP_NUM_THREADS": threads}
+
+
+def processes(kind: str) -> int:
+    """How many processes can run side by side without more threads than cores: with
+    more, threads that wait for one another take many times as long."""
+    threads = int(KINDS[kind].get("PIXELPRIOR_COURSE_THREADS", "1"))
+    return max(1, (os.cpu_count() or 1) // threads)
 
 
 def active(kind: str) -> dict[str, str]:

@@ -18,7 +18,6 @@ import argparse
 import ast
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -195,8 +194,8 @@ def start(source: Path, kind: str, seed: int) -> subprocess.Popen:
 
 
 def measure(sources: list[Path], kinds: list[str], seeds: int) -> None:
-    """Run what is not in margins.json yet, one run per core at a time, and write it
-    there."""
+    """Run what is not in margins.json yet, as many runs side by side as there are cores
+    for their threads, and write it there."""
     found = json.loads(MARGINS.read_text()) if MARGINS.exists() else {}
     waiting = [
         (source, kind, seed)
@@ -210,7 +209,7 @@ def measure(sources: list[Path], kinds: list[str], seeds: int) -> None:
             sys.exit("; ".join(problems))
     running: dict[tuple, subprocess.Popen] = {}
     while waiting or running:
-        while waiting and len(running) < (os.cpu_count() or 1):
+        while waiting and len(running) < arithmetic.processes(waiting[0][1]):
             run = waiting.pop(0)
             running[run] = start(*run)
         time.sleep(0.5)

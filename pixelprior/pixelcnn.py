@@ -8,6 +8,7 @@ blocks (mask B) include their own position in stacks that are already shifted. S
 van den Oord et al. 2016, arXiv 1606.05328, section 2.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -47,6 +48,9 @@ class PixelCNN(nn.Module, Pretrained):
             each code sees all earlier codes if there are at least as many blocks as the
             grid is wide and high.
         num_classes: number of classes; None for a prior without labels.
+        label_dropout: share of images whose label is withheld during training, in
+            [0, 1). Above 0 there is an embedding for "no label", labels may be left
+            out, and guidance is possible (arXiv 2207.12598, algorithm 1).
         kernel_size: odd, 3 or more.
         dropout: share of the horizontal features that are dropped during training, in
             [0, 1).
@@ -71,6 +75,7 @@ class PixelCNN(nn.Module, Pretrained):
         num_layers: int = 15,
         *,
         num_classes: int | None = None,
+        label_dropout: float = 0.0,
         kernel_size: int = 3,
         dropout: float = 0.1,
         conditioned: bool = False,
@@ -85,7 +90,12 @@ class PixelCNN(nn.Module, Pretrained):
             hidden_channels=hidden_channels,
             num_layers=num_layers,
         )
-        check_share(dropout=dropout)
+        check_share(dropout=dropout, label_dropout=label_dropout)
+        if label_dropout and num_classes is None:
+            raise ValueError(
+                f"label_dropout is {label_dropout}, but there are no labels to "
+                "withhold; give num_classes too, or leave label_dropout at 0"
+            )
         check_positive(attention_heads=attention_heads)
         if not 0 <= attention_layers <= num_layers:
             raise ValueError(
@@ -94,10 +104,12 @@ class PixelCNN(nn.Module, Pretrained):
             )
         p = hidden_channels
         self.num_embeddings, self.num_classes = num_embeddings, num_classes
+        self.label_dropout = label_dropout
         self.embedding = nn.Embedding(num_embeddings, embedding_dim)
         if num_classes is not None:
             check_positive(num_classes=num_classes)
-            self.label_embedding = nn.Embedding(num_classes, p)
+            # The last row of a prior with label_dropout stands for "no label".
+            self.label_embedding = nn.Embedding(num_classes + bool(label_dropout), p)
             # Smaller than the features that it is added to: otherwise the gates are
             # closed at first.
             nn.init.normal_(self.label_embedding.weight, std=0.3)
@@ -152,14 +164,28 @@ class PixelCNN(nn.Module, Pretrained):
         return self.embedding(codes.long()).permute(0, 3, 1, 2)
 
     def label_condition(self, labels, batch_size: int) -> Tensor | None:
-        """Labels to the condition [B, p, 1, 1]; None for a prior without classes."""
+        """Labels to the condition [B, p, 1, 1]; None for a prior without classes.
+
+        In training mode, a share of `label_dropout` of the labels is withheld.
+        """
         labels = self.check_labels(labels, batch_size)
-        if labels is None:
+        if self.num_classes is None:
             return None
+        device = self.embedding.weight.device
+        if labels is None:
+            labels = torch.full((batch_size,), self.num_classes, device=device)
+        elif self.training and self.label_dropout:
+            withheld = torch.rand(batch_size, device=device) < self.label_dropout
+            labels = labels.masked_fill(withheld, self.num_classes)
         return self.label_embedding(labels)[:, :, None, None]
 
     def check_labels(self, labels, batch_size: int) -> Tensor | None:
-        """The result of `validation.check_labels`, on the device of this prior."""
+        """The result of `validation.check_labels`, on the device of this prior.
+
+        A prior with `label_dropout` takes None as "no label", and returns it.
+        """
+        if labels is None and self.label_dropout:
+            return None
         labels = check_labels(labels, batch_size, self.num_classes)
         return None if labels is None else labels.to(self.embedding.weight.device)
 

@@ -21,7 +21,8 @@ from pixelprior.pixelcnn import (
 )
 from pixelprior.progress import progress_bar
 from pixelprior.ranges import check_positive, whole_number
-from pixelprior.sampling import check_filters, check_known, sample_codes, uniforms
+from pixelprior.sampling import sample_codes, uniforms
+from pixelprior.validation import check_filters, check_guidance, check_known
 from pixelprior.vqvae2 import VQVAE2
 
 LEVELS = ("top", "bottom")
@@ -34,6 +35,12 @@ def _chunks(batch_size: int, chunk_size: int) -> list[slice]:
     return [slice(first, first + size) for first in range(0, batch_size, size)]
 
 
+def _joined(conditions) -> Tensor | None:
+    """Conditions [B, …], one after the other; None for a prior without conditions."""
+    conditions = list(conditions)
+    return None if conditions[0] is None else torch.cat(conditions)
+
+
 class HierarchicalPixelCNN(nn.Module, Pretrained):
     """A prior over the codes of a VQ-VAE-2.
 
@@ -44,6 +51,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         hidden_channels: channels of each stack.
         num_layers: number of gated blocks per level.
         num_classes: number of classes; None for a prior without labels.
+        label_dropout: as in `PixelCNN`; 0.1 allows guidance in `sample`.
         dropout: share of features that are dropped during training.
         kernel_size: kernel size of the gated blocks; odd, 3 or more.
         attention_layers: number of attention layers over the past in the top level; 0
@@ -71,12 +79,15 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         attention_heads: int = 4,
         vertical_residual: bool = True,
         bounded_condition: bool = True,
+        label_dropout: float = 0.0,
     ):
         super().__init__()
         self.num_embeddings, self.num_classes = num_embeddings, num_classes
+        self.label_dropout = label_dropout
         shared = (num_embeddings, embedding_dim, hidden_channels, num_layers)
         options = {
             "num_classes": num_classes,
+            "label_dropout": label_dropout,
             "dropout": dropout,
             "kernel_size": kernel_size,
             "vertical_residual": vertical_residual,
@@ -147,6 +158,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         top_k: int | None = None,
         top_p: float | None = None,
         labels=None,
+        guidance: float | tuple[float, float] = 0.0,
         seed: int | None = None,
         first_index: int = 0,
         known_top: Tensor | None = None,
@@ -172,6 +184,10 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
                 (0, 1].
             labels: for a prior with classes: whole numbers of any integer type, one for
                 all images or one per image, as an int, list, tuple, array or tensor.
+            guidance: w of classifier-free guidance (arXiv 2207.12598, equation 6): the
+                logits are (1 + w) · those with the label − w · those without it, before
+                temperature and filters. One number, or (top, bottom). 0 draws from the
+                prior itself. Papers that write s for 1 + w count from 1.
             seed: a whole number. The same seed gives the same codes; None takes a
                 random seed.
             first_index: index of the first image, by which its random stream is chosen:
@@ -191,7 +207,8 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             (z_top [B, Ht, Wt], z_bottom [B, Hb, Wb]), long.
 
         Raises:
-            ValueError: an argument is out of its range, or the weights are not finite.
+            ValueError: an argument is out of its range, the weights are not finite, or
+                guidance has no labels, or a prior that was trained with all labels.
         """
         check_positive(batch_size=batch_size, chunk_size=chunk_size)
         check_filters(temperature, top_k, top_p)
@@ -207,6 +224,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             self.to(device)
         device = next(self.parameters()).device
         labels = self.prior_top.check_labels(labels, batch_size)
+        weights = check_guidance(guidance, labels, self.label_dropout)
         known = {"top": known_top, "bottom": known_bottom}
         for (level, each), shape in zip(known.items(), shapes, strict=True):
             if each is not None:
@@ -238,34 +256,41 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
                     None if of_all is None else of_all[chunk]
                     for of_all in (numbers, labels, known_top, known_bottom)
                 )
-                drawn.append(self._draw(shapes, *of_chunk, options))
+                drawn.append(self._draw(shapes, *of_chunk, weights, options))
         z_top, z_bottom = (torch.cat(level) for level in zip(*drawn, strict=True))
         return z_top, z_bottom
 
-    def _draw(self, shapes, numbers, labels, known_top, known_bottom, options):
+    def _draw(self, shapes, numbers, labels, known_top, known_bottom, weights, options):
         """Both grids of one chunk, drawn with its random numbers [B, Ht Wt + Hb Wb]."""
         (top_shape, bottom_shape), batch_size = shapes, len(numbers)
+        # With guidance, a second condition without the labels follows the first.
+        top_labels, bottom_labels = ([labels, None][: 1 + bool(w)] for w in weights)
         numbers_top, numbers_bottom = numbers.split(
             [math.prod(shape) for shape in shapes], dim=1
         )
-        condition = self.prior_top.label_condition(labels, batch_size)
+        condition = _joined(
+            self.prior_top.label_condition(each, batch_size) for each in top_labels
+        )
         z_top = sample_codes(
             self.prior_top,
             top_shape,
             numbers_top,
             condition,
+            guidance=weights[0],
             known=known_top,
             name="top codes",
             **options,
         )
-        condition = self.prior_bottom.top_condition(
-            z_top, (batch_size, *bottom_shape), labels
+        condition = _joined(
+            self.prior_bottom.top_condition(z_top, (batch_size, *bottom_shape), each)
+            for each in bottom_labels
         )
         z_bottom = sample_codes(
             self.prior_bottom,
             bottom_shape,
             numbers_bottom,
             condition,
+            guidance=weights[1],
             known=known_bottom,
             name="bottom codes",
             **options,

@@ -9,7 +9,6 @@ computes only what is new. `graph` is `cached` as a CUDA graph.
 
 import math
 from functools import partial
-from numbers import Real
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from pixelprior.cache import PixelCNNCache
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.progress import progress_bar
 from pixelprior.ranges import whole_number
-from pixelprior.validation import INTEGERS, check_tensor
+from pixelprior.validation import check_filters, check_known
 
 METHODS = ("auto", "naive", "rows", "cached", "graph")
 
@@ -51,22 +50,6 @@ def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor
         for i in range(batch_size)
     ]
     return torch.from_numpy((np.stack(words) >> np.uint64(12)) * 2.0**-52)
-
-
-def check_filters(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raise ValueError unless all three values are in range."""
-    finite = isinstance(temperature, Real) and math.isfinite(temperature)
-    if not finite or temperature <= 0:
-        raise ValueError(
-            f"temperature is {temperature}; give a number above 0 (1.0 samples the "
-            "prior as it is, lower is safer, higher more diverse)"
-        )
-    if top_k is not None and (whole_number(top_k) or 0) < 1:
-        raise ValueError(f"top_k is {top_k}; give at least 1, or leave it out")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(
-            f"top_p is {top_p}; give a share above 0 and up to 1, or leave it out"
-        )
 
 
 def probabilities(logits: Tensor, temperature=1.0, top_k=None, top_p=None) -> Tensor:
@@ -116,6 +99,7 @@ def sample_codes(
     uniform: Tensor,
     condition: Tensor | None = None,
     *,
+    guidance: float = 0.0,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -131,7 +115,9 @@ def sample_codes(
         shape: height H and width W of the grid.
         uniform: float64 [B, H * W], one number per code, as returned by `uniforms`; on
             any device.
-        condition: [B, p, H or 1, W or 1], as `PixelCNN.logits` takes it.
+        condition: [B, p, H or 1, W or 1], as `PixelCNN.logits` takes it. With guidance
+            [2B, …]: the conditions with their labels, then those without.
+        guidance: w; the logits are (1 + w) · those with the label − w · those without.
         temperature, top_k, top_p: as in `probabilities`.
         known: long [B, H, W], -1 where unknown. Known codes are kept, and the rest is
             drawn given the codes before it.
@@ -154,17 +140,25 @@ def sample_codes(
     batch_size, (height, width) = len(uniform), shape
     # Codes are drawn in float64, which Apple's GPUs lack: for them, the CPU draws.
     draw_device = torch.device("cpu") if device.type == "mps" else device
-    codes = torch.zeros(batch_size, height, width, dtype=torch.long, device=device)
+    copies = 2 if guidance else 1  # each image runs with its label and without it
+    shape = (copies * batch_size, height, width)
+    codes = torch.zeros(shape, dtype=torch.long, device=device)
     if known is not None:
-        check_known(known, codes.shape, model.num_embeddings, name)
+        check_known(known, (batch_size, height, width), model.num_embeddings, name)
         known = known.to(device).long()
     uniform = uniform.to(draw_device).view(batch_size, height, width)
 
     def draw_code(logits: Tensor, uniform: Tensor, known: Tensor | None) -> Tensor:
-        """The codes [B] at one position, drawn from logits [B, K] or known."""
-        probs = probabilities(logits.to(draw_device), temperature, top_k, top_p)
+        """The codes at one position, [B] or twice [B], drawn from logits or known."""
+        logits = logits.to(draw_device)
+        if guidance:
+            labelled, unlabelled = logits.double().chunk(2)
+            logits = labelled + guidance * (labelled - unlabelled)
+        probs = probabilities(logits, temperature, top_k, top_p)
         drawn = draw(probs, uniform).to(device)
-        return drawn if known is None else torch.where(known < 0, drawn, known)
+        if known is not None:
+            drawn = torch.where(known < 0, drawn, known)
+        return drawn.repeat(copies)
 
     # Each of these functions yields the last logits of a row when the row is drawn.
     walk = {
@@ -183,7 +177,7 @@ def sample_codes(
                     "load another checkpoint, or train again with a lower lr"
                 )
             bar.update()
-    return codes
+    return codes[:batch_size]
 
 
 def _check_graph(device: torch.device) -> None:
@@ -191,28 +185,6 @@ def _check_graph(device: torch.device) -> None:
         raise ValueError(
             f"method is 'graph', which needs a CUDA device, but the prior is on "
             f"{device}; give 'cached', or 'auto'"
-        )
-
-
-def check_known(known: Tensor, shape, num_embeddings: int, name: str) -> None:
-    """Raise ValueError unless `known` holds codes, or -1, for all of `shape`.
-
-    Args:
-        known: [B, H, W]. shape: the shape that it must have. num_embeddings: number of
-            codes K.
-        name: of the codes in the error, such as "top codes".
-    """
-    name = f"known {name}"
-    check_tensor(known, name)
-    if tuple(known.shape) != tuple(shape) or known.dtype not in INTEGERS:
-        raise ValueError(
-            f"{name} are {known.dtype} of shape {list(known.shape)}, but integers of "
-            f"shape {list(shape)} are needed, -1 where unknown"
-        )
-    if known.min() < -1 or known.max() >= num_embeddings:
-        raise ValueError(
-            f"{name} run from {known.min()} to {known.max()}; give codes from 0 to "
-            f"{num_embeddings - 1}, or -1 where unknown"
         )
 
 

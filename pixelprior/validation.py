@@ -1,8 +1,16 @@
-"""Checks of codes and labels. Each ValueError names value, limit and remedy."""
+"""Checks of codes, of labels and of the settings that codes are drawn with.
+
+Each ValueError names value, limit and remedy.
+"""
+
+import math
+from numbers import Real
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pixelprior.ranges import whole_number
 
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
 
@@ -96,4 +104,75 @@ def check_tensor(value: Tensor, name: str) -> None:
         raise ValueError(
             f"{name} are a {type(value).__name__}, but a torch.Tensor is needed; "
             "convert with torch.as_tensor"
+        )
+
+
+def check_filters(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Raise ValueError unless all three values are in range."""
+    finite = isinstance(temperature, Real) and math.isfinite(temperature)
+    if not finite or temperature <= 0:
+        raise ValueError(
+            f"temperature is {temperature}; give a number above 0 (1.0 samples the "
+            "prior as it is, lower is safer, higher more diverse)"
+        )
+    if top_k is not None and (whole_number(top_k) or 0) < 1:
+        raise ValueError(f"top_k is {top_k}; give at least 1, or leave it out")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(
+            f"top_p is {top_p}; give a share above 0 and up to 1, or leave it out"
+        )
+
+
+def check_guidance(guidance, labels, label_dropout: float) -> tuple[float, float]:
+    """Check the guidance of `HierarchicalPixelCNN.sample`; return (top, bottom).
+
+    Args:
+        guidance: one number, or one per level.
+        labels: what the images are guided towards, or None.
+        label_dropout: of the prior.
+
+    Raises:
+        ValueError: a weight is not a finite number of at least 0; or one is above 0,
+            and there are no labels or the prior was trained without label_dropout.
+    """
+    weights = guidance if isinstance(guidance, tuple | list) else (guidance,) * 2
+    if len(weights) != 2 or not all(
+        isinstance(w, Real) and math.isfinite(w) and w >= 0 for w in weights
+    ):
+        raise ValueError(
+            f"guidance is {guidance}; give a number from 0, or two of them for the top "
+            "and the bottom level"
+        )
+    if any(weights) and not label_dropout:
+        raise ValueError(
+            f"guidance is {guidance}, but this prior was trained with all labels; "
+            "train one with label_dropout, such as 0.1, or leave guidance at 0"
+        )
+    if any(weights) and labels is None:
+        raise ValueError(
+            f"guidance is {guidance}, but there are no labels to guide towards; give "
+            "labels, or leave guidance at 0"
+        )
+    return tuple(float(w) for w in weights)
+
+
+def check_known(known: Tensor, shape, num_embeddings: int, name: str) -> None:
+    """Raise ValueError unless `known` holds codes, or -1, for all of `shape`.
+
+    Args:
+        known: [B, H, W]. shape: the shape that it must have. num_embeddings: number of
+            codes K.
+        name: of the codes in the error, such as "top codes".
+    """
+    name = f"known {name}"
+    check_tensor(known, name)
+    if tuple(known.shape) != tuple(shape) or known.dtype not in INTEGERS:
+        raise ValueError(
+            f"{name} are {known.dtype} of shape {list(known.shape)}, but integers of "
+            f"shape {list(shape)} are needed, -1 where unknown"
+        )
+    if known.min() < -1 or known.max() >= num_embeddings:
+        raise ValueError(
+            f"{name} run from {known.min()} to {known.max()}; give codes from 0 to "
+            f"{num_embeddings - 1}, or -1 where unknown"
         )

@@ -108,6 +108,9 @@ class TrainPrior(TrainingFlags):
     trained."""
     class_conditional: bool = False
     """Condition the prior on the class labels of the images."""
+    label_dropout: float = 0.0
+    """Share of images whose label is withheld during training, such as 0.1. It makes
+    --guidance possible in the command sample, and needs --class_conditional."""
     hidden_channels: int = 128
     """Channels of each stack."""
     num_layers: int = 15
@@ -151,6 +154,10 @@ class Sample:
     top_p: float | None = None
     """Draw each code only from the most likely codes that together hold this share of
     the probability, in (0, 1]."""
+    guidance: tuple[float, ...] = (0.0,)
+    """Guidance w towards the class: the logits are (1 + w) times those with the label
+    minus w times those without it. One number, or two for the top and the bottom level.
+    Above 0 it needs a prior that was trained with --label_dropout."""
     label: int | None = None
     """Class of all images. If it is left out, a prior with classes draws all classes in
     turn."""

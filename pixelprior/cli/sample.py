@@ -22,7 +22,7 @@ from pixelprior.pictures import image_grid, save_picture
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.ranges import check_positive
 from pixelprior.runs import check_trained
-from pixelprior.sampling import check_filters
+from pixelprior.validation import check_filters
 from pixelprior.vqvae2 import VQVAE2
 
 
@@ -40,6 +40,7 @@ def sample(flags: Sample) -> None:
     check_trained(flags.prior_checkpoint, vqvae2)
     if flags.bf16:
         prior.bfloat16()
+    guidance = flags.guidance * 2 if len(flags.guidance) == 1 else flags.guidance
     labels = prior.labels_in_turn(flags.num_samples)
     if flags.label is not None:
         if abs(flags.label) >= 2**63:
@@ -58,6 +59,7 @@ def sample(flags: Sample) -> None:
         top_k=flags.top_k,
         top_p=flags.top_p,
         labels=labels,
+        guidance=guidance,
         seed=flags.seed,
         method=flags.method,
         chunk_size=flags.batch_size,

@@ -23,8 +23,8 @@ from pixelprior.pictures import image_grid, save_picture
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.ranges import check_positive, check_share
 from pixelprior.runs import check_output_dir, hold_out, trained_parts
-from pixelprior.sampling import check_filters
 from pixelprior.training import fit
+from pixelprior.validation import check_filters
 from pixelprior.vqvae2 import VQVAE2
 
 
@@ -90,6 +90,12 @@ def train_prior(flags: TrainPrior) -> None:
             f"--without_top is for the bottom level, but --level is {flags.level}; "
             "give --level bottom, or leave --without_top out"
         )
+    if flags.label_dropout and not flags.class_conditional:
+        raise ValueError(
+            f"--label_dropout is {flags.label_dropout}, but there are no labels to "
+            "withhold; give --class_conditional too, or leave --label_dropout out"
+        )
+    check_share(label_dropout=flags.label_dropout)
     accelerator = accelerator_for(flags, flags.output_dir)
     vqvae2 = load_model(VQVAE2, flags.vqvae2_checkpoint, accelerator.device)
     new_prior(flags, vqvae2, num_classes=None)  # checks the flags before the work
@@ -207,6 +213,7 @@ def new_prior(flags: TrainPrior, vqvae2: VQVAE2, num_classes: int | None):
         hidden_channels=flags.hidden_channels,
         num_layers=flags.num_layers,
         num_classes=num_classes,
+        label_dropout=0.0 if num_classes is None else flags.label_dropout,
         dropout=flags.dropout,
         kernel_size=flags.kernel_size,
         attention_layers=flags.attention_layers,

@@ -349,6 +349,28 @@ def test_bad_checkpoints_end_in_one_line(fails, pipeline, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_prior_that_was_trained_for_guidance_is_sampled_with_it(
+    pipeline, fails, tmp_path
+):
+    train = ["train-prior", *SHORT, *SMALL, "--label_dropout", "0.2"]
+    train += ["--vqvae2_checkpoint", pipeline / "vqvae2", "--output_dir"]
+    error = fails(*train, tmp_path / "no")
+    assert "--label_dropout is 0.2" in error and "--class_conditional" in error
+    run = [*train, tmp_path / "prior", "--class_conditional"]
+    cli.main([str(word) for word in run])
+    prior = load_model(HierarchicalPixelCNN, tmp_path / "prior")
+    assert prior.label_dropout == 0.2
+    sample = ["sample", "--vqvae2_checkpoint", pipeline / "vqvae2", "--num_samples"]
+    sample += ["2", "--prior_checkpoint", tmp_path / "prior", "--output_dir"]
+    for name, words in (("one", ["1"]), ("two", ["2", "0.5"]), ("none", ["0"])):
+        command = [*sample, tmp_path / name, "--guidance", *words]
+        cli.main([str(word) for word in command])
+        assert len(list((tmp_path / name).glob("*.png"))) == 2
+    assert "guidance is" in fails(*sample, tmp_path / "x", "--guidance", "-1")
+    error = fails(*SAMPLE, "--output_dir", tmp_path / "x", "--guidance", "1")
+    assert "trained with all labels" in error
+
+
 def test_a_label_for_a_prior_without_classes_ends_in_one_line(fails, tmp_path):
     HierarchicalPixelCNN(64, 8, 8, 2).save_pretrained(tmp_path / "plain")
     error = fails(

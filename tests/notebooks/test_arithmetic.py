@@ -54,3 +54,14 @@ def test_a_command_runs_under_its_kind_and_its_exit_code_comes_back():
 def test_an_unknown_kind_is_named():
     with pytest.raises(ValueError, match="'sse9'; give one of native, avx2"):
         arithmetic.environment("sse9")
+
+
+def test_two_threads_per_process_run_half_as_many_processes(monkeypatch):
+    monkeypatch.setattr(arithmetic.os, "cpu_count", lambda: 4)
+    assert [arithmetic.processes(kind) for kind in ("native", "two-threads")] == [4, 2]
+    workers = "PYTEST_XDIST_AUTO_NUM_WORKERS"
+    monkeypatch.delenv(workers, raising=False)
+    assert arithmetic.environment("two-threads")[workers] == "2"
+    assert workers not in arithmetic.environment("native")
+    monkeypatch.setattr(arithmetic.os, "cpu_count", lambda: 1)
+    assert arithmetic.processes("two-threads") == 1
