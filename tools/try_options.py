@@ -188,10 +188,10 @@ def codes_of(arguments, augmentation: str) -> tuple[CodeData, CodeData]:
     found = []
     for split, augmented in (("train", augmentation), ("test", "none")):
         path = arguments.file.with_name(f".codes_{split}_{augmented}.safetensors")
-        source = f"{fingerprint(model)} half {augmented}"
+        source = f"{fingerprint(model)} {arguments.dataset} half {augmented}"
         codes = load_codes(path, source)
         if codes is None:
-            data = load_images("fashion_mnist", split, data_root=arguments.data_root)
+            data = load_images(arguments.dataset, split, data_root=arguments.data_root)
             if split == "test":
                 data.images, data.labels = data.images[:HELDOUT], data.labels[:HELDOUT]
             codes = extract_codes(model, data)
@@ -221,7 +221,7 @@ def codes_of(arguments, augmentation: str) -> tuple[CodeData, CodeData]:
 
 def start(name: str, *more) -> subprocess.Popen:
     """One option in a process of its own, on the processor."""
-    command = [sys.executable, "-m", __spec__.name, *sys.argv[1:], "--only", name]
+    command = [sys.executable, *sys.orig_argv[1:], "--only", name]
     return subprocess.Popen(
         [*command, *more],
         stdout=subprocess.PIPE,
@@ -246,6 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("vqvae2", type=Path)
     parser.add_argument("file", type=Path)
+    parser.add_argument("--dataset", default="fashion_mnist")
     parser.add_argument("--data_root", type=Path)
     parser.add_argument("--seconds", type=float, default=80.0)
     parser.add_argument("--hidden_channels", type=int, default=48)

@@ -1,0 +1,33 @@
+"""The scripts in tools/ run as their documentation says, on the embedded images."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from pixelprior.assets import FOLDER
+from pixelprior.evaluation.report import tried_table
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+def run(name: str, *arguments) -> None:
+    """Run a script in a process of its own; what it starts, it starts itself."""
+    done = subprocess.run(
+        [sys.executable, str(TOOLS / name), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_options_are_tried_in_processes_of_their_own(tmp_path):
+    file, small = tmp_path / "tried.json", ["--hidden_channels", 4, "--num_layers", 2]
+    options = ["--options", "base", "another seed"]
+    where = [FOLDER / "fashion_mnist_vqvae2", file, "--dataset", "fashion_mnist_mini"]
+    run("try_options.py", *where, *small, "--steps", 2, *options)
+    tried = json.loads(file.read_text(encoding="utf-8"))
+    assert [each["steps"] for each in tried["tried"]] == [2, 2]
+    assert tried["tried"][0]["top"] != tried["tried"][1]["top"]
+    assert "| nothing: the base |" in tried_table(tried)
