@@ -130,6 +130,13 @@ def test_every_kept_margin_is_of_the_notebook_as_it_is_and_holds(name):
             assert seed != "0" or not run["prints_otherwise"], where
 
 
+def test_every_notebook_was_run_under_every_arithmetic_from_five_seeds():
+    assert set(KEPT) == {source.stem for source in margins.build.sources()}
+    for name, runs in KEPT.items():
+        seeds = {kind: sorted(by_seed) for kind, by_seed in runs.items()}
+        assert seeds == {kind: list("01234") for kind in margins.arithmetic.KINDS}, name
+
+
 def test_the_documents_have_the_table_of_margins():
     page = (rules.ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     assert margins.table(KEPT) in page
