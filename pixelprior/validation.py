@@ -123,6 +123,23 @@ def check_filters(temperature: float, top_k: int | None, top_p: float | None) ->
         )
 
 
+def check_weights(guidance) -> tuple[float, float]:
+    """Return the guidance of both levels, given as one number or as (top, bottom).
+
+    Raises:
+        ValueError: a weight is not a finite number of at least 0.
+    """
+    weights = guidance if isinstance(guidance, tuple | list) else (guidance,) * 2
+    if len(weights) != 2 or not all(
+        isinstance(w, Real) and math.isfinite(w) and w >= 0 for w in weights
+    ):
+        raise ValueError(
+            f"guidance is {guidance}; give a number from 0, or two of them for the top "
+            "and the bottom level"
+        )
+    return tuple(float(w) for w in weights)
+
+
 def check_guidance(guidance, labels, label_dropout: float) -> tuple[float, float]:
     """Check the guidance of `HierarchicalPixelCNN.sample`; return (top, bottom).
 
@@ -135,14 +152,7 @@ def check_guidance(guidance, labels, label_dropout: float) -> tuple[float, float
         ValueError: a weight is not a finite number of at least 0; or one is above 0,
             and there are no labels or the prior was trained without label_dropout.
     """
-    weights = guidance if isinstance(guidance, tuple | list) else (guidance,) * 2
-    if len(weights) != 2 or not all(
-        isinstance(w, Real) and math.isfinite(w) and w >= 0 for w in weights
-    ):
-        raise ValueError(
-            f"guidance is {guidance}; give a number from 0, or two of them for the top "
-            "and the bottom level"
-        )
+    weights = check_weights(guidance)
     if any(weights) and not label_dropout:
         raise ValueError(
             f"guidance is {guidance}, but this prior was trained with all labels; "
@@ -153,7 +163,7 @@ def check_guidance(guidance, labels, label_dropout: float) -> tuple[float, float
             f"guidance is {guidance}, but there are no labels to guide towards; give "
             "labels, or leave guidance at 0"
         )
-    return tuple(float(w) for w in weights)
+    return weights
 
 
 def check_known(known: Tensor, shape, num_embeddings: int, name: str) -> None:

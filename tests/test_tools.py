@@ -24,10 +24,13 @@ def run(name: str, *arguments) -> None:
 
 def test_options_are_tried_in_processes_of_their_own(tmp_path):
     file, small = tmp_path / "tried.json", ["--hidden_channels", 4, "--num_layers", 2]
-    options = ["--options", "base", "another seed"]
+    options = ["--options", "base", "learning rate 4e-3"]
     where = [FOLDER / "fashion_mnist_vqvae2", file, "--dataset", "fashion_mnist_mini"]
-    run("try_options.py", *where, *small, "--steps", 2, *options)
+    run("try_options.py", *where, *small, "--steps", 5, "--seeds", 3, *options)
     tried = json.loads(file.read_text(encoding="utf-8"))
-    assert [each["steps"] for each in tried["tried"]] == [2, 2]
+    assert {(each["option"], each["seed"]) for each in tried["tried"]} == {
+        (option, 3) for option in options[1:]
+    }
+    assert {each["steps"] for each in tried["tried"]} == {5}
     assert tried["tried"][0]["top"] != tried["tried"][1]["top"]
     assert "| nothing: the base |" in tried_table(tried)

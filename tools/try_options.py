@@ -3,13 +3,14 @@
 Run `python tools/try_options.py VQVAE2 FILE.json --data_root DATA`. First, the training
 loop of each option that may cost more or less than the base is timed alone on one
 thread. The number of steps is what fits into the seconds at that speed; it is the same
-for all options of the same cost. Then each option is trained from the same seed on the
-codes of Fashion-MNIST's training images, two options at a time on one thread each. The
-trained priors are measured on the first test images.
+for all options of the same cost. Then each option is trained from each seed on the
+codes of Fashion-MNIST's training images, two trainings at a time on one thread each.
+The trained priors are measured on training images that were held out.
 
 `--options` names the options to try. `--steps` gives all of them the same number of
 steps instead of seconds; depth.json was made in this way, with
-`--hidden_channels 128 --num_layers 15`.
+`--hidden_channels 128 --num_layers 15 --seeds 0 1 2`. Trainings that the file already
+has are not run again.
 """
 
 import argparse
@@ -33,14 +34,13 @@ from pixelprior.codes import CodeData, extract_codes, load_codes, save_codes
 from pixelprior.data import load_images
 from pixelprior.devices import keep_freed_memory, make_accelerator
 from pixelprior.evaluation.measures import nats_per_code
-from pixelprior.files import (
-    write_texts,
-)
+from pixelprior.files import write_texts
 from pixelprior.prior import HierarchicalPixelCNN
+from pixelprior.runs import hold_out
 from pixelprior.settings import TrainingSettings
 from pixelprior.vqvae2 import VQVAE2
 
-HELDOUT = 2000
+HELDOUT_SHARE = 1 / 30
 TIMED_PARTS, TIMED_STEPS = 4, 15
 
 
@@ -65,11 +65,10 @@ class Option:
 
 
 BASE = TrainingSettings(epochs=1, batch_size=32, lr=2e-3, ema_decay=0.995)
-NO_RESIDUAL = {"vertical_residual": False}
+# The block of arXiv 1606.05328, and no bound of what the top grid adds to it.
+FIRST_DESIGN = {"vertical_residual": False, "bounded_condition": False}
 OPTIONS = {
     "base": Option(),
-    "another seed": Option({"seed": 1}),
-    "a third seed": Option({"seed": 2}),
     "constant learning rate": Option(constant_rate=True),
     "no warm-up": Option({"warmup": 0.0}),
     "no averaged weights": Option({"ema_decay": 0.0}),
@@ -78,12 +77,16 @@ OPTIONS = {
     "weight decay 0": Option({"weight_decay": 0.0}),
     "weight decay 0.1": Option({"weight_decay": 0.1}),
     "no labels": Option(labels=False),
-    "no residual in the vertical stack": Option(network=NO_RESIDUAL),
-    "no such residual, another seed": Option({"seed": 1}, NO_RESIDUAL),
-    "no such residual, a third seed": Option({"seed": 2}, NO_RESIDUAL),
+    "no residual in the vertical stack": Option(network={"vertical_residual": False}),
+    "the first design": Option(network=FIRST_DESIGN),
     "two layers of attention at the top": Option(network={"attention_layers": 2}),
-    "half of the images flipped": Option(augmentation="flip"),
-    "half of the images shifted by up to a pixel": Option(augmentation="shift"),
+    "a tenth of the labels withheld": Option(network={"label_dropout": 0.1}),
+    "half as many channels again": Option(network={"wider": 1.5}),
+    "two thirds of the channels": Option(network={"wider": 2 / 3}),
+    "half as many blocks again": Option(network={"deeper": 1.5}),
+    "two thirds of the blocks": Option(network={"deeper": 2 / 3}),
+    "with mirrored copies": Option(augmentation="flip"),
+    "with copies shifted by up to a pixel": Option(augmentation="shift"),
     "64 images per step": Option({"batch_size": 64}),
     "16 images per step": Option({"batch_size": 16}),
     "learning rate 1e-3": Option({"lr": 1e-3}),
@@ -108,13 +111,18 @@ class Repeated:
 
 
 def build(option: Option, codes: CodeData, hidden_channels: int, num_layers: int):
+    network = {"dropout": 0.0} | option.network
+    if "wider" in network:
+        hidden_channels = 8 * round(hidden_channels * network.pop("wider") / 8)
+    if "deeper" in network:
+        num_layers = round(num_layers * network.pop("deeper"))
     return HierarchicalPixelCNN(
         codes.num_embeddings,
         32,
         hidden_channels,
         num_layers,
         num_classes=10 if option.labels else None,
-        **{"dropout": 0.0} | option.network,
+        **network,
     )
 
 
@@ -132,7 +140,8 @@ def train(name: str, arguments, steps: int, parts: int = 1):
         and the held-out codes to measure it on.
     """
     option = OPTIONS[name]
-    settings = replace(BASE, epochs=parts, **option.settings)
+    (seed,) = arguments.seeds
+    settings = replace(BASE, epochs=parts, seed=seed, **option.settings)
     codes, heldout = codes_of(arguments, option.augmentation)
     if not option.labels:
         codes.labels = heldout.labels = None
@@ -172,6 +181,7 @@ def try_one(name: str, arguments) -> dict:
     measured = nats_per_code(model, heldout)
     return {
         "option": name,
+        "seed": arguments.seeds[0],
         "changed": asdict(OPTIONS[name]),
         "steps": arguments.steps,
         "seconds": spent,
@@ -183,47 +193,48 @@ def try_one(name: str, arguments) -> dict:
 
 
 def codes_of(arguments, augmentation: str) -> tuple[CodeData, CodeData]:
-    """Training and held-out codes, kept beside the file of results."""
+    """Training and held-out codes; changed copies are added to the first alone."""
+    train, heldout = hold_out(all_codes(arguments, "none"), HELDOUT_SHARE, 0)
+    if augmentation == "none":
+        return train, heldout
+    changed, _ = hold_out(all_codes(arguments, augmentation), HELDOUT_SHARE, 0)
+    pairs = zip(
+        (train.z_top, train.z_bottom, train.labels),
+        (changed.z_top, changed.z_bottom, changed.labels),
+        strict=True,
+    )
+    return CodeData(*map(torch.cat, pairs), train.num_embeddings), heldout
+
+
+def all_codes(arguments, augmentation: str) -> CodeData:
+    """The codes of all training images, kept beside the file of results."""
     model = load_model(VQVAE2, arguments.vqvae2)
-    found = []
-    for split, augmented in (("train", augmentation), ("test", "none")):
-        path = arguments.file.with_name(f".codes_{split}_{augmented}.safetensors")
-        source = f"{fingerprint(model)} {arguments.dataset} half {augmented}"
-        codes = load_codes(path, source)
-        if codes is None:
-            data = load_images(arguments.dataset, split, data_root=arguments.data_root)
-            if split == "test":
-                data.images, data.labels = data.images[:HELDOUT], data.labels[:HELDOUT]
-            codes = extract_codes(model, data)
-            if augmented == "flip":
-                data.images = TF.horizontal_flip(data.images)
-            elif augmented == "shift":
-                right, down = torch.randint(
-                    -1, 2, (2, len(data)), generator=torch.Generator().manual_seed(0)
-                ).tolist()
-                data.images = torch.stack(
-                    [
-                        image.roll(by, (2, 1))
-                        for image, *by in zip(data.images, right, down, strict=True)
-                    ]
-                )
-            if augmented != "none":
-                # Half of the images, as if each were changed at random in each epoch.
-                more = extract_codes(model, data)
-                half = torch.rand(len(data), generator=torch.Generator().manual_seed(1))
-                half = (half < 0.5)[:, None, None]
-                codes.z_top = torch.where(half, more.z_top, codes.z_top)
-                codes.z_bottom = torch.where(half, more.z_bottom, codes.z_bottom)
-            save_codes(codes, path, source)
-        found.append(codes)
-    return tuple(found)
+    path = arguments.file.with_name(f".codes_{augmentation}.safetensors")
+    source = f"{fingerprint(model)} {arguments.dataset} {augmentation}"
+    codes = load_codes(path, source)
+    if codes is None:
+        data = load_images(arguments.dataset, "train", data_root=arguments.data_root)
+        if augmentation == "flip":
+            data.images = TF.horizontal_flip(data.images)
+        elif augmentation == "shift":
+            right, down = torch.randint(
+                -1, 2, (2, len(data)), generator=torch.Generator().manual_seed(0)
+            ).tolist()
+            data.images = torch.stack(
+                [
+                    image.roll(by, (2, 1))
+                    for image, *by in zip(data.images, right, down, strict=True)
+                ]
+            )
+        codes = extract_codes(model, data)
+        save_codes(codes, path, source)
+    return codes
 
 
-def start(name: str, *more) -> subprocess.Popen:
-    """One option in a process of its own, on the processor."""
-    command = [sys.executable, *sys.orig_argv[1:], "--only", name]
+def start(*more) -> subprocess.Popen:
+    """One option in a process of its own, on the processor; `more` are its flags."""
     return subprocess.Popen(
-        [*command, *more],
+        [sys.executable, *sys.orig_argv[1:], *map(str, more)],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
@@ -242,6 +253,50 @@ def result(run: subprocess.Popen):
     return json.loads(printed.splitlines()[-1])
 
 
+def tried_before(file: Path, about: dict) -> dict[tuple[str, int], dict]:
+    """The trainings that a file has, by option and seed.
+
+    Raises:
+        SystemExit: the file has trainings of other settings.
+    """
+    if not file.is_file():
+        return {}
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    for name, value in about.items():
+        if name != "machine" and kept.get(name) != json.loads(json.dumps(value)):
+            raise SystemExit(
+                f"{file} has trainings with {name} {kept.get(name)}, not {value}; name "
+                "another file"
+            )
+    return {(each["option"], each["seed"]): each for each in kept["tried"]}
+
+
+def run_all(arguments, about: dict, steps_of, names) -> None:
+    """Train each option from each seed, two at a time, and keep the results.
+
+    Args:
+        arguments: with `file` and `seeds`.
+        about: what the file has besides the results.
+        steps_of: a function of an option's name to its number of steps.
+        names: the options to train.
+    """
+    found = tried_before(arguments.file, about)
+    waiting = [(name, seed) for seed in arguments.seeds for name in names]
+    waiting, running = [each for each in waiting if each not in found], {}
+    while waiting or running:
+        while waiting and len(running) < 2:
+            name, seed = waiting.pop(0)
+            flags = ("--only", name, "--seeds", seed, "--steps", steps_of(name))
+            running[name, seed] = start(*flags)
+        time.sleep(1)
+        for each in [each for each, run in running.items() if run.poll() is not None]:
+            found[each] = result(running.pop(each))
+            nats = found[each]["nats_per_image"]
+            print(f"{each[0]}, seed {each[1]}: {nats:.1f} nats", flush=True)
+            texts = json.dumps(about | {"tried": list(found.values())}, indent=1)
+            write_texts(arguments.file.parent, {arguments.file.name: texts})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("vqvae2", type=Path)
@@ -252,6 +307,7 @@ def main() -> None:
     parser.add_argument("--hidden_channels", type=int, default=48)
     parser.add_argument("--num_layers", type=int, default=6)
     parser.add_argument("--options", nargs="+", choices=OPTIONS, default=list(OPTIONS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--steps", type=int, help="of each option, not --seconds")
     parser.add_argument("--only", help="one option, as JSON; timed without --steps")
     arguments = parser.parse_args()
@@ -263,37 +319,27 @@ def main() -> None:
     for augmentation in {OPTIONS[name].augmentation for name in arguments.options}:
         codes_of(arguments, augmentation)
     speeds: dict[tuple, float] = {}
+
+    def steps_of(name: str) -> int:
+        """Steps that fit into the seconds; options of the same cost are timed once."""
+        return arguments.steps or round(
+            arguments.seconds * speeds[OPTIONS[name].costs_as()]
+        )
+
     for name in arguments.options:
-        option = OPTIONS[name]
-        if arguments.steps is None and option.costs_as() not in speeds:
-            speeds[option.costs_as()] = result(start(name))
-            print(
-                f"{name}: {speeds[option.costs_as()]:.2f} steps per second", flush=True
-            )
-    written = {
+        cost = OPTIONS[name].costs_as()
+        if arguments.steps is None and cost not in speeds:
+            speeds[cost] = result(start("--only", name, "--seeds", 0))
+            print(f"{name}: {speeds[cost]:.2f} steps per second", flush=True)
+    about = {
         "machine": machine("cpu"),
         "vqvae2": fingerprint(load_model(VQVAE2, arguments.vqvae2)),
         "seconds": arguments.seconds if arguments.steps is None else None,
         "hidden_channels": arguments.hidden_channels,
         "num_layers": arguments.num_layers,
-        "heldout_images": HELDOUT,
         "base": asdict(BASE),
     }
-    waiting, running, found = list(arguments.options), {}, {}
-    while waiting or running:
-        while waiting and len(running) < 2:
-            name = waiting.pop(0)
-            steps = arguments.steps
-            if steps is None:
-                steps = round(arguments.seconds * speeds[OPTIONS[name].costs_as()])
-            running[name] = start(name, "--steps", str(steps))
-        time.sleep(1)
-        for name in [name for name, run in running.items() if run.poll() is not None]:
-            found[name] = result(running.pop(name))
-            print(f"{name}: {found[name]['nats_per_image']:.1f} nats", flush=True)
-            written["tried"] = [found[name] for name in OPTIONS if name in found]
-            texts = {arguments.file.name: json.dumps(written, indent=1)}
-            write_texts(arguments.file.parent, texts)
+    run_all(arguments, about, steps_of, arguments.options)
 
 
 if __name__ == "__main__":

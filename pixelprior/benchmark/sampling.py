@@ -305,3 +305,36 @@ def machine(device) -> dict:
         "torch": torch.__version__.split("+")[0],
         "python": platform.python_version(),
     }
+
+
+def bfloat16_effect(vqvae2, prior: HierarchicalPixelCNN, count: int = 256) -> dict:
+    """How sampling in bf16 changes the codes of a trained prior.
+
+    Args:
+        vqvae2: gives the sizes of the grids. prior: a trained prior in float32.
+        count: number of images to draw in each number format.
+
+    Returns:
+        For each level, the share of codes that differ from the float32 sampler's, and
+        the nats per code of both samplers' codes under the float32 prior.
+    """
+    samplers = {"float32": prior, "bfloat16": copy.deepcopy(prior).bfloat16()}
+    labels, drawn, effect = prior.labels_in_turn(count), {}, {}
+    if labels is not None:
+        labels = labels.to(next(prior.parameters()).device)
+    shapes = (
+        (vqvae2.latent_spatial_dim_top,) * 2,
+        (vqvae2.latent_spatial_dim_bottom,) * 2,
+    )
+    for name, sampler in samplers.items():
+        drawn[name] = sampler.sample(count, *shapes, labels=labels, seed=0)
+    with torch.no_grad():
+        losses = {
+            name: prior.loss_function(*codes, labels) for name, codes in drawn.items()
+        }
+    for level, one, other in zip(LEVELS, *drawn.values(), strict=True):
+        effect[level] = {
+            "share_that_differs": (one != other).float().mean().item(),
+            **{name: losses[name][f"{level}_loss"].item() for name in samplers},
+        }
+    return effect

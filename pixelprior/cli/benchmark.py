@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pixelprior.assets import load_shipped
 from pixelprior.benchmark.report import figure, markdown
-from pixelprior.benchmark.sampling import measure
+from pixelprior.benchmark.sampling import bfloat16_effect, measure
 from pixelprior.benchmark.sizes import TrainingSizes
 from pixelprior.benchmark.training import (
     measure_training,
@@ -15,7 +15,6 @@ from pixelprior.benchmark.training import (
 )
 from pixelprior.cli.flags import Benchmark
 from pixelprior.devices import usable_device
-from pixelprior.evaluation.measures import bfloat16_effect
 from pixelprior.files import (
     writable_folder,
     write_texts,

@@ -7,10 +7,11 @@ from functools import partial
 
 from pixelprior.assets import FOLDER, load_shipped, load_shipped_reference_models
 from pixelprior.checkpoints import load_model, read_training_notes
-from pixelprior.cli.flags import Evaluate
+from pixelprior.cli.flags import Evaluate, one_or_two
 from pixelprior.data import load_images
 from pixelprior.devices import usable_device
 from pixelprior.evaluation import suite
+from pixelprior.evaluation.choosing import NAMES, read_setting, setting_in_words
 from pixelprior.evaluation.classifier import Classifier
 from pixelprior.evaluation.measures import samples
 from pixelprior.evaluation.report import (
@@ -28,6 +29,7 @@ from pixelprior.pictures import save_picture
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.ranges import check_positive
 from pixelprior.runs import check_trained, load_without_top
+from pixelprior.validation import check_filters
 from pixelprior.vqvae2 import VQVAE2
 
 
@@ -62,6 +64,7 @@ def evaluate(flags: Evaluate) -> dict:
         for split in ("train", "test")
     )
     check_classes(flags, prior, heldout.class_names)
+    setting = setting_of(flags)
     results = suite.evaluate(
         vqvae2,
         prior,
@@ -69,6 +72,7 @@ def evaluate(flags: Evaluate) -> dict:
         heldout,
         without_top=without_top,
         classifier=classifier,
+        setting=setting,
         num_samples=flags.num_samples,
         seed=flags.seed,
         inception=flags.inception,
@@ -76,18 +80,45 @@ def evaluate(flags: Evaluate) -> dict:
     )
     texts = {"results.json": json.dumps(results, indent=1)}
     write_texts(folder, texts | {"results.md": table(results)})
-    first = samples(
-        vqvae2, prior, PICTURED, class_names=heldout.class_names, seed=flags.seed
+    drawn = partial(
+        samples,
+        vqvae2,
+        prior,
+        PICTURED,
+        class_names=heldout.class_names,
+        seed=flags.seed,
     )
-    for name, picture in (
-        ("samples", sample_picture(first, flags.seed)),
-        ("reconstructions", reconstruction_picture(vqvae2, heldout)),
-        ("neighbours", neighbour_picture(first, train)),
-    ):
+    first = drawn()
+    pictures = {
+        "samples": sample_picture(first, flags.seed),
+        "reconstructions": reconstruction_picture(vqvae2, heldout),
+        "neighbours": neighbour_picture(first, train),
+    }
+    if setting is not None:
+        pictures["chosen_samples"] = sample_picture(
+            drawn(**setting), flags.seed, setting_in_words(setting)
+        )
+    for name, picture in pictures.items():
         save_picture(picture, folder / f"{name}.png")
     print(table(results))
     print(f"wrote results.json, results.md and pictures to {folder}")
     return results
+
+
+def setting_of(flags: Evaluate) -> dict | None:
+    """The setting of the second set of samples; None for no second set.
+
+    Raises:
+        ValueError: a flag is out of its range, or `sampling.json` is damaged.
+    """
+    given = {name: getattr(flags, name) for name in NAMES}
+    setting = {name: value for name, value in given.items() if value is not None}
+    if not setting:
+        return read_setting(flags.prior_checkpoint or FOLDER / "fashion_mnist_prior")
+    check_filters(setting.get("temperature", 1.0), flags.top_k, flags.top_p)
+    if flags.guidance is not None:
+        setting["guidance"] = one_or_two(flags.guidance)
+    return setting
 
 
 def models_of(flags: Evaluate, device):

@@ -136,6 +136,11 @@ class TrainPrior(TrainingFlags):
         train_prior(self)
 
 
+def one_or_two(guidance: tuple[float, ...]) -> tuple[float, ...]:
+    """The guidance of both levels; a single number holds for both."""
+    return guidance * 2 if len(guidance) == 1 else guidance
+
+
 @dataclass(kw_only=True)
 class Sample:
     """Draw new images from a trained prior."""
@@ -211,6 +216,17 @@ class Evaluate:
     sets, a classifier is trained first."""
     num_samples: int = 10_000
     """Number of images to draw, at most the number of training images."""
+    temperature: float | None = None
+    """With any of --temperature, --top_k, --top_p and --guidance, as in sample, a
+    second set of samples is drawn and measured beside samples of the prior itself. If
+    all are left out, it is drawn at the setting in the prior's sampling.json, if there
+    is one."""
+    top_k: int | None = None
+    """See --temperature."""
+    top_p: float | None = None
+    """See --temperature."""
+    guidance: tuple[float, ...] | None = None
+    """See --temperature."""
     seed: int = 0
     """Seed of samples, classifiers and intervals."""
     inception: bool = False
@@ -283,12 +299,13 @@ class Demo:
     """Draw 64 new images of clothes with the shipped weights. This needs no network."""
 
     output_dir: Path = Path("./pixelprior_demo")
-    """Folder for samples.png and reconstructions.png."""
+    """Folder for samples.png, chosen_samples.png and reconstructions.png."""
     seed: int = 0
     """Seed of the images. The same seed gives the same images."""
     temperature: float = 1.0
-    """Number that divides the logits: below 1 the images are safer, above 1 more
-    diverse."""
+    """Number that divides the logits in samples.png: below 1 the images are safer,
+    above 1 more diverse. chosen_samples.png is drawn at the setting that was chosen for
+    the shipped prior."""
 
     def run(self) -> None:
         from pixelprior.cli.sample import demo

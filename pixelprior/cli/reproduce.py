@@ -15,16 +15,25 @@ from pixelprior.checkpoints import WEIGHTS_NAME, load_model
 from pixelprior.cli.evaluate import check_one_process
 from pixelprior.cli.flags import Evaluate, Reproduce, TrainPrior, TrainVQVAE2
 from pixelprior.cli.recipes import RECIPES, Recipe
+from pixelprior.cli.train import images_of
 from pixelprior.data import load_images
-from pixelprior.evaluation.classifier import train_classifier
+from pixelprior.devices import usable_device
+from pixelprior.evaluation.choosing import (
+    SETTING_NAME,
+    compare_settings,
+    settings_table,
+)
+from pixelprior.evaluation.classifier import Classifier, train_classifier
 from pixelprior.evaluation.report import model_card
 from pixelprior.files import (
     writable_folder,
     write_texts,
 )
 from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.runs import load_without_top
+from pixelprior.runs import hold_out, load_without_top
 from pixelprior.vqvae2 import VQVAE2
+
+SAMPLES_PER_SETTING = 5000  # at most, to choose the setting of sampling by
 
 
 class Log:
@@ -81,6 +90,7 @@ class Reproduction:
         self.part("prior", self.train_prior)
         self.part("bottom level without the top", self.train_without_top)
         self.part("classifier", partial(self.train_classifier, recipe))
+        self.part("setting of sampling", partial(self.choose_setting, recipe))
         self.part("results", partial(self.evaluate, recipe))
 
     def part(self, name: str, run) -> None:
@@ -136,6 +146,35 @@ class Reproduction:
             return
         classifier = train_classifier(train, epochs=recipe.classifier_epochs)
         classifier.save_pretrained(target, dtype=torch.float16)
+
+    def choose_setting(self, recipe: Recipe) -> None:
+        """Choose how to draw, by the images that the prior's training held out."""
+        weights, name = self.folder / "weights", "settings.json"
+        if (self.folder / "results" / name).is_file():
+            print("kept from before")
+            return
+        flags = TrainPrior.of(**self.prior_flags, vqvae2_checkpoint=weights / "vqvae2")
+        vqvae2 = load_model(VQVAE2, weights / "vqvae2")
+        images = images_of(flags, "train", vqvae2.image_size)
+        _, heldout = hold_out(images, flags.validation_share, flags.settings.seed)
+        if heldout is None or not (weights / "classifier").is_dir():
+            print("left out: no training images are held out, or they have no classes")
+            return
+        device = usable_device(None)
+        compared = compare_settings(
+            vqvae2.to(device),
+            load_model(HierarchicalPixelCNN, weights / "prior", device),
+            load_model(Classifier, weights / "classifier", device),
+            heldout,
+            num_samples=min(SAMPLES_PER_SETTING, recipe.num_samples),
+            say=partial(print, file=sys.stderr, flush=True),
+        )
+        print(settings_table(compared))
+        write_texts(
+            weights / "prior", {SETTING_NAME: json.dumps(compared["chosen"]) + "\n"}
+        )
+        folder = writable_folder(self.folder / "results")
+        write_texts(folder, {name: json.dumps(compared, indent=1)})
 
     def halve(self, best, name: str) -> None:
         """Keep the best weights of a run in half precision, together with its notes."""

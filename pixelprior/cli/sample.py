@@ -4,13 +4,14 @@ import time
 
 import torch
 
-from pixelprior.assets import load_shipped
+from pixelprior.assets import FOLDER, load_shipped
 from pixelprior.checkpoints import load_model
-from pixelprior.cli.flags import Demo, Sample
+from pixelprior.cli.flags import Demo, Sample, one_or_two
 from pixelprior.cli.train import report_nats
 from pixelprior.codes import extract_codes
 from pixelprior.data import FASHION_CLASSES, load_images
 from pixelprior.devices import usable_device
+from pixelprior.evaluation.choosing import read_setting, setting_in_words
 from pixelprior.evaluation.measures import reconstructions, samples, squared_errors
 from pixelprior.evaluation.report import (
     PICTURED,
@@ -40,7 +41,6 @@ def sample(flags: Sample) -> None:
     check_trained(flags.prior_checkpoint, vqvae2)
     if flags.bf16:
         prior.bfloat16()
-    guidance = flags.guidance * 2 if len(flags.guidance) == 1 else flags.guidance
     labels = prior.labels_in_turn(flags.num_samples)
     if flags.label is not None:
         if abs(flags.label) >= 2**63:
@@ -59,7 +59,7 @@ def sample(flags: Sample) -> None:
         top_k=flags.top_k,
         top_p=flags.top_p,
         labels=labels,
-        guidance=guidance,
+        guidance=one_or_two(flags.guidance),
         seed=flags.seed,
         method=flags.method,
         chunk_size=flags.batch_size,
@@ -85,18 +85,25 @@ def demo(flags: Demo) -> None:
     wrote = save_picture(figure, folder / "reconstructions.png")
     print(f"wrote {wrote}")
 
-    started = time.perf_counter()
-    drawn = samples(
-        vqvae2,
-        prior,
-        PICTURED,
-        class_names=FASHION_CLASSES,
-        seed=flags.seed,
-        temperature=flags.temperature,
-    )
-    seconds = time.perf_counter() - started
-    wrote = save_picture(sample_picture(drawn, flags.seed), folder / "samples.png")
-    print(f"wrote {wrote}, {PICTURED} new images in {seconds:.1f} s")
+    settings = {"samples": {"temperature": flags.temperature}}
+    chosen = read_setting(FOLDER / "fashion_mnist_prior")
+    if chosen is not None:
+        settings["chosen_samples"] = chosen
+    for name, setting in settings.items():
+        started = time.perf_counter()
+        drawn = samples(
+            vqvae2,
+            prior,
+            PICTURED,
+            class_names=FASHION_CLASSES,
+            seed=flags.seed,
+            **setting,
+        )
+        seconds = time.perf_counter() - started
+        words = "" if name == "samples" else setting_in_words(setting)
+        picture = sample_picture(drawn, flags.seed, words)
+        wrote = save_picture(picture, folder / f"{name}.png")
+        print(f"wrote {wrote}, {PICTURED} new images in {seconds:.1f} s")
 
     rebuilt = reconstructions(vqvae2, heldout)
     error = squared_errors(heldout, rebuilt).mean().item()

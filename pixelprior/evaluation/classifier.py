@@ -1,15 +1,18 @@
-"""A small classifier of images, by which samples are measured.
+"""Classifiers of images, by which samples are measured.
 
-Its features replace Inception's in a Fréchet distance, and its accuracy after
-training on samples is the classification accuracy score. It is not part of the
-generative model, and the core of the package does not import it.
+The features of a small classifier replace Inception's in a Fréchet distance, and its
+accuracy after training on samples is the classification accuracy score. A residual
+network, which takes longer, gives a second accuracy score. Neither is part of the
+generative model, and the core of the package does not import them.
 """
 
 import tempfile
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
 
 from pixelprior.checkpoints import Pretrained
 from pixelprior.data import ImageData
@@ -19,21 +22,52 @@ from pixelprior.settings import TrainingSettings
 from pixelprior.training import fit
 
 
+def _convolution(channels: int, width: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+    ]
+
+
+def _residual_stage(channels: int, width: int, blocks: int) -> list[nn.Module]:
+    """Residual blocks; the first halves the size if it changes the channels."""
+    stage = []
+    for number in range(blocks):
+        stride, shortcut = 1, None
+        if number == 0 and channels != width:
+            stride = 2
+            shortcut = nn.Sequential(
+                nn.Conv2d(channels, width, 1, stride=2, bias=False),
+                nn.BatchNorm2d(width),
+            )
+        before = channels if number == 0 else width
+        stage.append(BasicBlock(before, width, stride, shortcut))
+    return stage
+
+
 class Classifier(nn.Module, Pretrained):
     """Images [B, C, S, S] in [0, 1] to logits [B, num_classes].
 
     Three pairs of 3×3 convolutions with batch norm, with max-pooling by two between the
-    pairs, and then the mean over all positions. S may be any size of at least 4.
+    pairs, and then the mean over all positions. S may be any size of at least 4. With
+    `residual_blocks`, it is the residual network of He et al. 2015 (arXiv 1512.03385,
+    section 4.2), which has 20 layers with 3 blocks per stage.
 
     Args:
         in_channels: 1 for grey images, 3 for colour.
         num_classes: number of classes to tell apart.
-        hidden_channels: channels of the first pair; the second pair has twice as many,
-            the third four times as many.
+        hidden_channels: channels of the first pair or stage; the second has twice as
+            many, the third four times as many.
+        residual_blocks: residual blocks per stage; 0 takes pairs of convolutions.
     """
 
     def __init__(
-        self, in_channels: int = 3, num_classes: int = 10, hidden_channels: int = 16
+        self,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        hidden_channels: int = 16,
+        residual_blocks: int = 0,
     ):
         super().__init__()
         check_positive(
@@ -42,17 +76,21 @@ class Classifier(nn.Module, Pretrained):
             hidden_channels=hidden_channels,
         )
         self.in_channels, self.num_classes = in_channels, num_classes
-        layers, before = [], in_channels
-        for width in (hidden_channels, 2 * hidden_channels, 4 * hidden_channels):
-            for channels in (before, width):
-                layers += [
-                    nn.Conv2d(channels, width, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(width),
-                    nn.ReLU(),
-                ]
-            layers.append(nn.MaxPool2d(2))
-            before = width
-        self.layers = nn.Sequential(*layers[:-1])
+        widths = (hidden_channels, 2 * hidden_channels, 4 * hidden_channels)
+        if residual_blocks:
+            before = hidden_channels
+            layers = _convolution(in_channels, before)
+            for width in widths:
+                layers += _residual_stage(before, width, residual_blocks)
+                before = width
+            self.layers = nn.Sequential(*layers)
+        else:
+            layers, before = [], in_channels
+            for width in widths:
+                layers += _convolution(before, width) + _convolution(width, width)
+                layers.append(nn.MaxPool2d(2))
+                before = width
+            self.layers = nn.Sequential(*layers[:-1])
         self.num_features = before
         self.head = nn.Linear(before, num_classes)
 
@@ -76,18 +114,55 @@ class Classifier(nn.Module, Pretrained):
         return {"total_loss": self}
 
 
+@dataclass
 class LabelledImages(ImageData):
-    """Images whose batches have labels."""
+    """Images whose batches have labels, and may be augmented.
+
+    Attributes:
+        augmented: whether the images of each batch are shifted and flipped at random.
+    """
+
+    augmented: bool = False
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Arguments of `Classifier.loss_function`: images [B, C, S, S], labels [B]."""
-        return self[indices]
+        images, labels = self[indices]
+        if self.augmented:
+            images = shifted_and_flipped(images, flip=self.name not in NEVER_FLIPPED)
+        return images, labels
 
 
-def labelled(data: ImageData) -> LabelledImages:
+NEVER_FLIPPED = ("mnist",)  # the mirror image of a digit is no digit
+
+
+def shifted_and_flipped(images: Tensor, reach: int = 2, flip: bool = True) -> Tensor:
+    """Images, each shifted at random, and half of them mirrored.
+
+    Args:
+        images: [B, C, H, W].
+        reach: largest shift along each axis in pixels; what enters is 0.
+        flip: whether to mirror half of the images.
+
+    Returns:
+        [B, C, H, W]. The random numbers are those of torch's global generator.
+    """
+    (count, _, height, width), device = images.shape, images.device
+    down, right = torch.randint(2 * reach + 1, (2, count, 1)).to(device)
+    rows = torch.arange(height, device=device) + down  # [B, H]
+    columns = torch.arange(width, device=device) + right  # [B, W]
+    if flip:
+        mirrored = (torch.rand(count, 1) < 0.5).to(device)
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    padded = F.pad(images, (reach,) * 4)
+    each = torch.arange(count, device=device)[:, None, None]
+    # Tensors on both sides of the slice move the axis of the channels to the end.
+    return padded[each, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
+
+
+def labelled(data: ImageData, augmented: bool = False) -> LabelledImages:
     """The same images, with labels in each batch."""
     return LabelledImages(
-        data.images, data.labels, data.class_names, data.name, data.split
+        data.images, data.labels, data.class_names, data.name, data.split, augmented
     )
 
 
@@ -99,6 +174,8 @@ def train_classifier(
     lr: float = 3e-3,
     seed: int = 0,
     hidden_channels: int = 16,
+    residual_blocks: int = 0,
+    augment: bool = False,
     on_cpu: bool = False,
 ) -> Classifier:
     """Train a classifier on labelled images, in the same way for real and drawn images.
@@ -109,7 +186,8 @@ def train_classifier(
     Args:
         train: images of at least two classes.
         epochs, batch_size, lr, seed: as in `TrainingSettings`.
-        hidden_channels: as in `Classifier`.
+        hidden_channels, residual_blocks: as in `Classifier`.
+        augment: whether to shift and flip the training images at random.
         on_cpu: as in `make_accelerator`.
 
     Returns:
@@ -131,14 +209,17 @@ def train_classifier(
         ema_decay=0.0,
         seed=seed,
     )
-    data = labelled(train)
+    data = labelled(train, augment)
     with tempfile.TemporaryDirectory() as folder:
         accelerator = make_accelerator(settings, folder, on_cpu=on_cpu)
         torch.manual_seed(seed)
-        model = Classifier(data.images.shape[1], len(data.class_names), hidden_channels)
-        each = slice(accelerator.num_processes)  # held out in name only: one each
-        few = LabelledImages(data.images[each], data.labels[each], data.class_names)
-        fit(model, data, few, settings, folder, accelerator, log=lambda line: None)
+        model = Classifier(
+            data.images.shape[1],
+            len(data.class_names),
+            hidden_channels,
+            residual_blocks,
+        )
+        fit(model, data, None, settings, folder, accelerator, log=lambda line: None)
     return model.cpu().eval()
 
 

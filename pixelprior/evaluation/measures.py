@@ -5,7 +5,6 @@ latter into a mean with its interval. `suite.py` computes all measures together,
 `report.py` shows them.
 """
 
-import copy
 import math
 
 import torch
@@ -18,7 +17,7 @@ from pixelprior.pixelcnn import (
     PixelCNN,
     negative_log_likelihood,
 )
-from pixelprior.prior import LEVELS, HierarchicalPixelCNN
+from pixelprior.prior import LEVELS
 from pixelprior.progress import progress_bar
 
 BATCH_SIZE = 64
@@ -138,6 +137,21 @@ def squared_errors(data: ImageData, rebuilt: ImageData) -> Tensor:
     return torch.cat(errors)
 
 
+def saturation(data: ImageData) -> Tensor:
+    """Mean saturation of each colour image, from 0 (grey) to 1, float64 [N].
+
+    The saturation of a pixel is that of the HSV colour space: (max − min) ÷ max over
+    red, green and blue, and 0 for black.
+    """
+    parts = []
+    for part in torch.arange(len(data)).split(1000):
+        pixels = data[part][0].double()
+        most, least = pixels.amax(dim=1), pixels.amin(dim=1)  # [B, S, S]
+        of_pixels = (most - least) / most.clamp(min=1 / 255)
+        parts.append(of_pixels.mean(dim=(1, 2)))
+    return torch.cat(parts)
+
+
 def samples(
     vqvae2,
     prior,
@@ -197,59 +211,47 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
     return (means + first.trace() + second.trace() - 2 * roots).clamp(min=0).item()
 
 
-def inception_metric(device="cpu"):
-    """The metric of `inception_distances`. Inception's weights are downloaded once.
+def within_manifold(
+    features: Tensor, manifold: Tensor, neighbours: int = 3, batch_size: int = 1000
+) -> Tensor:
+    """Which features lie in the manifold of other features, as numbers 0 or 1.
+
+    The manifold is the union of the balls around its rows; the radius of a ball is the
+    distance to the row's k-th nearest neighbour in the manifold (Kynkäänniemi et al.
+    2019, arXiv 1904.06991, equation 1). With real and generated images, the mean is the
+    precision for generated features in the manifold of the real ones, and the recall
+    for real features in the manifold of the generated ones (equation 2).
 
     Args:
-        device: the device on which Inception runs. In place of Apple's GPUs, which lack
-            the float64 that the features are summed in, it is the CPU.
-
-    Raises:
-        ValueError: torch-fidelity is not installed, or Inception's weights, which it
-            downloads, are not available.
-    """
-    # Imported only here, because the import takes seconds and is rarely needed.
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    try:
-        metric = FrechetInceptionDistance(feature=2048)
-    except (ModuleNotFoundError, OSError) as error:
-        raise ValueError(
-            f"the Inception distance is not available ({str(error).splitlines()[0]}); "
-            "install torch-fidelity, which downloads Inception's weights once, or "
-            "leave --inception out"
-        ) from error
-    return metric.to("cpu" if torch.device(device).type == "mps" else device)
-
-
-def inception_distances(metric, sets: dict, heldout: ImageData) -> dict[str, float]:
-    """The FID between each set of images and the held-out images.
-
-    The FID is the Fréchet distance in Inception's features.
-
-    Args:
-        metric: as returned by `inception_metric`.
-        sets: `ImageData` by name. heldout: images that are encoded once for all sets.
+        features: [N, d]. manifold: [M, d], with M above `neighbours`.
+        neighbours: k.
+        batch_size: rows per matrix of distances.
 
     Returns:
-        {name: FID}.
+        float64 [N].
+
+    Raises:
+        ValueError: the manifold has too few rows.
     """
-    metric.reset_real_features = True
-    metric.reset()
-    _encode(metric, heldout, real=True)
-    metric.reset_real_features, distances = False, {}
-    for name, data in sets.items():
-        metric.reset()
-        _encode(metric, data, real=False)
-        distances[name] = metric.compute().item()
-    return distances
-
-
-def _encode(metric, data: ImageData, *, real: bool) -> None:
-    """Add all images to an `inception_metric`, as its real images or as the others."""
-    for images in data.images.split(100):
-        colour = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
-        metric.update(colour.to(metric.device), real=real)
+    if len(manifold) <= neighbours:
+        raise ValueError(
+            f"{len(manifold)} row(s) of features have no {neighbours} neighbours each; "
+            f"give {neighbours + 1} or more"
+        )
+    features, manifold = features.cpu().double(), manifold.cpu().double()
+    # The nearest neighbour of each row is the row itself.
+    radii = torch.cat(
+        [
+            torch.cdist(rows, manifold).kthvalue(neighbours + 1, dim=1).values
+            for rows in manifold.split(batch_size)
+        ]
+    )
+    return torch.cat(
+        [
+            (torch.cdist(rows, manifold) <= radii).any(dim=1).double()
+            for rows in features.split(batch_size)
+        ]
+    )
 
 
 def nearest(
@@ -314,34 +316,6 @@ def bootstrap(
     return {"value": value, "low": value - reach, "high": value + reach}
 
 
-def bfloat16_effect(vqvae2, prior: HierarchicalPixelCNN, count: int = 256) -> dict:
-    """How sampling in bf16 changes the codes of a trained prior.
-
-    Args:
-        vqvae2: gives the sizes of the grids. prior: a trained prior in float32.
-        count: number of images to draw in each number format.
-
-    Returns:
-        For each level, the share of codes that differ from the float32 sampler's, and
-        the nats per code of both samplers' codes under the float32 prior.
-    """
-    samplers = {"float32": prior, "bfloat16": copy.deepcopy(prior).bfloat16()}
-    labels, drawn, effect = prior.labels_in_turn(count), {}, {}
-    if labels is not None:
-        labels = labels.to(next(prior.parameters()).device)
-    shapes = (
-        (vqvae2.latent_spatial_dim_top,) * 2,
-        (vqvae2.latent_spatial_dim_bottom,) * 2,
-    )
-    for name, sampler in samplers.items():
-        drawn[name] = sampler.sample(count, *shapes, labels=labels, seed=0)
-    with torch.no_grad():
-        losses = {
-            name: prior.loss_function(*codes, labels) for name, codes in drawn.items()
-        }
-    for level, one, other in zip(LEVELS, *drawn.values(), strict=True):
-        effect[level] = {
-            "share_that_differs": (one != other).float().mean().item(),
-            **{name: losses[name][f"{level}_loss"].item() for name in samplers},
-        }
-    return effect
+def mean_with_interval(values: Tensor, seed: int) -> dict[str, float]:
+    """The mean of one number per image, with its interval by `bootstrap`."""
+    return bootstrap(lambda each: each.mean(), values, seed=seed)

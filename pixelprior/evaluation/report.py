@@ -1,17 +1,28 @@
 """How the results of `suite.py` are shown: tables, pictures and the model card."""
 
+import statistics
+
 from matplotlib.figure import Figure
 
 from pixelprior.data import ImageData
+from pixelprior.evaluation.choosing import setting_in_words
 from pixelprior.evaluation.measures import nearest, reconstructions
 from pixelprior.evaluation.suite import some_of_each_class
 from pixelprior.pictures import captioned_images, image_rows
 
 PICTURED = 64
+SETS_IN_WORDS = {
+    "chosen_samples": "samples at the chosen setting",
+    "heldout": "test images",
+    "real": "real images",
+}
 
 
 def table(results: dict) -> str:
-    """All measured values in Markdown, as in `results.md` and `docs/results.md`."""
+    """All measured values in Markdown, as in `results.md` and `docs/results.md`.
+
+    Results of earlier versions lack some parts, and their tables those rows.
+    """
     lines = [
         "| on held-out images | measured | 95 % interval, or as said |",
         "|---|---:|---:|",
@@ -35,6 +46,8 @@ def table(results: dict) -> str:
         f"- machine: {machine['gpu'] or machine['processor']}, {machine['threads']} "
         f"threads; torch {machine['torch']}",
     ]
+    if results.get("setting") is not None:
+        lines.append(f"- chosen setting: {setting_in_words(results['setting'])}")
     return "\n".join(lines)
 
 
@@ -61,26 +74,29 @@ def _rows(results: dict):
     wrong = rebuilt["mean_squared_error_with_wrong_top"]
     yield "the same with another image's top codes: mean squared error", wrong, 5
     if results["frechet"] is not None:
-        found = results["frechet"]
-        whose = f"a small classifier's features ({found['classifier']})"
-        for name, value in found["distances"].items():
-            more = ", which it was trained on" if name == "training images" else ""
-            yield f"Fréchet distance in {whose}: {name}{more}", value, 2
-        yield "accuracy of that classifier", found["classifier_accuracy"], 4
+        yield from _frechet_rows(results["frechet"])
     if results["inception"] is not None:
         for name, value in results["inception"].items():
-            yield f"Fréchet distance in Inception's features, FID: {name}", value, 2
-    if results["accuracy_score"] is not None:
-        score = results["accuracy_score"]
-        yield "accuracy after training on real images", score["real"], 4
-        yield (
-            "accuracy after training on their reconstructions",
-            score["reconstructions"],
-            4,
-        )
-        yield "accuracy after training on samples", score["samples"], 4
-        yield "reconstructions ÷ real", score["reconstructions_to_real"], 3
-        yield "samples ÷ real", score["samples_to_real"], 3
+            which = _in_words(name)
+            yield f"Fréchet distance in Inception's features, FID: {which}", value, 2
+    if results.get("saturation") is not None:
+        for name, value in results["saturation"].items():
+            yield (
+                f"saturation of the colours: {_in_words(name)}",
+                value,
+                3,
+            )
+    for part, whose in (
+        ("accuracy_score", "small classifier"),
+        ("accuracy_score_resnet", "residual network"),
+    ):
+        for name, value in (results.get(part) or {}).items():
+            of, ratio = name.removesuffix("_to_real"), name.endswith("_to_real")
+            which = _in_words(of)
+            if ratio:
+                yield f"accuracy of a {whose}: {which} ÷ real images", value, 3
+            else:
+                yield f"accuracy of a {whose} after training on {which}", value, 4
     near = results["neighbours"]
     for name, words in (
         ("samples", "samples"),
@@ -91,18 +107,52 @@ def _rows(results: dict):
     yield "samples ÷ test images", near["samples_to_heldout"], 3
     yield "samples ÷ rebuilt test images", near["samples_to_heldout_rebuilt"], 3
     speed = results["speed"]
-    name = f"milliseconds a new image, batch {speed['batch_size']} (lowest, highest)"
-    yield name, speed["milliseconds_per_image"], 1
+    for name, which in (
+        ("milliseconds_per_image", "samples"),
+        ("milliseconds_per_chosen_image", "samples at the chosen setting"),
+    ):
+        if name in speed:
+            words = f"milliseconds per image, batch {speed['batch_size']}: {which}"
+            yield f"{words} (lowest to highest)", speed[name], 1
 
 
-def sample_picture(drawn: ImageData, seed: int) -> Figure:
-    """The first 64 samples, none selected, ordered by class if they have classes."""
+def _in_words(name: str) -> str:
+    """A set of images in words, by its name in the results."""
+    return SETS_IN_WORDS.get(name, name)
+
+
+def _frechet_rows(found: dict):
+    whose = f"a small classifier's features ({found['classifier']})"
+    for name, value in found["distances"].items():
+        which = _in_words(name)
+        more = ", which it was trained on" if name == "training images" else ""
+        yield f"Fréchet distance in {whose}: {which}{more}", value, 2
+    for measure in ("precision", "recall"):
+        for name, value in found.get(measure, {}).items():
+            which = _in_words(name)
+            yield f"{measure} in the same features: {which}", value, 3
+    yield "accuracy of that classifier on test images", found["classifier_accuracy"], 4
+    for name, each in found.get("of_another_class", {}).items():
+        which = _in_words(name)
+        yield f"of another class to that classifier: {which}, share", each["share"], 4
+        first = f"of another class to that classifier: of the first {each['first']}"
+        yield f"{first} {which}", each["of_the_first"], 0
+
+
+def sample_picture(drawn: ImageData, seed: int, setting: str = "") -> Figure:
+    """The first 64 samples, none selected, ordered by class if they have classes.
+
+    Args:
+        drawn: the samples, in the order in which they were drawn.
+        seed: their seed. setting: how they were drawn, in words, for the title.
+    """
     images, labels = drawn[: min(PICTURED, len(drawn))]
     order = labels.argsort(stable=True)
     captions = [""] * len(order)
     if drawn.class_names:
         captions = [drawn.class_names[label] for label in labels[order]]
     title = f"The first {len(order)} new images of seed {seed}, none chosen"
+    title += f"; {setting}" if setting else ""
     return captioned_images(images[order], captions, title=title)
 
 
@@ -188,18 +238,27 @@ def tried_table(tried: dict) -> str:
     Args:
         tried: what `tools/try_options.py` wrote.
     """
-    of = {run["option"]: run for run in tried["tried"]}
-    base = of["base"]["nats_per_image"]
+    of: dict[str, list] = {}
+    for run in tried["tried"]:
+        of.setdefault(run["option"], []).append(run)
+
+    def mean(name: str, figure: str) -> float:
+        return statistics.fmean(run[figure] for run in of[name])
+
+    base = mean("base", "nats_per_image")
     lines = [
-        "| changed | nats per image | against the base | top | bottom | steps |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| changed | nats per image | by seed | against the base | top | bottom | "
+        "steps |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, each in sorted(of.items(), key=lambda item: item[1]["nats_per_image"]):
+    for name in sorted(of, key=lambda name: mean(name, "nats_per_image")):
         words = "nothing: the base" if name == "base" else name
+        nats = mean(name, "nats_per_image")
+        each = ", ".join(f"{run['nats_per_image']:.1f}" for run in of[name])
         lines.append(
-            f"| {words} | {each['nats_per_image']:.1f} | "
-            f"{each['nats_per_image'] - base:+.1f} | {each['top']:.3f} | "
-            f"{each['bottom']:.3f} | {each['steps']:,} |"
+            f"| {words} | {nats:.1f} | {each} | {nats - base:+.1f} | "
+            f"{mean(name, 'top'):.3f} | {mean(name, 'bottom'):.3f} | "
+            f"{of[name][0]['steps']:,} |"
         )
     return "\n".join(lines)
 

@@ -14,19 +14,24 @@ import torch
 from pixelprior.benchmark.sampling import machine
 from pixelprior.codes import CodeData, extract_codes
 from pixelprior.data import ImageData
-from pixelprior.evaluation.classifier import Classifier, outputs, train_classifier
+from pixelprior.evaluation.classifier import Classifier
+from pixelprior.evaluation.inception import inception_distances, inception_metric
+from pixelprior.evaluation.judging import (
+    ACCURACY_SCORES,
+    accuracy_scores,
+    compare_in_features,
+)
 from pixelprior.evaluation.measures import (
     bootstrap,
     code_use,
     decoded,
     erase_top,
-    frechet_distance,
     image_nats,
-    inception_distances,
-    inception_metric,
+    mean_with_interval,
     nearest,
     reconstructions,
     samples,
+    saturation,
     squared_errors,
 )
 from pixelprior.pixelcnn import ConditionalPixelCNN
@@ -34,8 +39,7 @@ from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.ranges import check_positive
 from pixelprior.vqvae2 import VQVAE2
 
-FRECHET_ROUNDS = 100
-CLASSIFIER_IMAGES = 160_000  # that each classifier trains on, over all its epochs
+SPEED_BATCH = 64
 
 
 def evaluate(
@@ -46,6 +50,7 @@ def evaluate(
     *,
     without_top: ConditionalPixelCNN | None = None,
     classifier: Classifier | None = None,
+    setting: dict | None = None,
     num_samples: int = 10_000,
     seed: int = 0,
     inception: bool = False,
@@ -60,6 +65,9 @@ def evaluate(
         without_top: the bottom level, trained on codes whose top codes are erased.
         classifier: gives the features of the Fréchet distance, on the same device. None
             trains one on the training images if they have classes.
+        setting: temperature, top_k, top_p and guidance, as in
+            `HierarchicalPixelCNN.sample`, of a second set of samples. The first set is
+            drawn from the prior itself, at temperature 1 without guidance.
         num_samples: number of images to draw, and of real images to compare them with.
         seed: seed of samples, classifiers and intervals.
         inception: also measure the Inception distance.
@@ -128,31 +136,49 @@ def evaluate(
     pixels = heldout.images[0].numel()
     results["likelihood"] = _likelihood(prior, without_top, codes, pixels, seed)
     say(f"{count:,} new images")
-    drawn = samples(vqvae2, prior, count, class_names=names, seed=seed)
-    results["speed"] = _speed(vqvae2, prior)
-    say("nearest training images")
-    results["neighbours"] = _neighbours(drawn, train, heldout, rebuilt, seed, device)
-    real = some_of_each_class(train, count)
-    sets = {
-        "samples": drawn,
-        "reconstructions": rebuilt,
-        "training images": real,
+    drawn = {"samples": samples(vqvae2, prior, count, class_names=names, seed=seed)}
+    results["speed"] = {
+        "batch_size": SPEED_BATCH,
+        "milliseconds_per_image": _speed(vqvae2, prior),
     }
-    results["frechet"] = results["inception"] = results["accuracy_score"] = None
+    results["setting"] = setting
+    if setting is not None:
+        say(f"{count:,} new images at the chosen setting")
+        drawn["chosen_samples"] = samples(
+            vqvae2, prior, count, class_names=names, seed=seed, **setting
+        )
+        results["speed"]["milliseconds_per_chosen_image"] = _speed(
+            vqvae2, prior, setting
+        )
+    say("nearest training images")
+    results["neighbours"] = _neighbours(
+        drawn["samples"], train, heldout, rebuilt, seed, device
+    )
+    real = some_of_each_class(train, count)
+    sets = {**drawn, "reconstructions": rebuilt, "training images": real}
+    for part in ("frechet", "inception", "saturation", *ACCURACY_SCORES):
+        results[part] = None
+    if channels == 3:
+        results["saturation"] = {
+            name: mean_with_interval(saturation(data), seed)
+            for name, data in {**sets, "heldout": heldout}.items()
+        }
     if len(names) > 1:
         say("Fréchet distances in a classifier's features")
-        results["frechet"] = _frechet(classifier, train, sets, heldout, seed, device)
+        judged = drawn if prior.num_classes is not None else {}
+        results["frechet"] = compare_in_features(
+            classifier, train, sets, judged, heldout, seed, device
+        )
     if inception:
         say("Inception distances")
         results["inception"] = inception_distances(inception_network, sets, heldout)
     if prior.num_classes is not None and len(names) > 1:
-        say("classifiers trained on real images, on their reconstructions, on samples")
-        sets = {
-            "real": real,
-            "reconstructions": reconstructions(vqvae2, real),
-            "samples": drawn,
-        }
-        results["accuracy_score"] = _accuracy_score(sets, heldout, seed, device)
+        rebuilt = reconstructions(vqvae2, real)
+        sets = {"real": real, "reconstructions": rebuilt, **drawn}
+        for part, options in ACCURACY_SCORES.items():
+            words = "residual networks" if options else "small classifiers"
+            say(f"{words} trained on real images, on reconstructions, on samples")
+            results[part] = accuracy_scores(sets, heldout, seed, device, options)
     return results
 
 
@@ -168,10 +194,6 @@ def some_of_each_class(data: ImageData, count: int) -> ImageData:
     )
 
 
-def _mean(values, seed: int) -> dict:
-    return bootstrap(lambda each: each.mean(), values, seed=seed)
-
-
 def _reconstruction(vqvae2, codes, heldout, rebuilt, seed: int) -> dict:
     """Errors with an image's own codes, and with the top codes of another image."""
     errors = squared_errors(heldout, rebuilt)
@@ -181,10 +203,10 @@ def _reconstruction(vqvae2, codes, heldout, rebuilt, seed: int) -> dict:
     wrong = decoded(vqvae2, others, codes.z_bottom)
     wrong = ImageData(wrong, heldout.labels, heldout.class_names)
     return {
-        "mean_squared_error_with_wrong_top": _mean(
+        "mean_squared_error_with_wrong_top": mean_with_interval(
             squared_errors(heldout, wrong), seed
         ),
-        "mean_squared_error": _mean(errors, seed),
+        "mean_squared_error": mean_with_interval(errors, seed),
         "psnr": bootstrap(lambda each: -10 * each.mean().log10(), errors, seed=seed),
     }
 
@@ -203,8 +225,10 @@ def _likelihood(prior, without_top, codes: CodeData, pixels: int, seed: int) -> 
     if without_top is not None:
         without = image_nats(without_top, erase_top(codes))
         gain = (without - of_images["bottom"]) / counts["bottom"]
-        measured["bottom"]["without_top"] = _mean(without / counts["bottom"], seed)
-        measured["bottom"]["gain_from_top"] = _mean(gain, seed)
+        measured["bottom"]["without_top"] = mean_with_interval(
+            without / counts["bottom"], seed
+        )
+        measured["bottom"]["gain_from_top"] = mean_with_interval(gain, seed)
     of_images["both"], counts["both"] = sum(of_images.values()), sum(counts.values())
     measured["both"] = {"codes_per_image": counts["both"]}
     for name in ("uniform", "unigram"):
@@ -212,29 +236,27 @@ def _likelihood(prior, without_top, codes: CodeData, pixels: int, seed: int) -> 
         measured["both"][name] = total / counts["both"]
     for level, nats in of_images.items():
         measured[level] |= {
-            "nats_per_code": _mean(nats / counts[level], seed),
-            "nats_per_image": _mean(nats, seed),
-            "bits_per_dimension": _mean(nats / math.log(2) / pixels, seed),
+            "nats_per_code": mean_with_interval(nats / counts[level], seed),
+            "nats_per_image": mean_with_interval(nats, seed),
+            "bits_per_dimension": mean_with_interval(nats / math.log(2) / pixels, seed),
         }
     return measured
 
 
-def _speed(vqvae2, prior, batch_size: int = 64, repeats: int = 5) -> dict:
+def _speed(vqvae2, prior, setting: dict | None = None, repeats: int = 5) -> dict:
     """Milliseconds per image to draw and decode, over some draws after a first one."""
-    seconds = []
+    seconds, labels = [], prior.labels_in_turn(SPEED_BATCH)
     for number in range(repeats + 1):
         started = time.perf_counter()
-        labels = prior.labels_in_turn(batch_size)
-        prior.sample_with_vqvae2(vqvae2, batch_size, labels=labels, seed=number).cpu()
+        prior.sample_with_vqvae2(
+            vqvae2, SPEED_BATCH, labels=labels, seed=number, **(setting or {})
+        ).cpu()
         seconds.append(time.perf_counter() - started)
-    an_image = [1000 * time / batch_size for time in seconds[1:]]
+    per_image = [1000 * time / SPEED_BATCH for time in seconds[1:]]
     return {
-        "batch_size": batch_size,
-        "milliseconds_per_image": {
-            "value": statistics.median(an_image),
-            "low": min(an_image),
-            "high": max(an_image),
-        },
+        "value": statistics.median(per_image),
+        "low": min(per_image),
+        "high": max(per_image),
     }
 
 
@@ -244,7 +266,7 @@ def _neighbours(drawn, train, heldout, rebuilt, seed: int, device) -> dict:
     distances = {
         name: nearest(data, train, device=device)[1] for name, data in sets.items()
     }
-    found = {name: _mean(each, seed) for name, each in distances.items()}
+    found = {name: mean_with_interval(each, seed) for name, each in distances.items()}
     for name in ("heldout", "heldout_rebuilt"):
         found[f"samples_to_{name}"] = bootstrap(
             lambda one, other: one.mean() / other.mean(),
@@ -254,62 +276,3 @@ def _neighbours(drawn, train, heldout, rebuilt, seed: int, device) -> dict:
             seed=seed,
         )
     return found
-
-
-def _frechet(
-    classifier, train, sets: dict, heldout: ImageData, seed: int, device
-) -> dict:
-    """The Fréchet distance between each set and the held-out images.
-
-    The classifier in whose features it is measured is named beside it.
-    """
-    shipped = classifier is not None
-    if not shipped:
-        classifier = _classifier(train, seed, device)
-    reference = outputs(classifier.features, heldout, device=device)
-    guesses = classifier.head(reference.to(device)).argmax(1).cpu()
-    right = guesses == heldout.labels
-    distances = {
-        name: bootstrap(
-            frechet_distance,
-            outputs(classifier.features, data, device=device),
-            reference,
-            paired=name == "reconstructions",  # of the same images
-            rounds=FRECHET_ROUNDS,
-            seed=seed,
-        )
-        for name, data in sets.items()
-    }
-    return {
-        "classifier": "shipped" if shipped else "trained for this",
-        "classifier_accuracy": right.double().mean().item(),
-        "distances": distances,
-    }
-
-
-def _classifier(data: ImageData, seed: int, device) -> Classifier:
-    """A classifier that is trained on `data`, on the device."""
-    epochs, on_cpu = -(-CLASSIFIER_IMAGES // len(data)), device.type == "cpu"
-    return train_classifier(data, epochs=epochs, seed=seed, on_cpu=on_cpu).to(device)
-
-
-def _accuracy_score(sets: dict, heldout: ImageData, seed: int, device) -> dict:
-    """Accuracy on held-out images of one classifier per set, trained on that set.
-
-    Beside it is the ratio to the accuracy after training on real images (Ravuri and
-    Vinyals 2019, arXiv 1905.10887, as in arXiv 1906.00446).
-    """
-    right = {}
-    for name, data in sets.items():
-        trained = _classifier(data, seed, device)
-        guesses = outputs(trained, heldout, device=device).argmax(1)
-        right[name] = guesses.eq(heldout.labels).double()
-    scores = {name: _mean(each, seed) for name, each in right.items()}
-    for name in ("reconstructions", "samples"):
-        scores[f"{name}_to_real"] = bootstrap(
-            lambda one, other: one.mean() / other.mean(),
-            right[name],
-            right["real"],
-            seed=seed,
-        )
-    return scores

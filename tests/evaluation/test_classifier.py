@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pixelprior.data import ImageData, load_images
 from pixelprior.evaluation.classifier import (
     Classifier,
     labelled,
     outputs,
+    shifted_and_flipped,
     train_classifier,
 )
 from pixelprior.evaluation.suite import some_of_each_class
@@ -32,6 +34,61 @@ def test_it_learns_classes_and_the_same_seed_learns_the_same(
     assert accuracy(one, heldout_images) > 0.6
     for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_the_residual_network_learns_from_augmented_images(
+    training_images, heldout_images
+):
+    options = {"hidden_channels": 8, "residual_blocks": 1, "augment": True}
+    options |= {"epochs": 8, "batch_size": 50}
+    one, two = (train_classifier(training_images, **options) for _ in range(2))
+    assert accuracy(one, heldout_images) > 0.5
+    for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_default_residual_network_has_20_layers():
+    """He et al. 2015, section 4.2: 20 layers, 0.27 million parameters."""
+    model = Classifier(3, 10, residual_blocks=3)
+    layers = [
+        part
+        for name, part in model.named_modules()
+        if isinstance(part, torch.nn.Conv2d | torch.nn.Linear)
+        and "downsample" not in name
+    ]
+    assert len(layers) == 20
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(0.27e6, rel=0.05)
+
+
+def test_augmented_images_are_shifted_and_mirrored_copies():
+    torch.manual_seed(0)
+    image = torch.rand(2, 5, 7)
+    found = shifted_and_flipped(image.expand(400, -1, -1, -1), reach=1)
+    padded = F.pad(image, (1, 1, 1, 1))
+    copies = [
+        shifted
+        for down in range(3)
+        for right in range(3)
+        for shifted in [padded[:, down : down + 5, right : right + 7]]
+    ]
+    copies += [copy.flip(2) for copy in copies]
+    which = [[torch.equal(each, copy) for copy in copies].index(True) for each in found]
+    assert set(which) == set(range(18))
+    plain = shifted_and_flipped(image.expand(400, -1, -1, -1), reach=1, flip=False)
+    assert all(any(torch.equal(each, copy) for copy in copies[:9]) for each in plain)
+
+
+def test_digits_are_not_mirrored(training_images):
+    digits = labelled(training_images, augmented=True)
+    digits.name = "mnist"
+    digits.images = torch.zeros(50, 1, 9, 9, dtype=torch.uint8)
+    digits.images[:, :, 4, 3] = 255
+    shifted = {tuple(xy) for xy in digits.batch(torch.arange(50))[0].nonzero()[:, 2:]}
+    columns = {int(x) for _, x in shifted}
+    assert columns <= {1, 2, 3, 4, 5} and 1 in columns
+    digits.name = "fashion_mnist"
+    mirrored = digits.batch(torch.arange(50))[0].nonzero()[:, 3]
+    assert 7 in mirrored.tolist()
 
 
 def test_labels_that_say_nothing_teach_it_nothing(training_images, heldout_images):

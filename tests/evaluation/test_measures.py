@@ -1,5 +1,6 @@
 """Each measure gives the right value where that value is known."""
 
+import colorsys
 import math
 
 import pytest
@@ -11,7 +12,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from pixelprior.assets import load_shipped, load_shipped_reference_models
 from pixelprior.codes import CodeData, extract_codes
 from pixelprior.data import ImageData
-from pixelprior.evaluation import suite
+from pixelprior.evaluation import judging, measures, suite
+from pixelprior.evaluation.inception import inception_distances, inception_metric
 from pixelprior.evaluation.measures import (
     as_bytes,
     bootstrap,
@@ -19,13 +21,13 @@ from pixelprior.evaluation.measures import (
     erase_top,
     frechet_distance,
     image_nats,
-    inception_distances,
-    inception_metric,
     nats_per_code,
     nearest,
     reconstructions,
     samples,
+    saturation,
     squared_errors,
+    within_manifold,
 )
 from pixelprior.prior import HierarchicalPixelCNN
 
@@ -312,7 +314,7 @@ def test_all_networks_and_neighbours_are_computed_on_the_device_of_the_prior(
 
     metric = FrechetInceptionDistance(feature=Means(), input_img_size=(3, 8, 8))
     monkeypatch.setattr(suite, "inception_metric", lambda device: metric)
-    monkeypatch.setattr(suite, "train_classifier", train_classifier)
+    monkeypatch.setattr(judging, "train_classifier", train_classifier)
     for name, value in {
         "extract_codes": codes,
         "reconstructions": data,
@@ -321,15 +323,18 @@ def test_all_networks_and_neighbours_are_computed_on_the_device_of_the_prior(
         "_speed": None,
     }.items():
         monkeypatch.setattr(suite, name, lambda *_, value=value, **__: value)
-    monkeypatch.setattr(suite, "bootstrap", lambda statistic, *values, **_: values)
+    for module in (judging, suite, measures):
+        monkeypatch.setattr(module, "bootstrap", lambda statistic, *values, **_: values)
     with WithoutFloat64() as device:
         found = suite.evaluate(
             vqvae2, prior, data, data, without_top=without_top, classifier=classifier
         )
-    assert device.products == {"meta"} and asked == [False] * 3
+    assert device.products == {"meta"} and asked == [False] * 6
     for values in (
         *found["neighbours"].values(),
         *found["accuracy_score"].values(),
+        *found["accuracy_score_resnet"].values(),
+        *found["frechet"]["precision"].values(),
         *found["frechet"]["distances"].values(),
     ):
         assert all(each.device.type == "cpu" for each in values)
@@ -342,3 +347,35 @@ def test_inception_stays_on_the_cpu_where_the_gpu_has_no_float64(monkeypatch):
     )
     assert inception_metric("mps").device.type == "cpu"
     assert inception_metric("meta").device.type == "meta"
+
+
+def test_precision_and_recall_of_two_sets_of_known_overlap():
+    """The real features have two modes, and the generated ones have one of them."""
+    generator = torch.Generator().manual_seed(0)
+    one, other, generated = torch.randn(3, 300, 4, generator=generator)
+    real = torch.cat([one, other + 100])
+    precision = within_manifold(generated, real).mean().item()
+    recall = within_manifold(real, generated).mean().item()
+    assert precision > 0.8
+    assert 0.4 < recall < 0.5
+    assert within_manifold(generated + 50, real).sum() == 0
+    assert within_manifold(real, real).mean() == 1
+
+
+def test_a_feature_lies_in_a_ball_up_to_the_third_neighbour():
+    manifold = torch.tensor([[0.0], [1.0], [2.0], [4.0]])  # radii 4, 3, 2, 4
+    features = torch.tensor([[-4.0], [-4.1], [8.0], [8.1]])
+    assert within_manifold(features, manifold).tolist() == [1, 0, 1, 0]
+    with pytest.raises(ValueError, match=r"3 row\(s\).*4 or more"):
+        within_manifold(features, manifold[:3])
+
+
+def test_saturation_is_that_of_the_hsv_colour_space():
+    colours = [[255, 0, 0], [128, 128, 128], [0, 0, 0], [200, 100, 50], [0, 1, 0]]
+    images = torch.tensor(colours, dtype=torch.uint8)[:, :, None, None]
+    data = ImageData(images, torch.zeros(5, dtype=torch.long), ("all",))
+    by_colorsys = [
+        colorsys.rgb_to_hsv(*(channel / 255 for channel in colour))[1]
+        for colour in colours
+    ]
+    assert saturation(data).tolist() == pytest.approx(by_colorsys)

@@ -25,7 +25,8 @@ from pixelprior.cli import evaluate as cli_evaluate
 from pixelprior.cli import recipes
 from pixelprior.cli.recipes import RECIPES, Recipe
 from pixelprior.data import ImageData, load_images
-from pixelprior.evaluation import report, suite
+from pixelprior.evaluation import choosing, judging, report, suite
+from pixelprior.evaluation.choosing import read_setting
 from pixelprior.evaluation.classifier import Classifier
 from pixelprior.evaluation.measures import samples
 from pixelprior.evaluation.report import seeds_table, table, tried_table
@@ -49,6 +50,7 @@ TINY = Recipe(
         "dataset": "fashion_mnist_mini",
         "max_images": 320,
         "class_conditional": True,
+        "label_dropout": 0.2,
         "hidden_channels": 8,
         "num_layers": 2,
         "epochs": 2,
@@ -70,19 +72,26 @@ class Evaluated(NamedTuple):
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
-    """`evaluate` of the shipped weights on the embedded images."""
+    """`evaluate` of the shipped weights on the embedded images.
+
+    The setting of the second set of samples is one whose images differ little.
+    """
     drawn, folder = [], tmp_path_factory.mktemp("evaluated")
 
-    def sample_picture(images, seed):
+    def sample_picture(images, seed, setting=""):
         drawn.append(images)
-        return report.sample_picture(images, seed)
+        return report.sample_picture(images, seed, setting)
 
     command = ["evaluate", "--dataset", "fashion_mnist_mini", "--num_samples", "500"]
+    command += ["--top_k", "2"]
     with (
         pytest.MonkeyPatch.context() as patch,
         contextlib.redirect_stdout(io.StringIO()) as printed,
     ):
-        patch.setattr(suite, "CLASSIFIER_IMAGES", 6000)
+        patch.setattr(judging, "CLASSIFIER_IMAGES", 6000)
+        small = {"residual_blocks": 1, "hidden_channels": 8, "batch_size": 25}
+        patch.setitem(judging.ACCURACY_SCORES, "accuracy_score_resnet", small)
+        patch.setattr(judging, "RESNET_EPOCHS", 6)
         patch.setattr(cli_evaluate, "sample_picture", sample_picture)
         cli.main([*command, "--output_dir", str(folder)])
     found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
@@ -214,8 +223,35 @@ def test_what_is_better_is_measured_as_better(on_the_embedded_images):
     assert found["frechet"]["classifier_accuracy"] > 0.85
     scores = found["accuracy_score"]
     assert scores["samples"]["value"] > 0.8 * scores["real"]["value"]
+    resnet = found["accuracy_score_resnet"]
+    assert resnet["real"]["value"] > 0.5
+    assert resnet["samples"]["value"] > 0.7 * resnet["real"]["value"]
     near = found["neighbours"]
     assert 0.9 < near["samples_to_heldout_rebuilt"]["value"] < 1.15
+
+
+def test_a_setting_that_draws_look_alikes_is_precise_and_recalls_little(evaluated):
+    found = evaluated.found
+    assert found["setting"] == {"top_k": 2}
+    of = {
+        measure: {
+            name: each["value"] for name, each in found["frechet"][measure].items()
+        }
+        for measure in ("precision", "recall")
+    }
+    assert of["recall"]["chosen_samples"] < of["recall"]["samples"] - 0.1
+    assert of["precision"]["chosen_samples"] > of["precision"]["samples"]
+    wrong = found["frechet"]["of_another_class"]
+    assert (
+        wrong["chosen_samples"]["share"]["value"] < wrong["samples"]["share"]["value"]
+    )
+    for each in wrong.values():
+        assert each["first"] == 64
+        assert each["of_the_first"] <= 32
+    score = found["accuracy_score"]
+    assert score["chosen_samples"]["value"] < score["samples"]["value"]
+    assert "- chosen setting: top_k 2" in evaluated.printed
+    assert (evaluated.folder / "chosen_samples.png").is_file()
 
 
 def test_a_copy_of_the_training_images_is_found_out(shipped, monkeypatch):
@@ -224,7 +260,8 @@ def test_a_copy_of_the_training_images_is_found_out(shipped, monkeypatch):
     heldout = some_of_each_class(load_images("fashion_mnist_mini", "test"), 60)
     monkeypatch.setattr(suite, "samples", lambda *_, **__: train)
     monkeypatch.setattr(suite, "_speed", lambda *_: None)
-    monkeypatch.setattr(suite, "CLASSIFIER_IMAGES", 60)
+    monkeypatch.setattr(judging, "CLASSIFIER_IMAGES", 60)
+    monkeypatch.setattr(judging, "RESNET_EPOCHS", 1)
     classifier = load_shipped_reference_models()[1]
     found = evaluate(*shipped, train, heldout, classifier=classifier, num_samples=60)
     assert found["neighbours"]["samples_to_heldout"]["value"] < 0.01
@@ -240,7 +277,10 @@ def test_each_class_gives_as_many_images_as_it_can():
 
 def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(RECIPES, "fashion_mnist_mini", TINY)
-    monkeypatch.setattr(suite, "CLASSIFIER_IMAGES", 320)
+    settings = [{}, {"top_k": 8}, {"guidance": [0.5, 0.0]}]
+    monkeypatch.setattr(choosing, "SETTINGS", settings)
+    monkeypatch.setattr(judging, "CLASSIFIER_IMAGES", 320)
+    monkeypatch.setattr(judging, "RESNET_EPOCHS", 1)
     command = ["reproduce", "fashion_mnist_mini", "--output_dir", str(tmp_path)]
     cli.main(command)
     first = capsys.readouterr().out
@@ -259,6 +299,11 @@ def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, 
         assert hashlib.sha256(weights.read_bytes()).hexdigest() in card, name
     for name in ("samples", "reconstructions", "neighbours"):
         assert (tmp_path / "results" / f"{name}.png").is_file()
+    compared = json.loads((tmp_path / "results" / "settings.json").read_text())
+    assert [row["setting"] for row in compared["rows"]] == settings
+    assert compared["heldout_images"] == 16
+    assert read_setting(tmp_path / "weights" / "prior") == found["setting"]
+    assert found["setting"] == (compared["chosen"] or None)  # {} is the prior itself
     histories = {
         path: path.read_text() for path in (tmp_path / "runs").glob("*/history.json")
     }
@@ -387,12 +432,16 @@ def test_at_the_default_depth_each_seed_gains_from_the_vertical_residual():
     path = FOLDER / "results" / "depth.json"
     depth = json.loads(path.read_text(encoding="utf-8"))
     assert (depth["hidden_channels"], depth["num_layers"]) == (128, 15)
-    without = {"vertical_residual": False}
+    without = "no residual in the vertical stack"
+    assert {(each["option"], each["seed"]) for each in depth["tried"]} == {
+        (option, seed) for option in ("base", without) for seed in range(3)
+    }
     for level in ("top", "bottom"):
-        by_block = {True: [], False: []}
-        for each in depth["tried"]:
-            by_block[each["changed"]["network"] != without].append(each[level])
-        assert max(by_block[True]) < min(by_block[False])
+        of = {
+            option: [each[level] for each in depth["tried"] if each["option"] == option]
+            for option in ("base", without)
+        }
+        assert max(of["base"]) < min(of[without])
 
 
 def test_no_small_prior_of_todays_design_stays_at_the_unigram_entropy():
