@@ -29,7 +29,6 @@ from pixelprior.pictures import save_picture
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.ranges import check_positive
 from pixelprior.runs import check_trained, load_without_top
-from pixelprior.validation import check_filters
 from pixelprior.vqvae2 import VQVAE2
 
 
@@ -109,13 +108,12 @@ def setting_of(flags: Evaluate) -> dict | None:
     """The setting of the second set of samples; None for no second set.
 
     Raises:
-        ValueError: a flag is out of its range, or `sampling.json` is damaged.
+        ValueError: `sampling.json` is damaged.
     """
     given = {name: getattr(flags, name) for name in NAMES}
     setting = {name: value for name, value in given.items() if value is not None}
     if not setting:
         return read_setting(flags.prior_checkpoint or FOLDER / "fashion_mnist_prior")
-    check_filters(setting.get("temperature", 1.0), flags.top_k, flags.top_p)
     if flags.guidance is not None:
         setting["guidance"] = one_or_two(flags.guidance)
     return setting

@@ -217,16 +217,16 @@ class Evaluate:
     num_samples: int = 10_000
     """Number of images to draw, at most the number of training images."""
     temperature: float | None = None
-    """With any of --temperature, --top_k, --top_p and --guidance, as in sample, a
-    second set of samples is drawn and measured beside samples of the prior itself. If
-    all are left out, it is drawn at the setting in the prior's sampling.json, if there
-    is one."""
+    """Temperature of the second set of samples. With any of --temperature, --top_k,
+    --top_p and --guidance, as in sample, such a set is measured beside samples of the
+    prior itself. If all are left out, it is drawn at the setting in the prior's
+    sampling.json, if there is one."""
     top_k: int | None = None
-    """See --temperature."""
+    """top_k of the second set of samples."""
     top_p: float | None = None
-    """See --temperature."""
+    """top_p of the second set of samples."""
     guidance: tuple[float, ...] | None = None
-    """See --temperature."""
+    """Guidance of the second set of samples: one number, or two for the levels."""
     seed: int = 0
     """Seed of samples, classifiers and intervals."""
     inception: bool = False
@@ -299,13 +299,13 @@ class Demo:
     """Draw 64 new images of clothes with the shipped weights. This needs no network."""
 
     output_dir: Path = Path("./pixelprior_demo")
-    """Folder for samples.png, chosen_samples.png and reconstructions.png."""
+    """Folder for samples.png and reconstructions.png, and for chosen_samples.png if a
+    setting was chosen for the shipped prior."""
     seed: int = 0
     """Seed of the images. The same seed gives the same images."""
     temperature: float = 1.0
     """Number that divides the logits in samples.png: below 1 the images are safer,
-    above 1 more diverse. chosen_samples.png is drawn at the setting that was chosen for
-    the shipped prior."""
+    above 1 more diverse."""
 
     def run(self) -> None:
         from pixelprior.cli.sample import demo

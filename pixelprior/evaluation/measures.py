@@ -21,6 +21,7 @@ from pixelprior.prior import LEVELS
 from pixelprior.progress import progress_bar
 
 BATCH_SIZE = 64
+NEIGHBOURS = 3  # k of precision and recall, as in arXiv 1904.06991
 
 
 @torch.no_grad()
@@ -212,7 +213,10 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
 
 
 def within_manifold(
-    features: Tensor, manifold: Tensor, neighbours: int = 3, batch_size: int = 1000
+    features: Tensor,
+    manifold: Tensor,
+    neighbours: int = NEIGHBOURS,
+    batch_size: int = 1000,
 ) -> Tensor:
     """Which features lie in the manifold of other features, as numbers 0 or 1.
 

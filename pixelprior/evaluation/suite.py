@@ -22,6 +22,7 @@ from pixelprior.evaluation.judging import (
     compare_in_features,
 )
 from pixelprior.evaluation.measures import (
+    NEIGHBOURS,
     bootstrap,
     code_use,
     decoded,
@@ -37,6 +38,7 @@ from pixelprior.evaluation.measures import (
 from pixelprior.pixelcnn import ConditionalPixelCNN
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.ranges import check_positive
+from pixelprior.validation import check_filters, check_guidance
 from pixelprior.vqvae2 import VQVAE2
 
 SPEED_BATCH = 64
@@ -83,10 +85,17 @@ def evaluate(
     check_positive(num_samples=num_samples)
     prior.check_matches(vqvae2)
     count = min(num_samples, len(train))
-    if min(count, len(heldout)) < 2:
+    if min(count, len(heldout)) <= NEIGHBOURS:
         raise ValueError(
             f"{count} sample(s) and {len(heldout)} held-out image(s) have no spread to "
-            "measure; give 2 or more of each"
+            f"measure; give {NEIGHBOURS + 1} or more of each"
+        )
+    if setting is not None:
+        check_filters(
+            setting.get("temperature", 1.0), setting.get("top_k"), setting.get("top_p")
+        )
+        check_guidance(
+            setting.get("guidance", 0.0), prior.labels_in_turn(1), prior.label_dropout
         )
     names = heldout.class_names
     if prior.num_classes not in (None, len(names)):

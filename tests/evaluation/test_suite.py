@@ -345,8 +345,12 @@ def test_a_prior_of_other_classes_is_refused_before_the_work(shipped):
     three = ImageData(heldout.images, heldout.labels % 3, ("a", "b", "c"))
     with pytest.raises(ValueError, match="10 classes, but the images have 3"):
         evaluate(*shipped, train, three)
-    with pytest.raises(ValueError, match="2 or more of each"):
-        evaluate(*shipped, train, heldout, num_samples=1)
+    with pytest.raises(ValueError, match="4 or more of each"):
+        evaluate(*shipped, train, heldout, num_samples=3)
+    with pytest.raises(ValueError, match="trained with all labels"):
+        evaluate(*shipped, train, heldout, setting={"guidance": (0.5, 0.0)})
+    with pytest.raises(ValueError, match="temperature is 0"):
+        evaluate(*shipped, train, heldout, setting={"temperature": 0})
     with pytest.raises(ValueError, match="3 classes of images of 2 channel"):
         evaluate(*shipped, train, heldout, classifier=Classifier(2, 3))
 
