@@ -8,8 +8,6 @@ the base is timed alone on one thread; the options then run two at a time, on on
 each. Fewer nats at the same error are better codes.
 """
 
-import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -17,10 +15,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from try_options import Repeated, result, run_all, start
+from try_options import HELDOUT_SHARE, Repeated, run_all, run_one, shared_flags
 
 from pixelprior.assets import load_shipped_reference_models
-from pixelprior.benchmark.sampling import machine
 from pixelprior.codes import extract_codes
 from pixelprior.data import ImageData, load_images
 from pixelprior.devices import keep_freed_memory, make_accelerator
@@ -59,23 +56,13 @@ OPTIONS = {
 }
 IMAGES = TrainingSettings(epochs=1, batch_size=64, lr=1e-3, ema_decay=0.0)
 CODES = TrainingSettings(epochs=1, batch_size=32, lr=3e-3, ema_decay=0.995)
-PRIOR_STEPS, HELDOUT = 500, 2000
 TIMED_PARTS, TIMED_STEPS = 4, 15
-
-
-class RepeatedImages(Repeated):
-    """The first `length` images, repeated if there are fewer."""
-
-    def to(self, device) -> "RepeatedImages":
-        return RepeatedImages(self.codes.to(device), self.length)
 
 
 def images_of(arguments) -> tuple[ImageData, ImageData]:
     """Images to train on, and training images that are held out."""
     data = load_images(arguments.dataset, "train", data_root=arguments.data_root)
-    train, heldout = hold_out(data, 0.05, 0)
-    heldout.images, heldout.labels = heldout.images[:HELDOUT], heldout.labels[:HELDOUT]
-    return train, heldout
+    return hold_out(data, HELDOUT_SHARE, 0)
 
 
 def train_vqvae2(name: str, arguments, train, steps: int, parts: int = 1):
@@ -86,34 +73,36 @@ def train_vqvae2(name: str, arguments, train, steps: int, parts: int = 1):
         accelerator = make_accelerator(settings, folder)
         torch.manual_seed(seed)
         model = VQVAE2(in_channels=1, image_size=32, **BASE | OPTIONS[name])
-        data = RepeatedImages(train, steps * settings.batch_size)
+        data = Repeated(train, steps * settings.batch_size)
         history = fit(
             model, data, None, settings, folder, accelerator, log=lambda line: None
         )
     return history, model.eval()
 
 
-def train_prior(codes, num_embeddings: int, seed: int) -> HierarchicalPixelCNN:
+def train_prior(codes, arguments) -> HierarchicalPixelCNN:
+    """Train a small prior on the codes of an option."""
+    (seed,) = arguments.seeds
     settings = replace(CODES, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         accelerator = make_accelerator(settings, folder)
         torch.manual_seed(seed)
         model = HierarchicalPixelCNN(
-            num_embeddings, 32, 48, 6, num_classes=10, dropout=0.0
+            codes.num_embeddings, 32, 48, 6, num_classes=10, dropout=0.0
         )
-        data = Repeated(codes, PRIOR_STEPS * settings.batch_size)
+        data = Repeated(codes, arguments.prior_steps * settings.batch_size)
         fit(model, data, None, settings, folder, accelerator, log=lambda line: None)
         return HierarchicalPixelCNN.from_pretrained(Path(folder) / "last").eval()
 
 
 def try_one(name: str, arguments) -> dict:
     """Train one option's VQ-VAE-2 and a prior over its codes, and measure both."""
-    (seed,), started = arguments.seeds, time.process_time()
+    started = time.process_time()
     train, heldout = images_of(arguments)
     _, vqvae2 = train_vqvae2(name, arguments, train, arguments.steps)
     spent = time.process_time() - started
     codes, heldout_codes = extract_codes(vqvae2, train), extract_codes(vqvae2, heldout)
-    prior = train_prior(codes, vqvae2.num_embeddings, seed)
+    prior = train_prior(codes, arguments)
     nats = nats_per_code(prior, heldout_codes)
     rebuilt = reconstructions(vqvae2, heldout)
     wrong = decoded(vqvae2, heldout_codes.z_top.roll(1, 0), heldout_codes.z_bottom)
@@ -122,7 +111,7 @@ def try_one(name: str, arguments) -> dict:
     return {
         "option": name,
         "changed": OPTIONS[name],
-        "seed": seed,
+        "seed": arguments.seeds[0],
         "steps": arguments.steps,
         "seconds": spent,
         "mean_squared_error": squared_errors(heldout, rebuilt).mean().item(),
@@ -146,35 +135,17 @@ def steps_per_second(name: str, arguments) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = shared_flags(__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
-    parser.add_argument("--dataset", default="fashion_mnist")
-    parser.add_argument("--data_root", type=Path)
-    parser.add_argument("--seconds", type=float, default=240.0)
+    parser.add_argument("--prior_steps", type=int, default=500)
     parser.add_argument("--options", nargs="+", choices=OPTIONS, default=list(OPTIONS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--steps", type=int, help="of each VQ-VAE-2, not --seconds")
-    parser.add_argument("--only", help="one option, as JSON; timed without --steps")
     arguments = parser.parse_args()
     keep_freed_memory()  # as the command line does
     if arguments.only:
-        torch.set_num_threads(1)
-        one = try_one if arguments.steps else steps_per_second
-        print(json.dumps(one(arguments.only, arguments)))
+        run_one(arguments, try_one, steps_per_second)
         return
-    speeds: dict[int, float] = {}
-
-    def width_of(name: str) -> int:
-        return OPTIONS[name].get("hidden_channels", BASE["hidden_channels"])
-
-    for name in arguments.options:
-        if arguments.steps is None and width_of(name) not in speeds:
-            speeds[width_of(name)] = result(start("--only", name, "--seeds", 0))
-            print(f"{name}: {speeds[width_of(name)]:.2f} steps per second", flush=True)
     about = {
-        "machine": machine("cpu"),
-        "seconds": arguments.seconds if arguments.steps is None else None,
-        "prior_steps": PRIOR_STEPS,
+        "prior_steps": arguments.prior_steps,
         "base": BASE,
         "images": asdict(IMAGES),
         "codes": asdict(CODES),
@@ -182,10 +153,7 @@ def main() -> None:
     run_all(
         arguments,
         about,
-        lambda name: (
-            arguments.steps or round(arguments.seconds * speeds[width_of(name)])
-        ),
-        arguments.options,
+        lambda name: OPTIONS[name].get("hidden_channels", BASE["hidden_channels"]),
     )
 
 

@@ -31,7 +31,7 @@ from pixelprior import training
 from pixelprior.benchmark.sampling import machine
 from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.codes import CodeData, extract_codes, load_codes, save_codes
-from pixelprior.data import load_images
+from pixelprior.data import ImageData, load_images
 from pixelprior.devices import keep_freed_memory, make_accelerator
 from pixelprior.evaluation.measures import nats_per_code
 from pixelprior.files import write_texts
@@ -95,19 +95,19 @@ OPTIONS = {
 
 
 class Repeated:
-    """The first `length` images of `codes`, repeated if there are fewer."""
+    """The first `length` images of `data`, repeated if there are fewer."""
 
-    def __init__(self, codes: CodeData, length: int):
-        self.codes, self.length = codes, length
+    def __init__(self, data: CodeData | ImageData, length: int):
+        self.data, self.length = data, length
 
     def __len__(self) -> int:
         return self.length
 
     def batch(self, indices):
-        return self.codes.batch(indices % len(self.codes))
+        return self.data.batch(indices % len(self.data))
 
     def to(self, device) -> "Repeated":
-        return Repeated(self.codes.to(device), self.length)
+        return Repeated(self.data.to(device), self.length)
 
 
 def build(option: Option, codes: CodeData, hidden_channels: int, num_layers: int):
@@ -271,22 +271,53 @@ def tried_before(file: Path, about: dict) -> dict[tuple[str, int], dict]:
     return {(each["option"], each["seed"]): each for each in kept["tried"]}
 
 
-def run_all(arguments, about: dict, steps_of, names) -> None:
+def shared_flags(description: str) -> argparse.ArgumentParser:
+    """The flags of the tools that try options."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--dataset", default="fashion_mnist")
+    parser.add_argument("--data_root", type=Path)
+    parser.add_argument("--seconds", type=float, default=80.0, help="of each training")
+    parser.add_argument("--steps", type=int, help="of each training, not --seconds")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--only", help="one option, as JSON; timed without --steps")
+    return parser
+
+
+def run_one(arguments, try_one, steps_per_second) -> None:
+    """Train and measure the option of --only, or without --steps time it."""
+    torch.set_num_threads(1)
+    one = try_one if arguments.steps else steps_per_second
+    print(json.dumps(one(arguments.only, arguments)))
+
+
+def run_all(arguments, about: dict, cost_of) -> None:
     """Train each option from each seed, two at a time, and keep the results.
 
     Args:
-        arguments: with `file` and `seeds`.
+        arguments: the flags, with `file` and `options`.
         about: what the file has besides the results.
-        steps_of: a function of an option's name to its number of steps.
-        names: the options to train.
+        cost_of: a function of an option's name to a key that is the same for options
+            whose steps cost the same; they are timed once.
     """
-    found = tried_before(arguments.file, about)
-    waiting = [(name, seed) for seed in arguments.seeds for name in names]
-    waiting, running = [each for each in waiting if each not in found], {}
+    seconds = arguments.seconds if arguments.steps is None else None
+    about = {"machine": machine("cpu"), "seconds": seconds, **about}
+    found, speeds = tried_before(arguments.file, about), {}
+    waiting = [
+        (name, seed)
+        for seed in arguments.seeds
+        for name in arguments.options
+        if (name, seed) not in found
+    ]
+    for name, _ in waiting:
+        if arguments.steps is None and cost_of(name) not in speeds:
+            speeds[cost_of(name)] = result(start("--only", name, "--seeds", 0))
+            print(f"{name}: {speeds[cost_of(name)]:.2f} steps per second", flush=True)
+    running = {}
     while waiting or running:
         while waiting and len(running) < 2:
             name, seed = waiting.pop(0)
-            flags = ("--only", name, "--seeds", seed, "--steps", steps_of(name))
+            steps = arguments.steps or round(seconds * speeds[cost_of(name)])
+            flags = ("--only", name, "--seeds", seed, "--steps", steps)
             running[name, seed] = start(*flags)
         time.sleep(1)
         for each in [each for each, run in running.items() if run.poll() is not None]:
@@ -298,48 +329,25 @@ def run_all(arguments, about: dict, steps_of, names) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = shared_flags(__doc__.splitlines()[0])
     parser.add_argument("vqvae2", type=Path)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--dataset", default="fashion_mnist")
-    parser.add_argument("--data_root", type=Path)
-    parser.add_argument("--seconds", type=float, default=80.0)
     parser.add_argument("--hidden_channels", type=int, default=48)
     parser.add_argument("--num_layers", type=int, default=6)
     parser.add_argument("--options", nargs="+", choices=OPTIONS, default=list(OPTIONS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--steps", type=int, help="of each option, not --seconds")
-    parser.add_argument("--only", help="one option, as JSON; timed without --steps")
     arguments = parser.parse_args()
     if arguments.only:
-        torch.set_num_threads(1)
-        one = try_one if arguments.steps else steps_per_second
-        print(json.dumps(one(arguments.only, arguments)))
+        run_one(arguments, try_one, steps_per_second)
         return
     for augmentation in {OPTIONS[name].augmentation for name in arguments.options}:
         codes_of(arguments, augmentation)
-    speeds: dict[tuple, float] = {}
-
-    def steps_of(name: str) -> int:
-        """Steps that fit into the seconds; options of the same cost are timed once."""
-        return arguments.steps or round(
-            arguments.seconds * speeds[OPTIONS[name].costs_as()]
-        )
-
-    for name in arguments.options:
-        cost = OPTIONS[name].costs_as()
-        if arguments.steps is None and cost not in speeds:
-            speeds[cost] = result(start("--only", name, "--seeds", 0))
-            print(f"{name}: {speeds[cost]:.2f} steps per second", flush=True)
     about = {
-        "machine": machine("cpu"),
         "vqvae2": fingerprint(load_model(VQVAE2, arguments.vqvae2)),
-        "seconds": arguments.seconds if arguments.steps is None else None,
         "hidden_channels": arguments.hidden_channels,
         "num_layers": arguments.num_layers,
         "base": asdict(BASE),
     }
-    run_all(arguments, about, steps_of, arguments.options)
+    run_all(arguments, about, lambda name: OPTIONS[name].costs_as())
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pixelprior.validation import check_filters, check_weights
 from pixelprior.vqvae2 import VQVAE2
 
 SETTING_NAME = "sampling.json"
-NAMES = ("temperature", "top_k", "top_p", "guidance")
+NAMES = ("guidance", "temperature", "top_k", "top_p")
 GUIDED = [
     *({"guidance": [w, 0.0]} for w in (0.25, 0.5, 1.0, 2.0)),
     *({"guidance": [w, w]} for w in (0.25, 0.5, 1.0)),
@@ -119,10 +119,10 @@ def compare_settings(
 def setting_in_words(setting: dict) -> str:
     """A setting in words, such as "guidance 0.5 top, 0 bottom; top_p 0.95"."""
     parts = []
-    for name in ("guidance", "temperature", "top_k", "top_p"):
+    for name in NAMES:
         value = setting.get(name)
         if name == "guidance" and value is not None:
-            top, bottom = value
+            top, bottom = check_weights(value)
             parts.append(f"guidance {top:g} top, {bottom:g} bottom")
         elif value is not None:
             parts.append(f"{name} {value:g}")

@@ -76,6 +76,7 @@ def test_a_prior_without_label_dropout_is_compared_without_guidance(
 def test_settings_in_words():
     guided = {"guidance": [0.5, 0.0], "top_p": 0.95}
     assert setting_in_words(guided) == "guidance 0.5 top, 0 bottom; top_p 0.95"
+    assert setting_in_words({"guidance": 1}) == "guidance 1 top, 1 bottom"
     assert setting_in_words({}) == "the prior itself"
     assert len({setting_in_words(each) for each in SETTINGS}) == len(SETTINGS)
 
