@@ -89,9 +89,9 @@ def evaluated(tmp_path_factory):
         contextlib.redirect_stdout(io.StringIO()) as printed,
     ):
         patch.setattr(judging, "CLASSIFIER_IMAGES", 6000)
-        small = {"residual_blocks": 1, "hidden_channels": 8, "batch_size": 25}
+        small = {"residual_blocks": 1, "batch_size": 25}
         patch.setitem(judging.ACCURACY_SCORES, "accuracy_score_resnet", small)
-        patch.setattr(judging, "RESNET_EPOCHS", 6)
+        patch.setattr(judging, "RESNET_EPOCHS", 5)
         patch.setattr(cli_evaluate, "sample_picture", sample_picture)
         cli.main([*command, "--output_dir", str(folder)])
     found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
