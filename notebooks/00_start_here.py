@@ -7,7 +7,7 @@
 #
 # **What you need.** Python and PyTorch. No internet connection and no GPU: data and weights are in the package.
 #
-# **Time.** About 15 minutes to read, 10<!--= timings 00_start_here --> seconds to run on two CPU cores.
+# **Time.** About 15 minutes to read, 15<!--= timings 00_start_here --> seconds to run on two CPU cores.
 #
 # [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
 

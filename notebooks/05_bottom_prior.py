@@ -7,7 +7,7 @@
 #
 # **What you need.** Gated blocks from notebook [03](03_gated_blocks.ipynb), and the loss and the training loop from notebook [04](04_top_prior.ipynb). What we use of them is repeated.
 #
-# **Time.** About 35 minutes to read, 45<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
+# **Time.** About 35 minutes to read, 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
 #
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 

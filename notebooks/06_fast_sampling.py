@@ -7,7 +7,7 @@
 #
 # **What you need.** Gated blocks and the two stacks from notebook [03](03_gated_blocks.ipynb), the two levels from notebook [05](05_bottom_prior.ipynb). What we use of them is repeated. A GPU is not needed. The part on GPUs is explained and counted, not measured.
 #
-# **Time.** About 40 minutes to read, 45<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
+# **Time.** About 40 minutes to read, 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
 #
 # ← [05 · The bottom prior](05_bottom_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [07 · Generate and judge](07_generate_and_judge.ipynb) →
 

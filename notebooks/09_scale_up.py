@@ -7,7 +7,7 @@
 #
 # **What you need.** The course so far helps, but each command is explained. No GPU and no network: here everything runs on a processor, with networks so small that it takes seconds.
 #
-# **Time.** About 40 minutes to read, 65<!--= timings 09_scale_up --> seconds to run on two CPU cores.
+# **Time.** About 40 minutes to read, 80<!--= timings 09_scale_up --> seconds to run on two CPU cores.
 #
 # ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
 

@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN
 from pixelprior.assets import load_shipped, load_shipped_reference_models
-from pixelprior.codes import extract_codes
+from pixelprior.codes import CodeData, extract_codes
 from pixelprior.data import load_images
 
 # Each run tries the same examples, and the time of one example is not limited.
@@ -46,6 +46,13 @@ def shipped_classifier():
 def heldout_codes(shipped, heldout_images):
     """Codes of the 1,000 held-out images."""
     return extract_codes(shipped[0], heldout_images)
+
+
+@pytest.fixture(scope="session")
+def some_heldout_codes(heldout_codes):
+    """Every tenth of them, which has all classes."""
+    z_top, z_bottom, labels = heldout_codes.batch(torch.arange(0, 1000, 10))
+    return CodeData(z_top, z_bottom, labels, heldout_codes.num_embeddings)
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,19 @@
 import json
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
+import torch
+import try_codes
+import try_options
 
 from pixelprior.assets import FOLDER
+from pixelprior.data import load_images
 from pixelprior.evaluation.report import tried_table
+from pixelprior.evaluation.suite import some_of_each_class
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
@@ -38,10 +45,37 @@ def test_options_are_tried_in_processes_of_their_own(tmp_path):
     assert "| nothing: the base |" in tried_table(tried)
 
 
-def test_other_codes_are_tried_with_a_prior_on_each(tmp_path):
+class Finished:
+    """A process that has ended, in place of one that was started with `flags`."""
+
+    returncode = 0
+
+    def __init__(self, *flags):
+        self.args = [*sys.argv, *map(str, flags)]
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
+            patch.setattr(sys, "argv", self.args)
+            patch.setattr(torch, "set_num_threads", lambda threads: None)
+            try_codes.main()
+        self.printed = out.getvalue()
+
+    def poll(self) -> int:
+        return self.returncode
+
+    def communicate(self) -> tuple[str, None]:
+        return self.printed, None
+
+
+def test_other_codes_are_tried_with_a_prior_on_each(tmp_path, monkeypatch):
+    """All in this process; the test above is of the processes."""
     file, options = tmp_path / "codes.json", ["base", "32 codes"]
-    flags = ["--dataset", "fashion_mnist_mini", "--steps", 4, "--prior_steps", 2]
-    run("try_codes.py", file, *flags, "--seeds", 3, "--options", *options)
+    flags = ["--dataset", "fashion_mnist_mini", "--steps", "4", "--prior_steps", "2"]
+    flags += ["--seeds", "3", "--options", *options]
+    few = some_of_each_class(load_images("fashion_mnist_mini", "train"), 300)
+    monkeypatch.setattr(try_codes, "load_images", lambda *_, **__: few)
+    monkeypatch.setattr(try_codes, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(try_options, "start", Finished)
+    monkeypatch.setattr(sys, "argv", ["try_codes.py", str(file), *flags])
+    try_codes.main()
     tried = json.loads(file.read_text(encoding="utf-8"))["tried"]
     assert {(each["option"], each["seed"]) for each in tried} == {
         (option, 3) for option in options
