@@ -11,11 +11,13 @@ from pixelprior import VQVAE2, HierarchicalPixelCNN
 from pixelprior.assets import load_shipped, load_shipped_reference_models
 from pixelprior.codes import CodeData, extract_codes
 from pixelprior.data import load_images
+from pixelprior.devices import keep_freed_memory
 
 # Each run tries the same examples, and the time of one example is not limited.
 settings.register_profile("pixelprior", derandomize=True, deadline=None)
 settings.load_profile("pixelprior")
 
+keep_freed_memory()  # as the command line does
 torch.set_num_threads(
     max(
         1,

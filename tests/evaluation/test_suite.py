@@ -72,7 +72,7 @@ class Evaluated(NamedTuple):
 
 
 def judge_quickly(
-    patch, classifier_images: int, resnet_epochs: int, heldout_images: int = 500
+    patch, classifier_images: int, resnet_epochs: int, heldout_images: int = 1000
 ) -> None:
     """Train small classifiers briefly, take times and intervals in few rounds, and let
     `evaluate` have fewer test images, as many of each class."""
@@ -124,7 +124,7 @@ def on_the_embedded_images(evaluated):
 
 
 def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
-    """The kept figures are of 10,000 test images, and the new ones of 500 of these.
+    """The kept figures are of 10,000 test images, and the new ones of 1,000 of these.
 
     They agree within 1.5 times half the interval of the new figures, and within 4 %.
     """
@@ -200,7 +200,7 @@ def test_the_command_measures_the_shipped_weights(evaluated):
     """The command prints its own figures and draws its own samples."""
     found = evaluated.found
     assert table(found) in evaluated.printed
-    assert found["data"]["heldout_images"] == 500 and found["data"]["samples"] == 500
+    assert found["data"]["heldout_images"] == 1000 and found["data"]["samples"] == 500
     assert found["frechet"]["classifier"] == "shipped"
     shown = images_in(evaluated.folder / "samples.png")
     assert torch.equal(shown, by_class(evaluated.samples))
