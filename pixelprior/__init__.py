@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pixelprior.assets import load_shipped
-    from pixelprior.codes import extract_codes
+    from pixelprior.code_files import read_codes
+    from pixelprior.codes import CodeData, extract_codes
     from pixelprior.data import load_images
     from pixelprior.editing import complete, surprise, vary
     from pixelprior.layers import GatedBlock, MaskedConv2d
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VQVAE2",
+    "CodeData",
     "ConditionalPixelCNN",
     "GatedBlock",
     "HierarchicalPixelCNN",
@@ -32,6 +34,7 @@ __all__ = [
     "fit",
     "load_images",
     "load_shipped",
+    "read_codes",
     "surprise",
     "vary",
 ]
@@ -39,6 +42,7 @@ __version__ = "0.1.0"
 
 MODULES = {
     "VQVAE2": "vqvae2",
+    "CodeData": "codes",
     "ConditionalPixelCNN": "pixelcnn",
     "GatedBlock": "layers",
     "HierarchicalPixelCNN": "prior",
@@ -50,6 +54,7 @@ MODULES = {
     "fit": "training",
     "load_images": "data",
     "load_shipped": "assets",
+    "read_codes": "code_files",
     "surprise": "editing",
     "vary": "editing",
 }

@@ -1,7 +1,7 @@
 """The codes of a whole data set, extracted once and kept in the smallest integer type.
 
-`CodeData` returns batches in the form that `HierarchicalPixelCNN.loss_function` takes,
-so that no image is encoded again while a prior is trained.
+`CodeData` returns batches in the form that the `loss_function` of a prior takes, so
+that no image is encoded again while a prior is trained.
 """
 
 import json
@@ -24,18 +24,19 @@ from pixelprior.progress import progress_bar
 
 @dataclass
 class CodeData:
-    """The codes of one split.
+    """The codes of one split, of two levels or of one.
 
     Attributes:
-        z_top: [N, Ht, Wt]. z_bottom: [N, Hb, Wb]. Both in the smallest integer type
-            that holds the codebook.
+        z_top: [N, Ht, Wt]. z_bottom: [N, Hb, Wb], or None for codes of a single level,
+            which are in z_top. Both in the smallest integer type that holds the
+            codebook.
         labels: long [N], or None to train without labels.
         num_embeddings: size of the codebook.
         class_names: names of the labels 0, 1, …
     """
 
     z_top: Tensor
-    z_bottom: Tensor
+    z_bottom: Tensor | None
     labels: Tensor | None
     num_embeddings: int
     class_names: tuple[str, ...] = ()
@@ -43,17 +44,19 @@ class CodeData:
     def __len__(self) -> int:
         return len(self.z_top)
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Arguments of `HierarchicalPixelCNN.loss_function`: both grids and labels."""
+    def batch(self, indices: Tensor) -> tuple[Tensor | None, ...]:
+        """Arguments of a prior's `loss_function`: both grids and the labels, or for a
+        single level, its grid and the labels."""
+        grids = [self.z_top] if self.z_bottom is None else [self.z_top, self.z_bottom]
         labels = None if self.labels is None else self.labels[indices]
-        return self.z_top[indices].long(), self.z_bottom[indices].long(), labels
+        return *(grid[indices].long() for grid in grids), labels
 
     def to(self, device) -> "CodeData":
         """The same data on another device."""
         return replace(
             self,
             z_top=self.z_top.to(device),
-            z_bottom=self.z_bottom.to(device),
+            z_bottom=None if self.z_bottom is None else self.z_bottom.to(device),
             labels=None if self.labels is None else self.labels.to(device),
         )
 
@@ -117,7 +120,10 @@ def extract_codes(
 
 def save_codes(codes: CodeData, path, source: str) -> None:
     """Write codes to a safetensors file; `source` names what they were made from."""
-    tensors = {"z_top": codes.z_top.clone(), "z_bottom": codes.z_bottom.clone()}
+    two = codes.z_bottom is not None
+    grids = {"z_top": codes.z_top, "z_bottom": codes.z_bottom}
+    grids = grids if two else {"codes": codes.z_top}
+    tensors = {name: grid.clone() for name, grid in grids.items()}
     if codes.labels is not None:
         tensors["labels"] = codes.labels
     metadata = {
@@ -140,8 +146,8 @@ def load_codes(path, source: str | None = None) -> CodeData | None:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return CodeData(
-            tensors["z_top"],
-            tensors["z_bottom"],
+            tensors["codes"] if "codes" in tensors else tensors["z_top"],
+            None if "codes" in tensors else tensors["z_bottom"],
             tensors.get("labels"),
             int(metadata["num_embeddings"]),
             tuple(json.loads(metadata["class_names"])),

@@ -150,6 +150,22 @@ class PixelCNN(nn.Module, Pretrained):
         check_codes(codes, self.num_embeddings)
         return self.logits(codes, self.label_condition(labels, len(codes)))
 
+    def loss_function(self, codes: Tensor, labels=None) -> dict[str, Tensor]:
+        """Cross entropy in nats per code, {"loss": scalar}, for `training.fit`.
+
+        Args:
+            codes: [B, H, W], of any integer type. labels: as in `forward`.
+
+        Raises:
+            ValueError: as in `forward`.
+        """
+        logits = self(codes, labels)
+        return {"loss": negative_log_likelihood(logits, codes).mean()}
+
+    def training_parts(self) -> dict[str, nn.Module]:
+        """The loss that training minimises, and what it trains."""
+        return {"loss": self}
+
     def logits(self, codes: Tensor, condition: Tensor | None) -> Tensor:
         """Codes [B, H, W], condition [B, p, H or 1, W or 1] to logits [B, K, H, W]."""
         v = h = embedded = self.embed(codes)
@@ -248,6 +264,20 @@ class ConditionalPixelCNN(PixelCNN):
         """
         check_codes(codes, self.num_embeddings, "bottom codes")
         return self.logits(codes, self.top_condition(z_top, codes.shape, labels))
+
+    def loss_function(
+        self, z_top: Tensor, z_bottom: Tensor, labels=None
+    ) -> dict[str, Tensor]:
+        """Cross entropy of the bottom codes in nats per code, {"loss": scalar}.
+
+        Args:
+            z_top: [B, Ht, Wt]. z_bottom: [B, H, W]. labels: as in `forward`.
+
+        Raises:
+            ValueError: as in `forward`.
+        """
+        logits = self(z_bottom, z_top, labels)
+        return {"loss": negative_log_likelihood(logits, z_bottom).mean()}
 
     def top_condition(self, z_top: Tensor, shape, labels: Tensor | None) -> Tensor:
         """Top codes [B, Ht, Wt] to the condition [B, p, H, W] for bottom `shape`."""

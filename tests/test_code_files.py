@@ -1,0 +1,157 @@
+"""Codes from the files of other programs: read as they are, or named with the mend."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pixelprior import PixelCNN, TrainingSettings, fit
+from pixelprior.checkpoints import load_model
+from pixelprior.code_files import read_codes
+from pixelprior.codes import CodeData, save_codes
+from pixelprior.devices import make_accelerator
+from pixelprior.pixelcnn import ConditionalPixelCNN
+from pixelprior.sampling import sample_codes, uniforms
+
+TOP = np.arange(24).reshape(2, 3, 4)
+BOTTOM = np.arange(96).reshape(2, 6, 8) % 24
+LABELS = np.array([2, 0])
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npz"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "int64"])
+def test_two_levels_with_labels_are_read(tmp_path, kind, dtype):
+    path = tmp_path / f"codes.{kind}"
+    arrays = {"z_top": TOP.astype(dtype), "z_bottom": BOTTOM.astype(dtype)}
+    arrays["labels"] = LABELS.astype(dtype)
+    if kind == "npz":
+        np.savez(path, **arrays)
+    else:
+        save_file({name: torch.from_numpy(a) for name, a in arrays.items()}, path)
+    codes = read_codes(path)
+    assert codes.num_embeddings == 24 and codes.class_names == ("0", "1", "2")
+    assert codes.z_top.dtype == codes.z_bottom.dtype == torch.uint8
+    for array, grid in zip(arrays.values(), codes.batch(torch.arange(2)), strict=True):
+        assert torch.equal(grid, torch.from_numpy(array.astype("int64")))
+
+
+def test_a_single_level_is_one_array(tmp_path):
+    np.save(tmp_path / "codes.npy", BOTTOM)
+    codes = read_codes(tmp_path / "codes.npy", num_embeddings=300)
+    grid, labels = codes.batch(torch.tensor([1]))
+    assert grid.tolist() == BOTTOM[1:].tolist() and labels is None
+    assert codes.num_embeddings == 300 and codes.z_bottom is None
+    assert len(codes.to("cpu")) == 2 and codes.z_top.dtype == torch.int16
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_what_this_package_keeps_is_read_as_it_was(tmp_path, levels):
+    bottom = torch.from_numpy(BOTTOM) if levels == 2 else None
+    names = ("a", "b", "c", "d")
+    codes = CodeData(torch.from_numpy(TOP), bottom, torch.tensor([1, 0]), 64, names)
+    save_codes(codes, tmp_path / "codes.safetensors", "here")
+    again = read_codes(tmp_path / "codes.safetensors")
+    assert again.num_embeddings == 64 and again.class_names == names
+    for one, other in zip(
+        codes.batch(torch.arange(2)), again.batch(torch.arange(2)), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "arrays, words",
+    [
+        ({"z_top": TOP}, "has z_top; give codes for a single level, or z_top and z_"),
+        ({"other": TOP}, "has other; give codes"),
+        ({"codes": TOP / 1}, "codes in .* is torch.float64; give whole numbers"),
+        ({"codes": TOP > 3}, "codes in .* is torch.bool; give whole numbers"),
+        ({"codes": TOP[0]}, r"codes in .* is \[3, 4\]; give \[N, H, W\]"),
+        ({"codes": TOP[:0]}, r"codes in .* is \[0, 3, 4\]; give \[N, H, W\]"),
+        ({"z_top": TOP, "z_bottom": BOTTOM[:1]}, "2 in z_top and 1 in z_bottom; give"),
+        ({"codes": TOP - 1}, r"has code -1 at \[0, 0, 0\], but .* has codes 0 to 22"),
+        ({"codes": TOP + 2**16}, "a codebook of 65560 codes, but .* at most 65536"),
+        ({"codes": TOP, "labels": LABELS[:1]}, r"int64 \[1\]; give a whole number for"),
+        ({"codes": TOP, "labels": LABELS / 1}, r"float64 \[2\]; give a whole number"),
+        (
+            {"codes": TOP, "labels": LABELS - 1},
+            "labels in .* go down to -1; number the",
+        ),
+    ],
+)
+def test_what_are_no_codes_is_named(tmp_path, arrays, words):
+    np.savez(tmp_path / "codes.npz", **arrays)
+    with pytest.raises(ValueError, match=words):
+        read_codes(tmp_path / "codes.npz")
+
+
+def test_a_code_beyond_the_given_codebook_is_named(tmp_path):
+    np.save(tmp_path / "codes.npy", TOP)
+    with pytest.raises(ValueError, match=r"code 20 at \[1, 2, 0\].*--num_embeddings"):
+        read_codes(tmp_path / "codes.npy", num_embeddings=20)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npz", "npy"])
+def test_a_file_cut_short_is_named(tmp_path, kind):
+    path = tmp_path / f"codes.{kind}"
+    if kind == "safetensors":
+        save_file({"codes": torch.from_numpy(TOP)}, path)
+    else:
+        {"npz": np.savez, "npy": np.save}[kind](path, TOP)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(
+        ValueError, match=rf"codes.{kind} cannot be read .* write it aga"
+    ):
+        read_codes(path)
+
+
+def test_other_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*absent"):
+        read_codes(tmp_path / "absent.npy")
+    (tmp_path / "codes.csv").write_text("1,2")
+    with pytest.raises(ValueError, match=r"give \.safetensors, \.npz, \.npy"):
+        read_codes(tmp_path / "codes.csv")
+    np.save(tmp_path / "codes.npy", np.array([[["a"]]], dtype=object))
+    with pytest.raises(ValueError, match="cannot be read"):  # no pickle is opened
+        read_codes(tmp_path / "codes.npy")
+
+
+def counting(count: int) -> CodeData:
+    """Rows that count up from a random start; the labels are the starts."""
+    start = torch.randint(8, (count,), generator=torch.Generator().manual_seed(0))
+    z = (start[:, None, None] + torch.arange(5)) % 8
+    return CodeData(z.expand(count, 3, 5).byte(), None, start, 8, tuple("01234567"))
+
+
+def test_a_single_level_is_trained_by_fit(tmp_path):
+    torch.manual_seed(0)
+    level = PixelCNN(8, 4, 16, 3, num_classes=8, dropout=0.0)
+    settings = TrainingSettings(epochs=30, batch_size=16, lr=1e-2, mixed_precision="no")
+    accelerator = make_accelerator(settings, tmp_path)
+    history = fit(
+        level,
+        counting(64),
+        counting(64),
+        settings,
+        tmp_path,
+        accelerator,
+        log=lambda line: None,
+    )
+    assert history[-1]["heldout_loss"] < 0.05  # the label says all
+    best = load_model(PixelCNN, tmp_path)
+    condition = best.label_condition(torch.tensor([6]), 1)
+    drawn = sample_codes(best, (3, 5), uniforms(0, 0, 1, 15), condition)
+    assert drawn.tolist() == [3 * [[6, 7, 0, 1, 2]]]
+
+
+def test_a_bottom_level_alone_is_trained_by_fit(tmp_path):
+    one = counting(64)
+    bottom = one.z_top.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    codes = CodeData(one.z_top, bottom, None, 8)
+    torch.manual_seed(0)
+    level = ConditionalPixelCNN(8, 4, 16, 3, dropout=0.0)
+    settings = TrainingSettings(epochs=20, batch_size=16, lr=1e-2, mixed_precision="no")
+    accelerator = make_accelerator(settings, tmp_path)
+    history = fit(
+        level, codes, codes, settings, tmp_path, accelerator, log=lambda line: None
+    )
+    assert history[-1]["heldout_loss"] < 0.1
