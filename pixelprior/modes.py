@@ -34,20 +34,38 @@ def gradients_restored(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(required)
 
 
+def _random_states() -> dict:
+    """By kind of device: the functions that read and restore its random state.
+
+    `torch.manual_seed` seeds every device, and each kind has functions of its own.
+    """
+    ways = {"cpu": (torch.get_rng_state, torch.set_rng_state)}
+    for kind in ("cuda", "xpu"):
+        device = getattr(torch, kind)
+        if device.is_available():
+            ways[kind] = (device.get_rng_state_all, device.set_rng_state_all)
+    if torch.backends.mps.is_available():
+        ways["mps"] = (torch.mps.get_rng_state, torch.mps.set_rng_state)
+    return ways
+
+
+def random_state() -> dict:
+    """The state of torch's generators on all devices, by kind of device."""
+    return {kind: read() for kind, (read, _) in _random_states().items()}
+
+
+def restore_random_state(state: dict) -> None:
+    """Restore what `random_state` gave, on the kinds of devices that are here."""
+    for kind, (_, restore) in _random_states().items():
+        if kind in state:
+            restore(state[kind])
+
+
 @contextmanager
 def random_state_restored() -> Iterator[None]:
     """Let torch be seeded; restore its generators on all devices at the end."""
-    # `torch.manual_seed` seeds every device, and each kind has its own functions to
-    # read and restore the state.
-    ways = [(torch.get_rng_state, torch.set_rng_state)]
-    for device in (torch.cuda, torch.xpu):
-        if device.is_available():
-            ways.append((device.get_rng_state_all, device.set_rng_state_all))
-    if torch.backends.mps.is_available():
-        ways.append((torch.mps.get_rng_state, torch.mps.set_rng_state))
-    before = [(restore, state()) for state, restore in ways]
+    before = random_state()
     try:
         yield
     finally:
-        for restore, state in before:
-            restore(state)
+        restore_random_state(before)

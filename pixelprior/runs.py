@@ -33,21 +33,20 @@ from pixelprior.vqvae2 import VQVAE2
 
 STATE_NAME = "training_state.pt"
 START_AGAIN = "start again in another --output_dir"
-MAY_CHANGE = ("epochs", "processes")
+MAY_CHANGE = ("epochs", "processes", "save_steps")
 MOST_VALIDATION_IMAGES = 5000
 
 
-def hold_out(data, share: float, seed: int):
+def hold_out(data, share: float):
     """Split training data into a part to train on and one to choose the best epoch by.
 
-    For the same number of images, the same share and seed hold out the same images, so
-    that a VQ-VAE-2 and the prior over its codes hold out the same ones.
+    For the same number of images, the same share holds out the same images, so that a
+    VQ-VAE-2 and priors over its codes hold out the same ones, whatever their seeds.
 
     Args:
         data: `ImageData` or `CodeData` of N images.
         share: share of the images to hold out, from 0 to below 1. At least 1 image and
             at most MOST_VALIDATION_IMAGES are held out; with 0, none.
-        seed: picks the images that are held out.
 
     Returns:
         (training data, validation data); the second is None if share is 0.
@@ -64,7 +63,7 @@ def hold_out(data, share: float, seed: int):
             "--validation_share 0"
         )
     count = min(max(1, round(share * len(data))), MOST_VALIDATION_IMAGES, len(data) - 1)
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
     chosen = torch.zeros(len(data), dtype=torch.bool)
     chosen[order[:count]] = True
     tensors = {
@@ -143,6 +142,18 @@ def write_epoch(output_dir: Path, state: dict, last: tuple, best: tuple | None) 
         written = temporary / "history.json"
         written.write_text(json.dumps(state["history"], indent=1) + "\n")
         os.replace(written, output_dir / "history.json")
+
+
+def write_last(output_dir: Path, state: dict, model, about: dict) -> None:
+    """Write what a run keeps within an epoch: the checkpoint `last` alone.
+
+    Raises:
+        OSError: the disk is full or cannot be written to.
+    """
+    with temporary_folder(output_dir) as temporary:
+        _save(temporary / "last", model, about)
+        write_state(state, temporary / "last")
+        swap_folder(temporary / "last", output_dir / "last")
 
 
 def _save(folder: Path, model, about: dict) -> None:

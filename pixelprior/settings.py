@@ -5,6 +5,14 @@ from typing import Literal
 
 from pixelprior.ranges import check_number, check_positive, check_share, whole_number
 
+WHOLE_NUMBERS = (
+    "epochs",
+    "batch_size",
+    "gradient_accumulation_steps",
+    "save_steps",
+    "seed",
+)
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -13,14 +21,18 @@ class TrainingSettings:
     epochs: int = 100
     """Number of passes over the training data."""
     batch_size: int = 128
-    """Images per step in each process."""
+    """Images that each process has in memory at once."""
+    gradient_accumulation_steps: int = 1
+    """Batches of each process whose gradients are averaged for one step of the
+    optimizer. A batch of 128 in 4 parts takes the memory of 32: --batch_size 32
+    --gradient_accumulation_steps 4."""
     lr: float = 3e-4
     """Highest learning rate of AdamW. It is reached after the warm-up; from then on the
     learning rate falls to zero as a cosine."""
     warmup: float = 0.05
     """Share of all steps in which the learning rate rises linearly."""
     weight_decay: float = 0.01
-    """Weight decay of AdamW."""
+    """Weight decay of AdamW. Biases and embeddings do not decay."""
     max_grad_norm: float = 1.0
     """Largest norm of the gradient of each part of the model; a larger gradient is
     scaled down to it."""
@@ -31,12 +43,19 @@ class TrainingSettings:
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     """Number format of the multiplications. auto is bf16 where the hardware has it, and
     no is float32."""
+    save_steps: int = 0
+    """Number of steps from one checkpoint to the next within an epoch, so that less is
+    lost if a long epoch is stopped. 0 writes one after each epoch alone."""
     seed: int = 0
     """Seed of the initial weights, the order of the images and dropout. The same seed
     gives the same run."""
 
     def __post_init__(self):
-        check_positive(epochs=self.epochs, batch_size=self.batch_size)
+        check_positive(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            gradient_accumulation_steps=self.gradient_accumulation_steps,
+        )
         for name in ("lr", "max_grad_norm"):
             value = getattr(self, name)
             if not 0 < value < 1e38:
@@ -55,5 +74,10 @@ class TrainingSettings:
                 f"mixed_precision is {self.mixed_precision!r}; give 'auto', 'no' or "
                 "'bf16'"
             )
-        for name in ("epochs", "batch_size", "seed"):  # kept as int, for checkpoints
+        save_steps = whole_number(self.save_steps)
+        if save_steps is None or save_steps < 0:
+            raise ValueError(
+                f"save_steps is {self.save_steps}; give a whole number, 0 or more"
+            )
+        for name in WHOLE_NUMBERS:  # kept as int, for checkpoints
             object.__setattr__(self, name, whole_number(getattr(self, name)))

@@ -12,7 +12,7 @@ from pixelprior.course.planning import (
     parameter_count,
     plan,
 )
-from pixelprior.training import _Run
+from pixelprior.training_run import TrainingRun
 
 PRIOR = {"num_embeddings": 32, "embedding_dim": 16, "hidden_channels": 24}
 PRIOR |= {"num_layers": 4, "num_classes": 5, "attention_layers": 2}
@@ -118,7 +118,7 @@ def test_the_training_loop_holds_as_many_copies_of_each_parameter(tmp_path):
     settings = TrainingSettings(mixed_precision="no")
     accelerator = make_accelerator(settings, tmp_path)
     model = HierarchicalPixelCNN(**PRIOR).to(accelerator.device)
-    run = _Run(model, settings, tmp_path, accelerator)
+    run = TrainingRun(model, settings, tmp_path, accelerator)
     run.set_parts(None, {}, {})
     run.start(range(8), resume=False)
     batch = example_batch(model, 2)
