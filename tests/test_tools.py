@@ -14,8 +14,8 @@ import try_options
 
 from pixelprior.assets import FOLDER
 from pixelprior.data import load_images
-from pixelprior.evaluation.report import tried_table
 from pixelprior.evaluation.suite import some_of_each_class
+from pixelprior.evaluation.tried import codes_table, tried_table
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
@@ -76,7 +76,9 @@ def test_other_codes_are_tried_with_a_prior_on_each(tmp_path, monkeypatch):
     monkeypatch.setattr(try_options, "start", Finished)
     monkeypatch.setattr(sys, "argv", ["try_codes.py", str(file), *flags])
     try_codes.main()
-    tried = json.loads(file.read_text(encoding="utf-8"))["tried"]
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert "| nothing: the base |" in codes_table(found)
+    tried = found["tried"]
     assert {(each["option"], each["seed"]) for each in tried} == {
         (option, 3) for option in options
     }

@@ -46,6 +46,7 @@ BASE = {
 OPTIONS = {
     "base": {},
     "32 codes": {"num_embeddings": 32},
+    "48 codes": {"num_embeddings": 48},
     "128 codes": {"num_embeddings": 128},
     "256 codes": {"num_embeddings": 256},
     "no bottom codes for a twentieth": {"bottom_dropout": 0.05},
@@ -63,7 +64,7 @@ TIMED_PARTS, TIMED_STEPS = 4, 15
 def images_of(arguments) -> tuple[ImageData, ImageData]:
     """Images to train on, and training images that are held out."""
     data = load_images(arguments.dataset, "train", data_root=arguments.data_root)
-    return hold_out(data, HELDOUT_SHARE, 0)
+    return hold_out(data, HELDOUT_SHARE)
 
 
 def train_vqvae2(name: str, arguments, train, steps: int, parts: int = 1):

@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 import torchvision.transforms.v2.functional as TF
 
-from pixelprior import training
+from pixelprior import training, training_run
 from pixelprior.benchmark.sampling import machine
 from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.codes import CodeData, extract_codes, load_codes, save_codes
@@ -149,7 +149,7 @@ def train(name: str, arguments, steps: int, parts: int = 1):
     if not option.labels:
         codes.labels = heldout.labels = None
     if option.constant_rate:
-        training.learning_rate_factor = constant_rate
+        training_run.learning_rate_factor = constant_rate
     sizes = (codes, arguments.hidden_channels, arguments.num_layers)
     keep_freed_memory()  # as the command line does
     with tempfile.TemporaryDirectory() as folder:
@@ -197,11 +197,11 @@ def try_one(name: str, arguments) -> dict:
 
 def codes_of(arguments, augmentation: str) -> tuple[CodeData, CodeData]:
     """Training and held-out codes; changed copies are added to the first alone."""
-    train, heldout = hold_out(all_codes(arguments, "none"), HELDOUT_SHARE, 0)
+    train, heldout = hold_out(all_codes(arguments, "none"), HELDOUT_SHARE)
     train = first(train, arguments.images)
     if augmentation == "none":
         return train, heldout
-    changed, _ = hold_out(all_codes(arguments, augmentation), HELDOUT_SHARE, 0)
+    changed, _ = hold_out(all_codes(arguments, augmentation), HELDOUT_SHARE)
     changed = first(changed, arguments.images)
     pairs = zip(
         (train.z_top, train.z_bottom, train.labels),

@@ -3,36 +3,67 @@
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+SHIPPED = ("fashion_mnist",)  # the data sets whose weights ship
 
 
-def load_shipped():
-    """The shipped VQ-VAE-2 and class-conditional prior for Fashion-MNIST.
+def shipped_folder(name: str, part: str) -> Path:
+    """The folder of shipped weights.
+
+    Args:
+        name: data set that they were trained on, one of `SHIPPED`.
+        part: "vqvae2", "prior", "without_top" or "classifier".
+
+    Raises:
+        ValueError: no weights for that data set ship.
+    """
+    if name not in SHIPPED:
+        raise ValueError(
+            f"there are no shipped weights for {name!r}, only for {', '.join(SHIPPED)};"
+            " give one of these, or train weights with pixelprior reproduce"
+        )
+    return FOLDER / f"{name}_{part}"
+
+
+def load_shipped(name: str = "fashion_mnist"):
+    """The shipped VQ-VAE-2 and class-conditional prior for a data set.
+
+    Args:
+        name: the data set, one of `SHIPPED`.
 
     Returns:
         (VQVAE2, HierarchicalPixelCNN), in evaluation mode.
+
+    Raises:
+        ValueError: no weights for that data set ship.
     """
     from pixelprior.checkpoints import load_model
     from pixelprior.prior import HierarchicalPixelCNN
     from pixelprior.vqvae2 import VQVAE2
 
     return (
-        load_model(VQVAE2, FOLDER / "fashion_mnist_vqvae2"),
-        load_model(HierarchicalPixelCNN, FOLDER / "fashion_mnist_prior"),
+        load_model(VQVAE2, shipped_folder(name, "vqvae2")),
+        load_model(HierarchicalPixelCNN, shipped_folder(name, "prior")),
     )
 
 
-def load_shipped_reference_models():
-    """The models by which the shipped prior is measured.
+def load_shipped_reference_models(name: str = "fashion_mnist"):
+    """The models by which the shipped prior for a data set is measured.
+
+    Args:
+        name: the data set, one of `SHIPPED`.
 
     Returns:
         (ConditionalPixelCNN, Classifier), in evaluation mode: the bottom level trained
-        without the top codes, and a classifier of the images of Fashion-MNIST.
+        without the top codes, and a classifier of the data set's images.
+
+    Raises:
+        ValueError: no weights for that data set ship.
     """
     from pixelprior.checkpoints import load_model
     from pixelprior.evaluation.classifier import Classifier
     from pixelprior.pixelcnn import ConditionalPixelCNN
 
     return (
-        load_model(ConditionalPixelCNN, FOLDER / "fashion_mnist_without_top"),
-        load_model(Classifier, FOLDER / "fashion_mnist_classifier"),
+        load_model(ConditionalPixelCNN, shipped_folder(name, "without_top")),
+        load_model(Classifier, shipped_folder(name, "classifier")),
     )

@@ -5,7 +5,12 @@ import os
 import sys
 from functools import partial
 
-from pixelprior.assets import FOLDER, load_shipped, load_shipped_reference_models
+from pixelprior.assets import (
+    SHIPPED,
+    load_shipped,
+    load_shipped_reference_models,
+    shipped_folder,
+)
 from pixelprior.checkpoints import load_model, read_training_notes
 from pixelprior.cli.flags import Evaluate, one_or_two
 from pixelprior.data import load_images
@@ -113,18 +118,30 @@ def setting_of(flags: Evaluate) -> dict | None:
     given = {name: getattr(flags, name) for name in NAMES}
     setting = {name: value for name, value in given.items() if value is not None}
     if not setting:
-        return read_setting(flags.prior_checkpoint or FOLDER / "fashion_mnist_prior")
+        return read_setting(prior_folder(flags))
     if flags.guidance is not None:
         setting["guidance"] = one_or_two(flags.guidance)
     return setting
+
+
+def weights_name(flags: Evaluate) -> str:
+    """The name of the shipped weights that go with the flags."""
+    of_the_data = "fashion_mnist" if "fashion_mnist" in flags.dataset else flags.dataset
+    return flags.weights or of_the_data
+
+
+def prior_folder(flags: Evaluate):
+    """The checkpoint of the prior that is measured."""
+    return flags.prior_checkpoint or shipped_folder(weights_name(flags), "prior")
 
 
 def models_of(flags: Evaluate, device):
     """The VQ-VAE-2, the prior and the two reference models; a missing model is None.
 
     Raises:
-        ValueError: one checkpoint was given without the other, or the models do not fit
-            each other.
+        ValueError: one checkpoint was given without the other, or beside the name of
+            shipped weights, or the models do not fit each other, or no weights for the
+            data set ship.
     """
     given = (flags.vqvae2_checkpoint, flags.prior_checkpoint)
     if (given[0] is None) != (given[1] is None):
@@ -132,9 +149,14 @@ def models_of(flags: Evaluate, device):
             "a VQ-VAE-2 and a prior go together; give both --vqvae2_checkpoint and "
             "--prior_checkpoint, or neither for the shipped weights"
         )
-    shipped = given[0] is None
+    shipped, name = given[0] is None, weights_name(flags)
+    if flags.weights is not None and not shipped:
+        raise ValueError(
+            f"--weights {name} names shipped weights, but there are checkpoints too; "
+            "leave one of them out"
+        )
     if shipped:
-        vqvae2, prior = load_shipped()
+        vqvae2, prior = load_shipped(name)
     else:
         vqvae2 = load_model(VQVAE2, given[0])
         prior = load_model(HierarchicalPixelCNN, given[1])
@@ -143,11 +165,11 @@ def models_of(flags: Evaluate, device):
     if flags.without_top_checkpoint is not None:
         without_top = load_without_top(flags.without_top_checkpoint, vqvae2)
     elif shipped:
-        without_top = load_shipped_reference_models()[0]
+        without_top = load_shipped_reference_models(name)[0]
     if flags.classifier_checkpoint is not None:
         classifier = load_model(Classifier, flags.classifier_checkpoint)
-    elif flags.dataset.startswith("fashion_mnist"):
-        classifier = load_shipped_reference_models()[1]
+    elif name in SHIPPED:
+        classifier = load_shipped_reference_models(name)[1]
     prior.check_matches(vqvae2)
     return tuple(
         model if model is None else model.to(device)
@@ -157,8 +179,7 @@ def models_of(flags: Evaluate, device):
 
 def check_classes(flags: Evaluate, prior, class_names: tuple[str, ...]) -> None:
     """Raise ValueError if the classes of the images are not those of the prior."""
-    path = flags.prior_checkpoint or FOLDER / "fashion_mnist_prior"
-    known = read_training_notes(path).get("class_names")
+    known = read_training_notes(prior_folder(flags)).get("class_names")
     if prior.num_classes is None or known in (None, list(class_names)):
         return
     raise ValueError(

@@ -15,10 +15,12 @@ from pixelprior.benchmark.sizes import Sizes
 from pixelprior.cli.recipes import RECIPES
 from pixelprior.settings import TrainingSettings
 
-# The names in `data.DATASETS` and `sampling.METHODS`, which a test compares with these.
+# The names in `data.DATASETS`, `assets.SHIPPED` and `sampling.METHODS`, which a test
+# compares with these.
 Dataset = Literal[
     "fashion_mnist_mini", "fashion_mnist", "mnist", "cifar10", "cifar100", "imagefolder"
 ]
+Shipped = Literal["fashion_mnist"]
 Method = Literal["auto", "naive", "rows", "cached", "graph"]
 
 
@@ -33,13 +35,12 @@ class TrainingFlags:
     """Folder of the data. If it is left out, $PIXELPRIOR_DATA is used, else a cache
     folder."""
     max_images: int | None = None
-    """Number of images to train and evaluate on, picked by the seed, for short
-    trials."""
+    """Number of images to train and evaluate on, for short trials. They are picked at
+    random, the same ones for every seed."""
     validation_share: float = 0.05
     """Share of the training images, at most 5,000, that are held out to choose the
     best epoch. With 0, all images are trained on and best is the last epoch. Give a
-    prior the share and the seed of its VQ-VAE-2, so that both hold out the same
-    images."""
+    prior the share of its VQ-VAE-2, so that both hold out the same images."""
     settings: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(
         default_factory=TrainingSettings
     )
@@ -203,6 +204,9 @@ class Evaluate:
     data_root: Path | None = None
     """Folder of the data. If it is left out, $PIXELPRIOR_DATA is used, else a cache
     folder."""
+    weights: Shipped | None = None
+    """Name of the shipped weights to measure. If it is left out, those for the data set
+    are measured, unless there are checkpoints."""
     vqvae2_checkpoint: Path | None = None
     """Checkpoint of the VQ-VAE-2. If it is left out, the shipped VQ-VAE-2 is used."""
     prior_checkpoint: Path | None = None
@@ -212,8 +216,8 @@ class Evaluate:
     top codes."""
     classifier_checkpoint: Path | None = None
     """Checkpoint of the classifier whose features the Fréchet distance is measured in.
-    If it is left out, the shipped classifier is used for Fashion-MNIST; for other data
-    sets, a classifier is trained first."""
+    If it is left out, the shipped classifier for the data set is used, or if there is
+    none, a classifier is trained first."""
     num_samples: int = 10_000
     """Number of images to draw, at most the number of training images."""
     temperature: float | None = None

@@ -17,6 +17,8 @@ class Recipe:
         classifier_epochs: passes over the training images for the classifier whose
             features the Fréchet distance is measured in.
         num_samples: number of samples to measure, as in `evaluate`.
+        more_seeds: seeds of further trainings of the prior. They are measured like the
+            first, to see how much a figure changes from one training to another.
     """
 
     about: str
@@ -24,6 +26,7 @@ class Recipe:
     prior: dict
     classifier_epochs: int = 10
     num_samples: int = 10_000
+    more_seeds: tuple[int, ...] = ()
 
 
 FASHION_MNIST = Recipe(

@@ -21,6 +21,7 @@ from pixelprior.devices import usable_device
 from pixelprior.evaluation.choosing import (
     SETTING_NAME,
     compare_settings,
+    read_setting,
     settings_table,
 )
 from pixelprior.evaluation.classifier import Classifier, train_classifier
@@ -91,7 +92,12 @@ class Reproduction:
         self.part("bottom level without the top", self.train_without_top)
         self.part("classifier", partial(self.train_classifier, recipe))
         self.part("setting of sampling", partial(self.choose_setting, recipe))
-        self.part("results", partial(self.evaluate, recipe))
+        for seed in recipe.more_seeds:
+            train = partial(self.train_prior, f"prior_seed_{seed}", seed=seed)
+            self.part(f"prior, seed {seed}", train)
+            evaluate = partial(self.evaluate_seed, recipe, seed)
+            self.part(f"results, seed {seed}", evaluate)
+        self.part("results", partial(self.evaluate_all, recipe))
 
     def part(self, name: str, run) -> None:
         """Run one part, and print how long it took."""
@@ -111,15 +117,20 @@ class Reproduction:
         best = load_model(VQVAE2, self.folder / "runs" / "vqvae2")
         self.halve(best, "vqvae2")
 
-    def train_prior(self) -> None:
-        """Train on the codes of the kept VQ-VAE-2, which is in half precision."""
+    def train_prior(self, name: str = "prior", **changed) -> None:
+        """Train on the codes of the kept VQ-VAE-2, which is in half precision.
+
+        Args:
+            name: folder of the run and of its weights.
+            changed: flags of `train-prior` in place of the recipe's.
+        """
         TrainPrior.of(
-            **self.prior_flags,
-            **self.run_folder("prior"),
+            **self.prior_flags | changed,
+            **self.run_folder(name),
             vqvae2_checkpoint=self.folder / "weights" / "vqvae2",
         ).run()
-        best = load_model(HierarchicalPixelCNN, self.folder / "runs" / "prior")
-        self.halve(best, "prior")
+        best = load_model(HierarchicalPixelCNN, self.folder / "runs" / name)
+        self.halve(best, name)
 
     def train_without_top(self) -> None:
         TrainPrior.of(
@@ -156,7 +167,7 @@ class Reproduction:
         flags = TrainPrior.of(**self.prior_flags, vqvae2_checkpoint=weights / "vqvae2")
         vqvae2 = load_model(VQVAE2, weights / "vqvae2")
         images = images_of(flags, "train", vqvae2.image_size)
-        _, heldout = hold_out(images, flags.validation_share, flags.settings.seed)
+        _, heldout = hold_out(images, flags.validation_share)
         if heldout is None or not (weights / "classifier").is_dir():
             print("left out: no training images are held out, or they have no classes")
             return
@@ -182,25 +193,45 @@ class Reproduction:
         best.save_pretrained(target, dtype=torch.float16)
         shutil.copy(self.folder / "runs" / name / "best" / "training.json", target)
 
-    def evaluate(self, recipe: Recipe) -> None:
+    def evaluate(self, recipe: Recipe, prior: str, folder: str) -> dict:
+        """Measure a prior, given by its folder of weights, at the chosen setting."""
         weights = self.folder / "weights"
         classifier = weights / "classifier"
-        results = Evaluate(
+        return Evaluate(
             dataset=self.vqvae2_flags["dataset"],
             data_root=self.flags.data_root,
             vqvae2_checkpoint=weights / "vqvae2",
-            prior_checkpoint=weights / "prior",
+            prior_checkpoint=weights / prior,
             without_top_checkpoint=weights / "without_top",
             classifier_checkpoint=classifier if classifier.is_dir() else None,
             num_samples=recipe.num_samples,
-            output_dir=self.folder / "results",
+            output_dir=self.folder / "results" / folder,
+            **read_setting(weights / "prior") or {},
         ).run()
+
+    def evaluate_seed(self, recipe: Recipe, seed: int) -> None:
+        """Measure a prior of another seed, which takes as long as the first."""
+        folder = f"seed_{seed}"
+        if (self.folder / "results" / folder / "results.json").is_file():
+            print("kept from before")
+            return
+        self.evaluate(recipe, f"prior_{folder}", folder)
+
+    def evaluate_all(self, recipe: Recipe) -> None:
+        weights = self.folder / "weights"
+        results = self.evaluate(recipe, "prior", "")
+        trained = ["vqvae2", "prior", "without_top"]
+        by_seed = {}
+        for seed in recipe.more_seeds:
+            trained.append(f"prior_seed_{seed}")
+            path = self.folder / "results" / f"seed_{seed}" / "results.json"
+            by_seed[seed] = json.loads(path.read_text(encoding="utf-8"))
         sizes = {
             name: {
                 "bytes": path.stat().st_size,
                 "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             }
-            for name in ("vqvae2", "prior", "without_top", "classifier")
+            for name in (*trained, "classifier")
             if (path := weights / name / WEIGHTS_NAME).is_file()
         }
         about = {
@@ -210,16 +241,14 @@ class Reproduction:
                 k: str(v) for k, v in self.vqvae2_flags.items() if v is not None
             },
             "prior": {k: str(v) for k, v in self.prior_flags.items() if v is not None},
-            "minutes": {
-                name: self.minutes(name) for name in ("vqvae2", "prior", "without_top")
-            },
+            "minutes": {name: self.minutes(name) for name in trained},
             "classifier_epochs": recipe.classifier_epochs,
             "weights": sizes,
         }
         about["vqvae2"].pop("data_root", None)
         about["prior"].pop("data_root", None)
         texts = {"recipe.json": json.dumps(about, indent=1)}
-        texts["MODEL_CARD.md"] = model_card(results, about)
+        texts["MODEL_CARD.md"] = model_card(results, about, by_seed)
         write_texts(self.folder / "results", texts)
 
     def minutes(self, name: str) -> float:

@@ -1,7 +1,5 @@
 """How the results of `suite.py` are shown: tables, pictures and the model card."""
 
-import statistics
-
 from matplotlib.figure import Figure
 
 from pixelprior.data import ImageData
@@ -18,21 +16,31 @@ SETS_IN_WORDS = {
 }
 
 
-def table(results: dict) -> str:
+def table(results: dict, by_seed: dict[int, dict] | None = None) -> str:
     """All measured values in Markdown, as in `results.md` and `docs/results.md`.
 
     Results of earlier versions lack some parts, and their tables those rows.
+
+    Args:
+        results: what `suite.evaluate` returned.
+        by_seed: the same of priors that were trained from other seeds. Each has a
+            column, with the values that differ from those of `results`.
     """
-    lines = [
-        "| on held-out images | measured | 95 % interval, or as said |",
-        "|---|---:|---:|",
+    by_seed = by_seed or {}
+    columns = ["on held-out images", "measured", "95 % interval, or as said"]
+    columns += [f"training seed {seed}" for seed in by_seed]
+    lines = [f"| {' | '.join(columns)} |", "|---" + "|---:" * (len(columns) - 1) + "|"]
+    others = [
+        {name: _rounded(cell, digits) for name, cell, digits in _rows(other)}
+        for other in by_seed.values()
     ]
     for name, cell, digits in _rows(results):
+        cells = [name, _rounded(cell, digits), ""]
         if isinstance(cell, dict):
-            between = f"{cell['low']:.{digits}f} to {cell['high']:.{digits}f}"
-            lines.append(f"| {name} | {cell['value']:.{digits}f} | {between} |")
-        else:
-            lines.append(f"| {name} | {cell:.{digits}f} | |")
+            cells[2] = f"{cell['low']:.{digits}f} to {cell['high']:.{digits}f}"
+        values = [other.get(name, "") for other in others]
+        cells += ["" if value == cells[1] else value for value in values]
+        lines.append("".join(f"| {cell} " if cell else "| " for cell in cells) + "|")
     data, machine = results["data"], results["machine"]
     sizes = results["parameters"]
     lines += [
@@ -49,6 +57,11 @@ def table(results: dict) -> str:
     if results.get("setting") is not None:
         lines.append(f"- chosen setting: {setting_in_words(results['setting'])}")
     return "\n".join(lines)
+
+
+def _rounded(cell, digits: int) -> str:
+    """A measured value or a plain number, as text."""
+    return f"{cell['value'] if isinstance(cell, dict) else cell:.{digits}f}"
 
 
 def _rows(results: dict):
@@ -171,11 +184,14 @@ def neighbour_picture(drawn: ImageData, train: ImageData) -> Figure:
     return image_rows(rows, title="New images, and the nearest training image of each")
 
 
-def model_card(results: dict, about: dict) -> str:
+def model_card(
+    results: dict, about: dict, by_seed: dict[int, dict] | None = None
+) -> str:
     """Data, recipe, time, figures and limits of a set of weights, in Markdown.
 
     Args:
-        results: what `evaluate` returned. about: what `reproduce` noted of the recipe.
+        results, by_seed: as for `table`.
+        about: what `reproduce` noted of the recipe.
     """
     data = results["data"]
     lines = [
@@ -204,10 +220,18 @@ def model_card(results: dict, about: dict) -> str:
         "- the bottom level without the top: the same as the prior, with "
         "`--level bottom --without_top`"
     )
+    lines += [f"- the prior of seed {seed}: `--seed {seed}`" for seed in by_seed or ()]
     if "classifier" in about["weights"]:
         lines.append(f"- the classifier: {about['classifier_epochs']} epochs")
     took = ", ".join(f"{name} {each:.0f}" for name, each in about["minutes"].items())
-    lines += ["", f"Minutes of training: {took}.", "", "## Figures", "", table(results)]
+    lines += [
+        "",
+        f"Minutes of training: {took}.",
+        "",
+        "## Figures",
+        "",
+        table(results, by_seed),
+    ]
     lines += ["", "## Weights", "", "| folder | bytes | SHA-256 |", "|---|---:|---|"]
     lines += [
         f"| {name} | {each['bytes']:,} | `{each['sha256']}` |"
@@ -225,68 +249,9 @@ def model_card(results: dict, about: dict) -> str:
         "- Errors, PSNR and bits per dimension are over the images as the model has "
         "them, with the border that brings them to its size.",
         "- Intervals are over images: they do not hold what another seed of the "
-        "training would change.",
+        "training would change"
+        + (", which the columns of other seeds show." if by_seed else "."),
         "- Fréchet distances are in the features of a small classifier and cannot be "
         "compared with Inception's.",
     ]
-    return "\n".join(lines)
-
-
-def tried_table(tried: dict) -> str:
-    """What was tried to lower the loss, best first, in Markdown.
-
-    Args:
-        tried: what `tools/try_options.py` wrote.
-    """
-    of: dict[str, list] = {}
-    for run in tried["tried"]:
-        of.setdefault(run["option"], []).append(run)
-
-    def mean(name: str, figure: str) -> float:
-        return statistics.fmean(run[figure] for run in of[name])
-
-    base = mean("base", "nats_per_image")
-    lines = [
-        "| changed | nats per image | by seed | against the base | top | bottom | "
-        "steps |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for name in sorted(of, key=lambda name: mean(name, "nats_per_image")):
-        words = "nothing: the base" if name == "base" else name
-        nats = mean(name, "nats_per_image")
-        each = ", ".join(f"{run['nats_per_image']:.1f}" for run in of[name])
-        lines.append(
-            f"| {words} | {nats:.1f} | {each} | {nats - base:+.1f} | "
-            f"{mean(name, 'top'):.3f} | {mean(name, 'bottom'):.3f} | "
-            f"{of[name][0]['steps']:,} |"
-        )
-    return "\n".join(lines)
-
-
-def seeds_table(seeds: dict) -> str:
-    """Whether small priors learn from every seed, in Markdown.
-
-    Args:
-        seeds: what `tools/try_seeds.py` wrote.
-    """
-    lines = [
-        "| channels | blocks | design | seeds | stuck | "
-        "top: worst seed, unigram | bottom: worst seed, unigram |",
-        "|---:|---:|---|---:|---:|---:|---:|",
-    ]
-    rows = sorted(
-        seeds["rows"],
-        key=lambda row: (row["channels"], row["blocks"], not row["first_design"]),
-    )
-    for row in rows:
-        worst = (
-            f"{max(row['nats_per_code'][level]):.2f}, {unigram:.2f}"
-            for level, unigram in seeds["unigram_entropy"].items()
-        )
-        design = "the first" if row["first_design"] else "today's"
-        lines.append(
-            f"| {row['channels']} | {row['blocks']} | {design} | "
-            f"{len(row['nats_per_code']['top'])} | {sum(row['stuck'].values())} | "
-            f"{' | '.join(worst)} |"
-        )
     return "\n".join(lines)

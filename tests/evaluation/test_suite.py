@@ -30,8 +30,9 @@ from pixelprior.evaluation import choosing, judging, report, suite
 from pixelprior.evaluation.choosing import read_setting
 from pixelprior.evaluation.classifier import Classifier
 from pixelprior.evaluation.measures import samples
-from pixelprior.evaluation.report import seeds_table, table, tried_table
+from pixelprior.evaluation.report import table
 from pixelprior.evaluation.suite import evaluate, some_of_each_class
+from pixelprior.evaluation.tried import codes_table, seeds_table, tried_table
 from pixelprior.runs import load_without_top
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -59,6 +60,7 @@ TINY = Recipe(
     },
     classifier_epochs=1,
     num_samples=40,
+    more_seeds=(1,),
 )
 
 
@@ -156,6 +158,7 @@ def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
         ("results", "tried", tried_table),
         ("results", "depth", tried_table),
         ("results", "seeds", seeds_table),
+        ("results", "codes", codes_table),
         ("performance", "training", training_markdown),
     ],
 )
@@ -304,14 +307,25 @@ def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, 
     found = json.loads((tmp_path / "results" / "results.json").read_text())
     card = (tmp_path / "results" / "MODEL_CARD.md").read_text()
     vqvae2 = tmp_path / "weights" / "vqvae2"
-    assert table(found) in card and table(found) in first
+    other = json.loads((tmp_path / "results" / "seed_1" / "results.json").read_text())
+    assert table(found, {1: other}) in card and table(found) in first
+    heading, *rows = table(found, {1: other}).splitlines()
+    assert heading.endswith("| training seed 1 |")
+    nats = f"{other['likelihood']['both']['nats_per_image']['value']:.1f} |"
+    (row,) = [row for row in rows if row.startswith("| both levels: nats per image")]
+    assert row.endswith(nats)  # another network
+    (row,) = [row for row in rows if "PSNR" in row]
+    assert row.endswith("| |")  # the same VQ-VAE-2, whose row says nothing new
+    assert other["setting"] == found["setting"]
     assert set(found["likelihood"]["bottom"]["gain_from_top"]) == {
         "value",
         "low",
         "high",
     }
     load_without_top(tmp_path / "weights" / "without_top", load_model(VQVAE2, vqvae2))
-    for name in ("vqvae2", "prior", "without_top", "classifier"):
+    trained = ("vqvae2", "prior", "without_top", "prior_seed_1", "classifier")
+    assert {path.name for path in (tmp_path / "weights").iterdir()} == {*trained}
+    for name in trained:
         weights = tmp_path / "weights" / name / "model.safetensors"
         assert hashlib.sha256(weights.read_bytes()).hexdigest() in card, name
     for name in ("samples", "reconstructions", "neighbours"):
@@ -324,7 +338,7 @@ def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, 
     histories = {
         path: path.read_text() for path in (tmp_path / "runs").glob("*/history.json")
     }
-    assert len(histories) == 3
+    assert len(histories) == 4
 
     measured = []
     monkeypatch.setattr(
@@ -334,7 +348,7 @@ def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, 
     assert [flags.output_dir for flags in measured] == [tmp_path / "results"]
     assert all(path.read_text() == text for path, text in histories.items())
     log = (tmp_path / "reproduce.log").read_text()
-    assert log.count("== prior:") == 2 and log.count("epoch 1/2") == 2
+    assert log.count("== prior:") == 2 and log.count("epoch 1/2") == 3
 
 
 def test_a_recipe_on_one_screen():
@@ -347,6 +361,27 @@ def test_a_prior_needs_its_vqvae2(tmp_path, capsys):
         cli.main(["evaluate", "--prior_checkpoint", str(tmp_path)])
     assert stop.value.code == 2
     assert "go together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (
+            ["--dataset", "mnist"],
+            "no shipped weights for 'mnist', only for fashion_mni",
+        ),
+        (
+            ["--weights", "fashion_mnist", "--prior_checkpoint", "prior"]
+            + ["--vqvae2_checkpoint", "vqvae2"],
+            "--weights fashion_mnist names shipped weights, but there are checkpoints",
+        ),
+    ],
+)
+def test_the_shipped_weights_are_named_or_those_of_the_data(flags, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", *flags])
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
 
 
 def test_without_top_is_for_the_bottom_level(tmp_path, capsys):

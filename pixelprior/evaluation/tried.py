@@ -1,0 +1,113 @@
+"""What was tried, as tables in Markdown: the files that the scripts in tools/ wrote."""
+
+import math
+import statistics
+
+
+def tried_table(tried: dict) -> str:
+    """What was tried to lower the loss, best first, in Markdown.
+
+    Args:
+        tried: what `tools/try_options.py` wrote.
+    """
+    of: dict[str, list] = {}
+    for run in tried["tried"]:
+        of.setdefault(run["option"], []).append(run)
+
+    def mean(name: str, figure: str) -> float:
+        return statistics.fmean(run[figure] for run in of[name])
+
+    base = mean("base", "nats_per_image")
+    lines = [
+        "| changed | nats per image | by seed | against the base | top | bottom | "
+        "steps |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name in sorted(of, key=lambda name: mean(name, "nats_per_image")):
+        words = "nothing: the base" if name == "base" else name
+        nats = mean(name, "nats_per_image")
+        each = ", ".join(f"{run['nats_per_image']:.1f}" for run in of[name])
+        lines.append(
+            f"| {words} | {nats:.1f} | {each} | {nats - base:+.1f} | "
+            f"{mean(name, 'top'):.3f} | {mean(name, 'bottom'):.3f} | "
+            f"{of[name][0]['steps']:,} |"
+        )
+    return "\n".join(lines)
+
+
+def codes_table(tried: dict) -> str:
+    """What images lose in other codes, and what these cost, fewest nats first.
+
+    Args:
+        tried: what `tools/try_codes.py` wrote.
+    """
+    of: dict[str, list] = {}
+    for run in tried["tried"]:
+        of.setdefault(run["option"], []).append(run)
+
+    def mean(name: str, figure) -> float:
+        return statistics.fmean(figure(run) for run in of[name])
+
+    def nats(run: dict) -> float:
+        return run["nats_per_image"]
+
+    lines = [
+        "| changed | nats per image, by seed | mean squared error, by seed | Fréchet "
+        "distance of reconstructions | top: nats per code, unigram | bottom: nats per "
+        "code, unigram | codes in use, % | steps |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name in sorted(of, key=lambda name: mean(name, nats)):
+        runs = of[name]
+        distances = [run["frechet_of_reconstructions"] for run in runs]
+        used = min(use["share_in_use"] for run in runs for use in run["codes"].values())
+        levels = [
+            f"{mean(name, lambda run, level=level: run[level]):.2f}, "
+            + f"{statistics.fmean(_unigram(run, level) for run in runs):.2f}"
+            for level in ("top", "bottom")
+        ]
+        cells = [
+            "nothing: the base" if name == "base" else name,
+            ", ".join(f"{nats(run):.1f}" for run in runs),
+            ", ".join(f"{run['mean_squared_error']:.5f}" for run in runs),
+            "" if None in distances else ", ".join(f"{each:.2f}" for each in distances),
+            *levels,
+            f"{100 * used:.0f}",
+            f"{runs[0]['steps']:,}",
+        ]
+        lines.append("".join(f"| {cell} " if cell else "| " for cell in cells) + "|")
+    return "\n".join(lines)
+
+
+def _unigram(run: dict, level: str) -> float:
+    """The unigram entropy of held-out codes, in nats per code."""
+    return math.log(run["codes"][level]["perplexity"])
+
+
+def seeds_table(seeds: dict) -> str:
+    """Whether small priors learn from every seed, in Markdown.
+
+    Args:
+        seeds: what `tools/try_seeds.py` wrote.
+    """
+    lines = [
+        "| channels | blocks | design | seeds | stuck | "
+        "top: worst seed, unigram | bottom: worst seed, unigram |",
+        "|---:|---:|---|---:|---:|---:|---:|",
+    ]
+    rows = sorted(
+        seeds["rows"],
+        key=lambda row: (row["channels"], row["blocks"], not row["first_design"]),
+    )
+    for row in rows:
+        worst = (
+            f"{max(row['nats_per_code'][level]):.2f}, {unigram:.2f}"
+            for level, unigram in seeds["unigram_entropy"].items()
+        )
+        design = "the first" if row["first_design"] else "today's"
+        lines.append(
+            f"| {row['channels']} | {row['blocks']} | {design} | "
+            f"{len(row['nats_per_code']['top'])} | {sum(row['stuck'].values())} | "
+            f"{' | '.join(worst)} |"
+        )
+    return "\n".join(lines)
