@@ -415,7 +415,8 @@ def test_the_prior_of_garments_is_not_measured_on_digits(tmp_path, monkeypatch, 
     digits.class_names = tuple("0123456789")
     monkeypatch.setattr(cli_evaluate, "load_images", lambda *_, **__: digits)
     with pytest.raises(SystemExit) as stop:
-        cli.main(["evaluate", "--dataset", "mnist", "--output_dir", str(tmp_path)])
+        named = ["--weights", "fashion_mnist", "--output_dir", str(tmp_path)]
+        cli.main(["evaluate", "--dataset", "mnist", *named])
     assert stop.value.code == 2
     assert "trained on the classes T-shirt/top" in capsys.readouterr().err
 
