@@ -10,9 +10,7 @@ def tried_table(tried: dict) -> str:
     Args:
         tried: what `tools/try_options.py` wrote.
     """
-    of: dict[str, list] = {}
-    for run in tried["tried"]:
-        of.setdefault(run["option"], []).append(run)
+    of = _by_option(tried)
 
     def mean(name: str, figure: str) -> float:
         return statistics.fmean(run[figure] for run in of[name])
@@ -41,42 +39,42 @@ def codes_table(tried: dict) -> str:
     Args:
         tried: what `tools/try_codes.py` wrote.
     """
-    of: dict[str, list] = {}
-    for run in tried["tried"]:
-        of.setdefault(run["option"], []).append(run)
-
-    def mean(name: str, figure) -> float:
-        return statistics.fmean(figure(run) for run in of[name])
-
-    def nats(run: dict) -> float:
-        return run["nats_per_image"]
-
     lines = [
         "| changed | nats per image, by seed | mean squared error, by seed | Fréchet "
         "distance of reconstructions | top: nats per code, unigram | bottom: nats per "
         "code, unigram | codes in use, % | steps |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for name in sorted(of, key=lambda name: mean(name, nats)):
+
+    def nats(runs: list[dict]) -> float:
+        return statistics.fmean(run["nats_per_image"] for run in runs)
+
+    of = _by_option(tried)
+    for name in sorted(of, key=lambda name: nats(of[name])):
         runs = of[name]
         distances = [run["frechet_of_reconstructions"] for run in runs]
         used = min(use["share_in_use"] for run in runs for use in run["codes"].values())
-        levels = [
-            f"{mean(name, lambda run, level=level: run[level]):.2f}, "
-            + f"{statistics.fmean(_unigram(run, level) for run in runs):.2f}"
-            for level in ("top", "bottom")
-        ]
         cells = [
             "nothing: the base" if name == "base" else name,
-            ", ".join(f"{nats(run):.1f}" for run in runs),
+            ", ".join(f"{run['nats_per_image']:.1f}" for run in runs),
             ", ".join(f"{run['mean_squared_error']:.5f}" for run in runs),
             "" if None in distances else ", ".join(f"{each:.2f}" for each in distances),
-            *levels,
-            f"{100 * used:.0f}",
-            f"{runs[0]['steps']:,}",
         ]
+        for level in ("top", "bottom"):
+            per_code = statistics.fmean(run[level] for run in runs)
+            unigram = statistics.fmean(_unigram(run, level) for run in runs)
+            cells.append(f"{per_code:.2f}, {unigram:.2f}")
+        cells += [f"{100 * used:.0f}", f"{runs[0]['steps']:,}"]
         lines.append("".join(f"| {cell} " if cell else "| " for cell in cells) + "|")
     return "\n".join(lines)
+
+
+def _by_option(tried: dict) -> dict[str, list[dict]]:
+    """The trainings of each option, in the order in which they were tried."""
+    of: dict[str, list[dict]] = {}
+    for run in tried["tried"]:
+        of.setdefault(run["option"], []).append(run)
+    return of
 
 
 def _unigram(run: dict, level: str) -> float:
