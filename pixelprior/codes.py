@@ -120,9 +120,9 @@ def extract_codes(
 
 def save_codes(codes: CodeData, path, source: str) -> None:
     """Write codes to a safetensors file; `source` names what they were made from."""
-    two = codes.z_bottom is not None
-    grids = {"z_top": codes.z_top, "z_bottom": codes.z_bottom}
-    grids = grids if two else {"codes": codes.z_top}
+    grids = {"codes": codes.z_top}
+    if codes.z_bottom is not None:
+        grids = {"z_top": codes.z_top, "z_bottom": codes.z_bottom}
     tensors = {name: grid.clone() for name, grid in grids.items()}
     if codes.labels is not None:
         tensors["labels"] = codes.labels

@@ -240,7 +240,8 @@ def what_changes(then: dict, now: dict) -> list[str]:
             f"here on the learning rate follows the schedule of {now['epochs']} epochs"
         )
     if then["processes"] != now["processes"]:
-        before, after = (run["processes"] * run["batch_size"] for run in (then, now))
+        share = now["batch_size"] * now["gradient_accumulation_steps"]
+        before, after = (run["processes"] * share for run in (then, now))
         steps = [-(-now["training images"] // size) for size in (before, after)]
         lines.append(
             f"resumed on {now['processes']} process(es) instead of "

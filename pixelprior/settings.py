@@ -21,11 +21,11 @@ class TrainingSettings:
     epochs: int = 100
     """Number of passes over the training data."""
     batch_size: int = 128
-    """Images that each process has in memory at once."""
+    """Images per batch in each process. A step of the optimizer takes one batch, or
+    --gradient_accumulation_steps of them."""
     gradient_accumulation_steps: int = 1
-    """Batches of each process whose gradients are averaged for one step of the
-    optimizer. A batch of 128 in 4 parts takes the memory of 32: --batch_size 32
-    --gradient_accumulation_steps 4."""
+    """Batches of each process whose gradients are averaged for one step. 4 batches of
+    32 make a step of 128 images in the memory of 32."""
     lr: float = 3e-4
     """Highest learning rate of AdamW. It is reached after the warm-up; from then on the
     learning rate falls to zero as a cosine."""

@@ -45,9 +45,9 @@ class _Loss(nn.Module):
 def decaying_parameters(model: nn.Module) -> tuple[list, list]:
     """The parameters that are trained: weights that decay, and those that do not.
 
-    Weight decay is for the matrices of convolutions and linear layers. Biases, scales
-    and embeddings do not decay: these have no scale that is free to shrink (Radford et
-    al. 2018, section 4.1).
+    Weight decay is for the weights of convolutions and linear layers. Biases and scales
+    do not decay (Radford et al. 2018, section 4.1), nor do embeddings, whose rows would
+    shrink in each step that does not use them.
     """
     embeddings = {
         id(module.weight) for module in model.modules() if type(module) is nn.Embedding

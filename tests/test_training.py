@@ -239,9 +239,11 @@ def test_a_run_goes_on_to_more_epochs_than_it_was_started_with(tmp_path):
         train(tmp_path, one, resume=True)
 
 
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
+@pytest.mark.parametrize("batch_size, batches", [(16, 1), (8, 2)])
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path, batch_size, batches):
     """The state is changed to say that two processes wrote it, in 3 steps per epoch."""
-    settings, said = replace(SETTINGS, epochs=2), []
+    sizes = {"batch_size": batch_size, "gradient_accumulation_steps": batches}
+    settings, said = replace(SETTINGS, epochs=2, **sizes), []
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, settings, after_epoch=interrupt)
     path = tmp_path / "last" / "training_state.pt"
