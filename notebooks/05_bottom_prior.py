@@ -21,13 +21,13 @@ from torch import nn
 
 from pixelprior.assets import load_shipped, load_shipped_reference_models
 from pixelprior.codes import extract_codes
+from pixelprior.conditional import ConditionalPixelCNN
 from pixelprior.course import figures
 from pixelprior.course.causality import blind_spot, leak, seen_by
 from pixelprior.course.checks import bottom as check
 from pixelprior.course.widgets import explore
 from pixelprior.data import load_images
 from pixelprior.evaluation.measures import erase_top, image_nats
-from pixelprior.pixelcnn import ConditionalPixelCNN
 from pixelprior.schedule import learning_rate_factor
 from pixelprior.settings import TrainingSettings
 from pixelprior.vqvae2 import ResidualStack

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from pixelprior.assets import load_shipped
     from pixelprior.code_files import read_codes
     from pixelprior.codes import CodeData, extract_codes
+    from pixelprior.conditional import ConditionalPixelCNN
     from pixelprior.data import load_images
     from pixelprior.editing import complete, surprise, vary
     from pixelprior.layers import GatedBlock, MaskedConv2d
-    from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
+    from pixelprior.pixelcnn import PixelCNN
     from pixelprior.prior import HierarchicalPixelCNN
     from pixelprior.settings import TrainingSettings
+    from pixelprior.tokenizers import DiffusersTokenizer, FunctionTokenizer
     from pixelprior.training import fit
     from pixelprior.vqvae2 import VQVAE2
 
@@ -24,6 +26,8 @@ __all__ = [
     "VQVAE2",
     "CodeData",
     "ConditionalPixelCNN",
+    "DiffusersTokenizer",
+    "FunctionTokenizer",
     "GatedBlock",
     "HierarchicalPixelCNN",
     "MaskedConv2d",
@@ -43,7 +47,9 @@ __version__ = "0.1.0"
 MODULES = {
     "VQVAE2": "vqvae2",
     "CodeData": "codes",
-    "ConditionalPixelCNN": "pixelcnn",
+    "ConditionalPixelCNN": "conditional",
+    "DiffusersTokenizer": "tokenizers",
+    "FunctionTokenizer": "tokenizers",
     "GatedBlock": "layers",
     "HierarchicalPixelCNN": "prior",
     "MaskedConv2d": "layers",

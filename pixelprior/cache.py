@@ -10,6 +10,7 @@ whole level.
 
 import itertools
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,9 @@ from einops import rearrange
 from torch import Tensor
 
 from pixelprior.layers import CausalAttention, GatedBlock, positions
-from pixelprior.pixelcnn import PixelCNN
+
+if TYPE_CHECKING:
+    from pixelprior.pixelcnn import PixelCNN
 
 Pairs = list[tuple[Tensor, Tensor]]
 
@@ -211,7 +214,7 @@ class PixelCNNCache:
         batch_size: number of images B. shape: height and width of the grid.
     """
 
-    def __init__(self, model: PixelCNN, batch_size: int, shape: tuple[int, int]):
+    def __init__(self, model: "PixelCNN", batch_size: int, shape: tuple[int, int]):
         weight = model.embedding.weight
         hidden, logits = model.head[1], model.head[3]
         p, spans = len(hidden.weight), [block.span for block in model.blocks]

@@ -90,7 +90,8 @@ def extract_codes(
     """Encode all images of a split.
 
     Args:
-        vqvae2: the model, on the device where the images are encoded.
+        vqvae2: the VQ-VAE-2, or another `tokenizers.Tokenizer`, on the device where the
+            images are encoded.
         data: images of the model's size and channels.
         batch_size: images per batch.
         progress: show a progress bar.
@@ -99,19 +100,20 @@ def extract_codes(
         ValueError: the images do not fit the model.
     """
     dtype = smallest_integer_type(vqvae2.num_embeddings)
-    device = next(vqvae2.parameters()).device
-    tops, bottoms = [], []
+    device = next((each.device for each in vqvae2.parameters()), "cpu")
+    grids: list[list[Tensor]] = [[] for _ in vqvae2.grids]
     starts = range(0, len(data), batch_size)
     for start in progress_bar(
         starts, desc=f"encoding {data.split}", unit="batch", enabled=progress
     ):
         (images,) = data.batch(slice(start, start + batch_size))
         codes = vqvae2.get_code_indices(images.to(device))
-        tops.append(codes["indices_top"].to("cpu", dtype))
-        bottoms.append(codes["indices_bottom"].to("cpu", dtype))
+        for level, parts in zip(("top", "bottom"), grids, strict=False):
+            parts.append(codes[f"indices_{level}"].to("cpu", dtype))
+    z_top, *z_bottom = map(torch.cat, grids)
     return CodeData(
-        torch.cat(tops),
-        torch.cat(bottoms),
+        z_top,
+        z_bottom[0] if z_bottom else None,
         data.labels,
         vqvae2.num_embeddings,
         data.class_names,

@@ -13,18 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelprior.checkpoints import Pretrained
-from pixelprior.layers import (
-    BoundedRMS,
-    CausalAttention,
-    GatedBlock,
-)
-from pixelprior.ranges import check_positive, check_share
-from pixelprior.validation import check_codes, check_labels
-from pixelprior.vqvae2 import ResidualStack
+from pixelprior.drawing import draw_grids
+from pixelprior.layers import CausalAttention, GatedBlock
+from pixelprior.ranges import check_positive, check_share, whole_number
+from pixelprior.validation import check_codes, check_guidance, check_labels
 
-# The values of these arguments for a checkpoint whose config lacks them.
+# The value of this argument for a checkpoint whose config lacks it.
 WITHOUT_RESIDUAL = {"vertical_residual": False}
-UNBOUNDED = {"bounded_condition": False}
 
 
 def negative_log_likelihood(logits: Tensor, codes: Tensor) -> Tensor:
@@ -166,6 +161,65 @@ class PixelCNN(nn.Module, Pretrained):
         """The loss that training minimises, and what it trains."""
         return {"loss": self}
 
+    def levels(self) -> dict[str, "PixelCNN"]:
+        """The only level of a prior over one grid per image, by the name "codes"."""
+        return {"codes": self}
+
+    def sample(
+        self,
+        batch_size: int,
+        shape: tuple[int, int],
+        device=None,
+        temperature: float = 1.0,
+        *,
+        labels=None,
+        guidance: float = 0.0,
+        z_top: Tensor | None = None,
+        known: Tensor | None = None,
+        **options,
+    ) -> Tensor:
+        """Draw grids of codes [B, H, W] (long), one per image.
+
+        Args:
+            batch_size, device, temperature, labels, guidance, options: as in
+                `HierarchicalPixelCNN.sample`, which draws two grids per image.
+            shape: (height, width) of the grid.
+            z_top: long [B, Ht, Wt], the grids that a `ConditionalPixelCNN` is given.
+            known: long [B, H, W], -1 where unknown. Known codes are kept.
+
+        Raises:
+            ValueError: as there, or z_top is missing or not needed.
+        """
+        check_positive(batch_size=batch_size)
+        if device is not None:
+            self.to(device)
+        labels = self.check_labels(labels, whole_number(batch_size))
+        (codes,) = draw_grids(
+            self.levels(),
+            {"shape": shape},
+            batch_size,
+            labels=labels,
+            guidance=check_guidance(guidance, labels, self.label_dropout)[:1],
+            z_top=z_top,
+            known={"codes": known},
+            temperature=temperature,
+            **options,
+        )
+        return codes
+
+    def condition(self, labels, z_top: Tensor | None, shape) -> Tensor | None:
+        """What `logits` is given beside codes of `shape` [B, H, W]; None for nothing.
+
+        Raises:
+            ValueError: the labels are wrong, or there are top codes.
+        """
+        if z_top is not None:
+            raise ValueError(
+                "this level takes no top codes; leave z_top out, or use a "
+                "ConditionalPixelCNN"
+            )
+        return self.label_condition(labels, shape[0])
+
     def logits(self, codes: Tensor, condition: Tensor | None) -> Tensor:
         """Codes [B, H, W], condition [B, p, H or 1, W or 1] to logits [B, K, H, W]."""
         v = h = embedded = self.embed(codes)
@@ -204,95 +258,3 @@ class PixelCNN(nn.Module, Pretrained):
             return None
         labels = check_labels(labels, batch_size, self.num_classes)
         return None if labels is None else labels.to(self.embedding.weight.device)
-
-
-class ConditionalPixelCNN(PixelCNN):
-    """P(z_bottom | z_top): a `PixelCNN` that is given the top grid.
-
-    The top codes are embedded, go through residual convolutions (unmasked, because the
-    whole top grid is known), are upsampled to the bottom grid, and enter every block as
-    a conditional bias (arXiv 1906.00446, section 3.2; arXiv 1606.05328, section 2.3).
-    The condition is bounded. Without the bound it may grow a thousandfold in the first
-    steps of training and close all gates, so that the loss stays at the unigram
-    entropy.
-
-    Args: as for `PixelCNN`; the top codebook has `num_embeddings` codes as well.
-        bounded_condition: False for weights of a network without the bound.
-    """
-
-    absent_from_config = WITHOUT_RESIDUAL | UNBOUNDED
-
-    def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        hidden_channels: int = 128,
-        num_layers: int = 15,
-        *,
-        bounded_condition: bool = True,
-        **options,
-    ):
-        super().__init__(
-            num_embeddings,
-            embedding_dim,
-            hidden_channels,
-            num_layers,
-            conditioned=True,
-            **options,
-        )
-        p = hidden_channels
-        self.top_embedding = nn.Embedding(num_embeddings, embedding_dim)
-        self.top_network = nn.Sequential(
-            nn.Conv2d(embedding_dim, p, 3, padding=1), ResidualStack(p, num_blocks=4)
-        )
-        self.top_to_bottom = nn.Conv2d(p, p, 3, padding=1)
-        if bounded_condition:
-            self.top_to_bottom = nn.Sequential(self.top_to_bottom, BoundedRMS())
-
-    def forward(
-        self, codes: Tensor, z_top: Tensor, labels: Tensor | None = None
-    ) -> Tensor:
-        """Bottom codes [B, H, W], top codes [B, Ht, Wt], labels [B] to [B, K, H, W].
-
-        Logits at (y, x) depend on the top codes on all sides, up to a distance of at
-        least five positions, and only on those bottom codes that come before (y, x) in
-        raster order.
-
-        Raises:
-            ValueError: codes or labels have the wrong type or shape, or are out of
-                range, or the two grids hold different numbers of images.
-        """
-        check_codes(codes, self.num_embeddings, "bottom codes")
-        return self.logits(codes, self.top_condition(z_top, codes.shape, labels))
-
-    def loss_function(
-        self, z_top: Tensor, z_bottom: Tensor, labels=None
-    ) -> dict[str, Tensor]:
-        """Cross entropy of the bottom codes in nats per code, {"loss": scalar}.
-
-        Args:
-            z_top: [B, Ht, Wt]. z_bottom: [B, H, W]. labels: as in `forward`.
-
-        Raises:
-            ValueError: as in `forward`.
-        """
-        logits = self(z_bottom, z_top, labels)
-        return {"loss": negative_log_likelihood(logits, z_bottom).mean()}
-
-    def top_condition(self, z_top: Tensor, shape, labels: Tensor | None) -> Tensor:
-        """Top codes [B, Ht, Wt] to the condition [B, p, H, W] for bottom `shape`."""
-        check_codes(z_top, self.num_embeddings, "top codes")
-        batch_size, height, width = shape
-        if len(z_top) != batch_size:
-            raise ValueError(
-                f"{len(z_top)} top grids were given for {batch_size} bottom grids; "
-                "give one top grid per image"
-            )
-        embedded = self.top_embedding(z_top.long()).permute(0, 3, 1, 2)
-        top = self.top_network(embedded)  # [B, p, Ht, Wt]
-        top = F.interpolate(top, size=(height, width))  # [B, p, H, W]
-        top = self.top_to_bottom(top)
-        label = self.label_condition(labels, batch_size)
-        # Converted to the type of `top` here: under autocast each block would otherwise
-        # convert it again.
-        return top if label is None else top + label.to(top.dtype)

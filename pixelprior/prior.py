@@ -6,39 +6,24 @@ either can be trained without the other. Source: Razavi et al. 2019, arXiv 1906.
 section 3.2.
 """
 
-import math
-import secrets
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from pixelprior.checkpoints import Pretrained
+from pixelprior.conditional import ConditionalPixelCNN
+from pixelprior.drawing import CHUNK_SIZE, chunks_of, draw_grids
 from pixelprior.modes import evaluation_mode
-from pixelprior.pixelcnn import (
-    ConditionalPixelCNN,
-    PixelCNN,
-    negative_log_likelihood,
-)
-from pixelprior.progress import progress_bar
+from pixelprior.pixelcnn import PixelCNN, negative_log_likelihood
 from pixelprior.ranges import check_positive, whole_number
-from pixelprior.sampling import sample_codes, uniforms
-from pixelprior.validation import check_filters, check_guidance, check_known
-from pixelprior.vqvae2 import VQVAE2
+from pixelprior.validation import check_guidance
+
+if TYPE_CHECKING:
+    from pixelprior.tokenizers import Tokenizer
+    from pixelprior.vqvae2 import VQVAE2
 
 LEVELS = ("top", "bottom")
-CHUNK_SIZE = 256  # the largest batch that `pixelprior benchmark` times
-
-
-def _chunks(batch_size: int, chunk_size: int) -> list[slice]:
-    """Slices of a batch with `chunk_size` images each, the last with the rest."""
-    size = whole_number(chunk_size)
-    return [slice(first, first + size) for first in range(0, batch_size, size)]
-
-
-def _joined(conditions) -> Tensor | None:
-    """Conditions [B, …], one after the other; None for a prior without conditions."""
-    conditions = list(conditions)
-    return None if conditions[0] is None else torch.cat(conditions)
 
 
 class HierarchicalPixelCNN(nn.Module, Pretrained):
@@ -136,6 +121,10 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             losses["bottom_loss"] = negative_log_likelihood(logits, z_bottom).mean()
         return {"total_loss": sum(losses.values()), **losses}
 
+    def levels(self) -> dict[str, PixelCNN]:
+        """The levels by name, in the order in which they are drawn."""
+        return {"top": self.prior_top, "bottom": self.prior_bottom}
+
     def training_parts(self) -> dict[str, nn.Module]:
         """The losses that training minimises and the level that each belongs to."""
         return {"top_loss": self.prior_top, "bottom_loss": self.prior_bottom}
@@ -210,97 +199,32 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             ValueError: an argument is out of its range, the weights are not finite, or
                 guidance has no labels, or a prior that was trained with all labels.
         """
-        check_positive(batch_size=batch_size, chunk_size=chunk_size)
-        check_filters(temperature, top_k, top_p)
-        batch_size, shapes = whole_number(batch_size), []
-        for name, shape in (("top_shape", top_shape), ("bottom_shape", bottom_shape)):
-            shapes.append(tuple(whole_number(side) for side in shape))
-            if len(shape) != 2 or min(side or 0 for side in shapes[-1]) < 1:
-                raise ValueError(
-                    f"{name} is {tuple(shape)}; give (height, width), each at least 1"
-                )
-        top_shape, bottom_shape = shapes
+        check_positive(batch_size=batch_size)
         if device is not None:
             self.to(device)
-        device = next(self.parameters()).device
-        labels = self.prior_top.check_labels(labels, batch_size)
-        weights = check_guidance(guidance, labels, self.label_dropout)
-        known = {"top": known_top, "bottom": known_bottom}
-        for (level, each), shape in zip(known.items(), shapes, strict=True):
-            if each is not None:
-                check_known(
-                    each, (batch_size, *shape), self.num_embeddings, f"{level} codes"
-                )
-        if seed is None:
-            seed = secrets.randbits(63)
-        codes_per_image = math.prod(top_shape) + math.prod(bottom_shape)
-        numbers = uniforms(seed, first_index, batch_size, codes_per_image)
-        chunks = _chunks(batch_size, chunk_size)
-        options = {
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "method": method,
-            "progress": progress and len(chunks) == 1,
-        }
-        drawn = []
-        # A step cannot reuse what earlier steps kept in another number format.
-        with evaluation_mode(self), torch.autocast(device.type, enabled=False):
-            for chunk in progress_bar(
-                chunks,
-                desc="drawing",
-                unit="batch",
-                enabled=progress and len(chunks) > 1,
-            ):
-                of_chunk = (
-                    None if of_all is None else of_all[chunk]
-                    for of_all in (numbers, labels, known_top, known_bottom)
-                )
-                drawn.append(self._draw(shapes, *of_chunk, weights, options))
-        z_top, z_bottom = (torch.cat(level) for level in zip(*drawn, strict=True))
-        return z_top, z_bottom
-
-    def _draw(self, shapes, numbers, labels, known_top, known_bottom, weights, options):
-        """Both grids of one chunk, drawn with its random numbers [B, Ht Wt + Hb Wb]."""
-        (top_shape, bottom_shape), batch_size = shapes, len(numbers)
-        # With guidance, a second condition without the labels follows the first.
-        top_labels, bottom_labels = ([labels, None][: 1 + bool(w)] for w in weights)
-        numbers_top, numbers_bottom = numbers.split(
-            [math.prod(shape) for shape in shapes], dim=1
-        )
-        condition = _joined(
-            self.prior_top.label_condition(each, batch_size) for each in top_labels
-        )
-        z_top = sample_codes(
-            self.prior_top,
-            top_shape,
-            numbers_top,
-            condition,
-            guidance=weights[0],
-            known=known_top,
-            name="top codes",
-            **options,
-        )
-        condition = _joined(
-            self.prior_bottom.top_condition(z_top, (batch_size, *bottom_shape), each)
-            for each in bottom_labels
-        )
-        z_bottom = sample_codes(
-            self.prior_bottom,
-            bottom_shape,
-            numbers_bottom,
-            condition,
-            guidance=weights[1],
-            known=known_bottom,
-            name="bottom codes",
-            **options,
+        labels = self.prior_top.check_labels(labels, whole_number(batch_size))
+        z_top, z_bottom = draw_grids(
+            self.levels(),
+            {"top_shape": top_shape, "bottom_shape": bottom_shape},
+            batch_size,
+            labels=labels,
+            guidance=check_guidance(guidance, labels, self.label_dropout),
+            known={"top": known_top, "bottom": known_bottom},
+            seed=seed,
+            first_index=first_index,
+            chunk_size=chunk_size,
+            progress=progress,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            method=method,
         )
         return z_top, z_bottom
 
     @torch.no_grad()
     def sample_with_vqvae2(
         self,
-        vqvae2_model: VQVAE2,
+        vqvae2_model: "VQVAE2 | Tokenizer",
         batch_size: int,
         device=None,
         temperature: float = 1.0,
@@ -311,8 +235,9 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         """Draw images: draw codes as `sample` does, and decode them.
 
         Args:
-            vqvae2_model: the VQ-VAE-2 whose codes this prior was trained on; it is
-                moved to the device on which the codes are drawn.
+            vqvae2_model: the VQ-VAE-2 whose codes this prior was trained on, or another
+                tokenizer of two levels; it is moved to the device on which the codes
+                are drawn.
             batch_size, device, temperature, options: as in `sample`.
             chunk_size: as in `sample`, for drawing and for decoding.
 
@@ -325,8 +250,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         self.check_matches(vqvae2_model)
         z_top, z_bottom = self.sample(
             batch_size,
-            (vqvae2_model.latent_spatial_dim_top,) * 2,
-            (vqvae2_model.latent_spatial_dim_bottom,) * 2,
+            *vqvae2_model.grids,
             device,
             temperature,
             chunk_size=chunk_size,
@@ -335,15 +259,20 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         device, images = z_top.device, []
         with evaluation_mode(vqvae2_model), torch.autocast(device.type, enabled=False):
             vqvae2_model.to(device)
-            for chunk in _chunks(len(z_top), chunk_size):
+            for chunk in chunks_of(len(z_top), chunk_size):
                 images.append(vqvae2_model.decode_codes(z_top[chunk], z_bottom[chunk]))
         return torch.cat(images)
 
-    def check_matches(self, vqvae2_model: VQVAE2) -> None:
-        """Raise ValueError unless the VQ-VAE-2 has a codebook of this prior's size."""
+    def check_matches(self, vqvae2_model: "VQVAE2 | Tokenizer") -> None:
+        """Raise ValueError unless the VQ-VAE-2 has two grids, and as many codes."""
         if self.num_embeddings != vqvae2_model.num_embeddings:
             raise ValueError(
                 f"the prior is for a codebook of {self.num_embeddings} codes, but the "
                 f"VQ-VAE-2 has {vqvae2_model.num_embeddings}; use the VQ-VAE-2 that "
                 "the prior was trained on"
+            )
+        if len(vqvae2_model.grids) != len(LEVELS):
+            raise ValueError(
+                f"the prior has two levels, but this tokenizer has "
+                f"{len(vqvae2_model.grids)}; train a PixelCNN on its codes"
             )

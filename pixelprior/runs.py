@@ -18,6 +18,7 @@ from pixelprior.checkpoints import (
     read_config,
     read_training_notes,
 )
+from pixelprior.conditional import ConditionalPixelCNN
 from pixelprior.files import (
     recover_folder,
     remove_unfinished,
@@ -25,7 +26,6 @@ from pixelprior.files import (
     temporary_folder,
     writable_folder,
 )
-from pixelprior.pixelcnn import ConditionalPixelCNN
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.ranges import check_share
 from pixelprior.settings import TrainingSettings

@@ -9,16 +9,19 @@ computes only what is new. `graph` is `cached` as a CUDA graph.
 
 import math
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pixelprior.cache import PixelCNNCache
-from pixelprior.pixelcnn import PixelCNN
 from pixelprior.progress import progress_bar
 from pixelprior.ranges import whole_number
 from pixelprior.validation import check_filters, check_known
+
+if TYPE_CHECKING:
+    from pixelprior.pixelcnn import PixelCNN
 
 METHODS = ("auto", "naive", "rows", "cached", "graph")
 
@@ -94,7 +97,7 @@ def draw(probs: Tensor, uniform: Tensor) -> Tensor:
 
 
 def sample_codes(
-    model: PixelCNN,
+    model: "PixelCNN",
     shape: tuple[int, int],
     uniform: Tensor,
     condition: Tensor | None = None,

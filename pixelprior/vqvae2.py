@@ -156,6 +156,14 @@ class VQVAE2(nn.Module, Pretrained):
         )
 
     @property
+    def grids(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(height, width) of the top and of the bottom grid."""
+        return tuple(
+            (side, side)
+            for side in (self.latent_spatial_dim_top, self.latent_spatial_dim_bottom)
+        )
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of the images that the model takes and gives."""
         return self.to_bottom.weight.dtype

@@ -60,8 +60,8 @@ def load_shipped_reference_models(name: str = "fashion_mnist"):
         ValueError: no weights for that data set ship.
     """
     from pixelprior.checkpoints import load_model
+    from pixelprior.conditional import ConditionalPixelCNN
     from pixelprior.evaluation.classifier import Classifier
-    from pixelprior.pixelcnn import ConditionalPixelCNN
 
     return (
         load_model(ConditionalPixelCNN, shipped_folder(name, "without_top")),

@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 
 from pixelprior.codes import CodeData
+from pixelprior.conditional import ConditionalPixelCNN
 from pixelprior.data import ImageData, as_bytes
-from pixelprior.pixelcnn import (
-    ConditionalPixelCNN,
-    PixelCNN,
-    negative_log_likelihood,
-)
+from pixelprior.pixelcnn import PixelCNN, negative_log_likelihood
 from pixelprior.prior import LEVELS
 from pixelprior.progress import progress_bar
 

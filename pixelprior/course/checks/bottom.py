@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixelprior.codes import CodeData
+from pixelprior.conditional import ConditionalPixelCNN
 from pixelprior.course.checks.verdict import (
     Wrong,
     call,
@@ -16,7 +17,6 @@ from pixelprior.course.checks.verdict import (
     need_tensor,
 )
 from pixelprior.evaluation.measures import erase_top, image_nats
-from pixelprior.pixelcnn import ConditionalPixelCNN
 
 TOLERANCE = 0.005  # nats per code
 STEPS = {

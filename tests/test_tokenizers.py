@@ -1,0 +1,176 @@
+"""Tokenizers of other projects: any two functions, and a VQModel of diffusers."""
+
+import pytest
+import torch
+
+from pixelprior import VQVAE2, HierarchicalPixelCNN, PixelCNN, extract_codes
+from pixelprior.data import ImageData
+from pixelprior.tokenizers import DiffusersTokenizer, FunctionTokenizer, Tokenizer
+
+NAMES = ("num_embeddings", "grids", "get_code_indices", "decode_codes")
+IMAGES = torch.rand(3, 1, 8, 12, generator=torch.Generator().manual_seed(0))
+
+
+def grey_levels(images):
+    """Four grey levels of the mean of each 2×2 square: codes [B, h, w]."""
+    means = torch.nn.functional.avg_pool2d(images, 2)[:, 0]
+    return (means * 4).long().clamp(max=3)
+
+
+def squares(codes):
+    """What `grey_levels` forgot is lost: squares of one grey level."""
+    grey = (codes[:, None].float() + 0.5) / 4
+    return torch.nn.functional.interpolate(grey, scale_factor=2)
+
+
+def one_level(**changed):
+    parts = {"encode": grey_levels, "decode": squares, "grids": [(4, 6)]}
+    return FunctionTokenizer(**parts | {"num_embeddings": 4} | changed)
+
+
+def data(images):
+    pixels = (images * 255).round().byte()
+    return ImageData(pixels, torch.arange(len(images)), ("a", "b", "c"))
+
+
+def test_a_vqvae2_has_the_names_of_a_tokenizer():
+    vqvae2 = VQVAE2(1, 32, 8, 4, 16)
+    assert vqvae2.grids == ((8, 8), (16, 16))
+    for each in (vqvae2, one_level(), Tokenizer):
+        assert {*NAMES} <= {*dir(each), *getattr(each, "__annotations__", ())}
+
+
+def test_codes_of_functions_are_extracted_learned_and_decoded():
+    tokenizer = one_level()
+    codes = extract_codes(tokenizer, data(IMAGES))
+    assert codes.z_bottom is None and codes.num_embeddings == 4
+    assert torch.equal(codes.z_top.long(), grey_levels(IMAGES))
+    prior = PixelCNN(codes.num_embeddings, 4, 8, 2)
+    assert prior.loss_function(*codes.batch(torch.arange(3))[:1])["loss"] > 0
+    drawn = prior.sample(2, *tokenizer.grids, seed=0)
+    images = tokenizer.decode_codes(drawn)
+    assert images.shape == (2, 1, 8, 12)
+    # Decoding and encoding again gives the codes that were drawn.
+    assert torch.equal(tokenizer.get_code_indices(images)["indices_top"], drawn)
+
+
+def test_a_hierarchical_prior_draws_images_of_a_tokenizer_with_two_levels():
+    def encode(images):
+        codes = grey_levels(images)
+        return codes[:, ::2, ::2], codes
+
+    tokenizer = FunctionTokenizer(
+        encode, lambda top, bottom: squares(bottom), [(2, 3), (4, 6)], 4
+    )
+    codes = extract_codes(tokenizer, data(IMAGES))
+    assert codes.z_top.shape == (3, 2, 3) and codes.z_bottom.shape == (3, 4, 6)
+    prior = HierarchicalPixelCNN(4, 4, 8, 2)
+    images = prior.sample_with_vqvae2(tokenizer, 2, seed=0)
+    _, z_bottom = prior.sample(2, *tokenizer.grids, seed=0)
+    assert torch.equal(images, squares(z_bottom))
+    with pytest.raises(ValueError, match=r"two levels, but this tokenizer has 1; tra"):
+        prior.sample_with_vqvae2(one_level(), 2)
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        (
+            {"grids": [(4, 5)]},
+            r"top codes of encode have shape \[1, 4, 6\], but \[1, 4",
+        ),
+        ({"num_embeddings": 3}, "top codes of encode run from 0 to 3, but the codebo"),
+        ({"encode": lambda x: grey_levels(x).float()}, "encode are torch.float32, but"),
+        (
+            {"encode": lambda x: (grey_levels(x),) * 2},
+            "encode returns 2 grids of codes",
+        ),
+        (
+            {"decode": lambda z: squares(z)[:, :, 1:]},
+            r"\[1, 8, 12\] is decoded as \[1, 7",
+        ),
+        (
+            {"decode": lambda z: squares(z)[0]},
+            r"decode returns .* \[1, 8, 12\], but fl",
+        ),
+        ({"decode": lambda z: z}, "decode returns torch.int64 of shape"),
+        (
+            {"decode": lambda z: None},
+            "images of decode are a NoneType, but a torch.Ten",
+        ),
+    ],
+)
+def test_functions_that_do_not_fit_are_found_with_the_first_image(changed, words):
+    with pytest.raises(ValueError, match=words):
+        one_level(**changed).get_code_indices(IMAGES)
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"grids": []}, r"grids are \[\]; give \(height, width\) of one level"),
+        ({"grids": [(4, 6)] * 3}, "grids are .*; give"),
+        ({"grids": [(4, 0)]}, "grids are .*; give"),
+        ({"grids": [(4.5, 2)]}, "grids are .*; give"),
+        ({"num_embeddings": 0}, "num_embeddings is 0; give a whole number"),
+    ],
+)
+def test_a_tokenizer_without_grids_or_codes_is_named(changed, words):
+    with pytest.raises(ValueError, match=words):
+        one_level(**changed)
+
+
+def test_what_is_decoded_are_codes_of_the_grids():
+    tokenizer = one_level()
+    with pytest.raises(ValueError, match=r"have shape \[2, 4, 5\], but \[2, 4, 6\] is"):
+        tokenizer.decode_codes(torch.zeros(2, 4, 5).long())
+    with pytest.raises(
+        ValueError, match="2 grids of codes were given to a tokenizer o"
+    ):
+        tokenizer.decode_codes(*[torch.zeros(2, 4, 6).long()] * 2)
+    with pytest.raises(ValueError, match=r"images have shape \[8, 12\]; give"):
+        tokenizer.get_code_indices(IMAGES[0, 0])
+
+
+@pytest.fixture(scope="module")
+def vq_model():
+    diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
+    torch.manual_seed(0)
+    return diffusers.VQModel(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        latent_channels=4,
+        num_vq_embeddings=20,
+        sample_size=16,
+    ).eval()
+
+
+def test_codes_of_diffusers_are_those_of_its_own_forward_pass(vq_model):
+    images = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(1))
+    tokenizer = DiffusersTokenizer(vq_model, (16, 24))
+    assert tokenizer.grids == ((8, 12),) and tokenizer.num_embeddings == 20
+    codes = tokenizer.get_code_indices(images)["indices_top"]
+    assert codes.shape == (2, 8, 12) and len(codes.unique()) > 1
+    with torch.no_grad():
+        whole = vq_model(images * 2 - 1).sample  # encode, quantize, decode
+    rebuilt = tokenizer.decode_codes(codes)
+    torch.testing.assert_close(rebuilt, ((whole + 1) / 2).clamp(0, 1))
+    # Vectors looked up by other codes give another image.
+    assert not torch.allclose(tokenizer.decode_codes(19 - codes), rebuilt)
+
+
+def test_a_prior_over_codes_of_diffusers_draws_images(vq_model):
+    tokenizer = DiffusersTokenizer(vq_model, 16)
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    codes = extract_codes(tokenizer, data(images))
+    prior = PixelCNN(codes.num_embeddings, 4, 8, 2)
+    drawn = prior.sample(2, *tokenizer.grids, seed=0)
+    assert tokenizer.decode_codes(drawn).shape == (2, 3, 16, 16)
+    assert tokenizer.to("cpu") is tokenizer and list(tokenizer.parameters())
+
+
+def test_images_that_diffusers_cannot_halve_are_named(vq_model):
+    with pytest.raises(ValueError, match=r"halves images 1 times; give multiples of 2"):
+        DiffusersTokenizer(vq_model, (16, 15))
