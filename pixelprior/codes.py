@@ -6,6 +6,7 @@ that no image is encoded again while a prior is trained.
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pixelprior.checkpoints import write_tensors
+from pixelprior.code_writer import CodeWriter
 from pixelprior.data import ImageData
 from pixelprior.files import (
     temporary_folder,
@@ -51,6 +53,19 @@ class CodeData:
         labels = None if self.labels is None else self.labels[indices]
         return *(grid[indices].long() for grid in grids), labels
 
+    def subset(self, indices: Tensor) -> "CodeData":
+        """A copy of the codes of some images; indices are numbers or booleans."""
+        return replace(
+            self,
+            z_top=self.z_top[indices],
+            z_bottom=None if self.z_bottom is None else self.z_bottom[indices],
+            labels=None if self.labels is None else self.labels[indices],
+        )
+
+    def batches(self, parts) -> Iterator[tuple]:
+        """The batch of each tensor of indices in `parts`, one after the other."""
+        return map(self.batch, parts)
+
     def to(self, device) -> "CodeData":
         """The same data on another device."""
         return replace(
@@ -61,8 +76,12 @@ class CodeData:
         )
 
     def grid(self, level: str) -> Tensor:
-        """The codes of one level, "top" or "bottom": [N, H, W]."""
-        return {"top": self.z_top, "bottom": self.z_bottom}[level]
+        """The codes of one level: "top" or "bottom", or for a single level "codes"."""
+        return {"top": self.z_top, "bottom": self.z_bottom, "codes": self.z_top}[level]
+
+    def levels(self) -> tuple[str, ...]:
+        """The names of the levels."""
+        return ("codes",) if self.z_bottom is None else ("top", "bottom")
 
     def unigram_entropy(self, level: str) -> float:
         """Entropy of the frequencies of a level's codes, in nats per code.
@@ -87,7 +106,7 @@ def smallest_integer_type(num_embeddings: int) -> torch.dtype:
 def extract_codes(
     vqvae2, data: ImageData, *, batch_size: int = 256, progress: bool = False
 ) -> CodeData:
-    """Encode all images of a split.
+    """Encode all images of a split into memory.
 
     Args:
         vqvae2: the VQ-VAE-2, or another `tokenizers.Tokenizer`, on the device where the
@@ -99,18 +118,14 @@ def extract_codes(
     Raises:
         ValueError: the images do not fit the model.
     """
-    dtype = smallest_integer_type(vqvae2.num_embeddings)
-    device = next((each.device for each in vqvae2.parameters()), "cpu")
-    grids: list[list[Tensor]] = [[] for _ in vqvae2.grids]
-    starts = range(0, len(data), batch_size)
-    for start in progress_bar(
-        starts, desc=f"encoding {data.split}", unit="batch", enabled=progress
-    ):
-        (images,) = data.batch(slice(start, start + batch_size))
-        codes = vqvae2.get_code_indices(images.to(device))
-        for level, parts in zip(("top", "bottom"), grids, strict=False):
-            parts.append(codes[f"indices_{level}"].to("cpu", dtype))
-    z_top, *z_bottom = map(torch.cat, grids)
+    batches = torch.arange(len(data)).split(batch_size)
+    encoded = _encoded(vqvae2, data, batches, progress)
+    names = _grid_names(vqvae2)
+    whole = {name: [] for name in names}
+    for codes in encoded:
+        for name in names:
+            whole[name].append(codes[name])
+    z_top, *z_bottom = (torch.cat(whole[name]) for name in names)
     return CodeData(
         z_top,
         z_bottom[0] if z_bottom else None,
@@ -118,6 +133,98 @@ def extract_codes(
         vqvae2.num_embeddings,
         data.class_names,
     )
+
+
+def extract_codes_to_file(
+    vqvae2,
+    data: ImageData,
+    path,
+    source: str,
+    *,
+    process: int = 0,
+    processes: int = 1,
+    wait=lambda: None,
+    batch_size: int = 256,
+    progress: bool = False,
+) -> None:
+    """Encode all images of a split into a file, each process its share of them.
+
+    If it is stopped, a second call goes on where the first was, on any number of
+    processes, and ends with the same file.
+
+    Args:
+        vqvae2, data, batch_size, progress: as in `extract_codes`.
+        path, source: as in `save_codes`.
+        process, processes: number of this process, and of all of them. All must see the
+            same file.
+        wait: a function that returns when all processes have called it.
+
+    Raises:
+        ValueError: the images do not fit the model.
+        OSError: the file cannot be written.
+    """
+    names, dtype = _grid_names(vqvae2), smallest_integer_type(vqvae2.num_embeddings)
+    tensors = {
+        name: (dtype, (len(data), *shape))
+        for name, shape in zip(names, vqvae2.grids, strict=True)
+    }
+    tensors["labels"] = (torch.int64, (len(data),))
+    about = metadata_of(vqvae2.num_embeddings, data.class_names, source)
+    writer = CodeWriter(path, tensors, about)
+    if process == 0:
+        writer.prepare()
+    wait()
+    mine = writer.missing()[process::processes]
+    wait()  # every process must have read what is missing before one writes
+    parts = [torch.arange(len(data))[writer.images(number)] for number in mine]
+    counts = [-(-len(part) // batch_size) for part in parts]
+    encoded = _encoded(
+        vqvae2,
+        data,
+        [some for part in parts for some in part.split(batch_size)],
+        progress,
+    )
+    for number, part, count in zip(mine, parts, counts, strict=True):
+        batches = [next(encoded) for _ in range(count)]
+        grids = {name: torch.cat([each[name] for each in batches]) for name in names}
+        writer.write(number, grids | {"labels": data.labels[part]})
+    wait()
+    if process == 0:
+        writer.finish()
+    wait()
+
+
+def _grid_names(vqvae2) -> tuple[str, ...]:
+    return ("codes",) if len(vqvae2.grids) == 1 else ("z_top", "z_bottom")
+
+
+def _encoded(vqvae2, data, batches, progress: bool) -> Iterator[dict[str, Tensor]]:
+    """The codes of each batch of images by name, on the CPU, in the smallest type."""
+    dtype = smallest_integer_type(vqvae2.num_embeddings)
+    device = next((each.device for each in vqvae2.parameters()), "cpu")
+    names = zip(_grid_names(vqvae2), ("top", "bottom"), strict=False)
+    names = dict(names)
+    for (images,) in progress_bar(
+        data.batches(batches),
+        total=len(batches),
+        desc=f"encoding {data.split}",
+        unit="batch",
+        enabled=progress,
+    ):
+        codes = vqvae2.get_code_indices(images.to(device))
+        yield {
+            name: codes[f"indices_{level}"].to("cpu", dtype)
+            for name, level in names.items()
+        }
+
+
+def metadata_of(num_embeddings: int, class_names, source: str) -> dict[str, str]:
+    """What a file of codes says of them."""
+    return {
+        "num_embeddings": str(num_embeddings),
+        "class_names": json.dumps(class_names),
+        "source": source,
+    }
 
 
 def save_codes(codes: CodeData, path, source: str) -> None:
@@ -128,11 +235,7 @@ def save_codes(codes: CodeData, path, source: str) -> None:
     tensors = {name: grid.clone() for name, grid in grids.items()}
     if codes.labels is not None:
         tensors["labels"] = codes.labels
-    metadata = {
-        "num_embeddings": str(codes.num_embeddings),
-        "class_names": json.dumps(codes.class_names),
-        "source": source,
-    }
+    metadata = metadata_of(codes.num_embeddings, codes.class_names, source)
     path = Path(path)
     with temporary_folder(writable_folder(path.parent)) as temporary:
         write_tensors(tensors, temporary / path.name, metadata)

@@ -1,22 +1,20 @@
-"""Images of a named data set or of a user's own folder, held in memory as bytes.
+"""Images of a named data set or of a user's own, in memory as bytes if they fit.
 
 `load_images` reads a split; `ImageData` returns batches in the form that
-`VQVAE2.loss_function` takes. The codes of a data set are in `codes.py`.
+`VQVAE2.loss_function` takes, as `image_streams.StreamedImages` does for images that do
+not fit. The codes of a data set are in `codes.py`.
 """
 
-import hashlib
 import io
 import os
 import socket
 import sys
-import warnings
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -27,8 +25,10 @@ from pixelprior.files import (
     temporary_folder,
     writable_folder,
 )
-from pixelprior.image_files import read_image
-from pixelprior.progress import is_interactive, progress_bar
+from pixelprior.image_shards import HubSet, Shards
+from pixelprior.image_sources import Folder
+from pixelprior.image_streams import StreamedImages, load_source
+from pixelprior.progress import is_interactive
 from pixelprior.ranges import check_positive
 
 ASSETS = Path(__file__).parent / "assets"
@@ -38,10 +38,10 @@ TORCHVISION = {
     "cifar10": torchvision.datasets.CIFAR10,
     "cifar100": torchvision.datasets.CIFAR100,
 }
-DATASETS = ("fashion_mnist_mini", *TORCHVISION, "imagefolder")
+HUB = "hub:"
+SOURCES = {"imagefolder": Folder, "shards": Shards, HUB: HubSet}  # of images as files
+DATASETS = ("fashion_mnist_mini", *TORCHVISION, *SOURCES)
 SPLITS = ("train", "test")
-IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff"}
-IMAGE_SUFFIXES |= {".webp"}
 FASHION_CLASSES = tuple(torchvision.datasets.FashionMNIST.classes)
 
 
@@ -65,6 +65,11 @@ class ImageData:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for colour."""
+        return self.images.shape[1]
+
     def __getitem__(self, index) -> tuple[Tensor, Tensor]:
         """Image [C, S, S] in [0, 1] and its label; for several indices, batches."""
         return self.images[index].float() / 255, self.labels[index]
@@ -72,6 +77,15 @@ class ImageData:
     def batch(self, indices: Tensor) -> tuple[Tensor]:
         """The argument of `VQVAE2.loss_function`: images [B, C, S, S] in [0, 1]."""
         return (self[indices][0],)
+
+    def subset(self, indices: Tensor) -> "ImageData":
+        """A copy of some of the images; indices are numbers or booleans."""
+        images, labels = self.images[indices], self.labels[indices]
+        return replace(self, images=images, labels=labels)
+
+    def batches(self, parts) -> Iterator[tuple[Tensor]]:
+        """The batch of each tensor of indices in `parts`, one after the other."""
+        return map(self.batch, parts)
 
     def to(self, device) -> "ImageData":
         """The same data on another device."""
@@ -95,51 +109,103 @@ def default_root() -> Path:
     return Path(root) if root else Path.home() / ".cache" / "pixelprior"
 
 
+def cache_folder() -> Path:
+    """Where decoded images are kept: $PIXELPRIOR_CACHE, else a folder in the cache."""
+    root = os.environ.get("PIXELPRIOR_CACHE")
+    return Path(root) if root else Path.home() / ".cache" / "pixelprior" / "decoded"
+
+
 def load_images(
     name: str,
     split: str = "train",
     *,
     data_root=None,
     image_size: int = 32,
+    max_images: int | None = None,
+    workers: int | None = None,
     progress: bool = False,
-) -> ImageData:
-    """Load one split of a data set into memory.
+) -> ImageData | StreamedImages:
+    """Load one split of a data set into memory, or as a stream if it does not fit.
 
     Args:
         name: one of `DATASETS`. "fashion_mnist_mini" ships with the package. The
             torchvision data sets are downloaded if they are absent. "imagefolder" is
-            the folder `data_root` itself: its folders `train` and `test` (or `val`) are
-            the splits if it has them; else every tenth image is in the test split. The
-            folders below are the classes.
+            the folder `data_root` itself, "shards" are the tar files in it or those of
+            a pattern, and "hub:NAME" is a set of the Hugging Face hub, or a folder in
+            its formats; `image_sources` and `image_shards` say how each is laid out.
         split: "train" or "test".
         data_root: folder of the data; None stands for `default_root()`.
         image_size: height and width in pixels. 28×28 images are padded to 32×32; all
             others are resized on the shorter side and cropped in the centre.
-        progress: show a progress bar while a folder is read.
+        max_images: load this many images, picked at random, the same ones each time;
+            None loads all.
+        workers: number of processes that decode a stream; None takes as many as there
+            are cores, up to 8.
+        progress: show a progress bar while images are decoded.
 
     Raises:
         ValueError: an argument is out of its range, or no image could be read.
         FileNotFoundError: the data is absent and cannot be downloaded.
     """
     check_positive(image_size=image_size)
+    if max_images is not None:
+        check_positive(max_images=max_images)
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; give 'train' or 'test'")
-    if name not in DATASETS:
-        raise ValueError(f"dataset is {name!r}; give one of {', '.join(DATASETS)}")
-    root = Path(data_root) if data_root is not None else default_root()
-    if name == "imagefolder":
-        if data_root is None:
-            raise ValueError("imagefolder needs --data_root, the folder of your images")
-        data = _load_folder(root, split, image_size, progress)
-    elif name == "fashion_mnist_mini":
+    kind = HUB if name.startswith(HUB) else name
+    if kind not in DATASETS or name == HUB:
+        raise ValueError(f"dataset is {name!r}; give one of {', '.join(DATASETS)}NAME")
+    if kind in SOURCES:
+        source = _source(name, split, data_root)
+        loaded = load_source(
+            source,
+            _picked(len(source), max_images),
+            image_size,
+            name=name,
+            split=split,
+            cache=cache_folder(),
+            workers=workers,
+            progress=progress,
+        )
+        if isinstance(loaded, StreamedImages):
+            return loaded
+        return ImageData(*loaded, source.class_names, name, split)
+    if name == "fashion_mnist_mini":
         data = _load_mini(split)
     else:
+        root = Path(data_root) if data_root is not None else default_root()
         data = _load_torchvision(name, split, root)
+    data = data.subset(_picked(len(data), max_images))
     if data.images.shape[-1] == 28 and image_size >= 32:
         data.images = F.pad(data.images, (2, 2, 2, 2))
     if data.images.shape[-1] != image_size:
         data.images = TF.resize(data.images, [image_size, image_size], antialias=True)
     return data
+
+
+def _picked(count: int, max_images: int | None) -> Tensor:
+    """The numbers of the images to load, of `count`."""
+    if max_images is None:
+        return torch.arange(count)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[
+        :max_images
+    ]
+
+
+def _source(name: str, split: str, data_root):
+    """The source of a set of images as files, as in `image_sources`."""
+    if name.startswith(HUB):
+        return HubSet(name.removeprefix(HUB), split)
+    if data_root is None:
+        raise ValueError(f"{name} needs --data_root, the folder of your images")
+    return SOURCES[name](Path(data_root), split)
+
+
+def data_signature(name: str, split: str, data_root) -> str:
+    """A text that identifies the state of a split, made without reading its images."""
+    if name in SOURCES or name.startswith(HUB):
+        return f"{name} {split} {_source(name, split, data_root).signature()}"
+    return f"{name} {split}"
 
 
 def _load_mini(split: str) -> ImageData:
@@ -220,113 +286,3 @@ def _time_limit_on_connections(seconds: float):
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _images_below(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-
-
-def _folder_files(root: Path, split: str) -> tuple[list[Path], Path, list[str]]:
-    """The image files of a split, the folder that holds them, and the class names."""
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder {root}; give the folder of your images as --data_root"
-        )
-    train = root / "train" if (root / "train").is_dir() else root
-    held_out = (root / name for name in ("test", "val", "valid", "validation"))
-    test = None if train == root else next(filter(Path.is_dir, held_out), None)
-    files = _images_below(train)
-    if not files:
-        raise ValueError(
-            f"there are no images in {train}; give a folder with "
-            f"{', '.join(sorted(IMAGE_SUFFIXES))} files, in one folder per class"
-        )
-    relative = [path.relative_to(train).parts for path in files]
-    class_names = sorted({parts[0] for parts in relative if len(parts) > 1})
-    if test is not None:
-        if split == "test":
-            files = _images_below(test)
-            if not files:
-                raise ValueError(f"there are no images in {test}; put some there")
-        return files, test if split == "test" else train, class_names or ["images"]
-    if len(files) < 10:
-        raise ValueError(
-            f"{len(files)} images in {train} are too few to hold out every tenth; "
-            "give at least 10, or a train and a test folder"
-        )
-    files = [f for i, f in enumerate(files) if (i % 10 == 9) == (split == "test")]
-    return files, train, class_names or ["images"]
-
-
-def data_signature(name: str, split: str, data_root) -> str:
-    """A text that identifies the state of a split, made without reading its images."""
-    if name != "imagefolder":
-        return f"{name} {split}"
-    files, folder, _ = _folder_files(Path(data_root), split)
-    listing = hashlib.sha256()
-    for path in files:
-        about = path.stat()
-        listing.update(os.fsencode(path.relative_to(folder)))
-        listing.update(f" {about.st_size} {about.st_mtime_ns}\n".encode())
-    return f"{name} {split} {listing.hexdigest()}"
-
-
-def _load_folder(root: Path, split: str, image_size: int, progress: bool) -> ImageData:
-    files, folder, class_names = _folder_files(root, split)
-    needed = len(files) * 3 * image_size**2
-    free = psutil.virtual_memory().available
-    if needed > free:
-        raise ValueError(
-            f"{len(files):,} images of {image_size}×{image_size} need "
-            f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free; choose a "
-            "smaller --image_size or fewer images"
-        )
-    images = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
-    labels = torch.zeros(len(files), dtype=torch.long)
-
-    def read(index: int) -> str | None:
-        path = files[index]
-        try:
-            images[index] = read_image(path, image_size)
-        except MemoryError:
-            raise
-        except Exception as error:  # decoders raise errors of many types
-            return f"{path.relative_to(root)} ({error})"
-        class_name = path.relative_to(folder).parts[0]
-        if class_name in class_names:
-            labels[index] = class_names.index(class_name)
-        elif len(class_names) > 1:
-            return f"{path.relative_to(root)} (no class of the training images)"
-        return None
-
-    with ThreadPoolExecutor() as pool:
-        results = progress_bar(
-            pool.map(read, range(len(files))),
-            total=len(files),
-            desc=f"reading {folder.name}",
-            unit="image",
-            enabled=progress,
-        )
-        problems = list(results)
-    kept = torch.tensor([problem is None for problem in problems])
-    broken = [problem for problem in problems if problem is not None]
-    if len(broken) == len(files):
-        raise ValueError(
-            f"none of the {len(files):,} images in {folder} could be read, the first: "
-            f"{broken[0]}; give a folder with undamaged images"
-        )
-    if broken:
-        named = "; ".join(broken[:5]) + ("; …" if len(broken) > 5 else "")
-        warnings.warn(
-            f"{len(broken)} of {len(files):,} images could not be read and were left "
-            f"out: {named}",
-            stacklevel=3,
-        )
-        images, labels = images[kept], labels[kept]
-    return ImageData(images, labels, tuple(class_names), "imagefolder", split)

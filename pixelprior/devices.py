@@ -5,6 +5,8 @@ import ctypes
 import importlib.util
 import os
 import platform
+from collections.abc import Iterator
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -110,6 +112,13 @@ def where(accelerator: Accelerator) -> str:
     count = accelerator.num_processes
     processes = "1 process" if count == 1 else f"{count} processes"
     return f"training on {accelerator.device.type} in {precision}, {processes}"
+
+
+def batches_on(device, data, parts) -> Iterator[tuple]:
+    """The batch of `data` for each tensor of indices in `parts`, on a device."""
+    batches = data.batches if hasattr(data, "batches") else partial(map, data.batch)
+    for batch in batches(parts):
+        yield tuple(each if each is None else each.to(device) for each in batch)
 
 
 def checking_interval(device: torch.device) -> int:

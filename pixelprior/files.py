@@ -5,6 +5,7 @@ training run keeps is in `runs.py`.
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -37,6 +38,15 @@ def write_texts(folder: Path, texts: dict[str, str]) -> None:
         for name, text in texts.items():
             (temporary / name).write_text(text + "\n", encoding="utf-8")
             os.replace(temporary / name, Path(folder) / name)
+
+
+def sha256_of(path) -> str:
+    """The SHA-256 of a file of any size, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 UNFINISHED = ".writing-"

@@ -1,6 +1,6 @@
 """Reading an image file: any format, 8 or 16 bits, EXIF orientation applied."""
 
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -8,8 +8,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 
-def read_image(path: Path, image_size: int) -> Tensor:
-    """Read an image file as uint8 [3, S, S].
+def read_image(stream: BinaryIO, image_size: int) -> Tensor:
+    """Read an encoded image as uint8 [3, S, S].
 
     The image is turned as its EXIF orientation says, scaled so that its shorter side is
     S = `image_size`, and cropped in the centre.
@@ -19,7 +19,7 @@ def read_image(path: Path, image_size: int) -> Tensor:
         Exception: the file is damaged; decoders raise errors of many types.
     """
     # Given a path, Pillow 13 scrambles a grey TIFF that is turned by 90 degrees.
-    with path.open("rb") as stream, Image.open(stream) as file:
+    with Image.open(stream) as file:
         # Older releases of Pillow open the 16 bits of these formats as mode I.
         has_16_bits = file.mode.startswith("I;16") or (
             file.mode == "I" and file.format in ("PNG", "PPM")

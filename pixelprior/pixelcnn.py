@@ -249,6 +249,12 @@ class PixelCNN(nn.Module, Pretrained):
             labels = labels.masked_fill(withheld, self.num_classes)
         return self.label_embedding(labels)[:, :, None, None]
 
+    def labels_in_turn(self, count: int) -> Tensor | None:
+        """Labels 0, 1, … in turn, long [count]; None for a prior without classes."""
+        if self.num_classes is None:
+            return None
+        return torch.arange(count) % self.num_classes
+
     def check_labels(self, labels, batch_size: int) -> Tensor | None:
         """The result of `validation.check_labels`, on the device of this prior.
 

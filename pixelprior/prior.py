@@ -131,9 +131,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
 
     def labels_in_turn(self, count: int) -> Tensor | None:
         """Labels 0, 1, … in turn, long [count]; None for a prior without classes."""
-        if self.num_classes is None:
-            return None
-        return torch.arange(count) % self.num_classes
+        return self.prior_top.labels_in_turn(count)
 
     @torch.no_grad()
     def sample(

@@ -1,18 +1,14 @@
-"""What a training run keeps on disk: its checkpoints `best` and `last`, and its notes.
-
-`hold_out` sets aside the training images by which the best epoch is chosen.
-"""
+"""What a training run keeps on disk: the checkpoints `best` and `last`, and notes."""
 
 import json
 import os
-from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from pixelprior.checkpoints import (
     CONFIG_NAME,
+    checkpoint_folder,
     fingerprint,
     load_model,
     read_config,
@@ -26,55 +22,14 @@ from pixelprior.files import (
     temporary_folder,
     writable_folder,
 )
+from pixelprior.pixelcnn import PixelCNN
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
-from pixelprior.ranges import check_share
 from pixelprior.settings import TrainingSettings
 from pixelprior.vqvae2 import VQVAE2
 
 STATE_NAME = "training_state.pt"
 START_AGAIN = "start again in another --output_dir"
 MAY_CHANGE = ("epochs", "processes", "save_steps")
-MOST_VALIDATION_IMAGES = 5000
-
-
-def hold_out(data, share: float):
-    """Split training data into a part to train on and one to choose the best epoch by.
-
-    For the same number of images, the same share holds out the same images, so that a
-    VQ-VAE-2 and priors over its codes hold out the same ones, whatever their seeds.
-
-    Args:
-        data: `ImageData` or `CodeData` of N images.
-        share: share of the images to hold out, from 0 to below 1. At least 1 image and
-            at most MOST_VALIDATION_IMAGES are held out; with 0, none.
-
-    Returns:
-        (training data, validation data); the second is None if share is 0.
-
-    Raises:
-        ValueError: share is out of its range, or there is only one image to split.
-    """
-    check_share(validation_share=share)
-    if share == 0:
-        return data, None
-    if len(data) < 2:
-        raise ValueError(
-            "1 training image cannot be both trained on and held out; give more, or "
-            "--validation_share 0"
-        )
-    count = min(max(1, round(share * len(data))), MOST_VALIDATION_IMAGES, len(data) - 1)
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
-    chosen = torch.zeros(len(data), dtype=torch.bool)
-    chosen[order[:count]] = True
-    tensors = {
-        field.name: value
-        for field in fields(data)
-        if isinstance(value := getattr(data, field.name), Tensor)
-    }
-    return tuple(
-        replace(data, **{name: value[part] for name, value in tensors.items()})
-        for part in (~chosen, chosen)
-    )
 
 
 def check_output_dir(output_dir, resume: bool) -> None:
@@ -252,15 +207,19 @@ def what_changes(then: dict, now: dict) -> list[str]:
     return lines
 
 
-def trained_parts(prior_checkpoint: Path, vqvae2: VQVAE2) -> set[str]:
+def trained_parts(prior_checkpoint: Path, vqvae2: VQVAE2 | None) -> set[str]:
     """Names of the losses that a prior was trained on; both if its notes name none.
+
+    Args:
+        prior_checkpoint: its folder.
+        vqvae2: whose codes it is to be used with; None for codes from elsewhere.
 
     Raises:
         ValueError: the prior was trained on the codes of another VQ-VAE-2.
     """
     notes = read_training_notes(prior_checkpoint)
-    own = fingerprint(vqvae2)
-    if notes.get("vqvae2", own) != own:
+    own = None if vqvae2 is None else fingerprint(vqvae2)
+    if notes.get("vqvae2", own) != own and vqvae2 is not None:
         raise ValueError(
             f"the prior in {prior_checkpoint} was trained on the codes of another "
             "VQ-VAE-2 than the one given; give the --vqvae2_checkpoint that it was "
@@ -269,11 +228,22 @@ def trained_parts(prior_checkpoint: Path, vqvae2: VQVAE2) -> set[str]:
     return set(notes.get("trained_parts", [f"{level}_loss" for level in LEVELS]))
 
 
-def check_trained(prior_checkpoint: Path, vqvae2: VQVAE2) -> None:
-    """Raise ValueError unless both levels were trained, on the VQ-VAE-2's codes."""
+def load_prior(path, device="cpu") -> HierarchicalPixelCNN | PixelCNN:
+    """Read a prior of two levels, or of one, in evaluation mode.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_model`.
+    """
+    own = checkpoint_folder(path) / CONFIG_NAME
+    single = own.is_file() and read_config(own).get("model_class") == "PixelCNN"
+    return load_model(PixelCNN if single else HierarchicalPixelCNN, path, device)
+
+
+def check_trained(prior_checkpoint: Path, vqvae2: VQVAE2 | None) -> None:
+    """Raise ValueError unless all levels were trained, on the VQ-VAE-2's codes."""
     trained = trained_parts(prior_checkpoint, vqvae2)
     for level in LEVELS:
-        if f"{level}_loss" not in trained:
+        if f"{level}_loss" not in trained and "loss" not in trained:
             raise ValueError(
                 f"the {level} level of {prior_checkpoint} was never trained; train it: "
                 f"pixelprior train-prior --level {level} --init_checkpoint "

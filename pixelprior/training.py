@@ -43,7 +43,9 @@ def fit(
 
     Args:
         model: has `loss_function(*batch)` and `training_parts()`.
-        train_data: has `len`, `batch(indices)` and `to(device)`.
+        train_data: has `len`, `batch(indices)` and `to(device)`. If it has
+            `batches(parts)` too, which gives the batch of each tensor of indices one
+            after the other, it can prepare them ahead of time.
         heldout_data: data that is not trained on, by which `best` is chosen. Do not use
             test images, which are for the end. With None, the last epoch is the best.
         settings: settings of the training.

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import time
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from pixelprior.checkpoints import load_model
-from pixelprior.devices import checking_interval
+from pixelprior.devices import batches_on, checking_interval
 from pixelprior.modes import random_state, restore_random_state
 from pixelprior.progress import progress_bar
 from pixelprior.runs import (
@@ -148,14 +149,19 @@ class TrainingRun:
         self.loss.train()
         started = time.perf_counter() - self.within_epoch["seconds"]
         device, finite = left.device, dict.fromkeys(self.parts, True)
+        parts = left.split(settings.batch_size * settings.gradient_accumulation_steps)
         steps = progress_bar(
-            left.split(settings.batch_size * settings.gradient_accumulation_steps),
+            parts,
             desc=f"epoch {epoch + 1}/{settings.epochs}",
             unit="step",
             enabled=accelerator.is_main_process,
         )
+        size = settings.batch_size
+        stream = batches_on(
+            device, data, [b for some in parts for b in some.split(size)]
+        )
         for indices in steps:
-            losses = self._gradients(data, indices)
+            losses = self._gradients(stream, indices)
             for name, part in self.parts.items():
                 # Each part by itself: if one diverges, the other is not scaled down.
                 norm = accelerator.clip_grad_norm_(
@@ -212,7 +218,7 @@ class TrainingRun:
             write_last(self.output_dir, state, self.average.module, self._about({}))
         self.accelerator.wait_for_everyone()
 
-    def _gradients(self, data, indices: Tensor) -> dict[str, Tensor]:
+    def _gradients(self, stream: Iterator, indices: Tensor) -> dict[str, Tensor]:
         """Add up the gradients of one step's batches; return the mean losses."""
         batches, means = indices.split(self.settings.batch_size), {}
         for number, batch in enumerate(batches, start=1):
@@ -220,7 +226,7 @@ class TrainingRun:
             alone = number < len(batches)
             no_sync = self.accelerator.no_sync(self.loss)
             with no_sync if alone else contextlib.nullcontext():
-                losses = self.loss(*data.batch(batch))
+                losses = self.loss(*next(stream))
                 share = len(batch) / len(indices)
                 loss = sum(losses[name] for name in self.parts) * share
                 self.accelerator.backward(loss)
@@ -246,15 +252,15 @@ class TrainingRun:
         model = self.average.module.eval()
         indices = torch.arange(rank, len(data), world, device=accelerator.device)
         totals: dict[str, Tensor] = {}
-        for some in progress_bar(
-            indices.split(self.settings.batch_size),
+        parts = indices.split(self.settings.batch_size)
+        for some, batch in progress_bar(
+            zip(parts, batches_on(accelerator.device, data, parts), strict=True),
+            total=len(parts),
             desc="held out",
             unit="batch",
             enabled=accelerator.is_main_process,
         ):
-            for name, value in model.loss_function(
-                *data.batch(some), **self.loss_options
-            ).items():
+            for name, value in model.loss_function(*batch, **self.loss_options).items():
                 totals[name] = totals.get(name, 0) + value.float() * len(some)
         return self._mean(totals, len(indices))
 

@@ -26,6 +26,12 @@ torch.set_num_threads(
 )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_images_are_kept_in_the_home_folder(tmp_path_factory):
+    """Decoded images are kept in a folder of the tests."""
+    os.environ["PIXELPRIOR_CACHE"] = str(tmp_path_factory.mktemp("decoded"))
+
+
 @pytest.fixture(scope="session")
 def heldout_images():
     """1,000 test images of Fashion-MNIST, embedded in the package."""

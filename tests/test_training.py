@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import nn
 
-from pixelprior import HierarchicalPixelCNN, cli, devices, runs, training_run
+from pixelprior import HierarchicalPixelCNN, cli, devices, held_out, training_run
 from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.codes import CodeData
 from pixelprior.devices import make_accelerator
-from pixelprior.runs import hold_out
+from pixelprior.held_out import hold_out
 from pixelprior.schedule import average_weights, learning_rate_factor
 from pixelprior.settings import TrainingSettings
 from pixelprior.training import fit
@@ -351,12 +351,13 @@ def test_without_held_out_data_the_last_weights_are_the_best(tmp_path):
 )
 def test_what_chooses_the_best_epoch_is_not_trained_on(share, count, monkeypatch):
     if share == 0.5:  # MOST_VALIDATION_IMAGES limits the count
-        monkeypatch.setattr(runs, "MOST_VALIDATION_IMAGES", 20)
+        monkeypatch.setattr(held_out, "MOST_VALIDATION_IMAGES", 20)
     codes = stripes(96, 1)
     codes.z_top, codes.labels = torch.arange(96).view(96, 1, 1), torch.arange(96)
     training_part, validation = hold_out(codes, share)
     assert len(validation) == count and len(training_part) == 96 - count
-    together = torch.cat([training_part.labels, validation.labels])
+    trained_on = training_part.copied().labels
+    together = torch.cat([trained_on, validation.labels])
     assert torch.equal(together.sort().values, codes.labels)
     assert torch.equal(validation.z_top.flatten(), validation.labels)
     torch.manual_seed(5)  # plays no part

@@ -31,8 +31,8 @@ from pixelprior.evaluation.measures import (
     reconstructions,
     squared_errors,
 )
+from pixelprior.held_out import hold_out
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
-from pixelprior.runs import hold_out
 from pixelprior.settings import TrainingSettings
 from pixelprior.training import fit
 from pixelprior.vqvae2 import VQVAE2
@@ -64,7 +64,8 @@ TIMED_PARTS, TIMED_STEPS = 4, 15
 def images_of(arguments) -> tuple[ImageData, ImageData]:
     """Images to train on, and training images that are held out."""
     data = load_images(arguments.dataset, "train", data_root=arguments.data_root)
-    return hold_out(data, HELDOUT_SHARE)
+    train, heldout = hold_out(data, HELDOUT_SHARE)
+    return train.copied(), heldout
 
 
 def train_vqvae2(name: str, arguments, train, steps: int, parts: int = 1):

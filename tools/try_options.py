@@ -36,8 +36,8 @@ from pixelprior.data import ImageData, load_images
 from pixelprior.devices import keep_freed_memory, make_accelerator
 from pixelprior.evaluation.measures import nats_per_code
 from pixelprior.files import write_texts
+from pixelprior.held_out import hold_out
 from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.runs import hold_out
 from pixelprior.settings import TrainingSettings
 from pixelprior.vqvae2 import VQVAE2
 
@@ -198,11 +198,11 @@ def try_one(name: str, arguments) -> dict:
 def codes_of(arguments, augmentation: str) -> tuple[CodeData, CodeData]:
     """Training and held-out codes; changed copies are added to the first alone."""
     train, heldout = hold_out(all_codes(arguments, "none"), HELDOUT_SHARE)
-    train = first(train, arguments.images)
+    train = first(train.copied(), arguments.images)
     if augmentation == "none":
         return train, heldout
     changed, _ = hold_out(all_codes(arguments, augmentation), HELDOUT_SHARE)
-    changed = first(changed, arguments.images)
+    changed = first(changed.copied(), arguments.images)
     pairs = zip(
         (train.z_top, train.z_bottom, train.labels),
         (changed.z_top, changed.z_bottom, changed.labels),

@@ -1,4 +1,5 @@
-"""The command line: the commands are in modules of their own, all flags in `flags.py`.
+"""The command line: the commands are in modules of their own, all flags in `flags.py`
+and `training_flags.py`.
 
 Bad input ends in one line on stderr and exit status 2; `PIXELPRIOR_DEBUG=1` shows the
 traceback instead. Flags that cannot be parsed end with the same status and tyro's own
@@ -19,9 +20,8 @@ from pixelprior.cli.flags import (
     Evaluate,
     Reproduce,
     Sample,
-    TrainPrior,
-    TrainVQVAE2,
 )
+from pixelprior.cli.training_flags import TrainPrior, TrainVQVAE2
 
 COMMANDS = {
     "train-vqvae2": TrainVQVAE2,

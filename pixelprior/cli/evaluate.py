@@ -13,7 +13,8 @@ from pixelprior.assets import (
 )
 from pixelprior.checkpoints import load_model, read_training_notes
 from pixelprior.cli.flags import Evaluate, one_or_two
-from pixelprior.data import load_images
+from pixelprior.code_files import read_codes
+from pixelprior.data import ImageData, load_images
 from pixelprior.devices import usable_device
 from pixelprior.evaluation import suite
 from pixelprior.evaluation.choosing import NAMES, read_setting, setting_in_words
@@ -33,7 +34,7 @@ from pixelprior.files import (
 from pixelprior.pictures import save_picture
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.ranges import check_positive
-from pixelprior.runs import check_trained, load_without_top
+from pixelprior.runs import check_trained, load_prior, load_without_top
 from pixelprior.vqvae2 import VQVAE2
 
 
@@ -55,6 +56,8 @@ def evaluate(flags: Evaluate) -> dict:
     check_one_process("evaluate")
     check_positive(num_samples=flags.num_samples)
     device = usable_device(flags.device)
+    if flags.codes is not None:
+        return evaluate_codes(flags, device)
     folder = writable_folder(flags.output_dir)
     vqvae2, prior, without_top, classifier = models_of(flags, device)
     train, heldout = (
@@ -63,10 +66,17 @@ def evaluate(flags: Evaluate) -> dict:
             split,
             data_root=flags.data_root,
             image_size=vqvae2.image_size,
+            max_images=flags.max_images,
             progress=True,
         )
         for split in ("train", "test")
     )
+    for images in (train, heldout):
+        if not isinstance(images, ImageData):
+            raise ValueError(
+                f"{len(images):,} images of {flags.dataset} do not fit into memory, "
+                "where they are measured; give --max_images"
+            )
     check_classes(flags, prior, heldout.class_names)
     setting = setting_of(flags)
     results = suite.evaluate(
@@ -106,6 +116,27 @@ def evaluate(flags: Evaluate) -> dict:
         save_picture(picture, folder / f"{name}.png")
     print(table(results))
     print(f"wrote results.json, results.md and pictures to {folder}")
+    return results
+
+
+def evaluate_codes(flags: Evaluate, device) -> dict:
+    """Measure the likelihood of a prior on a file of codes."""
+    if flags.prior_checkpoint is None:
+        raise ValueError("--codes needs the prior to measure; give --prior_checkpoint")
+    for name in (*NAMES, "vqvae2_checkpoint", "weights", "without_top_checkpoint"):
+        if getattr(flags, name) is not None:
+            raise ValueError(
+                f"--{name} is for images, and on codes the likelihood alone is "
+                f"measured; leave --{name} out"
+            )
+    folder = writable_folder(flags.output_dir)
+    prior = load_prior(flags.prior_checkpoint, device)
+    codes = read_codes(flags.codes, prior.num_embeddings)
+    results = suite.evaluate_codes(prior, codes, seed=flags.seed)
+    texts = {"results.json": json.dumps(results, indent=1)}
+    write_texts(folder, texts | {"results.md": table(results)})
+    print(table(results))
+    print(f"wrote results.json and results.md to {folder}")
     return results
 
 

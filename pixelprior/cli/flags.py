@@ -1,11 +1,11 @@
-"""The flags of each command, with their units and defaults, for tyro.
+"""The flags of all commands but the training ones, with their units and defaults.
 
-Flags that set numbers of a training or of a benchmark are fields in `settings.py` and
-`benchmark/sizes.py`. Nothing here loads torch, so that `--help` answers at once. What a
-command does is in the module that its `run` imports.
+Flags that set numbers of a benchmark are fields in `benchmark/sizes.py`, and those of
+the training commands are in `training_flags.py`. Nothing here loads torch, so that
+`--help` answers at once. What a command does is in the module that its `run` imports.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,128 +13,10 @@ import tyro
 
 from pixelprior.benchmark.sizes import Sizes
 from pixelprior.cli.recipes import RECIPES
-from pixelprior.settings import TrainingSettings
 
-# The names in `data.DATASETS`, `assets.SHIPPED` and `sampling.METHODS`, which a test
-# compares with these.
-Dataset = Literal[
-    "fashion_mnist_mini", "fashion_mnist", "mnist", "cifar10", "cifar100", "imagefolder"
-]
+# The names in `assets.SHIPPED` and `sampling.METHODS`; a test compares them.
 Shipped = Literal["fashion_mnist"]
 Method = Literal["auto", "naive", "rows", "cached", "graph"]
-
-
-@dataclass(kw_only=True)
-class TrainingFlags:
-    """Flags that both training commands share."""
-
-    dataset: Dataset = "cifar10"
-    """Data set to train on. fashion_mnist_mini ships with the package. imagefolder is
-    the folder given by --data_root, with one folder per class."""
-    data_root: Path | None = None
-    """Folder of the data. If it is left out, $PIXELPRIOR_DATA is used, else a cache
-    folder."""
-    max_images: int | None = None
-    """Number of images to train and evaluate on, for short trials. They are picked at
-    random, the same ones for every seed."""
-    validation_share: float = 0.05
-    """Share of the training images, at most 5,000, that are held out to choose the
-    best epoch. With 0, all images are trained on and best is the last epoch. Give a
-    prior the share of its VQ-VAE-2, so that both hold out the same images."""
-    settings: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(
-        default_factory=TrainingSettings
-    )
-    resume: bool = False
-    """Continue the run in --output_dir. All flags must be the same as before, but
-    --epochs and the number of processes may differ."""
-    use_tensorboard: bool = False
-    """Log to TensorBoard, in --output_dir."""
-    use_wandb: bool = False
-    """Log to Weights & Biases (WANDB_MODE=offline keeps the log on this machine)."""
-
-    @classmethod
-    def of(cls, **flags):
-        """A command from flags by their names, including those of `settings`."""
-        settings = cls.__dataclass_fields__["settings"].default_factory()
-        names = {setting.name for setting in fields(settings)} & flags.keys()
-        changed = {name: flags.pop(name) for name in names}
-        return cls(settings=replace(settings, **changed), **flags)
-
-
-@dataclass(kw_only=True)
-class TrainVQVAE2(TrainingFlags):
-    """Train a VQ-VAE-2, which turns images into two grids of codes, and back."""
-
-    image_size: int = 32
-    """Height and width of the images in pixels."""
-    hidden_channels: int = 128
-    """Channels of the convolutions."""
-    settings: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(
-        default_factory=lambda: TrainingSettings(ema_decay=0.0)
-    )
-    embedding_dim: int = 64
-    """Length of a code's vector."""
-    num_embeddings: int = 512
-    """Number of codes in each of the two codebooks."""
-    bottom_downsampling: int = 2
-    """Pixels along each side of the square that a bottom code covers; a top code covers
-    twice as many. 4 suits images of 64 pixels, and 8 suits images of 128 pixels."""
-    bottom_dropout: float = 0.1
-    """Share of images that are reconstructed from their top codes alone during
-    training, so that the top codes are used."""
-    sample_every: int = 5
-    """Number of epochs from one picture of reconstructions to the next."""
-    output_dir: Path = Path("./outputs/vqvae2")
-    """Folder for the checkpoints best and last, history.json and pictures."""
-
-    def run(self) -> None:
-        from pixelprior.cli.train import train_vqvae2
-
-        train_vqvae2(self)
-
-
-@dataclass(kw_only=True)
-class TrainPrior(TrainingFlags):
-    """Train the prior over the codes of a trained VQ-VAE-2."""
-
-    vqvae2_checkpoint: Path
-    """Checkpoint of the VQ-VAE-2: a folder or a .pth file."""
-    level: Literal["top", "bottom", "both"] = "both"
-    """Level to train."""
-    without_top: bool = False
-    """Train the bottom level with top codes that are all 0. The gain from the top codes
-    is measured against this level. Needs --level bottom."""
-    init_checkpoint: Path | None = None
-    """Checkpoint of a prior to start from, such as one whose other level is already
-    trained."""
-    class_conditional: bool = False
-    """Condition the prior on the class labels of the images."""
-    label_dropout: float = 0.0
-    """Share of images whose label is withheld during training, such as 0.1. It makes
-    --guidance possible in the command sample, and needs --class_conditional."""
-    hidden_channels: int = 128
-    """Channels of each stack."""
-    num_layers: int = 15
-    """Number of gated blocks per level."""
-    kernel_size: int = 3
-    """Kernel size of the gated blocks; odd, 3 or more."""
-    attention_layers: int = 0
-    """Number of attention layers over the past in the top level; 0 means none."""
-    attention_heads: int = 4
-    """Heads of each attention layer, a divisor of --hidden_channels."""
-    dropout: float = 0.1
-    """Share of features that are dropped during training."""
-    temperature: float = 1.0
-    """Temperature of the sample pictures; it does not affect the training."""
-    sample_every: int = 5
-    """Number of epochs from one picture of samples to the next."""
-    output_dir: Path = Path("./outputs/pixelcnn_prior")
-    """Folder for the checkpoints best and last, codes, history.json and pictures."""
-
-    def run(self) -> None:
-        from pixelprior.cli.train import train_prior
-
-        train_prior(self)
 
 
 def one_or_two(guidance: tuple[float, ...]) -> tuple[float, ...]:
@@ -144,12 +26,13 @@ def one_or_two(guidance: tuple[float, ...]) -> tuple[float, ...]:
 
 @dataclass(kw_only=True)
 class Sample:
-    """Draw new images from a trained prior."""
+    """Draw new images from a trained prior, or codes."""
 
-    vqvae2_checkpoint: Path
-    """Checkpoint of the VQ-VAE-2: a folder or a .pth file."""
     prior_checkpoint: Path
     """Checkpoint of the prior: a folder or a .pth file."""
+    vqvae2_checkpoint: Path | None = None
+    """Checkpoint of the VQ-VAE-2: a folder or a .pth file. If it is left out, codes are
+    drawn and written to codes.safetensors."""
     num_samples: int = 100
     """Number of images to draw."""
     temperature: float = 1.0
@@ -172,7 +55,10 @@ class Sample:
     batch_size: int = 16
     """Images per batch."""
     output_dir: Path = Path("./generated_samples")
-    """Folder for sample_00000.png and so on."""
+    """Folder for sample_00000.png and so on, or for codes.safetensors."""
+    resume: bool = False
+    """Draw only what is missing in --output_dir. All flags that affect the images must
+    be the same as before."""
     save_grid: bool = False
     """Also write grid.png with all images."""
     grid_nrow: int = 10
@@ -198,9 +84,9 @@ class Evaluate:
     and accuracy scores of samples. Without checkpoints, the shipped weights are
     measured."""
 
-    dataset: Dataset = "fashion_mnist"
+    dataset: str = "fashion_mnist"
     """Data set whose test images are measured on, and whose training images the samples
-    are compared with."""
+    are compared with; see train-prior."""
     data_root: Path | None = None
     """Folder of the data. If it is left out, $PIXELPRIOR_DATA is used, else a cache
     folder."""
@@ -218,6 +104,11 @@ class Evaluate:
     """Checkpoint of the classifier whose features the Fréchet distance is measured in.
     If it is left out, the shipped classifier for the data set is used, or if there is
     none, a classifier is trained first."""
+    max_images: int | None = None
+    """Number of images of each split to measure with, as in train-prior."""
+    codes: Path | None = None
+    """File of codes to measure the likelihood of a prior on, in place of images; see
+    --codes of train-prior. It needs --prior_checkpoint."""
     num_samples: int = 10_000
     """Number of images to draw, at most the number of training images."""
     temperature: float | None = None
@@ -260,7 +151,7 @@ class Reproduce:
     data_root: Path | None = None
     """Folder of the data. If it is left out, $PIXELPRIOR_DATA is used, else a cache
     folder."""
-    dataset: Dataset | None = None
+    dataset: str | None = None
     """Data set in place of the recipe's, such as imagefolder for CIFAR-10 as files."""
     output_dir: Path | None = None
     """Folder for runs/, weights/, results/ and reproduce.log. If it is left out,
@@ -312,7 +203,7 @@ class Demo:
     above 1 more diverse."""
 
     def run(self) -> None:
-        from pixelprior.cli.sample import demo
+        from pixelprior.cli.demo import demo
 
         demo(self)
 

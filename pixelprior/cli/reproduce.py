@@ -1,7 +1,6 @@
 """The command `reproduce`: run a recipe from images to weights and model card."""
 
 import contextlib
-import hashlib
 import json
 import shutil
 import sys
@@ -13,9 +12,10 @@ import torch
 
 from pixelprior.checkpoints import WEIGHTS_NAME, load_model
 from pixelprior.cli.evaluate import check_one_process
-from pixelprior.cli.flags import Evaluate, Reproduce, TrainPrior, TrainVQVAE2
+from pixelprior.cli.flags import Evaluate, Reproduce
 from pixelprior.cli.recipes import RECIPES, Recipe
 from pixelprior.cli.train import images_of
+from pixelprior.cli.training_flags import TrainPrior, TrainVQVAE2
 from pixelprior.data import load_images
 from pixelprior.devices import usable_device
 from pixelprior.evaluation.choosing import (
@@ -26,12 +26,10 @@ from pixelprior.evaluation.choosing import (
 )
 from pixelprior.evaluation.classifier import Classifier, train_classifier
 from pixelprior.evaluation.report import model_card
-from pixelprior.files import (
-    writable_folder,
-    write_texts,
-)
+from pixelprior.files import sha256_of, writable_folder, write_texts
+from pixelprior.held_out import hold_out
 from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.runs import hold_out, load_without_top
+from pixelprior.runs import load_without_top
 from pixelprior.vqvae2 import VQVAE2
 
 SAMPLES_PER_SETTING = 5000  # at most, to choose the setting of sampling by
@@ -229,7 +227,7 @@ class Reproduction:
         sizes = {
             name: {
                 "bytes": path.stat().st_size,
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "sha256": sha256_of(path),
             }
             for name in (*trained, "classifier")
             if (path := weights / name / WEIGHTS_NAME).is_file()

@@ -1,112 +1,251 @@
-"""The commands `sample` and `demo`: draw new images, and write them as files."""
+"""The command `sample`: draw new images, or codes, and write them as files.
 
+It may run in several processes, and be resumed: image i is the same in any number of
+processes, and in any batch.
+"""
+
+import json
+import math
 import time
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
+from torch import Tensor
+from torchvision.io import read_image
 
-from pixelprior.assets import FOLDER, load_shipped
-from pixelprior.checkpoints import load_model
-from pixelprior.cli.flags import Demo, Sample, one_or_two
-from pixelprior.cli.train import report_nats
-from pixelprior.codes import extract_codes
-from pixelprior.data import FASHION_CLASSES, load_images
+from pixelprior.checkpoints import fingerprint, load_model, read_training_notes
+from pixelprior.cli.flags import Sample, one_or_two
+from pixelprior.code_writer import PART, CodeWriter
+from pixelprior.codes import metadata_of, smallest_integer_type
 from pixelprior.devices import usable_device
-from pixelprior.evaluation.choosing import read_setting, setting_in_words
-from pixelprior.evaluation.measures import reconstructions, samples, squared_errors
-from pixelprior.evaluation.report import (
-    PICTURED,
-    reconstruction_picture,
-    sample_picture,
-)
-from pixelprior.files import writable_folder
+from pixelprior.files import writable_folder, write_texts
 from pixelprior.pictures import image_grid, save_picture
-from pixelprior.prior import LEVELS, HierarchicalPixelCNN
+from pixelprior.pixelcnn import PixelCNN
+from pixelprior.progress import progress_bar
 from pixelprior.ranges import check_positive
-from pixelprior.runs import check_trained
+from pixelprior.runs import check_trained, load_prior
 from pixelprior.validation import check_filters
 from pixelprior.vqvae2 import VQVAE2
 
+CODES_NAME, ABOUT_NAME = "codes.safetensors", "drawn_with.json"
+CHANGE_NO_CODE = ("output_dir", "resume", "device", "batch_size", "method")
+
 
 def sample(flags: Sample) -> None:
-    check_positive(
-        num_samples=flags.num_samples,
-        batch_size=flags.batch_size,
-        grid_nrow=flags.grid_nrow,
-    )
-    check_filters(flags.temperature, flags.top_k, flags.top_p)
-    device = usable_device(flags.device)
-    vqvae2 = load_model(VQVAE2, flags.vqvae2_checkpoint, device)
-    prior = load_model(HierarchicalPixelCNN, flags.prior_checkpoint, device)
-    prior.check_matches(vqvae2)
-    check_trained(flags.prior_checkpoint, vqvae2)
-    if flags.bf16:
-        prior.bfloat16()
-    labels = prior.labels_in_turn(flags.num_samples)
-    if flags.label is not None:
-        if abs(flags.label) >= 2**63:
+    Sampling(flags).run()
+
+
+class Sampling:
+    """One process of the command: what it draws, from which models, and where to."""
+
+    def __init__(self, flags: Sample):
+        self.flags = flags
+        check_positive(
+            num_samples=flags.num_samples,
+            batch_size=flags.batch_size,
+            grid_nrow=flags.grid_nrow,
+        )
+        check_filters(flags.temperature, flags.top_k, flags.top_p)
+        if flags.save_grid and flags.vqvae2_checkpoint is None:
             raise ValueError(
-                f"label {flags.label} is out of range of any prior; give a class of "
+                "--save_grid is for images, and without a VQ-VAE-2 codes are drawn; "
+                "give --vqvae2_checkpoint too, or leave --save_grid out"
+            )
+        device = usable_device(flags.device)
+        AcceleratorState._reset_state(reset_partial_state=True)
+        self.state = PartialState(cpu=device.type == "cpu")
+        if device.type == "cuda" and self.state.num_processes > 1:
+            device = self.state.device  # one GPU for each process
+        self.vqvae2 = None
+        if flags.vqvae2_checkpoint is not None:
+            self.vqvae2 = load_model(VQVAE2, flags.vqvae2_checkpoint, device)
+        self.prior = load_prior(flags.prior_checkpoint, device)
+        self.single = isinstance(self.prior, PixelCNN)
+        self.grids = self.grids_of()
+        if flags.bf16:
+            self.prior.bfloat16()
+        self.labels = self.labels_of()
+        self.folder = writable_folder(flags.output_dir)
+
+    def grids_of(self) -> list[tuple[int, int]]:
+        """(height, width) of the grids to draw.
+
+        Raises:
+            ValueError: the prior does not fit the VQ-VAE-2, or there is none and
+                nothing says how large the grids are.
+        """
+        path = self.flags.prior_checkpoint
+        if self.vqvae2 is not None:
+            if self.single:
+                raise ValueError(
+                    f"the prior in {path} draws one grid per image, but a VQ-VAE-2 has "
+                    "two; leave --vqvae2_checkpoint out to draw codes"
+                )
+            self.prior.check_matches(self.vqvae2)
+            check_trained(path, self.vqvae2)
+            return list(self.vqvae2.grids)
+        check_trained(path, None)
+        grids = read_training_notes(path).get("grids")
+        if not grids:
+            raise ValueError(
+                f"nothing says how large the grids of the prior in {path} are; give "
+                "the --vqvae2_checkpoint that it was trained with"
+            )
+        return [tuple(shape) for shape in grids]
+
+    def labels_of(self) -> Tensor | None:
+        """The label of each image; None for a prior without classes."""
+        label, count = self.flags.label, self.flags.num_samples
+        if label is None:
+            return self.prior.labels_in_turn(count)
+        if abs(label) >= 2**63:
+            raise ValueError(
+                f"label {label} is out of range of any prior; give a class of "
                 "this prior"
             )
-        labels = torch.full((flags.num_samples,), flags.label)
-        prior.prior_top.check_labels(labels, flags.num_samples)
-    folder = writable_folder(flags.output_dir)
-    started = time.perf_counter()
-    images = prior.sample_with_vqvae2(
-        vqvae2,
-        flags.num_samples,
-        temperature=flags.temperature,
-        top_k=flags.top_k,
-        top_p=flags.top_p,
-        labels=labels,
-        guidance=one_or_two(flags.guidance),
-        seed=flags.seed,
-        method=flags.method,
-        chunk_size=flags.batch_size,
-        progress=True,
-    ).cpu()
-    seconds = time.perf_counter() - started
-    for index, image in enumerate(images):
-        save_picture(image_grid(image[None], 1), folder / f"sample_{index:05d}.png")
-    if flags.save_grid:
-        save_picture(image_grid(images, flags.grid_nrow), folder / "grid.png")
-    print(
-        f"wrote {len(images)} images to {folder} "
-        f"({1000 * seconds / len(images):.0f} ms per image to draw)"
-    )
+        labels = torch.full((count,), label)
+        next(iter(self.prior.levels().values())).check_labels(labels, count)
+        return labels
 
-
-def demo(flags: Demo) -> None:
-    check_filters(flags.temperature, None, None)
-    folder = writable_folder(flags.output_dir)
-    vqvae2, prior = load_shipped()
-    heldout = load_images("fashion_mnist_mini", "test")
-    figure = reconstruction_picture(vqvae2, heldout)
-    wrote = save_picture(figure, folder / "reconstructions.png")
-    print(f"wrote {wrote}")
-
-    settings = {"samples": {"temperature": flags.temperature}}
-    chosen = read_setting(FOLDER / "fashion_mnist_prior")
-    if chosen is not None:
-        settings["chosen_samples"] = chosen
-    for name, setting in settings.items():
+    def run(self) -> None:
+        flags, state = self.flags, self.state
+        if state.is_main_process:
+            self.check_folder()
+        state.wait_for_everyone()
         started = time.perf_counter()
-        drawn = samples(
-            vqvae2,
-            prior,
-            PICTURED,
-            class_names=FASHION_CLASSES,
-            seed=flags.seed,
-            **setting,
-        )
+        drawn = self.write_codes() if self.vqvae2 is None else self.write_images()
+        state.wait_for_everyone()
         seconds = time.perf_counter() - started
-        words = "" if name == "samples" else setting_in_words(setting)
-        picture = sample_picture(drawn, flags.seed, words)
-        wrote = save_picture(picture, folder / f"{name}.png")
-        print(f"wrote {wrote}, {PICTURED} new images in {seconds:.1f} s")
+        if not state.is_main_process:
+            return
+        if flags.save_grid:
+            images = [read_image(str(self.path(i))) for i in range(flags.num_samples)]
+            grid = image_grid(torch.stack(images).float() / 255, flags.grid_nrow)
+            save_picture(grid, self.folder / "grid.png")
+        what = "images" if self.vqvae2 is not None else "images as codes"
+        speed = f" ({1000 * seconds / drawn:.0f} ms per image to draw)" if drawn else ""
+        print(f"wrote {flags.num_samples} {what} to {self.folder}{speed}")
 
-    rebuilt = reconstructions(vqvae2, heldout)
-    error = squared_errors(heldout, rebuilt).mean().item()
-    print(f"on {len(heldout):,} held-out test images, measured now:")
-    print(f"  reconstruction: mean squared error {error:.5f} (pixels in [0, 1])")
-    report_nats(prior, extract_codes(vqvae2, heldout), LEVELS)
+    def check_folder(self) -> None:
+        """Note how the images are drawn; with --resume, compare it with before.
+
+        Raises:
+            FileNotFoundError, ValueError: there is nothing to resume, or it was drawn
+                in another way.
+        """
+        about = asdict(self.flags)
+        for name in CHANGE_NO_CODE:
+            about.pop(name)
+        for name, model in (("prior", self.prior), ("vqvae2", self.vqvae2)):
+            about[f"{name}_checkpoint"] = None if model is None else fingerprint(model)
+        about = json.loads(json.dumps(about))
+        path = self.folder / ABOUT_NAME
+        if not self.flags.resume:
+            for old in self.folder.glob(f"{CODES_NAME}*"):
+                old.unlink()
+            write_texts(self.folder, {ABOUT_NAME: json.dumps(about)})
+            return
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"there is no run of sample to resume in {self.folder}; leave --resume "
+                "out to start one"
+            )
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = [name for name in about if before.get(name) != about[name]]
+        if changed:
+            raise ValueError(
+                f"what is in {self.folder} was drawn with another "
+                f"{', '.join(changed)}; resume it with the same, or choose another "
+                "--output_dir"
+            )
+
+    def draw(self, images: slice) -> tuple[Tensor, ...]:
+        """The grids of some images, one or two."""
+        flags = self.flags
+        weights = one_or_two(flags.guidance)
+        grids = self.prior.sample(
+            images.stop - images.start,
+            *self.grids,
+            temperature=flags.temperature,
+            top_k=flags.top_k,
+            top_p=flags.top_p,
+            labels=None if self.labels is None else self.labels[images],
+            guidance=weights[0] if self.single else weights,
+            seed=flags.seed,
+            first_index=images.start,
+            method=flags.method,
+            chunk_size=flags.batch_size,
+            progress=self.state.is_main_process,
+        )
+        return (grids,) if self.single else grids
+
+    def path(self, index: int) -> Path:
+        """The file of an image; its name has as many digits as that of the last."""
+        digits = max(5, len(str(self.flags.num_samples - 1)))
+        return self.folder / f"sample_{index:0{digits}d}.png"
+
+    def write_images(self) -> int:
+        """Draw and write this process's images; return how many all have drawn."""
+        flags, state = self.flags, self.state
+        starts = range(0, flags.num_samples, flags.batch_size)
+        parts = [slice(i, min(i + flags.batch_size, flags.num_samples)) for i in starts]
+        if flags.resume:
+            parts = [
+                part
+                for part in parts
+                if not all(self.path(i).is_file() for i in range(part.start, part.stop))
+            ]
+        state.wait_for_everyone()  # until all have seen what is missing
+        for part in self.bar(parts[state.process_index :: state.num_processes]):
+            with torch.no_grad():
+                images = self.vqvae2.decode_codes(*self.draw(part)).cpu()
+            for index, image in zip(range(part.start, part.stop), images, strict=True):
+                save_picture(image_grid(image[None], 1), self.path(index))
+        return sum(part.stop - part.start for part in parts)
+
+    def write_codes(self) -> int:
+        """Draw and write this process's codes; return how many all have drawn."""
+        flags, state, count = self.flags, self.state, self.flags.num_samples
+        names = ("codes",) if len(self.grids) == 1 else ("z_top", "z_bottom")
+        dtype = smallest_integer_type(self.prior.num_embeddings)
+        tensors = {
+            name: (dtype, (count, *shape))
+            for name, shape in zip(names, self.grids, strict=True)
+        }
+        if self.labels is not None:
+            tensors["labels"] = (torch.int64, (count,))
+        about = metadata_of(
+            self.prior.num_embeddings,
+            read_training_notes(flags.prior_checkpoint).get("class_names", ()),
+            "pixelprior sample",
+        )
+        path = self.folder / CODES_NAME
+        if flags.resume and path.is_file():
+            return 0
+        part = math.ceil(PART / flags.batch_size) * flags.batch_size
+        writer = CodeWriter(path, tensors, about, part)
+        if state.is_main_process:
+            writer.prepare()
+        state.wait_for_everyone()
+        missing = writer.missing()
+        state.wait_for_everyone()  # until all have seen what is missing
+        for number in self.bar(missing[state.process_index :: state.num_processes]):
+            images = writer.images(number)
+            grids = dict(zip(names, self.draw(images), strict=True))
+            grids = {name: grid.to("cpu", dtype) for name, grid in grids.items()}
+            if self.labels is not None:
+                grids["labels"] = self.labels[images]
+            writer.write(number, grids)
+        state.wait_for_everyone()
+        if state.is_main_process:
+            writer.finish()
+        parts = [writer.images(number) for number in missing]
+        return sum(part.stop - part.start for part in parts)
+
+    def bar(self, parts):
+        """A progress bar over the parts, if there are several."""
+        enabled = self.state.is_main_process and len(parts) > 1
+        return progress_bar(parts, desc="drawing", unit="part", enabled=enabled)

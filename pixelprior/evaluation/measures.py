@@ -14,7 +14,6 @@ from pixelprior.codes import CodeData
 from pixelprior.conditional import ConditionalPixelCNN
 from pixelprior.data import ImageData, as_bytes
 from pixelprior.pixelcnn import PixelCNN, negative_log_likelihood
-from pixelprior.prior import LEVELS
 from pixelprior.progress import progress_bar
 
 BATCH_SIZE = 64
@@ -28,7 +27,7 @@ def image_nats(network: PixelCNN, codes: CodeData) -> Tensor:
     Args:
         network: one level of a prior, in evaluation mode. A `ConditionalPixelCNN` is
             measured on the bottom codes given the top codes, any other network on the
-            top codes.
+            top codes, or on the codes of the only level.
         codes: held-out codes, with labels for a prior with classes.
 
     Raises:
@@ -41,24 +40,27 @@ def image_nats(network: PixelCNN, codes: CodeData) -> Tensor:
         desc="likelihoods",
         unit="batch",
     ):
-        z_top, z_bottom, labels = codes.batch(indices)
+        *grids, labels = codes.batch(indices)
         if isinstance(network, ConditionalPixelCNN):
-            target, logits = z_bottom, network(z_bottom, z_top, labels)
+            z_top, target = grids
+            logits = network(target, z_top, labels)
         else:
-            target, logits = z_top, network(z_top, labels)
+            target = grids[0]
+            logits = network(target, labels)
         nats = negative_log_likelihood(logits, target)  # [B, H, W]
         # To the CPU first: Apple's GPUs have no float64.
         parts.append(nats.cpu().double().sum(dim=(1, 2)))
     return torch.cat(parts)
 
 
-def nats_per_code(prior, codes: CodeData, levels=LEVELS) -> dict[str, float]:
+def nats_per_code(prior, codes: CodeData, levels=None) -> dict[str, float]:
     """Mean negative log likelihood of each level, in nats per code.
 
     Args:
-        prior: a `HierarchicalPixelCNN`, in evaluation mode, for the codes' codebook.
+        prior: a `HierarchicalPixelCNN` or a `PixelCNN`, in evaluation mode, for the
+            codes' codebook.
         codes: as in `image_nats`.
-        levels: the levels to measure, of "top" and "bottom".
+        levels: names of the levels to measure, None for all.
 
     Returns:
         {level: nats per code}.
@@ -67,9 +69,9 @@ def nats_per_code(prior, codes: CodeData, levels=LEVELS) -> dict[str, float]:
         ValueError: the codes do not fit the prior.
     """
     return {
-        level: image_nats(getattr(prior, f"prior_{level}"), codes).mean().item()
-        / codes.grid(level)[0].numel()
-        for level in levels
+        name: image_nats(level, codes).mean().item() / codes.grid(name)[0].numel()
+        for name, level in prior.levels().items()
+        if levels is None or name in levels
     }
 
 
@@ -132,6 +134,22 @@ def squared_errors(data: ImageData, rebuilt: ImageData) -> Tensor:
         (data[part][0] - rebuilt[part][0]).cpu().double().square().mean(dim=(1, 2, 3))
         for part in parts
     ]
+    return torch.cat(errors)
+
+
+@torch.no_grad()
+def reconstruction_errors(vqvae2, data, batch_size: int = 250) -> Tensor:
+    """The squared errors of the reconstructions, without keeping these, float64 [N].
+
+    Args:
+        data: `ImageData`, or `StreamedImages` that do not fit into memory.
+    """
+    device = next(vqvae2.parameters()).device
+    errors = []
+    for (images,) in data.batches(torch.arange(len(data)).split(batch_size)):
+        rebuilt = as_bytes(vqvae2(images.to(device))).float() / 255
+        off = (images.cpu() - rebuilt).double()
+        errors.append(off.square().mean(dim=(1, 2, 3)))
     return torch.cat(errors)
 
 

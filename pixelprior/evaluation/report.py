@@ -3,6 +3,7 @@
 from matplotlib.figure import Figure
 
 from pixelprior.data import ImageData
+from pixelprior.drawing import words_for
 from pixelprior.evaluation.choosing import setting_in_words
 from pixelprior.evaluation.measures import nearest, reconstructions
 from pixelprior.evaluation.suite import some_of_each_class
@@ -41,22 +42,38 @@ def table(results: dict, by_seed: dict[int, dict] | None = None) -> str:
         values = [other.get(name, "") for other in others]
         cells += ["" if value == cells[1] else value for value in values]
         lines.append("".join(f"| {cell} " if cell else "| " for cell in cells) + "|")
-    data, machine = results["data"], results["machine"]
-    sizes = results["parameters"]
-    lines += [
-        "",
-        f"- {data['heldout_images']:,} test images of {data['name']}, neighbours among "
-        f"{data['training_images']:,} training images; "
-        f"{data['samples']:,} samples of seed {data['seed']}, and as many real images "
-        "and reconstructions to train the classifiers on",
-        f"- parameters: VQ-VAE-2 {sizes['vqvae2']:,}, top prior {sizes['top']:,}, "
-        f"bottom prior {sizes['bottom']:,}",
+    return "\n".join([*lines, "", *_below(results)])
+
+
+def _below(results: dict):
+    """The lines below the table: what was measured, and on what machine."""
+    data, machine, sizes = results["data"], results["machine"], results["parameters"]
+    heldout = f"{data['heldout_images']:,}"
+    if "name" in data:
+        yield (
+            f"- {heldout} test images of {data['name']}, neighbours among "
+            f"{data['training_images']:,} training images; {data['samples']:,} samples "
+            f"of seed {data['seed']}, and as many real images and reconstructions to "
+            "train the classifiers on"
+        )
+        yield (
+            f"- parameters: VQ-VAE-2 {sizes['vqvae2']:,}, top prior {sizes['top']:,}, "
+            f"bottom prior {sizes['bottom']:,}"
+        )
+    else:
+        shapes = (
+            f"{name} {height}×{width}"
+            for name, (height, width) in data["grids"].items()
+        )
+        yield f"- codes of {heldout} images, in grids: {', '.join(shapes)}"
+        counts = (f"{name} {count:,}" for name, count in sizes.items())
+        yield f"- parameters: {', '.join(counts)}"
+    yield (
         f"- machine: {machine['gpu'] or machine['processor']}, {machine['threads']} "
-        f"threads; torch {machine['torch']}",
-    ]
+        f"threads; torch {machine['torch']}"
+    )
     if results.get("setting") is not None:
-        lines.append(f"- chosen setting: {setting_in_words(results['setting'])}")
-    return "\n".join(lines)
+        yield f"- chosen setting: {setting_in_words(results['setting'])}"
 
 
 def _rounded(cell, digits: int) -> str:
@@ -66,10 +83,8 @@ def _rounded(cell, digits: int) -> str:
 
 def _rows(results: dict):
     """(name, measured value or plain number, decimals) for each line of the table."""
-    likelihood, rebuilt = results["likelihood"], results["reconstruction"]
-    for level in ("top", "bottom", "both"):
-        found = likelihood[level]
-        which = "both levels" if level == "both" else f"{level} codes"
+    for level, found in results["likelihood"].items():
+        which = "both levels" if level == "both" else words_for(level)
         yield f"{which}: nats per code", found["nats_per_code"], 3
         yield f"{which}: uniform", found["uniform"], 3
         yield f"{which}: unigram entropy", found["unigram"], 3
@@ -78,10 +93,19 @@ def _rows(results: dict):
             yield name, found["without_top"], 3
             yield "bottom codes: gain from the top", found["gain_from_top"], 3
         yield f"{which}: nats per image", found["nats_per_image"], 1
-        yield f"{which}: bits per dimension", found["bits_per_dimension"], 4
+        if "bits_per_dimension" in found:
+            yield f"{which}: bits per dimension", found["bits_per_dimension"], 4
     for level, use in results["codes"].items():
-        yield f"{level} codebook: codes in use, %", 100 * use["share_in_use"], 1
-        yield f"{level} codebook: perplexity", use["perplexity"], 1
+        which = "codebook" if level == "codes" else f"{level} codebook"
+        yield f"{which}: codes in use, %", 100 * use["share_in_use"], 1
+        yield f"{which}: perplexity", use["perplexity"], 1
+    if "reconstruction" in results:
+        yield from _rows_of_images(results)
+
+
+def _rows_of_images(results: dict):
+    """The rows that need images, for `_rows`."""
+    rebuilt = results["reconstruction"]
     yield "reconstruction: mean squared error", rebuilt["mean_squared_error"], 5
     yield "reconstruction: PSNR of that error, dB", rebuilt["psnr"], 2
     wrong = rebuilt["mean_squared_error_with_wrong_top"]

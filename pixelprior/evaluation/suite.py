@@ -8,6 +8,7 @@
 import math
 import statistics
 import time
+from dataclasses import replace
 
 import torch
 
@@ -129,21 +130,15 @@ def evaluate(
             "pixels": heldout.images[0].numel(),
         },
         "machine": machine(device),
-        "parameters": {
-            "vqvae2": sum(p.numel() for p in vqvae2.parameters()),
-            **{
-                level: sum(p.numel() for p in part.parameters())
-                for level, part in zip(
-                    LEVELS, (prior.prior_top, prior.prior_bottom), strict=True
-                )
-            },
-        },
+        "parameters": _sizes({"vqvae2": vqvae2, **prior.levels()}),
         "codes": {level: code_use(codes, level) for level in LEVELS},
         "reconstruction": _reconstruction(vqvae2, codes, heldout, rebuilt, seed),
     }
     say("likelihoods")
     pixels = heldout.images[0].numel()
-    results["likelihood"] = _likelihood(prior, without_top, codes, pixels, seed)
+    results["likelihood"] = _likelihood(
+        prior.levels(), codes, seed, without_top, pixels
+    )
     say(f"{count:,} new images")
     drawn = {"samples": samples(vqvae2, prior, count, class_names=names, seed=seed)}
     results["speed"] = {
@@ -220,16 +215,57 @@ def _reconstruction(vqvae2, codes, heldout, rebuilt, seed: int) -> dict:
     }
 
 
-def _likelihood(prior, without_top, codes: CodeData, pixels: int, seed: int) -> dict:
+def evaluate_codes(prior, codes: CodeData, *, seed: int = 0) -> dict:
+    """Measure the likelihood of a prior on codes from a file.
+
+    Args:
+        prior: a `HierarchicalPixelCNN` or a `PixelCNN`, in evaluation mode.
+        codes: held-out codes, with labels for a prior with classes.
+        seed: seed of the intervals.
+
+    Returns:
+        Those parts of what `evaluate` returns that need no images.
+
+    Raises:
+        ValueError: the codes do not fit the prior.
+    """
+    levels = prior.levels()
+    if tuple(levels) != codes.levels():
+        raise ValueError(
+            f"the prior has {len(levels)} level(s), but the codes have "
+            f"{len(codes.levels())}; give codes of the kind that it was trained on"
+        )
+    if next(iter(levels.values())).num_classes is None:
+        codes = replace(codes, labels=None)
+    device = next(prior.parameters()).device
+    return {
+        "data": {
+            "heldout_images": len(codes),
+            "grids": {name: list(codes.grid(name).shape[1:]) for name in levels},
+            "seed": seed,
+        },
+        "machine": machine(device),
+        "parameters": _sizes(levels),
+        "codes": {name: code_use(codes, name) for name in levels},
+        "likelihood": _likelihood(levels, codes, seed),
+    }
+
+
+def _sizes(models: dict) -> dict[str, int]:
+    """The number of parameters of each model."""
+    return {name: sum(p.numel() for p in m.parameters()) for name, m in models.items()}
+
+
+def _likelihood(levels, codes: CodeData, seed: int, without_top=None, pixels=None):
     """Nats per code and bits per dimension by level, beside values without a prior."""
     measured, of_images, counts = {}, {}, {}
-    for level in LEVELS:
-        counts[level] = codes.grid(level)[0].numel()
-        of_images[level] = image_nats(getattr(prior, f"prior_{level}"), codes)
-        measured[level] = {
-            "codes_per_image": counts[level],
+    for name, level in levels.items():
+        counts[name] = codes.grid(name)[0].numel()
+        of_images[name] = image_nats(level, codes)
+        measured[name] = {
+            "codes_per_image": counts[name],
             "uniform": math.log(codes.num_embeddings),
-            "unigram": codes.unigram_entropy(level),
+            "unigram": codes.unigram_entropy(name),
         }
     if without_top is not None:
         without = image_nats(without_top, erase_top(codes))
@@ -238,17 +274,21 @@ def _likelihood(prior, without_top, codes: CodeData, pixels: int, seed: int) -> 
             without / counts["bottom"], seed
         )
         measured["bottom"]["gain_from_top"] = mean_with_interval(gain, seed)
-    of_images["both"], counts["both"] = sum(of_images.values()), sum(counts.values())
-    measured["both"] = {"codes_per_image": counts["both"]}
-    for name in ("uniform", "unigram"):
-        total = sum(measured[level][name] * counts[level] for level in LEVELS)
-        measured["both"][name] = total / counts["both"]
+    if len(levels) > 1:
+        total = sum(counts.values())
+        measured["both"] = {"codes_per_image": total}
+        for name in ("uniform", "unigram"):
+            of_all = sum(measured[level][name] * counts[level] for level in levels)
+            measured["both"][name] = of_all / total
+        of_images["both"], counts["both"] = sum(of_images.values()), total
     for level, nats in of_images.items():
         measured[level] |= {
             "nats_per_code": mean_with_interval(nats / counts[level], seed),
             "nats_per_image": mean_with_interval(nats, seed),
-            "bits_per_dimension": mean_with_interval(nats / math.log(2) / pixels, seed),
         }
+        if pixels is not None:
+            bits = nats / math.log(2) / pixels
+            measured[level]["bits_per_dimension"] = mean_with_interval(bits, seed)
     return measured
 
 

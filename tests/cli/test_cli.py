@@ -19,6 +19,8 @@ from pixelprior.checkpoints import load_model
 from pixelprior.cli import doctor
 from pixelprior.cli import flags as cli_flags
 from pixelprior.cli import train as cli_train
+from pixelprior.cli import train_prior as cli_train_prior
+from pixelprior.cli import train_vqvae2 as cli_train_vqvae2
 from pixelprior.codes import extract_codes
 from pixelprior.data import DATASETS
 from pixelprior.devices import where
@@ -28,25 +30,6 @@ VQVAE2_FOLDER = str(FOLDER / "fashion_mnist_vqvae2")
 PRIOR_FOLDER = str(FOLDER / "fashion_mnist_prior")
 SHORT = ["--dataset", "fashion_mnist_mini", "--max_images", "96", "--batch_size", "32"]
 SMALL = ["--hidden_channels", "16", "--num_layers", "2", "--epochs", "1"]
-
-
-@pytest.fixture
-def fails(capsys):
-    """A function that runs a command that must fail, and returns its one line of error.
-
-    The exit status must be 2 unless another one is given.
-    """
-
-    def run(*arguments, status=2):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(each) for each in arguments])
-        error = capsys.readouterr().err
-        assert stop.value.code == status, error
-        assert error.count("\n") == 1 and error.startswith("pixelprior: error: "), error
-        return error
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +79,11 @@ def test_test_images_are_measured_once_and_at_the_end(pipeline, tmp_path, monkey
         image.numpy().tobytes()
         for image in cli_train.images_of(flags, "train", 32).images
     }
-    events, fit, measure = [], cli_train.fit, cli_train.reconstructions
+    events, fit = [], cli_train_vqvae2.fit
+    measure = cli_train_vqvae2.reconstruction_errors
 
     def watched_fit(model, train_data, heldout_data, *rest, **options):
-        seen = [each.numpy().tobytes() for each in train_data.images]
+        seen = [each.numpy().tobytes() for each in train_data.copied().images]
         held_out = [each.numpy().tobytes() for each in heldout_data.images]
         assert (len(seen), len(held_out)) == (91, 5)
         assert {*seen, *held_out} == train and not {*held_out} & test
@@ -111,8 +95,8 @@ def test_test_images_are_measured_once_and_at_the_end(pipeline, tmp_path, monkey
         events.append("measuring")
         return measure(model, data)
 
-    monkeypatch.setattr(cli_train, "fit", watched_fit)
-    monkeypatch.setattr(cli_train, "reconstructions", watched_measure)
+    monkeypatch.setattr(cli_train_vqvae2, "fit", watched_fit)
+    monkeypatch.setattr(cli_train_vqvae2, "reconstruction_errors", watched_measure)
     cli.main(
         ["train-vqvae2", *SHORT, "--epochs", "1", "--hidden_channels", "8"]
         + ["--output_dir", str(tmp_path)]
@@ -129,7 +113,7 @@ def test_a_prior_holds_out_the_images_of_its_vqvae2_or_says_so(
         given.update(train=train_data, heldout=heldout_data)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_train, "fit", stop)
+    monkeypatch.setattr(cli_train_prior, "fit", stop)
     start = ["train-prior", *SHORT, *SMALL, "--class_conditional"]
     start += ["--vqvae2_checkpoint", str(pipeline / "vqvae2"), "--output_dir"]
 
@@ -521,7 +505,10 @@ def test_help_loads_no_torch(command):
     assert done.stdout.splitlines()[-1].strip() == "loaded:"
 
 
-def test_the_flags_offer_what_there_is():
+def test_the_flags_offer_what_there_is(capsys):
     assert get_args(cli_flags.Method) == METHODS
-    assert get_args(cli_flags.Dataset) == DATASETS
     assert get_args(cli_flags.Shipped) == SHIPPED
+    with pytest.raises(SystemExit):
+        cli.main(["train-prior", "--help"])
+    words = capsys.readouterr().out
+    assert all(name in words for name in DATASETS)

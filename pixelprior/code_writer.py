@@ -1,0 +1,131 @@
+"""A file of codes that is written part by part, by one process or by several.
+
+The file is a safetensors file of its final size from the start, under a temporary name.
+Each part of it, the codes of some hundred images, is written in its place and then
+marked as done, so that a run that was stopped goes on with the parts that are missing,
+and no codes have to fit into memory. Which process writes a part does not change the
+file.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pixelprior.files import temporary_folder, writable_folder
+
+PART = 1024  # images per part
+NAMES_OF_TYPES = {
+    torch.uint8: "U8",
+    torch.int16: "I16",
+    torch.int32: "I32",
+    torch.int64: "I64",
+}
+
+
+class CodeWriter:
+    """A safetensors file of given tensors, whose first axis is divided into parts.
+
+    One process calls `prepare` before any process writes, and `finish` when all have
+    written.
+
+    Args:
+        path: the file. While it is unfinished, `path.unfinished` and `path.done` are
+            beside it.
+        tensors: type and shape of each tensor by name; all have the same length N.
+        metadata: of the file. Another file's parts are not taken over.
+        part: images per part.
+    """
+
+    def __init__(self, path, tensors: dict, metadata: dict[str, str], part: int = PART):
+        self.path, self.part = Path(path), part
+        self.unfinished = self.path.with_name(f"{self.path.name}.unfinished")
+        self.done = self.path.with_name(f"{self.path.name}.done")
+        # Larger types first, so that each tensor starts at a multiple of its type.
+        named = sorted(tensors.items(), key=lambda each: (-each[1][0].itemsize, each))
+        about: dict = {"__metadata__": metadata}
+        self.rows: dict[str, tuple[int, int]] = {}  # where each starts, bytes per row
+        end = 0
+        for name, (dtype, shape) in named:
+            self.count = shape[0]
+            start, row = end, dtype.itemsize * math.prod(shape[1:])
+            end += row * self.count
+            about[name] = {
+                "dtype": NAMES_OF_TYPES[dtype],
+                "shape": list(shape),
+                "data_offsets": [start, end],
+            }
+            self.rows[name] = (start, row)
+        text = json.dumps(about).encode()
+        text += b" " * (-len(text) % 8)
+        self.header = len(text).to_bytes(8, "little") + text
+        self.size = len(self.header) + end
+        self.parts = math.ceil(self.count / part)
+
+    def prepare(self) -> None:
+        """Take up an unfinished file of the same header, or begin a new one.
+
+        Raises:
+            OSError: the folder cannot be written to, or the disk is full.
+        """
+        if self._can_go_on():
+            return
+        with temporary_folder(writable_folder(self.path.parent)) as temporary:
+            # Marks of another file must not be found beside the new one.
+            self.done.unlink(missing_ok=True)
+            (temporary / "file").write_bytes(self.header)
+            os.truncate(temporary / "file", self.size)
+            (temporary / "done").write_bytes(bytes(self.parts))
+            os.replace(temporary / "file", self.unfinished)
+            os.replace(temporary / "done", self.done)
+
+    def _can_go_on(self) -> bool:
+        if not (self.unfinished.is_file() and self.done.is_file()):
+            return False
+        with open(self.unfinished, "rb") as file:
+            same = file.read(len(self.header)) == self.header
+        sizes = self.unfinished.stat().st_size, self.done.stat().st_size
+        return same and sizes == (self.size, self.parts)
+
+    def missing(self) -> list[int]:
+        """The numbers of the parts that are not done yet."""
+        return [
+            number for number, mark in enumerate(self.done.read_bytes()) if not mark
+        ]
+
+    def images(self, number: int) -> slice:
+        """The images of a part."""
+        start = number * self.part
+        return slice(start, min(start + self.part, self.count))
+
+    def write(self, number: int, tensors: dict[str, Tensor]) -> None:
+        """Write a part: the rows of each tensor for its images, in the file's types.
+
+        Raises:
+            OSError: the disk is full or cannot be written to.
+        """
+        first = self.images(number).start
+        try:
+            with open(self.unfinished, "r+b") as file:
+                for name, tensor in tensors.items():
+                    start, row = self.rows[name]
+                    file.seek(len(self.header) + start + first * row)
+                    file.write(tensor.cpu().contiguous().numpy().tobytes())
+                file.flush()
+                os.fsync(file.fileno())  # the mark must not reach the disk before it
+            with open(self.done, "r+b") as file:
+                file.seek(number)
+                file.write(b"\1")
+        except OSError as error:
+            raise OSError(
+                f"cannot write {self.unfinished} ({error.strerror or error}); make "
+                "room on the disk, and start the command again: it goes on here"
+            ) from error
+
+    def finish(self) -> None:
+        """Give the file its name, when every part is done."""
+        os.replace(self.unfinished, self.path)
+        self.done.unlink()

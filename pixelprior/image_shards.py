@@ -1,0 +1,273 @@
+"""Images in tar shards, or in a set of the Hugging Face hub.
+
+Like `image_sources.Folder`, each lists what there is without decoding an image.
+"""
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pixelprior.image_sources import (
+    HELD_OUT_NAMES,
+    IMAGE_SUFFIXES,
+    NO_LABEL,
+    Texts,
+    every_tenth,
+)
+
+BLOCK = 512  # bytes; a tar file consists of such blocks, and ends with zeros
+
+
+class Shards:
+    """The images of one split of tar files, laid out as WebDataset has them.
+
+    Files with the same name up to its first dot belong together: an image, and its
+    class in `.cls` (a number or a name) or in `.json` (under "label"). Shards whose
+    names hold the word test or val are the test split; where there are none, every
+    tenth image is. The members of a tar file lie in it as they are, so that each image
+    is read from its place, in any order.
+
+    Attributes: as for `Folder`.
+
+    Raises:
+        FileNotFoundError: no file fits the pattern.
+        ValueError: a shard cannot be read, there are no images, or some have no label.
+    """
+
+    def __init__(self, pattern: Path, split: str):
+        shards = _shard_files(pattern)
+        held_out = [path for path in shards if _is_held_out(path.name)]
+        if held_out and split == "test":
+            chosen = held_out
+        else:
+            chosen = [path for path in shards if path not in held_out]
+        if not chosen:
+            raise ValueError(
+                f"all shards of {pattern} are test shards by their names; name those "
+                "of the training images without test or val"
+            )
+        self.pattern, self.name = pattern, f"shards of {split}"
+        self.shards = chosen
+        found = [
+            sample for number in range(len(chosen)) for sample in self._list(number)
+        ]
+        if not found:
+            raise ValueError(
+                f"there are no images in the shards {pattern}; give tar files with "
+                f"{', '.join(sorted(IMAGE_SUFFIXES))} files"
+            )
+        self.class_names, labels = self._classes(found)
+        if held_out and split == "test":
+            # The numbers of the classes are those of the training images.
+            self.class_names = Shards(pattern, "train").class_names
+            labels = [self._number(label) for label in labels]
+        else:
+            labels = [self._number(label) for label in labels]
+            if not held_out:
+                pairs = every_tenth(
+                    list(zip(found, labels, strict=True)), split, pattern
+                )
+                found, labels = map(list, zip(*pairs, strict=True))
+        self.labels = torch.tensor(labels)
+        self.places = np.array([place for place, _, _ in found], dtype=np.int64)
+        self.members = Texts(name for _, name, _ in found)
+
+    def _list(
+        self, number: int
+    ) -> Iterator[tuple[tuple[int, int, int], str, str | None]]:
+        """(shard, offset, bytes), name and class of each image in a shard."""
+        path, groups, end = self.shards[number], defaultdict(dict), 0
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for member in tar:
+                    end = member.offset_data + -(-member.size // BLOCK) * BLOCK
+                    if not member.isfile():
+                        continue
+                    name = PurePosixPath(member.name)
+                    stem, _, kind = name.name.partition(".")
+                    group = groups[str(name.parent / stem)]
+                    if f".{kind.lower()}" in IMAGE_SUFFIXES:
+                        place = (number, member.offset_data, member.size)
+                        group["image"] = (place, member.name)
+                    elif kind in ("cls", "json"):
+                        group[kind] = tar.extractfile(member).read()
+            with path.open("rb") as file:
+                file.seek(end)
+                if file.read(BLOCK) != bytes(BLOCK):
+                    raise EOFError("the zeros at its end are missing")
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise ValueError(
+                f"{path} cannot be read ({error}): it is cut short, or no tar file "
+                "without compression; copy it again"
+            ) from error
+        for group in groups.values():
+            if "image" not in group:
+                continue
+            place, member = group["image"]
+            yield place, member, _label(group, f"{member} in {path}")
+
+    def _classes(self, found) -> tuple[tuple[str, ...], list[str | None]]:
+        labels = [label for _, _, label in found]
+        named = {label for label in labels if label is not None}
+        if not named:
+            return ("images",), labels
+        if None in labels:
+            (_, _, _), member, _ = found[labels.index(None)]
+            raise ValueError(
+                f"{member} in {self.pattern} has no .cls or .json with its class, but "
+                "other images have; give all images a class, or none"
+            )
+        if all(re.fullmatch(r"\d{1,6}", label) for label in named):
+            return tuple(map(str, range(max(map(int, named)) + 1))), labels
+        return tuple(sorted(named)), labels
+
+    def _number(self, label: str | None) -> int:
+        if label is None:
+            return 0
+        if label in self.class_names:
+            return self.class_names.index(label)
+        return NO_LABEL
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def open(self, index: int) -> BinaryIO:
+        """The encoded image of a number."""
+        shard, offset, size = self.places[index].tolist()
+        with self.shards[shard].open("rb") as file:
+            file.seek(offset)
+            return io.BytesIO(file.read(size))
+
+    def where(self, index: int) -> str:
+        """The place of an image, for errors."""
+        return f"{self.members[index]} in {self.shards[self.places[index][0]]}"
+
+    def signature(self) -> str:
+        """A text that changes when a shard does."""
+        states = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in self.shards]
+        return hashlib.sha256(repr(states).encode()).hexdigest()
+
+
+def _shard_files(pattern: Path) -> list[Path]:
+    """The tar files of a folder, or those that a pattern such as data/*.tar names."""
+    if pattern.is_dir():
+        pattern = pattern / "*.tar"
+    anchor = pattern.parent
+    while any(sign in str(anchor) for sign in "*?["):
+        anchor = anchor.parent
+    shards = sorted(path for path in anchor.glob(str(pattern.relative_to(anchor))))
+    shards = [path for path in shards if path.is_file()]
+    if not shards:
+        raise FileNotFoundError(
+            f"there is no file {pattern}; give the folder of your .tar files as "
+            "--data_root, or a pattern in quotes, such as 'data/*.tar'"
+        )
+    return shards
+
+
+def _is_held_out(name: str) -> bool:
+    return bool({*HELD_OUT_NAMES} & {*re.split(r"[^a-z]+", name.lower())})
+
+
+def _label(group: dict, where: str) -> str | None:
+    """The class that a sample's .cls or .json names."""
+    try:
+        if "cls" in group:
+            return group["cls"].decode().strip()
+        if "json" in group:
+            label = json.loads(group["json"]).get("label")
+            return None if label is None else str(label)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"the class of {where} cannot be read ({error}); write it as a number or a "
+            "name in .cls"
+        ) from error
+    return None
+
+
+class HubSet:
+    """One split of a set of the Hugging Face hub, or of a local folder in its formats.
+
+    The library `datasets` maps the set from disk. Its first column of images is read,
+    and its first column of classes if it has one. A set without a test split (or a
+    validation split) gives every tenth image to it.
+
+    Attributes: as for `Folder`.
+
+    Raises:
+        ValueError: `datasets` is not installed, or the set has no images.
+        FileNotFoundError: the set is neither on disk nor can be downloaded.
+    """
+
+    def __init__(self, name: str, split: str):
+        try:
+            import datasets
+        except ImportError as error:
+            raise ValueError(
+                "hub: needs the library datasets; install it with pip install "
+                '"pixelprior[datasets]"'
+            ) from error
+        try:
+            found = datasets.load_dataset(name)
+        except Exception as error:  # the library raises errors of many types
+            raise FileNotFoundError(
+                f"the set {name!r} cannot be loaded ({type(error).__name__}: {error}); "
+                "give the name of a set of the hub, or a folder with its files"
+            ) from error
+        splits = [each for each in HELD_OUT_NAMES if each in found]
+        which = splits[0] if splits and split == "test" else "train"
+        if which not in found:
+            raise ValueError(
+                f"the set {name!r} has {', '.join(found)} but no train; give a set "
+                "with training images"
+            )
+        rows = found[which]
+        kinds = {column: type(kind).__name__ for column, kind in rows.features.items()}
+        images = [column for column, kind in kinds.items() if kind == "Image"]
+        classes = [column for column, kind in kinds.items() if kind == "ClassLabel"]
+        if not images:
+            raise ValueError(
+                f"the set {name!r} has columns {', '.join(kinds)} but no images; give "
+                "a set of images"
+            )
+        if not splits:
+            numbers = every_tenth(list(range(len(rows))), split, name)
+            rows = rows.select(numbers)
+        self.set_name, self.name, self.column = name, which, images[0]
+        self.class_names: tuple[str, ...] = ("images",)
+        self.labels: Tensor = torch.zeros(len(rows), dtype=torch.long)
+        if classes:
+            self.class_names = tuple(rows.features[classes[0]].names)
+            self.labels = torch.tensor(rows[classes[0]][:])
+        self.fingerprint = rows._fingerprint
+        self.rows = rows.select_columns(images[:1]).cast_column(
+            self.column, datasets.Image(decode=False)
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def open(self, index: int) -> BinaryIO:
+        """The encoded image of a number."""
+        image = self.rows[index][self.column]
+        if image["bytes"] is not None:
+            return io.BytesIO(image["bytes"])
+        return open(image["path"], "rb")
+
+    def where(self, index: int) -> str:
+        """The row of an image, for errors."""
+        return f"row {index} of {self.name} in {self.set_name}"
+
+    def signature(self) -> str:
+        """A text that changes when the set does."""
+        return self.fingerprint

@@ -1,0 +1,292 @@
+"""Images decoded from a source: all into memory, or batch by batch by other processes.
+
+`load_source` decides between the two by the memory that is free. Images in memory are
+also kept on disk as they were decoded, so that a second command need not decode them.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from pixelprior.checkpoints import write_tensors
+from pixelprior.files import temporary_folder, writable_folder, write_texts
+from pixelprior.image_files import read_image
+from pixelprior.image_sources import NO_LABEL
+from pixelprior.progress import progress_bar
+
+SHARE_OF_MEMORY = 0.5  # of what is free, for images in memory
+PARTS_AHEAD = 4  # batches that each process decodes ahead of time
+
+
+class Decoded(NamedTuple):
+    """Images in memory: uint8 [N, 3, H, W], and their labels, long [N]."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass
+class StreamedImages:
+    """One split of a data set that does not fit into memory.
+
+    It takes the place of `data.ImageData` in a training. Batches are decoded by
+    `workers` processes ahead of time, in the order that is asked for.
+
+    Attributes:
+        source: where the images lie, as in `image_sources`.
+        numbers: long [N], which images of the source these are.
+        labels: long [N].
+        class_names: names of the labels 0, 1, …
+        image_size: height and width in pixels.
+        name, split: the data set and the split that the images come from.
+        workers: number of processes that decode images; 0 decodes in this one.
+    """
+
+    source: object
+    numbers: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    image_size: int
+    name: str = ""
+    split: str = ""
+    workers: int = 2
+
+    channels = 3
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def subset(self, indices: Tensor) -> "StreamedImages":
+        """Some of the images; indices are numbers or booleans."""
+        return replace(self, numbers=self.numbers[indices], labels=self.labels[indices])
+
+    def to(self, device) -> "StreamedImages":
+        """The same data: batches go to the device one by one."""
+        return self
+
+    def batch(self, indices: Tensor) -> tuple[Tensor]:
+        """The argument of `VQVAE2.loss_function`: images [B, 3, H, W] in [0, 1]."""
+        numbers = self.numbers[indices.cpu()].tolist()
+        images = [decoded(self.source, number, self.image_size) for number in numbers]
+        return (torch.stack(images).float() / 255,)
+
+    def batches(self, parts) -> Iterator[tuple[Tensor]]:
+        """The batch of each tensor of indices in `parts`, one after the other.
+
+        Raises:
+            ValueError: an image cannot be read any more.
+        """
+        loader = DataLoader(
+            _Images(self.source, self.image_size),
+            batch_sampler=[self.numbers[part.cpu()].tolist() for part in parts],
+            num_workers=self.workers,
+            prefetch_factor=PARTS_AHEAD if self.workers else None,
+            generator=torch.Generator(),  # the global one is the training's
+        )
+        for images, problems in loader:
+            problem = next(filter(None, problems), None)
+            if problem is not None:
+                raise ValueError(
+                    f"the image {problem} cannot be read any more; put it back as it "
+                    "was, and go on with --resume"
+                )
+            yield (images.float() / 255,)
+
+
+class _Images:
+    """The images of a source by number, each with its problem or "", for a loader."""
+
+    def __init__(self, source, image_size: int):
+        self.source, self.image_size = source, image_size
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, str]:
+        try:
+            return decoded(self.source, number, self.image_size), ""
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders raise errors of many types
+            nothing = torch.zeros(3, *(self.image_size,) * 2, dtype=torch.uint8)
+            return nothing, f"{self.source.where(number)} ({error})"
+
+
+def decoded(source, number: int, image_size: int) -> Tensor:
+    """An image of a source, uint8 [3, S, S]."""
+    with source.open(number) as stream:
+        return read_image(stream, image_size)
+
+
+def load_source(
+    source,
+    picked: Tensor,
+    image_size: int,
+    *,
+    name: str,
+    split: str,
+    cache: Path,
+    workers: int | None = None,
+    progress: bool = False,
+) -> Decoded | StreamedImages:
+    """The images of a source: in memory if they fit, else as a stream.
+
+    Args:
+        source: as in `image_sources`.
+        picked: long [n], the numbers of the images to load.
+        image_size: height and width in pixels.
+        name, split: of the data set.
+        cache: folder for what is kept of the images from one command to the next.
+        workers: number of processes that decode a stream; None takes as many as there
+            are cores, up to 8.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: none of the images can be read.
+    """
+    key = hashlib.sha256(
+        f"{source.signature()} {split} {image_size} {len(picked)}".encode()
+    ).hexdigest()
+    needed = len(picked) * 3 * image_size**2
+    if needed <= SHARE_OF_MEMORY * psutil.virtual_memory().available:
+        return _in_memory(
+            source, picked, image_size, cache / f"{key}.safetensors", split, progress
+        )
+    if workers is None:
+        workers = min(8, os.cpu_count() or 1)
+    data = StreamedImages(
+        source,
+        picked,
+        source.labels[picked],
+        source.class_names,
+        image_size,
+        name,
+        split,
+        workers,
+    )
+    return data.subset(_readable(data, cache / f"{key}.json", progress))
+
+
+def _in_memory(source, picked, image_size, kept: Path, split, progress) -> Decoded:
+    found = _read_decoded(kept)
+    if found is not None:
+        images, labels, problems = found
+        _good(source, picked, problems)
+        return Decoded(images, labels)
+    images = torch.empty(len(picked), 3, image_size, image_size, dtype=torch.uint8)
+    reader = _Images(source, image_size)
+
+    def read(index: int) -> str:
+        images[index], problem = reader[int(picked[index])]
+        return problem
+
+    with ThreadPoolExecutor() as pool:
+        results = progress_bar(
+            pool.map(read, range(len(picked))),
+            total=len(picked),
+            desc=f"reading {source.name}",
+            unit="image",
+            enabled=progress,
+        )
+        problems = list(results)
+    good, labels = _good(source, picked, problems), source.labels[picked]
+    if not good.all():
+        images, labels = images[good], labels[good]
+    _write_decoded(kept, images, labels, problems)
+    return Decoded(images, labels)
+
+
+def _read_decoded(path: Path) -> tuple[Tensor, Tensor, list[str]] | None:
+    """What was kept of an earlier command; None if it is absent or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            images, labels = file.get_tensor("images"), file.get_tensor("labels")
+            return images, labels, json.loads(file.metadata()["problems"])
+    except (OSError, SafetensorError):
+        return None
+
+
+def _write_decoded(path: Path, images: Tensor, labels: Tensor, problems) -> None:
+    """Keep decoded images for the next command, if there is room for them."""
+    try:
+        with temporary_folder(writable_folder(path.parent)) as temporary:
+            tensors = {"images": images.contiguous(), "labels": labels}
+            about = {"problems": json.dumps(problems)}
+            write_tensors(tensors, temporary / path.name, about)
+            os.replace(temporary / path.name, path)
+    except OSError as error:
+        warnings.warn(
+            f"the decoded images could not be kept for the next command ({error}); it "
+            "will decode them again",
+            stacklevel=2,
+        )
+
+
+def _good(source, picked: Tensor, problems: list[str]) -> Tensor:
+    """Which images can be used, bool [n]; the others are named in a warning.
+
+    Raises:
+        ValueError: none can be used.
+    """
+    for index in range(len(picked)):
+        if not problems[index] and source.labels[picked[index]] == NO_LABEL:
+            where = source.where(int(picked[index]))
+            problems[index] = f"{where} (no class of the training images)"
+    broken = [problem for problem in problems if problem]
+    if len(broken) == len(problems):
+        raise ValueError(
+            f"none of the {len(problems):,} images in {source.name} could be read, the "
+            f"first: {broken[0]}; give a folder with undamaged images"
+        )
+    if broken:
+        named = "; ".join(broken[:5]) + ("; …" if len(broken) > 5 else "")
+        warnings.warn(
+            f"{len(broken)} of {len(problems):,} images could not be read and were "
+            f"left out: {named}",
+            stacklevel=2,
+        )
+    return torch.tensor([not problem for problem in problems])
+
+
+def _readable(data: StreamedImages, kept: Path, progress: bool) -> Tensor:
+    """Which images of a stream can be used, bool [N].
+
+    All are decoded once, so that no training stops at a damaged image; the problems are
+    kept for the next command.
+    """
+    try:
+        problems = json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        problems = None
+    if problems is None:
+        loader = DataLoader(
+            _Images(data.source, data.image_size),
+            batch_sampler=[part.tolist() for part in data.numbers.split(256)],
+            num_workers=data.workers,
+            generator=torch.Generator(),
+        )
+        bar = progress_bar(
+            loader, desc="checking images", unit="batch", enabled=progress
+        )
+        problems = [problem for _, of_batch in bar for problem in of_batch]
+        try:
+            write_texts(writable_folder(kept.parent), {kept.name: json.dumps(problems)})
+        except OSError as error:
+            warnings.warn(
+                f"the check of the images could not be kept ({error}); the next "
+                "command will check them again",
+                stacklevel=2,
+            )
+    return _good(data.source, data.numbers, problems)

@@ -1,0 +1,206 @@
+"""The commands on codes from a file: a prior is trained, drawn from and measured."""
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from pixelprior import PixelCNN, cli, read_codes
+from pixelprior.checkpoints import load_model
+from pixelprior.runs import load_prior
+
+SMALL = ["--hidden_channels", "16", "--num_layers", "3", "--dropout", "0"]
+SMALL += ["--batch_size", "16", "--lr", "1e-2", "--mixed_precision", "no"]
+
+
+def run(*arguments):
+    cli.main([str(each) for each in arguments])
+
+
+def counting(count: int, seed: int):
+    """Rows that count up from a start, which is the label: codes of one level."""
+    start = np.random.default_rng(seed).integers(8, size=count)
+    grid = (start[:, None, None] + np.arange(5)) % 8
+    return {"codes": np.repeat(grid, 3, axis=1).astype(np.uint8), "labels": start}
+
+
+def two_levels(count: int, seed: int):
+    """The same, with each code four times below."""
+    one = counting(count, seed)
+    bottom = one["codes"].repeat(2, axis=1).repeat(2, axis=2)
+    return {"z_top": one["codes"], "z_bottom": bottom, "labels": one["labels"]}
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def trained(request, tmp_path_factory):
+    """A folder with files of codes of one level or two, and a prior trained on them."""
+    folder, make = tmp_path_factory.mktemp("codes"), [counting, two_levels]
+    for name, seed in (("train", 0), ("test", 1)):
+        np.savez(folder / f"{name}.npz", **make[request.param - 1](96, seed))
+    run(
+        *["train-prior", "--codes", folder / "train.npz", "--class_conditional"],
+        *["--test_codes", folder / "test.npz", *SMALL, "--epochs", 30],
+        *["--output_dir", folder / "prior"],
+    )
+    return folder
+
+
+def test_a_prior_over_a_file_of_codes_learns_and_says_what_it_reached(trained, capsys):
+    best = load_prior(trained / "prior")
+    notes = json.loads((trained / "prior" / "best" / "training.json").read_text())
+    single = isinstance(best, PixelCNN)
+    assert notes["grids"] == ([[3, 5]] if single else [[3, 5], [6, 10]])
+    assert max(notes["heldout"].values()) < 0.1 * math.log(8)
+    assert best.num_classes == 8 and notes["class_names"] == list("01234567")
+    run(
+        *["evaluate", "--codes", trained / "test.npz"],
+        *["--prior_checkpoint", trained / "prior", "--output_dir", trained / "results"],
+    )
+    results = json.loads((trained / "results" / "results.json").read_text())
+    likelihood = results["likelihood"]
+    codes = read_codes(trained / "test.npz")
+    for name in best.levels():
+        found = likelihood[name]
+        assert found["uniform"] == math.log(8) and found["unigram"] > 2
+        grid = found["nats_per_image"]["value"] / found["codes_per_image"]
+        assert found["nats_per_code"]["value"] == pytest.approx(grid)
+    (loss, *_) = best.loss_function(*codes.batch(torch.arange(len(codes)))).values()
+    total = likelihood["codes"] if single else likelihood["top"]
+    if single:
+        assert total["nats_per_code"]["value"] == pytest.approx(loss.item(), rel=1e-4)
+    assert ("both" in likelihood) == (not single)
+    shown = capsys.readouterr().out
+    assert "nats per code" in shown and "codes of 96 images, in grids" in shown
+    assert "reconstruction" not in shown and "bits per dimension" not in shown
+
+
+def sample(folder, *flags, name="drawn"):
+    run(
+        *["sample", "--prior_checkpoint", folder / "prior", "--num_samples", 20],
+        *["--output_dir", folder / name, *flags],
+    )
+    return folder / name / "codes.safetensors"
+
+
+def test_codes_are_drawn_and_can_be_read_again(trained):
+    path = sample(trained)
+    codes, prior = read_codes(path), load_prior(trained / "prior")
+    assert len(codes) == 20 and codes.labels.tolist() == [i % 8 for i in range(20)]
+    grids = [codes.grid(name) for name in codes.levels()]
+    drawn = prior.sample(
+        20, *(tuple(grid.shape[1:]) for grid in grids), labels=codes.labels, seed=0
+    )
+    drawn = (drawn,) if isinstance(drawn, torch.Tensor) else drawn
+    for grid, same in zip(grids, drawn, strict=True):
+        assert torch.equal(grid.long(), same)
+    # Rows count up from the label, as in training.
+    right = (grids[0][:, :, 0].long() == codes.labels[:, None]).float().mean()
+    assert right > 0.9
+
+
+@pytest.mark.parametrize("flags", [["--batch_size", 3], ["--batch_size", 20]])
+def test_the_batch_size_changes_no_code(trained, flags):
+    whole = sample(trained).read_bytes()
+    assert sample(trained, *flags, name=f"batch_{flags[1]}").read_bytes() == whole
+
+
+def test_drawing_goes_on_where_it_was_stopped(trained, monkeypatch):
+    """With one image per part, stopped at the seventh."""
+    from pixelprior.cli import sample as cli_sample
+
+    whole = sample(trained).read_bytes()
+    monkeypatch.setattr(cli_sample, "PART", 1)
+    draw, drawn = cli_sample.Sampling.draw, []
+
+    def stopped(self, images):
+        if images.start == 7 and len(drawn) == 7:
+            raise KeyboardInterrupt
+        drawn.append(images.start)
+        return draw(self, images)
+
+    monkeypatch.setattr(cli_sample.Sampling, "draw", stopped)
+    with pytest.raises(SystemExit):
+        sample(trained, "--batch_size", 1, name="cut")
+    assert not (trained / "cut" / "codes.safetensors").exists()
+    drawn.append(None)
+    path = sample(trained, "--batch_size", 1, "--resume", name="cut")
+    assert drawn == [*range(7), None, *range(7, 20)]
+    assert path.read_bytes() == whole
+    sample(trained, "--resume", name="cut")  # nothing is left to draw
+    assert len(drawn) == 21 and path.read_bytes() == whole
+
+
+def test_what_was_drawn_in_another_way_is_not_resumed(fails, trained):
+    sample(trained, name="first")
+    start = ["sample", "--prior_checkpoint", trained / "prior", "--num_samples", 20]
+    start += ["--resume", "--output_dir"]
+    error = fails(*start, trained / "first", "--seed", 3)
+    assert "was drawn with another seed; resume it with the same, or choose" in error
+    error = fails(*start, trained / "first", "--temperature", 0.9)
+    assert "with another temperature; resume" in error
+    assert "there is no run of sample to resume in" in fails(*start, trained / "none")
+
+
+def test_several_processes_draw_the_codes_of_one(trained):
+    whole = sample(trained).read_bytes()
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "pixelprior.cli", "sample", "--prior_checkpoint"]
+    command += [str(trained / "prior"), "--num_samples", "20", "--batch_size", "4"]
+    command += ["--output_dir", str(trained / "two")]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote 20 images as codes") == 1
+    assert (trained / "two" / "codes.safetensors").read_bytes() == whole
+
+
+def test_bad_files_and_flags_are_named(fails, tmp_path, trained):
+    single = isinstance(load_prior(trained / "prior"), PixelCNN)
+    train = ["train-prior", *SMALL, "--epochs", 1, "--output_dir", tmp_path / "out"]
+    file = ["--codes", trained / "train.npz"]
+    np.savez(tmp_path / "other.npz", codes=np.zeros((20, 4, 4), int))
+    np.savez(tmp_path / "bare.npz", codes=np.zeros((20, 3, 5), int))
+    for arguments, words in (
+        ([], "give one of --vqvae2_checkpoint and --codes"),
+        ([*file, "--vqvae2_checkpoint", "x"], "give one of --vqvae2_checkpoint and"),
+        ([*file, "--max_images", 9], "--max_images is for images, but the codes are"),
+        ([*file, "--num_embeddings", 5], "but a codebook of 5 has codes 0 to 4; give"),
+        ([*file, "--test_codes", tmp_path / "other.npz"], "two files of the same tok"),
+        (["--codes", tmp_path / "none.npz"], "there is no file"),
+        (
+            ["--vqvae2_checkpoint", "x", "--num_embeddings", 9],
+            "--num_embeddings belongs to codes from a file; give --codes too",
+        ),
+        (
+            ["--codes", tmp_path / "bare.npz", "--class_conditional"],
+            "there are no labels in",
+        ),
+    ):
+        assert words in fails(*train, *arguments), arguments
+    if single:
+        assert "has a single level" in fails(*train, *file, "--level", "top")
+        flags = [*train, *file, "--level", "bottom", "--without_top"]
+        assert "has a single level" in fails(*flags)
+    draw = ["sample", "--prior_checkpoint", trained / "prior", "--output_dir", tmp_path]
+    assert "--save_grid is for images" in fails(*draw, "--save_grid")
+    measure = ["evaluate", "--codes", tmp_path / "other.npz"]
+    assert "give --prior_checkpoint" in fails(*measure)
+    measure += ["--prior_checkpoint", trained / "prior"]
+    assert "--top_k is for images" in fails(*measure, "--top_k", 3)
+    if not single:
+        assert "the prior has 2 level(s), but the codes have 1" in fails(*measure)
+
+
+def test_a_run_on_a_file_is_resumed_on_that_file_alone(fails, trained, tmp_path):
+    start = ["train-prior", *SMALL, "--output_dir", tmp_path / "run"]
+    run(*start, "--codes", trained / "train.npz", "--epochs", 1)
+    run(*start, "--codes", trained / "train.npz", "--epochs", 2, "--resume")
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert len(history) == 2
+    other = ["--codes", trained / "test.npz", "--epochs", 2, "--resume"]
+    assert "the run in" in fails(*start, *other)
+    again = load_model(type(load_prior(trained / "prior")), tmp_path / "run")
+    assert again.num_classes is None

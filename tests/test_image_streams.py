@@ -1,0 +1,365 @@
+"""Images that do not fit into memory: the same batches, from files, shards or rows."""
+
+import io
+import json
+import os
+import tarfile
+import time
+from collections import Counter
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from PIL import Image
+
+from pixelprior import VQVAE2, TrainingSettings, fit, load_images
+from pixelprior import image_streams as streams
+from pixelprior.data import ImageData
+from pixelprior.devices import make_accelerator
+from pixelprior.held_out import hold_out
+from pixelprior.image_files import read_image
+from pixelprior.image_sources import Texts
+from pixelprior.image_streams import StreamedImages
+
+COUNT = 40
+
+
+def encoded(number: int, kind="png", shape=(20, 24, 3)) -> bytes:
+    """An image of random pixels; each number has its own."""
+    pixels = np.random.default_rng(number).integers(0, 256, shape, np.uint8)
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, kind)
+    return written.getvalue()
+
+
+def write_folder(root):
+    for number in range(COUNT):
+        folder = root / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number:03d}.png").write_bytes(encoded(number))
+
+
+def write_shard(path, samples):
+    """A tar file; each sample is a dict of files by their ending."""
+    with tarfile.open(path, "w") as tar:
+        for name, files in samples.items():
+            for ending, content in files.items():
+                about = tarfile.TarInfo(f"{name}.{ending}")
+                about.size = len(content)
+                tar.addfile(about, io.BytesIO(content))
+
+
+def write_shards(root, of_class=lambda number: {"cls": str(number % 2).encode()}):
+    for shard in range(4):
+        numbers = range(shard * COUNT // 4, (shard + 1) * COUNT // 4)
+        samples = {
+            f"{number:03d}": {"png": encoded(number), **of_class(number)}
+            for number in numbers
+        }
+        write_shard(root / f"{shard}.tar", samples)
+
+
+@pytest.fixture
+def no_memory(monkeypatch):
+    """Nothing fits into memory."""
+    monkeypatch.setattr(streams, "SHARE_OF_MEMORY", 0.0)
+
+
+@pytest.fixture
+def both(tmp_path, monkeypatch):
+    """The training images of a folder in memory, and as a stream."""
+    write_folder(tmp_path)
+    inside = load_images("imagefolder", "train", data_root=tmp_path, image_size=16)
+    monkeypatch.setattr(streams, "SHARE_OF_MEMORY", 0.0)
+    outside = load_images("imagefolder", "train", data_root=tmp_path, image_size=16)
+    assert isinstance(inside, ImageData) and isinstance(outside, StreamedImages)
+    return inside, outside
+
+
+def test_a_stream_has_the_images_and_labels_of_memory(both):
+    inside, outside = both
+    assert len(inside) == len(outside) == 36 and outside.channels == 3
+    assert torch.equal(inside.labels, outside.labels)
+    assert inside.class_names == outside.class_names == ("cat", "dog")
+    some = torch.tensor([30, 2, 17])
+    assert torch.equal(inside.batch(some)[0], outside.batch(some)[0])
+    part = outside.subset(torch.arange(36) % 3 == 0)
+    assert torch.equal(part.batch(some[1:2])[0], inside.batch(torch.tensor([6]))[0])
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_batches_come_in_the_order_that_is_asked_for(both, workers):
+    inside, outside = both
+    outside.workers = workers
+    parts = torch.randperm(36).split(5)
+    state = torch.get_rng_state()
+    for one, other in zip(inside.batches(parts), outside.batches(parts), strict=True):
+        assert torch.equal(one[0], other[0])
+    assert torch.equal(torch.get_rng_state(), state)  # a training's is not touched
+
+
+def train(data, folder, **options):
+    torch.manual_seed(0)
+    model = VQVAE2(3, 16, 8, 4, 16)
+    settings = TrainingSettings(
+        epochs=2, batch_size=8, ema_decay=0.0, mixed_precision="no", save_steps=2
+    )
+    history = fit(
+        model,
+        *hold_out(data, 0.1),
+        settings,
+        folder,
+        make_accelerator(settings, folder),
+        log=lambda line: None,
+        **options,
+    )
+    times = {"seconds", "steps_per_second"}
+    return [{k: v for k, v in epoch.items() if k not in times} for epoch in history]
+
+
+def test_a_stream_trains_to_the_same_curve_also_after_a_stop(both, tmp_path):
+    inside, outside = both
+    whole = train(inside, tmp_path / "inside")
+    assert train(outside, tmp_path / "outside") == whole
+
+    class Stopped(StreamedImages):
+        def batches(self, parts):
+            for number, batch in enumerate(super().batches(parts)):
+                if number == 3:  # the second checkpoint would come after the fourth
+                    raise KeyboardInterrupt
+                yield batch
+
+    cut = Stopped(**vars(outside))
+    with pytest.raises(KeyboardInterrupt):
+        train(cut, tmp_path / "cut")
+    assert train(outside, tmp_path / "cut", resume=True) == whole
+
+
+def test_a_second_command_decodes_nothing_again(both, tmp_path, monkeypatch):
+    inside, _ = both
+    monkeypatch.setattr(streams, "SHARE_OF_MEMORY", 0.5)
+
+    def never(*_arguments):
+        raise AssertionError("an image was decoded again")
+
+    monkeypatch.setattr(streams, "read_image", never)
+    again = load_images("imagefolder", "train", data_root=tmp_path, image_size=16)
+    assert torch.equal(again.images, inside.images)
+    monkeypatch.setattr(streams, "SHARE_OF_MEMORY", 0.0)
+    load_images(
+        "imagefolder", "train", data_root=tmp_path, image_size=16
+    )  # not checked
+
+
+def test_a_changed_file_is_decoded_again(tmp_path):
+    write_folder(tmp_path)
+    load = {"data_root": tmp_path, "image_size": 16}
+    before = load_images("imagefolder", "train", **load)
+    path = tmp_path / "cat" / "000.png"
+    path.write_bytes(encoded(999))
+    os.utime(path, (time.time() + 5,) * 2)
+    after = load_images("imagefolder", "train", **load)
+    changed = (before.images != after.images).flatten(1).any(dim=1)
+    assert changed.sum() == 1
+
+
+def test_a_few_images_of_many_files_read_no_others(tmp_path, monkeypatch):
+    write_folder(tmp_path)
+    read, calls = streams.read_image, Counter()
+
+    def counted(*arguments):
+        calls["read"] += 1
+        return read(*arguments)
+
+    monkeypatch.setattr(streams, "read_image", counted)
+    load = {"data_root": tmp_path, "image_size": 16}
+    some = load_images("imagefolder", "train", max_images=5, **load)
+    assert len(some) == 5 and calls["read"] == 5
+    whole = load_images("imagefolder", "train", **load)
+    order = torch.randperm(36, generator=torch.Generator().manual_seed(0))[:5]
+    assert torch.equal(some.images, whole.images[order])
+    assert torch.equal(some.labels, whole.labels[order])
+
+
+def test_damaged_images_of_a_stream_are_named_before_the_work(tmp_path, no_memory):
+    write_folder(tmp_path)
+    (tmp_path / "cat" / "002.png").write_bytes(encoded(2)[:200])
+    (tmp_path / "dog" / "003.png").write_text("no image")
+    for _ in range(2):  # the second time from what was kept of the first
+        with pytest.warns(UserWarning, match=r"2 of 36.*cat/002\.png.*dog/003\.png"):
+            data = load_images("imagefolder", "train", data_root=tmp_path)
+        assert len(data) == len(data.labels) == 34
+    next(data.batches([torch.arange(34)]))
+
+
+def test_an_image_that_goes_missing_is_named(both, tmp_path):
+    _, outside = both
+    (tmp_path / "dog" / "001.png").unlink()
+    with pytest.raises(
+        ValueError, match=r"dog/001\.png .*put it back as it was, and g"
+    ):
+        list(outside.batches(torch.arange(36).split(6)))
+
+
+def test_a_cache_that_cannot_be_written_is_named_and_the_images_are_read(
+    tmp_path, monkeypatch
+):
+    write_folder(tmp_path / "images")
+    (tmp_path / "cache").write_text("a file in the way")
+    monkeypatch.setenv("PIXELPRIOR_CACHE", str(tmp_path / "cache"))
+    with pytest.warns(UserWarning, match="could not be kept for the next command"):
+        data = load_images("imagefolder", "train", data_root=tmp_path / "images")
+    assert len(data) == 36
+
+
+@pytest.mark.parametrize("where", ["folder", "pattern"])
+def test_shards_hold_the_images_of_a_folder(tmp_path, where):
+    (tmp_path / "shards").mkdir()
+    write_shards(tmp_path / "shards")
+    root = tmp_path / "shards" / ("" if where == "folder" else "*.tar")
+    data = load_images("shards", "train", data_root=root, image_size=16)
+    test = load_images("shards", "test", data_root=root, image_size=16)
+    assert (len(data), len(test)) == (36, 4) and data.class_names == ("0", "1")
+    kept = [number for number in range(COUNT) if number % 10 != 9]
+    assert data.labels.tolist() == [number % 2 for number in kept]
+    for index, number in ((0, 0), (35, kept[35])):
+        expected = read_image(io.BytesIO(encoded(number)), 16)
+        assert torch.equal(data.images[index], expected)
+
+
+def test_shards_may_be_streamed_and_name_their_classes(tmp_path, no_memory):
+    def of_class(number):
+        if number % 3:
+            return {"cls": b"cat\n"}
+        return {"json": json.dumps({"label": "dog", "text": "x"}).encode()}
+
+    write_shards(tmp_path, of_class)
+    data = load_images("shards", "train", data_root=tmp_path, image_size=16)
+    assert isinstance(data, StreamedImages) and data.class_names == ("cat", "dog")
+    assert data.labels[:4].tolist() == [1, 0, 0, 1]
+    (images,) = next(data.batches([torch.tensor([20, 3])]))
+    expected = read_image(io.BytesIO(encoded(22)), 16)  # 9 and 19 are held out
+    assert torch.equal(images[0], expected.float() / 255)
+
+
+def test_shards_of_a_test_split_are_known_by_their_names(tmp_path):
+    sample = {f"{i}": {"png": encoded(i), "cls": b"b"} for i in range(3)}
+    write_shard(
+        tmp_path / "images-train-0.tar",
+        sample | {"9": {"png": encoded(9), "cls": b"a"}},
+    )
+    write_shard(tmp_path / "images-val-0.tar", sample)
+    write_shard(tmp_path / "latest-1.tar", {"8": {"png": encoded(8), "cls": b"a"}})
+    train, test = (
+        load_images("shards", split, data_root=tmp_path) for split in ("train", "test")
+    )
+    assert (len(train), len(test)) == (5, 3) and test.class_names == ("a", "b")
+    assert test.labels.tolist() == [1, 1, 1]
+
+
+def test_bad_shards_are_named(tmp_path):
+    def load(split="train"):
+        return load_images("shards", split, data_root=tmp_path)
+
+    with pytest.raises(FileNotFoundError, match=r"no file .*\*\.tar; give the folder"):
+        load()
+    write_shards(tmp_path)
+    path = tmp_path / "2.tar"
+    whole = path.read_bytes()
+    # Within an image, between two files, and before the zeros at the end.
+    for size in (len(whole) // 2 + 100, 4096, whole.rindex(b"1") + 512 & -512):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"2\.tar cannot be read .* cut short"):
+            load()
+    path.write_bytes(b"no tar file at all" * 60)
+    with pytest.raises(ValueError, match=r"2\.tar cannot be read"):
+        load()
+    path.unlink()
+    write_shard(tmp_path / "9.tar", {"x": {"png": encoded(1)}})
+    with pytest.raises(
+        ValueError, match=r"x\.png in .* has no \.cls or \.json with its"
+    ):
+        load()
+    write_shard(tmp_path / "9.tar", {"x": {"png": encoded(1), "json": b"{"}})
+    with pytest.raises(ValueError, match=r"class of x\.png in .*9\.tar cannot be read"):
+        load()
+    for path in tmp_path.glob("*.tar"):
+        path.unlink()
+    write_shard(tmp_path / "0.tar", {"x": {"txt": b"words"}})
+    with pytest.raises(ValueError, match="no images in the shards"):
+        load()
+    write_shard(tmp_path / "0.tar", {"x": {"png": encoded(1)}})
+    with pytest.raises(ValueError, match=r"1 images in .* too few to hold out every"):
+        load()
+
+
+@pytest.fixture
+def rows(tmp_path, monkeypatch):
+    """A folder with a parquet file of images and classes, as the hub has them."""
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    features = datasets.Features(
+        {"label": datasets.ClassLabel(names=["cat", "dog"]), "image": datasets.Image()}
+    )
+    table = {
+        "image": [{"bytes": encoded(n), "path": None} for n in range(COUNT)],
+        "label": [n % 2 for n in range(COUNT)],
+    }
+    (tmp_path / "set").mkdir()
+    made = datasets.Dataset.from_dict(table, features=features)
+    made.to_parquet(tmp_path / "set" / "train.parquet")
+    return tmp_path / "set"
+
+
+def test_a_set_of_the_hub_is_read_row_by_row(rows, no_memory):
+    train, test = (
+        load_images(f"hub:{rows}", split, image_size=16) for split in ("train", "test")
+    )
+    assert (len(train), len(test)) == (36, 4) and train.class_names == ("cat", "dog")
+    assert isinstance(train, StreamedImages)
+    (images,) = next(train.batches([torch.tensor([9, 0])]))
+    expected = read_image(io.BytesIO(encoded(10)), 16)  # 9 is held out
+    assert torch.equal(images[0], expected.float() / 255)
+    assert train.labels[:3].tolist() == [0, 1, 0]
+
+
+def test_what_the_hub_does_not_have_is_named(tmp_path, rows, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"cannot be loaded .*; give the na"):
+        load_images(f"hub:{tmp_path / 'nowhere'}")
+    datasets = pytest.importorskip("datasets")
+    (tmp_path / "words").mkdir()
+    made = datasets.Dataset.from_dict({"text": ["a"] * 12})
+    made.to_parquet(tmp_path / "words" / "train.parquet")
+    with pytest.raises(ValueError, match="has columns text but no images"):
+        load_images(f"hub:{tmp_path / 'words'}")
+    with pytest.raises(ValueError, match="dataset is 'hub:'; give one of"):
+        load_images("hub:")
+
+
+def test_without_the_library_the_hub_says_how_to_get_it(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ValueError, match=r'pip install "pixelprior\[datasets\]"'):
+        load_images("hub:any")
+
+
+def test_names_of_any_letters_are_kept_in_two_arrays():
+    names = ["a", "", "caf\u00e9/\U0001f600", "\udcff"]
+    texts = Texts(names)
+    assert len(texts) == 4 and [texts[i] for i in range(4)] == names
+
+
+def test_what_fits_is_decided_by_the_memory_that_is_free(tmp_path, monkeypatch):
+    write_folder(tmp_path)
+    needed = 36 * 3 * 16**2
+
+    class Memory:
+        available = 2 * needed - 1
+
+    monkeypatch.setattr(psutil, "virtual_memory", Memory)
+    load = {"data_root": tmp_path, "image_size": 16}
+    assert isinstance(load_images("imagefolder", **load), StreamedImages)
+    Memory.available = 2 * needed
+    assert isinstance(load_images("imagefolder", **load), ImageData)
