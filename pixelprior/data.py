@@ -19,17 +19,17 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor
-from torchvision.transforms.v2 import functional as TF
 
 from pixelprior.files import (
     temporary_folder,
     writable_folder,
 )
+from pixelprior.image_files import covering
 from pixelprior.image_shards import HubSet, Shards
 from pixelprior.image_sources import Folder
 from pixelprior.image_streams import StreamedImages, load_source
 from pixelprior.progress import is_interactive
-from pixelprior.ranges import check_positive
+from pixelprior.ranges import check_positive, sides_of
 
 ASSETS = Path(__file__).parent / "assets"
 TORCHVISION = {
@@ -50,7 +50,7 @@ class ImageData:
     """One split of a data set.
 
     Attributes:
-        images: uint8 [N, C, S, S], from 0 to 255.
+        images: uint8 [N, C, H, W], from 0 to 255.
         labels: long [N].
         class_names: names of the labels 0, 1, …
         name, split: the data set and the split that the images come from.
@@ -71,11 +71,11 @@ class ImageData:
         return self.images.shape[1]
 
     def __getitem__(self, index) -> tuple[Tensor, Tensor]:
-        """Image [C, S, S] in [0, 1] and its label; for several indices, batches."""
+        """Image [C, H, W] in [0, 1] and its label; for several indices, batches."""
         return self.images[index].float() / 255, self.labels[index]
 
     def batch(self, indices: Tensor) -> tuple[Tensor]:
-        """The argument of `VQVAE2.loss_function`: images [B, C, S, S] in [0, 1]."""
+        """The argument of `VQVAE2.loss_function`: images [B, C, H, W] in [0, 1]."""
         return (self[indices][0],)
 
     def subset(self, indices: Tensor) -> "ImageData":
@@ -120,7 +120,7 @@ def load_images(
     split: str = "train",
     *,
     data_root=None,
-    image_size: int = 32,
+    image_size: int | tuple[int, int] | str = 32,
     max_images: int | None = None,
     workers: int | None = None,
     progress: bool = False,
@@ -135,8 +135,9 @@ def load_images(
             its formats; `image_sources` and `image_shards` say how each is laid out.
         split: "train" or "test".
         data_root: folder of the data; None stands for `default_root()`.
-        image_size: height and width in pixels. 28×28 images are padded to 32×32; all
-            others are resized on the shorter side and cropped in the centre.
+        image_size: height and width in pixels: one number for both, (height, width),
+            or a text such as "64x96". 28×28 images are padded to 32×32; all others are
+            scaled until they cover the size, and cropped in the centre.
         max_images: load this many images, picked at random, the same ones each time;
             None loads all.
         workers: number of processes that decode a stream; None takes as many as there
@@ -147,7 +148,7 @@ def load_images(
         ValueError: an argument is out of its range, or no image could be read.
         FileNotFoundError: the data is absent and cannot be downloaded.
     """
-    check_positive(image_size=image_size)
+    sides = sides_of(image_size)
     if max_images is not None:
         check_positive(max_images=max_images)
     if split not in SPLITS:
@@ -160,7 +161,7 @@ def load_images(
         loaded = load_source(
             source,
             _picked(len(source), max_images),
-            image_size,
+            sides,
             name=name,
             split=split,
             cache=cache_folder(),
@@ -176,11 +177,9 @@ def load_images(
         root = Path(data_root) if data_root is not None else default_root()
         data = _load_torchvision(name, split, root)
     data = data.subset(_picked(len(data), max_images))
-    if data.images.shape[-1] == 28 and image_size >= 32:
+    if data.images.shape[-1] == 28 and min(sides) >= 32:
         data.images = F.pad(data.images, (2, 2, 2, 2))
-    if data.images.shape[-1] != image_size:
-        data.images = TF.resize(data.images, [image_size, image_size], antialias=True)
-    return data
+    return replace(data, images=covering(data.images, sides))
 
 
 def _picked(count: int, max_images: int | None) -> Tensor:

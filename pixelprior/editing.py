@@ -46,8 +46,8 @@ def complete(
     Args:
         vqvae2, prior: trained models. The images are encoded and decoded on the device
             of the prior, and the VQ-VAE-2 is moved there.
-        images: float [B, C, S, S] in [0, 1].
-        known: bool [S, S], or [B, 1, S, S] for one mask per image; True where a pixel
+        images: float [B, C, H, W] in [0, 1].
+        known: bool [H, W], or [B, 1, H, W] for one mask per image; True where a pixel
             is known.
         labels: for a prior with classes, as in `HierarchicalPixelCNN.sample`.
         seed: as in `HierarchicalPixelCNN.sample`; each seed gives another completion.
@@ -55,7 +55,7 @@ def complete(
         options: as in `HierarchicalPixelCNN.sample`: temperature, top_k, top_p, method…
 
     Returns:
-        Images [B, C, S, S] in [0, 1].
+        Images [B, C, H, W] in [0, 1].
 
     Raises:
         ValueError: images or known have the wrong type or shape, looks is below 1, or
@@ -64,19 +64,19 @@ def complete(
     check_positive(looks=looks)
     vqvae2.check_images(images)
     check_tensor(known, "known")
-    side = vqvae2.image_size
+    sides = vqvae2.image_shape
     if known.dtype != torch.bool or tuple(known.shape) not in (
-        (side, side),
-        (len(images), 1, side, side),
+        sides,
+        (len(images), 1, *sides),
     ):
         raise ValueError(
             f"known is {known.dtype} of shape {list(known.shape)}, but booleans of "
-            f"shape [{side}, {side}] or [{len(images)}, 1, {side}, {side}] are needed, "
+            f"shape {list(sides)} or {[len(images), 1, *sides]} are needed, "
             "True where a pixel is known"
         )
     device = next(prior.parameters()).device
     images = images.to(device)
-    known = known.to(device).expand(len(images), 1, side, side)
+    known = known.to(device).expand(len(images), 1, *sides)
     drawn = torch.zeros_like(images)
     for _ in range(looks):
         codes = _codes(vqvae2, prior, torch.where(known, images, drawn))
@@ -110,7 +110,7 @@ def vary(
             that is not the image's own, the texture is drawn for that label.
 
     Returns:
-        Images [B, C, S, S] in [0, 1].
+        Images [B, C, H, W] in [0, 1].
 
     Raises:
         ValueError: as in `complete`.
@@ -164,9 +164,9 @@ def _codes(vqvae2, prior, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _all_known(known: Tensor, shape) -> Tensor:
-    """Known pixels [B, 1, S, S] to known codes [B, H, W].
+    """Known pixels [B, 1, H, W] to known codes [B, H, W].
 
     A code is known if all of its pixels are known.
     """
-    unknown = (~known).float()  # [B, 1, S, S]
+    unknown = (~known).float()  # [B, 1, H, W]
     return F.adaptive_max_pool2d(unknown, tuple(shape))[:, 0] == 0

@@ -8,11 +8,10 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 
-def read_image(stream: BinaryIO, image_size: int) -> Tensor:
-    """Read an encoded image as uint8 [3, S, S].
+def read_image(stream: BinaryIO, sides: tuple[int, int]) -> Tensor:
+    """Read an encoded image as uint8 [3, H, W], with `sides` = (H, W).
 
-    The image is turned as its EXIF orientation says, scaled so that its shorter side is
-    S = `image_size`, and cropped in the centre.
+    The image is turned as its EXIF orientation says, and then as in `covering`.
 
     Raises:
         ValueError: its pixels have neither 8 nor 16 bits.
@@ -30,9 +29,19 @@ def read_image(stream: BinaryIO, image_size: int) -> Tensor:
         if has_16_bits:  # Pillow would clip all values above 255
             upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
         image = TF.pil_to_tensor(upright.convert("RGB"))  # [3, H, W] uint8
-    if min(image.shape[1:]) != image_size:
-        image = TF.resize(image, [image_size], antialias=True)
-    return TF.center_crop(image, [image_size, image_size])
+    return covering(image, sides)
+
+
+def covering(images: Tensor, sides: tuple[int, int]) -> Tensor:
+    """Images [..., h, w], scaled until they just cover (H, W), and cropped to it."""
+    (height, width), (h, w) = sides, images.shape[-2:]
+    if h * width < w * height:  # wider than what is wanted
+        scaled = (height, int(w * height / h))
+    else:
+        scaled = (int(h * width / w), width)
+    if scaled != (h, w):
+        images = TF.resize(images, list(scaled), antialias=True)
+    return TF.center_crop(images, list(sides))
 
 
 def _upright(image: Image.Image) -> Image.Image:

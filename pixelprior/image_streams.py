@@ -6,6 +6,7 @@ also kept on disk as they were decoded, so that a second command need not decode
 
 import hashlib
 import json
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ class StreamedImages:
         numbers: long [N], which images of the source these are.
         labels: long [N].
         class_names: names of the labels 0, 1, …
-        image_size: height and width in pixels.
+        sides: height and width in pixels.
         name, split: the data set and the split that the images come from.
         workers: number of processes that decode images; 0 decodes in this one.
     """
@@ -58,7 +59,7 @@ class StreamedImages:
     numbers: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
-    image_size: int
+    sides: tuple[int, int]
     name: str = ""
     split: str = ""
     workers: int = 2
@@ -79,7 +80,7 @@ class StreamedImages:
     def batch(self, indices: Tensor) -> tuple[Tensor]:
         """The argument of `VQVAE2.loss_function`: images [B, 3, H, W] in [0, 1]."""
         numbers = self.numbers[indices.cpu()].tolist()
-        images = [decoded(self.source, number, self.image_size) for number in numbers]
+        images = [decoded(self.source, number, self.sides) for number in numbers]
         return (torch.stack(images).float() / 255,)
 
     def batches(self, parts) -> Iterator[tuple[Tensor]]:
@@ -89,7 +90,7 @@ class StreamedImages:
             ValueError: an image cannot be read any more.
         """
         loader = DataLoader(
-            _Images(self.source, self.image_size),
+            _Images(self.source, self.sides),
             batch_sampler=[self.numbers[part.cpu()].tolist() for part in parts],
             num_workers=self.workers,
             prefetch_factor=PARTS_AHEAD if self.workers else None,
@@ -108,32 +109,32 @@ class StreamedImages:
 class _Images:
     """The images of a source by number, each with its problem or "", for a loader."""
 
-    def __init__(self, source, image_size: int):
-        self.source, self.image_size = source, image_size
+    def __init__(self, source, sides: tuple[int, int]):
+        self.source, self.sides = source, sides
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, number: int) -> tuple[Tensor, str]:
         try:
-            return decoded(self.source, number, self.image_size), ""
+            return decoded(self.source, number, self.sides), ""
         except MemoryError:
             raise
         except Exception as error:  # decoders raise errors of many types
-            nothing = torch.zeros(3, *(self.image_size,) * 2, dtype=torch.uint8)
+            nothing = torch.zeros(3, *self.sides, dtype=torch.uint8)
             return nothing, f"{self.source.where(number)} ({error})"
 
 
-def decoded(source, number: int, image_size: int) -> Tensor:
-    """An image of a source, uint8 [3, S, S]."""
+def decoded(source, number: int, sides: tuple[int, int]) -> Tensor:
+    """An image of a source, uint8 [3, H, W]."""
     with source.open(number) as stream:
-        return read_image(stream, image_size)
+        return read_image(stream, sides)
 
 
 def load_source(
     source,
     picked: Tensor,
-    image_size: int,
+    sides: tuple[int, int],
     *,
     name: str,
     split: str,
@@ -146,7 +147,7 @@ def load_source(
     Args:
         source: as in `image_sources`.
         picked: long [n], the numbers of the images to load.
-        image_size: height and width in pixels.
+        sides: height and width in pixels.
         name, split: of the data set.
         cache: folder for what is kept of the images from one command to the next.
         workers: number of processes that decode a stream; None takes as many as there
@@ -157,12 +158,12 @@ def load_source(
         ValueError: none of the images can be read.
     """
     key = hashlib.sha256(
-        f"{source.signature()} {split} {image_size} {len(picked)}".encode()
+        f"{source.signature()} {split} {sides} {len(picked)}".encode()
     ).hexdigest()
-    needed = len(picked) * 3 * image_size**2
+    needed = len(picked) * 3 * math.prod(sides)
     if needed <= SHARE_OF_MEMORY * psutil.virtual_memory().available:
         return _in_memory(
-            source, picked, image_size, cache / f"{key}.safetensors", split, progress
+            source, picked, sides, cache / f"{key}.safetensors", split, progress
         )
     if workers is None:
         workers = min(8, os.cpu_count() or 1)
@@ -171,7 +172,7 @@ def load_source(
         picked,
         source.labels[picked],
         source.class_names,
-        image_size,
+        sides,
         name,
         split,
         workers,
@@ -179,14 +180,14 @@ def load_source(
     return data.subset(_readable(data, cache / f"{key}.json", progress))
 
 
-def _in_memory(source, picked, image_size, kept: Path, split, progress) -> Decoded:
+def _in_memory(source, picked, sides, kept: Path, split, progress) -> Decoded:
     found = _read_decoded(kept)
     if found is not None:
         images, labels, problems = found
         _good(source, picked, problems)
         return Decoded(images, labels)
-    images = torch.empty(len(picked), 3, image_size, image_size, dtype=torch.uint8)
-    reader = _Images(source, image_size)
+    images = torch.empty(len(picked), 3, *sides, dtype=torch.uint8)
+    reader = _Images(source, sides)
 
     def read(index: int) -> str:
         images[index], problem = reader[int(picked[index])]
@@ -272,7 +273,7 @@ def _readable(data: StreamedImages, kept: Path, progress: bool) -> Tensor:
         problems = None
     if problems is None:
         loader = DataLoader(
-            _Images(data.source, data.image_size),
+            _Images(data.source, data.sides),
             batch_sampler=[part.tolist() for part in data.numbers.split(256)],
             num_workers=data.workers,
             generator=torch.Generator(),

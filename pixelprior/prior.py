@@ -240,7 +240,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             chunk_size: as in `sample`, for drawing and for decoding.
 
         Returns:
-            Images [B, C, S, S] in [0, 1].
+            Images [B, C, H, W] in [0, 1].
 
         Raises:
             ValueError: as in `sample`, or the codebooks differ in size.

@@ -26,6 +26,28 @@ def check_positive(**values: int) -> None:
             raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
 
 
+def sides_of(image_size) -> tuple[int, int]:
+    """(height, width) of images from a number, a pair, or a text such as 64x96.
+
+    Raises:
+        ValueError: it is none of these, or a side is below 1.
+    """
+    parts = image_size
+    if isinstance(image_size, str):
+        parts = image_size.lower().split("x")
+        parts = [int(part) if part.isdecimal() else None for part in parts]
+        parts = parts * 2 if len(parts) == 1 else parts
+    elif not isinstance(image_size, list | tuple):
+        parts = (image_size, image_size)
+    sides = tuple(map(whole_number, parts))
+    if len(sides) != 2 or min(side or 0 for side in sides) < 1:
+        raise ValueError(
+            f"image_size is {image_size}; give one number of pixels of at least 1, or "
+            "the height and the width, such as 64x96"
+        )
+    return sides
+
+
 def check_share(**values: float) -> None:
     """Raise ValueError naming the first of `values` that is not in [0, 1)."""
     for name, value in values.items():

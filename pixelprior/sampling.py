@@ -135,11 +135,8 @@ def sample_codes(
         ValueError: an argument is out of its range, or logits are not finite.
     """
     check_filters(temperature, top_k, top_p)
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}; give one of {', '.join(METHODS)}")
     device = model.embedding.weight.device
-    if method == "graph":
-        _check_graph(device)
+    check_method(method, device)
     batch_size, (height, width) = len(uniform), shape
     # Codes are drawn in float64, which Apple's GPUs lack: for them, the CPU draws.
     draw_device = torch.device("cpu") if device.type == "mps" else device
@@ -183,8 +180,11 @@ def sample_codes(
     return codes[:batch_size]
 
 
-def _check_graph(device: torch.device) -> None:
-    if device.type != "cuda":
+def check_method(method: str, device: torch.device) -> None:
+    """Raise ValueError unless `method` is one of `METHODS` that the device can do."""
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; give one of {', '.join(METHODS)}")
+    if method == "graph" and device.type != "cuda":
         raise ValueError(
             f"method is 'graph', which needs a CUDA device, but the prior is on "
             f"{device}; give 'cached', or 'auto'"

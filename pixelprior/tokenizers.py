@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelprior.prior import LEVELS
-from pixelprior.ranges import check_positive, whole_number
+from pixelprior.ranges import check_positive, sides_of, whole_number
 from pixelprior.validation import check_codes, check_tensor
 
 
@@ -160,7 +160,7 @@ class DiffusersTokenizer(FunctionTokenizer):
 
     def __init__(self, model: nn.Module, image_size):
         halvings = len(model.config.block_out_channels) - 1
-        sides = image_size if isinstance(image_size, tuple) else (image_size,) * 2
+        sides = sides_of(image_size)
         if any(side % 2**halvings for side in sides):
             raise ValueError(
                 f"image_size is {image_size}, but this model halves images "

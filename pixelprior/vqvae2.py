@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pixelprior.checkpoints import Pretrained
 from pixelprior.modes import evaluation_mode
 from pixelprior.quantizer import Quantizer, perplexity
-from pixelprior.ranges import check_number, check_positive, check_share
+from pixelprior.ranges import check_number, check_positive, check_share, sides_of
 from pixelprior.validation import check_codes, check_tensor
 
 
@@ -49,12 +49,12 @@ def _double(in_channels: int, out_channels: int) -> nn.Module:
 
 
 class VQVAE2(nn.Module, Pretrained):
-    """Images [B, C, S, S] in [0, 1] to two grids of codes, and back.
+    """Images [B, C, H, W] in [0, 1] to two grids of codes, and back.
 
     Args:
         in_channels: 1 for grey images, 3 for colour.
-        image_size: height and width S in pixels, a multiple of
-            `2 * bottom_downsampling`.
+        image_size: height and width in pixels, one number S for both or (height,
+            width), each a multiple of `2 * bottom_downsampling`.
         hidden_channels: channels of the convolutions, an even number.
         embedding_dim: length D of a code's vector.
         num_embeddings: number of codes K in each of the two codebooks.
@@ -69,6 +69,12 @@ class VQVAE2(nn.Module, Pretrained):
             bottom codes alone, and the top codes are of no use. (SoundStream also drops
             its finer quantizers, arXiv 2107.03312, section III-C.)
 
+    Attributes:
+        image_shape: height and width of the images in pixels.
+        grids: (height, width) of the top and of the bottom grid of codes.
+        latent_spatial_dim_top, latent_spatial_dim_bottom: the sides of these grids if
+            they are square, else None.
+
     Raises:
         ValueError: an argument is out of its range.
     """
@@ -76,7 +82,7 @@ class VQVAE2(nn.Module, Pretrained):
     def __init__(
         self,
         in_channels: int = 3,
-        image_size: int = 32,
+        image_size: int | tuple[int, int] = 32,
         hidden_channels: int = 128,
         embedding_dim: int = 64,
         num_embeddings: int = 512,
@@ -89,7 +95,6 @@ class VQVAE2(nn.Module, Pretrained):
         super().__init__()
         check_positive(
             in_channels=in_channels,
-            image_size=image_size,
             hidden_channels=hidden_channels,
             embedding_dim=embedding_dim,
             num_embeddings=num_embeddings,
@@ -104,7 +109,10 @@ class VQVAE2(nn.Module, Pretrained):
                 f"bottom_downsampling is {bottom_downsampling}; give a power of two "
                 "of at least 2"
             )
-        if image_size % (2 * bottom_downsampling):
+        sides = sides_of(image_size)
+        square = sides[0] == sides[1]
+        image_size = sides[0] if square else sides
+        if any(side % (2 * bottom_downsampling) for side in sides):
             raise ValueError(
                 f"image_size is {image_size}, but it must be a multiple of "
                 f"{2 * bottom_downsampling} (twice bottom_downsampling); resize the "
@@ -113,11 +121,15 @@ class VQVAE2(nn.Module, Pretrained):
         if hidden_channels % 2:
             raise ValueError(f"hidden_channels is {hidden_channels}; make it even")
         self.in_channels, self.image_size = in_channels, image_size
+        self.image_shape = sides
         self.embedding_dim, self.num_embeddings = embedding_dim, num_embeddings
         self.commitment_weight = commitment_weight
         self.bottom_dropout = bottom_dropout
-        self.latent_spatial_dim_bottom = image_size // bottom_downsampling
-        self.latent_spatial_dim_top = self.latent_spatial_dim_bottom // 2
+        bottom = tuple(side // bottom_downsampling for side in sides)
+        self.grids = (tuple(side // 2 for side in bottom), bottom)
+        # The sides of square grids; others are in `grids` alone.
+        self.latent_spatial_dim_bottom = bottom[0] if square else None
+        self.latent_spatial_dim_top = bottom[0] // 2 if square else None
 
         width, depth = hidden_channels, num_residual_blocks
         narrow = width // 2
@@ -156,27 +168,19 @@ class VQVAE2(nn.Module, Pretrained):
         )
 
     @property
-    def grids(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """(height, width) of the top and of the bottom grid."""
-        return tuple(
-            (side, side)
-            for side in (self.latent_spatial_dim_top, self.latent_spatial_dim_bottom)
-        )
-
-    @property
     def dtype(self) -> torch.dtype:
         """The type of the images that the model takes and gives."""
         return self.to_bottom.weight.dtype
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Images [B, C, S, S] to both quantized grids, both code grids and the loss.
+        """Images [B, C, H, W] to both quantized grids, both code grids and the loss.
 
         Returns:
             (quant_t [B, D, Ht, Wt], quant_b [B, D, Hb, Wb], codes_t [B, Ht, Wt],
             codes_b [B, Hb, Wb], commitment loss []); vectors and loss are float32.
 
         Raises:
-            ValueError: the images are not float [B, C, S, S] of this model's C and S.
+            ValueError: the images are not float [B, C, H, W] of this model's C and S.
         """
         self.check_images(images)
         features_b = self.encoder_bottom(images)  # [B, hidden, Hb, Wb]
@@ -195,15 +199,16 @@ class VQVAE2(nn.Module, Pretrained):
         Raises:
             ValueError: a grid has the wrong shape.
         """
-        for name, quant, side in (
-            ("quant_t", quant_t, self.latent_spatial_dim_top),
-            ("quant_b", quant_b, self.latent_spatial_dim_bottom),
-        ):
-            if quant.ndim != 4 or quant.shape[1:] != (self.embedding_dim, side, side):
+        quantized = zip(
+            ("quant_t", "quant_b"), (quant_t, quant_b), self.grids, strict=True
+        )
+        for name, quant, (height, width) in quantized:
+            wanted = (self.embedding_dim, height, width)
+            if quant.ndim != 4 or tuple(quant.shape[1:]) != wanted:
                 raise ValueError(
                     f"{name} has shape {list(quant.shape)}, but [B, "
-                    f"{self.embedding_dim}, {side}, {side}] is needed; look codes up "
-                    "with .embedding(codes) and move the vectors to dimension 1"
+                    f"{', '.join(map(str, wanted))}] is needed; look codes up with "
+                    ".embedding(codes) and move the vectors to dimension 1"
                 )
         if len(quant_t) != len(quant_b):
             raise ValueError(
@@ -215,23 +220,23 @@ class VQVAE2(nn.Module, Pretrained):
     def _reconstruct(self, quant_t: Tensor, quant_b: Tensor) -> Tensor:
         quant_t, quant_b = quant_t.to(self.dtype), quant_b.to(self.dtype)
         top = self.upsample_top(quant_t)  # [B, D, Hb, Wb]
-        return self.decoder(torch.cat([top, quant_b], dim=1))  # [B, C, S, S]
+        return self.decoder(torch.cat([top, quant_b], dim=1))  # [B, C, H, W]
 
     def decode_codes(self, z_top: Tensor, z_bottom: Tensor) -> Tensor:
-        """Codes [B, Ht, Wt] and [B, Hb, Wb] to images [B, C, S, S] in [0, 1].
+        """Codes [B, Ht, Wt] and [B, Hb, Wb] to images [B, C, H, W] in [0, 1].
 
         Raises:
             ValueError: codes are not integers, are out of range, or have another grid.
         """
-        for name, codes, side in (
-            ("z_top", z_top, self.latent_spatial_dim_top),
-            ("z_bottom", z_bottom, self.latent_spatial_dim_bottom),
+        both = {"z_top": z_top, "z_bottom": z_bottom}
+        for (name, codes), (height, width) in zip(
+            both.items(), self.grids, strict=True
         ):
             check_codes(codes, self.num_embeddings, name)
-            if codes.shape[1:] != (side, side):
+            if tuple(codes.shape[1:]) != (height, width):
                 raise ValueError(
                     f"{name} has a grid of {codes.shape[1]}×{codes.shape[2]}, but this "
-                    f"VQ-VAE-2 has {side}×{side}; use codes of the same model"
+                    f"VQ-VAE-2 has {height}×{width}; use codes of the same model"
                 )
         quant_t = self.vq_top.embedding(z_top).permute(0, 3, 1, 2)  # [B, D, Ht, Wt]
         quant_b = self.vq_bottom.embedding(z_bottom).permute(0, 3, 1, 2)
@@ -239,7 +244,7 @@ class VQVAE2(nn.Module, Pretrained):
 
     @torch.no_grad()
     def get_code_indices(self, images: Tensor) -> dict[str, Tensor]:
-        """The codes of images [B, C, S, S], in evaluation mode whatever the mode is.
+        """The codes of images [B, C, H, W], in evaluation mode whatever the mode is.
 
         A model that was neither trained nor loaded starts its codebooks from these
         images.
@@ -248,14 +253,14 @@ class VQVAE2(nn.Module, Pretrained):
             {"indices_top": [B, Ht, Wt] long, "indices_bottom": [B, Hb, Wb] long}.
 
         Raises:
-            ValueError: the images are not float [B, C, S, S] of this model's C and S.
+            ValueError: the images are not float [B, C, H, W] of this model's C and S.
         """
         with evaluation_mode(self):
             _, _, codes_t, codes_b, _ = self.encode(images)
         return {"indices_top": codes_t, "indices_bottom": codes_b}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, C, S, S] to their reconstructions, the same shape, in [0, 1]."""
+        """Images [B, C, H, W] to their reconstructions, the same shape, in [0, 1]."""
         quant_t, quant_b, *_ = self.encode(images)
         return self.decode(quant_t, quant_b)
 
@@ -263,7 +268,7 @@ class VQVAE2(nn.Module, Pretrained):
         """The training loss, arXiv 1711.00937 equation 3 with moving-average codebooks.
 
         Args:
-            images: float [B, C, S, S] in [0, 1].
+            images: float [B, C, H, W] in [0, 1].
 
         Returns:
             {"total_loss": reconstruction + β · commitment, "reconstruction_loss": mean
@@ -272,7 +277,7 @@ class VQVAE2(nn.Module, Pretrained):
             training mode, some images are reconstructed from their top codes alone.
 
         Raises:
-            ValueError: the images are not float [B, C, S, S] of this model's C and S.
+            ValueError: the images are not float [B, C, H, W] of this model's C and S.
         """
         quant_t, quant_b, codes_t, codes_b, commitment = self.encode(images)
         if self.training and self.bottom_dropout:
@@ -306,7 +311,7 @@ class VQVAE2(nn.Module, Pretrained):
                 f"images are {images.dtype}, but this model is {self.dtype}; convert "
                 f"them with images.to({self.dtype})"
             )
-        wanted = (self.in_channels, self.image_size, self.image_size)
+        wanted = (self.in_channels, *self.image_shape)
         if images.ndim != 4 or tuple(images.shape[1:]) != wanted:
             raise ValueError(
                 f"images have shape {list(images.shape)}, but this VQ-VAE-2 takes "

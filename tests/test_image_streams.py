@@ -12,8 +12,16 @@ import psutil
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import functional as TF
 
-from pixelprior import VQVAE2, TrainingSettings, fit, load_images
+from pixelprior import (
+    VQVAE2,
+    HierarchicalPixelCNN,
+    TrainingSettings,
+    complete,
+    fit,
+    load_images,
+)
 from pixelprior import image_streams as streams
 from pixelprior.data import ImageData
 from pixelprior.devices import make_accelerator
@@ -224,7 +232,7 @@ def test_shards_hold_the_images_of_a_folder(tmp_path, where):
     kept = [number for number in range(COUNT) if number % 10 != 9]
     assert data.labels.tolist() == [number % 2 for number in kept]
     for index, number in ((0, 0), (35, kept[35])):
-        expected = read_image(io.BytesIO(encoded(number)), 16)
+        expected = read_image(io.BytesIO(encoded(number)), (16, 16))
         assert torch.equal(data.images[index], expected)
 
 
@@ -239,7 +247,7 @@ def test_shards_may_be_streamed_and_name_their_classes(tmp_path, no_memory):
     assert isinstance(data, StreamedImages) and data.class_names == ("cat", "dog")
     assert data.labels[:4].tolist() == [1, 0, 0, 1]
     (images,) = next(data.batches([torch.tensor([20, 3])]))
-    expected = read_image(io.BytesIO(encoded(22)), 16)  # 9 and 19 are held out
+    expected = read_image(io.BytesIO(encoded(22)), (16, 16))  # 9 and 19 are held out
     assert torch.equal(images[0], expected.float() / 255)
 
 
@@ -319,7 +327,7 @@ def test_a_set_of_the_hub_is_read_row_by_row(rows, no_memory):
     assert (len(train), len(test)) == (36, 4) and train.class_names == ("cat", "dog")
     assert isinstance(train, StreamedImages)
     (images,) = next(train.batches([torch.tensor([9, 0])]))
-    expected = read_image(io.BytesIO(encoded(10)), 16)  # 9 is held out
+    expected = read_image(io.BytesIO(encoded(10)), (16, 16))  # 9 is held out
     assert torch.equal(images[0], expected.float() / 255)
     assert train.labels[:3].tolist() == [0, 1, 0]
 
@@ -363,3 +371,40 @@ def test_what_fits_is_decided_by_the_memory_that_is_free(tmp_path, monkeypatch):
     assert isinstance(load_images("imagefolder", **load), StreamedImages)
     Memory.available = 2 * needed
     assert isinstance(load_images("imagefolder", **load), ImageData)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_sides_need_not_be_equal(tmp_path, monkeypatch, fits):
+    """Images of 20×24 are scaled to 24×28 to cover 24×16, and cropped in the centre."""
+    write_folder(tmp_path)
+    monkeypatch.setattr(streams, "SHARE_OF_MEMORY", 0.5 if fits else 0.0)
+    for size in ("24x16", (24, 16)):
+        data = load_images("imagefolder", data_root=tmp_path, image_size=size)
+        assert isinstance(data, ImageData) == fits
+        (images,) = data.batch(torch.arange(3))
+        assert images.shape == (3, 3, 24, 16)
+    whole = TF.pil_to_tensor(Image.open(tmp_path / "cat" / "000.png"))
+    scaled = TF.resize(whole, [24, 28], antialias=True)
+    assert torch.equal(images[0], scaled[:, :, 6:22].float() / 255)
+    torch.manual_seed(0)
+    vqvae2 = VQVAE2(3, (24, 16), 8, 4, 16)
+    vqvae2.train().loss_function(images)
+    codes = vqvae2.get_code_indices(images)
+    assert vqvae2.grids == ((6, 4), (12, 8))
+    assert codes["indices_bottom"].shape == (3, 12, 8)
+    assert vqvae2.decode_codes(*codes.values()).shape == images.shape
+    vqvae2.save_pretrained(tmp_path / "saved")
+    again = VQVAE2.from_pretrained(tmp_path / "saved")
+    assert torch.equal(again(images), vqvae2.eval()(images))
+    prior = HierarchicalPixelCNN(16, 4, 8, 2)
+    drawn = prior.sample_with_vqvae2(vqvae2, 2, seed=0)
+    assert drawn.shape == (2, 3, 24, 16)
+    known = torch.ones(24, 16, dtype=torch.bool)
+    known[12:] = False
+    assert complete(vqvae2, prior, images, known, seed=0).shape == images.shape
+
+
+@pytest.mark.parametrize("size", ["0", "64x", "x64", "64x64x3", "6.5", (64,), 0, None])
+def test_sizes_that_are_none_are_named(size):
+    with pytest.raises(ValueError, match=r"image_size is .*; give one number of pi"):
+        load_images("fashion_mnist_mini", image_size=size)

@@ -170,7 +170,7 @@ def test_graph_draws_the_cached_codes_when_a_row_is_replayed(small_prior, monkey
         return function
 
     monkeypatch.setattr(sampling, "_capture", capture)
-    monkeypatch.setattr(sampling, "_check_graph", lambda device: None)
+    monkeypatch.setattr(sampling, "check_method", lambda method, device: None)
     known = torch.full((5, *BOTTOM), -1)
     known[:, 1::2] = 3
     cached, graph = (

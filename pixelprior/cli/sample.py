@@ -27,7 +27,8 @@ from pixelprior.pixelcnn import PixelCNN
 from pixelprior.progress import progress_bar
 from pixelprior.ranges import check_positive
 from pixelprior.runs import check_trained, load_prior
-from pixelprior.validation import check_filters
+from pixelprior.sampling import check_method, uniforms
+from pixelprior.validation import check_filters, check_guidance
 from pixelprior.vqvae2 import VQVAE2
 
 CODES_NAME, ABOUT_NAME = "codes.safetensors", "drawn_with.json"
@@ -68,6 +69,11 @@ class Sampling:
         if flags.bf16:
             self.prior.bfloat16()
         self.labels = self.labels_of()
+        # All that can be wrong is found before anything is written.
+        check_method(flags.method, device)
+        uniforms(flags.seed, 0, 1, 1)
+        level = next(iter(self.prior.levels().values()))
+        check_guidance(one_or_two(flags.guidance), self.labels, level.label_dropout)
         self.folder = writable_folder(flags.output_dir)
 
     def grids_of(self) -> list[tuple[int, int]]:

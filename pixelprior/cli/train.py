@@ -30,7 +30,7 @@ def accelerator_for(flags: TrainingFlags, output_dir: Path):
     return make_accelerator(flags.settings, output_dir, trackers)
 
 
-def images_of(flags: TrainingFlags, split: str, image_size: int):
+def images_of(flags: TrainingFlags, split: str, image_size):
     """The images of a split, or as many of them as --max_images asks for."""
     return load_images(
         flags.dataset,

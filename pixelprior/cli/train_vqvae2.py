@@ -8,13 +8,14 @@ from pixelprior.cli.training_flags import TrainVQVAE2
 from pixelprior.devices import where
 from pixelprior.evaluation.measures import reconstruction_errors
 from pixelprior.pictures import image_grid, save_picture
-from pixelprior.ranges import check_positive
+from pixelprior.ranges import check_positive, sides_of
 from pixelprior.training import fit
 from pixelprior.vqvae2 import VQVAE2
 
 
 def train_vqvae2(flags: TrainVQVAE2) -> None:
     check_positive(sample_every=flags.sample_every)
+    height, width = sides_of(flags.image_size)
     accelerator = accelerator_for(flags, flags.output_dir)
     with accelerator.local_main_process_first():
         images = images_of(flags, "train", flags.image_size)
@@ -23,7 +24,7 @@ def train_vqvae2(flags: TrainVQVAE2) -> None:
     torch.manual_seed(flags.settings.seed)
     model = VQVAE2(
         in_channels=images.channels,
-        image_size=flags.image_size,
+        image_size=height if height == width else (height, width),
         hidden_channels=flags.hidden_channels,
         embedding_dim=flags.embedding_dim,
         num_embeddings=flags.num_embeddings,

@@ -59,8 +59,8 @@ class TrainingFlags:
 class TrainVQVAE2(TrainingFlags):
     """Train a VQ-VAE-2, which turns images into two grids of codes, and back."""
 
-    image_size: int = 32
-    """Height and width of the images in pixels."""
+    image_size: str = "32"
+    """Height and width of the images in pixels: one number, or two, such as 64x96."""
     hidden_channels: int = 128
     """Channels of the convolutions."""
     settings: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(

@@ -159,7 +159,7 @@ def test_sample_writes_images_and_the_grid(pipeline, tmp_path, capsys):
         + ["--output_dir", str(tmp_path / "new")]
     )
     names = [f"sample_{index:05d}.png" for index in range(7)]
-    assert files_below(tmp_path / "new") == ["grid.png", *names]
+    assert files_below(tmp_path / "new") == ["drawn_with.json", "grid.png", *names]
     grid = np.asarray(Image.open(tmp_path / "new" / "grid.png"))
     assert grid.shape == (2 * 34 + 2, 4 * 34 + 2, 3)
     assert "wrote 7 images" in capsys.readouterr().out
