@@ -15,6 +15,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from torch import nn
 
+from pixelprior.devices import make_accelerator
 from pixelprior.modes import gradients_restored, random_state_restored
 from pixelprior.runs import check_output_dir, losses_in_words
 from pixelprior.settings import TrainingSettings
@@ -27,7 +28,7 @@ def fit(
     heldout_data,
     settings: TrainingSettings,
     output_dir,
-    accelerator: Accelerator,
+    accelerator: Accelerator | None = None,
     *,
     parts: tuple[str, ...] | None = None,
     loss_options: dict | None = None,
@@ -50,7 +51,8 @@ def fit(
             test images, which are for the end. With None, the last epoch is the best.
         settings: settings of the training.
         output_dir: folder for `best`, `last` and `history.json`.
-        accelerator: from `make_accelerator`, made before the model.
+        accelerator: from `make_accelerator`, made before the model if the training runs
+            in several processes; None makes one.
         parts: names of the losses to train, None for all; other weights do not change.
         loss_options: keywords for `loss_function`.
         resume: continue from `last`; if False, a folder that holds a run is refused.
@@ -73,6 +75,8 @@ def fit(
             last good checkpoint.
     """
     check_output_dir(output_dir, resume)
+    if accelerator is None:
+        accelerator = make_accelerator(settings, output_dir)
     run = TrainingRun(model, settings, Path(output_dir), accelerator)
     with gradients_restored(model), random_state_restored():
         run.set_parts(parts, loss_options or {}, notes or {})

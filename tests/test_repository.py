@@ -106,7 +106,12 @@ def test_the_readme_has_the_two_commands():
 @pytest.mark.parametrize(
     "page",
     ["README.md", "CONTRIBUTING.md", "docs/data.md"]
-    + ["docs/performance.md", "docs/reliability.md", "docs/results.md"],
+    + [
+        "docs/performance.md",
+        "docs/reliability.md",
+        "docs/results.md",
+        "docs/scale.md",
+    ],
 )
 def test_what_a_page_links_to_in_the_repository_is_there(page):
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -553,16 +553,28 @@ def test_a_missing_tracker_is_named(monkeypatch, tmp_path):
         make_accelerator(SETTINGS, tmp_path, ["wandb"])
 
 
-def test_two_processes_train_one_model_and_one_goes_on_with_it(tmp_path, capsys):
-    """The command runs under torchrun on two CPU processes, as `accelerate launch`
-    would run it."""
-    common = ["--dataset", "fashion_mnist_mini", "--max_images", "96", "--epochs", "1"]
-    common += ["--batch_size", "16", "--hidden_channels", "16", "--save_steps", "1"]
+ACCELERATE_CONFIG = """
+compute_environment: LOCAL_MACHINE
+distributed_type: MULTI_GPU
+num_machines: 1
+num_processes: 2
+use_cpu: true
+mixed_precision: 'no'
+"""
 
-    def launch(*arguments):
+
+def test_two_processes_train_one_model_and_one_goes_on_with_it(tmp_path, capsys):
+    """The VQ-VAE-2 under torchrun, the prior under accelerate launch with a config."""
+    common = ["--dataset", "fashion_mnist_mini", "--max_images", "96", "--epochs", "1"]
+    common += ["--hidden_channels", "16", "--save_steps", "1"]
+    (tmp_path / "two.yaml").write_text(ACCELERATE_CONFIG)
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    accelerate = ["accelerate.commands.launch", "--config_file", tmp_path / "two.yaml"]
+
+    def launch(launcher, *arguments):
+        command = [sys.executable, "-m", *launcher, "-m", "pixelprior.cli", *arguments]
         done = subprocess.run(
-            [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-            + ["--nproc_per_node", "2", "-m", "pixelprior.cli", *map(str, arguments)],
+            list(map(str, command)),
             capture_output=True,
             text=True,
             env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
@@ -570,19 +582,33 @@ def test_two_processes_train_one_model_and_one_goes_on_with_it(tmp_path, capsys)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    launch("train-vqvae2", *common, "--output_dir", tmp_path / "vqvae2")
-    flags = ["--vqvae2_checkpoint", tmp_path / "vqvae2", "--num_layers", "2"]
-    folder = tmp_path / "prior"
-    out = launch("train-prior", *common, *flags, "--output_dir", folder)
+    half = ["--batch_size", "16"]
+    launch(
+        torchrun, "train-vqvae2", *common, *half, "--output_dir", tmp_path / "images"
+    )
+    common += ["--vqvae2_checkpoint", tmp_path / "images", "--num_layers", "2"]
+    common += ["--dropout", "0", "--mixed_precision", "no"]
+    flags = ["train-prior", *common, *half, "--output_dir", tmp_path / "two"]
+    out = launch(accelerate, *flags)
     assert out.count("epoch 1/1") == 1, "both processes spoke"
-    state = torch.load(folder / "last" / "training_state.pt", weights_only=True)
+    state = torch.load(tmp_path / "two/last/training_state.pt", weights_only=True)
     assert state["step"] == 3, "91 images, in batches of 16 on each of two processes"
-    launched = ["train-prior", *common, *map(str, flags), "--output_dir", str(folder)]
-    cli.main([*launched, "--epochs", "2", "--resume"])
+    one = ["train-prior", *common, "--batch_size", "32", "--output_dir"]
+    cli.main([*map(str, one), str(tmp_path / "one")])
+    histories = [
+        json.loads((tmp_path / name / "history.json").read_text())[0]
+        for name in ("two", "one")
+    ]
+    for loss in ("heldout_top_loss", "heldout_bottom_loss"):
+        # The last of 91 images has a partner from the start of the order.
+        two, one = (history[loss] for history in histories)
+        assert two == pytest.approx(one, rel=2e-3), loss
+    capsys.readouterr()
+    cli.main([*map(str, flags), "--epochs", "2", "--resume"])
     out = capsys.readouterr().out
     assert "resumed with 2 epochs instead of 1" in out
     assert "resumed on 1 process(es) instead of 2: 16 images per step" in out
-    state = torch.load(folder / "last" / "training_state.pt", weights_only=True)
+    state = torch.load(tmp_path / "two/last/training_state.pt", weights_only=True)
     assert len(state["history"]) == 2 and state["step"] == 12
 
 

@@ -165,6 +165,24 @@ def test_sample_writes_images_and_the_grid(pipeline, tmp_path, capsys):
     assert "wrote 7 images" in capsys.readouterr().out
 
 
+def test_images_that_are_missing_are_drawn_and_no_others(pipeline, tmp_path, fails):
+    draw = ["sample", "--vqvae2_checkpoint", str(pipeline / "vqvae2")]
+    draw += ["--prior_checkpoint", str(pipeline / "prior"), "--num_samples", "7"]
+    draw += ["--batch_size", "2", "--output_dir", str(tmp_path)]
+    cli.main(draw)
+    files = sorted(tmp_path.glob("*.png"))
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    files[3].unlink()
+    cli.main([*draw, "--resume"])
+    for path, (content, time) in before.items():
+        assert path.read_bytes() == content
+        drawn_again = path in files[2:4]  # the batch of the missing image
+        assert (path.stat().st_mtime_ns != time) == drawn_again
+    assert "was drawn with another label; resume" in fails(
+        *draw, "--resume", "--label", 1
+    )
+
+
 def test_sample_draws_the_same_images_by_every_method_and_others_in_bf16(
     pipeline, tmp_path
 ):
