@@ -176,18 +176,14 @@ def extract_codes_to_file(
     wait()
     mine = writer.missing()[process::processes]
     wait()  # every process must have read what is missing before one writes
-    parts = [torch.arange(len(data))[writer.images(number)] for number in mine]
-    counts = [-(-len(part) // batch_size) for part in parts]
-    encoded = _encoded(
-        vqvae2,
-        data,
-        [some for part in parts for some in part.split(batch_size)],
-        progress,
-    )
-    for number, part, count in zip(mine, parts, counts, strict=True):
-        batches = [next(encoded) for _ in range(count)]
-        grids = {name: torch.cat([each[name] for each in batches]) for name in names}
-        writer.write(number, grids | {"labels": data.labels[part]})
+    images = torch.arange(len(data))
+    parts = [images[writer.images(number)].split(batch_size) for number in mine]
+    batches = [batch for part in parts for batch in part]
+    encoded = _encoded(vqvae2, data, batches, progress)
+    for number, part in zip(mine, parts, strict=True):
+        done = [next(encoded) for _ in part]
+        grids = {name: torch.cat([each[name] for each in done]) for name in names}
+        writer.write(number, grids | {"labels": data.labels[writer.images(number)]})
     wait()
     if process == 0:
         writer.finish()

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -25,6 +24,7 @@ from pixelprior.checkpoints import write_tensors
 from pixelprior.files import temporary_folder, writable_folder, write_texts
 from pixelprior.image_files import read_image
 from pixelprior.image_sources import NO_LABEL
+from pixelprior.memory import free_memory
 from pixelprior.progress import progress_bar
 
 SHARE_OF_MEMORY = 0.5  # of what is free, for images in memory
@@ -161,7 +161,7 @@ def load_source(
         f"{source.signature()} {split} {sides} {len(picked)}".encode()
     ).hexdigest()
     needed = len(picked) * 3 * math.prod(sides)
-    if needed <= SHARE_OF_MEMORY * psutil.virtual_memory().available:
+    if needed <= SHARE_OF_MEMORY * free_memory():
         return _in_memory(
             source, picked, sides, cache / f"{key}.safetensors", split, progress
         )

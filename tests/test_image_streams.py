@@ -8,7 +8,6 @@ import time
 from collections import Counter
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from PIL import Image
@@ -363,14 +362,10 @@ def test_what_fits_is_decided_by_the_memory_that_is_free(tmp_path, monkeypatch):
     write_folder(tmp_path)
     needed = 36 * 3 * 16**2
 
-    class Memory:
-        available = 2 * needed - 1
-
-    monkeypatch.setattr(psutil, "virtual_memory", Memory)
     load = {"data_root": tmp_path, "image_size": 16}
-    assert isinstance(load_images("imagefolder", **load), StreamedImages)
-    Memory.available = 2 * needed
-    assert isinstance(load_images("imagefolder", **load), ImageData)
+    for free, kind in ((2 * needed - 1, StreamedImages), (2 * needed, ImageData)):
+        monkeypatch.setattr(streams, "free_memory", lambda free=free: free)
+        assert isinstance(load_images("imagefolder", **load), kind)
 
 
 @pytest.mark.parametrize("fits", [True, False])

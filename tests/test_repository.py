@@ -211,7 +211,7 @@ def test_imports_point_downwards():
         ["image_shards"],
         ["image_sources"],
         ["vqvae2"],
-        ["checkpoints", "image_files", "progress", "modes"],
+        ["checkpoints", "image_files", "progress", "modes", "memory"],
         ["quantizer", "files", "validation"],
         ["ranges", "counting"],
         ["course", "evaluation", "benchmark"],  # folders

@@ -91,10 +91,11 @@ def summary(results: dict) -> list[str]:
     if not machine["gpu"]:
         lines.append("graph: not run, since it needs a CUDA device")
     full = results["naive_in_full"]
-    lines.append(
-        f"naive in full, {full['batch_size']} image(s): {full['whole']:.2f} s, "
-        f"{full['whole'] / full['from_passes']:.2f} × what its passes say"
-    )
+    if full is not None:
+        lines.append(
+            f"naive in full, {full['batch_size']} image(s): {full['whole']:.2f} s, "
+            f"{full['whole'] / full['from_passes']:.2f} × what its passes say"
+        )
     for level, effect in results.get("bf16_effect", {}).items():
         lines.append(
             f"shipped weights, {level} codes sampled in bf16: "

@@ -31,6 +31,7 @@ from pixelprior.sampling import (
 )
 
 SECONDS = 0.2  # each run is repeated for at least this long
+LONGEST_DRAW = 60  # seconds of a naive draw that is timed as a whole
 PASSES = 4  # passes of `naive` and of `rows` per round, in rows spread over the grid
 
 
@@ -237,8 +238,11 @@ def _cache_bytes(prior, sizes: Sizes, batch_size: int) -> dict:
     return of_levels
 
 
-def _naive_in_full(prior, sizes: Sizes, device) -> dict:
-    """Seconds of a naive draw of the smallest batch, whole and from its passes."""
+def _naive_in_full(prior, sizes: Sizes, device) -> dict | None:
+    """Seconds of a naive draw of the smallest batch, whole and from its passes.
+
+    None if it would take longer than `LONGEST_DRAW`.
+    """
     batch_size = min(sizes.batch_sizes)
     whole = from_passes = 0.0
     for level in LEVELS:
@@ -248,6 +252,8 @@ def _naive_in_full(prior, sizes: Sizes, device) -> dict:
         numbers = uniforms(0, 0, batch_size, shape[0] * shape[1])
         run, times = _jobs(prior, None, level, batch_size, sizes)["naive"]
         from_passes += times * _seconds(run, device)
+        if from_passes > LONGEST_DRAW:
+            return None
         _wait_for(device)
         started = time.perf_counter()
         sample_codes(model, shape, numbers, condition, method="naive")

@@ -1,0 +1,260 @@
+"""Measure what training beyond memory costs, and what is left of a killed extraction.
+
+Run `python tools/try_scale.py FILE.json` on Linux, with nothing else running. It makes
+a folder of JPEG images whose pixels take four times a limit of memory, and measures, in
+processes of their own:
+
+- the same steps of a VQ-VAE-2, and of a prior on its codes, with the images in memory
+  and without a limit, and under the limit (RLIMIT_DATA), where they do not fit;
+- the extraction of the codes, killed five times at random, against one that is not;
+- two processes against one at the same number of images per step.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pixelprior import VQVAE2, HierarchicalPixelCNN, TrainingSettings, fit, load_images
+from pixelprior.benchmark.sampling import machine
+from pixelprior.checkpoints import load_model
+from pixelprior.codes import extract_codes_to_file, load_codes
+from pixelprior.data import ImageData
+from pixelprior.devices import keep_freed_memory, make_accelerator
+from pixelprior.files import sha256_of, write_texts
+from pixelprior.held_out import Part
+
+KILLS = 5
+SETTINGS = TrainingSettings(epochs=1, batch_size=16, lr=1e-3, mixed_precision="no")
+
+
+def write_images(folder: Path, count: int, side: int) -> None:
+    """JPEG images of ten colours: the embedded clothes, enlarged and tinted."""
+    clothes = load_images("fashion_mnist_mini")
+    tints = np.random.default_rng(0).uniform(0.3, 1, (10, 3))
+    for number in range(count):
+        grey = clothes.images[number % len(clothes), 0].numpy()
+        grey = np.asarray(Image.fromarray(grey).resize((side, side), Image.BICUBIC))
+        label = number % 10
+        path = folder / f"{label}" / f"{number:06d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tinted = (grey[..., None] * tints[label]).astype(np.uint8)
+        Image.fromarray(tinted).save(path, quality=90)
+
+
+def load(arguments):
+    return load_images(
+        "imagefolder", data_root=arguments.folder, image_size=arguments.side
+    )
+
+
+def train(model, data, steps: int, folder: Path, settings=SETTINGS) -> dict:
+    """Train on the first images of a shuffled order; return the speed and the losses.
+
+    The first step is left out of the speed: it starts the processes that decode.
+    """
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    part = Part(data, order[: steps * settings.batch_size])
+    times: list[float] = []
+
+    class Timed(Part):
+        def batches(self, parts):
+            for batch in super().batches(parts):
+                times.append(time.perf_counter())
+                yield batch
+
+        def to(self, device):
+            return self
+
+    history = fit(
+        model,
+        Timed(part.data, part.indices),
+        None,
+        settings,
+        folder,
+        make_accelerator(settings, folder),
+        log=lambda line: None,
+    )
+    losses = {name: value for name, value in history[-1].items() if "loss" in name}
+    return {"steps_per_second": (len(times) - 1) / (times[-1] - times[0]), **losses}
+
+
+def both_stages(arguments) -> dict:
+    """Train both stages, with the images in memory or as a stream."""
+    started = time.perf_counter()
+    data = load(arguments)
+    loaded = time.perf_counter() - started
+    torch.manual_seed(0)
+    vqvae2 = VQVAE2(3, arguments.side, 16, 16, 64, bottom_downsampling=8)
+    work = arguments.work
+    images = train(vqvae2, data, arguments.steps, work / "vqvae2")
+    vqvae2 = load_model(VQVAE2, work / "vqvae2" / "last")
+    started = time.perf_counter()
+    extract_codes_to_file(vqvae2, data, work / "codes.safetensors", "here")
+    extracted = time.perf_counter() - started
+    codes = load_codes(work / "codes.safetensors", "here")
+    torch.manual_seed(0)
+    prior = HierarchicalPixelCNN(64, 16, 32, 4, len(data.class_names))
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "in_memory": isinstance(data, ImageData),
+        "images": len(data),
+        "bytes_decoded": len(data) * 3 * arguments.side**2,
+        "seconds_to_load": loaded,
+        "seconds_to_extract": extracted,
+        "vqvae2": images,
+        "prior": train(prior, codes, arguments.steps, work / "prior"),
+        "codes_sha256": sha256_of(work / "codes.safetensors"),
+        "highest_resident_bytes": usage.ru_maxrss * 1024,
+    }
+
+
+def extraction(arguments) -> dict:
+    """Encode all images with the VQ-VAE-2 that an earlier process trained."""
+    vqvae2 = load_model(VQVAE2, arguments.work / "vqvae2" / "last")
+    path = arguments.work / "again.safetensors"
+    extract_codes_to_file(vqvae2, load(arguments), path, "here")
+    return {"codes_sha256": sha256_of(path)}
+
+
+def processes(arguments) -> dict:
+    """Train a prior in as many processes as were started, 32 images per step."""
+    from accelerate import PartialState
+
+    count = PartialState(cpu=True).num_processes
+    torch.set_num_threads(arguments.threads)
+    settings = TrainingSettings(
+        epochs=1, batch_size=32 // count, lr=1e-3, mixed_precision="no"
+    )
+    folder = arguments.work / f"{count}_processes"
+    accelerator = make_accelerator(settings, folder, on_cpu=True)
+    codes = load_codes(arguments.work / "codes.safetensors", "here")
+    torch.manual_seed(0)
+    prior = HierarchicalPixelCNN(64, 16, 64, 6, 10, dropout=0.0)
+    history = fit(
+        prior,
+        Part(codes, torch.arange(32 * arguments.steps)),
+        Part(codes, torch.arange(32 * arguments.steps, len(codes))[:128]),
+        settings,
+        folder,
+        accelerator,
+        log=lambda line: None,
+    )
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    heldout = {n: value for n, value in history[-1].items() if n.startswith("heldout")}
+    found = {
+        "processes": count,
+        "threads_per_process": arguments.threads,
+        "steps_per_second": history[-1]["steps_per_second"],
+        **heldout,
+        "highest_resident_bytes": usage.ru_maxrss * 1024,
+    }
+    return found if accelerator.is_main_process else {}
+
+
+PARTS = {"both": both_stages, "extraction": extraction, "processes": processes}
+
+
+def start(part: str, arguments, *launcher, limit=None, wait=True, **changed):
+    """Run a part in a process of its own; return what it found, or the process."""
+    flags = {
+        "folder": arguments.folder,
+        "work": arguments.work,
+        "side": arguments.side,
+        "steps": arguments.steps,
+        "limit": 0 if limit is None else limit,
+        **changed,
+    }
+    command = [sys.executable, *launcher, __file__, "-", "--part", part]
+    for name, value in flags.items():
+        command += [f"--{name}", str(value)]
+    environment = os.environ | {"PIXELPRIOR_CACHE": str(arguments.work / "cache")}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    if not wait:
+        return process
+    out = process.communicate()[0]
+    if process.returncode:
+        raise SystemExit(f"the part {part} ended with status {process.returncode}")
+    (found,) = [line for line in map(json.loads, out.splitlines()) if line]
+    print(part, found, file=sys.stderr, flush=True)
+    return found
+
+
+def killed_extraction(arguments, seconds: float) -> dict:
+    """Kill the extraction at random moments, and let the last one end."""
+    draw, done = random.Random(0), []
+    marks = arguments.work / "again.safetensors.done"
+    for _ in range(KILLS):
+        process = start("extraction", arguments, limit=arguments.limit, wait=False)
+        time.sleep(draw.uniform(0.3, 1.0) * seconds)
+        process.kill()
+        process.communicate()
+        done.append(sum(marks.read_bytes()) if marks.is_file() else 0)
+    found = start("extraction", arguments, limit=arguments.limit)
+    return {"kills": KILLS, "parts_done_after_each": done, **found}
+
+
+def measure(arguments) -> dict:
+    count = 4 * arguments.limit // (3 * arguments.side**2)
+    started = time.perf_counter()
+    write_images(arguments.folder, count, arguments.side)
+    print(f"{count:,} images in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    results = {
+        "machine": machine("cpu"),
+        "limit_bytes": arguments.limit,
+        "side": arguments.side,
+        "steps": arguments.steps,
+    }
+    work = arguments.work
+    for name, limit in (("without_limit", None), ("under_the_limit", arguments.limit)):
+        arguments.work = work / name
+        results[name] = start("both", arguments, limit=limit)
+    # In a share of the time that the whole took, so that some parts are left.
+    seconds = results["under_the_limit"]["seconds_to_extract"] / KILLS
+    results["killed_extraction"] = killed_extraction(arguments, seconds)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    cores = os.cpu_count() or 1
+    results["one_process"] = start("processes", arguments, threads=cores)
+    results["two_processes"] = start(
+        "processes", arguments, *launcher, threads=max(1, cores // 2)
+    )
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--limit", type=int, default=2**30, help="bytes of RLIMIT_DATA")
+    parser.add_argument("--side", type=int, default=256, help="pixels of the images")
+    parser.add_argument("--steps", type=int, default=60, help="steps of each training")
+    for name in ("folder", "work", "part", "threads"):
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.part is None:
+        with tempfile.TemporaryDirectory() as folder:
+            arguments.folder, arguments.work = Path(folder, "images"), Path(folder)
+            results = measure(arguments)
+        write_texts(
+            arguments.file.parent, {arguments.file.name: json.dumps(results, indent=1)}
+        )
+        return
+    arguments.folder, arguments.work = Path(arguments.folder), Path(arguments.work)
+    arguments.threads = int(arguments.threads or torch.get_num_threads())
+    if arguments.limit:
+        resource.setrlimit(resource.RLIMIT_DATA, (arguments.limit,) * 2)
+    keep_freed_memory()
+    print(json.dumps(PARTS[arguments.part](arguments)))
+
+
+if __name__ == "__main__":
+    main()
