@@ -24,9 +24,11 @@ from safetensors.torch import load_file, save_file
 
 from pixelprior.files import temporary_folder, writable_folder
 from pixelprior.quantizer import Quantizer
+from pixelprior.ranges import whole_number
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+COST_NO_WEIGHTS = ("image_size", "bottom_downsampling")  # arguments, of any size
 # revision, cache_dir, token, …: releases of the library differ in these arguments.
 HUB_OPTIONS = [
     name
@@ -178,17 +180,17 @@ def _build(model_class, config: dict, arguments: dict, state: dict, path: Path):
                 f"or give one of {', '.join(taken)}"
             )
     try:
+        _check_fit(model_class, config | arguments, state)
         # The initial weights are replaced below; drawing them must not change the
         # caller's random state.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             model = model_class(**config | arguments)
+        model.load_state_dict(state)
     except TypeError as error:
         raise ValueError(
             f"the config of {path} does not describe a {model_class.__name__} "
             f"({error}); give the checkpoint of that model"
         ) from error
-    try:
-        model.load_state_dict(state)
     except RuntimeError as error:
         problem = " ".join(str(error).split())[:200]
         raise ValueError(
@@ -196,6 +198,30 @@ def _build(model_class, config: dict, arguments: dict, state: dict, path: Path):
             f"config ({problem}); give weights and config of one training run"
         ) from error
     return model
+
+
+def _check_fit(model_class, config: dict, state: dict) -> None:
+    """Raise RuntimeError unless the weights fit the model, before it takes memory.
+
+    A config may ask for more than any machine has. Each count in it is therefore
+    compared with the weights first, and then a model without memory is built.
+    """
+    sides = [side for tensor in state.values() for side in tensor.shape]
+    largest = max([len(state), *sides])
+    for name, value in config.items():
+        count = whole_number(value)
+        if name not in COST_NO_WEIGHTS and count is not None and count > largest:
+            raise RuntimeError(
+                f"{name} is {count}, but there are {len(state)} tensors with sides of "
+                f"at most {max(sides, default=0)}"
+            )
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.device("meta"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # that such a model takes no weights
+        model_class(**config).load_state_dict(dict(state))
 
 
 def _read_safetensors(path: Path) -> dict:

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,58 @@ def load_from_hub(monkeypatch, folder, **keywords):
 
 def dropouts(model):
     return {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)}
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("num_layers", 10**6),
+        ("hidden_channels", 10**6),
+        ("hidden_channels", 10**18),
+        ("num_embeddings", 2**40),
+        ("num_classes", 10**9),
+        ("kernel_size", 10**5 + 1),
+        ("attention_layers", 10**6),
+        ("attention_heads", 10**9),
+    ],
+)
+def test_a_config_that_asks_for_more_than_its_weights_is_refused_at_once(
+    model, tmp_path, name, value
+):
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text()) | {name: value}
+    path.write_text(json.dumps(config))
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match=rf"do not fit .*{name} is {value}, but there"):
+        load_model(HierarchicalPixelCNN, tmp_path)
+    assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("name", ["num_residual_blocks", "hidden_channels"])
+def test_a_vqvae2_of_a_million_blocks_is_refused_at_once(small_vqvae2, tmp_path, name):
+    small_vqvae2.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: 10**6}))
+    with pytest.raises(ValueError, match=rf"do not fit .*{name} is 1000000, but there"):
+        load_model(VQVAE2, tmp_path)
+
+
+def test_no_memory_is_taken_for_weights_that_do_not_fit(model, tmp_path, monkeypatch):
+    """Sizes within those of the weights may still ask for far more than there is."""
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_channels": 20}))
+    devices, build = [], HierarchicalPixelCNN.__init__
+
+    def watched(self, *arguments, **options):
+        build(self, *arguments, **options)
+        devices.append(next(self.parameters()).device.type)
+
+    monkeypatch.setattr(HierarchicalPixelCNN, "__init__", watched)
+    with pytest.raises(ValueError, match="do not fit"):
+        load_model(HierarchicalPixelCNN, tmp_path)
+    assert devices == ["meta"]
 
 
 def test_keywords_replace_the_arguments_of_the_config(model, tmp_path, monkeypatch):
