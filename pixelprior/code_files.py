@@ -120,8 +120,9 @@ def _check_range(grid: Tensor, num_embeddings: int, where: str) -> None:
             f"{where} needs a codebook of {num_embeddings} codes, but a prior has at "
             f"most {MOST_CODES}; number the codes from 0 without gaps"
         )
-    wrong = (grid < 0) | (grid >= num_embeddings)
-    if wrong.any():
+    # Without a tensor of the grid's size, which may be larger than memory.
+    if int(grid.min()) < 0 or int(grid.max()) >= num_embeddings:
+        wrong = (grid < 0) | (grid.long() >= num_embeddings)
         place = wrong.nonzero()[0].tolist()
         raise ValueError(
             f"{where} has code {grid[tuple(place)].item()} at {place}, but a codebook "

@@ -37,11 +37,10 @@ class CodeWriter:
             beside it.
         tensors: type and shape of each tensor by name; all have the same length N.
         metadata: of the file. Another file's parts are not taken over.
-        part: images per part.
     """
 
-    def __init__(self, path, tensors: dict, metadata: dict[str, str], part: int = PART):
-        self.path, self.part = Path(path), part
+    def __init__(self, path, tensors: dict, metadata: dict[str, str]):
+        self.path, self.part = Path(path), PART
         self.unfinished = self.path.with_name(f"{self.path.name}.unfinished")
         self.done = self.path.with_name(f"{self.path.name}.done")
         # Larger types first, so that each tensor starts at a multiple of its type.
@@ -63,7 +62,7 @@ class CodeWriter:
         text += b" " * (-len(text) % 8)
         self.header = len(text).to_bytes(8, "little") + text
         self.size = len(self.header) + end
-        self.parts = math.ceil(self.count / part)
+        self.parts = math.ceil(self.count / PART)
 
     def prepare(self) -> None:
         """Take up an unfinished file of the same header, or begin a new one.
@@ -109,14 +108,14 @@ class CodeWriter:
         """
         first = self.images(number).start
         try:
-            with open(self.unfinished, "r+b") as file:
+            with _open_to_write(self.unfinished) as file:
                 for name, tensor in tensors.items():
                     start, row = self.rows[name]
                     file.seek(len(self.header) + start + first * row)
                     file.write(tensor.cpu().contiguous().numpy().tobytes())
                 file.flush()
                 os.fsync(file.fileno())  # the mark must not reach the disk before it
-            with open(self.done, "r+b") as file:
+            with _open_to_write(self.done) as file:
                 file.seek(number)
                 file.write(b"\1")
         except OSError as error:
@@ -129,3 +128,12 @@ class CodeWriter:
         """Give the file its name, when every part is done."""
         os.replace(self.unfinished, self.path)
         self.done.unlink()
+
+
+def _open_to_write(path: Path):
+    """A file to be written within, and not read.
+
+    On a network disk a file that is open for both would be read and written back page
+    by page, together with what another machine has written there meanwhile.
+    """
+    return open(os.open(path, os.O_WRONLY | getattr(os, "O_BINARY", 0)), "wb")

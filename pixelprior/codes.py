@@ -21,7 +21,10 @@ from pixelprior.files import (
     temporary_folder,
     writable_folder,
 )
+from pixelprior.memory import fits_on
 from pixelprior.progress import progress_bar
+
+COUNTED = 10_000  # images whose codes are counted at the same time
 
 
 @dataclass
@@ -49,6 +52,7 @@ class CodeData:
     def batch(self, indices: Tensor) -> tuple[Tensor | None, ...]:
         """Arguments of a prior's `loss_function`: both grids and the labels, or for a
         single level, its grid and the labels."""
+        indices = indices.to(self.z_top.device)
         grids = [self.z_top] if self.z_bottom is None else [self.z_top, self.z_bottom]
         labels = None if self.labels is None else self.labels[indices]
         return *(grid[indices].long() for grid in grids), labels
@@ -67,7 +71,11 @@ class CodeData:
         return map(self.batch, parts)
 
     def to(self, device) -> "CodeData":
-        """The same data on another device."""
+        """The same data on another device, or here if there is no room for all of it:
+        then batches are moved one by one."""
+        grids = [self.grid(name) for name in self.levels()]
+        if not fits_on(device, sum(grid.nbytes for grid in grids)):
+            return self
         return replace(
             self,
             z_top=self.z_top.to(device),
@@ -91,9 +99,16 @@ class CodeData:
         Args:
             level: "top" or "bottom".
         """
-        codes = self.grid(level).reshape(-1).int().cpu()  # Apple's GPUs lack float64
-        counts = torch.bincount(codes, minlength=self.num_embeddings)
-        return torch.distributions.Categorical(probs=counts.double()).entropy().item()
+        counts = self.counts(level).double()
+        return torch.distributions.Categorical(probs=counts).entropy().item()
+
+    def counts(self, level: str) -> Tensor:
+        """How often each code of a level occurs, long [num_embeddings]."""
+        counts = torch.zeros(self.num_embeddings, dtype=torch.long)
+        for some in self.grid(level).split(COUNTED):
+            codes = some.reshape(-1).int().cpu()
+            counts += torch.bincount(codes, minlength=self.num_embeddings)
+        return counts
 
 
 def smallest_integer_type(num_embeddings: int) -> torch.dtype:

@@ -28,6 +28,7 @@ from pixelprior.image_files import covering
 from pixelprior.image_shards import HubSet, Shards
 from pixelprior.image_sources import Folder
 from pixelprior.image_streams import StreamedImages, load_source
+from pixelprior.memory import fits_on
 from pixelprior.progress import is_interactive
 from pixelprior.ranges import check_positive, sides_of
 
@@ -76,7 +77,7 @@ class ImageData:
 
     def batch(self, indices: Tensor) -> tuple[Tensor]:
         """The argument of `VQVAE2.loss_function`: images [B, C, H, W] in [0, 1]."""
-        return (self[indices][0],)
+        return (self[indices.to(self.images.device)][0],)
 
     def subset(self, indices: Tensor) -> "ImageData":
         """A copy of some of the images; indices are numbers or booleans."""
@@ -88,7 +89,10 @@ class ImageData:
         return map(self.batch, parts)
 
     def to(self, device) -> "ImageData":
-        """The same data on another device."""
+        """The same data on another device, or here if there is no room for all of it:
+        then batches are moved one by one."""
+        if not fits_on(device, self.images.nbytes):
+            return self
         images, labels = self.images.to(device), self.labels.to(device)
         return replace(self, images=images, labels=labels)
 
@@ -123,6 +127,7 @@ def load_images(
     image_size: int | tuple[int, int] | str = 32,
     max_images: int | None = None,
     workers: int | None = None,
+    stream: bool = True,
     progress: bool = False,
 ) -> ImageData | StreamedImages:
     """Load one split of a data set into memory, or as a stream if it does not fit.
@@ -142,6 +147,7 @@ def load_images(
             None loads all.
         workers: number of processes that decode a stream; None takes as many as there
             are cores, up to 8.
+        stream: whether images that do not fit into memory may be a stream.
         progress: show a progress bar while images are decoded.
 
     Raises:
@@ -166,6 +172,7 @@ def load_images(
             split=split,
             cache=cache_folder(),
             workers=workers,
+            stream=stream,
             progress=progress,
         )
         if isinstance(loaded, StreamedImages):
@@ -184,7 +191,7 @@ def load_images(
 
 def _picked(count: int, max_images: int | None) -> Tensor:
     """The numbers of the images to load, of `count`."""
-    if max_images is None:
+    if max_images is None or max_images >= count:
         return torch.arange(count)
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))[
         :max_images

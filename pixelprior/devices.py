@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import datetime
 import importlib.util
 import os
 import platform
@@ -11,9 +12,12 @@ from functools import partial
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 
 from pixelprior.settings import TrainingSettings
 
+# That one process waits for the others: while they decode or draw their share.
+LONGEST_WAIT = datetime.timedelta(days=1)
 MALLOC_MMAP_MAX, MALLOC_TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 
 
@@ -99,10 +103,17 @@ def make_accelerator(
         precision = "bf16" if has_bf16(on_cpu) else "no"
     return Accelerator(
         cpu=on_cpu,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
         mixed_precision=precision,
         log_with=list(trackers) or None,
         project_dir=str(output_dir),
     )
+
+
+def process_group() -> dict:
+    """Options of `accelerate.PartialState`, which fit a launch of several processes."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return {"timeout": LONGEST_WAIT} if several else {}
 
 
 def where(accelerator: Accelerator) -> str:

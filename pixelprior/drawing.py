@@ -142,9 +142,10 @@ def words_for(level: str) -> str:
 
 def _checked(name: str, shape) -> tuple[int, int]:
     """(height, width) as ints; `name` is the argument's."""
-    sides = tuple(whole_number(side) for side in shape)
+    pair = shape if isinstance(shape, list | tuple) else (shape,)
+    sides = tuple(map(whole_number, pair))
     if len(sides) != 2 or min(side or 0 for side in sides) < 1:
         raise ValueError(
-            f"{name} is {tuple(shape)}; give (height, width), each at least 1"
+            f"{name} is {tuple(pair)}; give (height, width), each at least 1"
         )
     return sides

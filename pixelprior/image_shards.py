@@ -70,14 +70,11 @@ class Shards:
         if held_out and split == "test":
             # The numbers of the classes are those of the training images.
             self.class_names = Shards(pattern, "train").class_names
-            labels = [self._number(label) for label in labels]
-        else:
-            labels = [self._number(label) for label in labels]
-            if not held_out:
-                pairs = every_tenth(
-                    list(zip(found, labels, strict=True)), split, pattern
-                )
-                found, labels = map(list, zip(*pairs, strict=True))
+        labels = self._numbers(labels)
+        if not held_out:
+            pairs = list(zip(found, labels, strict=True))
+            pairs = every_tenth(pairs, split, pattern)
+            found, labels = map(list, zip(*pairs, strict=True))
         self.labels = torch.tensor(labels)
         self.places = np.array([place for place, _, _ in found], dtype=np.int64)
         self.members = Texts(name for _, name, _ in found)
@@ -131,12 +128,19 @@ class Shards:
             return tuple(map(str, range(max(map(int, named)) + 1))), labels
         return tuple(sorted(named)), labels
 
-    def _number(self, label: str | None) -> int:
-        if label is None:
-            return 0
-        if label in self.class_names:
-            return self.class_names.index(label)
-        return NO_LABEL
+    def _numbers(self, labels: list[str | None]) -> list[int]:
+        """The number of each class; NO_LABEL for a class that training lacks."""
+        if self.class_names == ("images",):  # there are no classes
+            return [0] * len(labels)
+        if None in labels:
+            raise ValueError(
+                f"images in the test shards of {self.pattern} have no class, but the "
+                "training images have; give all a class in .cls or .json, or none"
+            )
+        numbers = {name: number for number, name in enumerate(self.class_names)}
+        if "0" in numbers:  # 007 is 7
+            labels = [str(int(each)) if each.isdecimal() else each for each in labels]
+        return [numbers.get(label, NO_LABEL) for label in labels]
 
     def __len__(self) -> int:
         return len(self.members)
@@ -154,18 +158,19 @@ class Shards:
 
     def signature(self) -> str:
         """A text that changes when a shard does."""
-        states = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in self.shards]
-        return hashlib.sha256(repr(states).encode()).hexdigest()
+        states = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in self.shards]
+        return hashlib.sha256(repr((states, self.class_names)).encode()).hexdigest()
 
 
 def _shard_files(pattern: Path) -> list[Path]:
     """The tar files of a folder, or those that a pattern such as data/*.tar names."""
     if pattern.is_dir():
-        pattern = pattern / "*.tar"
-    anchor = pattern.parent
-    while any(sign in str(anchor) for sign in "*?["):
-        anchor = anchor.parent
-    shards = sorted(path for path in anchor.glob(str(pattern.relative_to(anchor))))
+        anchor, pattern = pattern, pattern / "*.tar"
+    else:
+        anchor = pattern.parent
+        while any(sign in str(anchor) for sign in "*?["):
+            anchor = anchor.parent
+    shards = sorted(anchor.glob(str(pattern.relative_to(anchor))))
     shards = [path for path in shards if path.is_file()]
     if not shards:
         raise FileNotFoundError(
@@ -224,15 +229,15 @@ class HubSet:
                 f"the set {name!r} cannot be loaded ({type(error).__name__}: {error}); "
                 "give the name of a set of the hub, or a folder with its files"
             ) from error
-        splits = [each for each in HELD_OUT_NAMES if each in found]
-        which = splits[0] if splits and split == "test" else "train"
-        if which not in found:
+        if "train" not in found:
             raise ValueError(
                 f"the set {name!r} has {', '.join(found)} but no train; give a set "
                 "with training images"
             )
-        rows = found[which]
-        kinds = {column: type(kind).__name__ for column, kind in rows.features.items()}
+        kinds = {
+            column: type(kind).__name__
+            for column, kind in found["train"].features.items()
+        }
         images = [column for column, kind in kinds.items() if kind == "Image"]
         classes = [column for column, kind in kinds.items() if kind == "ClassLabel"]
         if not images:
@@ -240,6 +245,20 @@ class HubSet:
                 f"the set {name!r} has columns {', '.join(kinds)} but no images; give "
                 "a set of images"
             )
+        splits = [each for each in HELD_OUT_NAMES if each in found]
+        # The classes of a test split are often withheld: then the next split is taken.
+        known = [
+            each for each in splits if not classes or _labels(found[each], classes)
+        ]
+        which = "train"
+        if splits and split == "test":
+            if not known:
+                raise ValueError(
+                    f"the classes of {', '.join(splits)} in {name!r} are withheld; "
+                    "give a set whose held-out images have classes"
+                )
+            which = known[0]
+        rows = found[which]
         if not splits:
             numbers = every_tenth(list(range(len(rows))), split, name)
             rows = rows.select(numbers)
@@ -248,7 +267,7 @@ class HubSet:
         self.labels: Tensor = torch.zeros(len(rows), dtype=torch.long)
         if classes:
             self.class_names = tuple(rows.features[classes[0]].names)
-            self.labels = torch.tensor(rows[classes[0]][:])
+            self.labels = torch.tensor(_labels(rows, classes))
         self.fingerprint = rows._fingerprint
         self.rows = rows.select_columns(images[:1]).cast_column(
             self.column, datasets.Image(decode=False)
@@ -271,3 +290,9 @@ class HubSet:
     def signature(self) -> str:
         """A text that changes when the set does."""
         return self.fingerprint
+
+
+def _labels(rows, classes: list[str]) -> list[int]:
+    """The classes of some rows, NO_LABEL where one is missing; [] if all are."""
+    labels = [NO_LABEL if each is None else each for each in rows[classes[0]][:]]
+    return labels if any(label != NO_LABEL for label in labels) else []

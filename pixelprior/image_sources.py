@@ -79,7 +79,7 @@ class Folder:
 
     def signature(self) -> str:
         """A text that changes when a file does; no file is read for it."""
-        listing = hashlib.sha256()
+        listing = hashlib.sha256(repr((str(self.folder), self.class_names)).encode())
         for index in range(len(self)):
             about = (self.folder / self.files[index]).stat()
             listing.update(os.fsencode(self.files[index]))

@@ -28,7 +28,10 @@ from pixelprior.memory import free_memory
 from pixelprior.progress import progress_bar
 
 SHARE_OF_MEMORY = 0.5  # of what is free, for images in memory
-PARTS_AHEAD = 4  # batches that each process decodes ahead of time
+PARTS_AHEAD = 2  # batches that each process decodes ahead of time
+
+
+SUBMITTED = 4096  # images that wait for a thread at the same time
 
 
 class Decoded(NamedTuple):
@@ -125,6 +128,13 @@ class _Images:
             return nothing, f"{self.source.where(number)} ({error})"
 
 
+class _Problems(_Images):
+    """The problem of each image, or "", without the image."""
+
+    def __getitem__(self, number: int) -> str:
+        return super().__getitem__(number)[1]
+
+
 def decoded(source, number: int, sides: tuple[int, int]) -> Tensor:
     """An image of a source, uint8 [3, H, W]."""
     with source.open(number) as stream:
@@ -140,6 +150,7 @@ def load_source(
     split: str,
     cache: Path,
     workers: int | None = None,
+    stream: bool = True,
     progress: bool = False,
 ) -> Decoded | StreamedImages:
     """The images of a source: in memory if they fit, else as a stream.
@@ -152,21 +163,30 @@ def load_source(
         cache: folder for what is kept of the images from one command to the next.
         workers: number of processes that decode a stream; None takes as many as there
             are cores, up to 8.
+        stream: whether a stream is allowed.
         progress: show a progress bar.
 
     Raises:
-        ValueError: none of the images can be read.
+        ValueError: none of the images can be read, or they need a stream, which is not
+            allowed.
     """
-    key = hashlib.sha256(
-        f"{source.signature()} {split} {sides} {len(picked)}".encode()
-    ).hexdigest()
+    about = hashlib.sha256(picked.numpy().tobytes())
+    about.update(f"{source.signature()} {split} {sides}".encode())
+    key = about.hexdigest()
     needed = len(picked) * 3 * math.prod(sides)
     if needed <= SHARE_OF_MEMORY * free_memory():
         return _in_memory(
             source, picked, sides, cache / f"{key}.safetensors", split, progress
         )
+    if not stream:
+        raise ValueError(
+            f"{len(picked):,} images of {name} take {needed / 2**30:.1f} GiB, and here "
+            "they are needed in memory, where they do not fit; give fewer with "
+            "--max_images"
+        )
     if workers is None:
-        workers = min(8, os.cpu_count() or 1)
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes on this machine
+        workers = max(1, min(8, (os.cpu_count() or 1) // here))
     data = StreamedImages(
         source,
         picked,
@@ -193,18 +213,23 @@ def _in_memory(source, picked, sides, kept: Path, split, progress) -> Decoded:
         images[index], problem = reader[int(picked[index])]
         return problem
 
-    with ThreadPoolExecutor() as pool:
-        results = progress_bar(
-            pool.map(read, range(len(picked))),
-            total=len(picked),
-            desc=f"reading {source.name}",
-            unit="image",
-            enabled=progress,
-        )
-        problems = list(results)
+    problems: list[str] = []
+    bar = progress_bar(
+        total=len(picked),
+        desc=f"reading {source.name}",
+        unit="image",
+        enabled=progress,
+    )
+    with ThreadPoolExecutor() as pool, bar:
+        for some in torch.arange(len(picked)).split(SUBMITTED):
+            problems += pool.map(read, some.tolist())
+            bar.update(len(some))
     good, labels = _good(source, picked, problems), source.labels[picked]
     if not good.all():
-        images, labels = images[good], labels[good]
+        kept_numbers = good.nonzero()[:, 0].tolist()
+        for new, old in enumerate(kept_numbers):  # without a second copy of them all
+            images[new] = images[old]
+        images, labels = images[: len(kept_numbers)], labels[good]
     _write_decoded(kept, images, labels, problems)
     return Decoded(images, labels)
 
@@ -241,10 +266,12 @@ def _good(source, picked: Tensor, problems: list[str]) -> Tensor:
     Raises:
         ValueError: none can be used.
     """
-    for index in range(len(picked)):
-        if not problems[index] and source.labels[picked[index]] == NO_LABEL:
-            where = source.where(int(picked[index]))
-            problems[index] = f"{where} (no class of the training images)"
+    problems = list(problems)
+    for index in (source.labels[picked] == NO_LABEL).nonzero()[:, 0].tolist():
+        where = source.where(int(picked[index]))
+        problems[index] = (
+            problems[index] or f"{where} (no class of the training images)"
+        )
     broken = [problem for problem in problems if problem]
     if len(broken) == len(problems):
         raise ValueError(
@@ -273,15 +300,16 @@ def _readable(data: StreamedImages, kept: Path, progress: bool) -> Tensor:
         problems = None
     if problems is None:
         loader = DataLoader(
-            _Images(data.source, data.sides),
+            _Problems(data.source, data.sides),
             batch_sampler=[part.tolist() for part in data.numbers.split(256)],
             num_workers=data.workers,
             generator=torch.Generator(),
+            collate_fn=list,
         )
         bar = progress_bar(
             loader, desc="checking images", unit="batch", enabled=progress
         )
-        problems = [problem for _, of_batch in bar for problem in of_batch]
+        problems = [problem for of_batch in bar for problem in of_batch]
         try:
             write_texts(writable_folder(kept.parent), {kept.name: json.dumps(problems)})
         except OSError as error:

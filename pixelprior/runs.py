@@ -29,7 +29,8 @@ from pixelprior.vqvae2 import VQVAE2
 
 STATE_NAME = "training_state.pt"
 START_AGAIN = "start again in another --output_dir"
-MAY_CHANGE = ("epochs", "processes", "save_steps")
+# "grids" are those of the codes, which another setting stands for.
+MAY_CHANGE = ("epochs", "processes", "save_steps", "grids")
 
 
 def check_output_dir(output_dir, resume: bool) -> None:

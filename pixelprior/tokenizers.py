@@ -57,7 +57,8 @@ class FunctionTokenizer(nn.Module):
     def __init__(self, encode: Callable, decode: Callable, grids, num_embeddings: int):
         super().__init__()
         check_positive(num_embeddings=num_embeddings)
-        self.grids = tuple(tuple(map(whole_number, shape)) for shape in grids)
+        pairs = [shape if isinstance(shape, list | tuple) else () for shape in grids]
+        self.grids = tuple(tuple(map(whole_number, shape)) for shape in pairs)
         if not 1 <= len(self.grids) <= 2 or not all(
             len(shape) == 2 and min(side or 0 for side in shape) >= 1
             for shape in self.grids
@@ -180,6 +181,8 @@ class DiffusersTokenizer(FunctionTokenizer):
     def _decode(self, codes: Tensor) -> Tensor:
         # diffusers takes [B, h, w, D] here, and returns the vectors as [B, D, h, w].
         shape = (*codes.shape, self.model.quantize.vq_embed_dim)
-        vectors = self.model.quantize.get_codebook_entry(codes.reshape(-1), shape)
-        decoded = self.model.decode(vectors, force_not_quantize=True).sample
-        return (decoded + 1) / 2
+        latents, options = codes.reshape(-1), {"shape": shape}
+        if not self.model.config.lookup_from_codebook:  # then decode does not look up
+            latents = self.model.quantize.get_codebook_entry(latents, shape)
+        decoded = self.model.decode(latents, force_not_quantize=True, **options)
+        return (decoded.sample + 1) / 2

@@ -27,7 +27,10 @@ def test_two_levels_with_labels_are_read(tmp_path, kind, dtype):
     if kind == "npz":
         np.savez(path, **arrays)
     else:
-        save_file({name: torch.from_numpy(a) for name, a in arrays.items()}, path)
+        try:
+            save_file({name: torch.from_numpy(a) for name, a in arrays.items()}, path)
+        except KeyError:
+            pytest.skip(f"this release of safetensors cannot write {dtype}")
     codes = read_codes(path)
     assert codes.num_embeddings == 24 and codes.class_names == ("0", "1", "2")
     assert codes.z_top.dtype == codes.z_bottom.dtype == torch.uint8
@@ -82,6 +85,18 @@ def test_what_are_no_codes_is_named(tmp_path, arrays, words):
     np.savez(tmp_path / "codes.npz", **arrays)
     with pytest.raises(ValueError, match=words):
         read_codes(tmp_path / "codes.npz")
+
+
+@pytest.mark.parametrize("size, dtype", [(2**8, "uint8"), (2**15, "int16")])
+def test_a_codebook_that_fills_its_type_is_read(tmp_path, size, dtype):
+    """256 is no value of a uint8, and 32,768 none of an int16."""
+    codes = np.arange(size - 12, size).reshape(1, 3, 4).astype(dtype)
+    np.save(tmp_path / "codes.npy", codes)
+    assert read_codes(tmp_path / "codes.npy").num_embeddings == size
+    again = CodeData(torch.from_numpy(codes), None, None, size)
+    save_codes(again, tmp_path / "codes.safetensors", "here")
+    found = read_codes(tmp_path / "codes.safetensors")
+    assert found.z_top.max() == size - 1 and found.counts("codes").sum() == 12
 
 
 def test_a_code_beyond_the_given_codebook_is_named(tmp_path):

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from pixelprior import CodeData, extract_codes
+from pixelprior import CodeData, code_writer, extract_codes
 from pixelprior.code_writer import CodeWriter
 from pixelprior.codes import extract_codes_to_file, load_codes, save_codes
 from pixelprior.tokenizers import FunctionTokenizer
@@ -125,8 +125,9 @@ def test_parts_of_another_file_are_not_taken_over(tmp_path, change):
     assert len(images.read) == COUNT
 
 
-def test_a_full_disk_is_named_and_what_was_written_is_kept(tmp_path):
-    writer = CodeWriter(tmp_path / "x", {"codes": (torch.uint8, (4, 2))}, {}, part=2)
+def test_a_full_disk_is_named_and_what_was_written_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(code_writer, "PART", 2)
+    writer = CodeWriter(tmp_path / "x", {"codes": (torch.uint8, (4, 2))}, {})
     writer.prepare()
     writer.write(0, {"codes": torch.ones(2, 2, dtype=torch.uint8)})
     writer.unfinished.chmod(0o400)

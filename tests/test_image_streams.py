@@ -22,7 +22,7 @@ from pixelprior import (
     load_images,
 )
 from pixelprior import image_streams as streams
-from pixelprior.data import ImageData
+from pixelprior.data import ImageData, data_signature
 from pixelprior.devices import make_accelerator
 from pixelprior.held_out import hold_out
 from pixelprior.image_files import read_image
@@ -189,6 +189,27 @@ def test_a_few_images_of_many_files_read_no_others(tmp_path, monkeypatch):
     assert torch.equal(some.labels, whole.labels[order])
 
 
+def test_what_is_kept_follows_the_classes_and_the_images_that_were_picked(tmp_path):
+    """A new class renumbers the others, also in a split whose files are the same."""
+    for split in ("train", "test"):
+        for number, name in enumerate(("cat", "dog")):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "0.png").write_bytes(encoded(number))
+    load = {"data_root": tmp_path, "image_size": 16}
+    before = load_images("imagefolder", "test", **load)
+    assert before.labels.tolist() == [0, 1]
+    signature = data_signature("imagefolder", "test", tmp_path)
+    (tmp_path / "train" / "ant").mkdir()
+    (tmp_path / "train" / "ant" / "0.png").write_bytes(encoded(7))
+    assert load_images("imagefolder", "test", **load).labels.tolist() == [1, 2]
+    # The codes of the split are extracted anew, with their labels.
+    assert data_signature("imagefolder", "test", tmp_path) != signature
+    some = load_images("imagefolder", "train", max_images=1, **load)
+    more = load_images("imagefolder", "train", max_images=99, **load)
+    whole = load_images("imagefolder", "train", **load)
+    assert len(some) == 1 and torch.equal(more.images, whole.images)
+
+
 def test_damaged_images_of_a_stream_are_named_before_the_work(tmp_path, no_memory):
     write_folder(tmp_path)
     (tmp_path / "cat" / "002.png").write_bytes(encoded(2)[:200])
@@ -265,6 +286,32 @@ def test_shards_of_a_test_split_are_known_by_their_names(tmp_path):
     assert test.labels.tolist() == [1, 1, 1]
 
 
+def test_numbers_of_classes_may_have_zeros_in_front(tmp_path):
+    write_shards(tmp_path, lambda number: {"cls": f"{number % 3:03d}".encode()})
+    data = load_images("shards", "train", data_root=tmp_path)
+    assert data.class_names == ("0", "1", "2")
+    assert data.labels[:4].tolist() == [0, 1, 2, 0]
+
+
+def test_a_split_without_the_classes_of_the_other_is_named_or_needs_none(tmp_path):
+    with_classes = {f"{i}": {"png": encoded(i), "cls": b"a"} for i in range(3)}
+    without = {f"{i}": {"png": encoded(i)} for i in range(3)}
+    write_shard(tmp_path / "train.tar", with_classes)
+    write_shard(tmp_path / "test.tar", without)
+    with pytest.raises(ValueError, match=r"test shards of .* have no class, but"):
+        load_images("shards", "test", data_root=tmp_path)
+    write_shard(tmp_path / "train.tar", without)
+    write_shard(tmp_path / "test.tar", with_classes)
+    test = load_images("shards", "test", data_root=tmp_path)
+    assert test.labels.tolist() == [0, 0, 0] and test.class_names == ("images",)
+
+
+def test_a_folder_of_any_name_may_hold_the_shards(tmp_path):
+    (tmp_path / "set [1]*").mkdir()
+    write_shards(tmp_path / "set [1]*")
+    assert len(load_images("shards", "train", data_root=tmp_path / "set [1]*")) == 36
+
+
 def test_bad_shards_are_named(tmp_path):
     def load(split="train"):
         return load_images("shards", split, data_root=tmp_path)
@@ -329,6 +376,22 @@ def test_a_set_of_the_hub_is_read_row_by_row(rows, no_memory):
     expected = read_image(io.BytesIO(encoded(10)), (16, 16))  # 9 is held out
     assert torch.equal(images[0], expected.float() / 255)
     assert train.labels[:3].tolist() == [0, 1, 0]
+
+
+def test_a_split_whose_classes_are_withheld_is_passed_over(rows):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {"label": datasets.ClassLabel(names=["cat", "dog"]), "image": datasets.Image()}
+    )
+    for split, labels in (("test", [-1, None]), ("validation", [1, 0])):
+        images = [{"bytes": encoded(n), "path": None} for n in (50, 51)]
+        table = {"image": images, "label": labels}
+        made = datasets.Dataset.from_dict(table, features=features)
+        made.to_parquet(rows / f"{split}.parquet")
+    assert load_images(f"hub:{rows}", "test").labels.tolist() == [1, 0]
+    (rows / "validation.parquet").unlink()
+    with pytest.raises(ValueError, match=r"classes of test in .* are withheld; give"):
+        load_images(f"hub:{rows}", "test")
 
 
 def test_what_the_hub_does_not_have_is_named(tmp_path, rows, monkeypatch):
@@ -403,3 +466,9 @@ def test_sides_need_not_be_equal(tmp_path, monkeypatch, fits):
 def test_sizes_that_are_none_are_named(size):
     with pytest.raises(ValueError, match=r"image_size is .*; give one number of pi"):
         load_images("fashion_mnist_mini", image_size=size)
+
+
+def test_where_all_images_are_needed_a_stream_is_refused(tmp_path, no_memory):
+    write_folder(tmp_path)
+    with pytest.raises(ValueError, match=r"36 images of .*; give fewer with --max_im"):
+        load_images("imagefolder", data_root=tmp_path, stream=False)

@@ -21,11 +21,12 @@ def test_without_limits_it_is_the_machines(no_container):
 
 
 @pytest.mark.parametrize("names", memory.CGROUPS)
-def test_a_containers_limit_counts(no_container, names):
-    for name, content in zip(names, ("5000000\n", "4000000\n"), strict=True):
+def test_a_containers_limit_counts_and_its_cache_of_files_is_free(no_container, names):
+    stat = f"anon 3\n{names[3]} 200000\n"
+    for name, content in zip(names, ("5000000\n", "4000000\n", stat), strict=False):
         (no_container / name).parent.mkdir(exist_ok=True)
         (no_container / name).write_text(content)
-    assert memory.free_memory() == 1_000_000
+    assert memory.free_memory() == 1_200_000
     (no_container / names[1]).write_text("9000000\n")
     assert memory.free_memory() == 0
     (no_container / names[0]).write_text("max\n")

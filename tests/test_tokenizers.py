@@ -112,6 +112,7 @@ def test_functions_that_do_not_fit_are_found_with_the_first_image(changed, words
         ({"grids": [(4, 6)] * 3}, "grids are .*; give"),
         ({"grids": [(4, 0)]}, "grids are .*; give"),
         ({"grids": [(4.5, 2)]}, "grids are .*; give"),
+        ({"grids": (4, 6)}, "grids are .*; give"),
         ({"num_embeddings": 0}, "num_embeddings is 0; give a whole number"),
     ],
 )
@@ -169,6 +170,19 @@ def test_a_prior_over_codes_of_diffusers_draws_images(vq_model):
     drawn = prior.sample(2, *tokenizer.grids, seed=0)
     assert tokenizer.decode_codes(drawn).shape == (2, 3, 16, 16)
     assert tokenizer.to("cpu") is tokenizer and list(tokenizer.parameters())
+
+
+def test_a_model_that_looks_codes_up_itself_decodes_the_same(vq_model):
+    import diffusers
+
+    other = diffusers.VQModel.from_config(vq_model.config, lookup_from_codebook=True)
+    other.load_state_dict(vq_model.state_dict())
+    codes = torch.arange(64).view(1, 8, 8) % 20
+    one, two = (
+        DiffusersTokenizer(model.eval(), 16).decode_codes(codes)
+        for model in (vq_model, other)
+    )
+    assert torch.equal(one, two)
 
 
 def test_images_that_diffusers_cannot_halve_are_named(vq_model):

@@ -14,7 +14,7 @@ from pixelprior.assets import (
 from pixelprior.checkpoints import load_model, read_training_notes
 from pixelprior.cli.flags import Evaluate, one_or_two
 from pixelprior.code_files import read_codes
-from pixelprior.data import ImageData, load_images
+from pixelprior.data import load_images
 from pixelprior.devices import usable_device
 from pixelprior.evaluation import suite
 from pixelprior.evaluation.choosing import NAMES, read_setting, setting_in_words
@@ -36,6 +36,9 @@ from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.ranges import check_positive
 from pixelprior.runs import check_trained, load_prior, load_without_top
 from pixelprior.vqvae2 import VQVAE2
+
+OF_IMAGES = (*NAMES, "vqvae2_checkpoint", "weights", "without_top_checkpoint")
+OF_IMAGES += ("classifier_checkpoint", "inception", "max_images")  # flags
 
 
 def check_one_process(command: str) -> None:
@@ -67,16 +70,11 @@ def evaluate(flags: Evaluate) -> dict:
             data_root=flags.data_root,
             image_size=vqvae2.image_size,
             max_images=flags.max_images,
+            stream=False,
             progress=True,
         )
         for split in ("train", "test")
     )
-    for images in (train, heldout):
-        if not isinstance(images, ImageData):
-            raise ValueError(
-                f"{len(images):,} images of {flags.dataset} do not fit into memory, "
-                "where they are measured; give --max_images"
-            )
     check_classes(flags, prior, heldout.class_names)
     setting = setting_of(flags)
     results = suite.evaluate(
@@ -123,8 +121,8 @@ def evaluate_codes(flags: Evaluate, device) -> dict:
     """Measure the likelihood of a prior on a file of codes."""
     if flags.prior_checkpoint is None:
         raise ValueError("--codes needs the prior to measure; give --prior_checkpoint")
-    for name in (*NAMES, "vqvae2_checkpoint", "weights", "without_top_checkpoint"):
-        if getattr(flags, name) is not None:
+    for name in OF_IMAGES:
+        if getattr(flags, name) not in (None, False):
             raise ValueError(
                 f"--{name} is for images, and on codes the likelihood alone is "
                 f"measured; leave --{name} out"
@@ -157,8 +155,8 @@ def setting_of(flags: Evaluate) -> dict | None:
 
 def weights_name(flags: Evaluate) -> str:
     """The name of the shipped weights that go with the flags."""
-    of_the_data = "fashion_mnist" if "fashion_mnist" in flags.dataset else flags.dataset
-    return flags.weights or of_the_data
+    mini = flags.dataset == "fashion_mnist_mini"
+    return flags.weights or ("fashion_mnist" if mini else flags.dataset)
 
 
 def prior_folder(flags: Evaluate):

@@ -148,7 +148,10 @@ class Reproduction:
             print("kept from before")
             return
         train = load_images(
-            self.vqvae2_flags["dataset"], "train", data_root=self.flags.data_root
+            self.vqvae2_flags["dataset"],
+            "train",
+            data_root=self.flags.data_root,
+            stream=False,
         )
         if len(train.class_names) < 2:
             print("left out: the images have no classes")
@@ -164,7 +167,7 @@ class Reproduction:
             return
         flags = TrainPrior.of(**self.prior_flags, vqvae2_checkpoint=weights / "vqvae2")
         vqvae2 = load_model(VQVAE2, weights / "vqvae2")
-        images = images_of(flags, "train", vqvae2.image_size)
+        images = images_of(flags, "train", vqvae2.image_size, stream=False)
         _, heldout = hold_out(images, flags.validation_share)
         if heldout is None or not (weights / "classifier").is_dir():
             print("left out: no training images are held out, or they have no classes")

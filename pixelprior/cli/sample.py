@@ -5,7 +5,7 @@ processes, and in any batch.
 """
 
 import json
-import math
+import re
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -18,10 +18,10 @@ from torchvision.io import read_image
 
 from pixelprior.checkpoints import fingerprint, load_model, read_training_notes
 from pixelprior.cli.flags import Sample, one_or_two
-from pixelprior.code_writer import PART, CodeWriter
+from pixelprior.code_writer import CodeWriter
 from pixelprior.codes import metadata_of, smallest_integer_type
-from pixelprior.devices import usable_device
-from pixelprior.files import writable_folder, write_texts
+from pixelprior.devices import process_group, usable_device
+from pixelprior.files import remove_unfinished, writable_folder, write_texts
 from pixelprior.pictures import image_grid, save_picture
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.progress import progress_bar
@@ -33,6 +33,10 @@ from pixelprior.vqvae2 import VQVAE2
 
 CODES_NAME, ABOUT_NAME = "codes.safetensors", "drawn_with.json"
 CHANGE_NO_CODE = ("output_dir", "resume", "device", "batch_size", "method")
+CHANGE_NO_CODE += ("save_grid", "grid_nrow")
+
+
+OWN_FILES = r"sample_\d{5,}\.png|codes\.safetensors(\.unfinished|\.done)?"
 
 
 def sample(flags: Sample) -> None:
@@ -57,7 +61,7 @@ class Sampling:
             )
         device = usable_device(flags.device)
         AcceleratorState._reset_state(reset_partial_state=True)
-        self.state = PartialState(cpu=device.type == "cpu")
+        self.state = PartialState(cpu=device.type == "cpu", **process_group())
         if device.type == "cuda" and self.state.num_processes > 1:
             device = self.state.device  # one GPU for each process
         self.vqvae2 = None
@@ -149,9 +153,12 @@ class Sampling:
             about[f"{name}_checkpoint"] = None if model is None else fingerprint(model)
         about = json.loads(json.dumps(about))
         path = self.folder / ABOUT_NAME
+        remove_unfinished(self.folder)
         if not self.flags.resume:
-            for old in self.folder.glob(f"{CODES_NAME}*"):
-                old.unlink()
+            # What another run drew must not be taken for this one's.
+            for old in self.folder.iterdir():
+                if re.fullmatch(OWN_FILES, old.name):
+                    old.unlink()
             write_texts(self.folder, {ABOUT_NAME: json.dumps(about)})
             return
         if not path.is_file():
@@ -231,8 +238,7 @@ class Sampling:
         path = self.folder / CODES_NAME
         if flags.resume and path.is_file():
             return 0
-        part = math.ceil(PART / flags.batch_size) * flags.batch_size
-        writer = CodeWriter(path, tensors, about, part)
+        writer = CodeWriter(path, tensors, about)
         if state.is_main_process:
             writer.prepare()
         state.wait_for_everyone()

@@ -30,7 +30,7 @@ def accelerator_for(flags: TrainingFlags, output_dir: Path):
     return make_accelerator(flags.settings, output_dir, trackers)
 
 
-def images_of(flags: TrainingFlags, split: str, image_size):
+def images_of(flags: TrainingFlags, split: str, image_size, stream: bool = True):
     """The images of a split, or as many of them as --max_images asks for."""
     return load_images(
         flags.dataset,
@@ -39,6 +39,7 @@ def images_of(flags: TrainingFlags, split: str, image_size):
         image_size=image_size,
         max_images=flags.max_images,
         workers=flags.workers,
+        stream=stream,
         progress=True,
     )
 

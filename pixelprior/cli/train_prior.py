@@ -185,7 +185,14 @@ def codes_of(flags: TrainPrior, vqvae2: VQVAE2, split: str, accelerator) -> Code
             wait=accelerator.wait_for_everyone,
             progress=accelerator.is_main_process,
         )
-    return as_trained_on(flags, load_codes(path, source))
+    codes = load_codes(path, source)
+    if codes is None:
+        raise OSError(
+            f"the codes in {path} cannot be read, or are of other images than those "
+            "that this process has; all processes need the same --output_dir and the "
+            "same images"
+        )
+    return as_trained_on(flags, codes)
 
 
 def own_codes(flags: TrainPrior) -> tuple[CodeData, CodeData | None]:

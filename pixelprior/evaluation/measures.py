@@ -33,14 +33,16 @@ def image_nats(network: PixelCNN, codes: CodeData) -> Tensor:
     Raises:
         ValueError: the codes do not fit the network.
     """
-    codes = codes.to(network.embedding.weight.device)
-    parts = []
+    device = network.embedding.weight.device
+    codes, parts = codes.to(device), []
     for indices in progress_bar(
         torch.arange(len(codes), device=codes.z_top.device).split(BATCH_SIZE),
         desc="likelihoods",
         unit="batch",
     ):
-        *grids, labels = codes.batch(indices)
+        *grids, labels = (
+            each if each is None else each.to(device) for each in codes.batch(indices)
+        )
         if isinstance(network, ConditionalPixelCNN):
             z_top, target = grids
             logits = network(target, z_top, labels)
@@ -93,7 +95,7 @@ def code_use(codes: CodeData, level: str) -> dict[str, float]:
     exp(entropy): that many codes would have the same entropy if all were equally
     frequent.
     """
-    used = len(codes.grid(level).unique())
+    used = int(codes.counts(level).count_nonzero())
     return {
         "share_in_use": used / codes.num_embeddings,
         "perplexity": math.exp(codes.unigram_entropy(level)),

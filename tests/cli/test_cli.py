@@ -178,9 +178,13 @@ def test_images_that_are_missing_are_drawn_and_no_others(pipeline, tmp_path, fai
         assert path.read_bytes() == content
         drawn_again = path in files[2:4]  # the batch of the missing image
         assert (path.stat().st_mtime_ns != time) == drawn_again
-    assert "was drawn with another label; resume" in fails(
-        *draw, "--resume", "--label", 1
-    )
+    cli.main([*draw, "--resume", "--save_grid"])  # which changes no image
+    (tmp_path / "sample_other.png").write_text("mine")
+    cli.main([*draw, "--seed", "1", "--num_samples", "2"])
+    left = [path.name for path in sorted(tmp_path.glob("sample_*"))]
+    assert left == ["sample_00000.png", "sample_00001.png", "sample_other.png"]
+    error = fails(*draw, "--resume", "--label", 1)
+    assert "was drawn with another num_samples, label, seed; resume it" in error
 
 
 def test_sample_draws_the_same_images_by_every_method_and_others_in_bf16(

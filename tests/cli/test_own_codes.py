@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pixelprior import PixelCNN, cli, read_codes
+from pixelprior import PixelCNN, cli, code_writer, read_codes
 from pixelprior.checkpoints import load_model
 from pixelprior.runs import load_prior
 
@@ -113,7 +113,7 @@ def test_drawing_goes_on_where_it_was_stopped(trained, monkeypatch):
     from pixelprior.cli import sample as cli_sample
 
     whole = sample(trained).read_bytes()
-    monkeypatch.setattr(cli_sample, "PART", 1)
+    monkeypatch.setattr(code_writer, "PART", 1)
     draw, drawn = cli_sample.Sampling.draw, []
 
     def stopped(self, images):
@@ -145,10 +145,43 @@ def test_what_was_drawn_in_another_way_is_not_resumed(fails, trained):
     assert "there is no run of sample to resume in" in fails(*start, trained / "none")
 
 
-def test_several_processes_draw_the_codes_of_one(trained):
+def test_the_batch_size_may_change_between_a_stop_and_its_resumption(
+    trained, monkeypatch
+):
+    """Parts of 3 images are stopped after the first, in batches of 2, then of 5."""
+    from pixelprior.cli import sample as cli_sample
+
     whole = sample(trained).read_bytes()
+    monkeypatch.setattr(code_writer, "PART", 3)
+    with monkeypatch.context() as patch:
+        draw = cli_sample.Sampling.draw
+
+        def stopped(self, images):
+            if images.start:
+                raise KeyboardInterrupt
+            return draw(self, images)
+
+        patch.setattr(cli_sample.Sampling, "draw", stopped)
+        with pytest.raises(SystemExit):
+            sample(trained, "--batch_size", 2, name="changed")
+    path = sample(trained, "--batch_size", 5, "--resume", name="changed")
+    assert path.read_bytes() == whole
+
+
+IN_SMALL_PARTS = """
+import sys
+from pixelprior import cli, code_writer
+code_writer.PART = 3
+cli.main(sys.argv[1:])
+"""
+
+
+def test_several_processes_draw_the_codes_of_one(trained):
+    """In seven parts of at most three images, so that both write several."""
+    whole = sample(trained).read_bytes()
+    (trained / "small_parts.py").write_text(IN_SMALL_PARTS)
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "pixelprior.cli", "sample", "--prior_checkpoint"]
+    command += [str(trained / "small_parts.py"), "sample", "--prior_checkpoint"]
     command += [str(trained / "prior"), "--num_samples", "20", "--batch_size", "4"]
     command += ["--output_dir", str(trained / "two")]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
