@@ -123,7 +123,7 @@ def check_flags(flags: TrainPrior) -> None:
             "a prior is trained on the codes of a VQ-VAE-2 or on codes from a file; "
             "give one of --vqvae2_checkpoint and --codes"
         )
-    for name in ("test_codes", "num_embeddings"):
+    for name in ("test_codes", "codebook_size"):
         if flags.codes is None and getattr(flags, name) is not None:
             raise ValueError(
                 f"--{name} belongs to codes from a file; give --codes too, or leave "
@@ -202,7 +202,7 @@ def own_codes(flags: TrainPrior) -> tuple[CodeData, CodeData | None]:
         FileNotFoundError, ValueError: as `read_codes`; or there are labels missing, or
             the two files have other levels, grids or classes.
     """
-    train = read_codes(flags.codes, flags.num_embeddings)
+    train = read_codes(flags.codes, flags.codebook_size)
     test = None
     if flags.test_codes is not None:
         test = read_codes(flags.test_codes, train.num_embeddings)

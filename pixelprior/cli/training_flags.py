@@ -98,7 +98,7 @@ class TrainPrior(TrainingFlags):
     level or two, from any tokenizer (docs/data.md)."""
     test_codes: Path | None = None
     """File of codes to measure on at the end, like --codes."""
-    num_embeddings: int | None = None
+    codebook_size: int | None = None
     """Size of the codebook of --codes. If it is left out, it is the number in the file,
     or one more than the largest code."""
     level: Literal["top", "bottom", "both"] = "both"

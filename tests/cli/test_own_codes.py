@@ -200,12 +200,12 @@ def test_bad_files_and_flags_are_named(fails, tmp_path, trained):
         ([], "give one of --vqvae2_checkpoint and --codes"),
         ([*file, "--vqvae2_checkpoint", "x"], "give one of --vqvae2_checkpoint and"),
         ([*file, "--max_images", 9], "--max_images is for images, but the codes are"),
-        ([*file, "--num_embeddings", 5], "but a codebook of 5 has codes 0 to 4; give"),
+        ([*file, "--codebook_size", 5], "but a codebook of 5 has codes 0 to 4; give"),
         ([*file, "--test_codes", tmp_path / "other.npz"], "two files of the same tok"),
         (["--codes", tmp_path / "none.npz"], "there is no file"),
         (
-            ["--vqvae2_checkpoint", "x", "--num_embeddings", 9],
-            "--num_embeddings belongs to codes from a file; give --codes too",
+            ["--vqvae2_checkpoint", "x", "--codebook_size", 9],
+            "--codebook_size belongs to codes from a file; give --codes too",
         ),
         (
             ["--codes", tmp_path / "bare.npz", "--class_conditional"],
