@@ -2,12 +2,13 @@
 
 A checkpoint is a folder with `config.json` and `model.safetensors`. This is the
 convention of the Hugging Face hub, so that `save_pretrained`, `from_pretrained` and
-`push_to_hub` work. A `.pth` file is read with `weights_only=True`, and nothing in this
-package runs code found in a file. Every file is written under a temporary name and
-renamed when it is complete. What a training run writes, its `best` and `last`, is in
-`runs.py`.
+`push_to_hub` work. The weights' checksum beside them is compared when they are loaded.
+A `.pth` file is read with `weights_only=True`, and nothing in this package runs code
+found in a file. Every file is written under a temporary name and renamed when it is
+complete. What a training run writes, its `best` and `last`, is in `runs.py`.
 """
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -19,9 +20,11 @@ from typing import ClassVar
 import numpy as np
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.utils import EntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from pixelprior.checksums import SUMS_NAME, check_checksum, write_checksum
 from pixelprior.files import temporary_folder, writable_folder
 from pixelprior.quantizer import Quantizer
 from pixelprior.ranges import whole_number
@@ -56,7 +59,7 @@ class Pretrained(PyTorchModelHubMixin):
         super().__init_subclass__(coders=coders, **options)
 
     def save_pretrained(self, save_directory, *, dtype=None, **hub_options):
-        """Write `config.json` and `model.safetensors` into a folder.
+        """Write `config.json`, `model.safetensors` and its checksum into a folder.
 
         Args:
             save_directory: the folder, which is created if it is absent. Other files in
@@ -83,7 +86,10 @@ class Pretrained(PyTorchModelHubMixin):
             (temporary / CONFIG_NAME).write_text(
                 json.dumps(config, sort_keys=True, indent=2) + "\n", encoding="utf-8"
             )
-            for name in (WEIGHTS_NAME, CONFIG_NAME):
+            write_checksum(temporary / WEIGHTS_NAME)
+            # An old checksum must not be found beside new weights.
+            (folder / SUMS_NAME).unlink(missing_ok=True)
+            for name in (WEIGHTS_NAME, CONFIG_NAME, SUMS_NAME):
                 os.replace(temporary / name, folder / name)
         if hub_options.pop("push_to_hub", False):
             repo_id = hub_options.pop("repo_id", None) or folder.name
@@ -99,7 +105,10 @@ class Pretrained(PyTorchModelHubMixin):
             Path(hf_hub_download(repo_id=model_id, filename=name, **hub))
             for name in (WEIGHTS_NAME, CONFIG_NAME)
         )
-        state, config = _read_safetensors(weights), read_config(config)
+        sums = None
+        with contextlib.suppress(EntryNotFoundError):  # weights of another program
+            sums = Path(hf_hub_download(repo_id=model_id, filename=SUMS_NAME, **hub))
+        state, config = _read_safetensors(weights, sums), read_config(config)
         model = _build(cls, config, keywords, state, Path(model_id))
         return model.to(map_location).eval()
 
@@ -224,14 +233,16 @@ def _check_fit(model_class, config: dict, state: dict) -> None:
         model_class(**config).load_state_dict(dict(state))
 
 
-def _read_safetensors(path: Path) -> dict:
+def _read_safetensors(path: Path, sums: Path | None = None) -> dict:
     try:
-        return load_file(path)
+        state = load_file(path)
     except (SafetensorError, ValueError, EOFError) as error:
         raise ValueError(
             f"{path} cannot be read ({error}): it is cut short or damaged; "
             "copy it again or train again"
         ) from error
+    check_checksum(path, sums)
+    return state
 
 
 def _read_pth(path: Path) -> tuple[dict | None, dict]:
@@ -241,7 +252,11 @@ def _read_pth(path: Path) -> tuple[dict | None, dict]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise errors of many types
         if "Weights only load failed" not in str(error):
-            raise _damaged(path, error) from error
+            problem = " ".join(str(error).split())[:120]
+            raise ValueError(
+                f"{path} cannot be read ({problem}): it is cut short or damaged; "
+                "copy it again or train again"
+            ) from error
         raise ValueError(
             f"{path} holds Python objects besides tensors, or is damaged; reading it "
             "further could run code from the file: refused, nothing was run; save "
@@ -263,14 +278,6 @@ def _read_pth(path: Path) -> tuple[dict | None, dict]:
             f"{path} holds no state_dict; save model.state_dict() with torch.save"
         )
     return config, content
-
-
-def _damaged(path: Path, error: Exception) -> ValueError:
-    problem = " ".join(str(error).split())[:120]
-    return ValueError(
-        f"{path} cannot be read ({problem}): it is cut short or damaged; "
-        "copy it again or train again"
-    )
 
 
 def read_config(path: Path) -> dict:

@@ -1,7 +1,9 @@
 """Saving and loading checkpoints, and every way in which a file can be wrong."""
 
 import copy
+import hashlib
 import json
+import os
 import pickle
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from pixelprior import VQVAE2, HierarchicalPixelCNN
+from pixelprior import VQVAE2, HierarchicalPixelCNN, checkpoints, checksums
 from pixelprior.assets import FOLDER
 from pixelprior.checkpoints import (
     fingerprint,
@@ -39,6 +41,7 @@ def same(a, b):
 def test_save_and_load_give_the_same_model(model, tmp_path):
     model.save_pretrained(tmp_path / "here")
     assert sorted(p.name for p in (tmp_path / "here").iterdir()) == [
+        "SHA256SUMS",
         "config.json",
         "model.safetensors",
     ]
@@ -66,7 +69,7 @@ def test_a_loaded_model_can_be_saved_again(model, tmp_path):
     assert same(model, load_model(HierarchicalPixelCNN, tmp_path / "two"))
 
 
-def test_push_to_hub_uploads_the_two_files(model, monkeypatch):
+def test_push_to_hub_uploads_all_files(model, monkeypatch):
     uploaded = {}
 
     class Hub:
@@ -81,7 +84,8 @@ def test_push_to_hub_uploads_the_two_files(model, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
     model.push_to_hub("me/prior")
-    assert uploaded == {"me/prior": ["config.json", "model.safetensors"]}
+    files = ["SHA256SUMS", "config.json", "model.safetensors"]
+    assert uploaded == {"me/prior": files}
 
 
 def test_codebooks_are_saved_with_the_vqvae2(small_vqvae2, tmp_path):
@@ -175,6 +179,8 @@ def load_from_hub(monkeypatch, folder, **keywords):
 
     def download(*, repo_id, filename, **options):
         asked.append((repo_id, filename, options.get("revision")))
+        if not (folder / filename).is_file():
+            raise checkpoints.EntryNotFoundError(f"no {filename} there")
         return str(folder / filename)
 
     for place in ("huggingface_hub.hub_mixin", "pixelprior.checkpoints"):
@@ -182,7 +188,7 @@ def load_from_hub(monkeypatch, folder, **keywords):
     loaded = HierarchicalPixelCNN.from_pretrained("me/prior", **keywords)
     assert set(asked) == {
         ("me/prior", name, keywords.get("revision"))
-        for name in ("config.json", "model.safetensors")
+        for name in ("config.json", "model.safetensors", "SHA256SUMS")
     }
     return loaded
 
@@ -356,6 +362,79 @@ def test_a_failed_save_leaves_the_old_checkpoint_whole(model, tmp_path, monkeypa
     with pytest.raises(OSError, match="disk full"):
         model.save_pretrained(tmp_path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def flip_a_bit(path):
+    """Change the lowest bit of the last weight, so that the file can still be read."""
+    content = bytearray(path.read_bytes())
+    content[-4] ^= 1
+    path.write_bytes(content)
+
+
+def test_weights_with_a_flipped_bit_are_refused(model, tmp_path, monkeypatch):
+    model.save_pretrained(tmp_path)
+    flip_a_bit(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"safetensors is not the file that was"):
+        load_model(HierarchicalPixelCNN, tmp_path)
+    with pytest.raises(ValueError, match="remove SHA256SUMS if you replaced"):
+        HierarchicalPixelCNN.from_pretrained(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="is not the"):
+        load_from_hub(patch, tmp_path)
+    (tmp_path / "SHA256SUMS").unlink()  # as in weights of another program
+    assert not same(model, load_from_hub(monkeypatch, tmp_path))
+    loaded = load_model(HierarchicalPixelCNN, tmp_path)
+    assert not same(model, loaded)  # nothing else would have told
+
+
+def test_checksums_are_those_of_the_usual_program(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    content = (tmp_path / "model.safetensors").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    sums = tmp_path / "SHA256SUMS"
+    assert sums.read_bytes() == f"{digest}  model.safetensors\n".encode()
+    sums.write_text(f"{'0' * 64}  other\n{digest.upper()} *model.safetensors\n")
+    load_model(HierarchicalPixelCNN, tmp_path)
+    for damaged in (digest, f"{digest}  model.safetensor\n", "\x00", ""):
+        sums.write_text(damaged)
+        with pytest.raises(ValueError, match="SHA-256 is not in SHA256SUMS"):
+            load_model(HierarchicalPixelCNN, tmp_path)
+
+
+def test_files_that_are_replaced_while_they_are_read_are_no_damage(
+    model, tmp_path, monkeypatch
+):
+    model.save_pretrained(tmp_path)
+    hashed, real = [], checksums.sha256_of
+
+    def another_file_first(path):
+        hashed.append(path)
+        return "0" * 64 if len(hashed) == 1 else real(path)
+
+    monkeypatch.setattr(checksums, "sha256_of", another_file_first)
+    load_model(HierarchicalPixelCNN, tmp_path)
+    assert len(hashed) == 2
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_save_cut_off_between_its_renames_leaves_no_old_checksum(
+    renames, model, tmp_path, monkeypatch
+):
+    model.save_pretrained(tmp_path)
+    torch.manual_seed(1)
+    other = HierarchicalPixelCNN(20, 6, hidden_channels=8, num_layers=2, num_classes=3)
+    replace, count = os.replace, [0]
+
+    def cut_off(*paths):
+        if count[0] == renames:
+            raise KeyboardInterrupt
+        count[0] += 1
+        replace(*paths)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", cut_off)
+        other.save_pretrained(tmp_path)
+    loaded = load_model(HierarchicalPixelCNN, tmp_path)
+    assert same(loaded, other if renames else model)
 
 
 def test_a_folder_is_swapped_whole(tmp_path):

@@ -18,6 +18,7 @@ import psutil
 import torch
 from packaging.requirements import Requirement
 
+from pixelprior.checksums import SUMS_NAME, check_checksum
 from pixelprior.data import ASSETS, load_images
 from pixelprior.devices import has_bf16
 
@@ -136,15 +137,21 @@ def _images() -> Finding:
 def _weights() -> Finding:
     from pixelprior.assets import load_shipped
 
+    weights = sorted(ASSETS.rglob("*.safetensors"))
     try:
+        for path in weights:
+            if not path.with_name(SUMS_NAME).is_file():
+                raise ValueError(f"there is no {SUMS_NAME} beside {path}")
+            check_checksum(path)
         vqvae2, prior = load_shipped()
     except (OSError, ValueError) as error:
         return Finding(
             "weights", f"unreadable ({error})", "pip install pixelprior again"
         )
     count = sum(p.numel() for model in (vqvae2, prior) for p in model.parameters())
-    size = sum(path.stat().st_size for path in ASSETS.rglob("*.safetensors"))
-    return Finding("weights", f"{count / 1e6:.1f} M parameters, {size / 1e6:.1f} MB")
+    size = sum(path.stat().st_size for path in weights)
+    found = f"{count / 1e6:.1f} M parameters, {size / 1e6:.1f} MB, checksums correct"
+    return Finding("weights", found)
 
 
 def _kernel() -> Finding:

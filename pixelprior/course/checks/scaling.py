@@ -18,6 +18,7 @@ from pixelprior.checkpoints import (
     load_model,
     write_tensors,
 )
+from pixelprior.checksums import write_checksum
 from pixelprior.course.checks.verdict import Wrong, call, judged, need_number
 from pixelprior.course.planning import KEPT, plan
 from pixelprior.data import load_images
@@ -254,6 +255,7 @@ def _altering(folders: set[Path]):
         done = save(self, save_directory, **options)
         path = Path(save_directory, WEIGHTS_NAME)
         write_tensors(_altered(load_file(path)), path, {"format": "pt"})
+        write_checksum(path)
         folders.add(path.parent.resolve())
         return done
 
