@@ -127,7 +127,7 @@ def _check_range(grid: Tensor, num_embeddings: int, where: str) -> None:
         raise ValueError(
             f"{where} has code {grid[tuple(place)].item()} at {place}, but a codebook "
             f"of {num_embeddings} has codes 0 to {num_embeddings - 1}; give the size "
-            "of the codebook as num_embeddings, or mend the file"
+            "of the codebook as num_embeddings (--codebook_size), or correct the file"
         )
 
 

@@ -1,11 +1,16 @@
 """Reading an image file: any format, 8 or 16 bits, EXIF orientation applied."""
 
+import math
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
+
+# Images that a small file may hold are larger than memory. Beyond this number, a
+# quarter of a GiB as RGB, Pillow warns of them too.
+MOST_PIXELS = 2**30 // 12
 
 
 def read_image(stream: BinaryIO, sides: tuple[int, int]) -> Tensor:
@@ -14,11 +19,17 @@ def read_image(stream: BinaryIO, sides: tuple[int, int]) -> Tensor:
     The image is turned as its EXIF orientation says, and then as in `covering`.
 
     Raises:
-        ValueError: its pixels have neither 8 nor 16 bits.
+        ValueError: its pixels have neither 8 nor 16 bits, or there are more than
+            MOST_PIXELS of them, as they are or scaled.
         Exception: the file is damaged; decoders raise errors of many types.
     """
     # Given a path, Pillow 13 scrambles a grey TIFF that is turned by 90 degrees.
     with Image.open(stream) as file:
+        if file.width * file.height > MOST_PIXELS:
+            raise ValueError(
+                f"{file.width}×{file.height} pixels, more than {MOST_PIXELS:,}: shrink "
+                "it, or cut it into several"
+            )
         # Older releases of Pillow open the 16 bits of these formats as mode I.
         has_16_bits = file.mode.startswith("I;16") or (
             file.mode == "I" and file.format in ("PNG", "PPM")
@@ -33,12 +44,21 @@ def read_image(stream: BinaryIO, sides: tuple[int, int]) -> Tensor:
 
 
 def covering(images: Tensor, sides: tuple[int, int]) -> Tensor:
-    """Images [..., h, w], scaled until they just cover (H, W), and cropped to it."""
+    """Images [..., h, w], scaled until they just cover (H, W), and cropped to it.
+
+    Raises:
+        ValueError: scaled, an image has more than MOST_PIXELS.
+    """
     (height, width), (h, w) = sides, images.shape[-2:]
     if h * width < w * height:  # wider than what is wanted
         scaled = (height, int(w * height / h))
     else:
         scaled = (int(h * width / w), width)
+    if math.prod(scaled) > max(MOST_PIXELS, 4 * height * width):  # next to a line
+        raise ValueError(
+            f"{w}×{h} pixels, which cover {width}×{height} only if they are scaled to "
+            f"{scaled[1]:,}×{scaled[0]:,}, more than {MOST_PIXELS:,}: cut it"
+        )
     if scaled != (h, w):
         images = TF.resize(images, list(scaled), antialias=True)
     return TF.center_crop(images, list(sides))

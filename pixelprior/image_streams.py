@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,15 +23,15 @@ from torch.utils.data import DataLoader
 
 from pixelprior.checkpoints import write_tensors
 from pixelprior.files import temporary_folder, writable_folder, write_texts
-from pixelprior.image_files import read_image
+from pixelprior.image_files import MOST_PIXELS, read_image
 from pixelprior.image_sources import NO_LABEL
 from pixelprior.memory import free_memory
 from pixelprior.progress import progress_bar
 
 SHARE_OF_MEMORY = 0.5  # of what is free, for images in memory
 PARTS_AHEAD = 2  # batches that each process decodes ahead of time
-
-
+CHECKED = 256  # images of a stream that are checked as one batch
+SECONDS_TO_KEEP = 60  # from one time that the check of a stream is kept to the next
 SUBMITTED = 4096  # images that wait for a thread at the same time
 
 
@@ -171,7 +172,8 @@ def load_source(
             allowed.
     """
     about = hashlib.sha256(picked.numpy().tobytes())
-    about.update(f"{source.signature()} {split} {sides}".encode())
+    # The limit is named, since what is kept says which images can be read.
+    about.update(f"{source.signature()} {split} {sides} {MOST_PIXELS}".encode())
     key = about.hexdigest()
     needed = len(picked) * 3 * math.prod(sides)
     if needed <= SHARE_OF_MEMORY * free_memory():
@@ -291,31 +293,46 @@ def _good(source, picked: Tensor, problems: list[str]) -> Tensor:
 def _readable(data: StreamedImages, kept: Path, progress: bool) -> Tensor:
     """Which images of a stream can be used, bool [N].
 
-    All are decoded once, so that no training stops at a damaged image; the problems are
-    kept for the next command.
+    All are decoded once, so that no training stops at a damaged image. The problems are
+    kept as they are found, so that a check that was stopped goes on, and the next
+    command need not check again.
     """
-    try:
-        problems = json.loads(kept.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        problems = None
-    if problems is None:
-        loader = DataLoader(
-            _Problems(data.source, data.sides),
-            batch_sampler=[part.tolist() for part in data.numbers.split(256)],
-            num_workers=data.workers,
-            generator=torch.Generator(),
-            collate_fn=list,
-        )
-        bar = progress_bar(
-            loader, desc="checking images", unit="batch", enabled=progress
-        )
-        problems = [problem for of_batch in bar for problem in of_batch]
+    problems = _read_problems(kept, len(data))
+    if len(problems) == len(data):
+        return _good(data.source, data.numbers, problems)
+    left = data.numbers[len(problems) :]
+    loader = DataLoader(
+        _Problems(data.source, data.sides),
+        batch_sampler=[part.tolist() for part in left.split(CHECKED)],
+        num_workers=data.workers,
+        generator=torch.Generator(),
+        collate_fn=list,
+    )
+    bar = progress_bar(loader, desc="checking images", unit="batch", enabled=progress)
+    written = time.monotonic()
+    for of_batch in bar:
+        problems += of_batch
+        whole = len(problems) == len(data)
+        if not whole and time.monotonic() - written < SECONDS_TO_KEEP:
+            continue
+        written = time.monotonic()
         try:
             write_texts(writable_folder(kept.parent), {kept.name: json.dumps(problems)})
         except OSError as error:
-            warnings.warn(
-                f"the check of the images could not be kept ({error}); the next "
-                "command will check them again",
-                stacklevel=2,
-            )
+            if whole:
+                warnings.warn(
+                    f"the check of the images could not be kept ({error}); the next "
+                    "command will check them again",
+                    stacklevel=2,
+                )
     return _good(data.source, data.numbers, problems)
+
+
+def _read_problems(path: Path, count: int) -> list[str]:
+    """The problems that an earlier check has found, of the first images or of all."""
+    try:
+        problems = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    texts = isinstance(problems, list) and all(isinstance(p, str) for p in problems)
+    return problems if texts and len(problems) <= count else []

@@ -121,6 +121,21 @@ def save_picture(picture: Image.Image | Figure, path) -> Path:
     return path
 
 
+def save_images(images: Tensor, paths) -> None:
+    """Write images [N, C, H, W] in [0, 1] as PNG files of one folder.
+
+    They are written under temporary names first, as in `save_picture`.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    paths = [Path(path) for path in paths]
+    with temporary_folder(writable_folder(paths[0].parent)) as temporary:
+        for image, path in zip(images, paths, strict=True):
+            image_grid(image[None], 1).save(temporary / path.name)
+            os.replace(temporary / path.name, path)
+
+
 def captioned_images(
     images: Tensor, captions, *, columns: int = 8, title: str = ""
 ) -> Figure:

@@ -167,6 +167,12 @@ def read_state(last: Path, identity: dict) -> dict:
     then = state.get("identity") if isinstance(state, dict) else None
     if not isinstance(then, dict):
         raise ValueError(f"{path} holds no training run; {START_AGAIN}")
+    # Numbers are not checked: a wrong one gives a wrong run, not an error.
+    forms = {"history": list, "best_figures": dict, "within_epoch": dict}
+    if not all(isinstance(state.get(name), form) for name, form in forms.items()):
+        raise ValueError(
+            f"the state of the run in {last.parent} is damaged; {START_AGAIN}"
+        )
     changed = [
         f"{key} {then.get(key)!r} and not {identity.get(key)!r}"
         for key in then | identity
@@ -177,7 +183,7 @@ def read_state(last: Path, identity: dict) -> dict:
             f"the run in {last.parent} was started with {'; '.join(changed)}; resume "
             "it with the same flags, or choose another --output_dir"
         )
-    done = len(state.get("history", ()))
+    done = len(state["history"])
     if identity["epochs"] < done:
         raise ValueError(
             f"the run in {last.parent} has {done} epochs behind it, but epochs is "

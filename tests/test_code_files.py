@@ -102,7 +102,8 @@ def test_a_codebook_that_fills_its_type_is_read(tmp_path, size, dtype):
 def test_a_code_beyond_the_given_codebook_is_named(tmp_path):
     np.save(tmp_path / "codes.npy", TOP)
     with pytest.raises(
-        ValueError, match=r"code 20 at \[1, 2, 0\].*the codebook as num_embeddings, or"
+        ValueError,
+        match=r"code 20 at \[1, 2, 0\].*the codebook as .*codebook_size",
     ):
         read_codes(tmp_path / "codes.npy", num_embeddings=20)
 

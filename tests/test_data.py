@@ -10,6 +10,7 @@ from make_fashion_mnist_mini import first_of_each_class
 from PIL import Image
 from safetensors.torch import save_file
 
+from pixelprior import image_files
 from pixelprior.codes import (
     CodeData,
     extract_codes,
@@ -311,3 +312,27 @@ def test_32_bits_of_an_unknown_scale_are_named(tmp_path):
     for pixels in (np.zeros((32, 32), np.int32), np.zeros((32, 32), np.float32)):
         with pytest.raises(ValueError, match=r"mode [IF]: save it with 8 or 16 bits"):
             read_one(tmp_path, Image.fromarray(pixels), "deep.tif")
+
+
+def test_a_line_of_pixels_is_not_scaled_to_more_than_memory_holds(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(image_files, "MOST_PIXELS", 5000)
+    read_one(tmp_path, Image.new("RGB", (4, 16)), "fits.png")
+    with pytest.warns(UserWarning, match="800×4 pixels, which cover 32×32 only if"):
+        read_one(tmp_path, Image.new("RGB", (800, 4)), "line.png")
+
+
+def test_a_small_file_of_too_many_pixels_is_named_before_they_are_decoded(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(image_files, "MOST_PIXELS", 32 * 40)
+    fits = read_one(tmp_path, Image.new("RGB", (32, 40), "red"), "fits.png")
+    assert fits.shape == (32, 32, 3)
+
+    def decode(_image):
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr(image_files, "_upright", decode)
+    with pytest.raises(ValueError, match="33×40 pixels, more than 1,280: shrink it"):
+        read_one(tmp_path, Image.new("RGB", (33, 40), "red"), "bomb.png")

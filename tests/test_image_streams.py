@@ -221,6 +221,33 @@ def test_damaged_images_of_a_stream_are_named_before_the_work(tmp_path, no_memor
     next(data.batches([torch.arange(34)]))
 
 
+def test_a_check_that_was_stopped_goes_on(tmp_path, no_memory, monkeypatch):
+    write_folder(tmp_path / "in")
+    (tmp_path / "in" / "cat" / "002.png").write_bytes(b"no image")
+    monkeypatch.setattr(streams, "CHECKED", 10)
+    monkeypatch.setattr(streams, "SECONDS_TO_KEEP", 0)
+    decoded, read = streams.decoded, []
+
+    def stop_at_25(source, number, sides):
+        read.append(number)
+        if len(read) == 25:
+            raise MemoryError  # any image may be damaged, but this is no image's fault
+        return decoded(source, number, sides)
+
+    monkeypatch.setattr(streams, "decoded", stop_at_25)
+    where = {"data_root": tmp_path / "in", "workers": 0}
+    with pytest.raises(MemoryError):
+        load_images("imagefolder", "train", **where)
+    with pytest.warns(UserWarning, match=r"1 of 36 images.*002\.png"):
+        data = load_images("imagefolder", "train", **where)
+    assert len(data) == 35
+    assert read[25:30] == read[20:25] and len(set(read)) == 36
+    monkeypatch.setattr(streams, "write_texts", None)  # nothing is written again
+    with pytest.warns(UserWarning, match=r"002\.png"):
+        load_images("imagefolder", "train", **where)
+    assert len(read) == 25 + 16  # the whole check is kept
+
+
 def test_an_image_that_goes_missing_is_named(both, tmp_path):
     _, outside = both
     (tmp_path / "dog" / "001.png").unlink()

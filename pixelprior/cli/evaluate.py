@@ -75,7 +75,7 @@ def evaluate(flags: Evaluate) -> dict:
         )
         for split in ("train", "test")
     )
-    check_classes(flags, prior, heldout.class_names)
+    check_classes(flags, prior, heldout.class_names, flags.dataset)
     setting = setting_of(flags)
     results = suite.evaluate(
         vqvae2,
@@ -130,6 +130,7 @@ def evaluate_codes(flags: Evaluate, device) -> dict:
     folder = writable_folder(flags.output_dir)
     prior = load_prior(flags.prior_checkpoint, device)
     codes = read_codes(flags.codes, prior.num_embeddings)
+    check_classes(flags, prior, codes.class_names, str(flags.codes))
     results = suite.evaluate_codes(prior, codes, seed=flags.seed)
     texts = {"results.json": json.dumps(results, indent=1)}
     write_texts(folder, texts | {"results.md": table(results)})
@@ -206,13 +207,25 @@ def models_of(flags: Evaluate, device):
     )
 
 
-def check_classes(flags: Evaluate, prior, class_names: tuple[str, ...]) -> None:
-    """Raise ValueError if the classes of the images are not those of the prior."""
+def check_classes(flags: Evaluate, prior, class_names, where: str) -> None:
+    """Raise ValueError if the classes of the images are not those of the prior.
+
+    If either side has only numbers for the names of classes, they are not compared.
+
+    Args:
+        flags: flags of the command. prior: the prior that they name, of any kind.
+        class_names: the classes of the images.
+        where: what the images or codes are from, in words.
+    """
     known = read_training_notes(prior_folder(flags)).get("class_names")
-    if prior.num_classes is None or known in (None, list(class_names)):
+    level = next(iter(prior.levels().values()))
+    numbers = [str(number) for number in range(level.num_classes or 0)]
+    if level.num_classes is None or known in (None, numbers, list(class_names)):
+        return
+    if list(class_names) == numbers[: len(class_names)]:
         return
     raise ValueError(
         f"the prior was trained on the classes {', '.join(map(str, known))}, but "
-        f"{flags.dataset} has {', '.join(class_names)}; measure it on the data set "
-        "that it was trained on"
+        f"{where} has {', '.join(class_names)}; measure it on the data set that it "
+        "was trained on"
     )

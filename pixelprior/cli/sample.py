@@ -22,7 +22,7 @@ from pixelprior.code_writer import CodeWriter
 from pixelprior.codes import metadata_of, smallest_integer_type
 from pixelprior.devices import process_group, usable_device
 from pixelprior.files import remove_unfinished, writable_folder, write_texts
-from pixelprior.pictures import image_grid, save_picture
+from pixelprior.pictures import image_grid, save_images, save_picture
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.progress import progress_bar
 from pixelprior.ranges import check_positive
@@ -34,8 +34,6 @@ from pixelprior.vqvae2 import VQVAE2
 CODES_NAME, ABOUT_NAME = "codes.safetensors", "drawn_with.json"
 CHANGE_NO_CODE = ("output_dir", "resume", "device", "batch_size", "method")
 CHANGE_NO_CODE += ("save_grid", "grid_nrow")
-
-
 OWN_FILES = r"sample_\d{5,}\.png|codes\.safetensors(\.unfinished|\.done)?"
 
 
@@ -215,8 +213,7 @@ class Sampling:
         for part in self.bar(parts[state.process_index :: state.num_processes]):
             with torch.no_grad():
                 images = self.vqvae2.decode_codes(*self.draw(part)).cpu()
-            for index, image in zip(range(part.start, part.stop), images, strict=True):
-                save_picture(image_grid(image[None], 1), self.path(index))
+            save_images(images, map(self.path, range(part.start, part.stop)))
         return sum(part.stop - part.start for part in parts)
 
     def write_codes(self) -> int:

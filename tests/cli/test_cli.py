@@ -54,7 +54,7 @@ def files_below(folder):
 
 
 def test_training_writes_checkpoints_codes_history_and_pictures(pipeline):
-    checkpoint = ["config.json", "model.safetensors", "training.json"]
+    checkpoint = ["SHA256SUMS", "config.json", "model.safetensors", "training.json"]
     assert files_below(pipeline / "vqvae2") == sorted(
         [f"best/{name}" for name in checkpoint]
         + [f"last/{name}" for name in checkpoint]

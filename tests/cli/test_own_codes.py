@@ -4,15 +4,20 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from pixelprior import PixelCNN, cli, code_writer, read_codes
+from pixelprior import VQVAE2, PixelCNN, cli, code_writer, load_images, read_codes
+from pixelprior.assets import FOLDER
 from pixelprior.checkpoints import load_model
+from pixelprior.codes import extract_codes, save_codes
 from pixelprior.runs import load_prior
 
+VQVAE2_FOLDER = FOLDER / "fashion_mnist_vqvae2"
+PRIOR_FOLDER = FOLDER / "fashion_mnist_prior"
 SMALL = ["--hidden_channels", "16", "--num_layers", "3", "--dropout", "0"]
 SMALL += ["--batch_size", "16", "--lr", "1e-2", "--mixed_precision", "no"]
 
@@ -76,6 +81,20 @@ def test_a_prior_over_a_file_of_codes_learns_and_says_what_it_reached(trained, c
     shown = capsys.readouterr().out
     assert "nats per code" in shown and "codes of 96 images, in grids" in shown
     assert "reconstruction" not in shown and "bits per dimension" not in shown
+
+
+def test_codes_of_other_classes_are_not_measured(fails, tmp_path):
+    images = load_images("fashion_mnist_mini", "test", max_images=4)
+    codes = extract_codes(load_model(VQVAE2, VQVAE2_FOLDER), images)
+    measure = ["evaluate", "--prior_checkpoint", PRIOR_FOLDER, "--codes"]
+    into = ["--output_dir", tmp_path / "out"]
+    animals = replace(codes, labels=codes.labels % 2, class_names=("cat", "dog"))
+    save_codes(animals, tmp_path / "animals.safetensors", "here")
+    error = fails(*measure, tmp_path / "animals.safetensors", *into)
+    assert "T-shirt/top" in error and "animals.safetensors has cat, dog" in error
+    numbers = replace(codes, class_names=())
+    save_codes(numbers, tmp_path / "numbers.safetensors", "here")
+    run(*measure, tmp_path / "numbers.safetensors", *into)
 
 
 def sample(folder, *flags, name="drawn"):
