@@ -26,11 +26,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch.autograd.graph import saved_tensors_hooks
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from pixelprior import VQVAE2, HierarchicalPixelCNN
+from pixelprior import (
+    VQVAE2,
+    FunctionTokenizer,
+    HierarchicalPixelCNN,
+    PixelCNN,
+    TrainingSettings,
+    extract_codes,
+    fit,
+)
 from pixelprior.assets import FOLDER as ASSETS
 from pixelprior.checkpoints import fingerprint
 from pixelprior.cli.recipes import RECIPES
@@ -104,7 +113,7 @@ from pixelprior.data import load_images
 # Clipping at 1.0 and the cosine have no flag. They are always on.
 
 # %% [markdown]
-# **What it writes.** In each of the two folders: `last` and `best`, each with `config.json`, `model.safetensors` and `training.json`; in `last` also the state to go on from; `history.json` with all losses by epoch; pictures in `samples`; and for the prior the codes of all images, which are made once. `last` is the end of the latest epoch. `best` is the lowest loss on the held-out training images, in the prior for each level by itself. The test images have no say in it: they are measured once, at the end. Where a checkpoint is asked for, a run's folder means its `best`.
+# **What it writes.** In each of the two folders: `last` and `best`, each with `config.json`, `model.safetensors`, its checksum in `SHA256SUMS`, and `training.json`; in `last` also the state to go on from; `history.json` with all losses by epoch; pictures in `samples`; and for the prior the codes of all images, which are made once. `last` is the end of the latest epoch. `best` is the lowest loss on the held-out training images, in the prior for each level by itself. The test images have no say in it: they are measured once, at the end. Where a checkpoint is asked for, a run's folder means its `best`.
 #
 # **How long it takes.** We do not know for your GPU. *No GPU has ever been measured by us.* For our two-core machine section 09.4 extrapolates to nearly two days. On yours, let the first epochs tell: each prints its seconds.
 #
@@ -905,7 +914,7 @@ for name, value in well["settings"].items():
 # %% [markdown]
 # ## 09.10 Publish, and load again
 #
-# `best` is a folder in the form of the Hugging Face hub: `config.json` says how the network is built, `model.safetensors` holds its numbers. Neither can hold code. A **pickle**, which is what `torch.save` writes, can: whoever loads one without care runs what is in it. (`training_state.pt` is one. It is for you alone, and the package reads it in a way that refuses code.)
+# `best` is a folder in the form of the Hugging Face hub: `config.json` says how the network is built, `model.safetensors` holds its numbers. `SHA256SUMS` holds a checksum of the weights; loading compares it, since a flipped bit gives other weights and no other sign. None of the three can hold code. A **pickle**, which is what `torch.save` writes, can: whoever loads one without care runs what is in it. (`training_state.pt` is one. It is for you alone, and the package reads it in a way that refuses code.)
 
 # %%
 prior = HierarchicalPixelCNN.from_pretrained(WORK / "prior" / "best")
@@ -927,7 +936,63 @@ print("same samples:", torch.equal(*draws))
 # Others then load it by its name: `HierarchicalPixelCNN.from_pretrained("you/shapes-prior")`. A prior is of no use without its VQ-VAE-2, so publish both, and say in a README what they were trained on. The package's [model card](../pixelprior/assets/results/MODEL_CARD.md) is an example.
 
 # %% [markdown]
-# ## 09.11 Exercises
+# ## 09.11 Codes of another tokenizer
+#
+# A prior needs grids of whole numbers, and it does not matter where they come from. A model that turns images into such grids and back is called a **tokenizer**. Ours is the VQ-VAE-2. If you have another one, you can keep it: `FunctionTokenizer` takes the two functions, and `DiffusersTokenizer` takes a `VQModel` of the library diffusers.
+#
+# Here is a tokenizer without any training. A code is the mean brightness of a square of 4 × 4 pixels, in 16 shades of grey.
+
+
+# %%
+def encode(images):  # [B, 1, 32, 32] in [0, 1] to [B, 8, 8]
+    return (15 * F.avg_pool2d(images, 4)[:, 0]).round().long()
+
+
+def decode(codes):  # [B, 8, 8] to [B, 1, 32, 32]
+    return F.interpolate(codes[:, None] / 15, scale_factor=4)
+
+
+# %% [markdown]
+# There is one grid for each image, so the prior is a `PixelCNN` and not a `HierarchicalPixelCNN`. `fit` is the training that the commands use, with the same checkpoints. **From the two functions to new codes:**
+
+# %%
+tokenizer = FunctionTokenizer(
+    encode, decode, grids=[(8, 8)], num_embeddings=16
+)
+shades = extract_codes(tokenizer, load_images("fashion_mnist_mini"))
+torch.manual_seed(0)
+prior = PixelCNN(16, 16, hidden_channels=32, num_layers=6, num_classes=10)
+settings = TrainingSettings(epochs=4, batch_size=64, lr=3e-3)
+fit(prior, shades, None, settings, WORK / "shades", log=lambda line: None)
+drawn = prior.eval().sample(20, (8, 8), labels=torch.arange(20) % 10, seed=0)
+print("codes:", *drawn.shape, drawn.dtype)
+
+# %% [markdown]
+# The tokenizer encodes the first image, decodes it again, and stops with an error if the two functions do not fit together. What do the codes look like as images? The first row is held out, and the other two are drawn, one image of each class.
+
+# %%
+heldout = extract_codes(tokenizer, load_images("fashion_mnist_mini", "test"))
+_, first = torch.stack([heldout.labels == c for c in range(10)]).max(1)
+figures.show(
+    figures.image_rows(
+        {
+            "held out": tokenizer.decode_codes(heldout.z_top[first].long()),
+            "drawn": tokenizer.decode_codes(drawn[:10]),
+            "again": tokenizer.decode_codes(drawn[10:]),
+        }
+    ),
+    "Three rows of ten grey images of 8 by 8 squares, one for each class of "
+    "clothing. The upper row is held out, the other two are drawn: shirts, "
+    "trousers, shoes and bags can be told from one another in all three.",
+)
+
+# %% [markdown]
+# The squares come from the tokenizer, and no prior can draw more than its tokenizer can show. This is why the VQ-VAE-2 comes first.
+#
+# Codes that another program wrote need no Python at all: `pixelprior train-prior --codes codes.npz --class_conditional` trains on them, `sample` draws more of them, and `evaluate --codes` measures their likelihood ([the layout of such files](../docs/data.md#codes-from-a-file)).
+
+# %% [markdown]
+# ## 09.12 Exercises
 #
 # Change the `None` in a cell and run it. The answer is judged by trying it out.
 
@@ -1056,6 +1121,7 @@ print("removed:", not WORK.exists())
 # - Start a CIFAR-10 run with one line, and say of each flag what it does and when to change it.
 # - Count what a configuration needs before you start it, and extrapolate how long it takes from one measured run.
 # - Train on your own images, on several processes, through a kill; find out why a loss is not finite; and publish what comes out.
+# - Train a prior on the codes of another tokenizer.
 #
 # **To take away.** With twice the GPUs and the same `--batch_size`, which of the numbers of a step change, and would you change the rate? A colleague's resumed run ends at nearly the same loss: what would you look for? What would you have to keep to resume in the *middle* of an epoch?
 #

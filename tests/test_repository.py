@@ -184,6 +184,7 @@ def test_imports_point_downwards():
         ["course.planning", "course.known_entropy", "course.causality"],
         ["evaluation.report", "evaluation.tried", "benchmark.training"],
         ["evaluation.suite", "evaluation.choosing", "benchmark.report"],
+        ["benchmark.scale"],
         ["evaluation.judging"],
         ["evaluation.measures", "evaluation.inception", "benchmark.sampling"],
         ["benchmark.sizes"],
@@ -205,6 +206,7 @@ def test_imports_point_downwards():
         ["cache"],
         ["layers"],
         ["code_files"],
+        ["augmentation"],
         ["codes"],
         ["data", "code_writer"],
         ["image_streams"],
@@ -212,7 +214,8 @@ def test_imports_point_downwards():
         ["image_sources"],
         ["vqvae2"],
         ["checkpoints", "image_files", "progress", "modes", "memory"],
-        ["quantizer", "files", "validation"],
+        ["quantizer", "checksums", "validation"],
+        ["files"],
         ["ranges", "counting"],
         ["course", "evaluation", "benchmark"],  # folders
     ]

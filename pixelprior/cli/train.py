@@ -1,7 +1,11 @@
 """What the commands `train-vqvae2` and `train-prior` share."""
 
+import hashlib
 from pathlib import Path
 
+from accelerate.utils import gather_object
+
+from pixelprior.augmentation import AugmentedImages
 from pixelprior.cli.training_flags import TrainingFlags
 from pixelprior.codes import CodeData
 from pixelprior.data import load_images
@@ -47,6 +51,46 @@ def images_of(flags: TrainingFlags, split: str, image_size, stream: bool = True)
 def split(flags: TrainingFlags, data):
     """Split training data: a part to train on, and one to choose the best epoch by."""
     return hold_out(data, flags.validation_share)
+
+
+def check_shift(flags: TrainingFlags, sides: tuple[int, int]) -> None:
+    """Raise ValueError unless images of these sides stay in sight when they move."""
+    shift = whole_number(flags.shift)
+    if shift is None or not 0 <= shift < min(sides):
+        raise ValueError(
+            f"shift is {flags.shift}; give a whole number of pixels from 0, for none, "
+            f"to {min(sides) - 1}, for images of {sides[0]}×{sides[1]}"
+        )
+
+
+def same_for_all(accelerator, images) -> None:
+    """Raise ValueError unless all processes have read the same images.
+
+    Each writes its share of the codes to its place, which depends on their number.
+    """
+    labels = hashlib.sha256(images.labels.numpy().tobytes()).hexdigest()
+    read = gather_object([(len(images), labels)])
+    if len(set(read)) > 1:
+        counts = ", ".join(f"{count:,}" for count, _ in read)
+        raise ValueError(
+            f"the processes have read different images ({counts}); give all machines "
+            "the same files, and the same releases of the libraries"
+        )
+
+
+def augmented(flags: TrainingFlags, images):
+    """Training images as --flip and --shift change them."""
+    if not (flags.flip or flags.shift):
+        return images
+    return AugmentedImages(images, flags.flip, flags.shift)
+
+
+def notes_of(flags: TrainingFlags) -> dict:
+    """What both kinds of training note beside their checkpoints."""
+    notes = {"dataset": flags.dataset, "validation_share": flags.validation_share}
+    if flags.flip or flags.shift:
+        notes["augmentation"] = {"flip": flags.flip, "shift": flags.shift}
+    return notes
 
 
 def in_words(train, validation, test=None) -> str:

@@ -1,13 +1,22 @@
 """The command `train-prior`: on the codes of a VQ-VAE-2, or on codes from a file."""
 
-import torch
+from dataclasses import replace
+from functools import partial
 
+import torch
+from accelerate.utils import broadcast_object_list
+
+from pixelprior.augmentation import EncodedImages
 from pixelprior.checkpoints import fingerprint, load_model, read_training_notes
 from pixelprior.cli.train import (
     accelerator_for,
+    augmented,
+    check_shift,
     images_of,
     in_words,
+    notes_of,
     report_nats,
+    same_for_all,
     split,
 )
 from pixelprior.cli.training_flags import TrainPrior
@@ -17,6 +26,7 @@ from pixelprior.data import SPLITS, data_signature
 from pixelprior.devices import where
 from pixelprior.evaluation.measures import erase_top
 from pixelprior.files import sha256_of
+from pixelprior.held_out import Part
 from pixelprior.pictures import image_grid, save_picture
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.prior import HierarchicalPixelCNN
@@ -35,6 +45,7 @@ def train_prior(flags: TrainPrior) -> None:
     vqvae2 = None
     if flags.codes is None:
         vqvae2 = load_model(VQVAE2, flags.vqvae2_checkpoint, accelerator.device)
+        check_shift(flags, vqvae2.image_shape)
         # This checks the flags before the work.
         new_prior(flags, vqvae2.num_embeddings, vqvae2.embedding_dim)
     start, trained = start_of(flags, vqvae2)
@@ -59,19 +70,20 @@ def train_prior(flags: TrainPrior) -> None:
     if start is not None:
         take_weights(flags, model, start)
     parts = tuple("loss" if name == "codes" else f"{name}_loss" for name in levels)
-    notes = {
-        "dataset": flags.dataset,
+    notes = notes_of(flags) | {
         "class_names": train.class_names,
         "trained_parts": sorted(trained.union(parts)),
         "without_top": flags.without_top,
-        "validation_share": flags.validation_share,
         "grids": [list(train.grid(name).shape[1:]) for name in train.levels()],
     }
     if vqvae2 is None:
         notes |= {"dataset": None, "codes": sha256_of(flags.codes)}
     else:
         notes["vqvae2"] = fingerprint(vqvae2)
-    train, validation = split(flags, train)
+    codes = train
+    train, validation = split(flags, codes)
+    if flags.flip or flags.shift:
+        train = encoded_anew(flags, codes, train, vqvae2, accelerator)
     say = accelerator.print
     say(f"codes of {in_words(train, validation, test)}")
     say(where(accelerator))
@@ -129,6 +141,11 @@ def check_flags(flags: TrainPrior) -> None:
                 f"--{name} belongs to codes from a file; give --codes too, or leave "
                 f"--{name} out"
             )
+    if flags.codes is not None and (flags.flip or flags.shift):
+        raise ValueError(
+            "--flip and --shift are for images, but the codes are from a file; write "
+            "a file with the codes of changed images too, or leave them out"
+        )
     if flags.codes is not None and flags.max_images is not None:
         raise ValueError(
             "--max_images is for images, but the codes are from a file; write a file "
@@ -172,9 +189,12 @@ def codes_of(flags: TrainPrior, vqvae2: VQVAE2, split: str, accelerator) -> Code
             "all" if flags.max_images is None else f"{flags.max_images} picked",
         )
     )
+    # The main process's: another machine may see other times of the same files.
+    source = broadcast_object_list([source])[0]
     if load_codes(path, source) is None:
         with accelerator.local_main_process_first():  # which may download them
             images = images_of(flags, split, vqvae2.image_size)
+        same_for_all(accelerator, images)
         extract_codes_to_file(
             vqvae2,
             images,
@@ -193,6 +213,26 @@ def codes_of(flags: TrainPrior, vqvae2: VQVAE2, split: str, accelerator) -> Code
             "same images"
         )
     return as_trained_on(flags, codes)
+
+
+def encoded_anew(flags: TrainPrior, codes: CodeData, train, vqvae2, accelerator):
+    """In place of the codes to train on, their images, encoded in each batch."""
+    with accelerator.local_main_process_first():
+        images = images_of(flags, "train", vqvae2.image_size)
+    labels = codes.labels if flags.class_conditional else images.labels
+    if len(images) != len(codes) or not torch.equal(images.labels, labels):
+        raise ValueError(
+            f"{len(images):,} images can be read, but there are codes of "
+            f"{len(codes):,}, or they are of other classes; remove the folder "
+            f"{flags.output_dir / 'codes'} to have them encoded again"
+        )
+    encoded = EncodedImages(
+        augmented(flags, images),
+        codes.labels,
+        vqvae2,
+        partial(as_trained_on, flags),
+    )
+    return replace(train, data=encoded) if isinstance(train, Part) else encoded
 
 
 def own_codes(flags: TrainPrior) -> tuple[CodeData, CodeData | None]:

@@ -3,7 +3,15 @@
 import torch
 
 from pixelprior.checkpoints import load_model
-from pixelprior.cli.train import accelerator_for, images_of, in_words, split
+from pixelprior.cli.train import (
+    accelerator_for,
+    augmented,
+    check_shift,
+    images_of,
+    in_words,
+    notes_of,
+    split,
+)
 from pixelprior.cli.training_flags import TrainVQVAE2
 from pixelprior.devices import where
 from pixelprior.evaluation.measures import reconstruction_errors
@@ -16,6 +24,7 @@ from pixelprior.vqvae2 import VQVAE2
 def train_vqvae2(flags: TrainVQVAE2) -> None:
     check_positive(sample_every=flags.sample_every)
     height, width = sides_of(flags.image_size)
+    check_shift(flags, (height, width))
     accelerator = accelerator_for(flags, flags.output_dir)
     with accelerator.local_main_process_first():
         images = images_of(flags, "train", flags.image_size)
@@ -47,17 +56,13 @@ def train_vqvae2(flags: TrainVQVAE2) -> None:
 
     fit(
         model,
-        train,
+        augmented(flags, train),
         validation,
         flags.settings,
         flags.output_dir,
         accelerator,
         resume=flags.resume,
-        notes={
-            "dataset": flags.dataset,
-            "class_names": images.class_names,
-            "validation_share": flags.validation_share,
-        },
+        notes=notes_of(flags) | {"class_names": images.class_names},
         after_epoch=after_epoch,
         log=say,
     )

@@ -35,6 +35,12 @@ class TrainingFlags:
     """Share of the training images, at most 5,000, that are held out to choose the
     best epoch. With 0, all images are trained on and best is the last epoch. Give a
     prior the share of its VQ-VAE-2, so that both hold out the same images."""
+    flip: bool = False
+    """Mirror half of the training images, anew in each epoch. A prior is then trained
+    on the codes of images that are encoded batch by batch."""
+    shift: int = 0
+    """Most pixels by which training images are moved at random along each axis, anew in
+    each epoch."""
     settings: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(
         default_factory=TrainingSettings
     )

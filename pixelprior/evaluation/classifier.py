@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
+from pixelprior.augmentation import shifted_and_flipped
 from pixelprior.checkpoints import Pretrained
 from pixelprior.data import ImageData
 from pixelprior.devices import make_accelerator
@@ -133,30 +134,6 @@ class LabelledImages(ImageData):
 
 
 NEVER_FLIPPED = ("mnist",)  # the mirror image of a digit is no digit
-
-
-def shifted_and_flipped(images: Tensor, reach: int = 2, flip: bool = True) -> Tensor:
-    """Images, each shifted at random, and half of them mirrored.
-
-    Args:
-        images: [B, C, H, W].
-        reach: largest shift along each axis in pixels; what enters is 0.
-        flip: whether to mirror half of the images.
-
-    Returns:
-        [B, C, H, W]. The random numbers are those of torch's global generator.
-    """
-    (count, _, height, width), device = images.shape, images.device
-    down, right = torch.randint(2 * reach + 1, (2, count, 1)).to(device)
-    rows = torch.arange(height, device=device) + down  # [B, H]
-    columns = torch.arange(width, device=device) + right  # [B, W]
-    if flip:
-        mirrored = (torch.rand(count, 1) < 0.5).to(device)
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    padded = F.pad(images, (reach,) * 4)
-    each = torch.arange(count, device=device)[:, None, None]
-    # Tensors on both sides of the slice move the axis of the channels to the end.
-    return padded[each, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
 
 
 def labelled(data: ImageData, augmented: bool = False) -> LabelledImages:

@@ -2,14 +2,12 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from pixelprior.data import ImageData, load_images
 from pixelprior.evaluation.classifier import (
     Classifier,
     labelled,
     outputs,
-    shifted_and_flipped,
     train_classifier,
 )
 from pixelprior.evaluation.suite import some_of_each_class
@@ -60,24 +58,6 @@ def test_the_default_residual_network_has_20_layers():
     ]
     assert len(layers) == 20
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(0.27e6, rel=0.05)
-
-
-def test_augmented_images_are_shifted_and_mirrored_copies():
-    torch.manual_seed(0)
-    image = torch.rand(2, 5, 7)
-    found = shifted_and_flipped(image.expand(400, -1, -1, -1), reach=1)
-    padded = F.pad(image, (1, 1, 1, 1))
-    copies = [
-        shifted
-        for down in range(3)
-        for right in range(3)
-        for shifted in [padded[:, down : down + 5, right : right + 7]]
-    ]
-    copies += [copy.flip(2) for copy in copies]
-    which = [[torch.equal(each, copy) for copy in copies].index(True) for each in found]
-    assert set(which) == set(range(18))
-    plain = shifted_and_flipped(image.expand(400, -1, -1, -1), reach=1, flip=False)
-    assert all(any(torch.equal(each, copy) for copy in copies[:9]) for each in plain)
 
 
 def test_digits_are_not_mirrored(training_images):

@@ -1,0 +1,95 @@
+"""Both training commands on images that are mirrored and shifted at random."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from pixelprior import cli
+from pixelprior.assets import FOLDER
+from pixelprior.cli import train_prior as cli_train_prior
+from pixelprior.codes import load_codes, save_codes
+from pixelprior.data import load_images
+
+VQVAE2_FOLDER = FOLDER / "fashion_mnist_vqvae2"
+SHORT = ["--dataset", "fashion_mnist_mini", "--max_images", "40", "--batch_size", "16"]
+SMALL = ["--hidden_channels", "8", "--epochs", "1", "--lr", "1e-3"]
+CHANGED = ["--flip", "--shift", "1"]
+
+
+def run(*arguments):
+    cli.main([str(each) for each in arguments])
+
+
+def test_a_run_notes_how_images_are_changed_and_is_resumed_alike(fails, tmp_path):
+    start = ["train-vqvae2", *SHORT, *SMALL, "--output_dir", tmp_path]
+    run(*start, *CHANGED)
+    notes = json.loads((tmp_path / "best" / "training.json").read_text())
+    assert notes["augmentation"] == {"flip": True, "shift": 1}
+    error = fails(*start, "--epochs", 2, "--resume")
+    assert "augmentation" in error
+    run(*start, *CHANGED, "--epochs", 2, "--resume")
+
+
+@pytest.mark.parametrize("share", [0, 0.2])
+@pytest.mark.parametrize("without_top", [False, True])
+def test_a_prior_is_given_codes_of_changed_images_with_their_labels(
+    without_top, share, tmp_path, monkeypatch
+):
+    given, fit = {}, cli_train_prior.fit
+
+    def look(model, train_data, heldout_data, *more, **options):
+        given.update(train=train_data, heldout=heldout_data)
+        return fit(model, train_data, heldout_data, *more, **options)
+
+    monkeypatch.setattr(cli_train_prior, "fit", look)
+    run(
+        *["train-prior", *SHORT, *SMALL, *CHANGED, "--num_layers", 2],
+        *["--class_conditional", "--vqvae2_checkpoint", VQVAE2_FOLDER],
+        *["--validation_share", share, "--output_dir", tmp_path],
+        *(["--level", "bottom", "--without_top"] if without_top else []),
+    )
+    train, images = given["train"], load_images("fashion_mnist_mini", max_images=40)
+    count = 32 if share else 40
+    assert len(train) == count
+    trained_on = train.indices if share else torch.arange(40)
+    one, two = (train.batch(torch.arange(count)) for _ in range(2))
+    assert torch.equal(one[2].cpu(), images.labels[trained_on])
+    assert not torch.equal(one[1], two[1])  # changed anew
+    assert one[0].any() != without_top
+    if share:  # what is held out stays as it is
+        codes = given["heldout"].batch(torch.arange(8))
+        again = given["heldout"].batch(torch.arange(8))
+        assert torch.equal(codes[1], again[1])
+
+
+def test_what_cannot_be_done_is_said_before_the_work(fails, tmp_path):
+    into = ["--output_dir", tmp_path / "out"]
+    for command in (["train-vqvae2"], ["train-prior", "--vqvae2_checkpoint", FOLDER]):
+        command[2:] = [VQVAE2_FOLDER] if len(command) > 1 else []
+        for shift in (-1, 32):
+            error = fails(*command, *SHORT, "--shift", shift, *into)
+            assert f"shift is {shift}; give a whole number of pixels from 0" in error
+            assert "to 31, for images of 32×32" in error
+    error = fails("train-prior", "--codes", "any.npz", "--flip", *into)
+    assert "--flip and --shift are for images" in error
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_codes_of_other_images_are_not_taken_for_those_of_these(fails, tmp_path):
+    command = ["train-prior", *SHORT, *SMALL, "--num_layers", 2, "--output_dir"]
+    command += [tmp_path / "out", "--vqvae2_checkpoint", VQVAE2_FOLDER]
+    run(*command, "--class_conditional")
+    path = tmp_path / "out" / "codes" / "train.safetensors"
+    with safe_open(path, framework="pt") as file:
+        source = file.metadata()["source"]
+    codes = load_codes(path)
+    for order in (torch.arange(39), torch.arange(39, -1, -1)):
+        changed = codes.subset(order)
+        save_codes(changed, path, source)
+        shutil.rmtree(tmp_path / "out" / "last", ignore_errors=True)
+        (tmp_path / "out" / "history.json").unlink(missing_ok=True)
+        error = fails(*command, "--class_conditional", "--flip")
+        assert "40 images can be read, but there are codes of" in error
