@@ -1,8 +1,11 @@
 """The scripts in tools/ run as their documentation says, on the embedded images."""
 
+import itertools
 import json
+import os
 import subprocess
 import sys
+import time
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -10,14 +13,21 @@ from pathlib import Path
 import pytest
 import torch
 import try_codes
+import try_hostile
 import try_options
 
 from pixelprior.assets import FOLDER
+from pixelprior.benchmark.scale import scale_markdown
 from pixelprior.data import load_images
 from pixelprior.evaluation.suite import some_of_each_class
-from pixelprior.evaluation.tried import codes_table, tried_table
+from pixelprior.evaluation.tried import codes_table, hostile_table, tried_table
 
 TOOLS = Path(__file__).parents[1] / "tools"
+
+
+on_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="the limits of a process are Linux's"
+)
 
 
 def run(name: str, *arguments) -> None:
@@ -43,6 +53,73 @@ def test_options_are_tried_in_processes_of_their_own(tmp_path):
     assert {each["steps"] for each in tried["tried"]} == {5}
     assert tried["tried"][0]["top"] != tried["tried"][1]["top"]
     assert "| nothing: the base |" in tried_table(tried)
+
+
+@on_linux
+def test_training_beyond_memory_loses_nothing(tmp_path):
+    """The small form of the measurement in docs/performance.md."""
+    file, few = tmp_path / "scale.json", ["--images", 320, "--side", 32, "--never_fits"]
+    run("try_scale.py", file, *few, "--steps", 4, "--grid", 2, "--width", 8)
+    found = json.loads(file.read_text(encoding="utf-8"))
+    inside, beyond = found["without_limit"], found["under_the_limit"]
+    assert inside["in_memory"] and not beyond["in_memory"]
+    for stage in ("vqvae2", "prior"):
+        one, other = inside[stage], beyond[stage]
+        assert one["train_total_loss"] == other["train_total_loss"]
+    assert inside["codes_sha256"] == beyond["codes_sha256"]
+    killed, large = found["killed_extraction"], found["large_images"]
+    assert killed["kills"] == 5 and killed["codes_sha256"] == inside["codes_sha256"]
+    alone, two = found["one_process"], found["two_processes"]
+    assert (alone["processes"], two["processes"]) == (1, 2)
+    assert two["heldout_total_loss"] == pytest.approx(
+        alone["heldout_total_loss"], rel=1e-4
+    )
+    assert large["grids"] == [[2, 2], [4, 4]] and min(large["cached"]) > 0
+    assert "it ended with the same bytes" in scale_markdown(found)
+
+
+@on_linux
+def test_hostile_files_are_loaded_or_end_in_a_clear_error(tmp_path):
+    """The small form of the table in docs/reliability.md."""
+    run("try_hostile.py", tmp_path / "hostile.json", "--inputs", 200)
+    found = json.loads((tmp_path / "hostile.json").read_text(encoding="utf-8"))
+    assert found["inputs"] == 200 and found["failures"] == []
+    for kind in found["kinds"].values():
+        assert kind["loaded"] + kind["clear error"] == 25 and kind["FAILED"] == 0
+    assert "| tar files of images | 25 |" in hostile_table(found)
+
+
+def too_much_memory():
+    bytearray(3 * 2**30)
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("reads", "outcome"),
+    [
+        (lambda folder: None, "loaded"),
+        (lambda folder: int("no number"), "clear error"),
+        (lambda folder: {}["no key"], "FAILED"),
+        (lambda folder: os._exit(3), "FAILED"),
+        (lambda folder: time.sleep(60), "FAILED"),
+        (lambda folder: list(itertools.count()), "FAILED"),
+        (lambda folder: too_much_memory(), "FAILED"),
+        (lambda folder: (folder / "new").touch(), "FAILED"),
+        (lambda folder: (folder.parent / try_hostile.CANARY).touch(), "FAILED"),
+        (lambda folder: (folder.parent / "code_was_run.npy").touch(), "FAILED"),
+    ],
+)
+def test_a_loader_that_does_harm_is_found(reads, outcome, tmp_path, monkeypatch):
+    class Harm(try_hostile.Kinds):
+        def __init__(self):
+            pass
+
+        def weights(self, rng, folder):
+            return lambda: reads(folder)
+
+    monkeypatch.setattr(try_hostile, "SECONDS", 1)
+    monkeypatch.setattr(try_hostile, "WAITS", 3)
+    assert try_hostile.tried(Harm(), "weights", 0, tmp_path)[0] == outcome
 
 
 class Finished:

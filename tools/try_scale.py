@@ -7,14 +7,21 @@ processes of their own:
 - the same steps of a VQ-VAE-2, and of a prior on its codes, with the images in memory
   and without a limit, and under the limit (RLIMIT_DATA), where they do not fit;
 - the extraction of the codes, killed five times at random, against one that is not;
-- two processes against one at the same number of images per step.
+- two processes against one at the same number of images per step;
+- one batch of 16 images of 256×256, grids of 32×32 and 64×64, drawn from an untrained
+  prior of the default size: its time against one forward pass and against `naive`,
+  which is counted by a few passes, and its memory.
+
+`docs/performance.md` has the results as `pixelprior/benchmark/scale.py` says them.
 """
 
 import argparse
 import json
+import math
 import os
 import random
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,16 +32,26 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pixelprior import VQVAE2, HierarchicalPixelCNN, TrainingSettings, fit, load_images
-from pixelprior.benchmark.sampling import machine
+from pixelprior import (
+    VQVAE2,
+    HierarchicalPixelCNN,
+    TrainingSettings,
+    fit,
+    image_streams,
+    load_images,
+)
+from pixelprior.benchmark.sampling import machine, untrained_prior
+from pixelprior.benchmark.sizes import Sizes
 from pixelprior.checkpoints import load_model
 from pixelprior.codes import extract_codes_to_file, load_codes
 from pixelprior.data import ImageData
 from pixelprior.devices import keep_freed_memory, make_accelerator
 from pixelprior.files import sha256_of, write_texts
 from pixelprior.held_out import Part
+from pixelprior.prior import LEVELS
 
 KILLS = 5
+MOST_THREADS = 8
 SETTINGS = TrainingSettings(epochs=1, batch_size=16, lr=1e-3, mixed_precision="no")
 
 
@@ -74,7 +91,7 @@ def train(model, data, steps: int, folder: Path, settings=SETTINGS) -> dict:
                 yield batch
 
         def to(self, device):
-            return self
+            return Timed(self.data.to(device), self.indices.to(device))
 
     history = fit(
         model,
@@ -162,7 +179,62 @@ def processes(arguments) -> dict:
     return found if accelerator.is_main_process else {}
 
 
-PARTS = {"both": both_stages, "extraction": extraction, "processes": processes}
+@torch.inference_mode()
+def large_images(arguments) -> dict:
+    """Draw one batch from an untrained prior; the weights do not affect the time."""
+    sizes = Sizes(
+        batch_sizes=(16,),
+        hidden_channels=arguments.width,
+        top_size=arguments.grid,
+        bottom_size=2 * arguments.grid,
+    )
+    prior, (batch,) = untrained_prior(sizes), sizes.batch_sizes
+    shapes = {level: sizes.shape(level) for level in LEVELS}
+
+    def seconds(run, *given, **options) -> float:
+        started = time.perf_counter()
+        run(*given, **options)
+        return time.perf_counter() - started
+
+    def draw() -> None:
+        prior.sample(batch, *shapes.values(), method="cached", chunk_size=batch)
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    drawn = [seconds(draw) for _ in range(2)]
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    codes = [torch.zeros(batch, *shape, dtype=torch.long) for shape in shapes.values()]
+    bottom = prior.prior_bottom
+    condition = bottom.condition(None, codes[0], codes[1].shape)
+    passes = {
+        "top": lambda: prior.prior_top.logits(codes[0], None),
+        "bottom": lambda: bottom.logits(codes[1], condition),
+    }
+    rounds = [{level: seconds(run) for level, run in passes.items()} for _ in range(4)]
+    rounds = rounds[1:]  # the first is slower
+    # For each code `naive` computes the logits of its whole level.
+    naive = sum(
+        math.prod(shapes[level]) * statistics.median(each[level] for each in rounds)
+        for level in LEVELS
+    )
+    return {
+        "batch_size": batch,
+        "grids": list(shapes.values()),
+        "hidden_channels": sizes.hidden_channels,
+        "num_layers": sizes.num_layers,
+        "cached": drawn,
+        "forward": [sum(each.values()) for each in rounds],
+        "naive": naive,
+        "resident_bytes_before": before * 1024,
+        "highest_resident_bytes": after * 1024,
+    }
+
+
+PARTS = {
+    "both": both_stages,
+    "extraction": extraction,
+    "processes": processes,
+    "large": large_images,
+}
 
 
 def start(part: str, arguments, *launcher, limit=None, wait=True, **changed):
@@ -172,13 +244,23 @@ def start(part: str, arguments, *launcher, limit=None, wait=True, **changed):
         "work": arguments.work,
         "side": arguments.side,
         "steps": arguments.steps,
+        "grid": arguments.grid,
+        "width": arguments.width,
         "limit": 0 if limit is None else limit,
         **changed,
     }
     command = [sys.executable, *launcher, __file__, "-", "--part", part]
     for name, value in flags.items():
         command += [f"--{name}", str(value)]
-    environment = os.environ | {"PIXELPRIOR_CACHE": str(arguments.work / "cache")}
+    if arguments.never_fits and limit:
+        command.append("--never_fits")
+    threads = changed.get("threads", os.cpu_count() or 1)
+    environment = os.environ | {
+        "PIXELPRIOR_CACHE": str(arguments.work / "cache"),
+        "CUDA_VISIBLE_DEVICES": "",
+        # The stacks of all threads count for the limit of memory.
+        "OMP_NUM_THREADS": str(min(threads, MOST_THREADS)),
+    }
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
     if not wait:
         return process
@@ -196,7 +278,9 @@ def killed_extraction(arguments, seconds: float) -> dict:
     marks = arguments.work / "again.safetensors.done"
     for _ in range(KILLS):
         process = start("extraction", arguments, limit=arguments.limit, wait=False)
-        time.sleep(draw.uniform(0.3, 1.0) * seconds)
+        while process.poll() is None and not marks.is_file():
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0.0, 1.0) * seconds)
         process.kill()
         process.communicate()
         done.append(sum(marks.read_bytes()) if marks.is_file() else 0)
@@ -205,7 +289,7 @@ def killed_extraction(arguments, seconds: float) -> dict:
 
 
 def measure(arguments) -> dict:
-    count = 4 * arguments.limit // (3 * arguments.side**2)
+    count = arguments.images or 4 * arguments.limit // (3 * arguments.side**2)
     started = time.perf_counter()
     write_images(arguments.folder, count, arguments.side)
     print(f"{count:,} images in {time.perf_counter() - started:.0f} s", file=sys.stderr)
@@ -228,6 +312,7 @@ def measure(arguments) -> dict:
     results["two_processes"] = start(
         "processes", arguments, *launcher, threads=max(1, cores // 2)
     )
+    results["large_images"] = start("large", arguments)
     return results
 
 
@@ -237,6 +322,16 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=2**30, help="bytes of RLIMIT_DATA")
     parser.add_argument("--side", type=int, default=256, help="pixels of the images")
     parser.add_argument("--steps", type=int, default=60, help="steps of each training")
+    parser.add_argument(
+        "--images", type=int, help="number of images; else four times the limit"
+    )
+    parser.add_argument(
+        "--never_fits",
+        action="store_true",
+        help="take few images for too many under the limit, in a short trial",
+    )
+    parser.add_argument("--grid", type=int, default=32, help="side of the top grid")
+    parser.add_argument("--width", type=int, default=128, help="channels, to draw with")
     for name in ("folder", "work", "part", "threads"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -252,6 +347,8 @@ def main() -> None:
     arguments.threads = int(arguments.threads or torch.get_num_threads())
     if arguments.limit:
         resource.setrlimit(resource.RLIMIT_DATA, (arguments.limit,) * 2)
+    if arguments.never_fits:
+        image_streams.SHARE_OF_MEMORY = 0.0
     keep_freed_memory()
     print(json.dumps(PARTS[arguments.part](arguments)))
 

@@ -69,6 +69,24 @@ def codes_table(tried: dict) -> str:
     return "\n".join(lines)
 
 
+def hostile_table(results: dict) -> str:
+    """How files that are damaged or made to harm were read, kind by kind.
+
+    Args:
+        results: what `tools/try_hostile.py` wrote.
+    """
+    lines = [
+        "| what | inputs | loaded | clear error | failed |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    outcomes = ("loaded", "clear error", "FAILED")
+    for kind in results["kinds"].values():
+        counts = [kind[outcome] for outcome in outcomes]
+        cells = [kind["what"], *(f"{each:,}" for each in (sum(counts), *counts))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _by_option(tried: dict) -> dict[str, list[dict]]:
     """The trainings of each option, in the order in which they were tried."""
     of: dict[str, list[dict]] = {}

@@ -32,7 +32,12 @@ from pixelprior.evaluation.classifier import Classifier
 from pixelprior.evaluation.measures import samples
 from pixelprior.evaluation.report import table
 from pixelprior.evaluation.suite import evaluate, some_of_each_class
-from pixelprior.evaluation.tried import codes_table, seeds_table, tried_table
+from pixelprior.evaluation.tried import (
+    codes_table,
+    hostile_table,
+    seeds_table,
+    tried_table,
+)
 from pixelprior.runs import load_without_top
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -160,6 +165,7 @@ def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
         ("results", "seeds", seeds_table),
         ("results", "codes", codes_table),
         ("performance", "training", training_markdown),
+        ("reliability", "hostile", hostile_table),
     ],
 )
 def test_the_documents_have_the_tables_of_the_kept_results(page, name, words):

@@ -1,0 +1,88 @@
+"""What `tools/try_scale.py` measured, in words, as in `docs/performance.md`."""
+
+import statistics
+
+GIB = 2**30
+
+
+def scale_markdown(results: dict) -> str:
+    """A table of training in memory and beyond it, and a line for each other part."""
+    inside, beyond = results["without_limit"], results["under_the_limit"]
+    kinds = [
+        "in memory" if each["in_memory"] else "as a stream" for each in (inside, beyond)
+    ]
+    limit = f"{results['limit_bytes'] / GIB:.1f} GiB"
+    rows = [
+        ("", f"{kinds[0]}, no limit", f"{kinds[1]}, limit {limit}"),
+        ("---", "---:", "---:"),
+    ]
+    for stage, words in (("vqvae2", "VQ-VAE-2"), ("prior", "prior")):
+        one, other = inside[stage], beyond[stage]
+        share = other["steps_per_second"] / one["steps_per_second"]
+        rows.append(
+            (
+                f"{words}: steps per second",
+                f"{one['steps_per_second']:.2f}",
+                f"{other['steps_per_second']:.2f} ({100 * share:.0f} %)",
+            )
+        )
+        rows.append(
+            (
+                f"{words}: mean loss of all steps",
+                f"{one['train_total_loss']:.7f}",
+                f"{other['train_total_loss']:.7f}",
+            )
+        )
+    for name, words in (
+        ("seconds_to_load", "seconds to decode all images once"),
+        ("seconds_to_extract", "seconds to extract all codes"),
+    ):
+        rows.append((words, f"{inside[name]:.0f}", f"{beyond[name]:.0f}"))
+    highest = "highest_resident_bytes"
+    rows.append(
+        (
+            "highest resident memory, GiB",
+            f"{inside[highest] / GIB:.2f}",
+            f"{beyond[highest] / GIB:.2f}",
+        )
+    )
+    same = inside["codes_sha256"] == beyond["codes_sha256"]
+    rows.append(("the file of codes", "", "the same bytes" if same else "other bytes"))
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines[1] = "|---|---:|---:|"
+    return "\n".join([*lines, "", *(f"- {line}" for line in _others(results))])
+
+
+def _others(results: dict) -> list[str]:
+    inside, machine = results["without_limit"], results["machine"]
+    killed, alone, two = (
+        results[name] for name in ("killed_extraction", "one_process", "two_processes")
+    )
+    same = killed["codes_sha256"] == results["under_the_limit"]["codes_sha256"]
+    large = results["large_images"]
+    cached, forward = (statistics.median(large[name]) for name in ("cached", "forward"))
+    (top, _), (bottom, _) = large["grids"]
+    grown = large["highest_resident_bytes"] - large["resident_bytes_before"]
+    return [
+        f"{inside['images']:,} JPEG images of {results['side']}×{results['side']}, "
+        f"{inside['bytes_decoded'] / GIB:.1f} GiB when decoded; "
+        f"{results['steps']} steps of each training, the same images in the same order",
+        f"machine: {machine['processor']}, {machine['threads']} threads, "
+        f"{machine['gpu'] or 'no GPU'}; torch {machine['torch']}",
+        f"extraction killed {killed['kills']} times at random, with "
+        f"{', '.join(map(str, killed['parts_done_after_each']))} parts done: it ended "
+        f"with {'the same' if same else 'other'} bytes",
+        f"two processes ({two['threads_per_process']} threads each) against one "
+        f"({alone['threads_per_process']}), 32 images per step: held-out loss "
+        f" {two['heldout_total_loss']:.6f} against "
+        f"{alone['heldout_total_loss']:.6f}, "
+        f"{two['highest_resident_bytes'] / alone['highest_resident_bytes']:.2f} × the "
+        f"memory per process, "
+        f"{two['steps_per_second'] / alone['steps_per_second']:.2f} × the steps per "
+        "second",
+        f"{large['batch_size']} images of grids {top}×{top} and {bottom}×{bottom} "
+        f"({large['hidden_channels']} channels, {large['num_layers']} blocks): cached "
+        f"takes {cached / forward:.2f} forward passes of the batch, {cached:.0f} s; "
+        f"naive, by the passes that it would need, {large['naive'] / cached:,.0f} "
+        f"times as long; cached adds {grown / GIB:.2f} GiB to the process's memory",
+    ]
