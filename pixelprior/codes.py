@@ -25,6 +25,8 @@ from pixelprior.memory import fits_on
 from pixelprior.progress import progress_bar
 
 COUNTED = 10_000  # images whose codes are counted at the same time
+# Encoded at the same time: this many images, or fewer of large ones.
+MOST_IMAGES, MOST_PIXELS = 256, 2**20
 
 
 @dataclass
@@ -119,7 +121,7 @@ def smallest_integer_type(num_embeddings: int) -> torch.dtype:
 
 
 def extract_codes(
-    vqvae2, data: ImageData, *, batch_size: int = 256, progress: bool = False
+    vqvae2, data: ImageData, *, batch_size: int | None = None, progress: bool = False
 ) -> CodeData:
     """Encode all images of a split into memory.
 
@@ -127,13 +129,14 @@ def extract_codes(
         vqvae2: the VQ-VAE-2, or another `tokenizers.Tokenizer`, on the device where the
             images are encoded.
         data: images of the model's size and channels.
-        batch_size: images per batch.
+        batch_size: images per batch; None for 256, or fewer of images of more than
+            64×64 pixels.
         progress: show a progress bar.
 
     Raises:
         ValueError: the images do not fit the model.
     """
-    batches = torch.arange(len(data)).split(batch_size)
+    batches = torch.arange(len(data)).split(batch_size or images_at_once(data))
     encoded = _encoded(vqvae2, data, batches, progress)
     names = _grid_names(vqvae2)
     whole = {name: [] for name in names}
@@ -159,7 +162,7 @@ def extract_codes_to_file(
     process: int = 0,
     processes: int = 1,
     wait=lambda: None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     progress: bool = False,
 ) -> None:
     """Encode all images of a split into a file, each process its share of them.
@@ -191,7 +194,7 @@ def extract_codes_to_file(
     wait()
     mine = writer.missing()[process::processes]
     wait()  # every process must have read what is missing before one writes
-    images = torch.arange(len(data))
+    images, batch_size = torch.arange(len(data)), batch_size or images_at_once(data)
     parts = [images[writer.images(number)].split(batch_size) for number in mine]
     batches = [batch for part in parts for batch in part]
     encoded = _encoded(vqvae2, data, batches, progress)
@@ -203,6 +206,17 @@ def extract_codes_to_file(
     if process == 0:
         writer.finish()
     wait()
+
+
+def images_at_once(data) -> int:
+    """How many images are encoded at the same time.
+
+    It depends on their size alone and not on the memory that is free: in batches of
+    another size, rounding may change a code.
+    """
+    (image,) = data.batch(torch.zeros(1, dtype=torch.long))
+    height, width = image.shape[-2:]
+    return max(1, min(MOST_IMAGES, MOST_PIXELS // (height * width)))
 
 
 def _grid_names(vqvae2) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pixelprior import cli
+from pixelprior import VQVAE2, cli
 from pixelprior.assets import FOLDER
-from pixelprior.evaluation.measures import nats_per_code
+from pixelprior.checkpoints import load_model
+from pixelprior.evaluation.measures import nats_per_code, reconstruction_errors
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -89,7 +90,7 @@ def test_the_readme_shows_what_the_demo_prints(demo):
 
 def test_weights_are_small_and_in_half_precision():
     files = list(FOLDER.rglob("*.safetensors"))
-    assert len(files) == 4
+    assert len(files) == 5
     assert sum(path.stat().st_size for path in files) < 8e6
     for path in files:
         kinds = {
@@ -98,6 +99,17 @@ def test_weights_are_small_and_in_half_precision():
             if name.endswith(("weight", "bias"))
         }
         assert kinds == {torch.float16}
+
+
+def test_fewer_codes_and_more_passes_lose_less(shipped, heldout_images):
+    """The VQ-VAE-2 of 40 codes, for priors that are still to be trained."""
+    other = load_model(VQVAE2, FOLDER / "fashion_mnist_40_vqvae2")
+    assert other.num_embeddings < shipped[0].num_embeddings
+    ours, theirs = (
+        reconstruction_errors(model, heldout_images).mean()
+        for model in (other, shipped[0])
+    )
+    assert ours < theirs
 
 
 def test_the_model_card_names_the_weights_that_ship():

@@ -18,13 +18,15 @@ def scale_markdown(results: dict) -> str:
     ]
     for stage, words in (("vqvae2", "VQ-VAE-2"), ("prior", "prior")):
         one, other = inside[stage], beyond[stage]
-        share = other["steps_per_second"] / one["steps_per_second"]
+        speeds = [each["steps_per_second"] for each in (one, other)]
+        share = statistics.median(speeds[1]) / statistics.median(speeds[0])
+        cells = [
+            f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
+            for each in speeds
+        ]
+        rows.append((f"{words}: steps per second", cells[0], cells[1]))
         rows.append(
-            (
-                f"{words}: steps per second",
-                f"{one['steps_per_second']:.2f}",
-                f"{other['steps_per_second']:.2f} ({100 * share:.0f} %)",
-            )
+            (f"{words}: share of the speed", "", f"{100 * share:.0f} %"),
         )
         rows.append(
             (
@@ -72,9 +74,9 @@ def _others(results: dict) -> list[str]:
         f"extraction killed {killed['kills']} times at random, with "
         f"{', '.join(map(str, killed['parts_done_after_each']))} parts done: it ended "
         f"with {'the same' if same else 'other'} bytes",
-        f"two processes ({two['threads_per_process']} threads each) against one "
-        f"({alone['threads_per_process']}), 32 images per step: held-out loss "
-        f" {two['heldout_total_loss']:.6f} against "
+        f"two processes (threads in each: {two['threads_per_process']}) against one "
+        f"(threads: {alone['threads_per_process']}), 32 images per step: held-out loss "
+        f"{two['heldout_total_loss']:.6f} against "
         f"{alone['heldout_total_loss']:.6f}, "
         f"{two['highest_resident_bytes'] / alone['highest_resident_bytes']:.2f} × the "
         f"memory per process, "

@@ -142,7 +142,8 @@ class Evaluate:
 @dataclass(kw_only=True)
 class Reproduce:
     """Run a recipe from images to weights in half precision, results and model card. A
-    run that was stopped continues: what is already trained is not trained again."""
+    run that was stopped continues: what is already trained is not trained again, nor
+    are weights that were put into weights/NAME of the output folder."""
 
     recipe: tyro.conf.Positional[Literal[tuple(RECIPES)]]
     """Name of the recipe. fashion_mnist made the shipped weights; fashion_mnist_mini

@@ -110,7 +110,18 @@ class Reproduction:
         folder = self.folder / "runs" / name
         return {"output_dir": folder, "resume": (folder / "last").is_dir()}
 
+    def given(self, name: str) -> bool:
+        """Whether there are weights of a part that were not trained in this folder."""
+        weights = self.folder / "weights" / name
+        trained = (self.folder / "runs" / name / "last").is_dir()
+        if trained or not (weights / WEIGHTS_NAME).is_file():
+            return False
+        print(f"kept from before: {weights}")
+        return True
+
     def train_vqvae2(self) -> None:
+        if self.given("vqvae2"):
+            return
         TrainVQVAE2.of(**self.vqvae2_flags, **self.run_folder("vqvae2")).run()
         best = load_model(VQVAE2, self.folder / "runs" / "vqvae2")
         self.halve(best, "vqvae2")
@@ -122,6 +133,8 @@ class Reproduction:
             name: folder of the run and of its weights.
             changed: flags of `train-prior` in place of the recipe's.
         """
+        if self.given(name):
+            return
         TrainPrior.of(
             **self.prior_flags | changed,
             **self.run_folder(name),
@@ -131,6 +144,8 @@ class Reproduction:
         self.halve(best, name)
 
     def train_without_top(self) -> None:
+        if self.given("without_top"):
+            return
         TrainPrior.of(
             **self.prior_flags,
             **self.run_folder("without_top"),
@@ -242,7 +257,11 @@ class Reproduction:
                 k: str(v) for k, v in self.vqvae2_flags.items() if v is not None
             },
             "prior": {k: str(v) for k, v in self.prior_flags.items() if v is not None},
-            "minutes": {name: self.minutes(name) for name in trained},
+            "minutes": {
+                name: minutes
+                for name in trained
+                if (minutes := self.minutes(name)) is not None
+            },
             "classifier_epochs": recipe.classifier_epochs,
             "weights": sizes,
         }
@@ -252,8 +271,11 @@ class Reproduction:
         texts["MODEL_CARD.md"] = model_card(results, about, by_seed)
         write_texts(self.folder / "results", texts)
 
-    def minutes(self, name: str) -> float:
-        """Minutes of all epochs of a training run, however often it was stopped."""
+    def minutes(self, name: str) -> float | None:
+        """Minutes of all epochs of a training run, however often it was stopped; None
+        for weights that were given without their history."""
         history = self.folder / "runs" / name / "history.json"
+        if not history.is_file():
+            return None
         epochs = json.loads(history.read_text(encoding="utf-8"))
         return sum(epoch["seconds"] for epoch in epochs) / 60

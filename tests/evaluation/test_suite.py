@@ -20,11 +20,15 @@ from PIL import Image
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
 from pixelprior.assets import FOLDER, load_shipped_reference_models
+from pixelprior.benchmark.scale import scale_markdown
 from pixelprior.benchmark.training import training_markdown
 from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.cli import evaluate as cli_evaluate
 from pixelprior.cli import recipes
+from pixelprior.cli.flags import Reproduce
 from pixelprior.cli.recipes import RECIPES, Recipe
+from pixelprior.cli.reproduce import Reproduction
+from pixelprior.cli.training_flags import TrainPrior, TrainVQVAE2
 from pixelprior.data import ImageData, load_images
 from pixelprior.evaluation import choosing, judging, report, suite
 from pixelprior.evaluation.choosing import read_setting
@@ -165,6 +169,7 @@ def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
         ("results", "seeds", seeds_table),
         ("results", "codes", codes_table),
         ("performance", "training", training_markdown),
+        ("performance", "scale", scale_markdown),
         ("reliability", "hostile", hostile_table),
     ],
 )
@@ -300,6 +305,31 @@ def test_each_class_gives_as_many_images_as_it_can():
     some = some_of_each_class(ImageData(images, labels, ("a", "b", "c")), 5)
     assert some.labels.tolist() == [0, 1, 2, 0, 1]
     assert some.images.flatten().tolist() == [0, 3, 5, 1, 4]
+
+
+def test_weights_that_were_given_are_not_trained_again(tmp_path, monkeypatch, capsys):
+    run = Reproduction(Reproduce(recipe="fashion_mnist_mini", output_dir=tmp_path))
+    run.folder = tmp_path
+
+    def no_training(**_flags):
+        raise AssertionError("it was trained")
+
+    for command in (TrainVQVAE2, TrainPrior):
+        monkeypatch.setattr(command, "of", no_training)
+    for name, train in (
+        ("vqvae2", run.train_vqvae2),
+        ("prior", run.train_prior),
+        ("without_top", run.train_without_top),
+    ):
+        run.vqvae2_flags = run.prior_flags = {}
+        with pytest.raises(AssertionError, match="it was trained"):
+            train()
+        given = FOLDER / f"fashion_mnist_{name}"
+        shutil.copytree(given, tmp_path / "weights" / name)
+        train()
+        kept = f"kept from before: {tmp_path / 'weights' / name}"
+        assert kept in capsys.readouterr().out
+        assert run.minutes(name) is None
 
 
 def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, capsys):
