@@ -169,10 +169,14 @@ def read_state(last: Path, identity: dict) -> dict:
         raise ValueError(f"{path} holds no training run; {START_AGAIN}")
     # Numbers are not checked: a wrong one gives a wrong run, not an error.
     forms = {"history": list, "best_figures": dict, "within_epoch": dict}
-    if not all(isinstance(state.get(name), form) for name, form in forms.items()):
-        raise ValueError(
-            f"the state of the run in {last.parent} is damaged; {START_AGAIN}"
-        )
+    for name, form in forms.items():
+        if not isinstance(state.get(name), form):
+            kind = type(state.get(name)).__name__
+            problem = f"{name} is a {kind}" if name in state else "KeyError"
+            raise ValueError(
+                f"the state of the run in {last.parent} is damaged ({problem}); "
+                f"{START_AGAIN}"
+            )
     changed = [
         f"{key} {then.get(key)!r} and not {identity.get(key)!r}"
         for key in then | identity

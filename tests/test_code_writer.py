@@ -25,12 +25,15 @@ class Images:
     def __len__(self):
         return COUNT
 
+    def batch(self, indices):
+        return (indices.view(-1, 1, 1, 1).float() / COUNT,)
+
     def batches(self, parts):
         for indices in parts:
             if indices.max() >= self.stop_before:
                 raise KeyboardInterrupt
             self.read += indices.tolist()
-            yield (indices.view(-1, 1, 1, 1).float() / COUNT,)
+            yield self.batch(indices)
 
 
 def tokenizer():

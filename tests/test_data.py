@@ -14,6 +14,7 @@ from pixelprior import image_files
 from pixelprior.codes import (
     CodeData,
     extract_codes,
+    images_at_once,
     load_codes,
     save_codes,
     smallest_integer_type,
@@ -225,6 +226,17 @@ def test_extraction_equals_encoding(small_vqvae2, heldout_images):
         same = kept[some].long() == direct[f"indices_{level}"]
         assert same.float().mean() > 0.99
     assert codes.z_bottom.dtype == torch.int16
+
+
+@pytest.mark.parametrize(
+    ("side", "count"), [(28, 256), (64, 256), (256, 16), (2048, 1)]
+)
+def test_fewer_large_images_are_encoded_at_the_same_time(side, count):
+    class Images:
+        def batch(self, indices):
+            return (torch.empty(len(indices), 3, side, side),)
+
+    assert images_at_once(Images()) == count
 
 
 def test_unigram_entropy_of_equal_frequencies_is_the_log_of_their_number():

@@ -498,6 +498,17 @@ def test_a_training_state_with_parts_missing_is_named(tmp_path):
             train(tmp_path, replace(SETTINGS, epochs=1), resume=True)
 
 
+@pytest.mark.parametrize("value", [0.5, torch.zeros(3), "text", None])
+@pytest.mark.parametrize("key", ["history", "best_figures", "within_epoch"])
+def test_a_training_state_with_parts_of_another_type_is_named(tmp_path, key, value):
+    train(tmp_path, replace(SETTINGS, epochs=1))
+    path = tmp_path / "last" / "training_state.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {key: value}, path)
+    with pytest.raises(ValueError, match=rf"is damaged \({key} is a "):
+        train(tmp_path, replace(SETTINGS, epochs=2), resume=True)
+
+
 def test_what_a_killed_process_left_is_removed(tmp_path):
     for place in (tmp_path, tmp_path / "samples"):
         (place / ".writing-abc").mkdir(parents=True)
