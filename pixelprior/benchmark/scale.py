@@ -12,10 +12,11 @@ def scale_markdown(results: dict) -> str:
         "in memory" if each["in_memory"] else "as a stream" for each in (inside, beyond)
     ]
     limit = f"{results['limit_bytes'] / GIB:.1f} GiB"
-    rows = [
-        ("", f"{kinds[0]}, no limit", f"{kinds[1]}, limit {limit}"),
-        ("---", "---:", "---:"),
+    lines = [
+        f"|  | {kinds[0]}, no limit | {kinds[1]}, limit {limit} |",
+        "|---|---:|---:|",
     ]
+    rows = []
     for stage, words in (("vqvae2", "VQ-VAE-2"), ("prior", "prior")):
         one, other = inside[stage], beyond[stage]
         speeds = [each["steps_per_second"] for each in (one, other)]
@@ -25,9 +26,7 @@ def scale_markdown(results: dict) -> str:
             for each in speeds
         ]
         rows.append((f"{words}: steps per second", cells[0], cells[1]))
-        rows.append(
-            (f"{words}: share of the speed", "", f"{100 * share:.0f} %"),
-        )
+        rows.append((f"{words}: share of the speed", "", f"{100 * share:.0f} %"))
         rows.append(
             (
                 f"{words}: mean loss of all steps",
@@ -50,8 +49,7 @@ def scale_markdown(results: dict) -> str:
     )
     same = inside["codes_sha256"] == beyond["codes_sha256"]
     rows.append(("the file of codes", "", "the same bytes" if same else "other bytes"))
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines[1] = "|---|---:|---:|"
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([*lines, "", *(f"- {line}" for line in _others(results))])
 
 
