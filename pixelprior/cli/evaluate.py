@@ -208,22 +208,21 @@ def models_of(flags: Evaluate, device):
 
 
 def check_classes(flags: Evaluate, prior, class_names, where: str) -> None:
-    """Raise ValueError if the classes of the images are not those of the prior.
-
-    If either side has only numbers for the names of classes, they are not compared.
+    """Raise ValueError if the classes of what is measured are not those of the prior.
 
     Args:
         flags: flags of the command. prior: the prior that they name, of any kind.
-        class_names: the classes of the images.
+        class_names: the classes of the images or codes.
         where: what the images or codes are from, in words.
     """
     known = read_training_notes(prior_folder(flags)).get("class_names")
     level = next(iter(prior.levels().values()))
-    numbers = [str(number) for number in range(level.num_classes or 0)]
-    if level.num_classes is None or known in (None, numbers, list(class_names)):
+    if level.num_classes is None or known in (None, list(class_names)):
         return
-    if list(class_names) == numbers[: len(class_names)]:
-        return
+    if flags.codes is not None:  # a file without names has numbers in their place
+        for names in (known, list(class_names)):
+            if names == [str(number) for number in range(len(names))]:
+                return
     raise ValueError(
         f"the prior was trained on the classes {', '.join(map(str, known))}, but "
         f"{where} has {', '.join(class_names)}; measure it on the data set that it "
