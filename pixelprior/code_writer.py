@@ -7,6 +7,7 @@ and no codes have to fit into memory. Which process writes a part does not chang
 file.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -72,7 +73,8 @@ class CodeWriter:
         """
         if self._can_go_on():
             return
-        with temporary_folder(writable_folder(self.path.parent)) as temporary:
+        folder = writable_folder(self.path.parent)
+        with self._writing(), temporary_folder(folder) as temporary:
             # Marks of another file must not be found beside the new one.
             self.done.unlink(missing_ok=True)
             (temporary / "file").write_bytes(self.header)
@@ -107,7 +109,7 @@ class CodeWriter:
             OSError: the disk is full or cannot be written to.
         """
         first = self.images(number).start
-        try:
+        with self._writing():
             with _open_to_write(self.unfinished) as file:
                 for name, tensor in tensors.items():
                     start, row = self.rows[name]
@@ -118,16 +120,28 @@ class CodeWriter:
             with _open_to_write(self.done) as file:
                 file.seek(number)
                 file.write(b"\1")
+
+    def finish(self) -> None:
+        """Give the file its name, when every part is done.
+
+        Raises:
+            OSError: the disk cannot be written to.
+        """
+        with self._writing():
+            os.replace(self.unfinished, self.path)
+            self.done.unlink()
+
+    @contextlib.contextmanager
+    def _writing(self):
+        """An error in here names the file and the mend."""
+        try:
+            yield
         except OSError as error:
             raise OSError(
                 f"cannot write {self.unfinished} ({error.strerror or error}); make "
-                "room on the disk, and start the command again: it goes on here"
+                "room on the disk, or ask for permission to write there, and start the "
+                "command again: it goes on here"
             ) from error
-
-    def finish(self) -> None:
-        """Give the file its name, when every part is done."""
-        os.replace(self.unfinished, self.path)
-        self.done.unlink()
 
 
 def _open_to_write(path: Path):

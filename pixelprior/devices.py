@@ -6,9 +6,11 @@ import datetime
 import importlib.util
 import os
 import platform
+import re
 from collections.abc import Iterator
 from functools import partial
 
+import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -87,8 +89,10 @@ def make_accelerator(
         on_cpu: train on the CPU even if there is a GPU.
 
     Raises:
-        ValueError: a tracker is not installed.
+        ValueError: a tracker is not installed, or a launcher was asked for several
+            processes and started one.
     """
+    check_launch()
     for tracker in trackers:
         if importlib.util.find_spec(tracker) is None:
             raise ValueError(
@@ -111,9 +115,43 @@ def make_accelerator(
 
 
 def process_group() -> dict:
-    """Options of `accelerate.PartialState`, which fit a launch of several processes."""
+    """Options of `accelerate.PartialState`, which fit a launch of several processes.
+
+    Raises:
+        ValueError: as `check_launch`.
+    """
+    check_launch()
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     return {"timeout": LONGEST_WAIT} if several else {}
+
+
+def processes_asked_for() -> int:
+    """The `--num_processes` of the `accelerate launch` that started this process, or 1.
+
+    `accelerate launch --cpu --num_processes 2` starts one process and does not say so.
+    """
+    try:
+        words = psutil.Process().parent().cmdline()
+    except (psutil.Error, AttributeError):  # no parent, or one of another user
+        return 1
+    line = " ".join(words).replace("-", "_")
+    asked = re.search(r"__num_processes[ =](\d+)", line)
+    return int(asked[1]) if asked and "accelerate" in line else 1
+
+
+def check_launch() -> None:
+    """Raise ValueError if a launcher was asked for several processes and started one.
+
+    With a part of the images per step that was asked for, a training would take other
+    steps than expected.
+    """
+    asked = processes_asked_for()
+    if asked > 1 and "WORLD_SIZE" not in os.environ:
+        raise ValueError(
+            f"accelerate launch was asked for {asked} processes and started one, as it "
+            "does without several GPUs; start several on the processor by `torchrun "
+            f"--standalone --nproc_per_node {asked}`, or leave --num_processes out"
+        )
 
 
 def where(accelerator: Accelerator) -> str:

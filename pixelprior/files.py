@@ -78,7 +78,12 @@ def swap_folder(new: Path, target: Path) -> None:
     recover_folder(target)
     if target.exists():
         os.rename(target, aside)
-    os.rename(new, target)
+    try:
+        os.rename(new, target)
+    except OSError:
+        if aside.exists():
+            os.rename(aside, target)
+        raise
     shutil.rmtree(aside, ignore_errors=True)
 
 

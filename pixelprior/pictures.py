@@ -127,13 +127,20 @@ def save_images(images: Tensor, paths) -> None:
     They are written under temporary names first, as in `save_picture`.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: the folder cannot be written to, or the disk is full. Images that were
+            put in place before stay.
     """
     paths = [Path(path) for path in paths]
     with temporary_folder(writable_folder(paths[0].parent)) as temporary:
         for image, path in zip(images, paths, strict=True):
-            image_grid(image[None], 1).save(temporary / path.name)
-            os.replace(temporary / path.name, path)
+            try:
+                image_grid(image[None], 1).save(temporary / path.name)
+                os.replace(temporary / path.name, path)
+            except OSError as error:
+                raise OSError(
+                    f"cannot write {path} ({error.strerror or error}); make room on "
+                    "the disk, or ask for permission to write there"
+                ) from error
 
 
 def captioned_images(

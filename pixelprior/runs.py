@@ -1,5 +1,6 @@
 """What a training run keeps on disk: the checkpoints `best` and `last`, and notes."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -75,6 +76,26 @@ def losses_in_words(trained: dict, heldout: dict) -> str:
     return f"{shown} (training{' / held out' if heldout else ''})"
 
 
+@contextlib.contextmanager
+def _writing_checkpoint(output_dir: Path):
+    """A temporary folder for a checkpoint; an error says what is left of the run."""
+    try:
+        with temporary_folder(output_dir) as temporary:
+            yield temporary
+    except OSError as error:
+        last = output_dir / "last"
+        kept = (
+            f"the checkpoint before it, {last}, is whole"
+            if (last / STATE_NAME).is_file()
+            else "there is no checkpoint before it"
+        )
+        raise OSError(
+            f"cannot write a checkpoint in {output_dir} ({error.strerror or error}); "
+            f"{kept}; make room on the disk, or ask for permission to write there, and "
+            "go on with --resume"
+        ) from error
+
+
 def write_epoch(output_dir: Path, state: dict, last: tuple, best: tuple | None) -> None:
     """Write what a run keeps after an epoch; each part is put in place when complete.
 
@@ -84,9 +105,10 @@ def write_epoch(output_dir: Path, state: dict, last: tuple, best: tuple | None) 
         last, best: each a model and its notes; best is None if it has not changed.
 
     Raises:
-        OSError: the disk is full or cannot be written to.
+        OSError: the disk is full or cannot be written to; the message names the
+            checkpoint that is left.
     """
-    with temporary_folder(output_dir) as temporary:
+    with _writing_checkpoint(output_dir) as temporary:
         _save(temporary / "last", *last)
         write_state(state, temporary / "last")
         # `best` is written first: after an interruption in between, the resumed run
@@ -104,9 +126,10 @@ def write_last(output_dir: Path, state: dict, model, about: dict) -> None:
     """Write what a run keeps within an epoch: the checkpoint `last` alone.
 
     Raises:
-        OSError: the disk is full or cannot be written to.
+        OSError: the disk is full or cannot be written to; the message names the
+            checkpoint that is left.
     """
-    with temporary_folder(output_dir) as temporary:
+    with _writing_checkpoint(output_dir) as temporary:
         _save(temporary / "last", model, about)
         write_state(state, temporary / "last")
         swap_folder(temporary / "last", output_dir / "last")
@@ -143,8 +166,7 @@ def write_state(state: dict, last: Path) -> None:
         torch.save(state, last / STATE_NAME)
     except RuntimeError as error:  # torch raises it when the disk is full
         raise OSError(
-            f"cannot write {STATE_NAME} ({str(error).splitlines()[0]}); make room on "
-            "the disk and go on with --resume"
+            f"cannot write {STATE_NAME} ({str(error).splitlines()[0]})"
         ) from error
 
 

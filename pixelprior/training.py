@@ -59,7 +59,8 @@ def fit(
             Only the numbers of epochs, of processes and of steps from one checkpoint to
             the next may differ from before.
         notes: written to each checkpoint's `training.json` beside its held-out losses.
-        after_epoch: called with the number of epochs done and the averaged model.
+        after_epoch: called with the number of epochs done and the averaged model, in
+            evaluation mode.
         log: called with one line per epoch, and one per change in a resumed run.
 
     Returns:
@@ -108,5 +109,5 @@ def _train(run: TrainingRun, train_data, heldout_data, after_epoch, log) -> None
             losses = losses_in_words(trained, heldout)
             log(f"epoch {count}: {losses}, {figures['seconds']:.0f} s")
             if after_epoch is not None:
-                after_epoch(epoch + 1, run.average.module)
+                after_epoch(epoch + 1, run.average.module.eval())
         accelerator.wait_for_everyone()

@@ -1,6 +1,8 @@
 """Fixtures for several test files: real images, shipped and small models, real data."""
 
 import os
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,39 @@ from pixelprior.devices import keep_freed_memory
 # Each run tries the same examples, and the time of one example is not limited.
 settings.register_profile("pixelprior", derandomize=True, deadline=None)
 settings.load_profile("pixelprior")
+
+ASKED: list[str] = []  # hosts that a test has asked for
+
+
+def _no_network(event: str, arguments: tuple) -> None:
+    """An audit hook of Python: refuse what is beyond this machine, and remember it."""
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = arguments[0]
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    here = {None, "", "localhost", "::1", "0.0.0.0", "::", socket.gethostname()}
+    if host not in here and not host.startswith("127."):
+        ASKED.append(host)
+        raise OSError(f"the tests have no network, but {host} was asked for")
+
+
+sys.addaudithook(_no_network)
+
+
+@pytest.fixture(autouse=True)
+def no_network(request):
+    """A test fails if anything in its process has asked for another machine.
+
+    A test of what happens without a network has the mark `asks_for_the_network`.
+    """
+    ASKED.clear()
+    yield
+    if request.node.get_closest_marker("asks_for_the_network") is None:
+        assert not ASKED, f"asked for {ASKED}"
+
 
 keep_freed_memory()  # as the command line does
 torch.set_num_threads(

@@ -6,6 +6,7 @@ traceback instead. Flags that cannot be parsed end with the same status and tyro
 message. torch is loaded when a command runs, and not for `--help`.
 """
 
+import errno
 import os
 import sys
 import warnings
@@ -61,6 +62,12 @@ def _lacks_memory(error: Exception) -> bool:
     )
 
 
+def _lost_process(error: Exception) -> bool:
+    """Whether another process of a launch has ended, so that this one cannot go on."""
+    words = "gloo", "Connection closed by peer", "Connection reset by peer", "NCCL"
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; exit status 2 for bad input, 1 for a run that failed."""
     warnings.showwarning = _warn_in_one_line
@@ -74,9 +81,17 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("PIXELPRIOR_DEBUG"):
             raise
-        _say("error", str(error))
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        _say("error", f"{error}; make room on the disk" if full else str(error))
         raise SystemExit(1 if isinstance(error, FloatingPointError) else 2) from None
     except (RuntimeError, MemoryError, OverflowError) as error:
+        if _lost_process(error) and not os.environ.get("PIXELPRIOR_DEBUG"):
+            _say(
+                "error",
+                "another process of this run has ended: see its own message; a run "
+                "that trains or draws goes on with --resume",
+            )
+            raise SystemExit(1) from None
         if os.environ.get("PIXELPRIOR_DEBUG") or not _lacks_memory(error):
             raise
         reason = str(error).splitlines()[0] if str(error) else "out of memory"

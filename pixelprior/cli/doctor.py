@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 from pixelprior.checksums import SUMS_NAME, check_checksum
 from pixelprior.data import ASSETS, load_images
-from pixelprior.devices import has_bf16
+from pixelprior.devices import check_launch, has_bf16
 
 GIB = 2**30
 
@@ -56,6 +56,7 @@ def examine() -> Iterator[Finding]:
     yield _disk()
     yield _processor()
     yield _gpu()
+    yield _processes()
     yield _images()
     yield _weights()
     yield _kernel()
@@ -120,6 +121,21 @@ def _gpu() -> Finding:
         fix = "install a build of torch for its driver: see pytorch.org/get-started"
         return Finding("GPU", f"there is one that torch cannot use: {why}", fix)
     return Finding("GPU", "none; the course runs on the processor")
+
+
+def _processes() -> Finding:
+    try:
+        check_launch()
+    except ValueError as error:
+        problem, _, fix = str(error).partition("; ")
+        return Finding("processes", problem, fix)
+    if "WORLD_SIZE" in os.environ:
+        return Finding("processes", f"{os.environ['WORLD_SIZE']}, by a launcher")
+    return Finding(
+        "processes",
+        "1; `torchrun --standalone --nproc_per_node 2 -m pixelprior.cli …` starts 2, "
+        "and `accelerate launch --cpu --num_processes 2 …` only 1",
+    )
 
 
 def _images() -> Finding:

@@ -213,7 +213,10 @@ class Sampling:
         for part in self.bar(parts[state.process_index :: state.num_processes]):
             with torch.no_grad():
                 images = self.vqvae2.decode_codes(*self.draw(part)).cpu()
-            save_images(images, map(self.path, range(part.start, part.stop)))
+            try:
+                save_images(images, map(self.path, range(part.start, part.stop)))
+            except OSError as error:
+                raise OSError(f"{error}; go on with --resume") from error
         return sum(part.stop - part.start for part in parts)
 
     def write_codes(self) -> int:
