@@ -9,6 +9,7 @@ maps, masks and receptive fields are in `course/figures/`.
 """
 
 import base64
+import contextlib
 import html
 import io
 import os
@@ -111,7 +112,7 @@ def save_picture(picture: Image.Image | Figure, path) -> Path:
         OSError: the folder cannot be written to.
     """
     path = Path(path)
-    with temporary_folder(writable_folder(path.parent)) as temporary:
+    with _putting(path), temporary_folder(writable_folder(path.parent)) as temporary:
         written = temporary / path.name
         if isinstance(picture, Figure):
             picture.savefig(written, dpi=110, facecolor="white")
@@ -133,14 +134,23 @@ def save_images(images: Tensor, paths) -> None:
     paths = [Path(path) for path in paths]
     with temporary_folder(writable_folder(paths[0].parent)) as temporary:
         for image, path in zip(images, paths, strict=True):
-            try:
+            with _putting(path):
                 image_grid(image[None], 1).save(temporary / path.name)
                 os.replace(temporary / path.name, path)
-            except OSError as error:
-                raise OSError(
-                    f"cannot write {path} ({error.strerror or error}); make room on "
-                    "the disk, or ask for permission to write there"
-                ) from error
+
+
+@contextlib.contextmanager
+def _putting(path: Path):
+    """An error of the disk in here names the picture and the mend."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # it says this by itself
+            raise
+        raise OSError(
+            f"cannot write {path} ({error.strerror or error}); make room on the disk, "
+            "or ask for permission to write there"
+        ) from error
 
 
 def captioned_images(

@@ -22,6 +22,7 @@ from pixelprior.files import (
     swap_folder,
     temporary_folder,
     writable_folder,
+    write_texts,
 )
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
@@ -117,9 +118,12 @@ def write_epoch(output_dir: Path, state: dict, last: tuple, best: tuple | None) 
             _save(temporary / "best", *best)
             swap_folder(temporary / "best", output_dir / "best")
         swap_folder(temporary / "last", output_dir / "last")
-        written = temporary / "history.json"
-        written.write_text(json.dumps(state["history"], indent=1) + "\n")
-        os.replace(written, output_dir / "history.json")
+        write_history(output_dir, state["history"])
+
+
+def write_history(output_dir: Path, history: list[dict]) -> None:
+    """Write the losses of all epochs to history.json."""
+    write_texts(output_dir, {"history.json": json.dumps(history, indent=1)})
 
 
 def write_last(output_dir: Path, state: dict, model, about: dict) -> None:

@@ -17,9 +17,9 @@ from torch import nn
 
 from pixelprior.devices import make_accelerator
 from pixelprior.modes import gradients_restored, random_state_restored
-from pixelprior.runs import check_output_dir, losses_in_words
+from pixelprior.runs import check_output_dir, losses_in_words, write_history
 from pixelprior.settings import TrainingSettings
-from pixelprior.training_run import TrainingRun
+from pixelprior.training_run import AT_THE_START, TrainingRun
 
 
 def fit(
@@ -60,7 +60,8 @@ def fit(
             the next may differ from before.
         notes: written to each checkpoint's `training.json` beside its held-out losses.
         after_epoch: called with the number of epochs done and the averaged model, in
-            evaluation mode.
+            evaluation mode. A resumed run calls it again for the last epoch, since it
+            may have been stopped there.
         log: called with one line per epoch, and one per change in a resumed run.
 
     Returns:
@@ -83,8 +84,19 @@ def fit(
         run.set_parts(parts, loss_options or {}, notes or {})
         for line in run.start(train_data, resume):
             log(line)
+        if resume:
+            _finish_last_epoch(run, after_epoch)
         _train(run, train_data, heldout_data, after_epoch, log)
     return run.history
+
+
+def _finish_last_epoch(run: TrainingRun, after_epoch) -> None:
+    """What follows an epoch's checkpoints; the run may have been stopped there."""
+    if run.accelerator.is_main_process and run.history:
+        write_history(run.output_dir, run.history)
+        if run.within_epoch == AT_THE_START and after_epoch is not None:
+            after_epoch(len(run.history), run.average.module.eval())
+    run.accelerator.wait_for_everyone()
 
 
 def _train(run: TrainingRun, train_data, heldout_data, after_epoch, log) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import try_codes
+import try_faults
 import try_hostile
 import try_options
 
@@ -20,7 +22,12 @@ from pixelprior.assets import FOLDER
 from pixelprior.benchmark.scale import scale_markdown
 from pixelprior.data import load_images
 from pixelprior.evaluation.suite import some_of_each_class
-from pixelprior.evaluation.tried import codes_table, hostile_table, tried_table
+from pixelprior.evaluation.tried import (
+    codes_table,
+    faults_table,
+    hostile_table,
+    tried_table,
+)
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
@@ -120,6 +127,45 @@ def test_a_loader_that_does_harm_is_found(reads, outcome, tmp_path, monkeypatch)
     monkeypatch.setattr(try_hostile, "SECONDS", 1)
     monkeypatch.setattr(try_hostile, "WAITS", 3)
     assert try_hostile.tried(Harm(), "weights", 0, tmp_path)[0] == outcome
+
+
+@on_linux
+def test_work_that_is_killed_or_has_no_disk_goes_on_to_the_same_files(tmp_path):
+    """The small form of the command in docs/reliability.md."""
+    file, few = tmp_path / "faults.json", ["--kills", 3, "--faults", 1]
+    run("try_faults.py", file, *few, "--jobs", "train_prior", "extract")
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert set(found["jobs"]) == {"train_prior", "extract"}
+    for job in found["jobs"].values():
+        assert job["kills"] == 3 and job["at_a_step"] == 1 and not job["lost"]
+    assert len(found["disks"]) in (0, 4)  # 0 if this process may not mount a disk
+    assert not any(job["lost"] for job in found["disks"].values())
+    assert "| 3 | 3 | 0 |" in faults_table(found)
+
+
+@on_linux
+@pytest.mark.parametrize("careful", [True, False])
+def test_work_that_loses_something_is_found(careful, tmp_path):
+    def job(folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        file, written = folder / "file", folder / "written"
+        if file.exists():
+            return
+        for half in ("half ", "and half"):
+            with open(written if careful else file, "a") as out:
+                out.write(half)
+                out.flush()
+                for _ in range(3):
+                    os.fsync(out.fileno())
+        if careful:
+            written.write_text("half and half")
+            os.replace(written, file)
+
+    whole = try_faults.Whole(job, tmp_path)
+    assert whole.steps == 6 + careful
+    found = try_faults.kills(job, whole, 10, tmp_path, random.Random(0))
+    assert found["kills"] == 10
+    assert bool(found["lost"]) == bool(found["lost_times"]) == (not careful)
 
 
 class Finished:

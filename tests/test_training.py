@@ -13,9 +13,11 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from pixelprior import HierarchicalPixelCNN, cli, devices, held_out, training_run
+from pixelprior import checkpoints as checkpoint_files
 from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.codes import CodeData
 from pixelprior.devices import make_accelerator
@@ -118,6 +120,67 @@ def stopped_after(steps: int):
         return step(optimizer, *arguments, **more)
 
     return counted
+
+
+def test_what_follows_the_last_epoch_is_not_lost(tmp_path):
+    """The run is killed when the checkpoints are written and history.json is not."""
+    pictures = []
+
+    def draw(epoch, model):
+        pictures.append((epoch, fingerprint(model), model.training))
+
+    whole = train(tmp_path, after_epoch=draw)
+    (tmp_path / "history.json").unlink()
+    last = pictures.pop()
+    assert last[0] == 4 and not last[2]
+    train(tmp_path, resume=True, model=new_model(9), after_epoch=draw)
+    assert pictures[-1] == last
+    assert json.loads((tmp_path / "history.json").read_text()) == whole
+
+
+@pytest.mark.parametrize("broken", ["state", "weights", "second rename"])
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch, broken):
+    """tools/try_faults.py does the same with disks that are full."""
+    one = replace(SETTINGS, epochs=1)
+    train(tmp_path / "whole", one)
+    whole = train(tmp_path / "whole", resume=True, model=new_model(9))
+    folder, rename = tmp_path / "full", os.rename
+
+    def no_room(source, *arguments, **named):
+        if broken == "state":  # as torch.save has it
+            raise RuntimeError("PytorchStreamWriter failed writing file\nFrames: …")
+        if broken == "weights":
+            raise SafetensorError("No space left on device (os error 28)")
+        if str(source).endswith("previous"):
+            return rename(source, *arguments, **named)
+        count = next(renames)
+        if count % 2:
+            raise OSError(28, "No space left on device", str(source))
+        return rename(source, *arguments, **named)
+
+    renames = itertools.count()
+    place = {
+        "state": (torch, "save"),
+        "weights": (checkpoint_files, "save_file"),
+        "second rename": (os, "rename"),
+    }[broken]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*place, no_room)
+        nothing = "cannot write a checkpoint .* there is no checkpoint before it"
+        if broken != "second rename":
+            with pytest.raises(OSError, match=nothing):
+                train(folder, one)
+    train(folder, one, resume=(folder / "last").is_dir())
+    before = checkpoints(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*place, no_room)
+        kept = "the checkpoint before it, .*last, is whole; make room on the disk"
+        with pytest.raises(OSError, match=kept) as error:
+            train(folder, SETTINGS, resume=True, model=new_model(9))
+    assert "--resume" in str(error.value)
+    assert checkpoints(folder) == before, "half of a checkpoint is in its place"
+    resumed = train(folder, SETTINGS, resume=True, model=new_model(9))
+    assert without_times(resumed) == without_times(whole)
 
 
 @pytest.mark.parametrize("stopped", [4, 11])

@@ -26,7 +26,12 @@ from pixelprior.evaluation.choosing import (
 )
 from pixelprior.evaluation.classifier import Classifier, train_classifier
 from pixelprior.evaluation.report import model_card
-from pixelprior.files import sha256_of, writable_folder, write_texts
+from pixelprior.files import (
+    remove_unfinished,
+    sha256_of,
+    writable_folder,
+    write_texts,
+)
 from pixelprior.held_out import hold_out
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.runs import load_without_top
@@ -72,6 +77,12 @@ class Reproduction:
         self.folder = writable_folder(
             self.flags.output_dir or Path("outputs", f"reproduce_{self.flags.recipe}")
         )
+        for place in (
+            self.folder,
+            *self.folder.glob("weights/*"),
+            self.folder / "results",
+        ):
+            remove_unfinished(place)
         with (
             open(self.folder / "reproduce.log", "a", 1, encoding="utf-8") as kept,
             contextlib.redirect_stdout(Log(sys.stdout, kept)),

@@ -87,6 +87,27 @@ def hostile_table(results: dict) -> str:
     return "\n".join(lines)
 
 
+def faults_table(results: dict) -> str:
+    """What was lost when each kind of work was killed or had its disk taken away.
+
+    Args:
+        results: what `tools/try_faults.py` wrote.
+    """
+    lines = [
+        "| what | fault | times | went on to the same files | lost |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for job in results["jobs"].values():
+        fault = f"killed, {job['at_a_step']} of them at a step that changes files"
+        cells = job["kills"], job["kills"] - job["lost_times"], job["lost_times"]
+        lines.append(f"| {job['what']} | {fault} | {' | '.join(map(str, cells))} |")
+    for job in results["disks"].values():
+        cells = job["faults"], job["faults"] - job["lost_times"], job["lost_times"]
+        fault = f"a disk that {job['fault']}"
+        lines.append(f"| {job['what']} | {fault} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
 def _by_option(tried: dict) -> dict[str, list[dict]]:
     """The trainings of each option, in the order in which they were tried."""
     of: dict[str, list[dict]] = {}

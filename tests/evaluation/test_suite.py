@@ -38,6 +38,7 @@ from pixelprior.evaluation.report import table
 from pixelprior.evaluation.suite import evaluate, some_of_each_class
 from pixelprior.evaluation.tried import (
     codes_table,
+    faults_table,
     hostile_table,
     seeds_table,
     tried_table,
@@ -171,6 +172,7 @@ def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
         ("performance", "training", training_markdown),
         ("performance", "scale", scale_markdown),
         ("reliability", "hostile", hostile_table),
+        ("reliability", "faults", faults_table),
     ],
 )
 def test_the_documents_have_the_tables_of_the_kept_results(page, name, words):
