@@ -112,8 +112,7 @@ class Steps:
         place: "before" or "after" the step, or in its "middle", with half of a file
             written (a step that cannot be halved counts as "after").
         fault: what happens.
-        again: let it happen before all later steps as well, and at each until it
-            succeeds.
+        again: let it happen before all later steps as well.
     """
 
     def __init__(self, at: int | None, place: str, fault: Callable, again=False):

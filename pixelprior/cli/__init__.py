@@ -64,7 +64,7 @@ def _lacks_memory(error: Exception) -> bool:
 
 def _lost_process(error: Exception) -> bool:
     """Whether another process of a launch has ended, so that this one cannot go on."""
-    words = "gloo", "Connection closed by peer", "Connection reset by peer", "NCCL"
+    words = "closed by peer", "reset by peer", "remote process exited"  # gloo, NCCL
     return isinstance(error, RuntimeError) and any(each in str(error) for each in words)
 
 

@@ -77,12 +77,9 @@ class Reproduction:
         self.folder = writable_folder(
             self.flags.output_dir or Path("outputs", f"reproduce_{self.flags.recipe}")
         )
-        for place in (
-            self.folder,
-            *self.folder.glob("weights/*"),
-            self.folder / "results",
-        ):
-            remove_unfinished(place)
+        for inside in ("weights/*", "results", "results/*"):
+            for place in self.folder.glob(inside):
+                remove_unfinished(place)
         with (
             open(self.folder / "reproduce.log", "a", 1, encoding="utf-8") as kept,
             contextlib.redirect_stdout(Log(sys.stdout, kept)),

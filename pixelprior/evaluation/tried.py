@@ -97,13 +97,18 @@ def faults_table(results: dict) -> str:
         "| what | fault | times | went on to the same files | lost |",
         "|---|---|---:|---:|---:|",
     ]
-    for job in results["jobs"].values():
-        fault = f"killed, {job['at_a_step']} of them at a step that changes files"
-        cells = job["kills"], job["kills"] - job["lost_times"], job["lost_times"]
-        lines.append(f"| {job['what']} | {fault} | {' | '.join(map(str, cells))} |")
+    rows = [
+        (
+            job,
+            "kills",
+            f"killed, {job['at_a_step']} of them at a step that changes files",
+        )
+        for job in results["jobs"].values()
+    ]
     for job in results["disks"].values():
-        cells = job["faults"], job["faults"] - job["lost_times"], job["lost_times"]
-        fault = f"a disk that {job['fault']}"
+        rows.append((job, "faults", f"a disk that {job['fault']}"))
+    for job, count, fault in rows:
+        cells = job[count], job[count] - job["lost_times"], job["lost_times"]
         lines.append(f"| {job['what']} | {fault} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 

@@ -43,6 +43,7 @@ from pixelprior.evaluation.tried import (
     seeds_table,
     tried_table,
 )
+from pixelprior.files import UNFINISHED
 from pixelprior.runs import load_without_top
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -332,6 +333,14 @@ def test_weights_that_were_given_are_not_trained_again(tmp_path, monkeypatch, ca
         kept = f"kept from before: {tmp_path / 'weights' / name}"
         assert kept in capsys.readouterr().out
         assert run.minutes(name) is None
+
+
+def test_what_a_killed_run_of_a_recipe_left_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Reproduction, "all_parts", lambda *_: None)
+    for inside in ("weights/prior", "results", "results/seed_1"):
+        (tmp_path / inside / f"{UNFINISHED}x").mkdir(parents=True)
+    cli.main(["reproduce", "fashion_mnist_mini", "--output_dir", str(tmp_path)])
+    assert not list(tmp_path.rglob(f"{UNFINISHED}*"))
 
 
 def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, capsys):
