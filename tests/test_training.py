@@ -139,7 +139,7 @@ def test_what_follows_the_last_epoch_is_not_lost(tmp_path):
 
 
 @pytest.mark.parametrize("broken", ["state", "weights", "second rename"])
-def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch, broken):
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, broken):
     """tools/try_faults.py does the same with disks that are full."""
     one = replace(SETTINGS, epochs=1)
     train(tmp_path / "whole", one)
