@@ -285,7 +285,7 @@ def start(part: str, arguments, *launcher, limit=None, wait=True, **changed):
     out = process.communicate()[0]
     if process.returncode:
         raise SystemExit(f"the part {part} ended with status {process.returncode}")
-    (found,) = [line for line in map(json.loads, out.splitlines()) if line]
+    found = json.loads(out)
     print(part, found, file=sys.stderr, flush=True)
     return found
 
@@ -381,7 +381,9 @@ def main() -> None:
     if arguments.never_fits:
         image_streams.SHARE_OF_MEMORY = 0.0
     keep_freed_memory()
-    print(json.dumps(PARTS[arguments.part](arguments)))
+    found = PARTS[arguments.part](arguments)
+    if found:  # one process of several: two lines could become one
+        print(json.dumps(found))
 
 
 if __name__ == "__main__":
