@@ -21,7 +21,6 @@ from pixelprior.validation import check_tensor
 from pixelprior.vqvae2 import VQVAE2
 
 
-@torch.no_grad()
 def complete(
     vqvae2: VQVAE2,
     prior: HierarchicalPixelCNN,
@@ -90,7 +89,6 @@ def complete(
     return drawn
 
 
-@torch.no_grad()
 def vary(
     vqvae2: VQVAE2,
     prior: HierarchicalPixelCNN,
@@ -169,4 +167,4 @@ def _all_known(known: Tensor, shape) -> Tensor:
     A code is known if all of its pixels are known.
     """
     unknown = (~known).float()  # [B, 1, H, W]
-    return F.adaptive_max_pool2d(unknown, tuple(shape))[:, 0] == 0
+    return F.adaptive_max_pool2d(unknown, tuple(shape)).squeeze(1) == 0

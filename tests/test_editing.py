@@ -88,13 +88,13 @@ def test_a_second_look_takes_the_black_out_of_a_hole(shipped, heldout_images):
     images, labels = heldout_images[torch.arange(100)]
     known = half(slice(None))
     known[8:20, 12:20] = False
-    errors = [
-        (complete(*shipped, images, known, labels=labels, seed=0, looks=looks) - images)
-        .square()[:, :, ~known]
-        .mean()
-        for looks in (1, 2)
+    results = [
+        complete(*shipped, images, known, labels=labels, seed=0, **looks)
+        for looks in ({"looks": 1}, {"looks": 2}, {})
     ]
-    assert errors[1] < 0.9 * errors[0]
+    one, two = ((r - images).square()[:, :, ~known].mean() for r in results[:2])
+    assert two < 0.9 * one
+    assert torch.equal(results[1], results[2])  # a second look is the default
 
 
 def test_an_image_is_looked_at_once_or_more(shipped, some):
@@ -225,6 +225,18 @@ def test_dropout_does_not_change_a_surprise_and_the_mode_is_as_it_was(small_prio
     small_prior.train()
     one, two = (surprise(small_prior, *codes, labels) for _ in range(2))
     assert small_prior.training and torch.equal(one["bottom"], two["bottom"])
+
+
+def test_what_is_edited_and_measured_has_no_graph(shipped, some):
+    vqvae2, prior = shipped
+    images, labels = some[0][:2].clone().requires_grad_(), some[1][:2]
+    assert all(weight.requires_grad for weight in prior.parameters())
+    results = [
+        complete(*shipped, images, UPPER, labels=labels, seed=0),
+        vary(*shipped, images, labels=labels, seed=0),
+        *surprise(prior, *codes_of(vqvae2, images), labels).values(),
+    ]
+    assert not any(result.requires_grad for result in results)
 
 
 def test_an_image_with_a_square_in_it_surprises_there(shipped, some):

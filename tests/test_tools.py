@@ -16,6 +16,7 @@ import torch
 import try_codes
 import try_faults
 import try_hostile
+import try_mutants
 import try_options
 
 from pixelprior.assets import FOLDER
@@ -26,6 +27,7 @@ from pixelprior.evaluation.tried import (
     codes_table,
     faults_table,
     hostile_table,
+    mutants_table,
     tried_table,
 )
 
@@ -166,6 +168,43 @@ def test_work_that_loses_something_is_found(careful, tmp_path):
     found = try_faults.kills(job, whole, 10, tmp_path, random.Random(0))
     assert found["kills"] == 10
     assert bool(found["lost"]) == bool(found["lost_times"]) == (not careful)
+
+
+def test_changes_that_say_nothing_about_the_tests_are_left_out():
+    source = """
+def between(low: int | None, *, high: float = 1.0) -> bool | None:
+    return low == 2 and low * high < 8
+"""
+    found = list(try_mutants.mutants(source))
+    changed = [try_mutants.changed_lines(source, each.source) for each in found]
+    assert {each.definition for each in found} == {"between"}
+    assert {each.line for each in found} == {2, 3}
+    assert len({each.source for each in found}) == len(found) > 15
+    became = [each["became"] for each in changed]
+    assert "return low == 2 and low / high < 8" in became
+    assert "return low == 2 and low * high <= 8" in became
+    assert any("high: float = 2.0" in line for line in became)
+    assert any("low == 2 or" in line for line in became)
+    for line in became:
+        assert "/, high" not in line and "low is 2" not in line
+        assert "int | None" in line or line.startswith("return")
+
+
+@on_linux
+def test_changes_that_no_test_notices_are_kept_with_what_was_judged(
+    tmp_path, monkeypatch
+):
+    """The small form of the command in docs/reliability.md."""
+    file, few = tmp_path / "mutants.json", ["--modules", "quantizer", "--share", 8]
+    run("try_mutants.py", file, *few, "--workers", 1)
+    results = json.loads(file.read_text(encoding="utf-8"))
+    found = results["modules"]["quantizer"]
+    assert found["mutants"] == 3
+    assert found["killed"] + len(found["survivors"]) == 3 and found["killed"] > 0
+    assert "| `quantizer.py` | 3 |" in mutants_table(results)
+    survivor = {"definition": "f", "was": "a", "became": "b", "judged": "the same"}
+    kept = {"modules": {"quantizer": found | {"survivors": [survivor]}}}
+    assert try_mutants.judgements(kept) == {("quantizer", "f", "a", "b"): "the same"}
 
 
 class Finished:

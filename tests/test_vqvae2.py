@@ -32,6 +32,20 @@ def test_each_feature_gets_its_nearest_code():
     assert torch.equal(quantized, quantizer.embedding(codes).permute(0, 3, 1, 2))
 
 
+def test_a_code_that_nothing_is_nearest_to_moves_to_a_feature():
+    """One that a single feature is nearest to stays."""
+    torch.manual_seed(0)
+    quantizer = Quantizer(3, 1, ema_decay=0.0).train()
+    quantizer.vq._codebook.initted.fill_(True)
+    quantizer.vq._codebook.embed.copy_(torch.tensor([[[4.0], [9.0], [100.0]]]))
+    features = torch.full((1, 1, 8, 8), 5.0)
+    features[0, 0, 3, 3] = 10.0
+    quantizer(features)
+    used, alone, unused = quantizer.codebook.flatten().tolist()
+    assert (used, alone) == pytest.approx((5, 10), rel=1e-4)
+    assert unused in (5, 10)
+
+
 def test_codes_are_chosen_in_float32_under_autocast():
     torch.manual_seed(0)
     quantizer = Quantizer(200, 16, ema_decay=0.9)
@@ -116,12 +130,16 @@ def test_codes_are_read_in_evaluation_mode(small_vqvae2, heldout_images):
     assert all(torch.equal(before[key], again[key]) for key in before)
 
 
-def test_weights_of_another_release_of_the_codebook_library_load(small_vqvae2):
-    """Older releases store the flag of the k-means start as a float of shape [1]."""
+@pytest.mark.parametrize(("kept", "here"), [((1,), ()), ((), (1,))])
+def test_weights_of_another_release_of_the_codebook_library_load(
+    small_vqvae2, kept, here
+):
+    """Releases keep the flag of the k-means start as a number or in shape [1]."""
     state = small_vqvae2.state_dict()
-    for level in ("top", "bottom"):
-        state[f"vq_{level}.vq._codebook.initted"] = torch.ones(1)
     model = VQVAE2(1, 32, hidden_channels=16, embedding_dim=8, num_embeddings=512)
+    for level in ("top", "bottom"):
+        state[f"vq_{level}.vq._codebook.initted"] = torch.ones(kept)
+        getattr(model, f"vq_{level}").vq._codebook.initted = torch.zeros(here)
     model.load_state_dict(state)
     assert all(q.vq._codebook.initted.all() for q in (model.vq_top, model.vq_bottom))
 

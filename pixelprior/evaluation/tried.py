@@ -113,6 +113,31 @@ def faults_table(results: dict) -> str:
     return "\n".join(lines)
 
 
+def mutants_table(results: dict) -> str:
+    """How many changes of each module the tests notice, in Markdown.
+
+    Args:
+        results: what `tools/try_mutants.py` wrote.
+    """
+    lines = [
+        "| module | changes | noticed | share | not noticed, and judged to be a change "
+        "of nothing that the module promises |",
+        "|---|---:|---:|---:|---:|",
+    ]
+
+    def row(name: str, tried: int, noticed: int, judged: int) -> str:
+        share = f"{100 * noticed / tried:.1f} %"
+        return f"| {name} | {tried:,} | {noticed:,} | {share} | {judged:,} |"
+
+    total = [0, 0, 0]
+    for module, found in results["modules"].items():
+        judged = sum(bool(each["judged"]) for each in found["survivors"])
+        counts = found["mutants"], found["killed"], judged
+        total = [sum(pair) for pair in zip(total, counts, strict=True)]
+        lines.append(row(f"`{module}.py`", *counts))
+    return "\n".join([*lines, row("all", *total)])
+
+
 def _by_option(tried: dict) -> dict[str, list[dict]]:
     """The trainings of each option, in the order in which they were tried."""
     of: dict[str, list[dict]] = {}
