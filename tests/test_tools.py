@@ -18,6 +18,7 @@ import try_faults
 import try_hostile
 import try_mutants
 import try_options
+import try_soak
 
 from pixelprior.assets import FOLDER
 from pixelprior.benchmark.scale import scale_markdown
@@ -28,6 +29,7 @@ from pixelprior.evaluation.tried import (
     faults_table,
     hostile_table,
     mutants_table,
+    soak_table,
     tried_table,
 )
 
@@ -205,6 +207,44 @@ def test_changes_that_no_test_notices_are_kept_with_what_was_judged(
     survivor = {"definition": "f", "was": "a", "became": "b", "judged": "the same"}
     kept = {"modules": {"quantizer": found | {"survivors": [survivor]}}}
     assert try_mutants.judgements(kept) == {("quantizer", "f", "a", "b"): "the same"}
+
+
+@on_linux
+def test_an_hour_of_work_keeps_its_memory_its_descriptors_and_its_files(tmp_path):
+    """The small form of the command in docs/reliability.md, too short for its bound."""
+    file = tmp_path / "soak.json"
+    run("try_soak.py", file, "--minutes", 0.3, "--flat", 0.5)
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert set(found["jobs"]) == set(try_soak.JOBS)
+    assert all(
+        each["times"] >= 8 and not each["files"] for each in found["jobs"].values()
+    )
+    assert "| `sample`, 16 images per call |" in soak_table(found)
+
+
+@pytest.mark.parametrize(
+    ("keep", "words"),
+    [
+        (lambda folder: bytearray(2**20), "memory grew"),
+        (lambda folder: os.dup(2), "descriptors more are open"),
+        (lambda folder: (folder / str(time.time_ns())).touch(), "is there"),
+        (lambda folder: None, None),
+    ],
+)
+@on_linux
+def test_work_that_keeps_something_is_found(tmp_path, keep, words):
+    kept, watch = [], try_soak.Watch(every=0.02)
+    watch.start()
+    while len(watch.counts) < 40:
+        kept.append(keep(tmp_path))
+        time.sleep(0.01)
+    found = watch.result() | {"files": try_soak.unexpected(tmp_path, [])}
+    for each in kept:
+        if isinstance(each, int):
+            os.close(each)
+    wrong = try_soak.faults(found, try_soak.FLAT)
+    assert bool(wrong) == (words is not None)
+    assert words is None or words in wrong[0]
 
 
 class Finished:

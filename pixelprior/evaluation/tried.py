@@ -113,6 +113,33 @@ def faults_table(results: dict) -> str:
     return "\n".join(lines)
 
 
+def soak_table(results: dict) -> str:
+    """What an hour of each kind of work keeps, in Markdown.
+
+    Args:
+        results: what `tools/try_soak.py` wrote.
+    """
+    lines = [
+        "| what | minutes | times | memory in the second quarter, MB | in the last "
+        "| change | open descriptors | files too many or missing |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for job in results["jobs"].values():
+        early, late = job["megabytes"]
+        cells = [
+            job["what"],
+            f"{job['seconds'] / 60:.0f}",
+            f"{job['times']:,}",
+            f"{early:,.0f}",
+            f"{late:,.0f}",
+            f"{100 * job['growth']:+.1f} %",
+            ", ".join(f"{each:g}" for each in job["descriptors"]),
+            f"{len(job['files'])}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def mutants_table(results: dict) -> str:
     """How many changes of each module the tests notice, in Markdown.
 
