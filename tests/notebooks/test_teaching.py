@@ -57,12 +57,35 @@ def test_each_section_that_is_named_is_there(name):
     assert len(named) > 20 and named <= set(sections())
 
 
-@pytest.mark.parametrize("name", EXTRAS)
+@pytest.mark.parametrize("name", (*EXTRAS, "ANSWERS.md"))
 def test_links_lead_somewhere(name):
     for target in re.findall(r"\]\(([^()\s]+)\)", text_of(name)):
         path = target.split("#")[0]
         if path and not target.startswith("http"):
             assert (COURSE / path).exists(), target
+
+
+# The answers.
+
+
+def questions(source):
+    """The questions to take away, as sentences that end in a question mark."""
+    text = "\n".join(cell.source for cell in rules.markdown(rules.read(source)))
+    found = re.search(r"\*\*To take away\.\*\* (.+)", text)[1]
+    return re.findall(r"[^?]+\?", found)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_each_question_to_take_away_has_its_answer(source):
+    parts = re.split(r"(?m)^## ", text_of("ANSWERS.md"))
+    mine = [part for part in parts if part.startswith(f"{source.stem[:2]} · ")]
+    assert len(mine) == 1
+    text = " ".join(mine[0].split())
+    bold = re.findall(r"\*\*(.+?\?)\*\* (.+?)(?= \*\*|$)", text)
+    asked = "".join(question for question, _ in bold)
+    for question in questions(source):
+        assert question.strip() in asked, question
+    assert all(answer.count(". ") >= 1 for _, answer in bold)
 
 
 # The glossary.
