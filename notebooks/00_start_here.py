@@ -62,9 +62,9 @@ figures.show(
 # %% [markdown]
 # ## 00.2 Three steps from image to image
 #
-# An image of 32 × 32 pixels has 1,024 numbers. Drawing them one by one, each fitting all others, is hard. So we first learn a shorthand.
+# An image of 32 × 32 pixels has 1,024 numbers. (Fashion-MNIST's are 28 × 28; a black border of two pixels makes them 32 × 32, so that they can be halved several times.) Drawing them one by one, each fitting all others, is hard. So we first learn a shorthand.
 #
-# 1. A **VQ-VAE-2** (vector-quantized variational autoencoder; the 2 is for two levels) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 64 vectors.
+# 1. A **VQ-VAE-2** (vector-quantized variational autoencoder, second version, which has more than one grid; the paper uses three for images of 1,024 × 1,024 pixels) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 64 vectors.
 # 2. A **prior** is a probability distribution over the grids. It says which grids of codes are likely. (Ours is also told the class, such as *bag*. We leave that out of the formulas.) To draw an image is to draw codes from the prior…
 # 3. …and to **decode** them: the second half of the VQ-VAE-2 turns the grids back into pixels.
 #

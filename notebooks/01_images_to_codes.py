@@ -73,9 +73,9 @@ figures.show(
 # %% [markdown]
 # ## 01.2 Let the codebook follow the data
 #
-# Where should a code stand? In the middle of its points: that is where their mean squared distance to it is smallest. So we move each code to the mean of the points that chose it, let the points choose anew, and so on.
+# Where should a code stand? In the middle of its points: that is where their mean squared distance to it is smallest. So we move each code to the mean of the points that chose it, let the points choose anew, and so on. That is **k-means**.
 #
-# A network trains on small batches, and its features change as it learns. The mean over one batch would jitter. So we keep a **moving average**: of the old value we keep a share γ, and the batch at hand gives the share 1 − γ. Its full name is *exponential moving average*, EMA. For each code k we average two things, the number of its points n_k and their sum. With N_k and m_k for the averages:
+# A network trains on small batches, and its features change as it learns. The mean over one batch would jitter. So we take k-means batch by batch, which is called *online k-means*, and keep a **moving average**: of the old value we keep a share γ, and the batch at hand gives the share 1 − γ. Its full name is *exponential moving average*, EMA. For each code k we average two things, the number of its points n_k and their sum. With N_k and m_k for the averages:
 #
 # N_k ← γ N_k + (1 − γ) n_k
 #
@@ -83,7 +83,7 @@ figures.show(
 #
 # e_k = m_k / N_k
 #
-# We use γ = 0.8. No gradient is needed.
+# No gradient is needed. The paper takes γ = 0.99, which averages over about 1 ÷ (1 − γ) = 100 batches. Our runs here have few steps, so that we take γ = 0.8, about 5 batches, and see the codes move.
 
 
 # %%

@@ -117,7 +117,7 @@ for mask_type, size in itertools.product("AB", (3, 5)):
 # %% [markdown]
 # ## 02.3 A network that keeps the rules
 #
-# We stack them: mask A first, then mask B, with an ELU between. (An ELU is like a ReLU, but its slope is nowhere zero. That will help us when we ask the gradient.) An **embedding** turns each code into a vector (a table of the prior's own, learned with it; it is not the codebook of notebook 01), and a 1 × 1 convolution makes the logits at the end. That is the oldest form of a **PixelCNN**.
+# We stack them: mask A first, then mask B, with an ELU between. (An ELU is like a ReLU, but its slope is nowhere zero. That will help us when we ask the gradient.) An **embedding** turns each code into a vector (a table of the prior's own, learned with it; it is not the codebook of notebook 01), and a 1 × 1 convolution makes the logits at the end. That is the simplest form of a **PixelCNN**. (The original has a first layer of 7 × 7 and residual blocks.)
 
 
 # %%

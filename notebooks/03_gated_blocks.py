@@ -503,7 +503,7 @@ for name, one, other in zip("vh", mine, given, strict=True):
 # %% [markdown]
 # What a network is given beside the codes is called a **condition**. The label is one that is the same at every place, [B, channels, 1, 1]. Nothing stops a condition from being different at each place: [B, channels, H, W]. Notebook 05 gives the bottom prior the top codes in this way.
 #
-# **Where does the label matter?** We take the top codes of 100 photographs of ankle boots, and the shipped prior. It predicts each code twice, once with the right label and once with a wrong one. The maps show how far the two distributions are apart: half the sum of |P − P′| over all codes. At 0 they are the same, at 1 they have nothing in common.
+# **Where does the label matter?** We take the top codes of 100 photographs of ankle boots, and the shipped prior. It predicts each code twice, once with the right label and once with a wrong one. The maps show how far the two distributions are apart: half the sum of |P − P′| over all codes, which is called the **total variation distance**. At 0 they are the same, at 1 they have nothing in common.
 
 # %%
 vqvae2, prior = load_shipped()

@@ -116,9 +116,9 @@ for name, other in (
 #
 # - **Uniform**: every code has probability 1/64. It costs log 64.
 # - **Unigram**: each code has the probability of its frequency. It knows that black background is common, and looks at nothing. It costs the entropy of the frequencies. (You write it in exercise 1.)
-# - **Left neighbour**: it looks at the code to the left, and at nothing else. "The same code again" is a rule of that kind; this is the best one. What it costs is called the **conditional entropy** H(code | left): how much a code still surprises when its left neighbour is known.
+# - **Left neighbour**: it looks at the code to the left, and at nothing else. "The same code again" is a rule of that kind; this is the best one. With the true probabilities it would cost the **conditional entropy** H(code | left): how much a code still surprises when its left neighbour is known. (The bar is read "given".)
 #
-# We estimate the last by counting. For each left neighbour we count which codes followed it in training. A count over its sum is a probability. A pair that never occurred would get probability 0, and a cost without limit if it came up held out. So we add a little, 0.1, to each count. That is **smoothing**.
+# We estimate the last by counting. For each left neighbour we count which codes followed it in training. A count over its sum is a probability. A pair that never occurred would get probability 0, and a cost without limit if it came up held out. So we add a little, 0.1, to each count. That is **smoothing**. What a table of estimates costs on held-out grids is a *cross entropy*, which is a little above the conditional entropy.
 #
 # The function below counts with any number of neighbours: left, above, above left. Where the grid ends, the neighbour is the number 64, for "nothing there".
 
@@ -459,7 +459,7 @@ figures.show(
 # Every row has the same decoder and the same bottom prior. What changes is the top prior alone.
 #
 # - **0 steps**: mud. All codes are about equally likely, so neighbours do not fit. The bottom prior has never seen such top grids, and cannot save them.
-# - **50 steps**: still mud, with more black in it. That is what frequencies teach: background is common. Where it belongs is not yet known.
+# - **50 steps**: still mud, with more black in it. The network knows by now that background is common, and a little about which codes stand side by side. Where the clothes belong is not yet known.
 # - **200 steps**: shapes on a black ground, in the middle, many of them a boot or a shirt already. Codes agree with their neighbours now. Over longer ways the thread is often lost.
 # - **600 steps**: most have the outline of their class. A few fall apart: one improbable code was drawn, and all later ones had to live with it.
 # - **shipped**: sleeves, legs and heels. This is what the last few tenths of a nat buy.

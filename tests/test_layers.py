@@ -1,5 +1,8 @@
 """Masks, gates and attention, and the steps of each layer compared with `forward`."""
 
+import itertools
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -170,6 +173,18 @@ def test_attention_of_the_first_place_is_zero():
     assert out.isfinite().all()
     assert (attention(h[:, :, :1, :1], codes[:, :, :1, :1]) == 0).all()
     assert torch.equal(walk_attention(attention, h, codes)[:, :, 0, 0], out[:, :, 0, 0])
+
+
+@pytest.mark.parametrize("channels", [8, 10])
+def test_positions_are_encoded_by_the_sinusoids_of_the_paper(channels):
+    """arXiv 1706.03762, section 3.5, with a quarter of the channels for each wave."""
+    like, count = torch.zeros(1).double(), math.ceil(channels / 4)
+    waves = positions(3, 5, channels, like).unflatten(0, (3, 5))
+    for y, x in itertools.product(range(3), range(5)):
+        angles = [[at / 10000 ** (i / count) for i in range(count)] for at in (y, x)]
+        expected = [math.sin(a) for each in angles for a in each]
+        expected += [math.cos(a) for each in angles for a in each]
+        assert waves[y, x].tolist() == pytest.approx(expected[:channels], abs=1e-12)
 
 
 def test_no_two_positions_share_their_encoding():
