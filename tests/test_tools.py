@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import mmap
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import try_codes
@@ -178,11 +181,10 @@ def between(low: int | None, *, high: float = 1.0) -> bool | None:
     return low == 2 and low * high < 8
 """
     found = list(try_mutants.mutants(source))
-    changed = [try_mutants.changed_lines(source, each.source) for each in found]
+    became = [try_mutants.changed_lines(source, each.source)[1] for each in found]
     assert {each.definition for each in found} == {"between"}
     assert {each.line for each in found} == {2, 3}
     assert len({each.source for each in found}) == len(found) > 15
-    became = [each["became"] for each in changed]
     assert "return low == 2 and low / high < 8" in became
     assert "return low == 2 and low * high <= 8" in became
     assert any("high: float = 2.0" in line for line in became)
@@ -193,20 +195,74 @@ def between(low: int | None, *, high: float = 1.0) -> bool | None:
 
 
 @on_linux
-def test_changes_that_no_test_notices_are_kept_with_what_was_judged(
-    tmp_path, monkeypatch
-):
+def test_changes_that_no_test_notices_are_kept_with_what_was_judged(tmp_path):
     """The small form of the command in docs/reliability.md."""
-    file, few = tmp_path / "mutants.json", ["--modules", "quantizer", "--share", 8]
+    file, few = tmp_path / "mutants.json", ["--modules", "quantizer", "--share", 6]
     run("try_mutants.py", file, *few, "--workers", 1)
     results = json.loads(file.read_text(encoding="utf-8"))
     found = results["modules"]["quantizer"]
-    assert found["mutants"] == 3
-    assert found["killed"] + len(found["survivors"]) == 3 and found["killed"] > 0
-    assert "| `quantizer.py` | 3 |" in mutants_table(results)
-    survivor = {"definition": "f", "was": "a", "became": "b", "judged": "the same"}
-    kept = {"modules": {"quantizer": found | {"survivors": [survivor]}}}
-    assert try_mutants.judgements(kept) == {("quantizer", "f", "a", "b"): "the same"}
+    assert found["mutants"] == 4
+    ends = found["noticed"], found["timed out"], found["crashed"]
+    assert sum(ends) + len(found["survivors"]) == 4 and found["noticed"] > 0
+    assert {each["key"] for each in found["survivors"]} == set(results["judged"])
+    assert "| `quantizer.py` | 4 |" in mutants_table(results)
+
+
+def in_place_of_processes(task) -> str:
+    """The test of a module is whether it ends in 1."""
+    _, source, _ = task
+    return "survived" if source.endswith("1") else "noticed"
+
+
+def test_a_module_is_tried_again_as_far_as_it_or_its_tests_have_changed(monkeypatch):
+    monkeypatch.setattr(try_mutants, "outcome_of", in_place_of_processes)
+    trial = try_mutants.Trial(["quantizer"], 1, 2)
+    trial.sources["quantizer"] = "a = 1 + 1"
+    asked = []
+
+    class Pool:
+        def map(self, function, tasks):
+            asked.append([source for _, source, _ in tasks])
+            return map(function, tasks)
+
+    found = trial.module("quantizer", {}, Pool())
+    assert len(asked.pop()) == found["mutants"] > 4 and asked.pop() == ["a = 1 + 1"] * 2
+    left = {each["key"] for each in found["survivors"]}
+    assert "quantizer: a = 1 + 1 -> a = 1 - 1" in left
+    assert found["noticed"] + len(left) == found["mutants"]
+
+    assert trial.module("quantizer", found, Pool()) == found and not asked
+    trial.tests["quantizer"] = "other tests"
+    again = trial.module("quantizer", found, Pool())
+    assert len(asked.pop()) == len(left) and asked.pop()
+    assert again["noticed"] == found["noticed"]
+    assert again["survivors"] == found["survivors"]
+
+    trial.sources["quantizer"] = "a = 2 + 1"
+    trial.module("quantizer", again, Pool())
+    assert len(asked.pop()) == found["mutants"]
+    trial.sources["quantizer"] = "a = 2"
+    with pytest.raises(SystemExit, match=r"pytest tests/test_vqvae2\.py"):
+        trial.module("quantizer", {}, Pool())
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("work", "code"),
+    [
+        (lambda: os._exit(0), 0),
+        (lambda: os._exit(3), 3),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), -9),
+        (lambda: time.sleep(60), None),
+    ],
+)
+def test_the_tests_of_a_change_end_or_are_stopped(work, code):
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        work()
+    assert try_mutants.waited_for(child, 1.0) == code
+    assert not psutil.pid_exists(child)
 
 
 @on_linux
@@ -222,10 +278,17 @@ def test_an_hour_of_work_keeps_its_memory_its_descriptors_and_its_files(tmp_path
     assert "| `sample`, 16 images per call |" in soak_table(found)
 
 
+def new_pages() -> mmap.mmap:
+    """A megabyte that the process has not had before."""
+    pages = mmap.mmap(-1, 2**20)
+    pages.write(bytes(range(256)) * 2**12)
+    return pages
+
+
 @pytest.mark.parametrize(
     ("keep", "words"),
     [
-        (lambda folder: bytearray(2**20), "memory grew"),
+        (lambda folder: new_pages(), "memory grew"),
         (lambda folder: os.dup(2), "descriptors more are open"),
         (lambda folder: (folder / str(time.time_ns())).touch(), "is there"),
         (lambda folder: None, None),
@@ -238,7 +301,8 @@ def test_work_that_keeps_something_is_found(tmp_path, keep, words):
     while len(watch.counts) < 40:
         kept.append(keep(tmp_path))
         time.sleep(0.01)
-    found = watch.result() | {"files": try_soak.unexpected(tmp_path, [])}
+    odd = try_soak.unexpected(try_soak.names_in(tmp_path), set())
+    found = watch.result() | {"files": odd}
     for each in kept:
         if isinstance(each, int):
             os.close(each)

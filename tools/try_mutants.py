@@ -1,12 +1,13 @@
 """Change the package in one place at a time, and see whether the tests notice it.
 
-Run `python tools/try_mutants.py FILE.json` on Linux or macOS; it takes hours, and goes
-on where FILE.json ends: a module that is there with the same source is not tried again.
+Run `python tools/try_mutants.py FILE.json` on Linux; it takes hours, and goes on where
+FILE.json ends. A module that is there with the same source is not tried again; if its
+tests have changed since, only those changes are that no test had noticed.
 Cosmic Ray (`pip install cosmic-ray`) knows the changes: a number one higher or lower,
 `<` in place of `<=`, no `not`, no loop, and so on. A change that no test notices, a
-survivor, is either a gap of the tests or no change of what the module does; FILE.json
-has each with its lines, and what was judged about it is kept when the command is run
-again.
+survivor, is either a gap of the tests or no change of what the module promises;
+FILE.json has each with its lines. "judged" in FILE.json is for people to write in: why
+a survivor is no gap, under its key. What stands there is never removed.
 
 Left out are changes that say nothing about the tests: of annotations, of an arithmetic
 operator into one for bits, powers or remainders (most are type errors), of `==` into
@@ -21,23 +22,29 @@ import contextlib
 import hashlib
 import importlib
 import json
+import math
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
-from pixelprior.files import write_texts
+from pixelprior.files import writable_folder, write_texts
 
 ROOT = Path(__file__).parents[1]
 # The tests that a change of each module has to pass, those that notice most first.
@@ -59,6 +66,7 @@ TESTS = {
 IDENTITY = "Eq_Is", "Eq_IsNot"  # of NotEq too; `is` compares small numbers like `==`
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "FloorDiv"}
 SECONDS_AT_LEAST = 60  # for the tests of one change; more where they take long
+BYTES = 8 * 2**30  # that the tests of one change may take
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,11 @@ class Mutant:
     line: int
     definition: str
     source: str
+
+    def key(self, module: str, source: str) -> str:
+        """What it is judged under: its place by name, and the lines that differ."""
+        where = ".".join(filter(None, (module, self.definition)))
+        return f"{where}: {' -> '.join(changed_lines(source, self.source))}"
 
 
 def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
@@ -131,10 +144,12 @@ def mutants(source: str) -> Iterator[Mutant]:
 
 
 def is_python(source: str) -> bool:
-    try:
-        ast.parse(source)
-    except SyntaxError:
-        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            compile(source, "mutant", "exec")
+        except SyntaxError:
+            return False
     return True
 
 
@@ -175,24 +190,38 @@ class Workplace:
         ]:
             del sys.modules[name]
 
-    def passes(self, module: str, source: str, seconds: float) -> bool:
-        """Whether the tests of a module pass with this source in its place."""
+    def outcome(self, module: str, source: str, seconds: float) -> str:
+        """What the tests of a module say to this source in its place.
+
+        Returns:
+            "survived": they pass. "noticed": a test fails. "timed out" and "crashed":
+            they were stopped after `seconds`, or by a signal.
+        """
         path = self.folder / "pixelprior" / f"{module}.py"
         whole = path.read_text(encoding="utf-8")
-        path.write_text(source, encoding="utf-8")
-        for compiled in path.parent.glob(f"__pycache__/{module}.*.pyc"):
-            compiled.unlink()
+        self.write(path, source)
+        child = os.fork()
+        if child == 0:
+            self.run_tests(module, seconds)
         try:
-            child = os.fork()
-            if child == 0:
-                self.run_tests(module)
-            return waited_for(child, seconds) == 0
+            code = waited_for(child, seconds)
         finally:
-            path.write_text(whole, encoding="utf-8")
+            self.write(path, whole)
+        if code is None:
+            return "timed out"
+        return "survived" if code == 0 else "noticed" if code > 0 else "crashed"
 
-    def run_tests(self, module: str) -> None:
+    def write(self, path: Path, source: str) -> None:
+        """Write a module; what was compiled from an earlier one is removed."""
+        path.write_text(source, encoding="utf-8")
+        for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
+            compiled.unlink()
+
+    def run_tests(self, module: str, seconds: float) -> None:
         """Run the tests in this process, quietly, and end it with their outcome."""
         os.setsid()
+        signal.alarm(math.ceil(seconds) + 10)  # should nobody wait any longer
+        resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
         quiet = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(quiet, stream)
@@ -200,29 +229,41 @@ class Workplace:
         try:
             import pytest
 
-            files = [f"tests/test_{name}.py" for name in TESTS[module].split()]
             plugins = [f for name in ("nbval", "xdist") for f in ("-p", f"no:{name}")]
             only = ["-p", "no:cacheprovider", "-o", "addopts=", "-x", "-q"]
-            code = int(pytest.main([*only, *plugins, *files]))
+            only.append(f"--basetemp={self.folder / 'basetemp'}")
+            code = int(pytest.main([*only, *plugins, *test_files(module)]))
         finally:
             os._exit(code)
 
 
-def waited_for(child: int, seconds: float) -> int:
-    """The exit code of a process, which is killed with all it started in the end."""
+def test_files(module: str) -> list[str]:
+    return [f"tests/test_{name}.py" for name in TESTS[module].split()]
+
+
+def waited_for(child: int, seconds: float) -> int | None:
+    """The exit code of a process, minus the number of a signal, or None if it took
+    longer. What it has started is killed."""
     until = time.monotonic() + seconds
-    code = None
-    while code is None and time.monotonic() < until:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            code = os.waitstatus_to_exitcode(status)
-        else:
-            time.sleep(0.02)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
+    code, started = None, []
+    try:
+        while code is None and time.monotonic() < until:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+            else:
+                time.sleep(0.02)
+        if code is None:
+            started = psutil.Process(child).children(recursive=True)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        for each in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
     if code is None:
         os.waitpid(child, 0)
-    return 1 if code is None else code
+    return code
 
 
 def prepare(folder: str) -> None:
@@ -230,103 +271,124 @@ def prepare(folder: str) -> None:
     PLACE = Workplace(Path(tempfile.mkdtemp(dir=folder)))
 
 
-def survives(task: tuple[str, str, float]) -> bool:
-    return PLACE.passes(*task)
+def outcome_of(task: tuple[str, str, float]) -> str:
+    return PLACE.outcome(*task)
 
 
-def changed_lines(source: str, changed: str) -> dict[str, str]:
+def changed_lines(source: str, changed: str) -> tuple[str, str]:
     """The lines before and after a change, without what they share."""
     old, new = source.splitlines(), changed.splitlines()
     while old and new and old[-1] == new[-1]:
         old, new = old[:-1], new[:-1]
     while old and new and old[0] == new[0]:
         old, new = old[1:], new[1:]
-    return {"was": "\n".join(old).strip(), "became": "\n".join(new).strip()}
+    return "\n".join(old).strip(), "\n".join(new).strip()
 
 
-def judgements(results: dict) -> dict[tuple, str]:
-    """What was judged about survivors, by the module, the place and the change."""
-    return {
-        (module, each["definition"], each["was"], each["became"]): each["judged"]
-        for module, found in results["modules"].items()
-        for each in found["survivors"]
-        if each["judged"]
-    }
+def digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
-def try_module(module: str, pool, share: int) -> dict:
-    """Try every change of a module, or each `share`-th; what was found about it."""
-    source = (ROOT / "pixelprior" / f"{module}.py").read_text(encoding="utf-8")
-    started = time.monotonic()
-    if not pool.apply(survives, ((module, source, 3600.0),)):
-        raise SystemExit(
-            f"the tests of {module} fail without a change, or no process could run "
-            f"them; run them: pytest {TESTS[module]}"
+class Trial:
+    """All that is read from the checkout, at the start.
+
+    Args:
+        modules: names of the modules to change.
+        share: each `share`-th change is tried.
+        workers: how many run at once.
+    """
+
+    def __init__(self, modules: list[str], share: int, workers: int):
+        def text(name: str) -> str:
+            return (ROOT / name).read_text(encoding="utf-8")
+
+        self.share, self.workers = share, workers
+        self.sources = {name: text(f"pixelprior/{name}.py") for name in modules}
+        self.tests = {
+            name: digest(
+                text(file) for file in ["tests/conftest.py", *test_files(name)]
+            )
+            for name in modules
+        }
+
+    def module(self, module: str, before: dict, pool: Executor) -> dict:
+        """Try the changes of a module; what was found, together with what was before.
+
+        Raises:
+            SystemExit: the tests fail without a change.
+        """
+        source, started = self.sources[module], time.monotonic()
+        same = {"sha256": digest([source]), "share": self.share}
+        now = same | {"tests_sha256": self.tests[module]}
+        if now.items() <= before.items():
+            return before
+        tried = list(mutants(source))[:: self.share]
+        found = {"mutants": len(tried), "noticed": 0, "timed out": 0, "crashed": 0}
+        if same.items() <= before.items():
+            names = {each["name"] for each in before["survivors"]}
+            tried = [mutant for mutant in tried if mutant.name in names]
+            found = {name: before[name] for name in found}
+        whole = pool.map(outcome_of, [(module, source, 3600.0)] * self.workers)
+        if set(whole) != {"survived"}:
+            raise SystemExit(
+                f"the tests of {module} fail without a change; run them: "
+                f"pytest {' '.join(test_files(module))}"
+            )
+        seconds = max(SECONDS_AT_LEAST, 5 * (time.monotonic() - started))
+        outcomes = list(
+            pool.map(outcome_of, [(module, each.source, seconds) for each in tried])
         )
-    seconds = max(SECONDS_AT_LEAST, 4 * (time.monotonic() - started))
-    tried = list(mutants(source))[::share]
-    tasks = [(module, mutant.source, seconds) for mutant in tried]
-    survivors = [
-        {"name": mutant.name, "line": mutant.line, "definition": mutant.definition}
-        | changed_lines(source, mutant.source)
-        | {"judged": ""}
-        for mutant, survived in zip(tried, pool.imap(survives, tasks), strict=True)
-        if survived
-    ]
-    return {
-        "sha256": hashlib.sha256(source.encode()).hexdigest(),
-        "share": share,
-        "mutants": len(tried),
-        "killed": len(tried) - len(survivors),
-        "minutes": round((time.monotonic() - started) / 60, 1),
-        "survivors": survivors,
-    }
+        found |= Counter(found) + Counter(outcomes)
+        found.pop("survived", None)
+        survivors = [
+            {
+                "name": mutant.name,
+                "line": mutant.line,
+                "key": mutant.key(module, source),
+            }
+            for mutant, outcome in zip(tried, outcomes, strict=True)
+            if outcome == "survived"
+        ]
+        minutes = round((time.monotonic() - started) / 60, 1)
+        return now | found | {"minutes": minutes, "survivors": survivors}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("--modules", nargs="*", default=list(TESTS), choices=TESTS)
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    processors = len(os.sched_getaffinity(0))
+    parser.add_argument("--workers", type=int, default=processors)
     parser.add_argument("--share", type=int, default=1, help="try each N-th change")
     flags = parser.parse_args()
-    results: dict = {"modules": {}}
+    folder = writable_folder(flags.file.parent)
+    results: dict = {"judged": {}, "modules": {}}
     if flags.file.is_file():
         results = json.loads(flags.file.read_text(encoding="utf-8"))
-    judged = judgements(results)
+    trial = Trial(flags.modules, flags.share, flags.workers)
     os.environ |= {
         "OMP_NUM_THREADS": "1",
         "PYTEST_XDIST_WORKER_COUNT": str(flags.workers),
         "CUDA_VISIBLE_DEVICES": "",
     }
+    context = multiprocessing.get_context("spawn")
     with (
-        tempfile.TemporaryDirectory() as folder,
-        multiprocessing.get_context("spawn").Pool(
-            flags.workers, prepare, (folder,)
-        ) as pool,
+        tempfile.TemporaryDirectory() as work,
+        ProcessPoolExecutor(flags.workers, context, prepare, (work,)) as pool,
     ):
         for module in flags.modules:
-            source = (ROOT / "pixelprior" / f"{module}.py").read_bytes()
-            same = {"sha256": hashlib.sha256(source).hexdigest(), "share": flags.share}
             before = results["modules"].get(module, {})
-            if same.items() <= before.items():
-                print(f"{module}: kept from before", flush=True)
-                continue
-            found = try_module(module, pool, flags.share)
+            found = results["modules"][module] = trial.module(module, before, pool)
             for each in found["survivors"]:
-                key = module, each["definition"], each["was"], each["became"]
-                each["judged"] = judged.get(key, "")
-            results["modules"][module] = found
-            write_texts(
-                flags.file.parent, {flags.file.name: json.dumps(results, indent=1)}
-            )
+                results["judged"].setdefault(each["key"], "")
+            text = json.dumps(results, indent=1)
+            write_texts(folder, {flags.file.name: text})
+            left = len(found["survivors"])
             print(
-                f"{module}: {found['killed']} of {found['mutants']} changes noticed, "
-                f"{found['minutes']} minutes",
+                f"{module}: {found['mutants'] - left} of {found['mutants']} changes "
+                f"noticed, {found['minutes']} minutes",
                 flush=True,
             )
-        pool.close()
-        pool.join()
 
 
 if __name__ == "__main__":

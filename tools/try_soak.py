@@ -1,12 +1,12 @@
 """Sample and train for an hour, and see whether memory or open files grow.
 
 Run `python tools/try_soak.py FILE.json` on Linux with nothing else running; it takes
-an hour. Two processes of one thread work side by side: one calls `pixelprior sample`
-again and again, the other runs `train-vqvae2` and `train-prior`, half of the time each,
-at small size and with a picture and checkpoints after every epoch. Each second the
-resident memory and the open file descriptors are counted. The first quarter of the time
-is for caches to fill; the medians of the second and of the last quarter are compared.
-In the end each folder must hold the files of so much work, and no others.
+an hour. `pixelprior sample` is called again and again, and beside it `train-vqvae2` and
+then `train-prior` run for half of the time each, at small size and with a picture and
+checkpoints after every epoch; each in a process of its own, on one thread. Every
+second the resident memory and the open file descriptors are counted. The first quarter
+of the time is for caches to fill; the medians of the second and of the last quarter are
+compared. In the end the folder must hold the files of so much work, and no others.
 """
 
 import argparse
@@ -18,13 +18,15 @@ import statistics
 import tempfile
 import threading
 import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
 from pixelprior import cli
 from pixelprior.assets import FOLDER
-from pixelprior.files import write_texts
+from pixelprior.files import writable_folder, write_texts
 
 GIVEN = {name: str(FOLDER / f"fashion_mnist_{name}") for name in ("vqvae2", "prior")}
 IMAGES = (
@@ -58,10 +60,18 @@ class Watch(threading.Thread):
             self.counts.append((resident, len(os.listdir("/proc/self/fd"))))
 
     def result(self) -> dict:
-        """Medians of the second and of the last quarter."""
+        """Medians of the second and of the last quarter.
+
+        Raises:
+            SystemExit: the work took less than four counts.
+        """
         self.ended.set()
         self.join()
         quarter = len(self.counts) // 4
+        if not quarter:
+            raise SystemExit(
+                "the work took less than four seconds; give more --minutes"
+            )
         parts = self.counts[quarter : 2 * quarter], self.counts[-quarter:]
         megabytes = [statistics.median(each[0] for each in part) for part in parts]
         return {
@@ -84,28 +94,26 @@ def sample(folder: Path, seconds: float, watch: Watch) -> tuple[int, list[str]]:
         cli.main(["sample", *flags, "--seed", str(calls), "--output_dir", str(folder)])
         calls += 1
     images = [f"sample_{number:05}.png" for number in range(PER_CALL)]
-    return calls, unexpected(folder, [*images, "drawn_with.json"])
+    return calls, unexpected(names_in(folder), {*images, "drawn_with.json"})
 
 
 def train(command: str, *flags: str):
     def run(folder: Path, seconds: float, watch: Watch) -> tuple[int, list[str]]:
-        """As many epochs as take this long by the time of the first ones."""
-        arguments = [command, *IMAGES, *EVERY, *flags]
-        started = time.monotonic()
-        cli.main([*arguments, "--epochs", "5", "--output_dir", str(folder / "first")])
-        per_epoch = (time.monotonic() - started) / 5
-        epochs = max(8, round(seconds / per_epoch))
+        def epochs_in(place: str, epochs: int) -> float:
+            """Train in a folder of this name; the seconds that it took."""
+            started, arguments = time.monotonic(), [command, *IMAGES, *EVERY, *flags]
+            where = ["--epochs", str(epochs), "--output_dir", str(folder / place)]
+            cli.main([*arguments, *where])
+            return time.monotonic() - started
+
+        epochs_in("first", 5)  # what is slow once
+        epochs = max(8, round(seconds / epochs_in("few", 5) * 5))
         watch.start()
-        cli.main(
-            [*arguments, "--epochs", str(epochs), "--output_dir", str(folder / "run")]
-        )
-        history = json.loads((folder / "run" / "history.json").read_text())
-        expected = ["best", "last", "samples", "history.json"]
-        if command == "train-prior":
-            expected.append("codes")
-        odd = unexpected(folder / "run", expected)
-        pictures = [f"epoch_{number:04}.png" for number in range(1, epochs + 1)]
-        odd += unexpected(folder / "run" / "samples", pictures)
+        epochs_in("many", epochs)
+        few, many = (names_in(folder / place) for place in ("few", "many"))
+        few |= {f"samples/epoch_{number:04}.png" for number in range(6, epochs + 1)}
+        odd = unexpected(many, few)
+        history = json.loads((folder / "many" / "history.json").read_text())
         if len(history) != epochs:
             odd.append(f"{len(history)} epochs in history.json")
         return epochs, odd
@@ -125,43 +133,64 @@ JOBS = {
 }
 
 
-def unexpected(folder: Path, names: list[str]) -> list[str]:
-    """What is in a folder and should not be, and what is not and should."""
-    there = {path.name for path in folder.iterdir()}
-    return [f"{name} is there" for name in sorted(there - set(names))] + [
-        f"{name} is missing" for name in sorted(set(names) - there)
+def names_in(folder: Path) -> set[str]:
+    """All files under a folder, by their paths in it."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix() for path in paths}
+
+
+def unexpected(there: set[str], expected: set[str]) -> list[str]:
+    """What is there and should not be, and what is not and should."""
+    return [f"{name} is there" for name in sorted(there - expected)] + [
+        f"{name} is missing" for name in sorted(expected - there)
     ]
 
 
-def soak(names: list[str], seconds: float, pipe) -> None:
-    """Run jobs one after the other in this process; send what was counted."""
+def soak(name: str, seconds: float, folder: Path) -> None:
+    """Do a job in this process; write what was counted, or the error."""
     torch.set_num_threads(1)
-    results = {}
+    work, temporary = folder / "work", folder / "temporary"
+    for each in (work, temporary):
+        each.mkdir()
+    tempfile.tempdir = str(temporary)
     with (
-        tempfile.TemporaryDirectory() as folder,
-        open(os.devnull, "w") as quiet,
-        contextlib.redirect_stdout(quiet),
-        contextlib.redirect_stderr(quiet),
+        open(folder / "printed", "w") as printed,
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
     ):
-        temporary = Path(folder, "temporary")
-        temporary.mkdir()
-        tempfile.tempdir = str(temporary)
-        for name in names:
-            place = Path(folder, name)
-            place.mkdir()
+        try:
             watch = Watch()
-            times, odd = JOBS[name](place, seconds / len(names), watch)
+            times, odd = JOBS[name](work, seconds, watch)
+            found = {"what": JOBS[name].__doc__, "times": times, **watch.result()}
             odd += [
-                f"{each.name} is in the temporary folder"
-                for each in temporary.iterdir()
+                f"temporary {each}" for each in unexpected(names_in(temporary), set())
             ]
-            results[name] = {
-                "what": JOBS[name].__doc__,
-                "times": times,
-                **watch.result(),
-                "files": odd,
-            }
-    pipe.send(results)
+            found["files"] = odd
+            write_texts(folder, {"found.json": json.dumps(found)})
+        except BaseException:
+            traceback.print_exc()
+            raise
+
+
+def in_processes(names: list[str], seconds: float, folder: Path) -> dict:
+    """Do jobs one after the other, each in a new process; what was found about each.
+
+    Raises:
+        SystemExit: a process ended with an error, which is shown.
+    """
+    results = {}
+    for name in names:
+        place = folder / name
+        place.mkdir()
+        work = (name, seconds / len(names), place)
+        process = multiprocessing.get_context("spawn").Process(target=soak, args=work)
+        process.start()
+        process.join()
+        if process.exitcode:
+            lines = (place / "printed").read_text(encoding="utf-8").splitlines()
+            raise SystemExit("\n".join([f"{name} ended with an error:", *lines[-30:]]))
+        results[name] = json.loads((place / "found.json").read_text(encoding="utf-8"))
+    return results
 
 
 def faults(found: dict, flat: float) -> list[str]:
@@ -183,25 +212,18 @@ def main() -> None:
         "--flat", type=float, default=FLAT, help="share by which memory may grow"
     )
     flags = parser.parse_args()
-    cache = {"TORCHINDUCTOR_CACHE_DIR": str(Path(tempfile.gettempdir(), "inductor"))}
-    os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | cache
-    context = multiprocessing.get_context("spawn")
-    working = []
-    for names in (["sample"], ["train_vqvae2", "train_prior"]):
-        here, there = context.Pipe()
-        process = context.Process(target=soak, args=(names, 60 * flags.minutes, there))
-        process.start()
-        there.close()
-        working.append((process, here))
-    jobs: dict = {}
-    for process, pipe in working:
-        with contextlib.suppress(EOFError):
-            jobs |= pipe.recv()
-        process.join()
-        if process.exitcode:
-            raise SystemExit("a process ended with an error, which stands above")
+    target, jobs = writable_folder(flags.file.parent), {}
+    with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor() as pool:
+        os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        os.environ |= {"TORCHINDUCTOR_CACHE_DIR": work, "PIXELPRIOR_DEBUG": "1"}
+        side_by_side = [
+            pool.submit(in_processes, names, 60 * flags.minutes, Path(work))
+            for names in (["sample"], ["train_vqvae2", "train_prior"])
+        ]
+        for each in side_by_side:
+            jobs |= each.result()
     results = {"minutes": flags.minutes, "flat": flags.flat, "jobs": jobs}
-    write_texts(flags.file.parent, {flags.file.name: json.dumps(results, indent=1)})
+    write_texts(target, {flags.file.name: json.dumps(results, indent=1)})
     wrong = [
         f"{name}: {each}" for name in jobs for each in faults(jobs[name], flags.flat)
     ]

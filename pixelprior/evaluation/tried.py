@@ -147,22 +147,33 @@ def mutants_table(results: dict) -> str:
         results: what `tools/try_mutants.py` wrote.
     """
     lines = [
-        "| module | changes | noticed | share | not noticed, and judged to be a change "
-        "of nothing that the module promises |",
-        "|---|---:|---:|---:|---:|",
+        "| module | changes | noticed | share | not noticed | of these judged |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
+    modules = results["modules"]
+    counts = {
+        f"`{name}.py`": (
+            found["mutants"],
+            len(found["survivors"]),
+            _judged(results, name),
+        )
+        for name, found in modules.items()
+    }
+    counts["all"] = tuple(map(sum, zip(*counts.values(), strict=True)))
+    for name, (tried, left, judged) in counts.items():
+        # Rounded down: 100 % is all of them.
+        share = math.floor(1000 * (tried - left) / max(tried, 1)) / 10
+        noticed = f"{tried:,} | {tried - left:,} | {share:.1f} %"
+        lines.append(f"| {name} | {noticed} | {left} | {judged} |")
+    return "\n".join(lines)
 
-    def row(name: str, tried: int, noticed: int, judged: int) -> str:
-        share = f"{100 * noticed / tried:.1f} %"
-        return f"| {name} | {tried:,} | {noticed:,} | {share} | {judged:,} |"
 
-    total = [0, 0, 0]
-    for module, found in results["modules"].items():
-        judged = sum(bool(each["judged"]) for each in found["survivors"])
-        counts = found["mutants"], found["killed"], judged
-        total = [sum(pair) for pair in zip(total, counts, strict=True)]
-        lines.append(row(f"`{module}.py`", *counts))
-    return "\n".join([*lines, row("all", *total)])
+def _judged(results: dict, module: str) -> int:
+    """How many survivors of a module have a reason why they are no gap."""
+    return sum(
+        bool(results["judged"][each["key"]])
+        for each in results["modules"][module]["survivors"]
+    )
 
 
 def _by_option(tried: dict) -> dict[str, list[dict]]:
