@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 00 · Start here: new images in one minute
 #
-# **What you will do.** Load a trained model, draw 64 images that never existed, and look at what happened on the way.
+# **What you will do.** Load a trained model, draw 64 new images, and look at the steps by which they are made.
 #
-# **What you will learn.** What a code is. What a prior is. Why an image is drawn in two levels, and what goes wrong without a prior.
+# **What you will learn.** What a code and a prior are, why an image is drawn in two levels, and what goes wrong without a prior.
 #
-# **What you need.** Python and PyTorch. No internet connection and no GPU: data and weights are in the package.
+# **What you need.** Python and PyTorch, but no internet connection and no GPU, because data and weights are in the package.
 #
 # **Time.** About 15 minutes to read, 15<!--= timings 00_start_here --> seconds to run on two CPU cores.
 #
@@ -27,7 +27,7 @@ from pixelprior.evaluation.measures import nats_per_code
 # %% [markdown]
 # ## 00.1 Draw first, explain later
 #
-# Two networks ship with the package. We load both, and ask for 64 images. The seed fixes the random numbers: with the same seed you get the images that you see here.
+# Two networks ship with the package. We load both and ask them for 64 images. The seed fixes the random numbers: with the same seed you get the images that you see here.
 
 # %%
 vqvae2, prior = load_shipped()
@@ -38,7 +38,7 @@ new_images = prior.sample_with_vqvae2(
 print("images", list(new_images.shape), "with pixels from 0 to 1")
 
 # %% [markdown]
-# **Could you tell them from photographs?** On the left is what we drew. On the right are 64 photographs from Fashion-MNIST, of the same ten classes in the same order. The model has never seen these: they were held out, kept aside for looking and measuring.
+# **Could you tell our images from photographs?** On the left are the images that we drew, and on the right are 64 photographs from Fashion-MNIST, of the same ten classes in the same order. The model has never seen these photographs: they were held out, that is, kept aside for looking and measuring.
 
 # %% tags=["cover"]
 heldout = load_images("fashion_mnist_mini", "test")
@@ -57,18 +57,18 @@ figures.show(
 )
 
 # %% [markdown]
-# Most outlines, sleeves and soles are right. A few images are not, such as the two dark ones in the seventh row, and small print is soft. So you could tell some of them, and not others. Keep this in mind: by the end of the course you can say which part of the model is to thank for each, and which to blame.
+# Most outlines, sleeves and soles are right. A few images are wrong, such as the two dark ones in the seventh row, and small prints are blurred. So you could tell some of our images from photographs, but not others. By the end of the course you can say which part of the model is responsible for each success and each fault.
 
 # %% [markdown]
 # ## 00.2 Three steps from image to image
 #
-# An image of 32 × 32 pixels has 1,024 numbers. (Fashion-MNIST's are 28 × 28; a black border of two pixels makes them 32 × 32, so that they can be halved several times.) Drawing them one by one, each fitting all others, is hard. So we first learn a shorthand.
+# An image of 32 × 32 pixels has 1,024 numbers. (Fashion-MNIST images are 28 × 28; a black border of two pixels makes them 32 × 32, so that their sides can be halved several times.) It is hard to draw these numbers one by one so that each fits all others. We therefore first learn a shorter description of images.
 #
-# 1. A **VQ-VAE-2** (vector-quantized variational autoencoder, second version, which has more than one grid; the paper uses three for images of 1,024 × 1,024 pixels) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 64 vectors.
-# 2. A **prior** is a probability distribution over the grids. It says which grids of codes are likely. (Ours is also told the class, such as *bag*. We leave that out of the formulas.) To draw an image is to draw codes from the prior…
-# 3. …and to **decode** them: the second half of the VQ-VAE-2 turns the grids back into pixels.
+# 1. A **VQ-VAE-2** (vector-quantized variational autoencoder, second version, which has more than one grid; the paper uses three for images of 1,024 × 1,024 pixels) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each code stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 64 vectors.
+# 2. A **prior** is a probability distribution over the grids: it says which grids of codes are likely. (Ours is also given the class, such as *bag*, which we leave out of the formulas.) To draw an image is to draw codes from the prior…
+# 3. …and then to **decode** them: the second half of the VQ-VAE-2 turns the grids back into pixels.
 #
-# **What do the grids look like for one real image?** The figure has no made-up part. Every colour is a code of this very bag.
+# **What do the grids look like for one real image?** Nothing in the figure is made up: every colour is a code of the bag on the left.
 
 # %%
 bag, _ = heldout[(heldout.labels == 8).nonzero()[:1, 0]]  # [1, 1, 32, 32]
@@ -87,14 +87,14 @@ figures.show(
 print("top codes:", z_top.numel(), " bottom codes:", z_bottom.numel())
 
 # %% [markdown]
-# Why two grids? The **top** grid is coarse. A top code stands for 4 × 4 pixels. The **bottom** grid is finer: 2 × 2 pixels per code. Drawing the top first settles the big things, such as what it is and where its outline runs. The bottom then fills in.
+# Why are there two grids? The **top** grid is coarse, with one code for 4 × 4 pixels, and the **bottom** grid is finer, with one for 2 × 2. The top grid is drawn first and settles the main things, such as what the image shows and where its outline runs. The bottom grid then fills in the details.
 #
-# We write z_top and z_bottom for the two grids. The prior has a part for each: P(z_top) for the top, and P(z_bottom | z_top) for the bottom when the top is known. Read the bar as "given".
+# We write z_top and z_bottom for the two grids. The prior has a part for each grid: P(z_top) for the top, and P(z_bottom | z_top) for the bottom when the top is known. Read the vertical bar in this formula as "given".
 
 # %% [markdown]
 # ## 00.3 Read a grid of codes
 #
-# **Which numbers are they?** Here are the same two grids with the codes written out. The colour only repeats the number. Code 40 is not "more" than code 4: a code is a name, like a postcode. Top code 10 and bottom code 10 have nothing in common but the number. (We come back to the framed top code in exercise 2.)
+# **Which numbers are in the two grids?** The figure shows the same grids with the codes written out, so that the colour only repeats the number. Code 40 is not "more" than code 4, because a code is a name, like a postcode. Top code 10 and bottom code 10 have nothing in common but the number. (We come back to the framed top code in exercise 2.)
 
 # %%
 figures.show(
@@ -109,9 +109,9 @@ figures.show(
 )
 
 # %% [markdown]
-# In the bottom grid, the background away from the bag is nearly all of two codes, and the plain cloth mostly of two others. Along the bag's edge the codes vary, on the black side too. The top grid is harder to read: each of its codes speaks for more pixels, and knows more of what is around it.
+# In the bottom grid, nearly all of the background away from the bag has one of two codes, and the plain cloth mostly has two others. Along the edge of the bag the codes vary, on the black side too. The top grid is harder to read, because each of its codes describes more pixels and depends on more of the image around them.
 #
-# **What does a single code do?** We replace one top code and decode again. The third picture shows which pixels changed: the brighter, the more. In JupyterLab you can choose the row, the column and the new code below the figure.
+# **What does a single code change in the image?** We replace one top code and decode again. In the third picture, brighter pixels have changed more. In JupyterLab you can choose the row, the column and the new code below the figure.
 
 
 # %%
@@ -137,12 +137,12 @@ explore(
     code=[5, 0, 20, 40, 60],
 )
 # %% [markdown]
-# A code acts where it stands, and a little around it. That is why neighbouring codes have to agree with each other. Whether they agree is what the prior knows.
+# A code affects the pixels at its own position, and to some extent those around them. This is why neighbouring codes have to agree with each other, and the prior has learned which codes agree.
 
 # %% [markdown]
 # ## 00.4 Where it breaks: no prior
 #
-# Let us leave the prior out. We draw every code with equal probability 1/K. Such a distribution is called **uniform**. The decoder is the same good decoder as before. **What does it make of such codes?**
+# Let us leave the prior out and draw every code with equal probability 1/K; this distribution is called **uniform**. The decoder, the half of the VQ-VAE-2 that turns codes into pixels, is the same as before. **What images does the decoder make from such codes?**
 
 # %%
 torch.manual_seed(0)
@@ -157,11 +157,11 @@ figures.show(
 )
 
 # %% [markdown]
-# Noise. Each code is a fine code. They do not fit together.
+# The images in the upper row are noise: every single code is valid, but the codes do not fit together.
 #
-# Eyes can be fooled, so we want a number that catches this. It is the one we follow through the whole course: **nats per code**. Take held-out images and ask the prior for the probability of each code, given the class and the codes before it, row by row. (A bottom code is also given all of the top grid.) This P is called the **likelihood** of the code, and −log P its cost. The mean cost is the number. Small means: the prior expected what came. (A nat is to the natural logarithm what a bit is to the logarithm with base 2. One nat is 1.44 bits.)
+# The eye can be misled, so we also want a number that shows such a failure: **nats per code**, which we follow through the whole course. Take held-out images and ask the prior for the probability P of each code, given the class and the codes before it, row by row. (For a bottom code, the whole top grid is given too.) This P is called the **likelihood** of the code, and −log P is its cost. The number of nats per code is the mean cost of the codes, which is small when the prior gave the codes a high probability. (The natural logarithm gives costs in nats, and the logarithm with base 2 gives bits; one nat is 1.44 bits.)
 #
-# A uniform prior gives each code the probability 1/64. Its number is log 64. What does ours have? We measure it on 250 held-out images.
+# A uniform prior gives each code the probability 1/64, so that each code costs log 64 nats. How many nats per code does our prior need? We measure this on 250 held-out images.
 
 # %%
 some = extract_codes(vqvae2, load_images("fashion_mnist_mini", "test"))
@@ -179,12 +179,12 @@ print(
 assert nats["top"] < math.log(64) / 2
 
 # %% [markdown]
-# On all 10,000 held-out images of the full data set it is 1.83<!--= results likelihood.top.nats_per_code.value --> nats per top code and 1.23<!--= results likelihood.bottom.nats_per_code.value --> nats per bottom code. exp(1.83) is about 6. So the prior is as unsure about the next top code as if it had to choose between 6 codes, instead of 64.
+# On all 10,000 held-out images of the full data set, our prior needs 1.83<!--= results likelihood.top.nats_per_code.value --> nats per top code and 1.23<!--= results likelihood.bottom.nats_per_code.value --> nats per bottom code. Because exp(1.83) is about 6, the prior is as uncertain about the next top code as if it had to choose between 6 codes instead of 64.
 
 # %% [markdown]
 # ## 00.5 Where each part is taught
 #
-# You have now used everything once, from the outside. **What comes next?** Each notebook opens one box. Each runs by itself, from a cold kernel. A word is explained where it first comes; later notebooks recall in a line what they use of it. Do you look for a word, or come with a question? There is a [list of words and symbols](GLOSSARY.md) and an [index by question](QUESTIONS.md).
+# You have now used all parts once without looking inside them. **What comes next in the course?** Each notebook explains one part and runs by itself, in a newly started kernel. A word is explained where it first appears, and later notebooks recall in a line what they use of it. For a word there is a [list of words and symbols](GLOSSARY.md), and for a question an [index by question](QUESTIONS.md).
 
 # %%
 chapters = {
@@ -210,7 +210,7 @@ figures.show(
 # %% [markdown]
 # ## 00.6 Exercises
 #
-# Change the `None` in a cell and run it. The answer is judged by trying it out.
+# Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
 # A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
@@ -218,7 +218,7 @@ figures.show(
 # %% [markdown]
 # ### Exercise 1: how many runs?
 #
-# The prior draws codes one after the other, row by row: first the 8 × 8 top codes, then the 16 × 16 bottom codes. Say that each code needs one run of a network, a **forward pass**. All images of a batch go through a run together. **How many runs does it take to draw a batch of 64 images?** Predict, then let it be counted.
+# The prior draws codes one after the other, row by row: first the 8 × 8 top codes, then the 16 × 16 bottom codes. Assume that each code needs one run of a network, called a **forward pass**, and that all images of a batch go through a run together. **How many runs does it take to draw a batch of 64 images?** Predict the number, then let the check count the runs.
 
 # %% tags=["exercise"]
 my_runs = None  # your turn
@@ -232,12 +232,12 @@ runs = 8 * 8 + 16 * 16
 check.forward_passes(runs, 64, (8, 8), (16, 16))
 
 # %% [markdown]
-# That is how it is drawn naively. The package keeps what each layer has computed before. So the draw above took about as much arithmetic as one run of each network.
+# This is the naive way to draw codes. The package keeps what each layer has computed before, so that the draw above took about as much arithmetic as one run of each network.
 
 # %% [markdown]
 # ### Exercise 2: where does a code stand?
 #
-# Look at the framed top code, in row 2 and column 5, counted from 0. **Which pixels does it stand for?** Give the first row, the last row, the first column and the last column of pixels, counted from 0 as well.
+# Look at the framed top code in the figure of 00.3, in row 2 and column 5, counted from 0. **Which pixels does this top code stand for?** Give the first row, the last row, the first column and the last column of pixels, counted from 0 as well.
 
 # %% tags=["exercise"]
 my_pixels = (
@@ -257,7 +257,7 @@ check.pixels_of_code(pixels, vqvae2, real_images[:16], (2, 5))
 # %% [markdown]
 # ### Exercise 3: find the impostor
 #
-# Below are eight photographs, and under each the image decoded from its codes. In one of the lower row the *top* codes were taken from another image, and the bottom codes left as they were. **Which one?** Count from 0.
+# The figure shows eight photographs, and under each the image decoded from its codes. For one image in the lower row, the *top* codes were taken from another photograph, while the bottom codes were left as they were. **Which of the eight images is it?** Count from 0, from left to right.
 
 # %%
 generator = torch.Generator().manual_seed(7)
@@ -290,9 +290,9 @@ check.swapped_image(differences.argmax().item(), originals, mixed)
 # %% [markdown]
 # ## What you can do now
 #
-# - Load the trained model and draw images from it, the same ones for the same seed.
+# - Load the trained model and draw images from it, the same images for the same seed.
 # - Say what a code, a codebook, a grid, a prior and a nat per code are.
-# - Tell a prior that learned something from one that did not, by eye and by number.
+# - Distinguish a prior that has learned something from one that has not, by its images and by its nats per code.
 #
 # **To take away.** Why does swapping the top codes change more than swapping the bottom codes would? Would a prior over 1,024 pixels need more runs, or fewer? What would you see if only the *bottom* codes were uniform?
 #

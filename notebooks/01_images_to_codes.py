@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 01 · Images to codes: VQ-VAE-2
 #
-# **What you will do.** Build a codebook by hand, first for pairs of pixels, then inside a real network. Take an image apart into two grids of codes, and put it together from one grid or both.
+# **What you will do.** Build a codebook by hand, first for pairs of pixels and then inside a real network. Take an image apart into two grids of codes, and put it together again from one grid or both.
 #
-# **What you will learn.** How the nearest code is found. How a gradient gets past a step that has none. How a codebook follows the data, and how it dies. What each of the two levels holds.
+# **What you will learn.** How the nearest code is found, and how a gradient gets past a step that has none. How a codebook follows the data, and how its codes die. What each of the two levels holds.
 #
-# **What you need.** Notebook [00](00_start_here.ipynb), and PyTorch. No internet connection and no GPU.
+# **What you need.** Notebook [00](00_start_here.ipynb) and PyTorch, but no internet connection and no GPU.
 #
 # **Time.** About 25 minutes to read, 40<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
 #
@@ -32,9 +32,9 @@ heldout = load_images("fashion_mnist_mini", "test")
 # %% [markdown]
 # ## 01.1 A codebook for pairs of pixels
 #
-# To **quantize** is to replace a value by the nearest one of a short list. Here we do it to vectors. The list is the **codebook**: K vectors of D numbers each. We call it e, and e_k is its row number k, counted from 0. The **code** of a vector is the number k of the nearest row. (We also say *code k* for the vector e_k itself, where nothing can be confused.)
+# To **quantize** is to replace a value by the nearest one of a short list. Here we do this to vectors, and the list is the **codebook**: K vectors of D numbers each. We call it e, and e_k is its row number k, counted from 0. The **code** of a vector is the number k of the nearest row. (Where no confusion is possible, we also say *code k* for the vector e_k itself.)
 #
-# The smallest case that can be drawn has D = 2. So we cut photographs into pairs: a pixel and its right neighbour. Each pair is a point in the plane. For K = 8 codes we take random numbers, and hope for the best.
+# Vectors of D = 2 numbers can be drawn as points. So we cut photographs into pairs of a pixel and its right neighbour, and each pair is a point in the plane. For K = 8 codes we take random numbers as a first attempt.
 
 # %%
 pixels, _ = training[torch.arange(64)]  # [64, 1, 32, 32]
@@ -51,7 +51,7 @@ def nearest(features, e):
 
 
 # %% [markdown]
-# That is the whole lookup: a distance to each of the K vectors, and the smallest wins. **Which part of the plane belongs to which code?**
+# That is the whole lookup: it computes the distance to each of the K vectors and takes the nearest. **Which part of the plane belongs to which code?**
 
 # %%
 figures.show(
@@ -68,14 +68,14 @@ figures.show(
 )
 
 # %% [markdown]
-# The plane falls into cells with straight borders. Everything in a cell gets the same code. The points lie in the square from 0 to 1, mostly near its diagonal: neighbouring pixels are alike. Our codes do not know that. Those drawn as white squares are nearest to no point at all.
+# The plane falls into cells with straight borders, and everything in a cell gets the same code. The points lie in the square from 0 to 1, mostly near its diagonal, because neighbouring pixels are alike. Our random codes take no account of this, and those drawn as white squares are nearest to no point at all.
 
 # %% [markdown]
 # ## 01.2 Let the codebook follow the data
 #
-# Where should a code stand? In the middle of its points: that is where their mean squared distance to it is smallest. So we move each code to the mean of the points that chose it, let the points choose anew, and so on. That is **k-means**.
+# Where is the best position for a code? It is the mean of the code's points, because their mean squared distance to the code is smallest there. So we move each code to the mean of the points that chose it, let the points choose anew, and repeat both steps. This method is called **k-means**.
 #
-# A network trains on small batches, and its features change as it learns. The mean over one batch would jitter. So we take k-means batch by batch, which is called *online k-means*, and keep a **moving average**: of the old value we keep a share γ, and the batch at hand gives the share 1 − γ. Its full name is *exponential moving average*, EMA. For each code k we average two things, the number of its points n_k and their sum. With N_k and m_k for the averages:
+# A network trains on small batches, and its features change as it learns, but the mean over one batch would jitter. So we do k-means batch by batch, which is called *online k-means*, and keep a **moving average**: of the old value we keep a share γ, and the current batch gives the share 1 − γ. Its full name is *exponential moving average*, EMA. For each code k we average two things, the number of its points n_k and their sum. With N_k and m_k for the averages, a step computes:
 #
 # N_k ← γ N_k + (1 − γ) n_k
 #
@@ -83,7 +83,7 @@ figures.show(
 #
 # e_k = m_k / N_k
 #
-# No gradient is needed. The paper takes γ = 0.99, which averages over about 1 ÷ (1 − γ) = 100 batches. Our runs here have few steps, so that we take γ = 0.8, about 5 batches, and see the codes move.
+# These updates need no gradient at all. Van den Oord et al. 2017 take γ = 0.99, which averages over about 1 ÷ (1 − γ) = 100 batches. Our runs here have few steps, so that we take γ = 0.8, about 5 batches, and see the codes move.
 
 
 # %%
@@ -122,16 +122,16 @@ figures.show(
 print("codes with an average count below 1:", (counts < 1).sum().item())
 
 # %% [markdown]
-# The codes that had points moved in among them. One sits at (0, 0), in the black background. Three did not move: they are nearest to nothing, so they get nothing, so they stay. Such a code is **dead**. Its N_k is multiplied by γ in each step, and so is its m_k. The quotient e_k stays where it was.
+# The codes that were nearest to some points moved in among these points, and one of them now lies at (0, 0), in the black background. Three codes did not move: they are nearest to no point, so that no point moves them. Such a code is **dead**. Its N_k is multiplied by γ in each step, and so is its m_k, so that the quotient e_k stays where it was.
 #
-# (N_k follows the number of points that a code gets in a step. Below 1 means fewer than one point per step.) With five living codes we pay for eight. Remember the three. They come back in *Where it breaks*.
+# (N_k follows the number of points that a code gets per step, so that a value below 1 means fewer than one point per step.) We pay for eight codes, but only five of them are used. Dead codes like these three come back in *Where it breaks*.
 
 # %% [markdown]
 # ## 01.3 From pixels to features
 #
-# Pairs of pixels were for the drawing. A better vector to quantize is one that a network has made for the purpose. The **encoder** is a network that turns an image into a grid of vectors, its **features**. The **decoder** turns such a grid into an image. With quantization in between, and a loss that wants the image back, it is a **VQ-VAE**: a vector-quantized variational autoencoder.
+# We used pairs of pixels because they can be drawn, but a better vector to quantize is one that a network has made for the purpose. The **encoder** is a network that turns an image into a grid of vectors, its **features**, and the **decoder** turns such a grid into an image. With quantization in between, and a loss that is small if the original image comes back, the two form a **VQ-VAE**: a vector-quantized variational autoencoder.
 #
-# We load the trained model that ships with the package, and take the features of its coarse level, 8 × 8 vectors of D = 32 numbers for each image. Does our lookup give the package's codes?
+# We load the trained model that ships with the package, and take the features of its coarse level, 8 × 8 vectors of D = 32 numbers for each image. Does our lookup give the same codes as the package?
 
 # %%
 vqvae2, _ = load_shipped()
@@ -153,18 +153,18 @@ same = (our_codes == their_codes.flatten()).float().mean()
 print(f"the same codes in more than 99.9 % of places: {same > 0.999}")
 
 # %% [markdown]
-# The lookup is the same, in 32 dimensions instead of 2. (We do not ask for 100 %: where two codes are equally near but for rounding, two processors may differ.)
+# The lookup is the same, in 32 dimensions instead of 2. (We do not ask for 100 %, because two processors may differ where two codes are equally near but for rounding.)
 
 # %% [markdown]
 # ## 01.4 A gradient through a step that has none
 #
-# How does the encoder learn? The decoder sees e_k, and k comes from an argmin. Move a feature a little, and mostly the same k wins: the output does not change at all. The slope is zero, and PyTorch does not even give one. Whatever the decoder wishes for, the encoder does not hear it.
+# How does the encoder learn if its features are quantized? The decoder sees e_k, and k comes from an argmin. If a feature moves a little, mostly the same k wins, and the output does not change at all. The slope is zero, and PyTorch does not even give a gradient. So the encoder does not learn in which direction its features should move.
 #
-# The remedy is to pretend. Forward we hand on the quantized vector. Backward we act as if nothing had happened, and give the decoder's gradient to the features as it is. That is the **straight-through estimator**:
+# The remedy is to treat the two passes differently. In the forward pass the decoder gets the quantized vector. In the backward pass we act as if nothing had been quantized, and give the decoder's gradient to the features unchanged. This method is called the **straight-through estimator**:
 #
 # features + (quantized − features).detach()
 #
-# Work it out: the two features cancel, and the value is `quantized`. But `.detach()` is a **stop gradient**: what is in it counts as a constant on the way back. What is left to differentiate is `features`, with slope 1. The papers write sg[…] for it.
+# The two features cancel, so that the value is `quantized`. But `.detach()` is a **stop gradient**: what is inside it counts as a constant in the backward pass. What is left to differentiate is `features`, with slope 1. The papers write sg[…] for a stop gradient.
 
 # %%
 features = features_t[:16].clone().requires_grad_(True)  # [16, D, 8, 8]
@@ -181,7 +181,7 @@ print("forward, the quantized values:", torch.allclose(through, quantized))
 print("backward, what was sent:", torch.equal(features.grad, sent))
 
 # %% [markdown]
-# The package's `Quantizer` does the same while training. We give it the same features, and send the same gradient back.
+# The package's `Quantizer` does the same in training mode. We give it the same features, and send the same gradient back.
 
 # %%
 quantizer = copy.deepcopy(vqvae2.vq_top).train()
@@ -194,11 +194,11 @@ difference = (their_quantized - through).abs().max()
 print(f"values differ by less than 1e-5: {difference < 1e-5}")
 
 # %% [markdown]
-# The pretence is fair as long as a feature is near its code. Then a step that is good for one is good for the other. So a second loss keeps it near, the **commitment loss**: the mean squared difference between each feature and its code, where the code counts as a constant. It pulls on the encoder alone. The training loss is
+# This method is justified as long as a feature is near its code, because then a step that is good for one is good for the other. So a second loss keeps each feature near its code. This **commitment loss** is the mean squared difference between the two, where the code counts as a constant, so that the loss pulls on the encoder alone. The whole training loss is
 #
 # reconstruction error + β · commitment loss
 #
-# The **reconstruction error** is the mean squared difference of image and decoded image. β says how hard to pull. Ours is 0.25, as in van den Oord et al. 2017. In the first form there, a third term pulls the codes to the features; the moving average does that here.
+# The **reconstruction error** is the mean squared difference of image and decoded image, and β says how strongly the commitment loss pulls. Our β is 0.25, as in van den Oord et al. 2017. In the first form of the loss in that paper, a third term pulls the codes to the features; the moving average does that here.
 
 # %%
 commitment = (features - quantized).square().mean()  # []
@@ -208,7 +208,7 @@ print(f"commitment losses differ by less than 1e-5: {difference < 1e-5}")
 # %% [markdown]
 # ## 01.5 The package's moving average is ours
 #
-# A `Quantizer` in training mode also moves its codebook. It is a thin cover over the library vector-quantize-pytorch, which calls N_k `cluster_size` and m_k `embed_avg`. The library has one detail more. It adds a hundred-thousandth to each count and scales them back to their old sum, so that nothing is divided by zero. Same codebook, same features, one step: same codebook after?
+# A `Quantizer` in training mode also moves its codebook. It is a thin wrapper of the library vector-quantize-pytorch, which calls N_k `cluster_size` and m_k `embed_avg`. The library does one thing more: it adds a hundred-thousandth to each count and scales the counts back to their old sum, so that nothing is divided by zero. If our function and the library take one step from the same codebook with the same features, are the new codebooks the same?
 
 # %%
 quantizer = copy.deepcopy(vqvae2.vq_top).train()
@@ -229,7 +229,7 @@ print(f"and it did move, by more than 1e-3: {moved > 1e-3}")
 # %% [markdown]
 # ## 01.6 Two levels
 #
-# One grid of codes has to hold both the big things and the small ones. VQ-VAE-2 gives each a grid of its own. This is how they are wired, with the sizes of our model:
+# A single grid of codes has to hold both the large and the small structures of an image, while VQ-VAE-2 gives each kind a grid of its own. The diagram shows how the parts are connected, with the sizes of our model:
 #
 # ```text
 # image, 32 × 32
@@ -245,9 +245,9 @@ print(f"and it did move, by more than 1e-3: {moved > 1e-3}")
 #                             image, 32 × 32
 # ```
 #
-# The bottom encoder halves the image, and the top encoder halves it once more. The top is quantized first. Then it is decoded to the bottom's size and joined to the bottom features, and only then is the bottom quantized. So the bottom knows what the top has already said, and can spend its codes on the **residual error**: what is still wrong with the image if you have the top alone. Wherever a grid goes into a network of the VQ-VAE-2, its codes are looked up first: e_k in the place of k.
+# The bottom encoder halves the side of the image, and the top encoder halves it once more. The top is quantized first, then decoded to the bottom's size and joined to the bottom features, and only then is the bottom quantized. So the top is already known when the bottom codes are chosen, and these codes can be spent on the **residual error**: what is still wrong with the image if you have the top alone. Wherever a grid of codes goes into a network of the VQ-VAE-2, its codes are looked up first, so that the network receives e_k in place of k.
 #
-# Now the same by hand, part by part, with the weights of our model.
+# Now we do the same by hand, part by part, with the weights of our model.
 
 # %%
 with torch.no_grad():
@@ -268,7 +268,7 @@ print("same bottom codes:", torch.equal(z_bottom, package["indices_bottom"]))
 print(f"images differ by less than 1e-5: {difference < 1e-5}")
 
 # %% [markdown]
-# **What does each level hold?** We decode three times: with both, with the bottom vectors set to zero, and with the top vectors set to zero. While this model was trained, one image in ten was decoded without its bottom vectors (`bottom_dropout`), so its decoder knows what to make of the top alone. It was never trained without the top.
+# **What does each level hold?** We decode three times: with both levels, with the bottom vectors set to zero, and with the top vectors set to zero. While this model was trained, one image in ten was decoded without its bottom vectors (`bottom_dropout`), so that its decoder can work with the top alone. The decoder was never trained to work without the top.
 
 # %% tags=["cover"]
 with torch.no_grad():
@@ -302,12 +302,12 @@ for name, image in {
     print(f"{name:12s} {(images - image).square().mean():.3f}")
 
 # %% [markdown]
-# The top holds shape and shade. Print, checks and seams are missing: they are bright in the residual row, which shows the size of the error, three times as bright as it is. Those are what the bottom is for. Read the last row with care. The decoder never met zeros in the place of the top while it was trained. There are traces of the pattern. That all is dark says little.
+# The top holds shape and shade, but print, checks and seams are missing. They are bright in the residual row, which shows the size of the error, three times as bright as it is, and they are what the bottom is for. The last row has to be read with care. It shows traces of the pattern, but its darkness says little, because the decoder never received zeros in place of the top while it was trained.
 
 # %% [markdown]
 # ## 01.7 Is the codebook in use?
 #
-# A codebook of 64 is worth 64 only if its codes occur. We count them over 1,000 held-out images. One number sums it up, the **perplexity**. Take p_k, the share of code k, and the **entropy** of these shares, H = −Σ p_k log p_k: what a code costs on average, in nats, for someone who knows the shares and nothing else. The perplexity is exp(H). If all 64 are equally frequent, it is 64. If one code is all there is, it is 1. In between it is the number of codes that would be as varied if they were equally frequent.
+# A codebook of 64 codes is of full use only if all of them occur. We count them over 1,000 held-out images and sum up the counts in one number, the **perplexity**. Take p_k, the share of code k, and the **entropy** of these shares, H = −Σ p_k log p_k: what a code costs on average, in nats, for someone who knows the shares and nothing else. The perplexity is exp(H). It is 64 if all 64 codes are equally frequent, and 1 if only one code occurs. In between, it is the number of codes that would be as varied if they were equally frequent.
 
 
 # %%
@@ -327,7 +327,7 @@ for level, grid in grids.items():
     print(f"  differs by < 1e-3: {(ours - packages).abs() < 1e-3}")
 
 # %% [markdown]
-# **Do all codes work?**
+# **Are all 64 codes of each level in use?**
 
 # %%
 uses = {
@@ -343,9 +343,9 @@ figures.show(
 )
 
 # %% [markdown]
-# The dashed line is 1/64, the height of all bars if the codes were equally frequent. Every code occurs at both levels. The few tall bars are black background. Over all 10,000 test images the perplexity is 42.4<!--= results codes.top.perplexity --> at the top and 25.4<!--= results codes.bottom.perplexity --> at the bottom. The bottom is the lower one: more of its small squares are all black, and where the top has said "background", there is little to add.
+# The dashed line is 1/64, the height that all bars would have if the codes were equally frequent. Every code occurs at both levels, and the few tall bars are black background. Over all 10,000 test images the perplexity is 42.4<!--= results codes.top.perplexity --> at the top and 25.4<!--= results codes.bottom.perplexity --> at the bottom. It is lower at the bottom, because more of its small squares are all black, and there is little to add where the top codes already say "background".
 #
-# **How many codes does an image need?** Keep the ones that are used most, and send every other code to the nearest of those kept. In JupyterLab you can choose how many, and at which level.
+# **How many codes does an image need?** We keep the codes that are used most, and replace every other code by the nearest of those kept. In JupyterLab you can choose how many codes are kept, and at which level.
 
 
 # %%
@@ -375,12 +375,12 @@ explore(
 )
 
 # %% [markdown]
-# Move it down from 64. First pattern and even shades go, then shape. Now reduce one level alone: few bottom codes cost you print, few top codes cost you the garment.
+# Reduce the number of kept codes from 64: first pattern and uniform shades are lost, and then shape. Now reduce one level alone: with few bottom codes the print is lost, and with few top codes the garment itself.
 
 # %% [markdown]
 # ## 01.8 Train a small one
 #
-# Nothing above was trained here, apart from eight codes in a plane. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on 4,000 of the 6,000 images that ship with the package. `loss_function` gives the loss of the section on gradients. The codebooks move by themselves in each forward pass, as they are in training mode. They start with k-means on the first batch: choose, take the mean, repeat, as above, ten times on one batch.
+# Apart from eight codes in a plane, nothing above was trained here. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on 4,000 of the 6,000 images that ship with the package. `loss_function` gives the loss of section 01.4. The codebooks move by themselves in each forward pass, because they are in training mode. They start with k-means on the first batch: as above, the features choose their codes and the codes move to the means, ten times on one batch.
 
 # %% tags=["nbval-ignore-output"]
 torch.manual_seed(0)
@@ -401,7 +401,7 @@ with torch.no_grad():
 assert (images - by_small).square().mean() < 0.015
 
 # %% [markdown]
-# **Does it learn?** The dashed line is the error of a model that gives the mean image for every image.
+# **Does the small model learn?** The dashed line is the error of a model that gives the mean image for every image.
 
 # %%
 mean_image = training[:][0].mean(dim=0)  # [1, 32, 32]
@@ -422,7 +422,7 @@ figures.show(
 )
 
 # %% [markdown]
-# It is below the mean image for good after some thirty steps. Part of the noise is on purpose: in each batch about one image in ten is decoded without its bottom codes. **How good are its images, beside those of the shipped model?**
+# The error is below that of the mean image for good after some thirty steps. Part of the noise is on purpose: in each batch about one image in ten is decoded without its bottom codes. **How good are the images of the small model, beside those of the shipped model?**
 
 # %%
 figures.show(
@@ -439,12 +439,12 @@ figures.show(
 )
 
 # %% [markdown]
-# After two rounds through 4,000 images it has shapes and shades, and blurs the fine things. The shipped weights had more of everything: all 60,000 images, and six rounds.
+# After two rounds through 4,000 images, the small model has shapes and shades right, but blurs the fine details. The shipped weights had more of everything: all 60,000 images, and six rounds.
 
 # %% [markdown]
 # ## 01.9 Where it breaks: codebook collapse
 #
-# The package's quantizer has two safeguards. Its codebook starts at the features, by k-means. And each dead code, one with N_k below 1, is **renewed**: it is put where a random feature of the batch is. Let us make the mistake of leaving them out. We start from normal random numbers instead, which is what PyTorch gives you for a table of vectors, and use our own moving average, which renews nothing. The features are those of the shipped encoder, so only the codebook can be at fault.
+# The package's quantizer has two safeguards. Its codebook starts at the features, by k-means, and each dead code, one with N_k below 1, is **renewed**: it is moved to a random feature of the batch. Let us make the mistake of leaving both safeguards out. We start from normal random numbers instead, which is what PyTorch gives you for a table of vectors, and use our own moving average, which renews nothing. The features are those of the shipped encoder, so that only the codebook can be at fault.
 
 # %%
 with torch.no_grad():
@@ -459,7 +459,7 @@ with torch.no_grad():
 
 
 # %% [markdown]
-# To compare with, we want the package's quantizer without k-means but with renewal. We load our bad start into it.
+# For comparison, we want the package's quantizer without k-means but with renewal, and therefore load our bad start into it.
 
 
 # %%
@@ -475,7 +475,7 @@ def quantizer_from(e):
 
 
 # %% [markdown]
-# At each level we train two codebooks, with the same bad start and the same batches. One has its dead codes renewed, by the package. The other has not: it is our `ema_step`. Sixty steps, and we write down the perplexity of each batch.
+# At each level we train two codebooks, from the same bad start and on the same batches. In one of them the package renews the dead codes, while the other is trained by our `ema_step`, without renewal. We train for sixty steps, and record the perplexity of each batch.
 
 
 # %%
@@ -507,7 +507,7 @@ learned = {
 }
 
 # %% [markdown]
-# **What does perplexity say?**
+# **What does the perplexity say about the four codebooks?**
 
 # %%
 figures.show(
@@ -527,9 +527,9 @@ figures.show(
 )
 
 # %% [markdown]
-# All four start with few codes in use. Renewal brings the dead ones in with the next step. Without it the perplexity stays about where it began. The few codes that were chosen move in among the features, and from there they are nearer to nearly everything than the others are. More training does not help. That is **codebook collapse**.
+# All four codebooks start with few codes in use. Renewal brings the dead codes in with the next step, while without it the perplexity stays about where it began. The few codes that were chosen move in among the features, and from there they are nearer to nearly all features than the other codes are. More training does not help. This failure is called **codebook collapse**.
 #
-# **What does it look like?** We put each pair of codebooks into a copy of the shipped model.
+# **What do images look like after a collapse?** We put each pair of codebooks into a copy of the shipped model.
 
 # %%
 collapsed, renewed = copy.deepcopy(vqvae2), copy.deepcopy(vqvae2)
@@ -553,7 +553,7 @@ with torch.no_grad():
     )
 
 # %% [markdown]
-# The collapsed row is not a disaster, and that is the danger. Shapes are there, and nothing stopped with an error. But dots lie over most of the cloth, shades are flat and the checks are rougher. (Why is it so much better than the eight codes kept above? There the codes were left where they stood for 64. Here the few have moved to the middle of the features. And the bottom is quantized after the collapsed top, so that it can mend some of it.) **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
+# The collapsed row is not a disaster, and that makes a collapse dangerous: shapes are there, and nothing stopped with an error. But dots lie over most of the cloth, shades are flat and the checks are rougher. (Why is this row so much better than that with eight kept codes above? There the kept codes stayed at the positions that they had among all 64, while here the few codes have moved to the middle of the features. Besides, the bottom is quantized after the collapsed top, so that it can correct part of the error.) **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
 
 # %%
 both_codes = {
@@ -573,9 +573,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Renewed, the work is shared. Collapsed, a handful of codes do all of it, and one of them about half.
+# With renewal, the codes share the work. After the collapse, a handful of codes do all of it, and one of them does about half.
 #
-# The check that catches it is cheap enough for every run: the share of codes in use, and the perplexity. Where to sound the alarm is a choice. Ours: more than half of the codes must occur, and the perplexity must be more than 15 % of K. `loss_function` gives you both perplexities in each step, and `pixelprior evaluate` both numbers on held-out images.
+# The check that detects a collapse is cheap enough for every run: the share of codes in use, and the perplexity. Where to set the limits is a choice. We require that more than half of the codes occur, and that the perplexity is more than 15 % of K. `loss_function` gives you the perplexities of both levels in each step, and `pixelprior evaluate` gives both numbers on held-out images.
 
 
 # %%
@@ -594,7 +594,7 @@ print(
 # %% [markdown]
 # ## 01.10 Exercises
 #
-# Change the `None` in a cell and run it. The answer is judged by trying it out.
+# Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
 # A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
@@ -602,7 +602,7 @@ print(
 # %% [markdown]
 # ### Exercise 1: bits
 #
-# A pixel of ours has 8 bits. A code has log₂ K bits if each code is written with as many digits of 0 and 1. **How many bits has an image before, and after?** Think of both grids.
+# Each pixel of our images has 8 bits. A code has log₂ K bits if all codes are written with the same number of digits 0 and 1. **How many bits does an image have before it is encoded, and how many after?** Remember that it has two grids of codes.
 
 # %% tags=["exercise"]
 my_bits = None  # your turn: (bits before, bits after)
@@ -616,12 +616,12 @@ bits = (32 * 32 * 8, (8 * 8 + 16 * 16) * 6)
 check.bits_per_image(bits, vqvae2)
 
 # %% [markdown]
-# That is what the *format* takes. A good prior needs fewer bits, because it knows which codes to expect. Notebooks 04 and 05 are about that.
+# This is what the *format* takes. A good prior needs fewer bits because it predicts which codes to expect, as notebooks 04 and 05 will explain.
 
 # %% [markdown]
 # ### Exercise 2: straight through
 #
-# Write the straight-through estimator as a function. Try to do it without looking up. The check sends a gradient back through it, and looks where it arrives: all of it at the features, none at the codebook.
+# Write the straight-through estimator as a function, and try to do it without looking it up. The check sends a gradient back through it, and looks where the gradient arrives: all of it at the features, none at the codebook.
 
 
 # %% tags=["exercise"]
@@ -643,7 +643,7 @@ check.straight_through(straight_through)
 # %% [markdown]
 # ### Exercise 3: which level holds the outline?
 #
-# You take the codes of one level from *another* image, and keep those of the other level. Then you take the mean of each square of 4 × 4 pixels, so that only the coarse shape is left. Before, we left a level out. Here a *wrong* level speaks against the right one. **Which level changes the coarse shape more when it is wrong?** Predict "top" or "bottom", and by what factor. Then it is measured on 64 images.
+# You take the codes of one level from *another* image, and keep those of the second level. Then you take the mean of each square of 4 × 4 pixels, so that only the coarse shape is left. Before, we left one level out, but here a *wrong* level contradicts the right one. **Which level changes the coarse shape more when it is wrong?** Predict "top" or "bottom", and by what factor. The change is then measured on 64 images.
 
 # %% tags=["exercise"]
 my_level = None  # your turn: "top" or "bottom"
@@ -666,7 +666,7 @@ check.outline_level(max(coarse, key=coarse.get), vqvae2, images)
 # %% [markdown]
 # ### Exercise 4: bring the dead to life
 #
-# Write the renewal that was missing. You get the codebook e [K, D], the average counts N_k as [K], and a batch of features [N, D] with many more rows than K. Return a codebook in which each code with a count below 1 is put where a feature of the batch is, each at a different one. The living stay where they are. The check then trains with your renewal from the bad start. (It sets N_k = 1 and m_k = e_k for the renewed codes, or the next average would move them back.)
+# Write the renewal that our moving average lacks. Your function gets the codebook e [K, D], the average counts N_k as [K], and a batch of features [N, D] with many more rows than K. It returns a codebook in which each code with a count below 1 is moved to a feature of the batch, each to a different one, while the living codes stay where they are. The check then trains with your renewal from the bad start. (It sets N_k = 1 and m_k = e_k for the renewed codes, because otherwise the next average would move them back.)
 
 
 # %% tags=["exercise"]
@@ -692,9 +692,9 @@ check.renewal(renewal, rows_of(many_features["top"]))
 # %% [markdown]
 # ## What you can do now
 #
-# - Quantize vectors by hand, send a gradient past the lookup, and move a codebook by averages of counts and sums.
-# - Say how two levels of codes are wired, and show what each one holds.
-# - Tell a healthy codebook from a collapsed one, by perplexity and share in use.
+# - Quantize vectors by hand, send a gradient past the lookup, and move a codebook by moving averages of counts and sums.
+# - Say how the two levels of codes are connected, and show what each one holds.
+# - Tell a healthy codebook from a collapsed one by its perplexity and the share of codes in use.
 #
 # **To take away.** What would happen with β = 0? And with a very large β? How could a dead code come back to life without renewal? Why is the bottom quantized after the top, and not the other way round?
 #

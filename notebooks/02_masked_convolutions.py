@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 02 · Masked convolutions
 #
-# **What you will do.** Turn an ordinary convolution into one that cannot look ahead. Find out, by gradient, what a stack of them sees. Discover that it has a blind spot, and measure in nats what the blind spot costs.
+# **What you will do.** Turn an ordinary convolution into one that cannot look ahead, and find out by gradient what a stack of them sees. Discover that the stack has a blind spot, and measure in nats what the blind spot costs.
 #
-# **What you will learn.** The chain rule on a grid. Masks A and B. Receptive fields. Why a likelihood that is too good to be true is not true.
+# **What you will learn.** The chain rule on a grid, masks A and B, receptive fields, and why you should distrust a likelihood that is too good to be true.
 #
-# **What you need.** Notebook [00](00_start_here.ipynb) for the words *code*, *grid* and *nats per code*. Convolutions and training loops in PyTorch.
+# **What you need.** Notebook [00](00_start_here.ipynb) for the words *code*, *grid* and *nats per code*; convolutions and training loops in PyTorch.
 #
 # **Time.** About 35 minutes to read, 40<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
 #
@@ -30,11 +30,11 @@ from pixelprior.pixelcnn import PixelCNN
 # %% [markdown]
 # ## 02.1 One code after the other
 #
-# A grid of 8 × 8 codes, each one of K = 64, can be filled in 64⁶⁴ ways. No table holds a probability for each. The **chain rule** splits the one big distribution into a product of 64 factors:
+# A grid of 8 × 8 codes, each one of K = 64, can be filled in 64⁶⁴ ways, and no table can hold a probability for each. The **chain rule** splits the one large distribution into a product of 64 factors:
 #
 # P(grid) = P(code 1) · P(code 2 | code 1) · P(code 3 | codes 1, 2) · …
 #
-# For a given past, each factor is a distribution over only K codes. There are still far too many pasts for a table. So a network computes the factors. The rule needs an order. We take **raster order**: row by row, from left to right. **Which codes does a factor know?** The figure numbers the places in raster order. The factor for the framed place knows all places with smaller numbers: its **past**. It must not know itself, nor any place after it: its **future**.
+# For given earlier codes, each factor is a distribution over only K codes. There are still far too many combinations of earlier codes for a table, so a network computes the factors. The chain rule needs an order, and we take **raster order**: row by row, from left to right. **Which codes is a factor conditioned on?** The figure numbers the positions in raster order. The factor for the framed position is conditioned on the codes at all positions with smaller numbers, its **past**. It must be conditioned neither on its own code nor on the codes at later positions, its **future**.
 
 # %%
 order = torch.arange(64).view(8, 8)  # [8, 8]
@@ -48,14 +48,14 @@ figures.show(
 )
 
 # %% [markdown]
-# We want a network that computes all factors at once: one run, 64 distributions. It takes a batch of B grids of codes, [B, H, W], and gives scores for the K codes at each place, the **logits** [B, K, H, W]. A softmax turns them into probabilities. The one rule: logits at a place may depend on its past alone.
+# We want a network that computes all 64 distributions in one forward pass. It takes a batch of B grids of codes, [B, H, W], and returns scores for the K codes at each position, the **logits** [B, K, H, W]. A softmax turns the logits into probabilities. The rule is that the logits at a position may depend on its past alone.
 #
-# A convolution with a 3 × 3 kernel looks at all eight neighbours and at the middle. Four neighbours lie in the future. So we multiply the kernel by a **mask** of ones and zeros.
+# A convolution with a 3 × 3 kernel looks at the middle and all eight neighbours, four of which lie in the future. We therefore multiply the kernel by a **mask** of ones and zeros.
 
 # %% [markdown]
 # ## 02.2 Masks A and B, by hand
 #
-# Mask **A** keeps what comes before the middle. It is for the first layer, whose input is the codes themselves: the middle is the very code to be predicted. Mask **B** keeps the middle as well. It is for all later layers: their middle holds features that have been made from the past, and may be used.
+# Mask **A** keeps what comes before the middle of the kernel. It is for the first layer, whose input is the codes themselves, so that the middle is the very code to be predicted. Mask **B** keeps the middle as well. It is for all later layers, where the middle holds features that were made from the past and may be used.
 
 
 # %%
@@ -69,7 +69,7 @@ def make_mask(mask_type, size):
 
 
 # %% [markdown]
-# **What do the masks look like?** The frame is the middle of the kernel.
+# **What do the masks look like?** The frame marks the middle of the kernel.
 
 # %%
 figures.show(
@@ -86,7 +86,7 @@ figures.show(
 )
 
 # %% [markdown]
-# A masked convolution is a convolution with a masked kernel. We multiply when we use it. The weight itself stays as it is; where the mask is 0, its gradient is 0.
+# A masked convolution is a convolution whose kernel is multiplied by the mask when it is used. The weight itself stays as it is, and its gradient is 0 where the mask is 0.
 
 
 # %%
@@ -101,7 +101,7 @@ class MyMaskedConv2d(nn.Conv2d):
 
 
 # %% [markdown]
-# The package has the same layer. With the same weights, it should give the same output.
+# The package has the same layer, and with the same weights it should give the same output.
 
 # %%
 torch.manual_seed(0)
@@ -117,7 +117,7 @@ for mask_type, size in itertools.product("AB", (3, 5)):
 # %% [markdown]
 # ## 02.3 A network that keeps the rules
 #
-# We stack them: mask A first, then mask B, with an ELU between. (An ELU is like a ReLU, but its slope is nowhere zero. That will help us when we ask the gradient.) An **embedding** turns each code into a vector (a table of the prior's own, learned with it; it is not the codebook of notebook 01), and a 1 × 1 convolution makes the logits at the end. That is the simplest form of a **PixelCNN**. (The original has a first layer of 7 × 7 and residual blocks.)
+# We stack masked convolutions, the first with mask A and all others with mask B, and put an ELU between them. (An ELU is like a ReLU, but its slope is nowhere zero, which will help us when we use the gradient.) An **embedding** in front turns each code into a vector. (It is a table of the prior's own, learned with it, and not the codebook of notebook 01.) At the end, a 1 × 1 convolution computes the logits. This is the simplest form of a **PixelCNN**. (The original has a first layer of 7 × 7 and residual blocks.)
 
 
 # %%
@@ -142,7 +142,7 @@ class SingleStack(nn.Module):
 
 
 # %% [markdown]
-# Does it define a distribution? On a grid small enough, we can try *all* grids. With 2 × 2 places and K = 3 there are 3⁴ = 81. We add up the probability of each: the product of the four factors. An untrained network will do, since the sum has to be one whatever the weights are.
+# Does this network define a distribution? If the grid is small enough, we can try *all* grids: with 2 × 2 positions and K = 3 there are 3⁴ = 81. We add up the probabilities of all grids, each of which is the product of four factors. An untrained network will do, because the sum has to be one whatever the weights are.
 
 
 # %%
@@ -163,7 +163,7 @@ print(f"the probabilities of all 81 grids add up to {total:.4f}")
 # %% [markdown]
 # ## 02.4 What does a place see?
 #
-# We want to know what an output depends on. Ask the gradient: an input place that has no influence on the output has gradient zero. The places with influence are the output's **receptive field**.
+# We want to know what an output depends on, and the gradient tells us: where an input position has no influence on the output, the gradient is zero. The positions with influence are the output's **receptive field**.
 
 
 # %%
@@ -183,7 +183,7 @@ print(
 )
 
 # %% [markdown]
-# One layer sees four places. (The package tries several random inputs, in case a ReLU is switched off by chance.) Each further layer lets a place see through the eyes of its neighbours. **So with enough layers, does it see its whole past?**
+# With one layer, a position sees four positions. (The package tries several random inputs, in case a ReLU is switched off by chance.) With each further layer, it also sees what its neighbours saw before. **So with enough layers, does a position see its whole past?**
 
 # %%
 place, shape = (5, 2), (8, 8)
@@ -205,11 +205,11 @@ figures.show(
 )
 
 # %% [markdown]
-# Nothing is red. Red would be a **leak**: a place that sees itself or its future. But from five layers on, nothing changes any more, and a triangle to the upper right is still hatched. The stack is blind there, with 5 layers and with 20.
+# No cell is red in this figure. Red would mark a **leak**: a position that sees itself or its future. From five layers on, however, nothing changes any more, and a triangle to the upper right is still hatched. The stack cannot see it, whether it has 5 layers or 20.
 #
-# Follow one step to see why. A 3 × 3 masked kernel reaches the row above at most one place to the right. So each row up gains one place to the right: a line at 45°. What lies to the right of that line in the past can never be reached. This is the **blind spot**.
+# One layer is enough to see why. In the row above, a masked 3 × 3 kernel reaches at most one position to the right. Each further row upwards adds one position to the right, so that the reach ends at a line at 45°. Past positions to the right of this line can never be reached, and they form the **blind spot**.
 #
-# **How large is it, and for whom?** We count the unseen past for every place of the grid, for three kernel sizes.
+# **How large is the blind spot, and at which positions?** For three kernel sizes and every position of the grid, we count the past positions that are never seen.
 
 # %%
 torch.manual_seed(0)
@@ -231,9 +231,9 @@ figures.show(
 )
 
 # %% [markdown]
-# There is no blind spot in the first row, nor in the last columns. Elsewhere it grows from row to row, until the 45° line leaves the grid. It is largest at the left, where most of each row above lies to the right. Larger kernels make the angle flatter. They do not make it go away.
+# There is no blind spot in the first row, nor in the last columns. Elsewhere the blind spot grows from row to row, until the 45° line leaves the grid. It is largest at the left, where most of each row above lies to the right. Larger kernels make the angle of the line flatter, but they do not remove the blind spot.
 #
-# In JupyterLab you can move the place, the kernel and the number of layers, and put mask B in front. The first choice of each is drawn here.
+# In JupyterLab you can change the position, the kernel size and the number of layers, and put mask B in front. The figure shows the first choice of each.
 
 
 # %%
@@ -261,14 +261,14 @@ explore(
 # %% [markdown]
 # ## 02.5 What does the blind spot cost?
 #
-# On images, nobody knows. The true distribution of clothes has no formula, so we cannot say which part of a loss is the network's fault. So we make our own codes, from a source whose distribution we *do* know.
+# For images, nobody knows the answer: the true distribution of clothes has no formula, so we cannot say which part of a loss is due to the network. We therefore make our own codes, from a source whose distribution we *do* know.
 #
-# Each code is a pair of two parts, u and w. Each part has four values, so K = 16. We number the pairs: code = 4 · u + w.
+# Each code is a pair of two parts, u and w. Each part has four values, so that K = 16, and the pairs are numbered by code = 4 · u + w.
 #
-# - u repeats the u of the **left neighbour**. A masked stack sees that one.
-# - w repeats the w of the place **one row up and two to the right**. That place lies in the blind spot.
+# - u repeats the u of the **left neighbour**, which a masked stack sees.
+# - w repeats the w of a more distant neighbour, **one row up and two to the right**, which lies in the blind spot.
 #
-# With probability 0.1 a part does not repeat, but is drawn anew from all four values. Where the neighbour would be outside the grid, the part is drawn anew as well. **What do such grids look like?**
+# With probability 0.1 a part does not repeat its neighbour, but is drawn anew from all four values. Where the neighbour would be outside the grid, the part is drawn anew as well. **What do such grids look like?**
 
 # %%
 source = (
@@ -284,9 +284,9 @@ figures.show(
 )
 
 # %% [markdown]
-# u runs along the rows. w runs along slanted lines, one row down and two columns to the left at each step.
+# Equal values of u run along the rows. Equal values of w run along slanted lines, one row down and two columns to the left at each step.
 #
-# Now the **entropy** of the whole source: the nats per code that a perfect model needs, one that knows all there is to know. Nothing can do better on average. A grid has 64 codes of two parts, so 128 parts. For a part that repeats its neighbour we can write it down. The neighbour's value has probability 0.9 + 0.1/4, since a new draw may hit the same value. Each of the other three has 0.1/4. For a part without a neighbour it is log 4.
+# We can now compute the **entropy** of the whole source: the nats per code of a perfect model, which knows the source completely. No model can do better on average. A grid of 64 codes has 128 parts in total. If a part has a neighbour, the neighbour's value has probability 0.9 + 0.1/4, since a new draw may give the same value, and each of the other three values has probability 0.1/4. The entropy of a part without a neighbour is log 4.
 
 # %%
 same, other = 0.9 + 0.1 / 4, 0.1 / 4
@@ -305,7 +305,7 @@ print(f"entropy: {entropy:.2f} nats per code")
 print("as in the package:", abs(entropy - source.entropy()) < 1e-12)
 
 # %% [markdown]
-# What is the best that a *blind* model can do? It sees the left neighbour, so u costs it no more than before. But of the whole slanted line that w lies on, nothing is in view: the earlier places of the line are all in the blind spot, and the later ones in the future. To such a model, w is uniform, and costs log 4 everywhere. This is a **bound**: no single stack of 3 × 3 masked layers that keeps the rules can go below it on average, however deep or long trained.
+# What is the best that a *blind* model can do, one with this blind spot? It sees the left neighbour, so u costs no more than before. It sees nothing of the slanted line on which w lies, because all earlier positions of the line are in the blind spot and all later ones in the future. For such a model, w is uniform and costs log 4 everywhere. This gives a **bound**: no single stack of 3 × 3 masked layers that keeps the rules can go below it on average, however deep it is and however long it is trained.
 
 # %%
 bound = (repeated * (64 - fresh_u) + fresh * (64 + fresh_u)) / 64
@@ -314,14 +314,14 @@ print("as in the package:", abs(bound - source.masked_stack_bound()) < 1e-12)
 print(f"price of the blind spot: {bound - entropy:.2f} nats per code")
 
 # %% [markdown]
-# Both are exact. Nothing was trained or measured for them.
+# Entropy and bound are both exact, since nothing was trained or measured for them.
 
 # %% [markdown]
 # ## 02.6 Does a real network hit the bound?
 #
-# We train two networks on the same codes. One is the single stack from above. The other is the package's `PixelCNN`: it has *two* stacks, which together see all of the past. You build it in the next notebook. Here we only ask what it can do.
+# We train two networks on the same codes. One is the single stack from above. The other is the package's `PixelCNN`, which has *two* stacks that together see all of the past. You will build it in the next notebook; here we only ask what it can do.
 #
-# The loss is `F.cross_entropy`: the mean of −log P of the codes that came, in nats. Notebook 04 takes the loop apart. New codes are drawn for each step, so there is nothing to learn by heart. Every 20 steps we measure on 1,000 grids kept aside.
+# The loss is `F.cross_entropy`: the mean of −log P of the actual codes, in nats. The training loop is explained in detail in notebook 04. New codes are drawn for each step, so that there is nothing to learn by heart. Every 20 steps we measure the loss on 1,000 held-out grids.
 
 # %%
 heldout = source.sample(1000, seed=1)  # [1000, 8, 8]
@@ -368,7 +368,7 @@ assert bound - 0.01 < single_curve[-1] < bound + 0.06
 assert entropy - 0.01 < two_curve[-1] < entropy * 1.02
 
 # %% [markdown]
-# **How do the two curves lie to the bound and to the entropy?**
+# **Where do the two curves end, compared with the bound and the entropy?**
 
 # %% tags=["cover"]
 steps = list(range(20, 201, 20))
@@ -395,9 +395,9 @@ figures.show(
 )
 
 # %% [markdown]
-# The single stack lands on its bound and stays there. It learned all about u, and nothing about w. The two stacks go through the band and land on the entropy, within 2 %. The band between is the price of the blind spot.
+# The loss of the single stack falls to its bound and stays there: the stack has learned all about u, and nothing about w. The loss of the two stacks falls through the band and ends within 2 % of the entropy. The height of the band is the price of the blind spot.
 #
-# **And where is it paid?** For every place, we subtract the entropy there from what each network needs. At the left is what the blind spot should cost, computed.
+# **And at which positions is this price paid?** For every position, we subtract the entropy there from the loss of each network. The map at the left shows the computed price.
 
 # %%
 exact = source.entropy_by_place()  # [8, 8]
@@ -419,12 +419,12 @@ figures.show(
 )
 
 # %% [markdown]
-# The single stack pays exactly where w has a neighbour to repeat: not in the first row, and not in the last two columns. The two stacks pay next to nothing anywhere. (The few brighter cells are in both maps: they are chance in these 1,000 grids. Values below 0 are drawn as 0.)
+# The single stack pays exactly where w has a neighbour to repeat, that is, everywhere but in the first row and the last two columns. The two stacks pay almost nothing at any position. (A few cells are brighter in both measured maps, which is due to chance in these 1,000 grids. Values below 0 are drawn as 0.)
 
 # %% [markdown]
 # ## 02.7 Where it breaks: mask B in the first layer
 #
-# One letter. We build the single stack once more, with mask B in front, and train it in the same way, for 300 steps.
+# We now change one letter: we build the single stack once more, with mask B in the first layer, and train it in the same way, for 300 steps.
 
 # %% tags=["nbval-ignore-output"]
 torch.manual_seed(0)
@@ -434,11 +434,11 @@ print(f"held out: {leaky_curve[-1]:.2f} nats per code")
 assert leaky_curve[-1] < 0.05 < entropy
 
 # %% [markdown]
-# Nearly zero nats, held out. But we know the entropy, and nothing can be below it on average. So these numbers are not the −log P of any distribution over grids.
+# The held-out loss is nearly zero nats per code. But we know the entropy, and no model can be below it on average. Therefore these numbers are not the −log P of any distribution over grids.
 #
-# What happened? With mask B in front, each place sees its own code, copies it to the output, and is never wrong. When we *draw*, though, the code at a place does not exist yet. The network has learned to read an answer that nobody has written.
+# With mask B in front, each position sees its own code, copies it to the output, and is never wrong. When we *draw*, however, the code that the network has learned to copy does not exist yet.
 #
-# **What does each network draw?** We fill the grid by hand, code by code, and run the network anew for each. Places not drawn yet hold random codes. A network that keeps the rules never looks at them. Then we look at the part w, where the slanted lines should be.
+# **What does each network draw?** We fill the grid code by code, and run the network anew for each code. Positions that are not drawn yet hold random codes, on which a network that keeps the rules does not depend. Then we look at the part w, where the slanted lines should be.
 
 
 # %%
@@ -470,7 +470,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In the first two grids, nearly every w equals the one up and two to the right. In the other two about one in four does, by chance. **How often does w repeat its neighbour, place by place?** We count over 200 grids of each.
+# In the first two grids, nearly every w equals the w one row up and two columns to the right. In the other two grids about one in four does, by chance. **How often does w repeat its neighbour at each position?** We count over 200 grids of each kind.
 
 # %%
 repeats = {
@@ -487,7 +487,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The source repeats w with probability 0.9 + 0.1/4 = 0.925, and so do the two stacks. The other two repeat it as often as chance does, in a quarter of the cases. For both parts in numbers:
+# The source repeats w with probability 0.9 + 0.1/4 = 0.925, and so do the two stacks. The other two networks repeat w as often as chance does, in a quarter of the cases. The next cell prints the shares for both parts.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -507,9 +507,9 @@ assert (
 )
 
 # %% [markdown]
-# The single stack got u right, and w by chance. With mask B in front, neither is right. It copied the random code that stood at the very place to be drawn: noise, from a network with the best loss of all.
+# The single stack repeats u as the source does, but w only by chance. With mask B in front, neither part is right, because the network copied the random code at the very position to be drawn. Thus the network with the best loss of all draws noise.
 #
-# Three checks would have caught it before any picture. The gradient: does a place see itself or its future? The sum: do the probabilities of all grids add up to one? And, where you are lucky enough to know it, the entropy.
+# Three checks would have found this error before any picture was drawn. The first is the gradient: does a position see itself or its future? The second is the sum: do the probabilities of all grids add up to one? The third, where you are lucky enough to know the entropy, is to compare the loss with it.
 
 # %%
 torch.manual_seed(0)
@@ -523,7 +523,7 @@ print("all 81 grids add up to one:", abs(total - 1) < 1e-6)
 # %% [markdown]
 # ## 02.8 Exercises
 #
-# Change the `None` in a cell and run it. The answer is judged by trying it out.
+# Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
 # A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
@@ -531,7 +531,7 @@ print("all 81 grids add up to one:", abs(total - 1) < 1e-6)
 # %% [markdown]
 # ### Exercise 1: write mask A
 #
-# Write mask A for a 7 × 7 kernel: a tensor of ones and zeros. First predict how many ones it has. Use no function from above, only indexing.
+# Write mask A for a 7 × 7 kernel as a tensor of ones and zeros. First predict how many ones it has. Use no function from above, only indexing.
 
 # %% tags=["exercise"]
 my_mask_a = None  # your turn: a tensor [7, 7]
@@ -549,7 +549,7 @@ check.mask(mask_a, "A", 7)
 # %% [markdown]
 # ### Exercise 2: write mask B, for any size
 #
-# A function this time. It gets the size of the kernel, an odd number, and gives the mask. If you like: do it in another way than `make_mask` does.
+# This time, write a function that takes the size of the kernel, an odd number, and returns the mask. If you like, do it in another way than `make_mask` does.
 
 
 # %% tags=["exercise"]
@@ -571,7 +571,7 @@ check.mask_function(mask_b, "B")
 # %% [markdown]
 # ### Exercise 3: find the leak
 #
-# A colleague hands you this stack of seven layers: masked convolutions with an ELU after each but the last. Its samples are noise: the place in the frame below is red, a leak. Which layer is to blame? Count the layers of `suspect` from 0, the ELUs too. Ask the gradient, one layer at a time. `leak(seen, place)` names the first place that is seen and is not past. Remember that a layer with mask B may see its own place, and the first layer may not.
+# A colleague hands you this stack of seven layers: masked convolutions with an ELU after each but the last. Its samples are noise, and the framed position below is red, which is a leak. Which of the layers causes the leak? Count the layers of `suspect` from 0, including the ELUs. Use the gradient on one layer at a time. `leak(seen, position)` returns the first position that is seen and is not past. Remember that a layer with mask B may see its own position, but the first layer may not.
 
 # %%
 torch.manual_seed(0)
@@ -602,9 +602,9 @@ check.leaking_layer(leaking, suspect, (8, 8))
 # %% [markdown]
 # ## What you can do now
 #
-# - Turn a convolution into a causal one, and prove by gradient that it is.
+# - Turn a convolution into a causal one, and prove by gradient that it is causal.
 # - Say where a stack of masked convolutions is blind, and what that costs on codes of known entropy.
-# - Distrust a cost below the entropy, and name three checks that catch a leak.
+# - Distrust a cost below the entropy, and name three checks that find a leak.
 #
 # **To take away.** Would another order of the codes, say column by column, have a blind spot too? In our source, w's neighbour is two columns to the right. Which kernel size would save the single stack, and what would we have to change in the source to fool that one as well? Why does the leak not show up on held-out data?
 #

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 03 · Gated blocks
 #
-# **What you will do.** Replace the single stack of notebook 02 by two stacks that together see the whole past. Build the gate, the two stacks and the line between them by hand. Train the gate against a ReLU. Look into the trained prior. Break the block in three ways, and catch each.
+# **What you will do.** Replace the single stack of notebook 02 by two stacks that together see the whole past. Build the gate, the two stacks and the line between them by hand. Train a gate and a ReLU for comparison, and look into the trained prior. Break the block in three ways, and catch each mistake.
 #
-# **What you will learn.** How two stacks close the blind spot. Why the shift happens once. Why each convolution gives twice the channels. How a label gets in.
+# **What you will learn.** How two stacks close the blind spot, why the shift happens only once, why each convolution before a gate gives twice the channels, and how a label gets into the network.
 #
 # **What you need.** Notebook [02](02_masked_convolutions.ipynb) for raster order, masks A and B, receptive fields and the blind spot.
 #
@@ -33,7 +33,7 @@ from pixelprior.pixelcnn import PixelCNN
 # %% [markdown]
 # ## 03.1 What a single stack cannot see
 #
-# Notebook 02 stacked masked convolutions and asked, by gradient, which places an output depends on. Part of the past stayed out of reach: **what does the stack not see, however many layers it has?**
+# Notebook 02 stacked masked convolutions and used the gradient to find the positions that an output depends on. Part of the past stayed out of reach: **what does the stack not see, however many layers it has?**
 
 # %%
 torch.manual_seed(0)
@@ -53,21 +53,21 @@ figures.show(
 )
 
 # %% [markdown]
-# The hatched triangle is the **blind spot**. From the framed place you can go up and to the right only along a line of 45°, and no layer helps with what lies beyond.
+# The hatched triangle is the **blind spot**: with each row further up, the stack reaches only one more column to the right, so that its view ends at a line of 45°. Additional layers do not reach beyond this line.
 
 # %% [markdown]
 # ## 03.2 Two stacks instead of one
 #
-# Why that line? Because one mask has to do two jobs. In the row of the place itself, it must stop short of the place. In the rows above nothing is forbidden. But a step up and *then to the right* goes through a mask again, and there the right is cut off.
+# The line is there because one mask has to do two jobs. In the row of the framed position, the mask must end before that position, while in the rows above nothing is forbidden. But a step up and *then to the right* goes through a mask again, which cuts off what lies to the right.
 #
-# Van den Oord and colleagues ([arXiv 1606.05328](https://arxiv.org/abs/1606.05328), "the paper" from here on) split the jobs.
+# Van den Oord and colleagues ([arXiv 1606.05328](https://arxiv.org/abs/1606.05328), "the paper" from here on) split the jobs between two stacks.
 #
-# - The **vertical stack** v looks at rows above only. Whole rows: left, middle and right. It needs no mask within a row.
-# - The **horizontal stack** h looks at codes to the left, in its own row only. From the vertical stack it is told what is above.
+# - The **vertical stack** v looks only at the rows above. It sees these rows in their full width, so that it needs no mask within a row.
+# - The **horizontal stack** h looks only at the codes to the left in its own row, and receives from the vertical stack what is above.
 #
-# Both are feature maps [B, p, H, W], with p channels each: p is our number of **hidden channels**. The logits are made from h alone.
+# Both stacks are feature maps [B, p, H, W] with p channels each, where p is the number of **hidden channels**. The logits are computed from h alone.
 #
-# No kernel has to be masked now. We **crop** it to what it may see, and multiply nothing with zero. Let k be the kernel's width and r = k // 2 its **reach**. Here is the vertical convolution. Its kernel is k wide and r + 1 rows high, or r with the shift. The padding puts its last row where it belongs; a negative padding cuts a row off. (The first block gets embedded codes, D numbers each; later blocks get p.)
+# Now no kernel has to be masked: we **crop** it to what it may see, so that nothing is multiplied by zero. Let k be the kernel's width and r = k // 2 its **reach**. The kernel of the vertical convolution below is k wide and r + 1 rows high, or r with the shift. The padding makes the kernel's last row fall on the intended row of the input; a negative padding cuts a row off. (The first block receives embedded codes of D numbers each, and later blocks receive p channels.)
 
 
 # %%
@@ -79,7 +79,7 @@ def look_up(v, weight, bias, shift):
 
 
 # %% [markdown]
-# What does `shift` do? We feed in rows that hold 1, 2, 3 and 4, and a kernel that copies the last row it sees.
+# To find out what `shift` does, we take an input whose rows hold 1, 2, 3 and 4, and a kernel that copies the last row it sees.
 
 # %%
 rows = torch.arange(1.0, 5).view(1, 1, 4, 1).repeat(1, 1, 1, 3)
@@ -92,7 +92,7 @@ for shift in (0, 1):
     print(f"last seen, shift = {shift}:", out[0, 0, :, 0].int().tolist())
 
 # %% [markdown]
-# Without the shift, row y sees row y. With the shift it sees up to row y − 1, and the first row sees only padding. The horizontal convolution is the same idea, turned by 90°.
+# Without the shift, the output in row y sees row y. With the shift, it sees only the rows up to y − 1, and the first row sees only padding. The horizontal convolution is the same idea, turned by 90°.
 
 
 # %%
@@ -103,7 +103,7 @@ def look_left(h, weight, bias, shift):
 
 
 # %% [markdown]
-# **Which places lie under each kernel?** We ask the gradient once more, for k = 5. A 1 marks a place that the kernel has a weight for. The frame is where the output stands.
+# **Which positions lie under each kernel?** We use the gradient once more, now for k = 5. A 1 marks a position that the kernel has a weight for, and the frame marks the position of the output.
 
 # %%
 torch.manual_seed(0)
@@ -131,21 +131,21 @@ figures.show(
 )
 
 # %% [markdown]
-# The shifted pair is for the first block, where the input is the codes themselves. It takes the part of mask A: together, the first and the third picture are mask A.
+# The shifted pair is for the first block, where the input is the codes themselves. It plays the role of mask A, because the first and the third picture together are mask A.
 #
-# Now look at the second picture. The vertical kernel without a shift sees its own row, even to the *right* of the frame. Is that a leak? Not in a later block. What stands there is not the codes, but features that were shifted already: v at row y knows rows up to y − 1, at every column. **The shift happens once**, in the first block, and all later blocks build on it.
+# In the second picture, the vertical kernel without a shift sees its own row, even to the *right* of the frame. Is that a leak? In a later block it is not, because the input there is not the codes, but features that were shifted already: v at row y depends on the rows up to y − 1, in every column. **The shift happens once**, in the first block, and all later blocks build on it.
 
 # %% [markdown]
 # ## 03.3 The gate
 #
-# What follows a convolution is often a ReLU. Here it is a **gate** (equation 2 of the paper):
+# A convolution is often followed by a ReLU. In this block it is followed by a **gate** instead (equation 2 of the paper):
 #
 # y = tanh(W_f ∗ x) ⊙ σ(W_g ∗ x)
 #
-# The star is a convolution, and ⊙ is the product of numbers at the same place. W_f makes **features**, and tanh keeps them between −1 and 1. W_g makes the gate itself: σ is the sigmoid, so it is a share between 0, closed, and 1, open. The network can decide at each place how much of a feature goes on.
+# The star is a convolution, and ⊙ is the product of numbers at the same position. W_f computes **features**, which tanh keeps between −1 and 1. W_g computes the gate itself: since σ is the sigmoid, the gate is a share between 0 (closed) and 1 (open). The network can decide at each position how much of a feature the gate lets through.
 
 # %% [markdown]
-# **What does it let through?** One curve for an open gate, one for a gate half open, one for a closed gate.
+# **How much of a feature does the gate let through?** The figure has one curve each for an open, a half-open and a closed gate, and one for the ReLU.
 
 # %%
 f = torch.linspace(-4, 4, 81)  # [81]
@@ -168,9 +168,9 @@ figures.show(
 )
 
 # %% [markdown]
-# The ReLU knows one answer to a feature. The gate's answer depends on a second number, and stays between −1 and 1. Also see what it costs: a half open gate halves what goes through it.
+# A ReLU has only one output for a given feature, while the gate's output depends on a second number and stays between −1 and 1. The figure also shows what the gate costs: a half-open gate halves what goes through it.
 #
-# There are two convolutions of the same x, W_f and W_g, with p outputs each. We stack them into a single one. That is why **2p** channels come out of each convolution before a gate: the first half is the features, the second half the gate.
+# W_f and W_g are two convolutions of the same x, with p outputs each, and we stack them into a single one. That is why **2p** channels come out of each convolution before a gate: the first half is the features, the second half the gate.
 
 
 # %%
@@ -193,7 +193,7 @@ print("the package's gate:               < 1e-5:", difference < 1e-5)
 # %% [markdown]
 # ## 03.4 A block by hand
 #
-# Now we wire the parts. This is figure 2 of the paper, with the label's way in drawn as well. We come to the label later.
+# Now we connect the parts as in figure 2 of the paper. The drawing also shows where the label enters, which we explain later.
 #
 # ```
 #          v                          h
@@ -214,13 +214,13 @@ print("the package's gate:               < 1e-5:", difference < 1e-5)
 #        new v                      new h
 # ```
 #
-# Three things to notice.
+# Three things in the drawing are important.
 #
-# - The line between the stacks goes **one way**, from v to h. At column x + 1, h knows the code at x. If it fed v there, v at x + 1 would know it too. The next vertical kernel at x looks one column to the right, and the code at x would see itself.
-# - It leaves v *before* the gate, with all 2p channels, and goes through a **1×1 convolution**, which mixes channels and never places. It cannot leak.
-# - The **residuals** add the old v and the old h to the new ones, so that a block has to learn only what to change. The first block has none: there v and h are the code itself, the very thing to be predicted. (Figure 2 of the paper has a residual around h alone. Section 03.6 shows why ours has one around v as well.)
+# - The line between the stacks goes **one way**, from v to h. At column x + 1, h depends on the code at x. If h fed this into v, then v at x + 1 would depend on it too. The next vertical kernel at x looks one column to the right, so that the output at x would see its own code.
+# - This line leaves v *before* the gate, with all 2p channels, and goes through a **1×1 convolution**, which cannot leak because it mixes channels and never positions.
+# - The **residuals** add the old v and the old h to the new ones, so that a block has to learn only what to change. The first block has none, because there v and h are the code itself, which is to be predicted. (Figure 2 of the paper has a residual around h alone. Section 03.6 shows why our block has one around v as well.)
 #
-# Now the weights. We give them the names that the package uses.
+# Next we create the weights, under the names that the package uses.
 
 
 # %%
@@ -241,7 +241,7 @@ def new_weights(shift, channels, p, k=3):
 
 
 # %% [markdown]
-# And the block. Follow the drawing line by line.
+# Compare the code of the block with the drawing, line by line.
 
 
 # %%
@@ -258,7 +258,7 @@ def block(v, h, w, shift, residual, label=0):  # [B, D, H, W] each
 
 
 # %% [markdown]
-# The package has all this as `GatedBlock`. Its first argument says which it is: "A" for the first block, with the shift and no residuals, "B" for all later ones. We copy our weights in. Do both stacks come out the same?
+# The package has this block as `GatedBlock`. The first argument says which kind of block it is: "A" for the first block, with the shift and no residuals, "B" for all later ones. We copy our weights into the package's block and compare: are both stacks the same?
 
 # %%
 torch.manual_seed(0)
@@ -275,7 +275,7 @@ for mask_type, k in (("A", 3), ("B", 3), ("A", 5), ("B", 5)):
         assert difference < 1e-5
 
 # %% [markdown]
-# From blocks to a network, little is missing. An embedding turns a code into a vector. It starts both stacks. The blocks follow. The **head** makes K logits from the last h, with 1×1 convolutions. The package's `PixelCNN` is that.
+# Little is missing between these blocks and a whole network. An embedding turns each code into a vector, which is the input of both stacks. After the blocks, the **head** computes K logits from the last h with 1×1 convolutions. The package's `PixelCNN` is built in this way.
 
 
 # %%
@@ -298,7 +298,7 @@ assert difference < 1e-5
 # %% [markdown]
 # ## 03.5 What do the two stacks see?
 #
-# First each alone. For the vertical stack we look at v. For the horizontal stack alone, we set the 1×1 between the stacks to zero in a copy. **What does each see after six blocks, and what do they see joined?**
+# We first look at each stack alone. For the vertical stack we look at v, and for the horizontal stack we set the 1×1 between the stacks to zero in a copy. **What does each stack see after six blocks, and what do the two see joined?**
 
 
 # %%
@@ -342,9 +342,9 @@ figures.show(
 )
 
 # %% [markdown]
-# The vertical stack sees a rectangle: all columns, to the left and to the right. The horizontal stack sees the rest. Joined they see the past, the whole past, and nothing but the past.
+# The vertical stack sees a rectangle with all columns of the rows above, to the left and to the right, and the horizontal stack sees the rest. Joined, they see the whole past and nothing but the past.
 #
-# **How does it grow, layer by layer?**
+# **How does the view of h grow from block to block?**
 
 # %% tags=["cover"]
 fields = {
@@ -361,9 +361,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Hatched places in the first four pictures are not blind spots for ever: each block adds a row above and a column at either side. Compare with the first figure. There, nothing changed from layer 5 on. Here, nothing is left to see.
+# The hatched positions in the first four pictures are not a lasting blind spot, because each block adds a row above and a column on either side. In the first figure of this notebook, nothing changed from layer 5 on, while here no hatched position is left.
 #
-# One place is not all places. We count over the whole grid, for each number of blocks: places with a leak, and pairs of a place and a past place that it does not see.
+# So far we have looked at one position only. We now count over the whole grid, for several numbers of blocks: the positions with a leak, and the pairs of a position and a past position that it does not see.
 
 
 # %%
@@ -385,9 +385,9 @@ for n in (1, 4, 7):
     print(f"{n:6} {two[0]:8} {two[1]:7} {one[0]:13} {one[1]:7}")
 
 # %% [markdown]
-# Eight by eight places need seven blocks, so that the last code of a row can hear of the first. The single stack keeps its blind spot, whatever its depth.
+# A grid of 8 × 8 positions needs seven blocks, because the last code of a row has to depend on the first one. The single stack keeps its blind spot, whatever its depth.
 #
-# **How many blocks does a wider kernel need?** In JupyterLab, move the sliders. Which of the two makes the single stack's hatched part smaller, and does it ever go away?
+# **How many blocks does a wider kernel need?** In JupyterLab, you can change the number of layers and the kernel's width with the sliders. Which of the two makes the hatched part of the single stack smaller, and does this part ever disappear?
 
 
 # %%
@@ -424,14 +424,14 @@ explore(
 )
 
 # %% [markdown]
-# After L blocks of reach r the vertical stack sees L · r rows up and L · r columns to each side, and the horizontal stack L · r codes to the left. For the single stack, a wider kernel tips the line, from one column per row to r columns a row. More layers do nothing to it.
+# After L blocks of reach r, the vertical stack sees L · r rows up and L · r columns to each side, and the horizontal stack sees L · r codes to the left. For the single stack, a wider kernel makes the line flatter, from one column per row to r columns per row, but more layers do not change it.
 
 # %% [markdown]
 # ## 03.6 Seen is not heard
 #
-# A place sees a code when its gradient is not zero. That says nothing about its size. A gate that is half open halves what goes through it, and a network has many gates in a row. So we ask for sizes, at the depth of a real network: 15 blocks of 128 channels, before any training.
+# A position sees a code when the gradient for this code is not zero, but that says nothing about the gradient's size. A half-open gate halves what goes through it, and a network has many gates in a row. We therefore measure sizes at the depth of a real network: 15 blocks of 128 channels, before any training.
 #
-# **How much does a code count that stands many rows above?** For the last row of a 16 × 16 grid, we take the gradient of the logits by the embedded codes of each row above, without and with the residual around v, and with it in a network of twice the depth. The figure shows its size as a share of that of the row next above.
+# **How much does a code many rows above count?** For the last row of a 16 × 16 grid, we take the gradient of the logits with respect to the embedded codes of each row above: without the residual around v, with it, and with it in a network of twice the depth. The figure shows the gradient's size as a share of that for the row directly above.
 
 
 # %%
@@ -475,18 +475,18 @@ assert without < 1 / 1000
 assert with_it > 5 * without and deeper > 50 * without
 
 # %% [markdown]
-# All three networks see all of the past, and no test for a blind spot tells them apart. But in the first, what stands eight rows above counts for less than a thousandth of what stands in the next row above. It has to pass eight gates, and each makes it smaller. Such a network is deep on paper alone: it learns from the rows near by. The residual around v is a way past the gates. It costs one sum per block, and it cannot leak, since v at row y has seen only the rows above.
+# All three networks see all of the past, and no test for a blind spot tells them apart. But in the first network, the codes eight rows above count for less than a thousandth of those in the row directly above, because their signal has to pass eight gates and each gate makes it smaller. Although such a network has many blocks, it learns from the nearby rows. The residual around v is a way past the gates. It costs one sum per block, and it cannot leak, since v at row y has seen only the rows above.
 #
-# See the right end too. Fifteen rows above 15 blocks, there is one way down to the last row, and it leads through every kernel: no residual helps there. As many blocks as the grid has rows are enough to *see* the first row. To count it, a network wants about twice as many.
+# At the right end of the curves, no residual helps: in a network of 15 blocks, a signal from fifteen rows above has only one way to the last row, which leads through every kernel. As many blocks as the grid has rows are enough to *see* the first row, but for this row to count, a network needs about twice as many.
 #
-# The paper's block has no such residual, and neither has the shipped prior, which was trained before we looked at sizes. Its nine blocks are few enough to do without.
+# The paper's block has no residual around v, and neither has the shipped prior, which was trained before we measured these sizes. The prior's nine blocks are few enough to do without it.
 
 # %% [markdown]
 # ## 03.7 The label
 #
-# The shipped prior can be told what to draw. A label is turned into a vector by an embedding. Each block multiplies it by a matrix V of its own, and adds the product before the gate (equation 4 of the paper). It is a bias: the same at every place of the grid. The package has one V a block, for the vertical features, and the 1×1 between the stacks carries it on to h's gate.
+# The shipped prior can draw images of a given class, whose number is the label. An embedding turns the label into a vector. Each block multiplies this vector by a matrix V of its own, and adds the product before the gate (equation 4 of the paper). The product is a bias, the same at every position of the grid. In the package, each block has one V, for the vertical features, and the 1×1 between the stacks relays the bias to h's gate.
 #
-# By hand, it is one product and one sum.
+# Written by hand, the label takes one product and one sum.
 
 # %%
 torch.manual_seed(0)
@@ -501,9 +501,9 @@ for name, one, other in zip("vh", mine, given, strict=True):
     print(f"with a label, {name}: < 1e-5:", difference < 1e-5)
 
 # %% [markdown]
-# What a network is given beside the codes is called a **condition**. The label is one that is the same at every place, [B, channels, 1, 1]. Nothing stops a condition from being different at each place: [B, channels, H, W]. Notebook 05 gives the bottom prior the top codes in this way.
+# What a network is given in addition to the codes is called a **condition**. The label is a condition that is the same at every position, [B, channels, 1, 1]. A condition may also differ from position to position, [B, channels, H, W]; notebook 05 gives the bottom prior the top codes in this way.
 #
-# **Where does the label matter?** We take the top codes of 100 photographs of ankle boots, and the shipped prior. It predicts each code twice, once with the right label and once with a wrong one. The maps show how far the two distributions are apart: half the sum of |P − P′| over all codes, which is called the **total variation distance**. At 0 they are the same, at 1 they have nothing in common.
+# **At which positions does the label matter?** We take the top codes of 100 photographs of ankle boots, and let the shipped prior predict each code twice, once with the right label and once with a wrong one. The maps show how far the two distributions are apart: half the sum of |P − P′| over all codes, which is called the **total variation distance**. At 0 the two distributions are the same, and at 1 they have nothing in common.
 
 # %%
 vqvae2, prior = load_shipped()
@@ -543,12 +543,12 @@ figures.show(
 )
 
 # %% [markdown]
-# The label reaches every place, and the first as well, where there is no past at all. In a boot and in a T-shirt the corner itself is black. But a code knows more than its own 4 × 4 pixels, and in a T-shirt the shoulder is near. So the first code differs. Boots and sneakers all begin with the same code. There the label says nothing new until the place where the boot's shaft begins.
+# The label reaches every position, even the first one, which has no past at all. For boots and for T-shirts, the corner itself is black. But a code depends on more than its own 4 × 4 pixels, and in a T-shirt the shoulder is near, so that the first code differs. For boots and sneakers the prior expects the same first code, and the label adds nothing new until the position where the boot's shaft begins.
 
 # %% [markdown]
 # ## 03.8 Gate against ReLU
 #
-# Is the gate worth its second half? We compare at equal size. The ReLU block has the same two stacks, the same shift and the same residuals. Its convolutions give q channels instead of 2p. So there are two ways to be fair: the same *width*, q = p, or the same number of *parameters*, with q larger than p.
+# Is the gate worth its second half of channels? To compare at equal size, we write a ReLU block with the same two stacks, the same shift and the same residuals. Its convolutions give q channels instead of 2p, so that there are two fair comparisons: the same *width*, q = p, or the same number of *parameters*, with q larger than p.
 
 
 # %%
@@ -573,7 +573,7 @@ class ReLUBlock(nn.Module):
 
 
 # %% [markdown]
-# Seven blocks each, as the 8 × 8 grid needs. The embedding and the head are those of `PixelCNN`.
+# Each network has seven blocks, as many as the 8 × 8 grid needs. The embedding and the head are those of `PixelCNN`.
 
 # %%
 p, layers = 32, 7
@@ -608,9 +608,9 @@ for name, size in sizes.items():
 assert abs(sizes["gate, p = 32"] / sizes["ReLU, q = 46"] - 1) < 0.03
 
 # %% [markdown]
-# The first two are of equal size within 3 %. The third has the gate's width and half its parameters.
+# The first two networks are of equal size within 3 %, and the third has the gate's width and half its parameters.
 #
-# We train all three for a moment on the top codes of 2,000 photographs, in the same order, with the same settings. The number we follow is the mean of −log P on held-out photographs, in nats per code. Notebook 04 is about such a loop. Here it is enough that it is the same for all.
+# We train all three for a short time on the top codes of 2,000 photographs, in the same order and with the same settings. We follow the mean of −log P on held-out photographs, in nats per code. Notebook 04 explains such a loop; here it only has to be the same for all three.
 
 # %%
 train = load_images("fashion_mnist_mini", "train")
@@ -654,7 +654,7 @@ assert gated[-1] < narrow[-1] - 0.03  # equal width, at the end
 assert wide[-1] - 0.06 < gated[-1] < wide[-1] + 0.06  # equal size
 
 # %% [markdown]
-# **Which learns faster, and which ends lower?** The numbers of parameters stand in the legend.
+# **Which network learns faster, and which ends lower?** The legend gives the number of parameters of each network.
 
 # %%
 figures.show(
@@ -669,14 +669,14 @@ figures.show(
 )
 
 # %% [markdown]
-# The gate is ahead in the first epochs. At equal *width* it stays ahead to the end: a gated channel is worth more than a ReLU channel. But it costs twice as much. At equal *size* the wider ReLU catches up. At the end the two lie within a few hundredths of a nat, and which one is lower hangs on the seed.
+# The gate is ahead in the first epochs. At equal *width* it stays ahead to the end, so a gated channel is worth more than a ReLU channel, but it also costs twice as much. At equal *size* the wider ReLU catches up: at the end the two differ by a few hundredths of a nat at most, and which one is lower depends on the seed.
 #
-# That is less than we had hoped to show. The paper gives a reason *for* gates, that products help with complex interactions (section 2.1). It compares its whole network, gates and two stacks together, with the older one. So it does not say how much of the gain is the gate's. On our small grids of codes the gate learns faster, and we see no gain at equal size in the end. The shipped prior has gates, as the paper does.
+# That is less than we had hoped to show. The paper gives a reason *for* gates, that products help with complex interactions (section 2.1). But it compares its whole network, gates and two stacks together, with the older one, so that it does not say how much of the gain is due to the gate. On our small grids of codes the gate learns faster, and at equal size we see no gain in the end. The shipped prior has gates, as the paper does.
 
 # %% [markdown]
 # ## 03.9 Inside the trained prior
 #
-# The shipped top prior has nine blocks, with p = 64. We walk through them with the codes of real photographs, and keep both stacks after each block.
+# The shipped top prior has nine blocks, with p = 64. We run the codes of real photographs through them, and keep both stacks after each block.
 
 # %%
 images, labels = heldout[torch.arange(500)]  # [500, 1, 32, 32], [500]
@@ -698,7 +698,7 @@ stacks = activations(z_top, labels)
 print("blocks:", len(stacks), " v of each:", list(stacks[0][0].shape))
 
 # %% [markdown]
-# What is in 64 channels? We look for something that we know: how bright the photograph is at each place, [8, 8] numbers per image. For every channel we compute its correlation with the brightness, over all 500 images and 64 places: 1 or −1 means that it follows the brightness exactly, and 0 not at all. We do it for the brightness at the place *itself*, which the network has not seen; one row *above*; and one column to the *left*.
+# What do these 64 channels hold? We look for something that we know: how bright the photograph is at each position, [8, 8] numbers per image. For every channel we compute its correlation with the brightness, over all 500 images and 64 positions: 1 or −1 means that the channel follows the brightness exactly, and 0 not at all. We use the brightness at the position *itself*, which the network has not seen, one row *above*, and one column to the *left*.
 
 # %%
 bright = F.avg_pool2d(images, 4)[:, 0]  # [500, 8, 8]
@@ -726,7 +726,7 @@ def best_channel(stack, target):  # the channel and its correlation
 
 
 # %% [markdown]
-# **What does each stack hold after the first block?** For one boot: its brightness, and the channels that follow it best. Each map is drawn around its own mean, with its sign changed where the correlation is negative.
+# **What does each stack hold after the first block?** The figure shows the brightness of one boot, and the channels that follow it best. Each map is drawn around its own mean, and its sign is changed where the correlation is negative.
 
 # %%
 boot = (labels == 9).nonzero()[0, 0].item()
@@ -756,9 +756,9 @@ figures.show(
 )
 
 # %% [markdown]
-# The second map is the boot moved down by one row: after one block, v knows the row above and not its own. Its first row is all of one colour, since there is nothing above it. The third map is the boot moved to the right by one column: h knows the code to its left.
+# The second map is the boot moved one row down, because after one block v has seen the row above and not its own. The map's first row has one colour, since nothing is above it. The third map is the boot moved one column to the right, because h has seen the code to its left.
 #
-# **And after the last block?** Here is the channel of h that follows the brightness at the place itself.
+# **What does h hold after the last block?** Here is the channel of h that follows the brightness at the position itself.
 
 # %%
 last = map_of(9, "h", "itself")
@@ -772,7 +772,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The boot stands in its place, where h has seen nothing yet. This is a prediction, and a rougher one than the memories above: above this low boot, where others have their shaft, h expected one. **Where along the way does memory turn into prediction?** We take the best channel after each block.
+# The boot is now at its own position, where h has not seen the code yet, so this map is a prediction. It is rougher than the two maps before, which are memories of codes already seen: above this low boot, where other boots have their shaft, h predicted one. **After which block does memory turn into prediction?** To find out, we take the best channel after each block.
 
 
 # %%
@@ -802,9 +802,9 @@ figures.show(
 )
 
 # %% [markdown]
-# In h, the two curves cross after the second block or so: the codes to the left are strongest after the first block, the place itself after the last. The 0.7 at the start is no prediction yet. Neighbours are alike, so the memory of the left one gives as much. What the blocks add is the rise. In v, the plain brightness of the row above fades. The head never reads v, so v may keep whatever helps h, in whatever form.
+# In h, the two curves cross after about the second block: the codes to the left are strongest after the first block, and the position itself is strongest after the last. The 0.7 at the start is no prediction yet, because neighbours are alike and the memory of the left neighbour gives as much. The rise that follows is what the blocks add. In v, the plain brightness of the row above becomes weaker. The head never reads v, so v may keep whatever helps h, in whatever form.
 #
-# **And if one code changes, who notices?** We replace the code at (3, 3) of the boot, and compare both stacks before and after.
+# **If one code changes, at which positions do the stacks change?** We replace the code at (3, 3) of the boot, and compare both stacks before and after.
 
 # %%
 changed = z_top[boot : boot + 1].clone()  # [1, 8, 8]
@@ -825,12 +825,12 @@ figures.show(
 )
 
 # %% [markdown]
-# This is the receptive field read backwards. v hears of the change only below it, one more row a block and one more column at each side. h hears of it there as well, through v, and to the right in its own row. At (3, 3) itself nothing moves in either, nor anywhere before.
+# This is the receptive field in reverse: it shows which positions see the changed code. v changes only below the code, with one more row and one more column on each side per block. h changes there as well, through v, and to the right of the code in its own row. Neither stack changes at (3, 3) itself, nor anywhere before.
 
 # %% [markdown]
 # ## 03.10 Where it breaks
 #
-# A block has few lines, and three of them can go wrong without an error message. Our block by hand takes the shift and the residual as arguments, so we can make each mistake on purpose.
+# A block has few lines of code, and three of them can be wrong without an error message. Our block by hand takes the shift and the residual as arguments, so that we can make each mistake on purpose.
 
 
 # %%
@@ -859,7 +859,7 @@ wirings = {
 }
 
 # %% [markdown]
-# **What does each mistake do to what a place sees?**
+# **How does each mistake change what a position sees?**
 
 # %%
 fields = {
@@ -875,11 +875,11 @@ figures.show(
 )
 
 # %% [markdown]
-# Shift in every block, and the blind spot is back. After d blocks such a v holds row y − d *alone*, d columns to each side: what it knew of the rows between is gone. So of row y − d, h gets to hear d columns to the right and no more. That is the line of 45° again. And nobody would notice. No place sees its future, the loss falls, and samples look like something. The network is worse than it could be, for ever.
+# With a shift in every block, the blind spot is back. A row further up is reached only by one more shift, and each shift comes with a kernel that adds one column to each side: of row y − d, v at row y sees d columns to each side and no more, and so does h, which is the line of 45° again. This mistake is hard to notice, because no position sees its future, so that the network can be trained. Yet it stays worse than it could be.
 #
-# The other two are leaks. Without any shift, v sees its own row, all of it. With residuals around the first block, the code itself walks into h and into v, and from v at its right into h once more: the same picture. Their loss is too good to be true, as in notebook 02.
+# The other two mistakes are leaks. Without any shift, v sees the whole of its own row. With residuals around the first block, the code itself enters h and v, and h also receives the codes to its right from v, so that the picture is the same. The loss of such a network is too good to be true, as in notebook 02.
 #
-# So a test for leaks is not enough. This is the check that catches all three: over all places, no leak, *and* no past place unseen once there are as many blocks as the grid needs.
+# A test for leaks is therefore not enough. The following check catches all three mistakes: over all positions, there is no leak, *and* no past position is unseen once there are as many blocks as the grid needs.
 
 # %%
 print(f"{'':24}leaks  unseen")
@@ -890,12 +890,12 @@ same = fields["shift in every block"].equal(seen["8 layers"])
 print("shift in every block sees what the masked stack sees:", same)
 
 # %% [markdown]
-# Each mistake shows in one column of the table, and none shows in both. The last line compares two pictures for our place (5, 2): shifted in every block, two stacks see what one masked stack sees. The counts over all places agree too, with the table further up. All the wiring was for nothing.
+# Each mistake shows in one column of the table, and none shows in both. The last line compares two pictures for our position (5, 2): with a shift in every block, two stacks see what one masked stack sees. The counts over all positions also agree with the table of section 03.5, so the two stacks bring no gain here.
 
 # %% [markdown]
 # ## 03.11 Exercises
 #
-# Change the `None` in a cell and run it. The answer is judged by trying it out.
+# Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
 # A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
@@ -903,7 +903,7 @@ print("shift in every block sees what the masked stack sees:", same)
 # %% [markdown]
 # ### Exercise 1: write the gate
 #
-# Without scrolling up, write equation 2. Your function is given x of shape [B, 2p, H, W]. The first half of the channels is W_f ∗ x, the second half is W_g ∗ x. It gives [B, p, H, W].
+# Write equation 2 as a function, without scrolling up. You are given x of shape [B, 2p, H, W]. The first half of its channels is W_f ∗ x, and the second half is W_g ∗ x. The function returns [B, p, H, W].
 
 
 # %% tags=["exercise"]
@@ -926,7 +926,7 @@ check.gate(gate_by_slices)
 # %% [markdown]
 # ### Exercise 2: wire the two stacks
 #
-# You are given the parts of a block as functions, with the padding and the shift already in them. Wire them, so that no place sees its future and none of its past is missing. Look at the drawing, not at our code.
+# You are given the parts of a block as functions, with the padding and the shift already in them. Connect them so that no position sees its future and none of its past is missing. Use the drawing, and not our code.
 #
 # - `parts.look_up(v)` and `parts.look_left(h)`: the two convolutions, p channels to 2p
 # - `parts.across(…)`: the 1×1 between the stacks, 2p to 2p
@@ -934,7 +934,7 @@ check.gate(gate_by_slices)
 # - `parts.out(…)`: the last 1×1, p to p
 # - `parts.first`: whether this is the first block
 #
-# The function gives the new v and the new h. There is no label here. It is judged by gradient, in a network of five blocks, and by its output against the package's.
+# The function returns the new v and the new h, and there is no label here. It is judged by gradient, in a network of five blocks, and by comparing its output with the package's.
 
 
 # %% tags=["exercise"]
@@ -960,7 +960,7 @@ check.wiring(wired_block)
 # %% [markdown]
 # ### Exercise 3: count the parameters
 #
-# **How many numbers does `GatedBlock("B", 24, 24)` learn?** It is a later block, with 24 channels in and p = 24, kernels of k = 3, and no label. Work it out on paper from the shapes in `new_weights`, then let it be counted.
+# **How many numbers does `GatedBlock("B", 24, 24)` learn?** It is a later block, with 24 channels in and p = 24, kernels of k = 3, and no label. Work the number out on paper from the shapes in `new_weights`, and then let the check count.
 
 # %% tags=["exercise"]
 my_count = None  # your turn: a whole number
@@ -980,12 +980,12 @@ count = weights_up + weights_left + weights_across + weights_out + biases
 check.parameters(count, "B", 24, 24)
 
 # %% [markdown]
-# More than half of it is the vertical convolution. A masked 3 × 3 kernel would store 9 places and use 5. Our two cropped kernels store 6 and 2, and use them all.
+# More than half of these numbers belong to the vertical convolution. A masked 3 × 3 kernel would store 9 positions and use 5, while our two cropped kernels store 6 and 2, and use them all.
 
 # %% [markdown]
 # ### Exercise 4: add the label
 #
-# Write the way in for a label. You are given features [B, 2p, H, W], labels [B], whole numbers, and a table [classes, 2p] with a row for each class. Add to each image the row of *its* label, at every place. The check puts your function into a small network, in front of v's gate, and looks at the logits.
+# Write the function that adds a label to the features. You are given features [B, 2p, H, W], labels [B], which are whole numbers, and a table [classes, 2p] with one row per class. To the features of each image, add the row of *its* label, at every position. The check puts your function into a small network, in front of v's gate, and looks at the logits.
 
 
 # %% tags=["exercise"]
@@ -1009,8 +1009,8 @@ check.label_bias(add_label)
 # ## What you can do now
 #
 # - Build a gated block of two stacks by hand, with the shift in the right place, and show that it equals the package's.
-# - Say what each stack sees after L blocks, and how many blocks per grid needs.
-# - Test a network for both faults, the leak and the blind spot, and tell which mistake made which.
+# - Say what each stack sees after L blocks, and how many blocks a grid needs.
+# - Test a network for both faults, the leak and the blind spot, and say which mistake causes which fault.
 #
 # **To take away.** How many blocks does a grid of 16 × 16 codes need, with k = 3 and with k = 5? Why may the residual around the *vertical* stack stand in a later block, and not in the first? If the label were put before the first code as an extra code instead of a bias, which places would hear of it after one block?
 #

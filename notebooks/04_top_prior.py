@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 04 · The top prior, P(z_top)
 #
-# **What you will do.** Train a PixelCNN on the top codes of real images. Write its loss and its training loop by hand. Watch its images come out of the mud. Spoil the training in two ways, and catch both.
+# **What you will do.** Train a PixelCNN on the top codes of real images, with a loss and a training loop written by hand. Watch how the images drawn from it turn from a tangle into clothes. Then spoil the training in two ways, and detect both.
 #
-# **What you will learn.** What nats per code measure, and what to compare them with. Warm-up, cosine and clipping, and what each is for. How to see that a network learns by heart. Where in a grid the codes are hard to predict.
+# **What you will learn.** What nats per code measure and what to compare them with; what warm-up, cosine and clipping are for; how to see that a network learns by heart; and where in a grid the codes are hard to predict.
 #
 # **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and `PixelCNN`; the rest is repeated.
 #
@@ -39,7 +39,7 @@ from pixelprior.training import fit
 # %% [markdown]
 # ## 04.1 The codes to learn from
 #
-# The shipped VQ-VAE-2 encodes the photographs once. Its top grid has 8 × 8 codes out of K = 64. We train on 6,000 grids. The other 1,000 are **held out**, as in notebook 00: no training step sees them.
+# The shipped VQ-VAE-2 encodes each photograph once. Each top grid has 8 × 8 codes out of K = 64. We train on 6,000 grids, and the other 1,000 are **held out**, as in notebook 00: no training step sees them.
 
 # %%
 vqvae2, shipped = load_shipped()
@@ -50,7 +50,7 @@ print("training", list(training.z_top.shape), "of", training.z_top.dtype)
 print("held out", list(heldout.z_top.shape), " codes K:", K)
 
 # %% [markdown]
-# Each grid comes with a label, the class of its image. The prior gets it too, as in notebook 03: it learns P(z_top | class). Here is the network of this notebook. It has 6 gated blocks of 32 channels. (Notebook 03 counted that an 8 × 8 grid needs seven for the whole past to be in sight. We save one, and miss the farthest corners.)
+# Each grid comes with a label, the class of its image. The prior gets this label too, as in notebook 03, so that it learns P(z_top | class). The network of this notebook has 6 gated blocks of 32 channels. (Notebook 03 counted that an 8 × 8 grid needs seven blocks before every position sees its whole past. We use one fewer, so that the farthest corners stay out of sight.)
 
 
 # %%
@@ -67,11 +67,11 @@ print(f"{sum(p.numel() for p in net.parameters()):,} weights")
 # %% [markdown]
 # ## 04.2 The loss, in nats per code
 #
-# The **chain rule** of notebook 02 says that the probability of a grid is a product, a factor for each code given the codes before it:
+# The **chain rule** of notebook 02 says that the probability of a grid is a product, with one factor for each code given the codes before it:
 #
 # P(z) = P(z₁) · P(z₂ | z₁) · P(z₃ | z₁, z₂) · …
 #
-# The logarithm turns the product into a sum. We want P(z) of real grids to be large, so −log P(z) to be small. It takes three lines. Logits become log-probabilities. Of the K at each place we **gather** the one whose code came. The sign makes it a cost.
+# The logarithm turns the product into a sum. We want P(z) of real grids to be large, so −log P(z) has to be small. Three lines compute it: we turn the logits into log-probabilities, **gather** from the K at each position the one that belongs to the true code, and change the sign to get a cost.
 
 
 # %%
@@ -91,9 +91,9 @@ print(f"nats per grid ÷ 64 are nats per code: {grid.mean() / 64:.1f}")
 print(f"a uniform guess costs log 64:         {math.log(64):.1f}")
 
 # %% [markdown]
-# One pass through the network gives all 64 factors, because the masks keep each place from seeing its own code and those after it. The mean over codes is the **loss**. An untrained network guesses almost evenly, so it pays what a uniform guess pays.
+# One pass through the network gives all 64 factors, because the masks keep each position from seeing its own code and those after it. The mean over all codes is the **loss**. An untrained network guesses almost evenly, so it pays as much as a uniform guess.
 #
-# PyTorch has these three lines as `cross_entropy`. The package has them in `HierarchicalPixelCNN.loss_function`, which holds both levels. With the same weights, do all three agree?
+# PyTorch has these three lines as `cross_entropy`. The package has them in `HierarchicalPixelCNN.loss_function`, a method of the class that holds both levels. With the same weights, do all three give the same loss?
 
 # %%
 both = HierarchicalPixelCNN(K, 32, 32, 6, num_classes=10, dropout=0.0)
@@ -112,15 +112,15 @@ for name, other in (
 # %% [markdown]
 # ## 04.3 What to compare with
 #
-# A loss means nothing alone. Is 3 nats per code good? We need a **baseline**: what a predictor costs that knows little, and knows it well.
+# A loss means nothing by itself, so how do we know whether 3 nats per code are good? We need a **baseline**, which is the cost of a predictor that knows little and makes the best of what it knows.
 #
-# - **Uniform**: every code has probability 1/64. It costs log 64.
-# - **Unigram**: each code has the probability of its frequency. It knows that black background is common, and looks at nothing. It costs the entropy of the frequencies. (You write it in exercise 1.)
-# - **Left neighbour**: it looks at the code to the left, and at nothing else. "The same code again" is a rule of that kind; this is the best one. With the true probabilities it would cost the **conditional entropy** H(code | left): how much a code still surprises when its left neighbour is known. (The bar is read "given".)
+# - **Uniform**: every code has probability 1/64, which costs log 64.
+# - **Unigram**: the probability of each code is its frequency. This predictor knows that black background is common, and it looks at nothing else. It costs the entropy of the frequencies, which you compute in exercise 1.
+# - **Left neighbour**: this predictor looks at the code to the left, and at nothing else. "The same code again" is a rule of that kind, and this predictor is the best such rule. With the true probabilities it would cost the **conditional entropy** H(code | left), where the vertical line is read as "given": the nats that a code still costs on average when its left neighbour is known.
 #
-# We estimate the last by counting. For each left neighbour we count which codes followed it in training. A count over its sum is a probability. A pair that never occurred would get probability 0, and a cost without limit if it came up held out. So we add a little, 0.1, to each count. That is **smoothing**. What a table of estimates costs on held-out grids is a *cross entropy*, which is a little above the conditional entropy.
+# We estimate this last cost by counting. For each left neighbour we count which codes followed it in training, and a count divided by the sum of these counts is a probability. A pair that never occurred would get probability 0, and a cost without limit if it came up in a held-out grid. So we add a little, 0.1, to each count, which is called **smoothing**. What a table of estimates costs on held-out grids is a *cross entropy*, which is a little above the conditional entropy.
 #
-# The function below counts with any number of neighbours: left, above, above left. Where the grid ends, the neighbour is the number 64, for "nothing there".
+# The functions below work with any number of these neighbours: left, above, above left. Outside the grid, the neighbour is the number 64, for "nothing there".
 
 # %%
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1))  # (rows up, columns left)
@@ -137,7 +137,7 @@ def context(z, count):
 
 
 # %% [markdown]
-# With one neighbour the context is the code to the left. With two it is a pair, written as one number with 65 as its base. The table then has a row for each context, and a column for each code.
+# With one neighbour, the context is the code to the left. With two neighbours it is a pair of codes, written as one number with 65 as its base. The table then has a row for each context, and a column for each code.
 
 
 # %%
@@ -151,7 +151,7 @@ def table(z, count, smoothing=0.1):
 
 
 # %% [markdown]
-# We count on the training grids, and measure on both sets. The table without neighbours is the unigram.
+# We count on the training grids, and measure on both sets. The table without neighbours is the unigram baseline.
 
 # %%
 known, unknown = training.z_top.long(), heldout.z_top.long()  # [N, 8, 8]
@@ -167,7 +167,7 @@ unigram, left, left_above, _ = (cost.item() for cost in on_heldout)
 print(f"uniform {math.log(K):.2f}, unigram {unigram:.2f}, left {left:.2f}")
 
 # %% [markdown]
-# **Does it get better and better with more neighbours?**
+# **Does the prediction get better and better with more neighbours?**
 
 # %%
 figures.show(
@@ -187,16 +187,16 @@ figures.show(
 )
 
 # %% [markdown]
-# On the training grids, yes. Held out, it turns back at three. The table with three neighbours has 65³ rows of 64 numbers, some 18 million, to be filled from 384,000 codes. The codes crowd into a few common rows. Six rows in seven saw one code or none. Where the table knows something, it has learned the training grids by heart. This is **overfitting**, and you see it here without any network: the gap between the lines is what was learned and does not hold elsewhere.
+# On the training grids it does, but on the held-out grids the cost rises again at three neighbours. The table with three neighbours has 65³ rows of 64 numbers, some 18 million, to be filled from 384,000 codes. The codes crowd into a few common rows, and six rows in seven saw one code or none. In such rows the table has learned the training grids by heart. This is **overfitting**, and you see it here without any network: the gap between the lines is what was learned and does not hold elsewhere.
 #
-# Counting treats each row of the table apart. A network shares what it learns between contexts that are alike. That is why we can afford to let it look at the whole past.
+# Counting treats each row of the table separately, while a network shares what it learns between similar contexts. That is why we can afford to let a network look at the whole past.
 
 # %% [markdown]
 # ## 04.4 The learning rate, step by step
 #
-# We train with **AdamW**. It keeps a running mean of each weight's gradient, and one of its square, and divides the first by the root of the second. So each weight moves by about the **learning rate** at each step, whether its gradient is large or small. (The W stands for weight decay: all weights shrink a little at each step.)
+# We train with **AdamW**, which keeps a running mean of each weight's gradient and another of the gradient's square, and divides the first by the root of the second. So each weight moves by about the **learning rate** at each step, whether its gradient is large or small. (The W stands for weight decay: all weights shrink a little at each step.)
 #
-# At the start those means rest on few gradients, and the steps are ill-informed. So the rate starts small and rises: the **warm-up**. At the end we want to settle and not to jump about. So the rate falls to zero, along half a **cosine** wave: slowly, then fast, then slowly again.
+# At the start those means rest on few gradients and the steps are unreliable, so the rate starts small and rises, which is called the **warm-up**. At the end the weights should settle and not jump about, so the rate falls to zero along half a **cosine** wave: slowly, then fast, then slowly again.
 
 
 # %%
@@ -212,7 +212,7 @@ STEPS, HIGHEST = 600, 3e-3
 by_hand = [rate_at(step, STEPS, HIGHEST) for step in range(STEPS)]
 
 # %% [markdown]
-# The package's version is `learning_rate_factor` in `pixelprior.schedule`. It gives the factor on the highest rate. Is it the same, and **what does the schedule look like?**
+# The package's version is `learning_rate_factor` in `pixelprior.schedule`, which gives the factor by which the highest rate is multiplied. Is it the same as ours, and **what does the schedule look like?**
 
 # %%
 factor = learning_rate_factor(TrainingSettings(warmup=0.1), STEPS)
@@ -232,7 +232,7 @@ figures.show(
 # %% [markdown]
 # ## 04.5 Clipping
 #
-# The gradients of all weights together are one long vector. Its length is the **gradient norm**. Now and then a batch gives a gradient many times longer than the rest, and with plain gradient descent a single step along it can undo hundreds. (AdamW's steps stay about as long. But its running means carry such a gradient on for many steps.) **Clipping** scales the vector down to norm 1 when it is longer, and leaves it alone when it is not. The direction stays.
+# The gradients of all weights together form one long vector, whose length is the **gradient norm**. Now and then a batch gives a gradient many times longer than the rest, and with plain gradient descent a single step along it can undo hundreds of steps. (AdamW's steps stay about as long as usual, but its running means carry such a gradient on for many steps.) **Clipping** scales the vector down to norm 1 when it is longer, and leaves it unchanged when it is not. Either way the direction stays the same.
 
 
 # %%
@@ -245,7 +245,7 @@ def clip_by_hand(parameters, limit):
 
 
 # %% [markdown]
-# PyTorch has it as `clip_grad_norm_`. We take the same network twice, and a hundred times the loss, so that there is something to clip.
+# PyTorch has this function as `clip_grad_norm_`. To compare the two, we take the same network twice and multiply the loss by a hundred, so that there is something to clip.
 
 # %%
 twins = [new_net(), new_net()]
@@ -266,7 +266,7 @@ print(f"clipped gradients differ by < 1e-5: {apart < 1e-5}")
 # %% [markdown]
 # ## 04.6 The loop
 #
-# Now the pieces come together. A step is: set the rate, compute the loss, clip, move. We write down the loss and the norm of each step. `clip=math.inf` means no clipping, and `kind` is for an experiment further below.
+# Now the pieces come together: at each step we set the rate, compute the loss, clip the gradient and move the weights. We record the loss and the norm of each step. The argument `clip=math.inf` means no clipping, and `kind` is for an experiment further below.
 
 
 # %%
@@ -287,7 +287,7 @@ def batches(count, size=32):
 
 
 # %% [markdown]
-# And around it the loop itself. After each step it calls `look`, with which we can measure or keep things on the way.
+# The loop repeats this step, and after each one it calls `look`, with which we can measure or keep things during the training.
 
 
 # %%
@@ -307,7 +307,7 @@ def train(
 
 
 # %% [markdown]
-# The package's loop is `fit`. It does more: it keeps a moving average of the weights, which jitters less than the last ones and is what it measures and keeps; it writes **checkpoints** (files from which a run can go on), goes on where it was stopped, and spreads over several GPUs. (`pixelprior train-prior` calls it.) Underneath are the same steps. We train two twins on 128 grids for two passes, one with our loop and one with `fit`. Do they have the same loss, and give the same logits afterwards? (`fit` leaves the last weights in the model; the averaged ones go into the checkpoints.)
+# The package's loop is `fit`, which `pixelprior train-prior` calls, and it does more. It keeps a moving average of the weights, which fluctuates less than the last weights, and this average is measured and kept. It also writes **checkpoints** (files from which a run can go on), goes on where a run was stopped, and spreads over several GPUs. Its training steps are the same as ours. We train two copies of a network on 128 grids for two passes, one with our loop and one with `fit`. Do they have the same loss, and give the same logits afterwards? (`fit` leaves the last weights in the model, and the averaged ones go into the checkpoints.)
 
 
 # %%
@@ -345,7 +345,7 @@ print(f"logits after training differ by < 1e-2: {apart < 1e-2}")
 # %% [markdown]
 # ## 04.7 Train it, live
 #
-# 600 steps of 32 grids, about three passes through the training grids. On the way we measure the held-out grids, and keep the weights at four moments for later.
+# We train for 600 steps of 32 grids, about three passes through the training grids. On the way we measure the held-out grids, and keep the weights at four moments for later.
 
 
 # %%
@@ -373,7 +373,7 @@ record = train(net, training, STEPS, HIGHEST, look=look)
 losses = torch.tensor([loss for loss, _ in record])  # [STEPS]
 
 # %% [markdown]
-# How far can one get? Beside our run we set the prior that ships with the package, measured on the same 1,000 held-out grids. It has 9 blocks of 64 channels, and was trained on all 60,000 images for 7,500 steps, at the same highest rate. We measure it by hand, and with the package's `image_nats`.
+# How low could the loss get on these grids? For comparison we take the prior that ships with the package, measured on the same 1,000 held-out grids. It has 9 blocks of 64 channels, and was trained on all 60,000 images for 7,500 steps, at the same highest rate. We measure it by hand, and with the package's `image_nats`.
 
 # %%
 by_shipped = nats_of(shipped.prior_top, heldout)  # [1000, 8, 8]
@@ -384,7 +384,7 @@ print(f"shipped top prior: {by_shipped.mean():.1f} nats per code")
 print(f"by hand and by the package differ by < 1e-5: {apart < 1e-5}")
 
 # %% [markdown]
-# **When does our network pass each baseline?** A dot is the mean training loss of 30 steps. A square is measured on the held-out grids.
+# **When does our network pass each baseline?** A dot is the mean training loss of 30 steps, and a square is measured on the held-out grids.
 
 # %%
 figures.show(
@@ -417,14 +417,14 @@ assert 1.95 < final < 2.35
 assert by_shipped.mean() < final < left_above
 
 # %% [markdown]
-# The curve starts on the uniform line. Below the unigram line it must use more than frequencies: other codes, the label, or the place in the grid, which the padding at the border betrays. Below the left neighbour, one code no longer explains it, and so on, from baseline to baseline. After that each tenth of a nat takes longer. Training and held out stay together: little was learned by heart so far.
+# The curve starts on the uniform line. Below the unigram line, the network must use more than frequencies: other codes, the label, or the position in the grid, which the padding at the border reveals. Below the line of the left neighbour, one code no longer explains the loss, and so on from baseline to baseline. After that, each further tenth of a nat takes longer. The two curves stay together, so little was learned by heart so far.
 #
-# The shipped prior needs fewer nats still. It saw ten times as many images, with a larger network and for longer. On all 10,000 test images it is at 1.83<!--= results likelihood.top.nats_per_code.value --> nats per code.
+# The shipped prior needs still fewer nats. It saw ten times as many images, with a larger network and for longer. On all 10,000 test images it costs 1.83<!--= results likelihood.top.nats_per_code.value --> nats per code.
 
 # %% [markdown]
 # ## 04.8 From mud to clothes
 #
-# A loss is a number. **What do the draws look like on the way?** At each of the four moments we draw ten top grids, one per class, with `sample_codes` of the package. The random numbers are the same in each row. An image needs a bottom grid as well, and we have no prior for it yet. So we borrow: the shipped bottom prior draws z_bottom given our z_top (`known_top`), and the VQ-VAE-2 decodes both.
+# A loss is only a number, so we look at images too. **What do the draws look like on the way?** At each of the four moments we draw ten top grids, one per class, with `sample_codes` of the package. The random numbers are the same in each row. An image needs a bottom grid as well, and we have no prior for it yet, so we borrow one: the shipped bottom prior draws z_bottom given our z_top (`known_top`), and the VQ-VAE-2 decodes both.
 
 
 # %%
@@ -456,18 +456,18 @@ figures.show(
 )
 
 # %% [markdown]
-# Every row has the same decoder and the same bottom prior. What changes is the top prior alone.
+# Every row has the same decoder and the same bottom prior, so that only the top prior changes.
 #
-# - **0 steps**: mud. All codes are about equally likely, so neighbours do not fit. The bottom prior has never seen such top grids, and cannot save them.
-# - **50 steps**: still mud, with more black in it. The network knows by now that background is common, and a little about which codes stand side by side. Where the clothes belong is not yet known.
-# - **200 steps**: shapes on a black ground, in the middle, many of them a boot or a shirt already. Codes agree with their neighbours now. Over longer ways the thread is often lost.
-# - **600 steps**: most have the outline of their class. A few fall apart: one improbable code was drawn, and all later ones had to live with it.
-# - **shipped**: sleeves, legs and heels. This is what the last few tenths of a nat buy.
+# - **0 steps**: the images are mud, a tangle of white and black. All codes are about equally likely, so that neighbouring codes do not fit together. The bottom prior has never seen such top grids, and cannot repair them.
+# - **50 steps**: the images are still mud, with more black in it. The network knows by now that background is common, and a little about which codes occur side by side, but not yet where the clothes belong.
+# - **200 steps**: there are shapes in the middle on a black ground, many of them a boot or a shirt already. Codes now agree with their neighbours, but over longer distances they often do not fit together.
+# - **600 steps**: most images have the outline of their class. A few fall apart, because one improbable code was drawn and all later codes were conditioned on it.
+# - **shipped**: there are sleeves, legs and heels, which is what the last few tenths of a nat bring.
 
 # %% [markdown]
 # ## 04.9 Where are the nats?
 #
-# The mean hides a lot. **Which places of the grid are expensive?** We average over the held-out grids at each place, for two predictors: the left neighbour's table, and the shipped prior.
+# The mean over the grid hides how much the positions differ. **Which positions of the grid are expensive?** We average over the held-out grids at each position, for two predictors: the table of the left neighbour, and the shipped prior.
 
 # %%
 figures.show(
@@ -487,15 +487,15 @@ figures.show(
 )
 
 # %% [markdown]
-# Look at the right map, and count rows from 0.
+# Look at the map at the right, and count its rows from 0.
 #
-# - **The left and right edges are cheap**, and the corners most of all. They are background in nearly every image. The top edge is not cheap: there it is decided what comes.
-# - **The middle is dear.** There the clothes differ.
-# - **It gets cheaper downwards.** In the middle columns, the first rows cost more than the last. The first codes decide: long or short sleeves, dark or light, plain or striped. The last ones follow from what stands above.
+# - **The left and right edges are cheap**, and the corners most of all, because they are background in nearly every image. The top edge is not cheap, because the codes there decide what follows below.
+# - **The middle is expensive**, because that is where the clothes differ.
+# - **The cost falls from the top to the bottom.** In the middle columns, the first rows cost more than the last. The first codes decide between long and short sleeves, dark and light, plain and striped, and the last ones follow from what is above them.
 #
-# The left neighbour's table cannot do that. It pays almost as much in row 6 as in row 3, because all it ever sees is one code. The difference of the two maps is what looking farther, the label and the place are worth together.
+# The cost of the left neighbour's table does not fall in this way. It is almost as high in row 6 as in row 3, because this table only ever sees one code. The difference between the two maps is what looking farther, the label and the position are worth together.
 #
-# **What does the prior expect at one place?** Here are its probabilities for a real image. The codes that it has seen are at the left; the hatched bar is the code that came. In JupyterLab, walk through the grid with the sliders, and change the image.
+# **What does the prior expect at one position?** Here are its probabilities for a real image. The codes that the prior has seen are at the left, and the hatched bar is the true code. In JupyterLab, walk through the grid with the sliders, and change the image.
 
 
 # %%
@@ -523,12 +523,12 @@ explore(
 )
 
 # %% [markdown]
-# A handful of codes share nearly all of the probability, and the prior could not say which. The cost of the place is −log of the hatched bar, and nats per code are the mean of that over all places and images. Move to the first corner: one bar takes most. Move along a row: the bars spread where the outline begins and gather where it is past.
+# A handful of codes share nearly all the probability, and the prior could not say which of them would come. The cost of the position is −log of the hatched bar, and nats per code are the mean of this cost over all positions and images. Move to the first corner, where one bar takes most of the probability. Move along a row: the probability spreads over more bars where the outline begins, and gathers in fewer where it is past.
 
 # %% [markdown]
 # ## 04.10 Where it breaks: a rate too high, nothing clipped
 #
-# Four short runs from the same weights, 60 steps each. The first is our recipe. In the second AdamW gets a rate of 10 instead of 3e-3, without warm-up and clipping. The other two are for what clipping does. They use plain gradient descent, **SGD**, whose step is the rate *times the gradient*, at a rate of 20.
+# We make four short runs of 60 steps each, all from the same weights. The first is our recipe, and in the second AdamW gets a rate of 10 instead of 3e-3, without warm-up and clipping. The other two show what clipping does: they use plain gradient descent, **SGD**, whose step is the rate *times the gradient*, at a rate of 20.
 
 # %%
 adamw, sgd, off = torch.optim.AdamW, torch.optim.SGD, math.inf
@@ -549,7 +549,7 @@ for name, (kind, rate, clip, warmup) in trials.items():
     norm_of[name] = [norm for _, norm in record]
 
 # %% [markdown]
-# **What does the loss do?** Mind the axis: each line across is ten times the one below. We cut it at 1,000.
+# **What does the loss do in each run?** The vertical axis is logarithmic, with each horizontal line ten times the one below, and it is cut at 1,000.
 
 # %%
 figures.show(
@@ -569,12 +569,12 @@ figures.show(
 )
 
 # %% [markdown]
-# - **SGD without clipping** explodes. A large gradient makes a large step. That leads to a place with a larger gradient still. It may end in numbers too large to write down, `inf`, and from there in `nan`, which is no number at all. Clipped, the same rate makes no step longer than 20, and the loss stays within bounds. It does not learn much either. Clipping keeps the numbers in range; it does not make a wrong rate right.
-# - **AdamW at rate 10** is the dangerous one. It jumps, and then the loss falls and falls. On a plot that begins at step 10 it looks like learning. Look where it ends: flat on the unigram line. All it has left is the frequencies of the codes. It looks at nothing any more.
+# - **SGD without clipping** explodes, because a large gradient makes a large step, which leads to weights with a still larger gradient. The numbers may become too large to be stored, which gives `inf`, and from there `nan`, which is not a number at all. With clipping, no step at this rate is longer than 20 and the loss stays within bounds, but the network does not learn much. Clipping keeps the numbers in range; it does not make a wrong rate right.
+# - **AdamW at rate 10** is the dangerous one. The loss jumps and then falls and falls, which looks like learning on a plot that begins at step 10. But it ends flat on the unigram line, the loss of a predictor that has only the frequencies of the codes left.
 #
-# Would clipping have saved AdamW? Try `clip=1.0` in the second run: no. AdamW divides by the gradient's own size, so its steps are about as long either way. What clipping spares AdamW are the rare outliers, which spoil its running means.
+# Would clipping have saved the run with AdamW? Try `clip=1.0` in the second run: it would not, because AdamW divides by the gradient's own size, so that its steps are about as long either way. What clipping spares AdamW are the rare outliers, which spoil its running means.
 #
-# **Which numbers catch it?** Two. The first is the gradient norm, which we have at each step for free.
+# **Which numbers reveal such a failure?** There are two, and the first is the gradient norm, which we have at each step for free.
 
 # %%
 figures.show(
@@ -600,7 +600,7 @@ ours, *others = worst.values()
 assert 2 * ours < 10 and min(others) > 20
 
 # %% [markdown]
-# The second is the baseline. After a few dozen steps a prior has to be below unigram. One that is not has learned next to nothing but frequencies, however nicely its curve falls.
+# The second is the unigram baseline, which a prior has to be below after a few dozen steps. A prior that stays above it has learned next to nothing but frequencies, however well its curve falls.
 
 # %%
 ends = {
@@ -613,7 +613,7 @@ ours, hasty = ends.values()
 assert ours < unigram - 0.3 and hasty > unigram
 
 # %% [markdown]
-# And `nan`? It spreads. We put one `nan` into one gradient of one weight. How many of the gradients are left after clipping?
+# A `nan` spreads, and to see how far, we put one into the gradient of one weight. How many of the gradients are still finite after clipping?
 
 # %%
 poisoned = new_net()
@@ -625,12 +625,12 @@ left_over = sum(g.isfinite().sum().item() for g in gradients)
 print("gradient norm:", norm.item(), " finite gradients left:", left_over)
 
 # %% [markdown]
-# None. The norm is made of all gradients, so it is `nan` as well, and clipping multiplies all by it. One step more, and all weights are gone. That is why one look at one number, `norm.isfinite()`, guards everything. On a CPU the package's `fit` takes it at every step, before the optimizer moves. On a GPU looking makes it wait, so it looks every 50 steps and at the end of each epoch: some steps may be lost, but no checkpoint. It stops with a `FloatingPointError`, and names the last good checkpoint.
+# None is, because the norm is made of all gradients, so it is `nan` as well, and clipping multiplies all gradients by a factor that contains it. After one more step, all weights are lost. That is why one check of one number, `norm.isfinite()`, guards everything. On a CPU, the package's `fit` checks it at every step, before the optimizer moves. On a GPU this check means waiting, so `fit` makes it every 50 steps and at the end of each epoch: some steps may be lost, but no checkpoint. If the check fails, `fit` stops with a `FloatingPointError` and names the last good checkpoint.
 
 # %% [markdown]
 # ## 04.11 Where it breaks again: 100 images
 #
-# Say you have 100 images and not 6,000. We train a network of four blocks on 100 grids for 200 steps. **What do training and held-out loss do?** The third line is the same network with the same number of steps on all training grids.
+# Suppose that you have 100 images and not 6,000. We train a network of four blocks on 100 grids for 200 steps. **What do training and held-out loss do?** The third line is the same network with the same number of steps on all training grids.
 
 # %%
 hundred = first(training, 100)
@@ -671,9 +671,9 @@ figures.show(
 )
 
 # %% [markdown]
-# The training loss is splendid. The held-out loss ends up worse than a uniform guess. The network knows the hundred grids by heart, and is *sure* of them. Where an unknown grid departs from them, it gives almost no probability to the code that came, and pays for it.
+# The training loss looks excellent, but the held-out loss ends up worse than a uniform guess. The network knows the hundred grids by heart, and is *sure* of them. Where an unknown grid differs from them, the network gives almost no probability to the true code, which costs many nats.
 #
-# The training loss alone cannot show this. The check is the held-out loss, and the remedy it suggests is **early stopping**: keep the weights from where the held-out loss was lowest, and stop when it has not improved for a while. How long is called the **patience**.
+# The training loss alone cannot show this. The check is the held-out loss, and the remedy it suggests is **early stopping**: keep the weights from where the held-out loss was lowest, and stop when it has not improved for a while. How long we wait is called the **patience**.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -696,12 +696,12 @@ assert on_unseen[-1] > math.log(K) > on_unseen[best] + 0.7
 assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
 
 # %% [markdown]
-# Early stopping does not make 100 images into 6,000: compare the lowest point of the second line with the end of the third. It keeps the best of what there is. (And it was *chosen* on these held-out grids, so it looks a little better than it is. A fair number needs a third set.) `fit` measures each epoch and keeps two checkpoints, `best` and `last`. Other remedies are more images, a smaller network, and **dropout**: in training, a random share of the features is set to zero at each step.
+# Early stopping does not turn 100 images into 6,000: compare the lowest point of the second line with the end of the third. But it keeps the best of what there is. (The best step was *chosen* on these held-out grids, so its loss looks a little better than it is. A fair number needs a third set.) `fit` measures each epoch and keeps two checkpoints, `best` and `last`. Other remedies are more images, a smaller network, and **dropout**, which sets a random share of the features to zero at each training step.
 
 # %% [markdown]
 # ## 04.12 Exercises
 #
-# Change the `None` in a cell and run it. The answer is judged by trying it out.
+# Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
 # A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
@@ -709,7 +709,7 @@ assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
 # %% [markdown]
 # ### Exercise 1: the unigram baseline
 #
-# Write the entropy of the codes' frequencies, in nats: −Σ p log p over the K codes, where p is the share of a code among all codes. Mind codes that never occur. Your function is tried on codes whose entropy is known, and then compared with the package.
+# Write the entropy of the codes' frequencies, in nats: −Σ p log p over the K codes, where p is the share of a code among all codes. Take care of codes that never occur. Your function is tried on codes whose entropy is known, and then compared with the package.
 
 
 # %% tags=["exercise"]
@@ -734,7 +734,7 @@ check.unigram_entropy(entropy_of_frequencies)
 # %% [markdown]
 # ### Exercise 2: a learning rate by measurement
 #
-# A **range test** finds a learning rate. Train for a moment at each of several, a factor of three or ten apart, and compare. (In Smith's own form the rate rises within a single run.) Find one for a small network (three blocks of 16 channels, 100 steps, AdamW with our schedule and clipping). It is judged by three such trainings: at your rate, at a tenth of it and at ten times of it. Neither may end lower, on held-out codes, by more than a tenth of a nat per code. The `train` above does the work: `new_net(16, 3)` is such a network.
+# A **range test** finds a learning rate. It trains for a short time at each of several rates, a factor of three or ten apart, and compares the results. (In Smith's own form the rate rises within a single run.) Find a rate for a small network (three blocks of 16 channels, 100 steps, AdamW with our schedule and clipping). Your rate is judged by three such trainings: at your rate, at a tenth of it and at ten times of it. Neither of the others may end lower, on held-out codes, by more than a tenth of a nat per code. Use the `train` above, and `new_net(16, 3)` as the network.
 
 # %% tags=["exercise"]
 my_rate = None  # your turn: a number
@@ -753,12 +753,12 @@ rate_found = min(ends, key=ends.get)
 check.learning_rate(rate_found, training, heldout)
 
 # %% [markdown]
-# What you found is likely to be higher than our 3e-3. A short test of a small network favours high rates: there is no time for small steps. The longer the run and the deeper the network, the lower the best rate tends to be. But is 3e-3 the best for our 600 steps? Take your rate, or a third of it, up to the live run, and see.
+# The rate that you found is likely to be higher than our 3e-3. A short test of a small network favours high rates, because there is no time for small steps. The longer the run and the deeper the network, the lower the best rate tends to be. But is 3e-3 the best for our 600 steps? Try your rate, or a third of it, in the live run above.
 
 # %% [markdown]
 # ### Exercise 3: sixteen bags
 #
-# Draw 16 images of bags (class 8) from the shipped prior. `shipped.sample_with_vqvae2(vqvae2, count, labels=…, seed=…)` draws and decodes; each image needs a label, so the labels are a tensor [16]. The shipped classifier looks at your images and says what it takes them for.
+# Draw 16 images of bags (class 8) from the shipped prior. `shipped.sample_with_vqvae2(vqvae2, count, labels=…, seed=…)` draws and decodes; each image needs a label, so the labels are a tensor [16]. The shipped classifier looks at your images and says which class it sees in them.
 
 # %% tags=["exercise"]
 my_bags = None  # your turn: images [16, 1, 32, 32]
@@ -775,7 +775,7 @@ bags = shipped.sample_with_vqvae2(
 check.images_of_class(bags, 8)
 
 # %% [markdown]
-# **How different are bags from one another, and does our own 600-step prior know the class?** Above are eight bags of the shipped prior, below eight of ours.
+# **How different are bags from one another, and does our own 600-step prior know the class?** The upper row shows eight bags of the shipped prior, and the lower row eight of ours.
 
 # %%
 eight = torch.full((8,), 8)  # [8]
@@ -792,14 +792,14 @@ figures.show(
 )
 
 # %% [markdown]
-# Our own prior knows the class roughly. Most of the lower row have the size of a bag, some have a handle, and others are lumps. The label is one bias in each block, and it settles what kind of thing is drawn. The rest is left to chance, and that is as it should be: P(z_top | class) is a distribution, not a picture.
+# Our own prior knows the class roughly: most images of the lower row have the size of a bag, some have a handle, and others are lumps. The label is one bias in each block, and it settles what kind of thing is drawn. The rest is left to chance, as it should be, because P(z_top | class) is a distribution and not a single picture.
 
 # %% [markdown]
 # ## What you can do now
 #
-# - Write the loss of a prior in nats per code, and say against which baselines it counts.
+# - Write the loss of a prior in nats per code, and say which baselines to compare it with.
 # - Train a prior with warm-up, cosine and clipping, and know what each of them does.
-# - Tell by a number when training has gone wrong: a norm that is too large or not finite, a loss that stays at unigram, a held-out loss that turns.
+# - Tell by a number when training has gone wrong: a norm that is too large or not finite, a loss that stays at unigram, or a held-out loss that turns and rises.
 #
 # **To take away.** Our network starts at the uniform line: what would it mean if it started far above? Which would you rather have, ten times the images or ten times the weights, and which curve tells you? The first code of a grid has nothing before it: what does the prior use there?
 #
