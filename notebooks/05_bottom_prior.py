@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 05 · The bottom prior, P(z_bottom | z_top)
 #
-# **What you will do.** Give a PixelCNN a second grid to look at. Train it twice, with the top codes and without, and see what they are worth. Draw many bottoms for one top. Give it the wrong top, and watch two things: the loss and the picture.
+# **What you will do.** Give a PixelCNN a second grid to look at. Train it twice, with the top codes and without, and measure what they are worth. Draw many bottom grids for the same top grid. Then give the network the top of another image, and see what happens to the loss and to the picture.
 #
-# **What you will learn.** How one grid conditions another: embed, look around, enlarge, add before the gate. Why nothing leaks, though the top is seen on all sides. How to measure what a condition is worth, and one way to fool yourself about it.
+# **What you will learn.** How one grid conditions another (embed, look around, enlarge, add before the gate); why nothing leaks, although the top is seen on all sides; how to measure what a condition is worth, and one way to deceive yourself about it.
 #
-# **What you need.** Gated blocks from notebook [03](03_gated_blocks.ipynb), and the loss and the training loop from notebook [04](04_top_prior.ipynb). What we use of them is repeated.
+# **What you need.** Gated blocks from notebook [03](03_gated_blocks.ipynb), and the loss and the training loop from notebook [04](04_top_prior.ipynb). We repeat the parts of them that we use.
 #
 # **Time.** About 35 minutes to read, 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
 #
@@ -35,7 +35,7 @@ from pixelprior.vqvae2 import ResidualStack
 # %% [markdown]
 # ## 05.1 Two grids of one image
 #
-# The top prior draws z_top, 8 × 8 codes. What is left to draw is z_bottom, 16 × 16 codes. It must fit the top that we have. So the second network does not learn P(z_bottom), but **P(z_bottom | z_top)**: the probability of a bottom grid *given* the top grid. Such a network is called **conditional**.
+# The top prior draws z_top, a grid of 8 × 8 codes. What is left to draw is z_bottom, a grid of 16 × 16 codes that has to fit this top. So the second network does not learn P(z_bottom), but **P(z_bottom | z_top)**: the probability of a bottom grid *given* the top grid. A network that learns such a probability is called **conditional**.
 #
 # We load the shipped networks and encode some images: 1,024 to train on, and 500 **held out**, which no training step sees.
 
@@ -71,9 +71,9 @@ print("bottom", list(heldout.z_bottom.shape), " codes K:", K)
 # %% [markdown]
 # ## 05.2 By hand: from top codes to a bias
 #
-# A label enters a gated block as a bias, the same at every place (notebook 03). Top codes enter in the same way, with a bias that differs from place to place. There are three steps to it. Here they are in their smallest form.
+# A label enters a gated block as a bias that is the same at every position (notebook 03). Top codes enter in the same way, but with a bias that differs from position to position. Three steps lead from the codes to this bias, here in their smallest form.
 #
-# **Step one: embed and look around.** Each top code becomes a vector. Then a convolution mixes it with its neighbours. It has **no mask**: the whole top grid is known before the first bottom code is drawn. There is no future in it that could leak.
+# **Step one: embed and look around.** Each top code becomes a vector, and a convolution mixes it with the vectors of its neighbours. The convolution has **no mask**: the whole top grid is known before the first bottom code is drawn, so there is no future in it that could leak.
 
 # %%
 torch.manual_seed(0)
@@ -87,7 +87,7 @@ features = look_around(vectors)  # [32, p, 8, 8]
 print("features of the top:", list(features.shape))
 
 # %% [markdown]
-# **Step two: enlarge.** The bottom grid is twice as high and wide. Four bottom places lie over one top code, and each takes its features. We repeat every row, then every column. **Which top code lies under which bottom place?** To see it we number the places of a small grid, and enlarge the numbers.
+# **Step two: enlarge.** The bottom grid is twice as high and twice as wide as the top grid. So four bottom positions lie over each top code, and all four take its features: we repeat every row, then every column. **Which top code lies under which bottom position?** To see this, we number the positions of a small grid and enlarge the numbers.
 
 # %%
 numbers = torch.arange(16).view(4, 4)  # [4, 4]
@@ -105,13 +105,13 @@ features = features.repeat_interleave(2, 3)  # [32, p, 16, 16]
 print("the condition:", list(features.shape))
 
 # %% [markdown]
-# Each number fills a square, and the squares lie as the numbers did. This is called **nearest-neighbour upsampling**. What comes out is the **condition**, as in notebook 03: a vector of p numbers for each bottom place.
+# Each number fills a square, and the squares are arranged as the numbers were, which is called **nearest-neighbour upsampling**. The result is the **condition**, as in notebook 03: a vector of p numbers for each bottom position.
 #
-# **Step three: a bias before the gate.** A 1×1 convolution turns the condition into 2p numbers per place: p for the features and p for the gate. They are added to what the convolution over the bottom codes gives. In formulas, with x for what comes in, c for the condition, and tanh and σ as in notebook 03:
+# **Step three: a bias before the gate.** A 1×1 convolution turns the condition into 2p numbers per position: p for the features and p for the gate. They are added to the output of the convolution over the bottom codes. In formulas, with x for the block's input, c for the condition, and tanh and σ as in notebook 03:
 #
 # y = tanh(W_f ∗ x + V_f ∗ c) ⊙ σ(W_g ∗ x + V_g ∗ c)
 #
-# V_f and V_g are the two halves of that 1×1 convolution. So the top can shift each feature, and it can open or close its gate.
+# V_f and V_g are the two halves of that 1×1 convolution. So the top can shift each feature, and it can open or close the gate of this feature.
 
 # %%
 to_bias = nn.Conv2d(p, 2 * p, 1, bias=False)  # V_f and V_g
@@ -124,9 +124,9 @@ print("a gated feature map with the top in it:", list(y.shape))
 # %% [markdown]
 # ## 05.3 The package's version
 #
-# `ConditionalPixelCNN` does the same with a little more in the middle. After the first convolution stand four **residual blocks**, so that each place knows more of its surroundings. Each adds to its input what a ReLU, a 3×3 convolution, a ReLU and a 1×1 convolution make of it. After enlarging stands one 3×3 convolution, which softens the edges of the squares. Last, the condition is **bounded**: the vector at each place is divided by √(1 + the mean of its squares). A small vector stays as it is, and none gets longer than √p. Nothing else would hold it: in the first steps of training it can grow a thousandfold, push each tanh and σ to its end, and leave the gates shut. (The shipped weights are from before this step, and do without it.)
+# `ConditionalPixelCNN` does the same, with a few more layers. After the first convolution come four **residual blocks**, so that each position knows more of its surroundings. Each block adds to its input what a ReLU, a 3×3 convolution, a ReLU and a 1×1 convolution make of it. After the upsampling comes one 3×3 convolution, which softens the edges of the squares. Last, the condition is **bounded**: the vector at each position is divided by √(1 + the mean of its squares). A small vector stays almost as it is, and no vector becomes longer than √p. Without this bound the condition can grow a thousandfold in the first steps of training, push each tanh and σ to its limit, and leave the gates shut. (The shipped weights are from before this step, and do without it.)
 #
-# We write it as a module of our own, and give it the package's weights.
+# We write these layers as a module of our own, and give it the package's weights.
 
 
 # %%
@@ -161,7 +161,7 @@ largest = (mine - theirs).abs().max()
 print(f"the condition differs by < 1e-5: {bool(largest < 1e-5)}")
 
 # %% [markdown]
-# The condition is made once per image. Then all gated blocks get it, each with its own 1×1 convolution. Two things remain to compare: one block, and the whole network. In the block we look at the vertical stack. The horizontal stack gets its share through the link between the two.
+# The condition is computed once per image. All gated blocks receive it, each through its own 1×1 convolution. Two comparisons remain: one block, and the whole network. In the block we look at the vertical stack, with its residual; the horizontal stack receives the condition through the link between the two.
 
 # %%
 block = net.blocks[1]
@@ -170,7 +170,7 @@ with torch.no_grad():
     features = block.vertical(F.pad(v, (1, 1, 1, 0)))  # [32, 2p, 16, 16]
     features = features + F.conv2d(mine, block.condition.weight)
     f, g = features.chunk(2, dim=1)  # [32, p, 16, 16] each
-    mine_v = torch.tanh(f) * torch.sigmoid(g)  # [32, p, 16, 16]
+    mine_v = v + torch.tanh(f) * torch.sigmoid(g)  # [32, p, 16, 16]
     theirs_v, _ = block(v, h, theirs)
 largest = (mine_v - theirs_v).abs().max()
 print(f"a block differs by < 1e-5: {bool(largest < 1e-5)}")
@@ -194,9 +194,9 @@ print("same parameters:", ours == sum(w.numel() for w in net.parameters()))
 # %% [markdown]
 # ## 05.4 No leak, no blind spot, and the top on all sides
 #
-# A code must not see itself or what comes after it. Does that still hold? The argument is short. The condition is made from z_top alone. When all of z_top is known, it is a constant: the same numbers, whatever the bottom codes are. To add a constant changes no dependence. So a logit sees the same *bottom* codes as without a condition: all before it within reach, and no other.
+# A position must not see its own code or the codes that come after it. Does this still hold with a condition? The argument is short: the condition is computed from z_top alone, so once z_top is known, the condition is a constant, with the same numbers whatever the bottom codes are. Adding a constant changes no dependence. So a logit sees the same *bottom* codes as without a condition: all earlier codes within reach, and no others.
 #
-# An argument is good, a test is better. **Which bottom codes does the shipped prior see at row 8, column 8?** As in notebook 02, we ask the gradient.
+# The argument should also pass a test. **Which bottom codes does the shipped prior see at row 8, column 8?** As in notebook 02, we find out by the gradient.
 
 # %%
 shipped = prior.prior_bottom
@@ -221,7 +221,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Every earlier code, and no other. We repeat it at the corners and in between. The shipped prior has nine blocks, and each reaches one row up and one column to either side. So what lies more than nine away is out of reach, which is a matter of depth and no blind spot. Within nine there must be no hole. (How many blocks would let the last code see the first?)
+# The prior sees every earlier code, and no other. We repeat the test at the corners and in between. Each of its nine blocks reaches one row up and one column to either side, so what lies more than nine away is out of reach, which is a matter of depth and not a blind spot. Within these nine rows and columns there must be no hole. (How many blocks would let the last code see the first?)
 
 # %%
 count = torch.arange(16)
@@ -236,7 +236,7 @@ for place in ((0, 0), (0, 15), (4, 11), (8, 8), (15, 8)):
     assert leak(seen, place) is None and holes == 0
 
 # %% [markdown]
-# Now the other question. **Which top codes does a bottom code depend on?** We take the log-probability of the code at a bottom place, and its gradient by the embedded top. The size of the gradient at a top place, summed over 32 images, is that place's share. The maps show it in percent, for three bottom places. (The prior is told the label too. `label_condition` adds the label's vector to the condition, the same at every place.)
+# The other question concerns the top grid. **Which top codes does a bottom code depend on?** We take the log-probability of the code at a bottom position, and its gradient with respect to the embedded top. The size of the gradient at a top position, summed over 32 images, is the share of that position. The maps show the shares in percent, for three bottom positions. (The prior is conditioned on the label too: `label_condition` gives the label's vector, which is added to the condition at every position.)
 
 
 # %%
@@ -270,9 +270,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Look at the middle map. The bottom code at (8, 8) lies over the top code at (4, 4), which has the largest share. But top codes below it and to the right of it count too. In a single grid that would be a leak. Here it is the point: the top tells the bottom what is *coming*. A bottom code at the left edge of a sleeve can know how wide the sleeve will be.
+# In the middle map, the bottom code at (8, 8) lies over the top code at (4, 4), which has the largest share. But top codes below it and to the right of it count too. In a single grid that would be a leak, while here it is intended: the top tells the network what is *coming*. At the left edge of a sleeve, for example, the network can know how wide the sleeve will be.
 #
-# How far does it go in principle, if we count every top code with any gradient at all?
+# How far does the view reach in principle, if we count every top code with any gradient at all?
 
 # %%
 few = slice(0, 1)
@@ -288,12 +288,12 @@ for place in ((0, 0), (8, 8)):
     print(place, "can see", seen.sum().item(), "of 64 top codes")
 
 # %% [markdown]
-# From the middle, the whole top. From the first bottom code, six rows of eight: its own, and the five further down. One 3×3 convolution at the start and one in each of the four residual blocks reach a row further each. To the right it sees all the way, because the vertical stack passes the condition on from column to column. That is no leak either: what it passes on along the first row was made from top codes alone.
+# The bottom code in the middle sees the whole top. The first bottom code sees six rows of eight: its own and the five below it, because the 3×3 convolution at the start and the one in each of the four residual blocks reach one row further each. To the right it sees the whole width, because the vertical stack relays the condition from column to column. That is no leak either: what the stack relays along the first row was computed from top codes alone.
 
 # %% [markdown]
 # ## 05.5 The loss, and the chain rule for an image
 #
-# The loss is that of notebook 04, with the condition in it. At each place we take the probability of the code that stands there, and its −log. The mean is in **nats per bottom code**.
+# The loss is that of notebook 04, with the condition added. At each position we take the probability of the true code, and compute −log of it. The mean of these costs is in **nats per bottom code**.
 
 
 # %%
@@ -312,11 +312,11 @@ difference = (nats.mean() - losses["bottom_loss"]).abs().item()
 print(f"loss_function differs by < 1e-5: {difference < 1e-5}")
 
 # %% [markdown]
-# How probable is a whole image? The **chain rule** holds for grids as it does for codes:
+# How probable are the two grids of an image together? The **chain rule** holds for grids as it does for codes:
 #
 # log P(z_top, z_bottom) = log P(z_top) + log P(z_bottom | z_top)
 #
-# Each term on the right is itself a sum, over 64 and over 256 codes. So in **nats per image** we add sums, not means. (For training, `loss_function` adds the two means and calls it `total_loss`. The levels share no weights, so each learns as if alone. As the cost of an image it means nothing.) A top code costs more than a bottom code. But there are four times as many below. What adds up to more?
+# Each term on the right is itself a sum, over 64 codes for the top and over 256 for the bottom. So for **nats per image** we add sums, not means. (For training, `loss_function` adds the two means and calls the result `total_loss`. The levels share no weights, so each learns as if it were alone. As the cost of an image, `total_loss` has no meaning.) A top code costs more than a bottom code, but there are four times as many bottom codes. Which of the two levels costs more in total?
 
 # %%
 with torch.no_grad():
@@ -332,12 +332,12 @@ apart = (packages - for_top - for_bottom).abs().max().item()
 print(f"image_nats differs by < 1e-2: {apart < 1e-2}")
 
 # %% [markdown]
-# The bottom. On all 10,000 held-out images both levels together cost 432.9<!--= results likelihood.both.nats_per_image.value --> nats per image. That is 625 bits. The format of notebook 01 took 1,920: six for each of 320 codes.
+# It is the bottom, although each of its codes costs less. On all 10,000 held-out images, both levels together cost 432.9<!--= results likelihood.both.nats_per_image.value --> nats per image, which is 625 bits. The format of notebook 01 took 1,920 bits: six for each of 320 codes.
 
 # %% [markdown]
 # ## 05.6 Train it, with the top and without
 #
-# Are the top codes worth the trouble? We can find out. We train one network on pairs of grids. And we train another, of the same size from the same first weights, on the same bottoms with **every top code set to 0**. The second is given a top grid too, but it says nothing. What the first saves is what the top codes are worth.
+# Are the top codes worth the trouble? To find out, we train one network on pairs of grids. We train another of the same size, from the same first weights, on the same bottoms, but with **every top code set to 0**. It receives a top grid too, but one that says nothing. What the first network saves is what the top codes are worth.
 
 # %%
 training = replace(training, labels=None)  # these two do without labels
@@ -352,7 +352,7 @@ print(
 )
 
 # %% [markdown]
-# The loop is that of notebook 04. Every 48 steps it measures the network on 128 held-out images.
+# The training loop is that of notebook 04. Every 48 steps it measures the network on 128 held-out images.
 
 
 # %%
@@ -387,7 +387,7 @@ for mine, other in zip(with_curve[1:], without_curve[1:], strict=True):
     assert mine < other  # from the second point on
 
 # %% [markdown]
-# **From when on does the top help?** Both curves are measured on the same 128 held-out images. The dashed line is the **unigram entropy**, what the codes cost by their frequencies alone (notebook 04).
+# **From which step on does the top help?** Both curves are measured on the same 128 held-out images. The dashed line is the **unigram entropy**, which is what the codes cost by their frequencies alone (notebook 04).
 
 # %%
 steps = range(48, 193, 48)
@@ -407,12 +407,12 @@ figures.show(
 )
 
 # %% [markdown]
-# Within the first hundred steps. Until then, both learn the frequencies of the codes and of neighbours, for which no top is needed. Then the gap opens, and it stays. Both networks learn to read the bottom codes so far. But that past does not hold what the top knows about what is to come.
+# The top begins to help within the first hundred steps. Until then, both networks learn the frequencies of codes and of their neighbours, for which no top is needed. Then the gap between the curves opens, and it stays. Both networks learn to use the earlier bottom codes, but these do not contain what the top says about the codes to come.
 
 # %% [markdown]
 # ## 05.7 What is the top worth, and where?
 #
-# A few hundred steps are a start. From here on we use two networks that were trained for longer on 60,000 images, and that ship with the package (`load_shipped`, `load_shipped_reference_models`): the bottom prior, and its twin that was trained without top codes. Both are told the label. We measure both on the 500 held-out images.
+# A few hundred steps are only a start. From here on we use two networks that were trained for longer on 60,000 images, and that ship with the package (`load_shipped`, `load_shipped_reference_models`): the bottom prior, and its twin that was trained without top codes. Both are conditioned on the label, and we measure both on the 500 held-out images.
 
 # %%
 without_top, _ = load_shipped_reference_models()
@@ -435,9 +435,9 @@ print(f"without {alone.mean():.1f}, with {with_top.mean():.1f} nats per code")
 print(f"gain {gain.mean():.2f} nats per code")
 
 # %% [markdown]
-# On all 10,000 held-out images: 1.50<!--= results likelihood.bottom.without_top.value --> nats without, 1.23<!--= results likelihood.bottom.nats_per_code.value --> with, a gain of 0.27<!--= results likelihood.bottom.gain_from_top.value --> nats per code. There are 256 codes, so it is some 68 nats per image. That is less than the small networks gained. Two reasons are likely: they had no label, and the top codes tell much of what a label tells; and their four blocks look only four codes back, where the shipped ones look nine.
+# On all 10,000 held-out images, a code costs 1.50<!--= results likelihood.bottom.without_top.value --> nats without the top codes and 1.23<!--= results likelihood.bottom.nats_per_code.value --> with them, which is a gain of 0.27<!--= results likelihood.bottom.gain_from_top.value --> nats per code. With 256 codes, this is some 68 nats per image. That is more than the small networks gained in their few hundred steps.
 #
-# **At which places is the gain large?** We take the mean over the images, place by place.
+# **At which positions is the gain large?** We take the mean over the images at each position.
 
 # %%
 figures.show(
@@ -456,13 +456,13 @@ print(f"saved in the first row:   {by_row[0]:.0%} of its nats")
 print(f"saved in the rows 1 to 14: {by_row[1:15].mean():.0%} of theirs")
 
 # %% [markdown]
-# Three things can be seen.
+# Three regions of the map can be told apart.
 #
-# - **The first row** is the brightest. There are no codes above it, so without the top the network has little to go on. The top saves it about twice the share that it saves elsewhere. The first column has no codes to its left, but it is dark: most of it is black background, and where all is certain anyway there is nothing to save. The last row is dark for the same reason.
-# - **Two bands**, left and right of the middle. Sleeves, legs and soles begin and end there.
-# - **The middle** between them is darker. It is often inside the clothes, where the texture is.
+# - **The first row** is the brightest: there are no codes above it, so without the top the network has little to go on. Here the top saves about twice the share of the cost that it saves elsewhere. The first column has no codes to its left, but it is dark: most of it is black background, and where everything is certain anyway there is nothing to save. The last row is dark for the same reason.
+# - **Two bands** left and right of the middle are bright as well; sleeves, legs and soles begin and end there.
+# - **The middle** between the bands is darker, and often lies inside the clothes, where the texture is.
 #
-# **Do the bands come from outlines?** The map above mixes boots and dresses. So we take the mean class by class. There are only about 50 images of each, so each place is averaged with its neighbours as well, to calm the noise. White is six tenths of a nat or more, black is none.
+# **Do these bright bands come from outlines?** The map above mixes boots and dresses, so we take the mean class by class. There are only about 50 images of each class, so we also average each position with its neighbours to reduce the noise. White is a gain of six tenths of a nat or more, and black is none.
 
 # %%
 pixels, classes = photographs[torch.arange(500)]
@@ -485,7 +485,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Look at the dress, the sneaker, the bag and the boot. The gain is brightest along the contour, with a darker middle. On the trousers, which are narrow, there is no middle to speak of. An impression wants a number, so let us count. A pixel is part of the clothes if it is not nearly black. A bottom place is **background** or **inside** if all pixels within two of it agree, and on the **outline** if they do not.
+# On the dress, the sneaker, the bag and the boot, the gain is brightest along the contour, with a darker middle. The trousers are so narrow that they hardly have a middle. To check this impression with numbers, we count. A pixel is part of the clothes if it is not nearly black. A bottom position is **background** if no pixel within two pixels of it is part of the clothes, **inside** if all of these pixels are, and on the **outline** otherwise.
 
 # %%
 on = (pixels > 0.1).float()  # [500, 1, 32, 32]
@@ -504,12 +504,12 @@ for name, kind in (
     )
 
 # %% [markdown]
-# Half of the places are on an outline, and they bring seven tenths of the gain. (Dark print within the clothes counts as outline here too.) Are outlines perhaps only dearer? In part. The last column says how much of the cost is saved. It is a larger share on the outline than inside, and the largest in the background, which costs little in any case. So the top settles where things are, and where nothing is. What is inside, it leaves to the bottom.
+# Half of the positions are on an outline, and they bring seven tenths of the gain. (Dark print within the clothes counts as outline here too.) Is this only because codes on an outline cost more? In part it is, which is why the last column gives the share of the cost that is saved. This share is larger on the outline than inside, and largest in the background, which costs little in any case. So the top settles where things are and where nothing is, and it leaves to the bottom what is inside.
 
 # %% [markdown]
 # ## 05.8 One top, many bottoms
 #
-# If the top fixes the outline, and not the texture, we should be able to see it. We keep the top codes of one photograph, and draw eight bottoms with different random numbers. `known_top` does it: codes that are given there are kept, and only the rest is drawn. Beside it we draw eight images with the same label and *nothing* kept. And we give the decoder the kept top with uniform bottom codes. **What stays, and what varies?**
+# If the top fixes the outline but not the texture, we should be able to see it. We keep the top codes of one photograph, and draw eight bottoms with different random numbers. The argument `known_top` does this: codes that are given there are kept, and only the rest is drawn. For comparison we draw eight images with the same label and *nothing* kept, and we decode the kept top with uniform bottom codes. **What stays the same, and what varies?**
 
 # %%
 number = 1
@@ -552,11 +552,11 @@ figures.show(
 )
 
 # %% [markdown]
-# With the top kept, it is the same pullover eight times, and none says "Lee". There is *something* written on each, at the same spot: the top knows that there is print, and where. What it says was in the bottom codes, and the bottom prior has made up its own. With nothing kept, all is different, the outline and the shade too.
+# With the top kept, it is the same pullover eight times, but none of them says "Lee". There is *something* written on each, at the same spot, because the top says that there is print, and where. What the print says was in the bottom codes, and the bottom prior has drawn its own. With nothing kept, everything is different, the outline and the shade too.
 #
-# The last row keeps us honest. The decoder gets the top codes as well, so a bit of the outline comes from there. But only bottoms that fit make a pullover of it.
+# The last row is a check: the decoder receives the top codes as well, so a part of the outline comes from there, but only bottom codes that fit the top make a pullover of it.
 #
-# A **difference map** says the same for every pixel. **How much does a pixel vary over 32 draws?**
+# A **difference map** shows the same for every pixel. **How much does a pixel vary over 32 draws?**
 
 # %%
 figures.show(
@@ -577,7 +577,7 @@ ratio = (free.std(dim=0).mean() / kept.std(dim=0).mean()).item()
 print(f"nothing kept varies more than 3 times as much: {ratio > 3}")
 
 # %% [markdown]
-# With the top kept, the print moves, and beside it only thin lines along the sleeves and the outline, by a little. Shape and shade stay. With nothing kept, everything moves. In JupyterLab, choose another image and another seed below. (`temperature` below 1 makes likely codes likelier still.) The lower row shows where each drawn image differs from the decoded photograph.
+# With the top kept, the print varies. Apart from it, only thin lines along the sleeves and the outline vary a little, while shape and shade stay the same. With nothing kept, the whole image varies. In JupyterLab, choose another image and another seed below. (A `temperature` below 1 makes likely codes even more likely.) The lower row shows where each drawn image differs from the decoded photograph.
 
 
 # %%
@@ -612,7 +612,7 @@ explore(
 # %% [markdown]
 # ## 05.9 Where it breaks: the top of another image
 #
-# Here is a mistake that is made in earnest. Somebody shuffles the two lists of grids, each by itself. Every bottom now stands beside the top of another image. No shape is wrong, and nothing raises an error. **What does the trained network say to it?** For comparison: top codes of another image of the same class, a top grid of zeros, and the network that was trained without.
+# This mistake happens in practice: somebody shuffles the two lists of grids, each by itself, so that every bottom is now paired with the top of another image. All shapes are still right, and nothing raises an error. **How many nats does a bottom code cost now?** For comparison we measure top codes of another image of the same class, a top grid of zeros, and the network that was trained without top codes.
 
 
 # %%
@@ -647,11 +647,11 @@ figures.show(
 )
 
 # %% [markdown]
-# The shuffled top is far worse than none. It is worse than a uniform guess. The network trusts its condition: it is certain of codes that do not come. Even a top of the same class costs about as much as knowing nothing.
+# The shuffled top is far worse than none, and even worse than a uniform guess. The network relies on its condition, so it is certain of codes that do not come. Even a top of the same class costs about as much as a uniform guess.
 #
-# Look at the last bar too. It is the same trained network with its top codes erased. It never saw such a grid, and it has no idea what to do. Whoever takes the difference to *this* bar for the gain from the top will be proud of 8 nats. The honest yardstick is a network that was *trained* without.
+# The last bar is the same trained network with its top codes erased. The network never saw such a grid in training, and its predictions for it are useless. Whoever takes the difference to *this* bar for the gain from the top will report 8 nats, which is far too much. The fair reference is a network that was *trained* without top codes.
 #
-# So the check is a comparison: **a condition must beat the network that never had one.**
+# So the check is a comparison: **a network with a condition must beat the network that never had one.**
 
 
 # %%
@@ -668,9 +668,9 @@ print("shuffled pairs:", of_shuffled_pairs)
 assert of_right_pairs and not of_shuffled_pairs
 
 # %% [markdown]
-# The same check catches a network that was *trained* on shuffled pairs. A top of some other image tells it nothing about the bottom. So the best that it can learn is to ignore the top. We tried it with the loop above: its loss falls near the upper of the two curves, like that of any healthy training. Its gain is about zero, and only the comparison shows it.
+# The same check catches a network that was *trained* on shuffled pairs. The top of some other image says nothing about the bottom, so the best that this network can learn is to ignore the top. Its loss then falls as that of the network without the top does, like that of any healthy training. Only the comparison shows that its gain is zero.
 #
-# **And what do the pictures look like?** Each image gets the top codes of its left neighbour (and the first gets those of the last). In the third row it keeps its own bottom codes. In the last, bottom codes are drawn anew for the wrong top.
+# **And what do the pictures look like?** Each image gets the top codes of its left neighbour (and the first image gets those of the last). In the third row, each image keeps its own bottom codes. In the last row, bottom codes are drawn anew for the wrong top.
 
 # %%
 chosen = torch.tensor([0, 1, 3, 4, 8, 9, 18, 31])
@@ -696,14 +696,14 @@ figures.show(
 )
 
 # %% [markdown]
-# In the third row, top and bottom contradict each other, and the decoder shows both. The error is on average 0.0687<!--= results reconstruction.mean_squared_error_with_wrong_top.value --> (mean squared) with the top of another image, against 0.0008<!--= results reconstruction.mean_squared_error.value --> with its own.
+# In the third row, top and bottom contradict each other, and the decoder shows both. The mean squared error is on average 0.0687<!--= results reconstruction.mean_squared_error_with_wrong_top.value --> with the top of another image, against 0.0008<!--= results reconstruction.mean_squared_error.value --> with its own.
 #
-# The last row is more treacherous. The images are whole, but they have the *other* image's outline: under the trousers stands a pullover. The network was told one class by the label and another by the top, and went with the top. Samples without their labels beside them would not show you this mistake. The loss shows it at once.
+# The mistake in the last row is harder to notice, because the images are whole. But they have the outline of the *other* image: below the trousers of the first row, for example, we see a pullover. The label named one class and the top another, and the network followed the top. Samples that are shown without their labels would not reveal this mistake, while the loss reveals it at once.
 
 # %% [markdown]
 # ## 05.10 Exercises
 #
-# Change the `None` in a cell and run it. The answer is judged by trying it out.
+# Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
 # A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
@@ -711,7 +711,7 @@ figures.show(
 # %% [markdown]
 # ### Exercise 1: the order of the levels
 #
-# Below are the six steps in which the prior draws an image, shuffled. Bring them into order. Your answer is a string of their letters, such as `"abcdef"`. The check goes through the steps and looks at what is known before each.
+# Below are the six steps in which the prior draws an image, but in shuffled order. Give their right order as a string of letters, such as `"abcdef"`. The check goes through the steps and looks at what is known before each step.
 
 # %%
 for letter, step in check.STEPS.items():
@@ -731,7 +731,7 @@ check.order_of_levels(order)
 # %% [markdown]
 # ### Exercise 2: measure the gain
 #
-# Write the function that every paper with two levels should have: what the top codes are worth, in nats per bottom code. It gets the network with the top, its twin trained without, and codes. `image_nats(network, codes)` gives the nats of each image's codes, [N], of the level that the network belongs to. `erase_top(codes)` gives the same codes with all top codes 0, as the twin was trained on. Do not rely on 256: the check tries another grid too.
+# Write a function that measures what the top codes are worth, in nats per bottom code, as every paper with two levels should. Its arguments are the network with the top, its twin that was trained without, and codes. `image_nats(network, codes)` gives the nats of each image's codes, [N], of the level that the network belongs to. `erase_top(codes)` gives the same codes with all top codes 0, as the twin was trained on. Do not rely on the number 256, because the check tries another grid too.
 
 # %%
 hundred = pick(heldout, slice(400, 500))
@@ -758,7 +758,7 @@ check.conditional_gain(gain_per_code, shipped, without_top, hundred)
 # %% [markdown]
 # ### Exercise 3: the wrong scale
 #
-# A colleague has enlarged the top with `Tensor.repeat`. The shape is right. **Is the grid?** Here are the place numbers again, and the loss of the shipped prior with such an enlargement.
+# A colleague has enlarged the top with `Tensor.repeat`, and the result has the right shape. **Is the grid itself right as well?** Here are the numbered positions again, and the loss of the shipped prior with such an enlargement.
 
 
 # %%
@@ -783,7 +783,7 @@ with torch.no_grad():
 print(f"nats per code: {loss:.0f}, worse than uniform: {loss > math.log(K)}")
 
 # %% [markdown]
-# Four small copies of the top, and most bottom places have a code from far away beneath them. Write it right, and for any two sizes of which one is a multiple of the other: 8 × 8 over 16 × 16, but also 5 × 3 over 15 × 9, and with one factor for the height and another for the width. Return [B, p, height, width].
+# The grid is four small copies of the top, so that most bottom positions have a code from far away beneath them. Write the enlargement correctly, for any bottom size that is a multiple of the top size: 8 × 8 over 16 × 16, but also 5 × 3 over 15 × 9, and with one factor for the height and another for the width. Return a tensor [B, p, height, width].
 
 
 # %% tags=["exercise"]
@@ -840,9 +840,9 @@ check.nats_per_image(bag_nats, prior, bag)
 # %% [markdown]
 # ## What you can do now
 #
-# - Condition a PixelCNN on another grid, and say why it stays without leak and without blind spot.
-# - Measure what a condition is worth, place by place, against a network that was trained without it.
-# - Keep the top of an image and draw what may lie below it; and find grids that were paired wrongly.
+# - Condition a PixelCNN on another grid, and explain why it still has no leak and no blind spot.
+# - Measure what a condition is worth, position by position, against a network that was trained without it.
+# - Keep the top of an image and draw bottoms that fit it, and detect grids that were paired wrongly.
 #
 # **To take away.** What would the gain be if the two levels held the same information? Could the *bottom* be drawn first, and the top given it, and what would have to change? With three levels, what does each network get for its condition?
 #

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 07 · Generate and judge
 #
-# **What you will do.** Open the draw of a single code, and turn its three knobs. Judge what comes out by numbers. Then spoil it in the four ways that people meet most, one section each: blurry samples, samples that all look alike, training that blows up, drawing that is slow. Apply the usual remedies, and measure which of them help.
+# **What you will do.** Look inside the draw of a single code and turn its three knobs. Judge the drawn images by numbers. Then cause the four troubles that people meet most, one section each: blurry samples, samples that all look alike, training that blows up, and drawing that is slow. Apply the usual remedies, and measure which of them help.
 #
-# **What you will learn.** What temperature, top-k and top-p do to a distribution. What a Fréchet distance and an accuracy score see, and what they miss. Where to look first when samples are bad. How to find copies of training images.
+# **What you will learn.** What temperature, top-k and top-p do to a distribution, what a Fréchet distance and an accuracy score see and what they miss, where to look first when samples are bad, and how to find copies of training images.
 #
-# **What you need.** The VQ-VAE-2 from notebook [01](01_images_to_codes.ipynb), the two levels of the prior from [04](04_top_prior.ipynb) and [05](05_bottom_prior.ipynb), and for section 07.8 the samplers of [06](06_fast_sampling.ipynb). What we use of them is repeated.
+# **What you need.** The VQ-VAE-2 from notebook [01](01_images_to_codes.ipynb), the two levels of the prior from [04](04_top_prior.ipynb) and [05](05_bottom_prior.ipynb), and for section 07.8 the samplers of [06](06_fast_sampling.ipynb). The parts that we use are repeated here.
 #
 # **Time.** About 60 minutes to read, 105<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
 #
@@ -46,11 +46,11 @@ from pixelprior.vqvae2 import VQVAE2
 # %% [markdown]
 # ## 07.1 Draw a code with one random number
 #
-# At each place of a grid, the prior gives K probabilities, one per code. We want one code, drawn by them. All the chance we have is one number u, **uniform** from 0 to 1: no place is likelier than another.
+# At each position of a grid, the prior gives K probabilities, one per code, and we want to draw one code by them. All the randomness of this draw is in one number u, which is **uniform** from 0 to 1: no value is likelier than another.
 #
-# Lay the probabilities end to end. Together they fill the stretch from 0 to 1, and each code owns a piece as long as its probability. Now drop u on the stretch. It falls on one piece, and that is the code. A likely code has a long piece, and is hit often.
+# Lay the probabilities end to end. Together they fill the interval from 0 to 1, and each code owns a piece that is as long as its probability. The number u falls on one of the pieces, and the code of this piece is drawn. A likely code has a long piece, so that it is drawn often.
 #
-# The ends of the pieces are sums: p₀, p₀ + p₁, p₀ + p₁ + p₂, … This row of sums is called the **cumulative distribution function**, CDF. It leads from a code to a sum. We read it backwards, from a number to a code. Hence the name: **inverse CDF**.
+# The ends of the pieces are the sums p₀, p₀ + p₁, p₀ + p₁ + p₂, … This sequence of sums is called the **cumulative distribution function**, CDF, and it leads from a code to a sum. We read it backwards, from a number to a code, which gives the method its name: **inverse CDF**.
 
 # %%
 p = torch.tensor([0.1, 0.4, 0.2, 0.3], dtype=torch.float64)  # [K], K = 4
@@ -60,7 +60,7 @@ code = (cdf <= u).sum().item()  # pieces that end at u or before
 print("code", code)
 
 # %% [markdown]
-# **How does u = 0.62 come to code 2?** Start at the left on the dashed line, and go to the right until you hit the stairs. Each riser stands at its code.
+# **How does u = 0.62 come to code 2?** Start at the left on the dashed line, and go to the right until you meet the stairs. Each riser, the vertical part of a stair, is drawn at its code.
 
 # %%
 places = torch.arange(4).repeat_interleave(2)  # [8]: 0, 0, 1, 1, …
@@ -84,9 +84,9 @@ figures.show(
 )
 
 # %% [markdown]
-# The dashed line hits a riser, the one of code 2. It is 0.2 high, so one number in five hits it. (Predict in exercise 1 what becomes of it at another temperature.)
+# The dashed line meets the riser of code 2, which is 0.2 high, so that one number in five draws this code. (In exercise 1 you predict how this changes at another temperature.)
 #
-# The same for a whole batch, each row with a number of its own. The package has it as `draw`, which also scales u by the last sum, since rounding may leave that a little off 1. And its `uniforms(seed, first_index, batch_size, count)` gives the numbers, for each image its own: the same for the same seed, on any machine.
+# Now we do the same for a batch, in which each row has its own number. The package has this as `draw`, which also scales u by the last sum, since rounding may leave that sum a little off 1. Its `uniforms(seed, first_index, batch_size, count)` gives each image its own numbers, which are the same for the same seed on any machine.
 
 
 # %%
@@ -103,14 +103,14 @@ shares = torch.bincount(codes) / len(codes)  # [K]
 print("shares of the codes:", [round(share, 2) for share in shares.tolist()])
 
 # %% [markdown]
-# Why so, and not with `torch.multinomial`? Because now all chance lies in u, in our hands. Notebook 06 needed it to compare samplers code by code. Here we use it in another way: we keep u, and change the probabilities.
+# Why do we draw in this way, and not with `torch.multinomial`? Because all the randomness is now in u, which we control. Notebook 06 needed this to compare samplers code by code. Here we use it in another way: we keep u, and change the probabilities.
 
 # %% [markdown]
 # ## 07.2 Temperature, top-k and top-p
 #
-# The prior's probabilities need not be the ones we draw from. Three knobs are in use. Each takes a row of K numbers, and gives K probabilities. We write each by hand, for one row.
+# We need not draw from the prior's own probabilities. There are three common knobs to change them, and each turns a row of K numbers into K probabilities. We write each of them by hand, for one row.
 #
-# **Temperature T** divides the logits before the softmax. That raises each probability to the power 1/T, and makes the sum 1 again. T below 1 makes likely codes likelier still. T above 1 levels the differences. Towards 0 only the likeliest code is left, and towards infinity all codes are equally likely.
+# **Temperature T** divides the logits before the softmax. That raises each probability to the power 1/T, and makes the sum 1 again. A T below 1 makes likely codes even likelier, while a T above 1 levels the differences. Towards 0 only the likeliest code is left, and towards infinity all codes are equally likely.
 
 
 # %%
@@ -119,7 +119,7 @@ def with_temperature(logits, T):  # logits [K]
 
 
 # %% [markdown]
-# **Top-k** keeps the k likeliest codes, and gives all others the probability 0. The sum has to be 1 again.
+# **Top-k** keeps the k likeliest codes, and gives all others the probability 0. The kept probabilities are then divided by their sum, so that they add up to 1 again.
 
 
 # %%
@@ -131,7 +131,7 @@ def with_top_k(p, k):  # p [K]
 
 
 # %% [markdown]
-# **Top-p** keeps the likeliest codes too. But how many depends on the row. We go from the likeliest code down, and stop as soon as the kept ones hold a share of the probability: here 0.9, say. Where the prior is sure, one code is enough. Where it is not, many are kept.
+# **Top-p** keeps the likeliest codes too, but how many depends on the row. We go from the likeliest code down, and stop as soon as the kept codes hold a given share of the probability, for example 0.9. Where the prior is sure, one code is enough, and where it is not, many are kept.
 
 
 # %%
@@ -146,7 +146,7 @@ def with_top_p(p, share):  # p [K]
 
 
 # %% [markdown]
-# The package's `probabilities` does all three, in this order, for any number of rows at once. We take real logits: those of the shipped top prior for a **held-out** photograph, one that no training step has seen. Do both agree?
+# The package's `probabilities` does all three, in this order, for any number of rows at once. We take real logits: those of the shipped top prior for a **held-out** photograph, one that no training step has seen. Do our functions and the package agree?
 
 # %%
 vqvae2, prior = load_shipped()
@@ -170,7 +170,7 @@ for T, k, share in (
 print(f"largest difference < 1e-12: {max(apart) < 1e-12}")
 
 # %% [markdown]
-# **What do the knobs do to the next code?** The plain bars are what the prior says, for the 20 likeliest codes. The hatched bars are what is drawn from. They start at temperature 0.7 and `top_p` 0.9. Move them in JupyterLab, one at a time. (With `top_k` 64, all codes are kept, and with `top_p` 1.0 too.)
+# **What do the knobs do to the next code?** The plain bars show what the prior says, for the 20 likeliest codes, and the hatched bars show what is drawn from. The knobs start at temperature 0.7 and `top_p` 0.9. In JupyterLab you can move them, one at a time. (With `top_k` 64 all codes are kept, and with `top_p` 1.0 as well.)
 
 
 # %%
@@ -202,12 +202,12 @@ explore(
 )
 
 # %% [markdown]
-# Three things to try. Set `top_p` to 1.0 and the temperature to 2: all bars come closer, and codes that the prior thinks nothing of can be drawn. Set the temperature to 1 and `top_k` to 5: the tail is cut, and the five keep their ratios. Then go to row 0, column 7, an upper corner. There the prior is nearly sure. `top_k` 5 keeps five codes, whatever they are worth. `top_p` 0.9 keeps a single one.
+# There are three things to try. Set `top_p` to 1.0 and the temperature to 2: all bars come closer to one another, and codes to which the prior gives almost no probability can be drawn. Set the temperature to 1 and `top_k` to 5: the tail is cut, and the five kept codes keep their ratios. Then go to row 0, column 7, an upper corner, where the prior is nearly sure: `top_k` 5 keeps five codes, however improbable they are, while `top_p` 0.9 keeps a single one.
 
 # %% [markdown]
 # ## 07.3 One image, many temperatures
 #
-# An image has 320 codes, and each draw has its own u. We keep all of them, and change only the temperature. Where no code falls otherwise, the image stays. Often one does, and another piece appears.
+# An image has 320 codes, and each draw has its own u. We keep all these numbers, and change only the temperature. As long as every draw gives the same code as before, the image stays the same. Often one draw gives a different code, and then a different piece of clothing appears.
 
 
 # %%
@@ -240,26 +240,26 @@ figures.show(
 )
 
 # %% [markdown]
-# At T = 0.3 the images are clean and plain. Each code is close to the likeliest, and likely is what is common: even cloth, no print. Around 1.0 folds, straps and prints come in, and the first images break: look at the sandal and the bag. At 1.5 outlines fray, and several fall apart.
+# At T = 0.3 the images are clean and plain. Each draw takes one of the likeliest codes, and what is likely is what is common: even cloth without a print. Around 1.0 folds, straps and prints appear, and the first images break: look at the sandal and the bag. At 1.5 outlines fray, and several images fall apart.
 #
-# Why another piece, though each u stays? One code that falls otherwise changes the past of all codes after it.
+# Why does a different piece of clothing appear, though each u stays the same? A single code that differs changes the past of all codes after it.
 #
-# So low is clean and dull, high is varied and broken. Where is the middle? Eyes disagree. We need numbers.
+# So a low temperature gives clean and dull images, and a high one gives varied and broken images. People disagree about which temperature between the two is best, so we need numbers.
 
 # %% [markdown]
 # ## 07.4 How good, and how varied?
 #
-# These are two questions, and each gets a number.
+# These are two separate questions, and each gets a number.
 #
-# **How good?** We compare two *sets* of images, drawn ones and photographs. A classifier ships with the package. It was trained to name the class of photographs, and right before its answer it turns an image into 64 **features**. We take each set of features for a normal distribution. That is known by its mean and its **covariance**: how much each two features vary together. The **Fréchet distance** says how far apart two such distributions are. For one feature its square is
+# **How good?** We compare two *sets* of images, drawn ones and photographs. A classifier ships with the package. It was trained to name the class of photographs, and right before its answer it turns an image into 64 **features**. We treat each set of features as a normal distribution, which is known by its mean and its **covariance**: how much each two features vary together. The **Fréchet distance** says how far apart two such distributions are. For one feature its square is
 #
 # (μ₁ − μ₂)² + (σ₁ − σ₂)²
 #
-# with the means μ and the standard deviations σ. For many features, Σ being their covariance, it is
+# with the means μ and the standard deviations σ. For many features, with Σ as their covariance, it is
 #
 # |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½)
 #
-# where tr is the sum of the diagonal, and ^½ the root of a matrix. The square is what everybody calls the distance, and so do we. It sees means and covariances: two sets that agree in both are the same to it. We take the root by **eigenvalues**: split a symmetric matrix into directions, and take the root along each.
+# where tr is the sum of the diagonal, and ^½ the root of a matrix. It is common to call this square the distance, and we do so too. The distance depends on means and covariances alone, so that it cannot tell apart two sets that agree in both. We take the root by **eigenvalues**: we split a symmetric matrix into directions, and take the root along each of them.
 
 
 # %%
@@ -277,7 +277,7 @@ def frechet_by_hand(one, other):  # features [N, d], [M, d]
 
 
 # %% [markdown]
-# (The root of Σ₁ is put on both sides of Σ₂, so that the product is symmetric. Its eigenvalues are those of Σ₁ Σ₂, so the trace of its root is the same.) Does the package's `frechet_distance` agree?
+# (We put the root of Σ₁ on both sides of Σ₂, so that the product is symmetric. The product has the same eigenvalues as Σ₁ Σ₂, so that the trace of its root is the same.) Does the package's `frechet_distance` agree?
 
 # %%
 _, classifier = load_shipped_reference_models()
@@ -300,7 +300,7 @@ packages = frechet_distance(some, real_features)
 print(f"differ by < 1e-5: {abs(mine - packages) < 1e-5}")
 
 # %% [markdown]
-# **How varied?** We take the mean distance of two images of the same class, over all pairs. The distance of two images is the root of the sum of squared differences of their pixels, the **Euclidean** one. If all bags were the same bag, it would be 0.
+# **How varied?** We take the mean distance of two images of the same class, over all pairs. The distance of two images is the **Euclidean** one, the root of the sum of squared differences of their pixels. If all bags were the same bag, the mean distance of bags would be 0.
 
 
 # %%
@@ -319,7 +319,7 @@ def judge(data):
 
 
 # %% [markdown]
-# Now we draw 250 images at each of five temperatures, and with one setting of each of the other two knobs. They are all compared with the 1,000 held-out photographs. As a yardstick we treat ten sets of 250 photographs from the training set in the same way.
+# Now we draw 250 images at each of five temperatures, and at one setting of each of the other two knobs. We compare all these sets with the 1,000 held-out photographs. As a yardstick we treat ten sets of 250 photographs from the training set in the same way.
 
 # %%
 settings = {
@@ -335,7 +335,7 @@ for knob, values in settings.items():
 photographs = [judge(first(training, 250, 250 * i)) for i in range(10)]
 
 # %% [markdown]
-# **What does variety cost?** To the right is more varied. Lower is better. The number at a point is the setting of the knob.
+# **What does variety cost?** Points further to the right are more varied, and lower points are better. The number at a point is the setting of the knob.
 
 # %%
 judged = {
@@ -370,22 +370,22 @@ figures.show(
 )
 
 # %% [markdown]
-# Read it along the temperature line.
+# Read the figure along the line of the temperatures.
 #
-# - **From 1.0 to the right** images get more varied, and worse. At 1.3 they lie further apart than photographs do. That is no gain: specks and frayed edges make a distance too.
-# - **From 1.0 to the left** they get better at first. Of those tried, 0.7 is the lowest. The prior is imperfect, and its mistakes are mostly improbable codes, we think. To draw fewer of them helps.
-# - **Further to the left** they get worse again, though each image is clean. The *set* is compared, and a set of look-alikes is not like photographs.
+# - **From 1.0 to the right** images get more varied, and worse. At 1.3 they lie further apart than photographs do, which is no gain, because specks and frayed edges add to the distance too.
+# - **From 1.0 to the left** they get better at first, and of the temperatures tried, 0.7 has the lowest Fréchet distance. The prior is imperfect, and we think that its mistakes are mostly improbable codes, so that it helps to draw fewer of them.
+# - **Further to the left** they get worse again, though each image is clean. The Fréchet distance compares *sets*, and a set of look-alikes is not like photographs.
 #
-# Top-k and top-p lie near the same line. They are other ways to the same trade. (Points that differ by a tenth or two say nothing: 250 images are few. See how far apart the ten sets of photographs lie.)
+# Top-k and top-p also trade variety for quality, but not always at the same price as the temperature. The point of top-p lies near the line. The point of top-k lies further to the right than that of temperature 0.7 and no higher, which is more variety at the same quality. (Points that differ by a tenth or two say nothing, because 250 images are few: see how far apart the ten sets of photographs lie.)
 #
-# The photographs have what no knob reaches: as much variety, and a smaller distance. Theirs is not 0 either, but from 0.2 to 0.7, since 250 images have not quite the mean and covariance of 1,000 others. For the same reason **compare Fréchet distances only for equal numbers of images**, and in the same features.
+# The photographs are better than what any knob reaches: at the same variety their Fréchet distance is smaller. This distance is not 0 either, but from 0.2 to 0.7, because the mean and covariance of 250 images are not quite those of 1,000 others. For the same reason **compare Fréchet distances only for equal numbers of images**, and in the same features.
 
 # %% [markdown]
 # ### One number that wants both
 #
-# Here is a third measure. If drawn images are good and varied, one can *learn* from them. Train a classifier on drawn images and the labels they were drawn by. Test it on real photographs. The share that it gets right is the **classification accuracy score** (Ravuri and Vinyals 2019). Bad images teach the wrong thing. Look-alikes teach too little.
+# The third measure uses that one can *learn* from drawn images if they are good and varied. Train a classifier on drawn images and the labels for which they were drawn, and test it on real photographs. The share that it gets right is the **classification accuracy score** (Ravuri and Vinyals 2019). Bad images teach the wrong thing, and look-alikes teach too little.
 #
-# The smallest classifier needs no training: give each photograph the label of the nearest drawn image. `nearest` finds it.
+# The smallest classifier needs no training: it gives each photograph the label of the nearest drawn image, which `nearest` finds.
 
 
 # %%
@@ -424,9 +424,9 @@ assert taught["drawn,\nT = 1.0"] > taught["T = 1.5:\nbroken"] + 0.03
 assert taught["drawn,\nT = 1.0"] > taught["top_k = 1:\nlook-alikes"] + 0.1
 
 # %% [markdown]
-# The second bar is as high as the first: what the codes lose, this classifier does not miss. Images drawn at T = 1.0 teach somewhat less than photographs do. At 0.7 they teach no less than at 1.0: this classifier does not miss the folds and prints that go. Broken images and look-alikes fall far behind, for opposite reasons.
+# The second bar is as high as the first, so this classifier does not need what the codes lose. Images drawn at T = 1.0 teach somewhat less than photographs do. Images drawn at 0.7 teach no less than those at 1.0, so this classifier does not need the folds and prints that disappear. Broken images and look-alikes fall far behind, for opposite reasons.
 #
-# **And the full measurement?** It ships with the package: 10,000 drawn images at T = 1, compared with all 10,000 test images, and a convolutional network as the classifier. (A good distance is low, a good score is high.)
+# **And the full measurement?** It ships with the package: 10,000 drawn images at T = 1 are compared with all 10,000 test images, and the classifier is a convolutional network. (A good distance is low, and a good score is high.)
 
 # %%
 path = assets.FOLDER / "results" / "results.json"
@@ -452,17 +452,17 @@ figures.show(
 )
 
 # %% [markdown]
-# - **Fréchet distance.** Drawn images are at 0.72<!--= results frechet.distances.samples.value -->. With other images it would have been between 0.65<!--= results frechet.distances.samples.low --> and 0.79<!--= results frechet.distances.samples.high -->: that is a 95 % interval, from drawing images out of these again and again. (The curve above has about 1.0 at T = 1: it is of 250 images, and more images have a smaller distance.) Other training images are at 0.01<!--= results frechet.distances.training images.value -->. Reconstructions are at 0.14<!--= results frechet.distances.reconstructions.value -->. They need no prior. (And they are of these very test images, which brings them nearer than anything new can be.) So most of the distance is the prior's doing.
-# - **Accuracy.** 0.902<!--= results accuracy_score.real.value --> from real images, 0.899<!--= results accuracy_score.reconstructions.value --> from their reconstructions, and 0.867<!--= results accuracy_score.samples.value --> from samples. The ratio of samples to real is 0.961<!--= results accuracy_score.samples_to_real.value -->, between 0.954<!--= results accuracy_score.samples_to_real.low --> and 0.967<!--= results accuracy_score.samples_to_real.high -->. So the samples lack something that photographs have.
+# - **Fréchet distance.** Drawn images are at 0.72<!--= results frechet.distances.samples.value -->. With other images it would have been between 0.65<!--= results frechet.distances.samples.low --> and 0.79<!--= results frechet.distances.samples.high -->, a 95 % interval that comes from drawing images out of these again and again. (The curve above has about 1.0 at T = 1 because it is of 250 images, and more images have a smaller distance.) Other training images are at 0.01<!--= results frechet.distances.training images.value -->. Reconstructions, which need no prior, are at 0.14<!--= results frechet.distances.reconstructions.value -->. (They are of these very test images, which brings them nearer than anything new can be.) So most of the distance is due to the prior.
+# - **Accuracy.** The score is 0.902<!--= results accuracy_score.real.value --> from real images, 0.899<!--= results accuracy_score.reconstructions.value --> from their reconstructions, and 0.867<!--= results accuracy_score.samples.value --> from samples. The ratio of samples to real is 0.961<!--= results accuracy_score.samples_to_real.value -->, between 0.954<!--= results accuracy_score.samples_to_real.low --> and 0.967<!--= results accuracy_score.samples_to_real.high -->, so the samples lack something that photographs have.
 #
-# You will know the name **FID**. It is the same formula with the features of another network, Inception. Our numbers and FIDs cannot be compared.
+# You may know the name **FID**: it is the same formula with the features of another network, Inception. Our numbers cannot be compared with FIDs.
 
 # %% [markdown]
 # ## 07.5 Why are my samples blurry?
 #
-# The advice one gets is: more layers, more channels, longer training. But of *what*? Two networks made the image. Let us measure before we train anything.
+# The usual advice is more layers, more channels and longer training, but of *which* network? Two networks made the image, so we measure before we train anything.
 #
-# **Sharpness** needs a number too. Blur leaves slow changes and takes fast ones away. So we take the fast ones alone: each pixel minus the mean of the 3×3 pixels around it. We square, take the mean, and multiply by 1,000 for handy numbers.
+# **Sharpness** needs a number of its own too. Blur keeps slow changes and removes fast ones. So we keep the fast ones alone: each pixel minus the mean of the 3×3 pixels around it. We square these differences, take the mean, and multiply by 1,000 for handy numbers.
 
 
 # %%
@@ -477,7 +477,7 @@ def sharpness(data):
 
 
 # %% [markdown]
-# We also take it apart, by where in the image it is: along the **outline**, where there is background within two pixels and clothing too, and **inside** the clothing, where there is no background within two pixels.
+# We also split this number by the position in the image: along the **outline**, where there are both background and clothing within two pixels, and **inside** the clothing, where there is no background within two pixels.
 
 
 # %%
@@ -515,16 +515,16 @@ assert everywhere["photographs"] > everywhere["rebuilt"] + 0.5
 assert everywhere["rebuilt"] > everywhere["drawn, T = 1.0"] + 0.4
 
 # %% [markdown]
-# Three lessons.
+# We learn three things from the table.
 #
-# - **Look at the reconstructions first.** The second line has no prior in it. These are codes of real images, decoded. So the step from the first line to the second is the VQ-VAE-2's. A perfect prior would draw codes of this kind, and no prior can put back detail that the decoder does not make of the right codes. The step from the second to the third is the prior's: it is along the outlines.
-# - **A low temperature looks like blur to this number.** Outlines stay crisp, as the strip in section 07.3 shows. Folds and prints go: see the last column. If you miss them, raise the temperature. Section 07.4 has the price.
-# - **Sharp is not good.** At T = 1.5 the images are sharper than photographs. Specks and frayed edges are fast changes too. So sharpness never stands alone: we look at the Fréchet distance beside it.
+# - **Look at the reconstructions first.** The second line involves no prior, because these are codes of real images, decoded. So the step from the first line to the second is due to the VQ-VAE-2. A perfect prior would draw codes of this kind, and no prior can put back detail that the decoder does not make of the right codes. The step from the second line to the third is due to the prior, and it is along the outlines.
+# - **A low temperature looks like blur to this number.** Outlines stay crisp, as the strip in section 07.3 shows, but folds and prints disappear: see the last column. If you miss them, raise the temperature, at the price that section 07.4 shows.
+# - **A sharp image need not be good.** At T = 1.5 the images are sharper than photographs, because specks and frayed edges are fast changes too. So we never use sharpness alone, and look at the Fréchet distance beside it.
 
 # %% [markdown]
 # ### Blur from the decoder
 #
-# Now we make the trouble. We train a VQ-VAE-2 for a short while, and look at what it rebuilds. Here is a training loop that serves for all of this notebook: AdamW, warm-up and cosine, and clipping, as in notebook 04. Two things are new. It stops when the gradient's norm is not finite (section 07.7). And `change` may tamper with the batch of a step. It returns the losses and the gradient's norms before clipping.
+# Now we cause the trouble: we train a VQ-VAE-2 for a short while, and look at what it rebuilds. Here is a training loop for the whole notebook, with AdamW, warm-up and cosine, and clipping, as in notebook 04. Two things are new: the loop stops when the gradient's norm is not finite (section 07.7), and `change` may change the batch of a step. The loop returns the losses and the gradient's norms before clipping.
 
 
 # %%
@@ -561,7 +561,7 @@ def stop_unless_finite(norm, loss, step):
 
 
 # %% [markdown]
-# We train two for 400 steps of 12 images. One has 16 channels, the other 32. (The shipped one has 64, and 5,600 steps.) On the way we rebuild 250 held-out photographs.
+# We train two networks for 400 steps of 12 images, one with 16 channels, the other with 32. (The shipped one has 64, and was trained for 5,600 steps.) On the way we rebuild 250 held-out photographs.
 
 # %%
 at = (50, 150, 400)
@@ -598,7 +598,7 @@ figures.show(
 )
 
 # %% [markdown]
-# That is blur as people know it. The outline is there and all fine things are gone. And no prior has been near these images. Whatever prior you train on such codes, this is the best that it can do.
+# That is blur as people know it: the outline is there, and all fine details are gone. No prior was involved in these images. Whatever prior you train on such codes, this is the best that it can do.
 #
 # **Do the remedies help: longer training, more channels?**
 
@@ -629,12 +629,12 @@ for channels in (16, 32):
 assert frechet_by[32][-1] < frechet_by[16][-1]
 
 # %% [markdown]
-# Both do, and the shipped model shows how far it goes: with more channels and many more steps it is nearly as sharp as the photographs. The Fréchet distance falls too, so it is the right kind of sharpness. (We have not tried more layers in the decoder.)
+# Both remedies help, and the shipped model shows how far they lead: with more channels and many more steps it is nearly as sharp as the photographs. The Fréchet distance falls too, so it is the right kind of sharpness. (We have not tried more layers in the decoder.)
 
 # %% [markdown]
 # ### And a prior that is not finished?
 #
-# The same trouble on the other side. We take the shipped VQ-VAE-2, with its sharp decoder, and train small priors on its codes of 2,000 photographs for a short while. Both have 4 blocks of 16 channels. One has 60 steps, the other twice as many.
+# Now we cause the same trouble in the prior. We take the shipped VQ-VAE-2, with its sharp decoder, and train small priors on its codes of 2,000 photographs for a short while. Both have 4 blocks of 16 channels, and one is trained for 60 steps, the other for twice as many.
 
 # %%
 training_codes = extract_codes(vqvae2, first(training, 2000))
@@ -679,7 +679,7 @@ figures.show(
 )
 
 # %% [markdown]
-# They are not blurry, they are *wrong*. The first draws crisp tangles. With twice the steps they become lumps.
+# The images are not blurry, they are *wrong*: the first prior draws crisp tangles, and with twice the steps they become lumps.
 #
 # **How much does the remedy help?** We print the held-out loss of both levels in nats per code, the sharpness, and the Fréchet distance.
 
@@ -697,20 +697,20 @@ for level in (0, 1):
 assert best[3] < 2 < longer[3] - 3
 
 # %% [markdown]
-# The tangles are as sharp as good samples. Only the loss and the Fréchet distance tell them from these. **Twice the steps** made both levels better. We do not show **more channels** and **more blocks** here: what they give in so short a time hangs on the starting weights. The shipped prior has 64 channels, 9 blocks, and 7,500 steps of 32 images.
+# The tangles are as sharp as good samples, and only the loss and the Fréchet distance tell the two apart. **Twice the steps** made both levels of the prior better. We do not show **more channels** and **more blocks** here, because what they give in so short a time depends on the starting weights. The shipped prior has 64 channels, 9 blocks, and 7,500 steps of 32 images.
 #
-# So, in this order, when samples are blurry:
+# So, when samples are blurry, check in this order:
 #
-# 1. **Rebuild held-out images.** If these are blurry, train the VQ-VAE-2 for longer or give it more channels. Leave the prior alone.
+# 1. **Rebuild held-out images.** If these are blurry, train the VQ-VAE-2 for longer or give it more channels, and leave the prior alone.
 # 2. **Look at the temperature**, top-k and top-p.
-# 3. **If the reconstructions are sharp and the samples are lumps**, it is the prior. Train it for longer, then make it larger, and watch its nats per code on held-out codes (notebook 04).
+# 3. **If the reconstructions are sharp and the samples are lumps**, the cause is the prior. Train it for longer, then make it larger, and watch its nats per code on held-out codes (notebook 04).
 #
-# **In one line.** *Symptom:* blur. *Cause:* mostly the VQ-VAE-2; lumps come from the prior. *Remedy:* longer training, then more channels, of the one that is to blame. *What it gave:* sharper reconstructions with more steps and with more channels; a better prior with more steps. What more channels or blocks give a prior, so short a training does not say.
+# **In one line.** *Symptom:* blur. *Cause:* mostly the VQ-VAE-2; lumps come from the prior. *Remedy:* longer training, then more channels, of the network that is the cause. *What it gave:* sharper reconstructions with more steps and with more channels; a better prior with more steps. So short a training does not say what more channels or blocks give a prior.
 
 # %% [markdown]
 # ## 07.6 Why do my samples all look alike?
 #
-# This trouble is quickly made: we draw with `top_k=1`, always the likeliest code. Then u has no say any more. Below it a low temperature, our prior as it is, a higher temperature, and photographs. **How varied are sandals?**
+# This trouble is quickly made: we draw with `top_k=1`, which always takes the likeliest code, so that u no longer matters. The rows below it show a low temperature, our prior as it is, a higher temperature, and photographs. **How varied are sandals?**
 
 
 # %%
@@ -738,12 +738,12 @@ for name, data in list(sandals.items())[:2]:
     print(f"{name:10} different images of 250: {different}")
 
 # %% [markdown]
-# With `top_k=1` there are ten images in the world, one per class. At T = 0.3 all 250 differ, but not by much. (Compare this with the photographs in the last row.)
+# With `top_k=1` there are only ten different images, one per class. At T = 0.3 all 250 differ, but not by much. (Compare them with the photographs in the last row.)
 
 # %% [markdown]
 # ### Which number sees it?
 #
-# A common check is the **perplexity** of the drawn codes: exp of the entropy of their frequencies (notebook 01), "how many codes are in use". Its cousin is the share of codes that occur at all. We put both beside the mean distance within a class, each divided by what photographs have.
+# A common check is the **perplexity** of the drawn codes: exp of the entropy of their frequencies (notebook 01), or "how many codes are in use". A related number is the share of codes that occur at all. We show both beside the mean distance within a class, each divided by what photographs have.
 
 # %%
 few_codes = CodeData(
@@ -790,7 +790,7 @@ figures.show(
 assert ratios[0][0] == 0 and ratios[0][1] > 0.6 and ratios[0][2] > 0.9
 
 # %% [markdown]
-# Only the first says it plainly. Perplexity has lost a quarter, and you would not be alarmed. And nearly all codes are in use: an image has 64 top codes, so ten images have room for all of them. **Many codes in use do not make images varied.** They answer another question: whether the *codebook* works. Ask it of the codes of photographs, once, after training the VQ-VAE-2.
+# Only the mean distance says it plainly. Perplexity has lost a quarter, which would not alarm you, and nearly all codes are in use: an image has 64 top codes, so ten images have room for all of them. **Many codes in use do not make images varied.** The other two measures say whether the *codebook* works. Ask this once, of the codes of photographs, after training the VQ-VAE-2.
 
 # %%
 for level in ("top", "bottom"):
@@ -802,18 +802,18 @@ for level in ("top", "bottom"):
     print(use["perplexity"] > 20)
 
 # %% [markdown]
-# Ours is healthy. On all 10,000 test images its perplexity is 42.4<!--= results codes.top.perplexity --> at the top and 25.4<!--= results codes.bottom.perplexity --> below. If yours has collapsed to a few codes, no temperature brings back what no code says. Notebook 01 (section 01.9) shows how to mend it.
+# Our codebooks are healthy. On all 10,000 test images the perplexity is 42.4<!--= results codes.top.perplexity --> at the top and 25.4<!--= results codes.bottom.perplexity --> at the bottom. If your codebook has collapsed to a few codes, no temperature brings back what these codes cannot represent. Notebook 01 (section 01.9) shows the remedy for this.
 
 # %% [markdown]
 # ### Do the remedies help?
 #
-# The usual one is a temperature from 1.1 to 1.3. Look at the bars again. At 1.15 the distance is that of photographs or a little above, and the perplexity as well. But section 07.4 showed the price: the Fréchet distance rises from 1.0 on, because what comes in are mistakes. So:
+# The usual remedy is a temperature from 1.1 to 1.3. Look at the bars again: at 1.15 the distance is that of photographs or a little above, and so is the perplexity. But section 07.4 showed the price: the Fréchet distance rises from 1.0 on, because the added variety consists of mistakes. We therefore give three pieces of advice:
 #
-# - If you had **lowered** the temperature, or set a small `top_k`, go back to 1. That is the whole remedy.
-# - From 1.0 up you buy distance with mistakes. By this number, which counts specks as well, our prior lacks next to nothing at 1.0. So there is nothing to be gained.
-# - If samples are alike **at 1.0**, look at the codebook as above, and at the held-out loss of the prior: we expect one that has learned few images by heart (section 04.11) to draw those few.
+# - If you had **lowered** the temperature, go back to 1, and if you had set a small `top_k`, leave it out. That is the whole remedy in this case.
+# - Above 1.0 you pay for distance with mistakes. By the mean distance, which counts specks as well, our prior lacks next to nothing at 1.0, so that there is nothing to be gained.
+# - If samples are alike **at 1.0**, look at the codebook as above, and at the held-out loss of the prior, because we expect a prior that has learned few images by heart (section 04.11) to draw those few.
 #
-# **Can we have good and varied at once?** The temperature need not be the same for both levels. The top codes decide shape and shade, and that is where the variety is. We keep the top codes drawn at 1.0, and cool the bottom codes alone.
+# **Can we have good and varied at once?** The temperature need not be the same for both levels. The top codes decide shape and shade, and that is where the variety is. So we keep the top codes drawn at 1.0, and cool the bottom codes alone: they are drawn at a lower temperature.
 
 # %%
 kept_top = drawn["temperature", 1.0][0].z_top  # [250, 8, 8]
@@ -825,17 +825,17 @@ print("the Fréchet distance falls by more than 0.1:", less > 0.1)
 print("of the mean distance at least 98 % stays:", share > 0.98)
 
 # %% [markdown]
-# As varied as before, and closer to photographs. (A tenth or two can be chance, as section 07.4 said. With three other seeds, tried apart from this notebook, it fell each time, by a little more.) It is no law. It holds where the variety that you care for sits in the top level.
+# The images are as varied as before, and closer to photographs. (A tenth or two can be chance, as section 07.4 said. With three other seeds, tried apart from this notebook, the Fréchet distance fell each time, by a little more.) This is no general law: it holds where the variety that you care for is in the top level.
 #
-# **In one line.** *Symptom:* look-alikes. *Cause:* a low temperature or a small `top_k`; else the codebook, or few images learned by heart. *Remedy:* back to 1, then cool the bottom alone. *What it gave:* at 1.0 the distance of photographs, and with the bottom cooled a smaller Fréchet distance at the same variety.
+# **In one line.** *Symptom:* look-alikes. *Cause:* a low temperature or a small `top_k`; else the codebook, or few images learned by heart. *Remedy:* back to temperature 1 without `top_k`, then cool the bottom alone. *What it gave:* at 1.0 the distance of photographs, and with the bottom cooled a smaller Fréchet distance at the same variety.
 
 # %% [markdown]
 # ## 07.7 Why does my training blow up?
 #
-# Notebook 04 (section 04.10) has shown a prior with too high a rate. Here is the other network, a small VQ-VAE-2, and two causes. It has no gates that keep its features between −1 and 1, and its loss is a square. So its numbers can grow fast.
+# Notebook 04 (section 04.10) has shown a prior with too high a rate. Here we take the other network, a small VQ-VAE-2, and two causes. This network has no gates that keep its features between −1 and 1, and its loss is a square, so that its numbers can grow fast.
 #
-# - **A rate too high**: 0.1 instead of 2e-3, with a warm-up of a tenth of the steps and of three tenths; and a bold one, 0.03, with the long warm-up.
-# - **A bad file**: someone forgot to divide by 255, for a single file of two batches. At steps 17 and 18 the pixels run from 0 to 255. The rate is fine.
+# - **A rate too high**: 0.1 instead of 2e-3, with a warm-up of a tenth of the steps and of three tenths; and a bold rate, 0.03, with the long warm-up.
+# - **A bad file**: someone forgot to divide by 255, for a single file of two batches, so that at steps 17 and 18 the pixels run from 0 to 255. In this run the rate is as it should be.
 
 
 # %%
@@ -865,7 +865,7 @@ for name, (rate, options) in runs.items():
     )
 
 # %% [markdown]
-# **Which of the two does clipping save, and which a long warm-up?** All are clipped but one. Mind the axis: each line across is ten times the one below. The picture is cut off at the top.
+# **Which of the two does clipping save, and which a long warm-up?** All runs but one are clipped. The vertical axis is logarithmic, so that each grid line is ten times the one below, and the picture is cut off at the top.
 
 # %%
 figure = figures.curves(
@@ -904,13 +904,13 @@ print("bad file: a norm over 10,000 times the usual:", ratio > 10_000)
 assert ratio > 10_000
 
 # %% [markdown]
-# - **The high rate** was clipped, and it learns nothing all the same: AdamW's step is about as long either way (section 04.10). After the peak the curve looks calm. But it lies flat, far above the first one. The remedy is the lower rate.
-# - **Warm-up.** Rate 0.03 with a warm-up of three tenths learns. (With a tenth it is a coin: some starting weights learn and others lie flat, and the last digits of a sum, which differ from processor to processor, can decide. So we do not show it.) A long warm-up makes a bold rate safe, and does not save one of 0.1.
-# - **The bad file**: clipping saves the run. Unclipped, the first of its two gradients is over 10,000 times as long as a usual one. The mean of gradients points its way for dozens of steps. The mean of squares makes the steps against it too short. Clipped, it weighs a few times a usual one. (And the remedy for the cause is to check the pixels: the package's `load_images` gives bytes, and divides them itself.)
+# - **The high rate** was clipped, and still it learns nothing, because AdamW's step is about as long with clipping as without (section 04.10). After the peak the curve looks calm, but it lies flat, far above the first one. The remedy is the lower rate.
+# - **Warm-up.** The rate 0.03 with a warm-up of three tenths learns. (With a tenth it is a matter of chance: some starting weights learn and others lie flat, and the last digits of a sum, which differ from processor to processor, can decide. So we do not show this case.) A long warm-up makes a bold rate safe, but does not save a rate of 0.1.
+# - **The bad file**: clipping saves the run. Unclipped, the first of its two gradients is over 10,000 times as long as a usual one. AdamW's mean of gradients then points along it for dozens of steps, and the mean of squares makes the steps against it too short. Clipped, the gradient counts as much as a few usual ones. (The remedy for the cause is to check the pixels: the package's `load_images` keeps pixels as bytes, and divides each batch itself.)
 #
-# So clip, at a few times the usual norm. (The package clips at 1.0, and has no flag for it.) Do not expect it to replace a lower rate.
+# So clip, at a few times the usual norm, but do not expect clipping to replace a lower rate. (The package clips at 1.0; `--max_grad_norm` changes it.)
 #
-# **Not finite.** At still higher rates the numbers grow until float32 cannot hold them, and one `nan` spoils all weights in one step. Section [04.10](04_top_prior.ipynb) shows it. So our loop looks at the norm of each step, *before* the weights move. On a CPU the package's `fit` does too. **What does `fit` tell you?**
+# **Not finite.** At still higher rates the numbers grow until float32 cannot hold them, and one `nan` spoils all weights in one step, as section [04.10](04_top_prior.ipynb) shows. So our loop looks at the norm of each step *before* the weights move, and on a CPU the package's `fit` does so too. **What does `fit` tell you?**
 
 # %% tags=["nbval-ignore-output"]
 hasty = TrainingSettings(
@@ -931,14 +931,14 @@ for part in message.split("; "):
 assert "is not finite" in message and "lower --lr" in message
 
 # %% [markdown]
-# It says the step, the loss, where the last good checkpoint is (here none), and the three things to try: a lower rate, a longer warm-up, or full precision.
+# The message names the step, the loss, the last good checkpoint (here there is none), and the three things to try: a lower rate, a longer warm-up, or full precision.
 #
-# **In one line.** *Symptom:* the loss jumps, lies flat, or is not finite. *Cause:* a rate too high, or a bad file. *Remedy:* a lower rate or a longer warm-up; clipping. *What it gave:* the lower rate learns; a long warm-up makes 0.03 safe and not 0.1; clipping saves the run from the bad file, and not from the rate.
+# **In one line.** *Symptom:* the loss jumps, lies flat, or is not finite. *Cause:* a rate too high, or a bad file. *Remedy:* a lower rate or a longer warm-up; clipping. *What it gave:* the lower rate learns; a long warm-up makes 0.03 safe but not 0.1; clipping saves the run from the bad file, but not from the high rate.
 
 # %% [markdown]
 # ## 07.8 Why is drawing so slow?
 #
-# Three usual causes. We measure two. We draw the 64 top codes of eight images, first in the worst way: one image at a time, the whole network for each code. Then we mend the one, and then the other. Notebook 06 has taken the same apart with care.
+# There are three usual causes, and we measure two of them. We draw the 64 top codes of eight images, first in the worst way: one image at a time, with the whole network for each code. Then we remove the first cause, and after it the second. Notebook 06 has examined the same causes with care.
 
 
 # %%
@@ -972,18 +972,18 @@ assert slow > 3 * faster and faster > 1.5 * fastest
 assert same > 0.99 and (naive == cached).float().mean() > 0.99
 
 # %% [markdown]
-# - **The whole network for each code.** `method="cached"` keeps what it has computed before. It is what you get if you say nothing. If you have written your own loop, this is a factor that you miss.
-# - **One image at a time.** A step of the cached method is so small that most of its time goes into starting its operations, and eight images share that. Draw many at once: `sample` takes any batch size, and image i is the same in all. (For `naive` this gains less, and on some processors nothing: there a single image already keeps the processor busy.) Both remedies together are worth tens of times.
-# - **The wrong machine, the wrong numbers.** On a GPU, `method="graph"` (section 06.9). For large batches, bf16 in place of float32 (section 06.8). (We have not measured this on a GPU yet.)
+# - **The whole network for each code.** `method="cached"` keeps what it has computed before, and it is the default. If you have written your own loop, you miss this factor.
+# - **One image at a time.** A step of the cached method is so small that most of its time goes into starting its operations, and eight images share that time. So draw many at once: `sample` takes any batch size, and image i is the same in all. (For `naive` this gains less, and on some processors nothing, because there a single image already keeps the processor busy.) Both remedies together make drawing tens of times as fast.
+# - **The wrong machine, the wrong number format.** On a GPU, use `method="graph"` (section 06.9). For large batches, use bf16 in place of float32 (section 06.8). (We have not measured this on a GPU yet.)
 #
-# The first two remedies leave each code as it was. bf16 does not: about a third of the codes become others, about as likely (section 06.8). On the two cores that made the committed results, a new image of both levels takes 4.4<!--= results speed.milliseconds_per_image.value --> ms in batches of 64.
+# The first two remedies leave each code as it was, but with bf16 about a third of the codes become others, which are about as likely (section 06.8). On the two cores that made the committed results, a new image of both levels takes 4.4<!--= results speed.milliseconds_per_image.value --> ms in batches of 64.
 #
 # **In one line.** *Symptom:* drawing takes long. *Cause:* the whole network for each code, one image at a time. *Remedy:* `method="cached"`, large batches. *What it gave:* the second printed line, with the same codes.
 
 # %% [markdown]
 # ## 07.9 Is it copying the training images?
 #
-# A prior could draw sharp and varied images by learning the training set by heart. So we look for the nearest training image of each drawn one. By hand: all distances, and the smallest of each row.
+# A prior could draw sharp and varied images by learning the training set by heart. So we look for the nearest training image of each drawn one. By hand, we compute all distances, and take the smallest of each row.
 
 # %%
 ours = drawn["temperature", 1.0][1]
@@ -1016,10 +1016,10 @@ figures.show(
 )
 
 # %% [markdown]
-# They are relatives, not copies. But is this distance small or large? A distance alone says nothing. We need to know what *unseen* images have, and what copies would have.
+# The two images of a pair are similar, but they are not copies. Is their distance small or large? A distance alone says nothing. We need to know which distances *unseen* images have, and which distances copies would have.
 #
-# - **Held-out photographs** lie somewhere too. But they have fine detail that no code holds, and that adds to any distance. The fair comparison is with **rebuilt** held-out photographs, which lack what samples lack.
-# - **A copier** would draw the codes of training images. So we rebuild 250 training images: their distance is what the decoder alone adds.
+# - **Held-out photographs** have a nearest training image too. But they have fine detail that no code holds, and that adds to any distance. The fair comparison is with **rebuilt** held-out photographs, which lack what samples lack.
+# - **A copier** would draw the codes of training images. So we rebuild 250 training images, because their distance is what the decoder alone adds.
 
 # %%
 sets = {
@@ -1055,9 +1055,9 @@ for name, share in below.items():
 assert below["drawn"] == 0 and below["a copier"] > 0.98
 
 # %% [markdown]
-# The copier's peak stands far to the left. 99 of 100 of the copier's images lie below 2. No drawn image does. Look at this left end, not at the mean: ten copies among thousands would not move a mean. And compare it with the unseen: a few rebuilt held-out photographs lie below 2 as well.
+# The copier's peak is far to the left: 99 of 100 of the copier's images lie below 2, and no drawn image does. Look at this left end and not at the mean, because ten copies among thousands would not move a mean. Compare the left end also with that of unseen images: a few rebuilt held-out photographs lie below 2 as well.
 #
-# This was among the 6,000 photographs that ship. Our prior has seen 60,000. The committed measurement is among all of them: drawn images are at 3.90<!--= results neighbours.samples.value --> on average, test images at 3.60<!--= results neighbours.heldout.value -->, rebuilt test images at 3.52<!--= results neighbours.heldout_rebuilt.value -->. Drawn images lie 1.108<!--= results neighbours.samples_to_heldout_rebuilt.value --> times as far away as rebuilt ones. Many copies would bring this below 1. That they are further has a price as well: some of them are unlike any clothes.
+# This search was among the 6,000 photographs that ship, while our prior has seen 60,000. The committed measurement is among all of them: drawn images are at 3.90<!--= results neighbours.samples.value --> on average, test images at 3.60<!--= results neighbours.heldout.value -->, and rebuilt test images at 3.52<!--= results neighbours.heldout_rebuilt.value -->. Drawn images lie 1.108<!--= results neighbours.samples_to_heldout_rebuilt.value --> times as far away as rebuilt ones, and many copies would bring this ratio below 1. The larger distance is no merit in itself, because some of the drawn images are unlike any clothes.
 
 # %% [markdown]
 # ### Where it breaks: two numbers that are fooled
@@ -1070,9 +1070,9 @@ honest = scores["temperature", 1.0]["Fréchet"]
 print("the copier has the better Fréchet distance:", copier < honest / 2)
 
 # %% [markdown]
-# It does not notice. It likes it: nothing is as much like photographs as photographs. The accuracy score is fooled too: the second bar in section 07.4 is this very copier. That is why the search for neighbours has to stand beside them.
+# The Fréchet distance does not notice the copier, and is even better for it, because nothing is as much like photographs as photographs. The accuracy score is fooled too: the second bar in section 07.4 is this very copier. That is why both numbers need the search for neighbours beside them.
 #
-# And the search itself? Let someone shift the training images by a single pixel, down and to the right, as in the last row of the pairs above. **Are these copies found?**
+# Can the search itself be fooled? Suppose that someone shifts the training images by a single pixel, down and to the right, as in the last row of the pairs above. **Are these copies found?**
 
 # %%
 copied = training[:100][0]  # [100, 1, 32, 32]
@@ -1087,7 +1087,7 @@ for name, images in (
     print(f"{name:16} median distance {gap.median():.1f}")
 
 # %% [markdown]
-# No. The eye sees no difference, but along each edge the pixels disagree. By this number the shifted copies are *further* away than images that the training set has never held. A number far below all unseen images points to a copy. (Plain trousers are near one another without one being copied.) A high number proves nothing, until we have asked what else might count as the same. Exercise 4 mends it.
+# The copies are not found: the eye sees no difference, but along each edge the pixels disagree. By this number the shifted copies are *further* away than images that the training set has never held. A number far below those of all unseen images points to a copy. (Plain trousers are near one another without one being copied.) A high number proves nothing until we have asked what else might count as the same. In exercise 4 you write a better number.
 
 # %% [markdown]
 # ### A page to keep
@@ -1095,16 +1095,16 @@ for name, images in (
 # | symptom | look first at | remedy | what it gave here |
 # |---|---|---|---|
 # | **blurry** (07.5) | reconstructions of held-out images | train the VQ-VAE-2 longer, more channels; for lumps, the prior; raise a low temperature | blur went with steps and channels; for the prior longer training did most |
-# | **all alike** (07.6) | temperature and `top_k`; mean distance within a class | back to 1; then cool the bottom alone | as varied as photographs; then a smaller Fréchet distance |
+# | **all alike** (07.6) | temperature and `top_k`; mean distance within a class | back to temperature 1; then cool the bottom alone | as varied as photographs; then a smaller Fréchet distance |
 # | **blows up** (07.7) | gradient norm; the loss against a good run | a lower rate, or a longer warm-up; clip for bad batches | warm-up saved 0.03, not 0.1; clipping saved the run from a bad file |
 # | **slow** (07.8) | `method` and batch size | cached, many at once | tens of times as fast, the same codes |
 #
-# And whatever the symptom: never one number alone. Quality, variety and the search for copies belong together.
+# Whatever the symptom, never use one number alone: quality, variety and the search for copies belong together.
 
 # %% [markdown]
 # ## 07.10 Exercises
 #
-# Change the `None` in a cell and run it. The answer is judged by trying it out.
+# Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
 # A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
@@ -1112,7 +1112,7 @@ for name, images in (
 # %% [markdown]
 # ### Exercise 1: which numbers draw code 2?
 #
-# The four codes of section 07.1 have the probabilities 0.1, 0.4, 0.2 and 0.3. At temperature 1, each u from 0.5 to 0.7 draws code 2. **From which u to which is it at temperature 0.5?** Predict before you compute: will the stretch be longer or shorter?
+# The four codes of section 07.1 have the probabilities 0.1, 0.4, 0.2 and 0.3. At temperature 1, each u from 0.5 to 0.7 draws code 2. **From which u to which is it at temperature 0.5?** Predict before you compute: will the piece of code 2 be longer or shorter?
 
 # %% tags=["exercise"]
 my_numbers = None  # your turn: (low, high)
@@ -1126,12 +1126,12 @@ low, high = (1 + 16) / 30, (1 + 16 + 4) / 30
 check.numbers_of_code((low, high), p, 2, 0.5)
 
 # %% [markdown]
-# Shorter: what is likely gains, and code 2 is not. Code 1 gains, and pushes the lower end up. So some numbers u that drew code 2 draw code 1 now.
+# The piece becomes shorter, because likely codes gain, and code 2 is not likely. Code 1 gains and pushes the lower end up, so that some numbers u that drew code 2 draw code 1 now.
 
 # %% [markdown]
 # ### Exercise 2: top-p for a whole batch
 #
-# Our `with_top_p` goes through one row in a loop. Write it for logits [B, K]. Return the probabilities [B, K] that are drawn from: the fewest of the likeliest codes that hold the share p, at least one in each row, with the sum 1, each at its own code. (Do not call the package's.)
+# Our `with_top_p` goes through one row in a loop. Write it for logits [B, K], and return the probabilities [B, K] that are drawn from: the fewest of the likeliest codes that hold the share p, at least one in each row, with the sum 1, each at its own code. (Do not call the package's function.)
 
 
 # %% tags=["exercise"]
@@ -1158,9 +1158,9 @@ check.top_p(top_p_of_batch)
 # %% [markdown]
 # ### Exercise 3: a temperature by two numbers
 #
-# Someone wants images that look more like photographs than ours at T = 1, and gives you two limits. The Fréchet distance is to be at most 0.9 times that at T = 1. And images of a class are to lie at least 0.88 times as far apart as held-out photographs do. **Choose a temperature** for both levels. It is judged on 400 new images of another seed. Numbers of a few hundred images waver, and the Fréchet distance most: measure on a second seed, and stay well away from both limits.
+# Someone wants images that look more like photographs than ours at T = 1, and gives you two limits. The Fréchet distance must be at most 0.9 times that at T = 1, and images of a class must lie at least 0.88 times as far apart as held-out photographs do. **Choose a temperature** for both levels; it is then tested on 400 new images of another seed. Numbers from a few hundred images vary by chance, and the Fréchet distance most, so measure on a second seed, and stay well away from both limits.
 #
-# You have `scores["temperature", T]` for five temperatures, and none of them will do. `judge(draw_images(temperature=T)[1])` measures others. For photographs, `mean_distance(heldout)`.
+# You have `scores["temperature", T]` for five temperatures, and none of them keeps both limits. `judge(draw_images(temperature=T)[1])` measures others, and `mean_distance(heldout)` measures photographs.
 
 # %% tags=["exercise"]
 my_temperature = None  # your turn: a number
@@ -1174,12 +1174,12 @@ halfway = (0.7 + 1.0) / 2
 check.temperature(halfway, vqvae2, prior, heldout)
 
 # %% [markdown]
-# There is no best temperature. There is one for a purpose, and the purpose has to be said in numbers.
+# No temperature is the best for every purpose. To choose one for a given purpose, you have to state the purpose in numbers.
 
 # %% [markdown]
 # ### Exercise 4: is it memorising?
 #
-# Section 07.9 ended with copies that were shifted by a pixel, and not found. Write a better number. Your function gets images [N, 1, 32, 32] and training images [M, 1, 32, 32]. It gives one number per image, [N], which is **small for a copy**, whether the copy is exact, or shifted by a pixel to any of eight sides and slightly blurred. It is tried on 50 copies and 50 unseen images, in random order. In 95 of 100 pairs of a copy and an unseen image, the copy must have the smaller number. Both are shifted and blurred in the same way, so that the blur itself gives nothing away.
+# Section 07.9 ended with copies that were shifted by a pixel and not found. Write a function that computes a better number from images [N, 1, 32, 32] and training images [M, 1, 32, 32]. It gives one number per image, [N], which is **small for a copy**, whether the copy is exact, or shifted by a pixel to any of eight sides and slightly blurred. The function is tried on 50 copies and 50 unseen images, in random order. In 95 of 100 pairs of a copy and an unseen image, the copy must have the smaller number. Copies and unseen images are shifted and blurred in the same way, so that the blur itself gives nothing away.
 
 
 # %% tags=["exercise"]
@@ -1204,14 +1204,14 @@ def distance_in_any_place(images, training):
 check.distance_to_copies(distance_in_any_place, training, heldout)
 
 # %% [markdown]
-# Each such number finds the copies that it was made for, and no others. What about mirrored ones? Or the sleeve of one image and the print of another? "Is it memorising?" has no final answer, only better questions.
+# Each such number finds only the copies that it was made for. What about mirrored copies, or the sleeve of one image with the print of another? The question "is it memorising?" has no final answer, but you can ask it more and more precisely.
 
 # %% [markdown]
 # ## What you can do now
 #
 # - Draw a code from one random number, and say what temperature, top-k and top-p do to it.
-# - Judge drawn images by quality and by variety, and know what each number is blind to.
-# - Tell which network is to blame for blur, lumps and look-alikes, and stop a training run that has gone wrong.
+# - Judge drawn images by quality and by variety, and know what each number does not see.
+# - Tell which network is the cause of blur, lumps and look-alikes, and stop a training run that has gone wrong.
 #
 # **To take away.** Why can the Fréchet distance of good images get *worse* when each single image gets better? Your samples are sharp, varied, and have a small Fréchet distance: what is left to check? Which temperature would you take to fill a shop window, and which to make training data?
 #

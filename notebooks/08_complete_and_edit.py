@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 08 · Complete and edit in code space
 #
-# **What you will do.** Hide half of an image and let the prior draw it, in many ways. Draw it again under another label. Look at the codes that the prior did not expect, in a photograph and in a digit that we draw. Break the sampler in a way that one test does not see, and another does.
+# **What you will do.** Hide half of an image and let the prior draw it in many ways, and then under another label. Look at the codes that the prior did not expect, in a photograph and in a digit that we draw. Break the sampler in a way that one test does not detect and another does.
 #
-# **What you will learn.** How to keep codes while you draw others. Which codes a hole in the pixels leaves, and what the encoder has to do with it. What −log P says of one code and of a whole image, and what it does not say. Why the lower half completes better than the upper, and how candidates help.
+# **What you will learn.** How to keep known codes while you draw the others; which codes are still known when pixels are hidden, and what the encoder has to do with it; what −log P says about one code and about a whole image, and what it does not say; why the lower half completes better than the upper, and how several candidates help.
 #
-# **What you need.** Both levels from notebook [05](05_bottom_prior.ipynb), the cache from notebook [06](06_fast_sampling.ipynb), the draw by inverse CDF from notebook [07](07_generate_and_judge.ipynb). What we use of them is repeated. Nothing is trained here: all comes from the weights that ship with the package.
+# **What you need.** Both levels from notebook [05](05_bottom_prior.ipynb), the cache from notebook [06](06_fast_sampling.ipynb), and the draw by inverse CDF from notebook [07](07_generate_and_judge.ipynb); what we use of them is repeated. Nothing is trained here, because everything comes from the weights that ship with the package.
 #
 # **Time.** About 45 minutes to read, 60<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
 #
@@ -28,9 +28,9 @@ from pixelprior.sampling import draw, probabilities, uniforms
 # %% [markdown]
 # ## 08.1 Keep what is known
 #
-# A prior draws codes in raster order: row by row, each given those before it. Nothing in this says that the codes before it must have been *drawn*. They may come from a photograph. So to complete an image we change one line of the sampler: where a code is known, we keep it.
+# A prior draws codes in raster order: row by row, each code given those before it. Nothing in this requires that the codes before it were *drawn*, so they may also come from a photograph. To complete an image we therefore change one line of the sampler: where a code is known, we keep it.
 #
-# We load both networks and encode two photographs. Then we forget the lower half of each grid. The number −1, which is no code, says "not known".
+# We load both networks and encode two photographs. Then we forget the lower half of each grid. The number −1, which is no code, means "not known".
 
 
 # %%
@@ -50,7 +50,7 @@ print("top codes known:   ", (known_top >= 0).sum().item(), "of 2 × 64")
 print("bottom codes known:", (known_bottom >= 0).sum().item(), "of 2 × 256")
 
 # %% [markdown]
-# Here is the sampler in its naive form, with a pass of the whole network for every code. One uniform number u decides a draw (the inverse CDF of notebook 07): we add up the probabilities of codes 0, 1, 2, … and take the first code at which the sum is above u. The new line is the last but one.
+# Here is the sampler in its naive form, with a pass of the whole network for every code. One uniform number u decides each draw by the inverse CDF of notebook 07: we add up the probabilities of codes 0, 1, 2, … and take the first code at which the sum is above u. The new line is the last but one, with `torch.where`.
 
 
 # %%
@@ -69,7 +69,7 @@ def fill_in(logits_of, known, uniform):
 
 
 # %% [markdown]
-# First the top grid, then the bottom grid given the *completed* top. The package has it as `prior.sample(…, known_top=…, known_bottom=…)`. It draws with its cache. With the same uniform numbers, does it give the same codes?
+# We complete the top grid first, and then the bottom grid given the *completed* top. In the package this is `prior.sample(…, known_top=…, known_bottom=…)`, which draws with its cache. Does it give the same codes when it uses the same uniform numbers?
 
 # %%
 numbers = uniforms(0, 0, 2, 64 + 256)  # [2, 320]: seed 0, from image 0 on
@@ -96,7 +96,7 @@ print("same top codes:   ", torch.equal(z_top, theirs[0]))
 print("same bottom codes:", torch.equal(z_bottom, theirs[1]))
 
 # %% [markdown]
-# **What was known, and what was drawn?** White cells are not known. Compare the upper half of both grids, code by code.
+# **What was known, and what was drawn?** White cells are those that are not known. Compare the upper half of both grids, code by code.
 
 # %%
 figures.show(
@@ -110,14 +110,14 @@ figures.show(
 )
 
 # %% [markdown]
-# The upper half is kept to the last code, and the lower half is filled in.
+# In the upper half every code is kept, and the lower half is filled in.
 #
-# Look once more at the first line of `fill_in`. The grid starts with *all* known codes in it. If a known code came later in the grid, it would lie there from the beginning. Would the network make use of it? No. The masks of notebook 02 hide what comes after. A code is drawn given what is known *before* it, and what is known after it is left out. For a lower half little is left out: within each grid, all that is known stands before the hole. But the top grid is drawn first. So its lower half is drawn without the known bottom codes above. For a hole in the middle much more is left out, and we come to that in 08.6.
+# Look once more at the first line of `fill_in`: the grid starts with *all* known codes in it. So a known code that comes later in the grid would be there from the beginning. Would the network make use of it? It would not, because the masks of notebook 02 hide what comes after. A code is drawn given what is known *before* it, and what is known after it is not used. For a lower half little is lost in this way, since within each grid all that is known comes before the hole. But the top grid is drawn first, so its lower half is drawn without the known bottom codes of the upper half. For a hole with known codes after it much more is lost, and we come to that in 08.6.
 
 # %% [markdown]
 # ## 08.2 From hidden pixels to unknown codes
 #
-# One hides pixels, not codes. Which codes does a hole in the picture leave? A top code stands for 4 × 4 pixels, a bottom code for 2 × 2. We say that a code is known where **all** its pixels are. To find out, cut the mask into squares, and ask each whether all of it is known.
+# In practice one hides pixels and not codes, so we ask which codes are still known when the picture has a hole. A top code stands for 4 × 4 pixels and a bottom code for 2 × 2, and we say that a code is known where **all** its pixels are known. To find these codes, we cut the mask into squares and test for each square whether all of it is known.
 
 
 # %%
@@ -159,11 +159,11 @@ print("top codes unknown:   ", (~top_mask).sum().item(), "of 64")
 print("bottom codes unknown:", (~bottom_mask).sum().item(), "of 256")
 
 # %% [markdown]
-# The coarser the grid, the larger the hole in it: one hidden pixel is enough to lose a code.
+# The coarser the grid, the larger the hole in it, because one hidden pixel is enough to lose a code.
 #
-# There is a trap here. The encoder is a stack of convolutions, so a code is made from *more* pixels than the ones it stands for. If we encoded the whole photograph and then dropped the codes in the hole, those beside the hole would still have seen what is hidden. In a test of completion that is cheating. In earnest it cannot be done at all: the pixels are not there. So we make the hidden pixels black *before* we encode. (In 08.1 we did encode the whole. There we tested the sampler, not the completion.)
+# There is a trap here: the encoder is a stack of convolutions, so a code is made from *more* pixels than the ones it stands for. If we encoded the whole photograph and then dropped the codes in the hole, the codes beside the hole would still depend on what is hidden. In a test of completion that is cheating, and in real use it is not possible at all, because the hidden pixels are not there. So we make the hidden pixels black *before* we encode. (In 08.1 we did encode the whole photograph, because there we tested the sampler and not the completion.)
 #
-# Together this is the package's `complete`. By hand:
+# These steps together are the package's `complete`, which we now write by hand:
 
 
 # %%
@@ -202,12 +202,12 @@ blind = complete(
 print("the same whatever is hidden:", torch.equal(package, blind))
 
 # %% [markdown]
-# The last line is a test worth keeping: put noise where the hidden pixels are, and nothing may change.
+# The last line shows a test worth keeping: when we put noise where the hidden pixels are, nothing may change.
 
 # %% [markdown]
 # ## 08.3 The encoder saw a hole: look twice
 #
-# Now the codes beside the hole have not seen the hidden pixels. They have seen *black* instead. **How many known codes does that change?** We encode 100 photographs whole, and once more with a rectangular hole, and count for each place how often its code differs. The white places are those that are drawn anyway.
+# The codes beside the hole no longer depend on the hidden pixels, but the encoder has seen *black* there instead. **How many known codes does that change?** We encode 100 photographs whole, and once more with a rectangular hole, and count for each position how often its code differs. The white positions are those that are drawn anyway.
 
 # %%
 hundred, hundred_labels = photographs[torch.arange(100)]
@@ -238,9 +238,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Beside the hole more than half of the codes are not what they were. And what do they say now? "Here it turns black." The prior takes them at their word, and often carries it on into the hole.
+# Beside the hole more than half of the codes have changed, and they now say that the image turns black there. The prior relies on them, and often continues the black into the hole.
 #
-# The remedy is to look twice. Draw the hole once, as above. That is a **draft**. Put the known pixels back where they belong, with the draft between them, and encode *this*. Now the codes beside the hole have seen something plausible. Keep them, and draw the hole again. (The kept codes now know the draft. So this is a repair, not a correct draw.)
+# The remedy is to look twice. We draw the hole once, as above, and call the result a **draft**. Then we put the known pixels back, with the draft between them, and encode *this* image, so that the codes beside the hole come from something plausible. We keep these codes, and draw the hole again. (The kept codes now depend on the draft, so this is a repair and not a correct draw.)
 
 
 # %%
@@ -304,14 +304,14 @@ print(f"the error inside falls by {1 - mean[1] / mean[0]:.0%}")
 assert mean[1] < 0.9 * mean[0]
 
 # %% [markdown]
-# The bag and the last pullover lose their dark patch. The dress gets one. Ten images do not settle it. Over all hundred the second look is nearer to the photograph in about seven of ten, and the error falls by a quarter. Do not read more into that error. Many completions are fine, and only one of them is the photograph: a perfect draw would have an error too. It is a good alarm and a poor goal.
+# The bag and the last pullover lose their dark patch, but the dress gets one, so ten images do not settle the question. Over all hundred images the second look is nearer to the photograph in about seven of ten, and the error falls by a quarter. Do not read more into that error: many completions are plausible and only one of them is the photograph, so a perfect draw would have an error too. The error is useful as a warning, but not as a goal.
 #
-# From here on we look twice, as `complete` does by itself: `looks=2` is its default. (Nothing hidden leaks through the draft: it was drawn without the hidden pixels.)
+# From here on we look twice, as `complete` does by default (`looks=2`). Nothing of the hidden pixels gets in through the draft, because the draft was drawn without them.
 
 # %% [markdown]
 # ## 08.4 One half, many completions
 #
-# A prior is not a repair tool that knows the answer. It is a distribution over answers. With another seed, another one comes out. **What may lie below the same upper half?**
+# A prior is not a repair tool that knows the answer. It is a distribution over answers, and another seed gives another answer. **What may lie below the same upper half?**
 
 # %% tags=["cover"]
 upper = row < 16  # [32, 32], True where known
@@ -333,9 +333,9 @@ figures.show(
 )
 
 # %% [markdown]
-# The first column is the photograph, the second is all that the prior was told, apart from the label. Then come eight draws. The upper half stays (but for a little: all pixels come from the decoder, the known ones too). Below it, heels, sleeves, the width of the skirt and the bag itself vary, and they go on from where the upper half ends. Not all are good: plaid is hard to continue, and two of the boots fall apart.
+# The first column is the photograph, the second is all that the prior was given apart from the label, and the other eight are draws. The upper half stays nearly the same (not quite, because all pixels come from the decoder, the known ones too). Below it, heels, sleeves, the width of the skirt and the bag itself vary, and they go on from where the upper half ends. Not all draws are good: plaid is hard to continue, and two of the boots fall apart.
 #
-# **How much must be known before the rest is settled?** In JupyterLab, move the row at which the known part ends, and the seed.
+# **How much must be known before the rest is settled?** In JupyterLab, move the row at which the known part ends, and change the seed.
 
 
 # %%
@@ -360,14 +360,14 @@ explore(
 )
 
 # %% [markdown]
-# At 0 rows you see samples, at 28 rows the photograph with another hem. In between you watch the choice narrow. Take the boot, image 0: from which row on is the heel settled?
+# At 0 rows you see samples, and at 28 rows the photograph with another hem. In between you can see how the choice becomes narrower. Take the boot, image 0: from which row on is the heel settled?
 
 # %% [markdown]
 # ## 08.5 What each code costs
 #
-# In 04.9 and 05.5 we kept the cost of each code, −log P given the codes before it. Now we give it a name, the **surprise** of this code, and look at it image by image. A code with probability 1/2 costs log 2 nats. One with probability 1/1000 costs log 1000, ten times as much.
+# In 04.9 and 05.5 we kept the cost of each code, −log P given the codes before it. Now we call this cost the **surprise** of the code, and look at it image by image. A code with probability 1/2 costs log 2 nats, and one with probability 1/1000 costs log 1000, ten times as much.
 #
-# By hand and from the package:
+# We compute the surprise by hand, and compare it with that of the package:
 
 
 # %%
@@ -398,7 +398,7 @@ for level in ("top", "bottom"):
     print(f"{level:6} mean is the loss, < 1e-5:       {bool(mean < 1e-5)}")
 
 # %% [markdown]
-# To look at both levels at once, we spread the cost of each code evenly over its pixels, 16 for a top code and 4 for a bottom code, and add. The sum over the map is then −log P of the whole image, in nats.
+# To look at both levels at once, we spread the cost of each code evenly over its pixels, 16 for a top code and 4 for a bottom code, and add the two levels. The sum over the map is then −log P of the whole image, in nats.
 
 
 # %%
@@ -419,7 +419,7 @@ def with_maps(images, maps, names, highest=1.5):
 
 
 # %% [markdown]
-# **What in a photograph does the prior not expect?** Yellow is the end of the scale or more, dark blue is nearly nothing.
+# **What in a photograph does the prior not expect?** In the maps, yellow is the end of the scale or more, and dark blue is nearly nothing.
 
 # %%
 names = [f"{nats:.0f} nats" for nats in of_image(nats)]
@@ -432,11 +432,11 @@ figures.show(
 )
 
 # %% [markdown]
-# The background is nearly free. A plain surface is cheap: once it has begun, it goes on. What costs is print, plaid and the places where an outline begins or turns. The plaid shirt costs more than three times what the trousers cost.
+# The background costs nearly nothing, and a plain surface is cheap, because once it has begun it goes on. What costs is print, plaid and the points where an outline begins or turns. The plaid shirt costs more than three times what the trousers cost.
 #
-# One caution for reading such maps. A surprise stands where the prior *found out*, in raster order. The left edge of a stripe surprises, and its inside does not, because by then the stripe is known. So the map shows where news arrives. It does not show which part is to blame.
+# Such maps have to be read with one caution: a surprise appears where something *becomes known* in raster order. The left edge of a stripe is a surprise and its inside is not, because by then the stripe is known. So the map shows where new information arrives, but it does not show which part of the image is to blame.
 #
-# **Where does a wrong label hurt?** The same T-shirt under its own label and under another, and what it costs more under the other. In JupyterLab, go through images and labels.
+# **Where does a wrong label hurt?** We show the same T-shirt under its own label and under another, and what it costs more under the other. In JupyterLab, go through the images and labels.
 
 
 # %%
@@ -468,14 +468,14 @@ explore(
 )
 
 # %% [markdown]
-# A little in most places. Nearly all of it is paid by the top codes. The bottom codes cost what they did: the top has told them what they need. No single code refutes the label. The sum does.
+# The wrong label costs a little in most positions, and nearly all of it is in the top codes. The bottom codes cost what they did, because the top codes already say what is needed to predict them. No single code refutes the label, but the sum over all codes does.
 
 # %% [markdown]
 # ## 08.6 What raster order means: seams
 #
-# A code is drawn given what is before it. So far we hid the lower half, and within each grid, all that was known stood before the hole. Now we hide the *upper* half. What is known comes after it, in the top grid and in the bottom grid. (Nearly: the bottom codes are drawn last, and they do see the whole top grid, on all sides, as in notebook 05. But the top grid itself is drawn without a look at what comes.)
+# A code is drawn given what is before it. In 08.1 and 08.4 we hid the lower half, so that within each grid all that was known came before the hole. Now we hide the *upper* half, so that what is known comes after the hole, in the top grid and in the bottom grid. (For the bottom codes this is not the whole truth: they are drawn last, given the whole top grid on all sides, as in notebook 05. But the top grid itself is drawn without what comes after.)
 #
-# **How well do completions fit, by the prior's own measure?** We complete 100 photographs, and measure the nats of the whole image, known and drawn together. (Rounded to tens.)
+# **How well do completions fit, by the prior's own measure?** We complete 100 photographs, and measure the nats of the whole image, known and drawn codes together, rounded to tens.
 
 # %%
 lower = ~upper  # [32, 32]
@@ -492,7 +492,7 @@ for name, known in (("lower", upper), ("upper", lower)):
     more_nats[f"{name} half drawn"] = more.mean(dim=0)  # [32, 32]
 
 # %% [markdown]
-# The completed lower halves cost a little more than photographs do. The completed upper halves cost much more, though as many codes were drawn, by the same prior. **Where are these nats?** We take the mean map over the 100 images, less that of the photographs.
+# With the lower half completed, images cost a little more than photographs do. With the upper half completed they cost much more, though as many codes were drawn, by the same prior. **Where are these nats?** We take the mean map over the 100 images, and subtract that of the photographs.
 
 # %%
 figures.show(
@@ -504,15 +504,15 @@ figures.show(
 )
 
 # %% [markdown]
-# In the right map, in the first rows of the known half. There the drawn half has to meet it, and nobody had told it where. The shade changes, or a sleeve has nothing to go on with. We call it a **seam**. The prior could not avoid it, but afterwards it *sees* it. (The faint band in the left map, in the last known rows, has two causes. Those codes saw a draft. And the top codes below them were drawn without a look at them.)
+# In the right map they are in the first rows of the known half. There the drawn half has to meet the known one, without which its top codes were drawn: the shade changes, or a sleeve is not continued. We call this a **seam**. The prior could not avoid the seam while it drew, but afterwards it *measures* the seam in nats. (The faint band in the left map, in the last known rows, has two causes: those codes were encoded together with a draft, and the top codes below them were drawn without the known bottom codes.)
 #
-# That gives us a remedy. Draw several candidates, and ask the prior which of them suits what is known. Only the **known** codes count here:
+# That gives us a remedy: we draw several candidates, and ask the prior which of them fits what is known. Three steps show that only the **known** codes count here:
 #
 # 1. We draw the unknown codes one after the other, so a candidate comes up with probability Q, the product of P(code | codes before it) over the *drawn* codes.
 # 2. We would like it to come up with P(drawn | known). That is proportional to the probability of the full grids, which is the product over *all* codes, drawn and known.
-# 3. The ratio of the two is left: P(all codes) / Q = the product of P(code | codes before it) over the *known* codes = exp(−cost of the known codes). So give each candidate this as its **weight**, and draw one of the candidates by weight.
+# 3. The ratio of the two is P(all codes) / Q = the product of P(code | codes before it) over the *known* codes = exp(−cost of the known codes). So we give each candidate this ratio as its **weight**, and draw one of the candidates by weight.
 #
-# This is called **sampling importance resampling**. Divided by their sum, the weights are `(-cost).softmax(0)`. Known codes before the hole cost the same for all candidates and cancel. The more candidates, the nearer such a draw comes to P(drawn | known). (The label stands behind every bar.) Mind the two levels: the whole top grid is drawn before the bottom grid, so *every* known bottom code comes after a hole in the top.
+# This is called **sampling importance resampling**, and the weights, divided by their sum, are `(-cost).softmax(0)`. Known codes before the hole cost the same for all candidates, so they cancel. The more candidates there are, the nearer such a draw comes to P(drawn | known). (All these probabilities are conditioned on the label as well.) Mind the two levels: the whole top grid is drawn before the bottom grid, so *every* known bottom code comes after a hole in the top.
 
 
 # %%
@@ -534,7 +534,7 @@ def candidates(seen, known, label, count, seed):
 
 
 # %% [markdown]
-# We look twice here as well: the cheapest of 16 candidates is the draft, and then 16 new ones are drawn.
+# We look twice here as well: the cheapest of 16 candidates is the draft, and then 16 new candidates are drawn.
 
 
 # %%
@@ -589,16 +589,16 @@ print("the cheapest is nearer to the photograph than the mean of all:")
 print("    ", (error[:, 0] < error.mean(dim=1)).sum().item(), "of 8 images")
 
 # %% [markdown]
-# In the row of the dearest, halves meet that do not know of each other. In the last row most agree, and nobody looked at the photograph to choose them. The plaid shirt does not: it is plain above.
+# In the row "dearest", with the most expensive candidates, the two halves do not fit together. In the last row most of them do, and the photograph was not used to choose them. The plaid shirt is an exception, because it is plain above.
 #
-# The last column shows the opposite. There the cheapest is the worse one. It is the trap of 08.3 again: the known codes beside the hole had seen black, so the cheapest *draft* is dark. In the second look the same codes had seen this draft, and they asked for dark once more. A witness that has been told what to say is no witness.
+# The last column shows the opposite, because there the cheapest candidate is the worse one. This is the trap of 08.3 again: the known codes beside the hole were encoded next to black, so the cheapest *draft* is dark. In the second look the same codes were encoded next to this draft, and they favour dark once more. Codes that depend on the draft are no independent evidence.
 #
-# The numbers say how far this goes. The dearest lies 30 nats or more above the cheapest, and weighs nothing. But often two to five of the sixteen lie within 5 nats of each other, and share the weight. To draw by weight is to draw among those few. We keep the cheapest, which is one of them. Sixteen candidates are few. A correct draw from P(drawn | known) would need many more, because good upper halves are rare among those drawn blindly. What we have is better than a blind draw, and it is not a correct one.
+# By the numbers, the most expensive candidate lies 30 nats or more above the cheapest, so its weight is practically zero. But often two to five of the sixteen lie within 5 nats of each other, and share the weight, so that to draw by weight is to draw among those few. The number of candidates that really count is called the **effective sample size**, which exercise 1 measures. We keep the cheapest candidate, which is one of those few. Sixteen are not many: a correct draw from P(drawn | known) would need many more, because good upper halves are rare among those drawn without the lower half. What we have is better than a draw without candidates, but it is not a correct draw.
 
 # %% [markdown]
 # ## 08.7 Another label, another top
 #
-# The label is a condition like any other. Nothing keeps us from giving a wrong one. **What grows below the upper half of a dress, if we say that it is a boot?** In the first row, we complete the upper half of a dress under each of the ten labels. In the second, the upper half of a pair of trousers. In the third, `vary` keeps *all* top codes of the dress, and draws the bottom codes anew under each label. From left to right we say T-shirt, trousers, pullover, dress, coat, sandal, shirt, sneaker, bag, boot.
+# The label is a condition like any other, so nothing keeps us from giving a wrong one. **What grows below the upper half of a dress, if we say that it is a boot?** In the first row, we complete the upper half of a dress under each of the ten labels, and in the second the upper half of a pair of trousers. In the third, `vary` keeps *all* top codes of the dress, and draws the bottom codes anew under each label. From left to right the labels are T-shirt, trousers, pullover, dress, coat, sandal, shirt, sneaker, bag, boot.
 
 # %%
 ten = torch.arange(10)  # [10], one image under each label
@@ -625,11 +625,11 @@ figures.show(
 )
 
 # %% [markdown]
-# The label mostly decides what grows: legs for trousers, a foot for boots. The neck of the dress has become the shaft of a boot, because the prior makes the best of what it must keep. Told as a T-shirt or a bag, it stays a dress.
+# The label mostly decides what grows: legs for trousers, a foot for boots. The neck of the dress has become the shaft of a boot, because the prior has to continue the codes that are kept. Under the labels T-shirt and bag, the dress stays a dress.
 #
-# And the third row? The same dress ten times. The top codes hold the outline and more. Given them, the label has little left to say. (Notebook 05 found the same with the top of another image.) To turn a dress into a boot, you must let go of top codes.
+# The third row shows the same dress ten times. The top codes hold the outline and more, so that they leave the label little to decide. (Notebook 05 found the same with the top of another image.) To turn a dress into a boot, you have to draw top codes anew as well.
 #
-# **What if we swap the top codes of two images?** Notebooks 00, 01 and 05 did so, and looked. Now we can also ask where the prior takes offence. (Here yellow is 3 nats per pixel or more.)
+# **What if we swap the top codes of two images?** Notebooks 00, 01 and 05 did so, and looked at the images. Now we can also ask which codes then surprise the prior. (Here yellow is 3 nats per pixel or more.)
 
 # %%
 pair, pair_labels = photographs[torch.tensor([7, 14, 1, 0])]
@@ -662,14 +662,14 @@ for level in ("top", "bottom"):
     )
 
 # %% [markdown]
-# The top grids cost what they did. That had to be so: each is a whole grid with its owner's label. All the offence is in the *bottom* codes, which now stand below a top that announced something else. Between the shirts it lies all over the cloth, for plain is not plaid. It is brightest at shoulders and sides, where the outlines do not quite agree. Between the pullover and the boot it lies wherever the one has cloth and the other has background.
+# The top grids cost what they did, as it had to be, because each is still a whole grid with the label of its own image. All the additional cost is in the *bottom* codes, which are now conditioned on a top that describes something else. Between the shirts it lies all over the cloth, because plain is not plaid, and it is highest at shoulders and sides, where the outlines do not quite agree. Between the pullover and the boot it lies wherever one has cloth and the other has background.
 #
-# Two of the pictures are worth a look. In the second, the plaid has turned bright. In the fourth, the plain shirt has turned dark, with a fine check that is in neither photograph. A swap is an edit, and the prior tells you its price.
+# Look at two of the pictures: in the second, the plaid has turned bright, and in the fourth, the plain shirt has turned dark, with a fine check that is in neither photograph. A swap is an edit, and the prior tells you its cost.
 
 # %% [markdown]
 # ## 08.8 An odd image
 #
-# A prior knows what photographs of clothes look like. Can it tell what is *not* one? We take a few odd images: a sneaker upside down, a pullover with stripes pasted on it, two digits drawn by code, white, noise, and black. They have no label, so we give each the label that suits it best, the one of the ten that costs least.
+# A prior has learned what photographs of clothes look like. Can it tell what is *not* one? We take a few odd images: a sneaker upside down, a pullover with stripes pasted on it, two digits drawn by code, white, noise, and black. Most of them have no fitting label, so we give each the label that suits it best, which is the one of the ten that costs least.
 
 
 # %%
@@ -734,11 +734,11 @@ for name, score in zip(odd, scores.round(decimals=-1), strict=True):
     print(f"{name:13} {score:5.0f} nats, to tens")
 
 # %% [markdown]
-# The map of the pasted square is what one hopes for: around it the pullover costs about what it did, and the stripes stand out. The digits are bright along their strokes. White is bright at its border, where photographs are black. Inside, white goes on, and is soon no news any more.
+# The map of the pasted square is what one hopes for: around the square the pullover costs about what it did, and the stripes stand out. The digits are bright along their strokes. White is bright at its border, where photographs are black, but inside, white goes on and is soon expected.
 #
-# Now read the sums. White and noise cost more than any of these photographs. But the seven costs what a photograph costs (their mean stands in 08.6). The sum does not see that it is no piece of clothing.
+# In the sums, white and noise cost more than any of these photographs, but the seven costs what a photograph costs (08.6 has their mean). So the sum does not show that the seven is no piece of clothing.
 #
-# So is "nats per image" a detector of odd images? Let us be strict, and try it on many. We take 200 photographs, and the same turned upside down, each with its own label. We raise an alarm above the cost that 19 of 20 upright photographs stay below.
+# So is "nats per image" a detector of odd images? Let us be strict, and test it on many images: 200 photographs, and the same turned upside down, each with its own label. We raise an alarm above the cost that 19 of 20 upright photographs stay below.
 
 # %%
 images, labels = photographs[torch.arange(200)]  # [200, 1, 32, 32], [200]
@@ -752,7 +752,7 @@ for name in ("one", "black"):
     print(f"{name} costs less than all 200: {bool(less)}")
 
 # %% [markdown]
-# **How can the first two lines both be true?** Each curve shows the 200 images in the order of their cost.
+# **How can the first two printed lines both be true?** Each curve shows the 200 images in the order of their cost.
 
 # %%
 rank = torch.arange(1, 201) / 2  # [200], percent
@@ -775,13 +775,13 @@ figures.show(
 )
 
 # %% [markdown]
-# Nearly every photograph gets dearer when it is turned, by about 100 nats. But photographs differ among each other by far more than that. As a comparison of *the same* content, the cost is sharp. As a score over all images, it measures first of all how much is going on in them.
+# Nearly every photograph costs more when it is turned upside down, by about 100 nats. But photographs differ among each other by far more than that. As a comparison of *the same* content the cost is precise, but as a score over all images it measures first of all how much detail they have.
 #
-# That is also why black is the cheapest of all. Nothing happens in it, and a prior that has learned that background goes on is hardly surprised. It is more probable than any of the photographs, and no photograph looks like it. The digit one comes next. (Nalisnick and others report the same of likelihoods of pixels; ours are of codes. Models trained on one set of images can find another set more likely. Fashion-MNIST and handwritten digits are one of their pairs.) **Likelihood is not beauty, and not normality.** (It is no contradiction. There is one black image and there are a great many plaid shirts. Each single shirt is improbable, all shirts together are not.)
+# That is also why black is the cheapest of all. It has no detail, and a prior that has learned that background goes on is hardly surprised. Black is more probable than any of the photographs, and no photograph looks like it. The digit one is the next cheapest image. (Nalisnick and others report the same of likelihoods of pixels, while ours are of codes: models trained on one set of images can find another set more likely, and Fashion-MNIST and handwritten digits are one of their pairs.) **A high likelihood does not mean that an image is good, or that it is normal.** (This is no contradiction: there is one black image and there are a great many plaid shirts, so each single shirt is improbable, and all shirts together are not.)
 #
-# Two mends are in use. Raise the alarm on *both* sides: black and the digit one cost less than any of the 200, which is as odd as too much. Or compare with how complicated the image is, for instance with the bytes of its PNG. And where you can, compare like with like, as in 08.6: candidates for the same hole.
+# Two remedies are in use. One is to raise the alarm on *both* sides: black and the digit one cost less than any of the 200, which is as odd as costing too much. The other is to compare the cost with how complicated the image is, for instance with the bytes of its PNG. And where you can, compare like with like, as in 08.6: candidates for the same hole.
 #
-# One half is still missing. The prior judges *codes*. **Do the codes say what is in the image?** We decode them.
+# One half of the answer is still missing, because the prior judges only *codes*. **Do the codes say what is in the image?** We decode them, and measure the error.
 
 
 # %%
@@ -796,12 +796,12 @@ for name, error in zip(odd, mean_squared(odd_images), strict=True):
     print(f"{name:15} {error:.3f}")
 
 # %% [markdown]
-# Where the picture does not come back, the codes could not say what it was. White and noise fail that test, and the stripes come back a little worse than any of the 200 photographs. The seven passes it. And an alarm on both sides of the cost lets the seven through as well.
+# Where the decoded picture differs from the image, the codes could not say what the image was. White and noise fail that test, and the stripes come back a little worse than any of the 200 photographs. The seven passes this test, and an alarm on both sides of the cost lets the seven through as well.
 
 # %% [markdown]
 # ## 08.9 Where it breaks: the cache keeps what was drawn
 #
-# The naive loop of 08.1 puts the known code into the grid, and the next pass reads the grid. Little can go wrong there. The cached sampler of notebook 06 does not read the grid. It is *told* each code, twice: `keep_code` tells the steps to the right, and `keep_row` tells the rows below. Here is the cached loop, and a slip that is made in earnest: at one of the two, or at both, it passes on the code that was *drawn* instead of the one that was kept, the known one.
+# The naive loop of 08.1 puts the known code into the grid, and the next pass reads the grid, so that little can go wrong there. The cached sampler of notebook 06 does not read the grid, and we have to give it each code twice: `keep_code` relays the code to the steps to the right, and `keep_row` relays it to the rows below. Here is the cached loop, with a slip that is made in practice: at one of the two, or at both, we relay the code that was *drawn* instead of the one that was kept, the known one.
 
 
 # %%
@@ -824,7 +824,7 @@ def cached(net, known, condition, uniform, right="kept", below="kept"):
 
 
 # %% [markdown]
-# What it returns is right in one respect in any case: known codes are in it. So the known part of the picture looks fine. **And the rest?** We complete left halves, with the same uniform numbers each time. The slip is in the top grid alone. The package draws the bottom grid given this top.
+# With or without a slip, the known codes are in the grid that the loop returns, so the known part of the picture looks fine. **And what about the rest of it?** We complete images of which the left half is known, with the same uniform numbers each time. The slip is in the top grid alone, and the package draws the bottom grid given this top.
 
 # %%
 left = column < 16  # [32, 32]
@@ -867,9 +867,9 @@ for name, z in results.items():
     print(f"{name:18} {nats.round(decimals=-1):.0f} nats per image, to tens")
 
 # %% [markdown]
-# In the last row the right half was drawn for a left half that is not in the picture: the one that the sampler drew, and threw away. With the slip below, the picture is mostly fair. If you saw only the fourth row, would you notice? Its mean cost does not tell either.
+# In the last row the right half was drawn for a left half that is not in the picture: the one that the sampler drew and did not keep. With the slip below, the pictures mostly look fine. If you saw only the fourth row, would you notice the slip? The mean cost of that row does not reveal it either.
 #
-# The check that needs no eye is the one of 08.1: the same uniform numbers, the naive loop beside it, and the first code that differs. But known *where*? **Which known part catches which slip?**
+# The check that does not need the eye is the one of 08.1: we use the same uniform numbers, run the naive loop beside the cached one, and look for the first code that differs. But it matters which codes are known. **Which known part of the grid reveals which slip?**
 
 
 # %%
@@ -898,14 +898,14 @@ for name, mask in (
     assert torch.equal(naive, cached(net, known, condition, u))
 
 # %% [markdown]
-# Read the first block. With the upper half known, "drawn to the right" is **equal** to naive, and it is wrong. Where every row is either all known or all drawn, no drawn code ever has a known one to its left. A sampler with this slip would pass a test on lower halves for ever. The left half and the checkerboard catch all three.
+# In the first block, with the upper half known, "drawn to the right" is **equal** to the naive loop, although it is wrong. Where every row is either all known or all drawn, no drawn code ever has a known one to its left, so a sampler with this slip would pass every test on lower halves. The left half and the checkerboard reveal all three slips.
 #
-# So a test of equality needs an input in which all the ways of being wrong can show. Known codes to the left, above, and on all sides: that is a checkerboard. The first differing code then tells where to look. With the checkerboard, a first difference in row 0 means the step to the right. It may not be alone: mend it, and run again. A first difference in row 1 means the rows.
+# So a test of equality needs an input in which every possible mistake can show. A checkerboard is such an input, because it has known codes to the left, above, and on all sides. The first code that differs then tells where to look. With the checkerboard, a first difference in row 0 points to the step to the right. There may be another slip behind it, so correct the first and run the test again. A first difference in row 1 points to the step to the rows below.
 
 # %% [markdown]
 # ## 08.10 Exercises
 #
-# Change the `None` in a cell and run it. The answer is judged by trying it out.
+# Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
 # A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
@@ -913,9 +913,9 @@ for name, mask in (
 # %% [markdown]
 # ### Exercise 1: complete a hole
 #
-# Write a function that gets the known codes of one image, [8, 8] and [16, 16] with −1 where nothing is known, its label (a tensor of shape [1]), and a count. It draws so many candidates and returns three things: both grids of all candidates, and the weight of each, in all 1. You have `candidates` of 08.6 to lean on, which gives costs.
+# Write a function that gets the known codes of one image, [8, 8] and [16, 16] with −1 where nothing is known, its label (a tensor of shape [1]), and a count. It draws as many candidates as the count says, and returns three things: both grids of all candidates, and the weights of the candidates, which sum to 1. You can start from `candidates` of 08.6, which gives the costs.
 #
-# It is tried on four holes: the upper half, a window at the right, the left half, and a window that begins at the top. The check says for each about how many candidates share the weight, as 1 / Σ weight²: 1 if one has it all, the count if all weigh the same. Guess before: how many of 32?
+# Your function is tried on four holes: the upper half, a window at the right, the left half, and a window that begins at the top. For each hole the check reports the effective sample size 1 / Σ weight², which is about how many candidates share the weight: 1 if one has it all, the count if all weigh the same. How many of 32 do you expect for each hole?
 
 # %%
 hole_images, hole_labels = photographs[torch.tensor([2, 14, 9, 45])]
@@ -946,7 +946,7 @@ holes.hole(weighed, vqvae2, prior, hole_images, hole_labels)
 # %% [markdown]
 # ### Exercise 2: the most and the least surprising
 #
-# Here are the codes of 100 more test images, with their labels. Which class costs most an image, on average, and which least? Guess before you compute. Then find the single image that surprises the prior most, and the one that surprises it least. Give four numbers: both classes as `more_labels` has them, then both images, counted from 0, the dearest first each time.
+# Here are the codes of 100 more test images, with their labels. Guess, before you compute, which class costs most per image on average, and which costs least. Then find the single image that surprises the prior most, and the one that surprises it least. Give four numbers: both classes as `more_labels` has them, then both images, counted from 0, and each time the most expensive first.
 
 # %%
 more, more_labels = photographs[torch.arange(500, 600)]
@@ -969,12 +969,12 @@ extremes = means.argmax(), means.argmin(), sums.argmax(), sums.argmin()
 check.extremes(extremes, prior, more_top, more_bottom, more_labels)
 
 # %% [markdown]
-# Show the two images: `figures.show(figures.image_grid(more[list(my_extremes[2:])]), "…")`. Why these? A class is cheap where its pieces are alike and of plain cloth: then each code follows from those before it. It is dear where cut, cloth and print all vary.
+# Show the two images: `figures.show(figures.image_grid(more[list(my_extremes[2:])]), "…")`. Why are these two the extremes? A class is cheap where its pieces are alike and of plain cloth, because then each code follows from those before it. It is expensive where cut, cloth and print all vary.
 
 # %% [markdown]
 # ### Exercise 3: vary only the texture
 #
-# Write `vary` yourself. Your function gets images [B, 1, 32, 32], their labels and a seed. It keeps their top codes, draws the bottom codes under these labels, and returns three things: z_top, z_bottom, and the decoded images.
+# Write `vary` yourself, as a function that gets images [B, 1, 32, 32], their labels and a seed. It keeps their top codes, draws the bottom codes under these labels, and returns three things: z_top, z_bottom, and the decoded images.
 
 
 # %% tags=["exercise"]
@@ -1005,9 +1005,9 @@ check.texture(new_texture, vqvae2, prior, hole_images, hole_labels)
 # %% [markdown]
 # ## What you can do now
 #
-# - Keep some codes and draw the others, from a mask of pixels, and say what the encoder and raster order do to the result.
-# - Read a map of surprise, choose among candidates by it, and say why the whole image's likelihood is a poor judge of oddness.
-# - Test a cached sampler with known codes so that its slips show.
+# - Keep some codes and draw the others, given a mask of pixels, and say what the encoder and raster order do to the result.
+# - Read a map of surprise, choose among candidates by their cost, and say why the likelihood of a whole image is a poor judge of oddness.
+# - Test a cached sampler with known codes in such a way that its slips show.
 #
 # **To take away.** Which halves complete well if codes are drawn column by column? What would you train to complete holes of any shape, without candidates? If the label that costs least is taken for the class of an image, you have a classifier: how would you make it cheaper than ten passes?
 #

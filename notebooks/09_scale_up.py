@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 09 · Scale up: CIFAR, GPUs, your own images
 #
-# **What you will do.** Read one line that trains on CIFAR-10, flag by flag. Count what a training run needs before you start it. Train on a folder of your own images, on two processes, with a kill in the middle. Break a run. Save a prior so that others can load it.
+# **What you will do.** Read one line that trains on CIFAR-10, flag by flag, and count what a training run needs before you start it. Train on a folder of your own images and on two processes, and kill a run in the middle. Break a run, find the cause, and save a prior so that others can load it.
 #
-# **What you will learn.** Which batch, rate and number of epochs fit which run. How memory and time grow with the network. How a run is watched, stopped and gone on with. What to do when the loss is not finite.
+# **What you will learn.** Which batch, rate and number of epochs fit which run; how memory and time grow with the network; how a run is watched, stopped and resumed; and what to do when the loss is not finite.
 #
-# **What you need.** The course so far helps, but each command is explained. No GPU and no network: here everything runs on a processor, with networks so small that it takes seconds.
+# **What you need.** The course so far helps, but each command is explained. You need no GPU and no internet connection: here everything runs on a processor, with networks so small that it takes seconds.
 #
 # **Time.** About 40 minutes to read, 80<!--= timings 09_scale_up --> seconds to run on two CPU cores.
 #
@@ -58,18 +58,18 @@ from pixelprior.data import load_images
 # %% [markdown]
 # ## 09.1 One line to start with
 #
-# A VQ-VAE-2 turns an image into two grids of whole numbers, its **codes**: for CIFAR-10 8 × 8 at the top and 16 × 16 at the bottom. And it turns them back. The **prior** learns which codes follow which. To draw, it writes codes, and the VQ-VAE-2 turns them into an image. **Held out** are the 10,000 test images: no step of training sees them.
+# A VQ-VAE-2 turns an image into two grids of whole numbers, its **codes**, and turns them back into an image. For CIFAR-10, the top grid has 8 × 8 codes and the bottom grid 16 × 16. The **prior** learns which codes follow which. To draw a new image, the prior draws codes, and the VQ-VAE-2 turns them into pixels. **Held out** are the 10,000 test images: no step of training sees them.
 #
-# **Before you start.** On the machine with the GPU, in a checkout of this repository:
+# **Before you start.** Run these commands on the machine with the GPU, in a checkout of this repository:
 #
 # ```sh
 # python3 -m venv .venv && . .venv/bin/activate && \
 # pip install -e . && pixelprior doctor
 # ```
 #
-# The line `GPU:` must name your card. If torch cannot use it, the driver is older than the torch that pip chose: take another build, from pytorch.org/get-started. Without a card the line below runs too, on the processor, for days; a run says at its start where it takes place (`training on cuda in bf16, 1 process`). Start it inside `tmux`, or it ends with your connection.
+# The line `GPU:` of the output must name your card. If torch cannot use the card, the driver is older than the torch that pip chose, so take another build from pytorch.org/get-started. Without a card the line below runs too, on the processor, but it takes days; a run says at its start where it takes place (`training on cuda in bf16, 1 process`). Start it inside `tmux`, because otherwise it ends with your connection.
 #
-# **The line.** Here is a whole CIFAR-10 run. Copy all of it and paste it; each `\` says that the line goes on. It trains the VQ-VAE-2, and then the prior on its codes.
+# **The line.** Here is a whole CIFAR-10 run, which trains the VQ-VAE-2 and then the prior on its codes. Copy all of it and paste it; each `\` says that the line continues.
 #
 # ```sh
 # pixelprior train-vqvae2 --dataset cifar10 --data_root data \
@@ -84,55 +84,55 @@ from pixelprior.data import load_images
 #   --output_dir runs/cifar10/prior
 # ```
 #
-# The images come from the University of Toronto, into `data/cifar-10-batches-py`. No network there? Run the line on any machine that has one, stop it, and copy `data`. All paths count from the folder that you stand in, and folders that are missing are made. Have 2 GB free.
+# The images are downloaded from the University of Toronto into `data/cifar-10-batches-py`. If your machine has no network connection, run the line on any machine that has one, stop it, and copy `data`. All paths are relative to the folder in which you start the line, and missing folders are created. You need 2 GB of free space.
 #
-# `&&` starts the second command when the first has ended well. A flag that stands in one of the two alone is unknown to the other, or has there the value that is shown. (`pixelprior train-prior --help` lists all flags.)
+# The `&&` starts the second command only if the first has ended well. A flag that is given in only one of the two commands is either unknown to the other, or has the same value there by default. (`pixelprior train-prior --help` lists all flags.)
 #
 # | flag | what it is | when to change it |
 # |---|---|---|
-# | `--dataset` | the images: `cifar10` is downloaded once, 170 MB; `imagefolder` is a folder of yours | other images |
-# | `--data_root` | the folder that the images are in, or are put into | they lie elsewhere |
-# | `--vqvae2_checkpoint` | whose codes the prior learns | you have several |
-# | `--num_embeddings` | K, the codes in each codebook | 64 to 256 for small data sets: fewer codes are learned from fewer images |
+# | `--dataset` | the images: `cifar10` is downloaded once, 170 MB; `imagefolder` is a folder of your own | you have other images |
+# | `--data_root` | the folder that the images are in, or are downloaded into | the images are in another folder |
+# | `--vqvae2_checkpoint` | the VQ-VAE-2 whose codes the prior learns | you have several of them |
+# | `--num_embeddings` | K, the number of codes in each codebook | 64 to 256 for small data sets, because fewer codes can be learned from fewer images |
 # | `--embedding_dim` | the length of a code's vector e | seldom |
-# | `--hidden_channels` | p, the width of the network; memory grows with it, the weights with its square | it does not fit, or learns too little |
-# | `--num_layers` | gated blocks per level; each sees one place further (notebook 03) | the grids are larger |
-# | `--attention_layers` | layers of attention over the past, in the top level alone; 0 is none | there is no time for it |
-# | `--class_conditional` | tells the prior each image's class | leave it out if there are no classes |
-# | `--dropout` | share of features that are dropped while training, against learning by heart | 0 for short runs; more if the held-out loss turns |
-# | `--validation_share` | the share of the training images that are held out, to choose `best` by; 0.05, and 5,000 at most | more if there are few images; 0 trains on all, and `best` is the last |
+# | `--hidden_channels` | p, the width of the network; memory grows with it, the number of weights with its square | the network does not fit, or learns too little |
+# | `--num_layers` | gated blocks per level; each sees one position further (notebook 03) | the grids are larger |
+# | `--attention_layers` | layers of attention over the past, in the top level only; 0 is none | you have no time for it |
+# | `--class_conditional` | conditions the prior on each image's class | leave it out if there are no classes |
+# | `--dropout` | share of features that are dropped while training, against learning by heart | 0 for short runs; more if the held-out loss rises again |
+# | `--validation_share` | the share of the training images that are held out to choose `best`; 0.05, and 5,000 at most | more if there are few images; 0 trains on all, and `best` is the last |
 # | `--epochs` | passes over the training images; 100 to 200 on CIFAR | the held-out curve is still falling at the end |
 # | `--batch_size` | images per step, on each GPU; 128 to 256 | memory runs out: halve it |
-# | `--lr` | the highest learning rate; it falls to zero along a cosine | shorter runs bear higher rates (section 09.2) |
-# | `--warmup` | the share of the steps in which the rate rises to that | the loss is not finite at the start |
-# | `--mixed_precision` | the number format of the products: `auto` is bf16, 16 bits a number, where the hardware has it; `no` is float32 | to see whether bf16 is to blame |
-# | `--seed` | weights, order and dropout: the same seed gives the same run on one processor; on a GPU the last digits may differ | to see how much of a difference is chance |
-# | `--sample_every` | draws 64 images every so many epochs | to look more often |
-# | `--output_dir` | where everything goes | for each new run: a folder that holds one is refused |
+# | `--lr` | the highest learning rate, from which the rate falls to zero along a cosine | shorter runs tolerate higher rates (section 09.2) |
+# | `--warmup` | the share of the steps in which the rate rises to this highest rate | the loss is not finite at the start |
+# | `--mixed_precision` | the number format of the products: `auto` is bf16, 16 bits per number, where the hardware has it; `no` is float32 | to see whether bf16 causes a problem |
+# | `--seed` | decides weights, order and dropout: the same seed gives the same run on one processor; on a GPU the last digits may differ | to see how much of a difference is chance |
+# | `--sample_every` | draws 64 images each time this many epochs are done | to look more often |
+# | `--output_dir` | the folder into which everything is written | for each new run, because a folder that holds a run is refused |
 #
-# Clipping at 1.0 and the cosine have no flag. They are always on.
+# The gradient is clipped at norm 1.0 (`--max_grad_norm`). The cosine has no flag and is always on.
 
 # %% [markdown]
-# **What it writes.** In each of the two folders: `last` and `best`, each with `config.json`, `model.safetensors`, its checksum in `SHA256SUMS`, and `training.json`; in `last` also the state to go on from; `history.json` with all losses by epoch; pictures in `samples`; and for the prior the codes of all images, which are made once. `last` is the end of the latest epoch. `best` is the lowest loss on the held-out training images, in the prior for each level by itself. The test images have no say in it: they are measured once, at the end. Where a checkpoint is asked for, a run's folder means its `best`.
+# **What it writes.** Each of the two folders contains `last` and `best`, each with `config.json`, `model.safetensors`, its checksum in `SHA256SUMS`, and `training.json`; `last` also has the state from which the run can go on. Beside them are `history.json` with all losses by epoch, pictures in `samples`, and for the prior the codes of all images, which are made once. `last` is the end of the latest epoch. `best` has the lowest loss on the held-out training images, and for the prior it is chosen for each level separately. The test images do not influence this choice, because they are measured once, at the end. Where a command asks for a checkpoint, a run's folder means its `best`.
 #
-# **How long it takes.** We do not know for your GPU. *No GPU has ever been measured by us.* For our two-core machine section 09.4 extrapolates to nearly two days. On yours, let the first epochs tell: each prints its seconds.
+# **How long it takes.** We do not know this for your GPU, because *we have never measured on a GPU*. For our two-core machine, section 09.4 extrapolates to nearly two days. On your machine, let the first epochs tell you, because each prints its seconds.
 #
-# **How to stop.** Ctrl-C. At most one epoch is lost, and the second command does not start.
+# **How to stop.** Press Ctrl-C. At most one epoch is lost, and the second command does not start.
 #
 # **How to go on.** Paste the command that was running once more, with `--resume` at its end. If it stopped before its first epoch was done, leave `--resume` out. If it was the first command, start the second after it; if it was the second, leave the first out.
 #
-# The flags must be the same, and another `--batch_size` or `--lr` is refused. Two things may change, and the run says what follows: the number of processes, and `--epochs`, for a longer run. From there on the rate is that of the longer schedule, higher than where it stopped. To start anew, take another folder. A prior can begin with the weights of the old one (`--init_checkpoint`); the VQ-VAE-2 cannot.
+# The flags must be the same as before, and another `--batch_size` or `--lr` is refused. Three things may change, and the run says what follows from the change: the number of processes, `--save_steps`, and `--epochs`, for a longer run. With more epochs, the rate from there on is that of the longer schedule, which is higher than where the run stopped. To start anew, take another folder. A prior can begin with the weights of the old one (`--init_checkpoint`), but the VQ-VAE-2 cannot.
 #
-# **How to draw from it.** While it trains, too, since `best` is always whole:
+# **How to draw from it.** You can draw while the run still trains, too, since `best` is always whole:
 #
 # ```sh
 # pixelprior sample --vqvae2_checkpoint runs/cifar10/vqvae2 \
 #   --prior_checkpoint runs/cifar10/prior --save_grid
 # ```
 #
-# The images go to `generated_samples`.
+# The command writes the images into the folder `generated_samples`.
 #
-# **How good is it?** Notebook 07 says what this measures:
+# **How good is it?** Notebook 07 explains what the following command measures:
 #
 # ```sh
 # pixelprior evaluate --dataset cifar10 --data_root data \
@@ -141,18 +141,18 @@ from pixelprior.data import load_images
 #   --output_dir runs/cifar10/results
 # ```
 #
-# **Several GPUs.** Put a launcher in the place of the word `pixelprior`, in each of the two commands. For four GPUs, either of these:
+# **Several GPUs.** Put a launcher in place of the word `pixelprior` in each of the two commands. For four GPUs, use either of these:
 #
 # ```sh
 # accelerate launch --multi_gpu --num_processes 4 -m pixelprior.cli
 # torchrun --standalone --nproc_per_node 4 -m pixelprior.cli
 # ```
 #
-# The batch is meant for each process. To keep the run as it was, give each of the four `--batch_size 32`. Or keep 128 each: then it takes a quarter of the steps, each over 512 images, and a higher rate may pay. Goyal et al. raise SGD's with the batch; we have not tried it with AdamW.
+# The batch size is that of each process. To keep the run as it was, give each of the four `--batch_size 32`. If you keep 128 for each, the run takes a quarter of the steps, each over 512 images, and a higher rate may help. Goyal et al. raise the rate of SGD with the batch, but we have not tried this with AdamW.
 #
-# **All in one.** `pixelprior reproduce cifar10` does both trainings with these flags, a third one without the top codes for comparison, and measures all that notebook 07 measures. It goes on by itself when it is started again. We have not run it in full. Its reduced form, `pixelprior reproduce cifar10_reduced`, we have, with CIFAR-10 as image files (`--dataset imagefolder`): one epoch of small networks, 9 minutes on two cores. The top codes cost it 3.30<!--= cifar10_reduced likelihood.top.nats_per_code.value --> nats per code held out where their frequencies would cost 4.69<!--= cifar10_reduced likelihood.top.unigram --> nats. It shows that colour images pass through the whole pipeline. It does not show how good that can become.
+# **All in one.** `pixelprior reproduce cifar10` does both trainings with these flags, a third one without the top codes for comparison, and measures all that notebook 07 measures. When it is started again, it goes on by itself. We have not run it in full. We have run its reduced form, `pixelprior reproduce cifar10_reduced`, with CIFAR-10 as image files (`--dataset imagefolder`): one epoch of small networks, which took 9 minutes on two cores. The top codes cost this prior 3.30<!--= cifar10_reduced likelihood.top.nats_per_code.value --> nats per code held out, where their frequencies would cost 4.69<!--= cifar10_reduced likelihood.top.unigram --> nats. This shows that colour images pass through the whole pipeline, but it does not show how good the result can become.
 #
-# Does the recipe say the same as our line? Here are its flags. Those that stand in the line alone have their defaults there, but for the folders (`tests/notebooks/test_scale_up.py` compares both). Flags that stand in neither keep their defaults.
+# Does the recipe have the same flags as our line? The next cell prints the flags of the recipe. A flag that only the line gives has its default value there, except for the folders (`tests/notebooks/test_scale_up.py` compares both). A flag that neither of them gives keeps its default.
 
 # %%
 for name in ("vqvae2", "prior"):
@@ -163,9 +163,9 @@ for name in ("vqvae2", "prior"):
 # %% [markdown]
 # ## 09.2 Which numbers to choose
 #
-# For a long run on a GPU our line takes the field's usual numbers: AdamW, 128 images per step, a rate of 3e-4 with warm-up and cosine, clipping at 1.0. The shipped weights were trained otherwise: 32 images per step and a rate of 3e-3, ten times as high. Which is right?
+# For a long run on a GPU, our line takes the numbers that are usual in the field: AdamW, 128 images per step, a rate of 3e-4 with warm-up and cosine, and clipping at 1.0. The shipped weights were trained with other numbers: 32 images per step and a rate of 3e-3, ten times as high. Which of the two is right?
 #
-# We tried it for short runs: the same small prior with one setting changed at a time, each with the same seconds on one core. The base takes 32 images per step at a rate of 2e-3. **What pays when time is short?** Bars below zero are better than the base. (Six of 16 changes; [the page of results](../docs/results.md#what-was-tried-for-a-lower-loss) has all.)
+# We tried this for short runs: the same small prior with one setting changed at a time, each trained for the same number of seconds on one core. The base takes 32 images per step at a rate of 2e-3. **What helps when time is short?** Bars below zero are better than the base. (The figure shows six of 16 changes, and [the page of results](../docs/results.md#what-was-tried-for-a-lower-loss) has all.)
 
 # %%
 tried = json.loads((ASSETS / "results" / "tried.json").read_text("utf-8"))
@@ -197,28 +197,28 @@ for name in ("16 images per step", "base", "64 images per step"):
     print(f"{name:17} {steps[name]} steps in the same time")
 
 # %% [markdown]
-# All that pays is *more steps*, or longer ones. With 16 images per step there are more steps in the same time. A higher rate makes each of them longer. A rate that does not fall stays long to the end. (The bar in the middle is chance: the three seeds of the base are 5 nats apart, so a smaller difference says nothing.)
+# All changes that help give *more steps*, or longer ones. With 16 images per step there are more steps in the same time. A higher rate makes each step longer, and a rate that does not fall keeps the steps long to the end. (The bar in the middle shows chance alone: the three seeds of the base are 5 nats apart, so a smaller difference says nothing.)
 #
-# These runs have a few hundred steps. Our CIFAR-10 line has 55,800 for the prior: 372 per epoch, for 150 epochs. There steps are not what is short.
+# These runs have a few hundred steps, while our CIFAR-10 line has 55,800 for the prior: 372 per epoch, for 150 epochs. Such a long run does not lack steps, and this decides which numbers to choose:
 #
-# - **Few steps, on a processor**: 16 to 32 images per step, 2e-3 to 4e-3, no dropout. The recipe of the shipped weights has 7,500 steps. It keeps the cosine, which we did not try against a constant rate at that length.
-# - **Many steps, on a GPU**: 128 to 256 images. A GPU does many images in almost the time of few, and the mean of many gradients is less noisy. A deep network at a high rate may leave its good region at any of the many steps. Hence the 3e-4.
+# - **Few steps, on a processor**: take 16 to 32 images per step, a rate of 2e-3 to 4e-3, and no dropout. The recipe of the shipped weights has 7,500 steps. It keeps the cosine, which we did not compare with a constant rate at that length.
+# - **Many steps, on a GPU**: take 128 to 256 images per step. A GPU processes many images in almost the time of few, and the mean of many gradients is less noisy. A deep network at a high rate may leave the region of good weights at any of the many steps, which is why our line takes 3e-4.
 #
-# To find the rate for your network, make the range test of notebook 04. Train with `--max_images 5000 --epochs 3` at 3e-4, 1e-3, 3e-3 and 1e-2, each in a folder of its own. Short runs praise high rates, so do not take the best one. Find the rate at which the loss breaks, and stay a factor of ten below.
+# To find the rate for your network, make the range test of notebook 04. Train with `--max_images 5000 --epochs 3` at 3e-4, 1e-3, 3e-3 and 1e-2, each in a folder of its own. Short runs favour high rates, so do not take the best one. Find the rate at which the training breaks down, and stay a factor of ten below it.
 #
-# We have not compared rates over 55,800 steps. For that part we rely on what others do.
+# We have not compared rates over 55,800 steps, so for runs of that length we rely on what others do.
 
 # %% [markdown]
 # ## 09.3 Memory: count it before you start
 #
-# A run that does not fit ends with "out of memory", at its first step if you are lucky. What lies in memory while training?
+# A run that does not fit into memory ends with "out of memory", at its first step if you are lucky. What is in memory during training?
 #
-# - For each parameter six numbers: the weight, its gradient, two running means of AdamW, the moving average that is evaluated, and the best so far. In float32 that is 24 bytes.
-# - For each image of the batch, what the backward pass needs from the forward pass. The gradient of a product needs its inputs, so autograd keeps them.
+# - For each parameter there are six numbers: the weight, its gradient, two running means of AdamW, the moving average that is evaluated, and the best so far. Together they take 24 bytes in float32.
+# - For each image of the batch there is what the backward pass needs from the forward pass. The gradient of a product needs the product's inputs, so autograd keeps them.
 #
-# With several GPUs there is a seventh number for each parameter: the gradients on their way to the others. The data lie on the device as well, all of them. For the VQ-VAE-2 that is 0.17 GiB with CIFAR-10, and 11 GiB with a million images of 64 pixels; codes are far less. `plan` below counts neither.
+# With several GPUs there is a seventh number for each parameter: the gradients on their way to the other GPUs. The whole data set is on the device as well. For the VQ-VAE-2 it takes 0.17 GiB with CIFAR-10, and 11 GiB with a million images of 64 pixels; codes take far less. `plan` below counts neither the seventh number nor the data.
 #
-# The first we can count without building anything. On PyTorch's device `meta` a tensor has a shape and no numbers. **How many parameters has the prior of our line?**
+# The numbers per parameter can be counted without building anything, because on PyTorch's device `meta` a tensor has a shape and no numbers. **How many parameters does the prior of our line have?**
 
 # %%
 line = {
@@ -233,7 +233,7 @@ print("the package says the same:")
 print(by_hand == parameter_count(HierarchicalPixelCNN, **line))
 
 # %% [markdown]
-# For the second there is a hook: autograd calls a function of ours for each tensor that it keeps. We add up the bytes. A block of memory that is kept twice counts once, and the parameters do not count: we have them already.
+# For what each image needs there is a hook: autograd calls a function of ours for each tensor that it keeps, and we add up the bytes. A block of memory that is kept twice counts once, and the parameters do not count, because we have counted them already.
 
 
 # %%
@@ -253,7 +253,7 @@ def kept_bytes(model, batch):
 
 
 # %% [markdown]
-# A batch of 128 may not fit into this machine. Must we build it to know? We count for 1, 2, 3 and 4 images of a smaller prior, and look at the differences.
+# A batch of 128 may not fit into this machine. Must we build it to know its size? We count for 1, 2, 3 and 4 images of a smaller prior, and look at the differences.
 
 # %%
 small = line | {"hidden_channels": 64, "num_layers": 10}
@@ -273,7 +273,7 @@ print(
 )
 
 # %% [markdown]
-# Each image adds the same, to the byte. So two small counts give any batch: it is a straight line. `plan` in `pixelprior.course.planning` does this, for float32 and for bf16, and adds the six numbers for each parameter. Nothing in it is timed, and nothing is measured on a GPU.
+# Each image adds the same number of bytes, exactly. So memory over batch size is a straight line, and two small counts give any batch. `plan` in `pixelprior.course.planning` does this, for float32 and for bf16, and adds the six numbers for each parameter. It times nothing, and it measures nothing on a GPU.
 
 # %%
 planned = plan(HierarchicalPixelCNN, **small)
@@ -322,13 +322,13 @@ figures.show(
 )
 
 # %% [markdown]
-# At 128 images per step all of them fit the small card with a quarter to spare. Our line counts 3.5 GiB in float32 and 2.0 in bf16; its VQ-VAE-2 needs half a GiB.
+# At 128 images per step all of them fit the small card with a quarter to spare. For our line we count 3.5 GiB in float32 and 2.0 in bf16, and its VQ-VAE-2 needs half a GiB.
 #
-# Where a line would meet the left edge, at no image, the six numbers for each parameter are all there is. Its slope is what an image adds. bf16 halves the slope of a prior, since the numbers that are kept have 2 bytes and not 4. (For the VQ-VAE-2 it takes off a quarter.) It does not touch the six numbers, which stay float32, and it adds a copy of the weights.
+# Where a line would meet the left edge, at a batch of no images, only the six numbers for each parameter are left. The slope of the line is what an image adds. For a prior, bf16 halves the slope, since the numbers that are kept have 2 bytes and not 4. (For the VQ-VAE-2 it takes off a quarter.) But bf16 does not change the six numbers, which stay float32, and it adds a copy of the weights.
 #
-# What the count leaves out: tensors that live for a moment in the backward pass, and what a GPU's own libraries take. On a processor we let PyTorch's allocator say what a real step takes at its peak. For the prior of our line that was up to a tenth above the count; for shallow networks, and for the VQ-VAE-2, up to half (`tests/test_planning.py` sees to that bound, on small networks). A GPU's libraries, and gaps between the blocks, come on top; we have not measured them. **Leave a quarter of the card free; for shallow networks and for the VQ-VAE-2, half.**
+# The count leaves out tensors that exist for a moment in the backward pass, and what a GPU's own libraries take. On a processor we let PyTorch's allocator say what a real step takes at its peak. For the prior of our line this was up to a tenth above the count; for shallow networks, and for the VQ-VAE-2, it was up to half (`tests/course/test_planning.py` checks that bound, on small networks). A GPU's libraries, and gaps between the blocks of memory, come on top, and we have not measured them. **Leave a quarter of the card free; for shallow networks and for the VQ-VAE-2, half.**
 #
-# In JupyterLab, change the network below. What grows with the square of the channels? What does K cost? (This network has no attention.)
+# In JupyterLab, change the network below. What grows with the square of the channels, and what does K cost? (This network has no attention.)
 
 
 # %%
@@ -372,18 +372,18 @@ explore(
 )
 
 # %% [markdown]
-# K costs little: 64 codes or 512, that is less than a tenth of a GiB. The weights of a network that is twice as wide are four times as many, and what an image adds is about twice as much. At 128 images per step the backward pass takes nearly all. So halving the batch is the first thing to try when a run does not fit. bf16 you have already, where your card has it. A narrower network is the last.
+# K costs little: between 64 and 512 codes the difference is less than a tenth of a GiB. A network that is twice as wide has four times as many weights, and an image adds about twice as much. At 128 images per step the backward pass takes nearly all of the memory. So the first thing to try when a run does not fit is to halve the batch. You already have bf16 where your card supports it, and a narrower network is the last thing to try.
 
 # %% [markdown]
 # ## 09.4 Time: extrapolated from what we measured
 #
-# For time we have to measure. What carries over from one network to another are **multiply-adds** (06.6): products of two numbers, each added to a sum. `plan` counts those of a training step for each image. The forward pass is a third of them, and the backward pass two.
+# Time cannot be counted, it has to be measured. What carries over from one network to another are **multiply-adds** (06.6): products of two numbers, each added to a sum. `plan` counts the multiply-adds of a training step for each image. A third of them belong to the forward pass, and two thirds to the backward pass.
 #
-# We have three measured trainings of priors on two cores, all in bf16 (the machine is named in their files):
+# We have measured three trainings of priors on two cores, all in bf16 (the machine is named in their files):
 #
-# - the reduced CIFAR-10 recipe, 32 channels and 6 blocks: the seconds of its epoch, with the held-out images;
+# - the reduced CIFAR-10 recipe, 32 channels and 6 blocks: the seconds of its epoch, including the held-out images;
 # - the shipped prior, 64 channels and 9 blocks: the minutes of its four epochs;
-# - `pixelprior benchmark --training` with the sizes of our line, 128 channels and 15 blocks, on codes of Fashion-MNIST: 0.48<!--= training loops.fit.steps_per_second.0 --> steps per second, of 128 images each. (This one is the training alone. The held-out images of CIFAR-10 add about an eighth: they are a fifth as many, forward alone, but in float32.)
+# - `pixelprior benchmark --training` with the sizes of our line, 128 channels and 15 blocks, on codes of Fashion-MNIST: 0.48<!--= training loops.fit.steps_per_second.0 --> steps per second, of 128 images each. (This is the training alone. In our line the images that are held out to choose `best` come on top: a nineteenth as many as those trained on, which need the forward pass alone.)
 #
 # **How many multiply-adds per second did each reach?**
 
@@ -424,7 +424,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Wide networks are faster for what they multiply: a large product keeps the cores busy, a small one is over before it is under way. So we draw a line through the three, and read from it the rate of a network in between. Beyond the ends we take the rate of the end. Then hours are multiply-adds over rate. **What does 100 epochs of CIFAR-10 cost by configuration?**
+# Wide networks do more multiply-adds per second: a large product keeps the cores busy, while a small one ends before they are fully at work. So we draw a line through the three points, and read from it the rate of a network in between. Beyond the ends we take the rate of the nearer end. The multiply-adds divided by the rate then give the hours. **What do 100 epochs of CIFAR-10 cost for each configuration?**
 
 
 # %%
@@ -450,9 +450,9 @@ for name in CONFIGURATIONS:
     print(f"{gib[0]:13.1f}{gib[1]:13.1f}{cost:13.0f}")
 
 # %% [markdown]
-# GiB are counted, for 128 images per step; hours are extrapolated, for that two-core machine.
+# The GiB are counted, for 128 images per step; the hours are extrapolated, for that two-core machine.
 #
-# And the line of section 09.1? It has the VQ-VAE-2 for 100 epochs and the third row's prior for 150. For the VQ-VAE-2 we take the rate of the reduced recipe's.
+# How long does the line of section 09.1 take? It trains the VQ-VAE-2 for 100 epochs and the prior of the third row for 150. For the VQ-VAE-2 we take the rate of the VQ-VAE-2 in the reduced recipe.
 
 # %%
 colour = plan(VQVAE2)  # its arguments' defaults are those of the line
@@ -465,24 +465,24 @@ prior_hours = hours(prior_of_line, 150, rate_of(prior_of_line))
 print(f"prior:    {prior_hours:.0f} hours on two cores")
 
 # %% [markdown]
-# Nearly two days. These are hours of *that* machine, whose processor multiplies bf16 in hardware. The same benchmark in float32 made 0.20<!--= training loops.plain.steps_per_second.0 --> steps per second, less than half as many. To measure your own:
+# Together these are nearly two days. They are hours of *that* machine, whose processor multiplies bf16 in hardware. In float32 the same benchmark made 0.20<!--= training loops.plain.steps_per_second.0 --> steps per second, less than half as many. To measure your own machine:
 #
-# - **On a processor**: `pixelprior benchmark --training --training_batch_size 128 --training_steps 16 --repeats 1`. It takes some minutes, writes into `pixelprior_benchmark`, and gives steps per second for plain loops and for the package's.
-# - **On a GPU**: start the run. The seconds of the second epoch, times the number of epochs, is your answer. (The first one warms up.) `steps_per_second` in `history.json` is the training alone.
+# - **On a processor**: run `pixelprior benchmark --training --training_batch_size 128 --training_steps 16 --repeats 1`. It takes some minutes, writes into `pixelprior_benchmark`, and gives the steps per second of plain loops and of the package's.
+# - **On a GPU**: start the run. The seconds of the second epoch, times the number of epochs, are your answer, because the GPU still warms up in the first one. In `history.json`, `steps_per_second` is the speed of the training alone.
 #
-# Then `hours` above does the rest for other networks. With the `seconds` of an epoch of yours:
+# Then `hours` above gives the time for other networks. With the `seconds` of one of your epochs:
 #
 # ```python
 # my_rate = prior_of_line.multiply_adds / 1e9 * 50_000 / seconds
 # hours(other_plan, 150, my_rate)
 # ```
 #
-# Pictures and checkpoints come on top of what is counted; compare with the clock.
+# Pictures and checkpoints take time that is not counted here, so compare the result with the clock.
 
 # %% [markdown]
 # ## 09.5 Your own images
 #
-# Any folder of images will do, in one folder per class:
+# You can use any folder of images that has one folder per class:
 #
 # ```text
 # shapes/disc/00.png
@@ -490,9 +490,9 @@ print(f"prior:    {prior_hours:.0f} hours on two cores")
 # shapes/ring/00.png
 # ```
 #
-# If there are folders `train` and `test` (or `val`) above the classes, these are the splits. Otherwise every tenth image is a test image, for the end. Images of any size are scaled on their shorter side and cut in the middle; a grey one gets three equal channels.
+# If there are folders `train` and `test` (or `val`) above the classes, these are the splits. Otherwise every tenth image is a test image, which is kept for the end. Images of any size are scaled on their shorter side and cropped in the middle, and a grey image gets three equal channels.
 #
-# We draw some: discs, squares and rings in four colours, 55 of each, in a temporary folder that we remove at the end.
+# As an example we draw discs, squares and rings in four colours, 55 of each, in a temporary folder that we remove at the end.
 
 # %%
 scratch = tempfile.TemporaryDirectory()
@@ -514,7 +514,7 @@ for number in range(165):
     to_pil_image(image).save(path)
 
 # %% [markdown]
-# The commands are run for real. A small helper starts each as you would in a terminal, in that folder, and repeats what it says. Numbers that depend on the processor are shown as `…`.
+# The commands below are really run: a small helper starts each command as you would in a terminal, in that folder, and prints what it says. Numbers that depend on the processor are shown as `…`.
 
 # %%
 PYTHON = [sys.executable, "-m"]
@@ -566,7 +566,7 @@ def run(command, show="wrote|images", status=0):
 
 
 # %% [markdown]
-# Now the pipeline: three commands. The networks are tiny. The flags are those that you know from the long line, with numbers for 149 images: few images per step and a high rate. A tenth of them is held out to choose the best epoch, so that 134 are trained on: 30 epochs are 270 steps. New are `--image_size`, the side of the images in pixels, and in `sample` `--num_samples`, and `--temperature`, which below 1 prefers likely codes.
+# Now we run the pipeline, which is three commands with tiny networks. The flags are those that you know from the long line, with numbers for 149 images: few images per step and a high rate. A tenth of the images is held out to choose the best epoch, so that 134 are trained on, and 30 epochs are 270 steps. New are `--image_size`, the side of the images in pixels, and in `sample` the flags `--num_samples` and `--temperature`, which below 1 prefers likely codes.
 
 # %%
 SHAPES = """--dataset imagefolder --data_root shapes
@@ -578,7 +578,7 @@ pixelprior train-vqvae2 {SHAPES}
 run(f"{IMAGES} --lr 3e-3\n--output_dir vqvae2")
 
 # %% [markdown]
-# With `--use_tensorboard` and `--use_wandb` a run logs to TensorBoard and to Weights & Biases as well (`pip install tensorboard wandb`). We add a flag where the package is installed. `WANDB_MODE=offline`, which stands among the helper's settings, keeps the second on this machine.
+# With `--use_tensorboard` and `--use_wandb`, a run also logs to TensorBoard and to Weights & Biases (`pip install tensorboard wandb`). We add a flag only where its package is installed. `WANDB_MODE=offline` among the helper's settings keeps the logs of Weights & Biases on this machine.
 
 # %%
 have = {
@@ -603,7 +603,7 @@ pixelprior sample --vqvae2_checkpoint vqvae2 --prior_checkpoint prior
 """)
 
 # %% [markdown]
-# **What did it make of our images?** The first row are test images: no training saw them. The second is what its codes give back. The others are new, a row for each class.
+# **What did the networks make of our images?** The first row shows test images, which no training saw. The second row shows what the VQ-VAE-2 gives back from their codes. The others are new images, one row for each class.
 
 
 # %%
@@ -636,16 +636,16 @@ figures.show(
 )
 
 # %% [markdown]
-# Most are blots of one colour. Squares come out best, few rings have a hole, and green has paled; the second row shows that the codes already lose it. That is what 134 images and seconds give. (On your processor others are drawn: a training ends elsewhere there.)
+# Most of the new images are blots of one colour. Squares come out best, few rings have a hole, and green has paled; the second row shows that this colour is already lost in the codes. This is what 134 images and seconds of training give. (On your processor the training ends with other weights, so that other images are drawn.)
 #
-# For images of your own, of 64 pixels and more, add `--image_size 64 --bottom_downsampling 4` to `train-vqvae2`, or `--image_size 128 --bottom_downsampling 8`. Then a bottom code stands for 4 × 4 or 8 × 8 pixels, and the grids are as large as for CIFAR-10. The prior takes the size from the checkpoint. A broken image is named and left out.
+# For images of your own, of 64 pixels and more, add `--image_size 64 --bottom_downsampling 4` to `train-vqvae2`, or `--image_size 128 --bottom_downsampling 8`. Then a bottom code stands for 4 × 4 or 8 × 8 pixels, and the grids are as large as for CIFAR-10. The prior takes the size from the checkpoint. If an image file is broken, the command names it and leaves it out.
 
 # %% [markdown]
 # ## 09.6 Watch a run
 #
-# Each epoch prints a line: the losses while training and held out, and the seconds. The same numbers go to `history.json`, always. With `--use_tensorboard` they also go to an **event file**, which TensorBoard draws in a browser while the run goes on: `tensorboard --logdir prior`.
+# Each epoch prints a line with the training losses, the held-out losses and the seconds. The same numbers always go to `history.json`. With `--use_tensorboard` they also go to an **event file**, which TensorBoard draws in a browser while the run goes on: `tensorboard --logdir prior`.
 #
-# We read the event file back. Does it say what `history.json` says?
+# When we read the event file back, does it have the same numbers as `history.json`?
 
 
 # %%
@@ -677,9 +677,9 @@ if have["wandb"]:
     print("runs that wandb keeps for later:", len(offline))
 
 # %% [markdown]
-# `wandb sync wandb/offline-run-…` would send the second to the server. After `wandb login` and without `WANDB_MODE`, it would have been sent at once.
+# `wandb sync wandb/offline-run-…` would send the run that wandb keeps to the server. After `wandb login` and without `WANDB_MODE`, it would have been sent at once.
 #
-# **What do the curves say?** The pale band goes from the entropy of the one level's frequencies to that of the other's: a prior above it has learned nothing about order (notebook 04).
+# **What do the curves say?** The pale band lies between the entropies of the two levels' frequencies: a prior above it has learned nothing about order (notebook 04).
 
 # %%
 codes = load_codes(WORK / "prior" / "codes" / "test.safetensors")
@@ -702,12 +702,12 @@ figures.show(
 )
 
 # %% [markdown]
-# Both levels fall below the band within a few epochs. That is the first thing to look for. The second is the gap: the training losses fall on while the held-out ones stay. With so few images the prior begins to learn them by heart. (In the first epochs the held-out curve is the lower one. It is measured at the epoch's end and without dropout; the training loss is a mean over the epoch, with dropout.) `best` holds, for each level, the weights of its lowest held-out loss.
+# Both levels fall below the band within a few epochs, which is the first thing to look for. The second is the gap: the training losses continue to fall while the held-out losses stay level, because with so few images the prior begins to learn them by heart. (In the first epochs the held-out curve is the lower one, because it is measured at the epoch's end and without dropout, while the training loss is a mean over the epoch, with dropout.) `best` holds, for each level, the weights of its lowest held-out loss.
 
 # %% [markdown]
 # ## 09.7 Two processes
 #
-# With several GPUs, each runs a process of its own, on images of its own. After the backward pass they average their gradients, so that all take the same step. This is called **data parallel** training. Two processes on a processor do the same. We start them as on GPUs. (`ACCELERATE_USE_CPU=true`, which stands among our helper's settings, keeps them on the processor. `--level top` trains the top level alone, to save time.)
+# With several GPUs, each GPU runs a process of its own, on images of its own. After the backward pass the processes average their gradients, so that all take the same step. This is called **data parallel** training. Two processes on a processor do the same, and we start them as on GPUs. (`ACCELERATE_USE_CPU=true` among our helper's settings keeps them on the processor, and `--level top` trains the top level alone, to save time.)
 
 # %%
 run(
@@ -721,7 +721,7 @@ accelerate launch --multi_gpu --num_processes 2
 )
 
 # %% [markdown]
-# Only one of them speaks. **Were there really two?** We do not believe the command, we ask the run. It keeps how many processes it had, and the steps that it took. 134 images in batches of 16 are 9 steps per epoch on one process, and on two they are half of that, rounded up.
+# Only one of the processes prints anything. **Were there really two?** We do not rely on the command but look into the checkpoint, which keeps how many processes the run had and how many steps it took. With 134 images in batches of 16, one process takes 9 steps per epoch, and two take half of that, rounded up.
 
 
 # %%
@@ -739,14 +739,14 @@ for name, epochs in (("prior", 16), ("two", 1)):
     )
 
 # %% [markdown]
-# The check is worth its lines. With `--cpu --num_processes 2`, which looks right, the version of accelerate that we have (1.15) starts one process and says nothing.
+# This check is necessary: with `--cpu --num_processes 2`, which looks right, the version of accelerate that we have (1.15) starts one process and says nothing about it.
 #
-# Two processes halve the steps, so the run is another one: with 16 images each, a step has 32. To get the curve of one process, give each half the batch. (Even then the runs differ as two seeds do: each process drops features of its own.) A run may go on with another number of processes than it began with; it says so, and its steps change.
+# Two processes halve the steps, so the run is a different one: with 16 images for each process, a step has 32. To get the curve of one process, give each half the batch. (Even then the runs differ as two seeds do, because each process drops features of its own.) A run may go on with another number of processes than it began with; it reports this, and its steps change.
 
 # %% [markdown]
 # ## 09.8 Where it breaks: a killed run
 #
-# The power fails, or the queue's time is up. We start the training of section 09.5 once more, in another folder, and kill it when its fourth epoch is written. `SIGKILL` cannot be caught: the program gets no chance to tidy up.
+# Suppose that the power fails, or that the time limit of the queue is reached. We start the training of section 09.5 once more, in another folder, and kill it when its fourth epoch is written. `SIGKILL` cannot be caught, so the program gets no chance to tidy up.
 
 
 # %%
@@ -772,20 +772,20 @@ before = history_of("cut")
 print("some of 16 epochs were done:", 4 <= len(before) < 16)
 
 # %% [markdown]
-# What is left? Everything is written under another name first, and renamed when it is whole. So `last` is the end of an epoch, never half of one. With it lies all that the run needs to go on: the weights and their average, the means of AdamW, the place in the schedule, the figures of the best so far. The best weights lie in `best`, so copy the whole run folder, not `last` alone. The order of the images is drawn anew for each epoch, from the seed and the epoch's number, and need not be kept.
+# What is left after the kill? Everything is written under another name first, and renamed when it is whole, so that `last` is the end of an epoch and never half of one. It contains all that the run needs to go on: the weights and their average, the means of AdamW, the position in the schedule, and the losses of the best so far. The best weights are in `best`, so copy the whole run folder, not `last` alone. The order of the images need not be kept, because it is drawn anew for each epoch from the seed and the epoch's number.
 
 # %%
 print(*sorted(path.name for path in (WORK / "cut" / "last").iterdir()))
 
 # %% [markdown]
-# The same command without `--resume` is refused, so that nothing is written over by a slip of the hand. With it, the run goes on.
+# The same command without `--resume` is refused, so that nothing is overwritten by mistake. With `--resume`, the run goes on.
 
 # %%
 run(f"{PRIOR}\n--output_dir cut", "error", status=2)
 run(f"{PRIOR}\n--output_dir cut --resume")
 
 # %% [markdown]
-# **Does it end where the run that was never stopped ended?** They would lie on each other, so we draw one of them a little higher.
+# **Does it end where the run that was never stopped ended?** The two curves would lie on each other, so we draw one of them a little higher.
 
 # %%
 whole, resumed = history_of("prior"), history_of("cut")
@@ -831,24 +831,24 @@ for kept in ("best", "last"):
     assert same and one == other
 
 # %% [markdown]
-# The distance is the same all along, and so is what was saved. Not nearly the same: the same. Had one of the parts been missing, the curve would show it. Without AdamW's means there is a bump where it goes on. Without the schedule the rate starts over. Without the epoch's number the images come in an order that it has seen. A resumed run that ends *near* the other one has lost something.
+# The distance is the same all along, and what was saved is exactly the same, not only nearly the same. If one of the parts had been missing, the curve would show it. Without AdamW's means there is a bump where the run goes on; without the schedule the rate starts over; and without the epoch's number the images come in an order that the network has already seen. A resumed run that ends *near* the other one has lost something.
 #
-# (On a GPU some sums are taken in an order that varies, and two runs may differ in their last digits even when nobody stops them. We have not tried.)
+# (On a GPU some sums are taken in an order that varies, so that two runs may differ in their last digits even when nobody stops them. We have not tried this.)
 
 # %% [markdown]
 # ## 09.9 Where it breaks: a loss that is not finite
 #
-# A slip of the hand: `--lr 3` where 3e-3 was meant. **What does the package say?**
+# Suppose that we type `--lr 3` by mistake where 3e-3 was meant. **What does the package say?**
 
 # %%
 run(f"{IMAGES} --lr 3\n--output_dir too_fast", "error", status=1)
 
 # %% [markdown]
-# It stops at a gradient that is not finite. On a processor it looks at every step, and stops before the number reaches the weights. On a GPU each look makes the processor wait, so it looks at every 50th step and at the end of each epoch. The weights in memory may be spoiled by then. Those on disk are not: nothing is written before the look. The step in the message may be up to 49 late. (One bad number is enough to spoil all weights; notebook 04 showed it.)
+# The run stops at a gradient that is not finite. On a processor it checks every step, and stops before the number reaches the weights. On a GPU each check makes the processor wait, so the run checks every 50th step and the end of each epoch. By then the weights in memory may be spoiled, but those on disk are not, because nothing is written before the check. The step in the message may be up to 49 late. (One bad number is enough to spoil all weights, as notebook 04 showed.)
 #
-# It ends with status 1, so that what stands behind a `&&` does not start. Clipping is no help against this slip: it makes long gradients shorter, and AdamW's steps are as long as the rate either way.
+# The run ends with status 1, so that what follows a `&&` does not start. Clipping does not help against this mistake: it makes long gradients shorter, but AdamW's steps are as long as the rate either way.
 #
-# The message has three parts: where it stopped, what is left, and what to try. Here nothing is left, since no epoch was finished. The second slip is better hidden. A minus is missing, `--weight_decay 1e3` for 1e-3.
+# The message has three parts: where the run stopped, what is left, and what to try. Here nothing is left, since no epoch was finished. The second mistake is harder to see: a minus is missing, `--weight_decay 1e3` for 1e-3.
 
 # %%
 run(
@@ -858,7 +858,7 @@ run(
 )
 
 # %% [markdown]
-# **What did the losses look like until then?** The axis is logarithmic.
+# **What did the losses look like until then?** The axis of the losses is logarithmic.
 
 # %%
 broken = [epoch["heldout_total_loss"] for epoch in history_of("decayed")]
@@ -879,7 +879,7 @@ print("it learned nothing:", min(broken) > 2 * min(healthy))
 assert min(broken) > 3 * min(healthy)
 
 # %% [markdown]
-# The curve gives little warning: it stays level where the other falls, and ends. **How large are the weights in the last checkpoint of each?**
+# The curve gives little warning: it stays level where the other one falls, and then it ends. **How large are the weights in the last checkpoint of each run?**
 
 # %% tags=["nbval-ignore-output"]
 largest_weight = {
@@ -895,9 +895,9 @@ assert largest_weight["vqvae2"] < 1
 assert largest_weight["decayed"] < float("inf")
 
 # %% [markdown]
-# Decay takes rate × 1000 of each weight away. While the rate rises, that is for the most part less than twice the weight, and the weights shrink to almost nothing. The loss is level, since the output is the same for all images. At the full rate, 3e-3, it is three times the weight. Then 1 becomes −2, then 4, then −8, and within a dozen steps the loss is no number. Whether the last epoch ended with weights that are next to nothing or far too large already, is chance. So the message's "last good checkpoint" is finite, and no more than that.
+# At each step, the decay subtracts rate × 1000 times the weight from each weight of a product. (Biases and embeddings do not decay.) While the rate rises, that is for the most part less than twice the weight, so that the weights shrink to almost nothing; the loss is level, since the output is the same for all images. At the full rate, 3e-3, the decay takes away three times the weight. Then 1 becomes −2, then 4, then −8, and within a dozen steps the loss is not a number. Whether the last epoch ended with weights that are nearly zero or already far too large is chance. So the message's "last good checkpoint" is certain to be finite, but not to be good.
 #
-# The message names the usual suspects: the rate, the warm-up, the number format. A lower rate would have stopped the growth too. But the culprit was another. So compare the run's settings with those of one that went well. They lie beside each checkpoint.
+# The message names the usual causes: the rate, the warm-up and the number format. A lower rate would have stopped the growth too, but the cause was another one. So compare the run's settings with those of a run that went well; they are saved beside each checkpoint.
 
 # %%
 well, ill = (
@@ -909,12 +909,12 @@ for name, value in well["settings"].items():
         print(f"{name}: {value:g} went well, {other:g} did not")
 
 # %% [markdown]
-# When it happens to you: look at the settings first. Then start again in another folder, with a third of the rate or a longer warm-up. `train-prior --init_checkpoint` begins with the weights of a good checkpoint. If it happens late in a run that went well, suspect bf16, and try `--mixed_precision no`. And not every bad rate ends in an error: the prior of notebook 04 at a rate of 1 stayed finite, and learned nothing but frequencies. Watch what the frequencies cost as well.
+# When this happens to you, look at the settings first. Then start again in another folder, with a third of the rate or a longer warm-up; `train-prior --init_checkpoint` begins with the weights of a good checkpoint. If it happens late in a run that went well, suspect bf16, and try `--mixed_precision no`. Not every bad rate ends in an error: the prior of notebook 04 at a rate of 1 stayed finite, and learned nothing but frequencies. So compare the loss with the cost of the frequencies as well.
 
 # %% [markdown]
 # ## 09.10 Publish, and load again
 #
-# `best` is a folder in the form of the Hugging Face hub: `config.json` says how the network is built, `model.safetensors` holds its numbers. `SHA256SUMS` holds a checksum of the weights; loading compares it, since a flipped bit gives other weights and no other sign. None of the three can hold code. A **pickle**, which is what `torch.save` writes, can: whoever loads one without care runs what is in it. (`training_state.pt` is one. It is for you alone, and the package reads it in a way that refuses code.)
+# `best` is a folder in the format of the Hugging Face hub: `config.json` says how the network is built, and `model.safetensors` holds its numbers. `SHA256SUMS` holds a checksum of the weights, which is compared when they are loaded, since a flipped bit gives other weights and no other sign. None of the three files can hold code. A **pickle**, which is what `torch.save` writes, can: whoever loads one without care runs the code in it. (`training_state.pt` is a pickle. It is for you alone, and the package reads it in a way that refuses code.)
 
 # %%
 prior = HierarchicalPixelCNN.from_pretrained(WORK / "prior" / "best")
@@ -929,18 +929,18 @@ draws = [
 print("same samples:", torch.equal(*draws))
 
 # %% [markdown]
-# With `dtype=torch.float16` the file is half as large, as those that ship with the package are. The weights come back as float32, rounded; a few codes of a draw may then differ.
+# With `dtype=torch.float16` the file is half as large, like those that ship with the package. The weights come back as float32, but rounded, so that a few codes of a draw may then differ.
 #
-# `prior.push_to_hub("you/shapes-prior")` does the same, makes a repository of that name and uploads the folder. It needs the network and an account (`hf auth login`), so we leave it out here.
+# `prior.push_to_hub("you/shapes-prior")` does the same, makes a repository of that name and uploads the folder. It needs an internet connection and an account (`hf auth login`), so we leave it out here.
 #
-# Others then load it by its name: `HierarchicalPixelCNN.from_pretrained("you/shapes-prior")`. A prior is of no use without its VQ-VAE-2, so publish both, and say in a README what they were trained on. The package's [model card](../pixelprior/assets/results/MODEL_CARD.md) is an example.
+# Others can then load the prior by its name: `HierarchicalPixelCNN.from_pretrained("you/shapes-prior")`. A prior is of no use without its VQ-VAE-2, so publish both, and say in a README what they were trained on. The package's [model card](../pixelprior/assets/results/MODEL_CARD.md) is an example.
 
 # %% [markdown]
 # ## 09.11 Codes of another tokenizer
 #
-# A prior needs grids of whole numbers, and it does not matter where they come from. A model that turns images into such grids and back is called a **tokenizer**. Ours is the VQ-VAE-2. If you have another one, you can keep it: `FunctionTokenizer` takes the two functions, and `DiffusersTokenizer` takes a `VQModel` of the library diffusers.
+# A prior needs grids of whole numbers, and it does not matter where they come from. A model that turns images into such grids and back is called a **tokenizer**, and ours is the VQ-VAE-2. If you have another tokenizer, you can keep it: `FunctionTokenizer` takes its two functions, and `DiffusersTokenizer` takes a `VQModel` of the library diffusers.
 #
-# Here is a tokenizer without any training. A code is the mean brightness of a square of 4 × 4 pixels, in 16 shades of grey.
+# Here is a tokenizer without any training: each code is the mean brightness of a square of 4 × 4 pixels, in 16 shades of grey.
 
 
 # %%
@@ -987,14 +987,14 @@ figures.show(
 )
 
 # %% [markdown]
-# The squares come from the tokenizer, and no prior can draw more than its tokenizer can show. This is why the VQ-VAE-2 comes first.
+# The squares come from the tokenizer, and no prior can draw more than its tokenizer can show. This is the reason why the VQ-VAE-2 comes first.
 #
-# Codes that another program wrote need no Python at all: `pixelprior train-prior --codes codes.npz --class_conditional` trains on them, `sample` draws more of them, and `evaluate --codes` measures their likelihood ([the layout of such files](../docs/data.md#codes-from-a-file)).
+# If another program wrote the codes, you need no Python at all: `pixelprior train-prior --codes codes.npz --class_conditional` trains on them, `sample` draws more of them, and `evaluate --codes` measures their likelihood ([the layout of such files](../docs/data.md#codes-from-a-file)).
 
 # %% [markdown]
 # ## 09.12 Exercises
 #
-# Change the `None` in a cell and run it. The answer is judged by trying it out.
+# Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
 # A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
@@ -1002,7 +1002,7 @@ figures.show(
 # %% [markdown]
 # ### Exercise 1: plan a run for your GPU
 #
-# Your card has 8 GiB, and you leave a quarter of it free. You want a prior of 160 channels and 12 blocks, with 512 codes, in float32. **How many images per step fit at most?** Let `plan` count: its `bytes_at(batch)` gives the bytes for a batch, and is a straight line. The check counts again, for your batch and for one image more.
+# Your card has 8 GiB, and you leave a quarter of it free. You want a prior of 160 channels and 12 blocks, with 512 codes, in float32. **How many images per step fit at most?** Let `plan` count: its `bytes_at(batch)` gives the bytes for a batch, which lie on a straight line. The check counts again, for your batch and for a batch of one image more.
 
 # %%
 wanted = {
@@ -1026,12 +1026,12 @@ most = int(room // found.kept_per_image)
 check.largest_batch(most, wanted, gib=8, free=0.25)
 
 # %% [markdown]
-# What would bf16 give? Say `mixed_precision="bf16"` to `plan` and to the check. And for your own card, say its GiB.
+# What would bf16 give? To find out, give `mixed_precision="bf16"` to `plan` and to the check. To plan for your own card, give the check its GiB.
 
 # %% [markdown]
 # ### Exercise 2: your own folder of images
 #
-# Images seldom come in good order. Here is a heap: all in one folder, the class in the file's name. One is grey among colours. One has the name of an image and is none. And there is a text file.
+# Images seldom come in good order. Here is a heap: all images are in one folder, with the class in the file's name. One image is grey while the others are coloured, one file has the name of an image and is none, and there is a text file.
 
 # %%
 heap = WORK / "heap"
@@ -1047,7 +1047,7 @@ _ = (heap / "notes.txt").write_text("taken in autumn")
 print(*sorted(path.name for path in heap.iterdir()), sep="\n")
 
 # %% [markdown]
-# Write a function that sorts such a heap. It gets the heap and a target folder that is not there yet. It **copies** the images to `target/train/CLASS/` and `target/test/CLASS/`, every fourth whole image of a class, in the order of the names, to the second. It leaves out what is no image (`Image.open(path).verify()` raises an error then; such a one is not counted), and gives back `target`. The check makes two heaps of its own, and loads what you made of them as `--dataset imagefolder` does.
+# Write a function that sorts such a heap. It gets the heap and a target folder that does not exist yet. It **copies** every fourth whole image of a class, in the order of the names, to `target/test/CLASS/`, and the others to `target/train/CLASS/`. It leaves out every file that is no image (`Image.open(path).verify()` raises an error then, and such a file is not counted), and returns `target`. The check makes two heaps of its own, and loads what you made of them as `--dataset imagefolder` does.
 
 
 # %% tags=["exercise"]
@@ -1079,12 +1079,12 @@ def sorted_by_class(source, target):
 check.sorted_folder(sorted_by_class)
 
 # %% [markdown]
-# If several photographs show the same thing, as frames of one film do, then keep them in one split. Otherwise the held-out loss praises what was learned by heart.
+# If several photographs show the same thing, as frames of one film do, keep them in one split. Otherwise the held-out loss rewards what was learned by heart.
 
 # %% [markdown]
 # ### Exercise 3: publish and reload
 #
-# A prior draws codes, and its VQ-VAE-2 makes images of them: others need both. Write the function that saves both below a folder, each in one of its own, and gives back both *as read from there*, the VQ-VAE-2 first. The check wants the same weights to the last bit, the same samples for the same seed, and no pickle. And it alters a number in each file after you saved it, to see whether you read it.
+# A prior draws codes, and its VQ-VAE-2 makes images of them, so others need both. Write the function that saves both below a folder, each in a folder of its own, and returns both *as read from there*, the VQ-VAE-2 first. The check wants the same weights to the last bit, the same samples for the same seed, and no pickle. It also alters a number in each file after you saved it, to see whether you read the file.
 
 
 # %% tags=["exercise"]
@@ -1109,7 +1109,7 @@ def saved_and_read(vqvae2, prior, folder):
 check.published(saved_and_read)
 
 # %% [markdown]
-# The temporary folder can go now.
+# We no longer need the temporary folder and remove it.
 
 # %%
 scratch.cleanup()
@@ -1118,9 +1118,9 @@ print("removed:", not WORK.exists())
 # %% [markdown]
 # ## What you can do now
 #
-# - Start a CIFAR-10 run with one line, and say of each flag what it does and when to change it.
-# - Count what a configuration needs before you start it, and extrapolate how long it takes from one measured run.
-# - Train on your own images, on several processes, through a kill; find out why a loss is not finite; and publish what comes out.
+# - Start a CIFAR-10 run with one line, and say for each flag what it does and when to change it.
+# - Count what a configuration needs before you start it, and extrapolate from one measured run how long it takes.
+# - Train on your own images, on several processes, and through a kill; find out why a loss is not finite; and publish the result.
 # - Train a prior on the codes of another tokenizer.
 #
 # **To take away.** With twice the GPUs and the same `--batch_size`, which of the numbers of a step change, and would you change the rate? A colleague's resumed run ends at nearly the same loss: what would you look for? What would you have to keep to resume in the *middle* of an epoch?

@@ -221,6 +221,18 @@ def outputs_are_plain(notebook: NotebookNode) -> list[str]:
     return problems
 
 
+HOLDS = re.compile(r"(?m)^.*(?:differs? by|the same|equal)\b.*: (?:False|no)$", re.I)
+
+
+def comparisons_hold(notebook: NotebookNode) -> list[str]:
+    """No output says that the code by hand differs from the package's."""
+    return [
+        f"{cell.id} says {said[0]!r}"
+        for cell, output in outputs(notebook)
+        for said in HOLDS.finditer(words(output))
+    ]
+
+
 def pictures_have_alt_text(notebook: NotebookNode) -> list[str]:
     """Every picture has an alt text of 20 characters or more."""
     problems, alts = [], []
@@ -583,6 +595,7 @@ OF_NOTEBOOKS = (
     executed_and_numbered,
     nothing_of_the_machine,
     outputs_are_plain,
+    comparisons_hold,
     pictures_have_alt_text,
     at_least_three_pictures,
     something_to_explore,

@@ -279,6 +279,11 @@ def a_line_that_was_written_over(notebook):
     add_stream(notebook, "step 1\rstep 2\n")
 
 
+@wrong(rules.comparisons_hold, "says 'a block differs by < 1e-5: False'")
+def code_by_hand_that_differs_from_the_packages(notebook):
+    add_stream(notebook, "shapes [2]\na block differs by < 1e-5: False\n")
+
+
 @wrong(rules.outputs_are_plain, "says None")
 def a_none_left_over(notebook):
     add_stream(notebook, "None\n")
