@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 06 · Sampling, fast: on a CPU and on a GPU
 #
-# **What you will do.** Draw the same codes in three ways, each faster than the one before. Write the cached step of a gated block by hand. Count every multiplication, then take the time. Leave one row where it was, and find the first code that goes wrong.
+# **What you will do.** Draw the same codes in three ways, each faster than the one before. Write the cached step of a gated block by hand, count every multiplication, and measure the time. Finally, make a mistake in the cache, and find the first code that goes wrong.
 #
-# **What you will learn.** What a pass computes again and what it computes for nothing. Why one stack runs once per row and the other once per code. How this is a transformer's key-value cache. What a GPU needs beyond that.
+# **What you will learn.** What a forward pass computes again and what it computes for nothing; why one stack runs once per row and the other once per code; how the cache corresponds to the key-value cache of a transformer; and what a GPU needs in addition.
 #
-# **What you need.** Gated blocks and the two stacks from notebook [03](03_gated_blocks.ipynb), the two levels from notebook [05](05_bottom_prior.ipynb). What we use of them is repeated. A GPU is not needed. The part on GPUs is explained and counted, not measured.
+# **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and the two stacks, and notebook [05](05_bottom_prior.ipynb) for the two levels; what we use of them is repeated. You do not need a GPU: the part on GPUs is explained and counted, not measured.
 #
 # **Time.** About 40 minutes to read, 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
 #
@@ -48,9 +48,9 @@ _ = torch.set_grad_enabled(False)  # nothing is trained here
 # %% [markdown]
 # ## 06.1 One pass for each code
 #
-# A prior draws codes in raster order (notebook 02): row by row, and in a row from left to right. Each code needs logits that depend on all codes before it. So we cannot draw two codes of one image at a time. We can draw a code of *many* images at a time, and do.
+# A prior draws codes in raster order (notebook 02): row by row, and within a row from left to right. Each code needs logits that depend on all codes before it, so that we cannot draw two codes of one image at the same time. But we can draw one code for each of *many* images at once.
 #
-# We start with the top level of the shipped prior: 8 × 8 codes out of K = 64, 9 gated blocks of p = 64 channels. The label of an image enters each block as its condition. We take a copy in float64. Why, we say in section 06.5.
+# We start with the top level of the shipped prior: 8 × 8 codes out of K = 64, and 9 gated blocks of p = 64 channels. The label of an image enters each block as its condition. We take a copy of the prior in float64; section 06.5 explains why.
 
 # %%
 vqvae2, prior = load_shipped()
@@ -62,9 +62,9 @@ random = uniforms(0, 0, B, 64)  # [16, 64]: seed 0, images 0 to 15
 print("a random number for each code:", list(random.shape))
 
 # %% [markdown]
-# All chance lies in these numbers. `draw` takes a code's probabilities and one such number from 0 to 1, and gives a code. There is no other chance in it: the same number gives the same code. (Notebook 07 opens `draw`.) Each image has its own stream of numbers, so image 3 is the same alone as in a batch of 16.
+# All randomness lies in these numbers. The function `draw` takes the probabilities of a code and one such number from 0 to 1, and returns a code. Nothing else in it is random: the same number gives the same code. (Notebook 07 explains how `draw` works.) Each image has its own stream of numbers, so that image 3 is the same alone as in a batch of 16.
 #
-# Now the most direct way to draw. We call it **naive**. Start with an empty grid. For each place run the whole network, take the logits of that place, draw, and write the code down.
+# We begin with the most direct way to draw. For each position of an empty grid, we run the whole network, take the logits of that position, draw a code, and write the code into the grid. We call this method **naive**.
 
 
 # %%
@@ -83,14 +83,14 @@ package = sample_codes(top, shape, random, condition, method="naive")
 print("the package's naive draws the same:", torch.equal(right, package))
 
 # %% [markdown]
-# Where nothing is drawn yet stands code 0. That does no harm: logits at a place never depend on what comes after it. This is also why naive is our **yardstick**. It uses the network as it was trained, and nothing else. Any other method has to draw the same codes from the same random numbers.
+# The positions that are not drawn yet hold code 0. This does no harm, because the logits at a position never depend on the codes that come after it. Naive is also our **yardstick**, because it uses the network as it was trained, and nothing else. Every other method has to draw the same codes from the same random numbers.
 #
-# It is a costly yardstick. A pass computes K logits at all 64 places. We use those of one place, and throw 63 away.
+# But naive is expensive, because a pass computes K logits at all 64 positions, while we use those of one position and throw away the other 63.
 
 # %% [markdown]
 # ## 06.2 What is computed again, and what for nothing
 #
-# Say the code at row 3, column 4 has been drawn and written down. **What does the next pass compute that the pass before had not computed already?** We run both passes, and keep the two stacks after every block.
+# Suppose that the code at row 3, column 4 has been drawn and written into the grid. **What does the next pass compute that the pass before had not computed already?** We run both passes, and keep the output of both stacks after every block.
 
 
 # %%
@@ -133,13 +133,13 @@ past = number <= number[y, x]  # [8, 8]
 print("up to (3, 4) nothing changed:", bool((share[:, past] == 0).all()))
 
 # %% [markdown]
-# (The numbers go down in steps of 11, since each of the nine blocks hears of the new code one row and one column further.) The places fall into three kinds.
+# (The numbers in the figure go down in steps of 11, because the new code reaches one row and one column further with each of the nine blocks.) The positions fall into three kinds.
 #
-# - **Up to (3, 4), nothing changed**, in no block and in no channel. Causality, once more: what is there depends on earlier codes, and these stay. The new pass has computed all of it once more.
-# - **At (3, 5) stands what we need**: the next logits are made there.
-# - **After (3, 5), in h and in the rows below, much has changed, and will change again** with every further code. Nobody reads it. It was computed for nothing.
+# - **Up to (3, 4), nothing changed**, in no block and in no channel. This is causality once more: the features there depend on earlier codes, which stay the same. The new pass has computed all of them again.
+# - **What we need is at (3, 5)**, because the next logits are computed there.
+# - **After (3, 5), in h and in the rows below, much has changed, and will change again** with every further code. Nothing reads these features: they were computed for nothing.
 #
-# The vertical stack of row 3 is of the first kind, up to the last column: it stays, and the next code reads it. Keep that in mind for the next section. The third kind suggests the first remedy. Rows below the one we draw need not be computed at all. We cut the grid off. This is the method **rows**.
+# In row 3, the vertical stack is of the first kind up to the last column: it does not change, and the next code reads it. We use this fact in the next section. The third kind suggests a first remedy: the rows below the one that we draw need not be computed at all, so we cut them off. This is the method **rows**.
 
 
 # %%
@@ -159,23 +159,23 @@ print(
 )
 
 # %% [markdown]
-# The same codes, for about half the work. Many implementations stop here. But the rows above are still computed again and again, and they are the first kind.
+# The method rows draws the same codes with about half the work, and many implementations stop here. But the rows above, which are of the first kind, are still computed again and again.
 
 # %% [markdown]
 # ## 06.3 Keep what does not change
 #
-# The remedy for the first kind is to compute a feature once and **keep** it. A memory that is kept for this purpose is a **cache**.
+# The remedy for the first kind is to compute a feature once and **keep** it. Memory that is used for this purpose is called a **cache**.
 #
-# Language models do it too, under the name of **key-value cache**. A transformer draws a text token by token. Each layer makes three vectors of a token: a query, a key and a value. The token's query is compared with the keys of all tokens so far, its own among them, and their values are added up by how well they fit. The model is causal: no later token changes a key or a value that was made. So they are made once and kept. A new token costs one query, one key and one value per layer, and a look at what is kept.
+# Language models do the same, under the name of **key-value cache**. A transformer draws a text token by token, and each layer computes three vectors for a token: a query, a key and a value. The query is compared with the keys of all tokens so far, including its own, and their values are added up, weighted by how well key and query fit. Since the model is causal, no later token changes a key or a value, so that each of them is computed once and kept. A new token then costs one query, one key and one value per layer, and a look at what is kept.
 #
-# A PixelCNN has features in place of keys and values, and a kernel in place of attention. There is one difference, and it is in our favour. A query looks at all of the past, so the cache of a transformer grows with the text. A kernel of width k looks r = k // 2 rows up and r places to the left. **r rows, r places, the new ones, and what goes across for one row: that is all a block has to keep**, however many rows the grid has. (The package can put layers of attention between the blocks. Those keep keys and values of the whole past, as a transformer does.)
+# A PixelCNN has features in place of keys and values, and a kernel in place of attention. There is one difference in our favour. A query looks at all of the past, so that the cache of a transformer grows with the text. A kernel of width k looks only r = k // 2 rows up and r positions to the left. **All that a block has to keep is r rows, r positions, the new row and position, and what goes across from v to h for one row**, however many rows the grid has. (The package can put layers of attention between the blocks; these layers keep the keys and values of the whole past, as a transformer does.)
 #
-# How often must each stack run?
+# How often does each of the two stacks have to run?
 #
-# - **The vertical stack v: once per row.** It knows the rows above, and the code of no place in its own row. The shift in the first block saw to that. When row y − 1 is drawn, v at row y is settled, at every column, in every block. No code of row y will change it.
-# - **The horizontal stack h: once per code.** It knows the codes to the left in its own row. At column x it has to wait for the code at x − 1. There is no way around this: it is the raster order itself.
+# - **The vertical stack v: once per row.** It sees the rows above and no code of its own row, because the first block shifts its input. As soon as row y − 1 is drawn, v at row y is therefore fixed in every column and in every block, and no code of row y will change it.
+# - **The horizontal stack h: once per code.** It sees the codes to the left in its own row, so that at column x it has to wait for the code at x − 1. This cannot be avoided, because it is the raster order itself.
 #
-# **What does each method compute for the code at (3, 4), and what does it have from before?** For naive and rows, the pictures show the horizontal stack. In the vertical stack the whole of row 3 is computed again. Only at column 0 is it new. In JupyterLab, move the place. Look at column 0.
+# **What does each method compute for the code at (3, 4), and what does it have from before?** For naive and rows, the pictures show the horizontal stack. In the vertical stack, these two methods compute the whole of row 3 again for every code, although it is new only at column 0. In JupyterLab, you can move the position; look at column 0 as well.
 
 # %%
 KINDS = {
@@ -228,19 +228,19 @@ explore(
 )
 
 # %% [markdown]
-# In the two upper pictures, one place of h in many is new. In the two lower ones, everything computed is new, and the rest is kept or untouched. At column 0 the vertical stack computes its row, 8 places at once. At the other seven columns it rests.
+# In the two upper pictures, only one of the computed positions of h is new. In the two lower pictures, everything that is computed is new, and the rest is kept or untouched. At column 0 the vertical stack computes its row, 8 positions at once, and at the other seven columns nothing.
 
 # %% [markdown]
 # ## 06.4 The cached step of one block, by hand
 #
-# We take one later block, with small sizes. Its kernels are k = 3 wide, so r = 1. We recall from notebook 03 what it does:
+# We take one later block with small sizes, whose kernels are k = 3 wide, so that r = 1. From notebook 03 we recall what such a block does:
 #
-# - the **vertical** convolution looks at rows y − 1 and y of v, and makes 2p channels;
-# - a 1×1 convolution sends them **across** to the horizontal stack; their gate is added to v at row y, the **residual**, which gives the new v;
-# - the **horizontal** convolution looks at h at the places x − 1 and x, 2p channels as well; what came across is added. (h at x is shifted already: it knows codes up to x − 1.)
-# - gate, another 1×1, and the residual here too: h at x is added to the result.
+# - the **vertical** convolution looks at rows y − 1 and y of v, and gives 2p channels;
+# - a 1×1 convolution sends these channels **across** to the horizontal stack, and their gate is added to v at row y (the **residual**), which gives the new v;
+# - the **horizontal** convolution looks at h at the positions x − 1 and x, and also gives 2p channels, and what came across is added to them (h at x is shifted already: it knows only codes up to x − 1);
+# - a gate and another 1×1 convolution follow, and there is a residual here too: h at x is added to the result.
 #
-# **The step for a row** has the two rows under the kernel. The padding left and right is that of the whole grid. None is needed above.
+# **The step for a row** takes the two rows under the kernel. On the left and right it needs the same padding as the whole grid, and it needs none above.
 
 
 # %%
@@ -252,7 +252,7 @@ def row_by_hand(block, two_rows):  # [B, p, 2, W]: rows y - 1, y of v
 
 
 # %% [markdown]
-# **The step for a code** has h at the two places under the kernel, and what came across for this place. A convolution wants a height and a width, so we give it both, and take them away again.
+# **The step for a code** takes h at the two positions under the kernel, and what came across for this position. A convolution expects a height and a width, so we give it both, and remove them again from the result.
 
 
 # %%
@@ -264,7 +264,7 @@ def code_by_hand(block, two_places, across):  # [B, p, 2], [B, 2p]
 
 
 # %% [markdown]
-# **The cache** is these two rows and these two places. Before each step it **rolls**: the oldest goes out, the new one comes in at the end.
+# **The cache** consists of these two rows and these two positions. Before each step it **rolls**: the oldest entry is dropped, and the new one is added at the end.
 
 
 # %%
@@ -273,7 +273,7 @@ def roll_in(kept, new):  # [B, p, n, …] and [B, p, …]
 
 
 # %% [markdown]
-# Now the walk in raster order. A block of the network gets v and h from the block before it: a row of v once per row, an h once per code. At the start nothing is above, and at the start of each row nothing is to the left. So both caches begin as zeros, which is what the padding of the whole grid holds too.
+# Now we go through the grid in raster order. A block of the network receives v and h from the block before it: one row of v per row, and one h per code. At the start no row is above, and at the start of each row no position is to the left. Both caches therefore begin as zeros, which is also what the padding of the whole grid contains.
 
 
 # %%
@@ -292,7 +292,7 @@ def by_steps(block, v, h):  # [B, p, H, W] each
 
 
 # %% [markdown]
-# Does it give what the block gives when it sees the whole grid at once?
+# Do these steps give the same output as the block when it sees the whole grid at once?
 
 # %%
 torch.manual_seed(0)
@@ -305,7 +305,7 @@ for name, one, other in zip("vh", mine, theirs, strict=True):
     assert largest < 1e-5
 
 # %% [markdown]
-# It does. The package has the same two steps: a `BlockCache` is made for a block, keeps what is kept, and has `row_step` and `code_step`. What is kept from step to step stays in the same memory: it is rolled by copying. (Section 06.9 says what that is good for.) The cache makes its two rows itself, and is given the tensor with the two places. A step writes into the tensor that it is given last. `None` stands where a condition would be added.
+# They do, and the package has the same two steps: a `BlockCache` is made for one block, holds what has to be kept for it, and has the methods `row_step` and `code_step`. What is kept from step to step stays in the same memory, because it is rolled by copying. (Section 06.9 explains what this is good for.) The cache creates its two rows itself, and is given the tensor with the two positions. A step writes its result into the tensor that it is given last. Where a condition would be added, we give `None`.
 
 
 # %%
@@ -335,21 +335,21 @@ for name, one, other in zip("vh", mine, packages, strict=True):
     assert largest < 1e-5
 
 # %% [markdown]
-# Our steps use the weights as they are. The package's use a rearranged copy. Nothing is trained anew for sampling.
+# Our steps use the weights as they are, while the package's steps use a rearranged copy. Nothing is trained anew for sampling.
 #
-# And the **first** block, with mask A? Its kernels stop one short of the row and of the place, since their codes are yet to be drawn. So its step comes *before* the new row rolls in, and it has no residuals. In exercise 1 you write the steps for both kinds of block.
+# The **first** block, with mask A, is different. Its kernels stop before the current row and the current position, whose codes are yet to be drawn. Its step therefore comes *before* the new row rolls in, and it has no residuals. In exercise 1 you write the steps for both kinds of block.
 
 # %% [markdown]
 # ## 06.5 The whole network, and the same codes from all
 #
 # A `PixelCNNCache` is made for a whole `PixelCNN`. It has four steps, which chain those of the blocks:
 #
-# - `row_step`, before a row: all places become zero. Block after block computes its new row of v, and what goes across. The rows of the next block roll, and the new row comes in at their end.
-# - `code_step`, before a draw: block after block computes h at this place, and writes it to the end of the next block's places. The head makes logits of the last h.
-# - `keep_code`, after a draw: the places of all blocks roll. The vector of the drawn code comes in at the end of the first block's.
-# - `keep_row`, after a row: the rows of the first block roll. The vectors of the drawn row come in at their end.
+# - `row_step`, before a row: all kept positions are set to zero. Block after block computes its new row of v and what goes across; the rows of the next block roll, and the new row is added at their end.
+# - `code_step`, before a draw: block after block computes h at one position, and writes it to the end of the next block's positions. The head computes the logits from the last h.
+# - `keep_code`, after a draw: the positions of all blocks roll, and the vector of the drawn code is added at the end of the first block's positions.
+# - `keep_row`, after a row: the rows of the first block roll, and the vectors of the drawn row are added at their end.
 #
-# A whole draw is then:
+# A whole draw then reads as follows:
 
 
 # %%
@@ -378,7 +378,7 @@ drawn = {
 }  # [16, 8, 8] each
 
 # %% [markdown]
-# **Do you see a difference?** Here is the first of the 16 images by each method.
+# **Do you see a difference between the methods?** The figure shows the top codes of the first image, drawn by each method.
 
 # %%
 first = {f"top codes, {name}": codes[0] for name, codes in drawn.items()}
@@ -389,7 +389,7 @@ figures.show(
 )
 
 # %% [markdown]
-# There is none, and none in the other 15 images either:
+# There is no difference, and there is none in the other 15 images either:
 
 # %%
 for name in ("rows", "cached"):
@@ -397,7 +397,7 @@ for name in ("rows", "cached"):
     assert torch.equal(right, drawn[name])
 
 # %% [markdown]
-# The bottom level works in the same way. Its condition differs from place to place, so that `row_step` gets a row of it. `prior.sample` draws both levels, and `method=` says how. We compare one image, 64 and 256 codes.
+# The bottom level works in the same way. Its condition differs from position to position, so that `row_step` gets one row of it. `prior.sample` draws both levels, and its argument `method=` selects the method. We compare the 64 and 256 codes of one image.
 
 # %%
 both = {
@@ -413,14 +413,14 @@ for method in ("rows", "cached"):
     assert same
 
 # %% [markdown]
-# Why float64? The methods add up the same products in another order, so their logits differ in the last digits. A code changes only if its random number falls into the tiny gap between two borders that should be one. In float32 that happens now and then in a great many codes, in float64 practically never. For a test of the *method*, we want rounding out of the way. For drawing images float32 is as good. Its probabilities differ in the last digits only. Which code comes was chance before, and is chance now.
+# Why do we use float64? The methods add up the same products in another order, so that their logits differ in the last digits. The border between two codes, at which the drawn code changes, then differs slightly between the methods, and the code differs only if its random number falls into this tiny gap. In float32 this happens now and then in a great many codes, and in float64 practically never. For a test of the *method*, we want to exclude rounding. For drawing images, float32 is as good, because its probabilities differ only in the last digits and the codes are random in any case.
 
 # %% [markdown]
 # ## 06.6 Count the work
 #
-# How much is saved? We can count it exactly, without a clock. The unit is a **multiply-add**: two numbers multiplied, and added to a sum. Convolutions and products of matrices consist of them, and nearly all the work is in those.
+# How much work do the methods save? We can count it exactly, without a clock. The unit is a **multiply-add**: two numbers are multiplied, and the product is added to a sum. Convolutions and products of matrices consist of multiply-adds, and nearly all the work is done there.
 #
-# First by hand, with hooks. A convolution makes each number of its output from `weight[0].numel()` products. So a pass costs:
+# We first count by hand, with hooks. A convolution computes each number of its output from `weight[0].numel()` products, so that a pass costs:
 
 
 # %%
@@ -445,7 +445,7 @@ one_pass = multiply_adds_of_a_pass(top, right[:1], condition[:1])
 print(f"one pass, one image: {one_pass:,} multiply-adds")
 
 # %% [markdown]
-# The cached steps call no module, so hooks do not see them. `multiply_adds` looks deeper, at each operation that PyTorch executes. For one pass the two must agree. Then we count whole draws, one image each, on both levels.
+# The cached steps call no module, so that hooks do not see them. The function `multiply_adds` looks deeper, at each operation that PyTorch executes. For one pass, the two counts must agree. Then we count whole draws of one image each, on both levels.
 
 # %%
 deeper = multiply_adds(top.logits, right[:1], condition[:1])
@@ -471,13 +471,13 @@ for level, (model, size, given) in levels.items():
         print(f"  {method:7} {count[level, method] / a_pass:6.2f}")
 
 # %% [markdown]
-# - **naive** costs a pass for each code: 64, and 256.
-# - **rows** costs y + 1 rows of a pass for a code in row y. The mean of 1, 2, …, H rows is (H + 1) / 2, so a draw costs W · (H + 1) / 2 passes: 36 for the top, 136 for the bottom. (The odd hundredths at the top are the label's. Its product is made once per pass and has no rows to leave out.)
-# - **cached** costs **one pass for the whole draw**. Each feature is computed once, as in a single pass over a finished grid. (Again the label adds a hundredth at the top: its product is made once for each row.)
+# - **naive** costs one pass per code: 64 at the top, and 256 at the bottom.
+# - **rows** costs y + 1 rows of a pass for a code in row y. The mean of 1, 2, …, H rows is (H + 1) / 2, so that a draw costs W · (H + 1) / 2 passes: 36 for the top, 136 for the bottom. (The extra hundredths at the top come from the label, whose product is computed once per pass and has no rows to leave out.)
+# - **cached** costs **one pass for the whole draw**, because each feature is computed once, as in a single pass over a finished grid. (Again the label adds a hundredth at the top, because its product is computed once for each row.)
 #
-# One pass is a floor, too. Each feature of the grid has to be computed at least once.
+# No method can cost less than one pass, because each feature of the grid has to be computed at least once.
 #
-# **How does the bill grow while the bottom codes are drawn?** We count code by code. The upright axis is logarithmic: equal steps up mean equal factors.
+# **How does the cost grow while the bottom codes are drawn?** We count the multiply-adds code by code. The vertical axis is logarithmic, so that equal steps up mean equal factors.
 
 # %%
 size, a_pass = (16, 16), multiply_adds(bottom.logits, empty, from_top)
@@ -518,14 +518,14 @@ figures.show(
 )
 
 # %% [markdown]
-# Read it from the right. When all codes are drawn, naive has paid for 256 passes, rows for 136, and cached for one. The little steps in the lowest line are the vertical stack: it pays for 16 places at the first code of a row, and nothing at the other 15. That share is large. A row of the vertical stack costs more than three times as much as the 16 codes of the horizontal stack together.
+# At the right end, when all codes are drawn, naive has cost 256 passes, rows 136, and cached one. The small steps in the lowest line come from the vertical stack, which computes 16 positions at the first code of a row, and nothing at the other 15. Its share is large: a row of the vertical stack costs more than three times as much as the 16 codes of the horizontal stack together.
 
 # %% [markdown]
 # ## 06.7 Take the time
 #
-# Is cached 256 times as fast as naive, then? Counting does not tell. A processor works through one large product faster than through many small ones with as many multiply-adds. So we take the time, on your machine, with the shipped bottom level in float32, for 1, 4, 16 and 32 images at once.
+# Is cached then 256 times as fast as naive? Counting cannot answer this, because a processor works through one large product faster than through many small ones with as many multiply-adds. We therefore measure the time on your machine, with the shipped bottom level in float32, for batches of 1, 4, 16 and 32 images.
 #
-# A whole naive draw would take long, and each of its passes is the same. So we time **one pass, and multiply by 256**. For rows we time passes for rows 2, 6, 9 and 13, and take their mean times 256: the mean height of these four is that of all rows. (The package's benchmark does the same.) Cached is timed in full. The **median** of three runs keeps one slow run from spoiling the picture.
+# A whole naive draw would take long, and all its passes are the same, so that we time **one pass, and multiply by 256**. For rows, we time passes for rows 2, 6, 9 and 13, and take their mean times 256, because the mean height of these four is that of all rows. (The package's benchmark does the same.) A draw by cached is timed in full. The **median** of three runs keeps one slow run from distorting the picture.
 
 
 # %%
@@ -563,7 +563,7 @@ def milliseconds_per_image(count):
 
 
 # %% [markdown]
-# **How long does an image take, when so many are drawn at once?** Both axes are logarithmic.
+# **How long does one image take, when 1, 4, 16 or 32 images are drawn at once?** Both axes of the figure are logarithmic.
 
 # %% tags=["nbval-ignore-output"]
 sizes = [1, 4, 16, 32]
@@ -590,18 +590,18 @@ figures.show(
 )
 
 # %% [markdown]
-# Three things to look for in your picture. (No other figure of this notebook differs from machine to machine.)
+# Look for three things in your figure, the only one in this notebook that differs from machine to machine.
 #
-# - **Naive and rows lie close together**, up to about a factor of two apart, and cached lies far below.
-# - **Cached falls with more images at once.** With one image, a code's step multiplies a matrix with a single vector. The whole matrix is fetched for it. With 32 images the same matrix is fetched once for 32 vectors.
-# - **Cached comes close to one pass** where many images are drawn. With few, it stays some way above: as many multiply-adds, but in thousands of small pieces.
+# - **Naive and rows lie close together**, up to about a factor of two apart, and cached lies far below both.
+# - **The time of cached falls with larger batches.** With one image, the step of a code multiplies a matrix by a single vector, and the whole matrix is fetched from memory for this vector. With 32 images, the same matrix is fetched once for 32 vectors.
+# - **Cached comes close to one pass** where many images are drawn. With few images it stays some way above: it takes as many multiply-adds, but in thousands of small pieces.
 #
-# **256 times as fast?** Not with one image: there the gap between naive and cached is far smaller. It widens the more images are drawn at once.
+# **Is cached 256 times as fast as naive?** With one image it is not, because there the gap between naive and cached is far smaller. The gap widens the more images are drawn at once.
 
 # %% [markdown]
 # ## 06.8 A larger benchmark, and how many images at once
 #
-# The package has a larger benchmark: both levels, 128 channels, 15 blocks, 512 codes. `pixelprior benchmark` runs it on your machine. **What did it say on ours?** This is the committed result (`pixelprior/assets/benchmark.json`). The shade around a line reaches from the fastest of five rounds to the slowest.
+# The package has a larger benchmark (both levels, 128 channels, 15 blocks, 512 codes), which `pixelprior benchmark` runs on your machine. **What did it measure on ours?** The figure shows the committed result (`pixelprior/assets/benchmark.json`). The shaded band around a line reaches from the fastest of five rounds to the slowest.
 
 # %%
 path = Path(assets.__file__).with_name("benchmark.json")
@@ -617,15 +617,15 @@ figures.show(
 display(Markdown(benchmark_report.table(benchmark)))
 
 # %% [markdown]
-# The left plot divides each time by that of one pass. For naive, 220 passes were counted: 64 of the top, and 256 of the bottom, where a pass costs four times as much. Measured, it runs from 204 with one image to 227 with 256. Cached falls, and with 256 images at once a whole draw took *less* time than one pass. A pass over 256 grids fills large pieces of memory after every layer. Cached works on one row at a time.
+# The left plot divides each time by that of one pass through both levels. For naive, 220 such passes were counted: 64 of the top, and 256 of the bottom, where a pass costs four times as much. The measured number for naive runs from 204 with one image to 227 with 256. That for cached falls, and with 256 images at once a whole draw took *less* time than one pass. A pass over 256 grids fills large pieces of memory after every layer, while cached works on one row at a time.
 #
-# So is cached as much faster than naive as was counted, 220 times? The first column of the table answers. With one image it is 37 times, with 256 images 273 times.
+# Is cached then faster than naive by the factor that was counted, 220? The first column of ratios in the table gives the answer: with one image it is 37 times as fast, and with 256 images 273 times.
 #
-# **bf16** is a number format of 16 bits in place of 32. It halves what has to be fetched. Yet with 1 or 4 images it took longer than float32, with 16 about as long, and only from 64 on much less. So fetching is not all. And its rounding is coarse: a share of 0.27<!--= benchmark bf16_effect.top.share_that_differs --> of the top codes and 0.38<!--= benchmark bf16_effect.bottom.share_that_differs --> of the bottom codes become others. They are about as likely as the first ones. [The page on performance](../docs/performance.md) goes through the numbers.
+# **bf16** is a number format of 16 bits in place of 32, which halves what has to be fetched. Yet with 1 or 4 images cached took longer in bf16 than in float32, with 16 about as long, and only from 64 on much less. Fetching is therefore not the only cost. The rounding of bf16 is also coarse: a share of 0.27<!--= benchmark bf16_effect.top.share_that_differs --> of the top codes and 0.38<!--= benchmark bf16_effect.bottom.share_that_differs --> of the bottom codes become other codes, which are about as likely as the first ones. [The page on performance](../docs/performance.md) discusses these numbers.
 #
-# **The package has four methods, and here are three**, one of them in two number formats. The fourth is `graph`, in the next section.
+# **The package has four methods, and the figure shows three of them**, one in two number formats. The fourth method is `graph`, which the next section explains.
 #
-# **How many images at once?** Up to 256, each costs less the more there are, though little is gained from 64 on. And what is kept grows with each image. What do the caches hold for one? For each block: the rows under the vertical kernel, with the padding; what goes across, for one row; the places under the horizontal kernel. And once, the last h.
+# **How many images should be drawn at once?** Up to 256, each image costs less the more are drawn, though little is gained from 64 on. But the memory for what is kept grows with each image. For one image, each block keeps the rows under the vertical kernel, with the padding; what goes across, for one row; and the positions under the horizontal kernel. In addition, the last h is kept once.
 
 
 # %%
@@ -645,14 +645,14 @@ packages = PixelCNNCache(prior.prior_top, 1, (8, 8)).nbytes
 print(f"top level: {kept:,} bytes per image; the package's: {packages:,}")
 
 # %% [markdown]
-# The height is not in the formula. The width is: a block keeps r + 1 rows, the new one among them. (The first block keeps r, since it does not see the new one.)
+# The formula does not contain the height of the grid. It contains the width, because a block keeps r + 1 rows, including the new one. (The first block keeps r rows, since it does not see the new one.)
 
 # %% [markdown]
 # ## 06.9 On a GPU
 #
-# A GPU multiplies many thousands of numbers at the same time. But each operation has to be **launched**: the processor tells the GPU what to do next. A launch takes about as long for a small operation as for a large one. So where the operations are as small as ours, a GPU's time goes with their number, and not with their multiply-adds.
+# A GPU multiplies many thousands of numbers at the same time. But each operation has to be **launched**: the processor tells the GPU what to do next. A launch takes about as long for a small operation as for a large one. Where the operations are as small as ours, the time on a GPU therefore depends on their number, and not on their multiply-adds.
 #
-# **How many operations is one cached step of one block?** We let PyTorch tell us.
+# **How many operations does one cached step of one block take?** We let PyTorch list their names.
 
 
 # %%
@@ -675,9 +675,9 @@ with Operations() as seen:
 print(*seen.names)
 
 # %% [markdown]
-# One product of matrices for the horizontal convolution, one σ for both halves of the gate, their product, the residual, and one more product of matrices. Five is few. (The package writes tanh with the help of σ, so that one operation serves both. The first block has no residual: four.)
+# These are only five: one product of matrices for the horizontal convolution, one σ for both halves of the gate, the product of the two halves, the residual, and one more product of matrices. (The package writes tanh with the help of σ, so that one operation serves both. The first block has no residual, and needs four operations.)
 #
-# **And a whole draw?** We count all operations of our two functions on the top level: the steps, the head, `draw`, and what is kept. Each draws one image, then 16.
+# **And how many operations does a whole draw take?** We count all operations of our two functions on the top level: the steps, the head, `draw`, and what is kept. Each function draws one image, and then 16.
 
 # %%
 for name, method in (("naive", naive), ("cached", cached)):
@@ -692,15 +692,15 @@ for name, method in (("naive", naive), ("cached", cached)):
     )
 
 # %% [markdown]
-# Cached makes thousands of operations, one after the other, each with little to do. We expect that a GPU is idle most of that time. Naive makes a little more than twice as many, and 64 times the multiply-adds. So as long as launches decide, we expect cached to gain far less over naive on a GPU than on a processor.
+# Cached takes thousands of operations, one after the other, each with little to do, so that we expect a GPU to be idle most of that time. Naive takes a little more than twice as many, and 64 times the multiply-adds. As long as launches decide, we therefore expect cached to gain far less over naive on a GPU than on a processor.
 #
-# A **CUDA graph** is the remedy. The operations of one row are *recorded* once. Then the whole record is replayed, by one launch for a row in place of one for every operation. This is `method="graph"`. (Each level records anew at each draw.) Recording has conditions, and they explain how the package's steps are written:
+# The remedy is a **CUDA graph**: the operations of one row are *recorded* once, and then the whole record is replayed, by one launch for a row in place of one for every operation. This is `method="graph"`, which records each level anew at each draw. Recording has conditions, which explain how the package's steps are written:
 #
-# 1. **The memory stays where it is.** A record holds addresses. So the caches are rolled by copying. What a step needs for a moment may be new: the record has memory of its own for it. And before each replay the row's random numbers and its condition are copied to their fixed places.
-# 2. **Each row is the same work.** The same operations, in the same shapes. With a cache that grows this would not hold. Ours keeps as many rows at row 0 as at row 7, and zeros stand for what is above the grid.
-# 3. **Within a row, nobody asks the GPU for a number.** A code that Python looked at would stop the record. Codes stay on the GPU, and `draw` works there. (Between rows the package asks once whether the logits are finite.)
+# 1. **The memory stays where it is.** A record holds addresses in memory, so that the caches have to be rolled by copying. What a step needs only for a moment may be new, because the record has memory of its own for it. Before each replay, the row's random numbers and its condition are copied to their fixed addresses.
+# 2. **Each row is the same work.** Every row needs the same operations in the same shapes, which would not hold with a cache that grows. Our cache keeps as many rows at row 0 as at row 7, with zeros for what is above the grid.
+# 3. **Within a row, nothing asks the GPU for a number.** If Python looked at a code, the recording would stop. The codes therefore stay on the GPU, and `draw` works there. (Between rows, the package asks once whether the logits are finite.)
 #
-# The first condition can be seen on any machine. **Are the cached rows of all blocks at the same address after two rows were drawn?**
+# The first condition can be checked on any machine. **Are the cached rows of all blocks still at the same addresses after two rows were drawn?**
 
 
 # %%
@@ -720,7 +720,7 @@ for _ in range(2):
 print("same addresses:", before == addresses(cache))
 
 # %% [markdown]
-# And without a GPU? `graph` is refused, and says why.
+# Without a GPU, the method `graph` is refused, and the error says why.
 
 # %%
 try:
@@ -729,7 +729,7 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# The next cell does something only where there is a GPU. It draws 64 images in float32 by three methods, and prints the times. Then it draws 4 images in float64, by cached on the CPU and by graph on the GPU, and compares their codes. (A GPU works on its own. `synchronize` waits until it is done. Without it we would time the launches.)
+# The next cell does something only where there is a GPU. It draws 64 images in float32 by three methods, and prints the times. Then it draws 4 images in float64, by cached on the CPU and by graph on the GPU, and compares their codes. (A GPU works independently of the CPU, and `synchronize` waits until it is done. Without this call we would time only the launches.)
 
 # %% tags=["nbval-ignore-output"]
 many = {"labels": prior.labels_in_turn(64), "seed": 0}
@@ -754,14 +754,14 @@ else:
     print("No CUDA device here, so nothing was run.")
 
 # %% [markdown]
-# So far nobody has run it on a GPU for this course. What the tests see on a CPU: a row's work, called again for every row on the same tensors, gives the cached codes.
+# So far, nobody has run this cell on a GPU for this course. On a CPU, the tests check that the work of a row, called again for every row on the same tensors, gives the cached codes.
 
 # %% [markdown]
 # ## 06.10 Where it breaks: a row that is not rolled
 #
-# Caches fail in silence. Shapes are right, nothing is raised, images come out. Here is a mistake that anyone can make: **in one block, block 4, the rows are never rolled.** (Here we count blocks from 0, as Python does. Notebook 03 counted from 1.) The new row overwrites the last one, as it should. But the one before it never moves up. Where row y − 1 should stand, zeros stand, from the first row to the last.
+# Mistakes in a cache are silent: the shapes are right, no error is raised, and images are drawn. Here is a mistake that anyone can make: **in one block, block 4, the rows are never rolled.** (Here we count the blocks from 0, as Python does, while notebook 03 counted from 1.) The new row overwrites the last one, as it should, but the row before it never moves up. Where row y − 1 should be, there are zeros, from the first row to the last.
 #
-# **What does it look like?** We draw the 16 top grids so, and give them bottoms by the healthy method. Beside them are the right ones: the same labels and the same random numbers.
+# **What do the drawn images look like?** We draw the 16 top grids with this mistake, and their bottoms without it. For comparison we show the right images, with the same labels and the same random numbers.
 
 
 # %%
@@ -790,7 +790,7 @@ figures.show(
 )
 
 # %% [markdown]
-# T-shirt, trousers and the last shoe look nearly the same. Of the others, the third is mottled and the fourth is dark. But look at the seventh of the upper row: mottled too, and right. If you had not seen the upper row, would you have blamed the cache? So we do not look, we compare: **the same random numbers must give the codes of naive.** That is the check, and it is a strict one.
+# The T-shirt, the trousers and the last shoe look nearly the same. Of the others in the lower row, the third is mottled and the fourth is dark. But the seventh image of the upper row is mottled too, although it is right. Without the upper row, would you have blamed the cache? We therefore compare codes: **the same random numbers must give the codes of naive.** This is our check, and it is strict.
 
 
 # %%
@@ -806,7 +806,7 @@ assert first_wrong(drawn["cached"], right) is None
 assert first_wrong(stale, right) == (1, 0)
 
 # %% [markdown]
-# **Where are the wrong codes?** The map counts, place by place, in how many of the 16 images the code differs from naive's. In JupyterLab, choose the block.
+# **Where are the wrong codes in the grid?** The map counts, for each position, in how many of the 16 images the code differs from that of naive. In JupyterLab, you can choose the block.
 
 
 # %%
@@ -834,9 +834,9 @@ explore(
 )
 
 # %% [markdown]
-# Row 0 is right in every image, and row 1 is where it begins. Why there? Above row 0 there is nothing, and the cache should hold zeros. It does. At row 1 block 4 should find row 0 of its v. It finds zeros again. From here on what it sends across is wrong, at every column.
+# Row 0 is right in every image, and the differences begin in row 1. Above row 0 there is nothing, so that the cache should hold zeros, and it does. At row 1, block 4 should find row 0 of its v, but it finds zeros again. From here on, what it sends across is wrong at every column.
 #
-# Then why are not all 16 images wrong at (1, 0)? Let us look at the logits.
+# Then why are not all 16 images wrong at (1, 0)? We look at the logits to find out.
 
 # %%
 _, right_logits = cached(top, shape, random, condition)  # [16, 64, K]
@@ -849,7 +849,7 @@ for place in (7, 8):
     )
 
 # %% [markdown]
-# The *logits* at (1, 0) are off in every image. But a code is drawn by laying a random number on the probabilities. If they shift a little, most random numbers still fall on the same code. The **first wrong logit** tells you what was not kept: at (1, 0) a row is missing, at (0, 1) a place. It does not tell you the block. The **first wrong code** comes at that place or somewhat later. From then on an image has another past than naive's, and nearly everything after may differ. This is the one of the 16 that stays right the longest. Its first wrong code is framed.
+# The *logits* at (1, 0) are off in every image. But a code is drawn by comparing a random number with the probabilities, and if these shift a little, most random numbers still give the same code. The **first wrong logit** tells you what was not kept: a row is missing if it is at (1, 0), and a position if it is at (0, 1). But it does not tell you the block. The **first wrong code** comes at that position or somewhat later. After it, an image has another past than in naive, so that nearly all later codes may differ. The figure shows the one of the 16 images that stays right the longest, and frames its first wrong code.
 
 # %%
 late = wrong.int().argmax(dim=1)  # [16]: the first wrong place of each
@@ -868,7 +868,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Would another check have caught it? A test of shapes would not. A look at the images might, or might not. What about the measure that we followed through the course, nats per code? The right prior says what the wrongly drawn codes cost.
+# Would another check have found the mistake? A test of shapes would not, and a look at the images might or might not. What about nats per code, the measure that we followed through the course? The right prior says what the wrongly drawn codes cost.
 
 # %%
 print("not rolled   wrong codes of 1,024   nats per code")
@@ -880,16 +880,16 @@ for block in (None, *range(9)):
     print(f"{name:10} {(codes != right).sum():22} {nats:15.1f}")
 
 # %% [markdown]
-# Not reliably. In blocks 1 to 3 and 5 the mistake costs some tenths of a nat. For blocks 4 and 6 to 8 it is a tenth or less. Other random numbers may move a mean over 16 images as much. No alarm could be set there.
+# Nats per code do not reveal the mistake reliably. In blocks 1 to 3 and 5 the mistake costs some tenths of a nat, and in blocks 4 and 6 to 8 it costs a tenth or less. Other random numbers may change a mean over 16 images as much, so that no threshold for an alarm could be set there.
 #
-# And look at block 0. It does not roll, and no code is wrong. That is no accident. Block 0 is the one with mask A. Its vertical kernel is a single row high, so there is nothing to roll. (With k = 5 it would be two rows high, and would not be spared.)
+# When block 0 does not roll its rows, no code is wrong. That is no accident: block 0 has mask A, and its vertical kernel is a single row high, so that there is nothing to roll. (With k = 5 it would be two rows high, and the mistake would have an effect.)
 #
-# So a cache is tested in one way: against the network without it, code by code, from the same random numbers. The package's tests do it for small priors of random shapes, with kernels of several widths, with labels, known codes and attention.
+# A cache is therefore tested in one way: against the network without it, code by code, from the same random numbers. The package's tests do this for small priors of random shapes, with kernels of several widths, with labels, known codes and attention.
 
 # %% [markdown]
 # ## 06.11 Exercises
 #
-# Change the `None` in a cell and run it. The answer is judged by trying it out.
+# Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
 # A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
@@ -897,12 +897,12 @@ for block in (None, *range(9)):
 # %% [markdown]
 # ### Exercise 1: write the cached step
 #
-# Write both steps, this time for **any** block: the first with mask A or a later one, and kernels of any width k. What is kept is the past alone: r rows, or r places, the oldest first. C channels come in: D in the first block, p later. Other than in 06.4, `kept` does not hold the new row yet.
+# Write both steps, this time for **any** block: the first block with mask A or a later one, and kernels of any width k. Only the past is kept: r rows or r positions, with the oldest first. The input has C channels, D in the first block and p in later ones. Unlike in 06.4, `kept` does not hold the new row yet.
 #
-# - `my_row_step(block, kept, new)`: `kept` [B, C, r, W] are the r rows of v above, `new` [B, C, W] is row y. It gives three tensors: the new v [B, p, W], across [B, 2p, W], and what is kept for the next row.
-# - `my_code_step(block, kept, new, across)`: `kept` [B, C, r] are the r places to the left, `new` [B, C] is h at this place, `across` [B, 2p] came from the vertical stack. It gives the new h [B, p], and what is kept for the next code.
+# - `my_row_step(block, kept, new)`: `kept` [B, C, r, W] holds the r rows of v above, and `new` [B, C, W] is row y. The step returns three tensors: the new v [B, p, W], across [B, 2p, W], and what is kept for the next row.
+# - `my_code_step(block, kept, new, across)`: `kept` [B, C, r] holds the r positions to the left, `new` [B, C] is h at this position, and `across` [B, 2p] came from the vertical stack. The step returns the new h [B, p], and what is kept for the next code.
 #
-# A block tells you `block.reach` (r), `block.shift` (1 for the first block, else 0) and `block.span` (how many rows and how many places are under its kernels: r + 1, or r with the shift). The first block may keep `new`, and must not look at it. The first block has no residuals; a later one adds `new` to both v and h.
+# A block has the attributes `block.reach` (r), `block.shift` (1 for the first block, else 0) and `block.span` (how many rows and how many positions are under its kernels: r + 1, or r with the shift). The first block may keep `new`, but must not use it for its output. The first block has no residuals, while a later one adds `new` to both v and h.
 
 
 # %% tags=["exercise"]
@@ -941,7 +941,7 @@ check.cached_step(any_row_step, any_code_step)
 # %% [markdown]
 # ### Exercise 2: a good shape for rows
 #
-# A grid has 240 codes, and you may choose its height and its width. There is no label and no other condition. **At which shape does rows take the fewest multiply-adds, and how many times those of cached?** Answer with three numbers: (height, width, rows ÷ cached). Predict on paper, then let it be counted.
+# A grid has 240 codes, and you may choose its height and its width. There is no label and no other condition. **At which shape does rows take the fewest multiply-adds, and how many times those of cached are they?** Answer with three numbers: (height, width, rows ÷ cached). Predict them on paper before you let them be counted.
 
 # %% tags=["exercise"]
 my_shape = None  # your turn: (height, width, rows ÷ cached)
@@ -960,7 +960,7 @@ check.fewest_for_rows((height, width, passes), 240)
 # %% [markdown]
 # ### Exercise 3: how many images at once?
 #
-# You have 1 GiB (2³⁰ bytes) for what cached keeps. **How many images can you draw at once with the shipped *bottom* level**, whose grid is 16 × 16? Count the caches alone, in float32. Section 06.8 says what is in them.
+# You have 1 GiB (2³⁰ bytes) for what cached keeps. **How many images can you draw at once with the shipped *bottom* level**, whose grid is 16 × 16? Count the caches alone, in float32; section 06.8 says what they hold.
 
 # %% tags=["exercise"]
 my_images = None  # your turn: a whole number
@@ -975,12 +975,12 @@ images_at_once = 2**30 // bytes_per_image
 check.batch_limit(images_at_once, bottom, (16, 16), 2**30)
 
 # %% [markdown]
-# Thousands of images. (Beside the caches come the weights, twice, however many images: the model's, and a copy laid out for the steps. Then the condition of the whole grid; and for a moment its product with all blocks' weights, for a row. Count on half as many.) A pass of naive holds one layer's features at a time, but for all 16 rows.
+# The caches of thousands of images fit into this memory. (In addition, the weights are needed twice, however many images are drawn: those of the model, and a copy laid out for the steps. Then there are the condition of the whole grid and, for a moment, its product with all blocks' weights, for one row. Expect that half as many images fit.) A pass of naive holds one layer's features at a time, but for all 16 rows.
 
 # %% [markdown]
 # ### Exercise 4: what was not rolled?
 #
-# Two caches drew from our random numbers. In one of them, some block did not roll its rows. In the other, some block did not roll its *places*. **Which map is which, and which block was it?** `cached(top, shape, random, condition, slips.not_rolled("places", n))` draws as block n would have it, and with "rows" as in 06.10.
+# Two caches drew from our random numbers. In one of them, one block did not roll its rows, and in the other, one block did not roll its *positions*. **Which map belongs to which mistake, and which block was it?** The call `cached(top, shape, random, condition, slips.not_rolled("places", n))` draws with the positions of block n not rolled, and with "rows" in place of "places" it draws as in 06.10.
 
 # %%
 found = slips.two_draws(top, shape, random, condition)  # [16, 8, 8] each
@@ -1020,8 +1020,8 @@ slips.which(suspects, found, top, random, condition)
 # %% [markdown]
 # ## What you can do now
 #
-# - Say what a pass computes again and what for nothing, and write the cached step of a gated block.
-# - Count what a method costs without a clock, and take the time where counting does not tell.
+# - Say what a pass computes again and what it computes for nothing, and write the cached step of a gated block.
+# - Count what a method costs without a clock, and measure the time where counting does not tell.
 # - Test a cache against the network without it, and tell from the first wrong logit what was not kept.
 #
 # **To take away.** With k = 5, at which place would the first wrong logit be if block 0 did not roll its rows? What would a block have to keep if its kernel looked at every row above? Drawing one image by cached takes as many multiply-adds as one pass, and more time: what would you change about the raster order to mend that, and what would it cost?
