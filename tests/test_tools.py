@@ -279,9 +279,9 @@ def test_an_hour_of_work_keeps_its_memory_its_descriptors_and_its_files(tmp_path
 
 
 def new_pages() -> mmap.mmap:
-    """A megabyte that the process has not had before."""
-    pages = mmap.mmap(-1, 2**20)
-    pages.write(bytes(range(256)) * 2**12)
+    """16 megabytes that the process has not had before; it may have some thousands."""
+    pages = mmap.mmap(-1, 2**24)
+    pages.write(bytes(range(256)) * 2**16)
     return pages
 
 
