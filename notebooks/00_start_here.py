@@ -62,7 +62,7 @@ figures.show(
 # %% [markdown]
 # ## 00.2 Three steps from image to image
 #
-# An image of 32 × 32 pixels has 1,024 numbers. (Fashion-MNIST images are 28 × 28; a black border of two pixels makes them 32 × 32, so that their sides can be halved several times.) It is hard to draw these numbers one by one so that each fits all others. We therefore first learn a shorter description of images.
+# An image of 32 × 32 pixels has 1,024 numbers. (Fashion-MNIST images are 28 × 28; a black border of two pixels makes them 32 × 32, and 32 can be halved five times, but 28 only twice.) It is hard to draw these numbers one by one so that each fits all others. We therefore first learn a shorter description of images.
 #
 # 1. A **VQ-VAE-2** (vector-quantized variational autoencoder, second version, which has more than one grid; the paper uses three for images of 1,024 × 1,024 pixels) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each code stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 64 vectors.
 # 2. A **prior** is a probability distribution over the grids: it says which grids of codes are likely. (Ours is also given the class, such as *bag*, which we leave out of the formulas.) To draw an image is to draw codes from the prior…

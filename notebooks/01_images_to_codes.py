@@ -75,7 +75,7 @@ figures.show(
 #
 # Where is the best position for a code? It is the mean of the code's points, because their mean squared distance to the code is smallest there. So we move each code to the mean of the points that chose it, let the points choose anew, and repeat both steps. This method is called **k-means**.
 #
-# A network trains on small batches, and its features change as it learns, but the mean over one batch would jitter. So we do k-means batch by batch, which is called *online k-means*, and keep a **moving average**: of the old value we keep a share γ, and the current batch gives the share 1 − γ. Its full name is *exponential moving average*, EMA. For each code k we average two things, the number of its points n_k and their sum. With N_k and m_k for the averages, a step computes:
+# A network trains on small batches, so that the mean over one batch would jitter, and its features change as it learns. So we do k-means batch by batch, which is called *online k-means*, and keep a **moving average**: of the old value we keep a share γ, and the current batch gives the share 1 − γ. Its full name is *exponential moving average*, EMA. For each code k we average two things, the number of its points n_k and their sum. With N_k and m_k for the averages, a step computes:
 #
 # N_k ← γ N_k + (1 − γ) n_k
 #
@@ -83,7 +83,7 @@ figures.show(
 #
 # e_k = m_k / N_k
 #
-# These updates need no gradient at all. Van den Oord et al. 2017 take γ = 0.99, which averages over about 1 ÷ (1 − γ) = 100 batches. Our runs here have few steps, so that we take γ = 0.8, about 5 batches, and see the codes move.
+# These updates need no gradient at all. Van den Oord et al. 2017 take γ = 0.99, which averages over about 1 ÷ (1 − γ) = 100 batches. We take γ = 0.8, as the package does. It averages over about 5 batches, so that the codes move visibly within few steps.
 
 
 # %%
@@ -208,7 +208,7 @@ print(f"commitment losses differ by less than 1e-5: {difference < 1e-5}")
 # %% [markdown]
 # ## 01.5 The package's moving average is ours
 #
-# A `Quantizer` in training mode also moves its codebook. It is a thin wrapper of the library vector-quantize-pytorch, which calls N_k `cluster_size` and m_k `embed_avg`. The library does one thing more: it adds a hundred-thousandth to each count and scales the counts back to their old sum, so that nothing is divided by zero. If our function and the library take one step from the same codebook with the same features, are the new codebooks the same?
+# A `Quantizer` in training mode also moves its codebook. It is a thin wrapper around the library vector-quantize-pytorch, which calls N_k `cluster_size` and m_k `embed_avg`. The library does one thing more: it adds a hundred-thousandth to each count and scales the counts back to their old sum, so that nothing is divided by zero. If our function and the library take one step from the same codebook with the same features, are the new codebooks the same?
 
 # %%
 quantizer = copy.deepcopy(vqvae2.vq_top).train()
@@ -345,7 +345,7 @@ figures.show(
 # %% [markdown]
 # The dashed line is 1/64, the height that all bars would have if the codes were equally frequent. Every code occurs at both levels, and the few tall bars are black background. Over all 10,000 test images the perplexity is 42.4<!--= results codes.top.perplexity --> at the top and 25.4<!--= results codes.bottom.perplexity --> at the bottom. It is lower at the bottom, because more of its small squares are all black, and there is little to add where the top codes already say "background".
 #
-# **How many codes does an image need?** We keep the codes that are used most, and replace every other code by the nearest of those kept. In JupyterLab you can choose how many codes are kept, and at which level.
+# **How many codes does an image need?** We keep the codes that are used most, and replace each of the remaining codes by the nearest of those kept. In JupyterLab you can choose how many codes are kept, and at which level.
 
 
 # %%
@@ -575,7 +575,7 @@ figures.show(
 # %% [markdown]
 # With renewal, the codes share the work. After the collapse, a handful of codes do all of it, and one of them does about half.
 #
-# The check that detects a collapse is cheap enough for every run: the share of codes in use, and the perplexity. Where to set the limits is a choice. We require that more than half of the codes occur, and that the perplexity is more than 15 % of K. `loss_function` gives you the perplexities of both levels in each step, and `pixelprior evaluate` gives both numbers on held-out images.
+# The check that detects a collapse is cheap enough for every run: the share of codes in use, and the perplexity. Where to set the limits is a choice. We require that more than half of the codes occur, and that the perplexity is more than 15 % of K. `loss_function` gives you the perplexities of both levels in each step, and `pixelprior evaluate` gives the share in use and the perplexity on held-out images.
 
 
 # %%
@@ -643,7 +643,7 @@ check.straight_through(straight_through)
 # %% [markdown]
 # ### Exercise 3: which level holds the outline?
 #
-# You take the codes of one level from *another* image, and keep those of the second level. Then you take the mean of each square of 4 × 4 pixels, so that only the coarse shape is left. Before, we left one level out, but here a *wrong* level contradicts the right one. **Which level changes the coarse shape more when it is wrong?** Predict "top" or "bottom", and by what factor. The change is then measured on 64 images.
+# You take the codes of one level from *another* image, and keep the image's own codes at the other level. Then you take the mean of each square of 4 × 4 pixels, so that only the coarse shape is left. Before, we left one level out, but here a *wrong* level contradicts the right one. **Which level changes the coarse shape more when it is wrong?** Predict "top" or "bottom", and by what factor. The change is then measured on 64 images.
 
 # %% tags=["exercise"]
 my_level = None  # your turn: "top" or "bottom"

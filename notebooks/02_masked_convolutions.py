@@ -314,7 +314,7 @@ print("as in the package:", abs(bound - source.masked_stack_bound()) < 1e-12)
 print(f"price of the blind spot: {bound - entropy:.2f} nats per code")
 
 # %% [markdown]
-# Entropy and bound are both exact, since nothing was trained or measured for them.
+# Entropy and bound are both exact: they were computed from the rules of the source, and nothing was trained or measured for them.
 
 # %% [markdown]
 # ## 02.6 Does a real network hit the bound?

@@ -361,7 +361,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The hatched positions in the first four pictures are not a lasting blind spot, because each block adds a row above and a column on either side. In the first figure of this notebook, nothing changed from layer 5 on, while here no hatched position is left.
+# The hatched positions in the first four pictures are not a lasting blind spot, because each block adds a row above and a column on either side. In the first figure of this notebook, nothing changed from layer 5 on and a hatched triangle remained, while here no hatched position is left from 5 blocks on.
 #
 # So far we have looked at one position only. We now count over the whole grid, for several numbers of blocks: the positions with a leak, and the pairs of a position and a past position that it does not see.
 
@@ -475,7 +475,7 @@ assert without < 1 / 1000
 assert with_it > 5 * without and deeper > 50 * without
 
 # %% [markdown]
-# All three networks see all of the past, and no test for a blind spot tells them apart. But in the first network, the codes eight rows above count for less than a thousandth of those in the row directly above, because their signal has to pass eight gates and each gate makes it smaller. Although such a network has many blocks, it learns from the nearby rows. The residual around v is a way past the gates. It costs one sum per block, and it cannot leak, since v at row y has seen only the rows above.
+# All three networks see all of the past, and no test for a blind spot tells them apart. But in the first network, the codes eight rows above count for less than a thousandth of those in the row directly above, because their signal has to pass eight gates and each gate makes it smaller. Although such a network has many blocks, it learns almost only from the nearby rows. The residual around v is a way past the gates. It costs one sum per block, and it cannot leak, since v at row y has seen only the rows above.
 #
 # At the right end of the curves, no residual helps: in a network of 15 blocks, a signal from fifteen rows above has only one way to the last row, which leads through every kernel. As many blocks as the grid has rows are enough to *see* the first row, but for this row to count, a network needs about twice as many.
 #
@@ -772,7 +772,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The boot is now at its own position, where h has not seen the code yet, so this map is a prediction. It is rougher than the two maps before, which are memories of codes already seen: above this low boot, where other boots have their shaft, h predicted one. **After which block does memory turn into prediction?** To find out, we take the best channel after each block.
+# The boot is now at its own position, where h has not seen the code yet, so this map is a prediction. It is rougher than the two maps before, which are memories of codes already seen. For example, h predicted a shaft above this low boot, because other boots have one there. **After which block does memory turn into prediction?** To find out, we take the best channel after each block.
 
 
 # %%
@@ -802,7 +802,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In h, the two curves cross after about the second block: the codes to the left are strongest after the first block, and the position itself is strongest after the last. The 0.7 at the start is no prediction yet, because neighbours are alike and the memory of the left neighbour gives as much. The rise that follows is what the blocks add. In v, the plain brightness of the row above becomes weaker. The head never reads v, so v may keep whatever helps h, in whatever form.
+# In h, the two curves cross after about the second block: the correlation with the brightness to the left is strongest after the first block, and that with the brightness at the position itself after the last. The 0.7 at the start is no prediction yet, because neighbours are alike and the memory of the left neighbour gives as much. The rise that follows is what the blocks add. In v, the plain brightness of the row above becomes weaker. The head never reads v, so v may keep whatever helps h, in whatever form.
 #
 # **If one code changes, at which positions do the stacks change?** We replace the code at (3, 3) of the boot, and compare both stacks before and after.
 
@@ -875,9 +875,9 @@ figures.show(
 )
 
 # %% [markdown]
-# With a shift in every block, the blind spot is back. A row further up is reached only by one more shift, and each shift comes with a kernel that adds one column to each side: of row y − d, v at row y sees d columns to each side and no more, and so does h, which is the line of 45° again. This mistake is hard to notice, because no position sees its future, so that the network can be trained. Yet it stays worse than it could be.
+# With a shift in every block, the blind spot is back. A row further up is reached only by one more shift, and each shift comes with a kernel that adds one column to each side. So of row y − d, v at row y sees d columns to each side and no more. To the right, h sees no further than v, and this limit is the line of 45° again. This mistake is hard to notice: no position sees its future, and the network can be trained and drawn from as usual. Yet it stays worse than it could be.
 #
-# The other two mistakes are leaks. Without any shift, v sees the whole of its own row. With residuals around the first block, the code itself enters h and v, and h also receives the codes to its right from v, so that the picture is the same. The loss of such a network is too good to be true, as in notebook 02.
+# The other two mistakes are leaks. Without any shift, v sees the whole of its own row. With residuals around the first block, the code itself enters h and v, and h also receives the codes to its right from v. The picture is therefore the same as without any shift. The loss of such a network is too good to be true, as in notebook 02.
 #
 # A test for leaks is therefore not enough. The following check catches all three mistakes: over all positions, there is no leak, *and* no past position is unseen once there are as many blocks as the grid needs.
 

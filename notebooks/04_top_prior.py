@@ -50,7 +50,7 @@ print("training", list(training.z_top.shape), "of", training.z_top.dtype)
 print("held out", list(heldout.z_top.shape), " codes K:", K)
 
 # %% [markdown]
-# Each grid comes with a label, the class of its image. The prior gets this label too, as in notebook 03, so that it learns P(z_top | class). The network of this notebook has 6 gated blocks of 32 channels. (Notebook 03 counted that an 8 × 8 grid needs seven blocks before every position sees its whole past. We use one fewer, so that the farthest corners stay out of sight.)
+# Each grid comes with a label, the class of its image. The prior gets this label too, as in notebook 03, so that it learns P(z_top | class). The network of this notebook has 6 gated blocks of 32 channels. (Notebook 03 counted that an 8 × 8 grid needs seven blocks before every position sees its whole past. We use one fewer, which leaves the farthest corners out of sight.)
 
 
 # %%
@@ -115,7 +115,7 @@ for name, other in (
 # A loss means nothing by itself, so how do we know whether 3 nats per code are good? We need a **baseline**, which is the cost of a predictor that knows little and makes the best of what it knows.
 #
 # - **Uniform**: every code has probability 1/64, which costs log 64.
-# - **Unigram**: the probability of each code is its frequency. This predictor knows that black background is common, and it looks at nothing else. It costs the entropy of the frequencies, which you compute in exercise 1.
+# - **Unigram**: the probability of each code is its frequency. This predictor knows that black background is common, but it looks at no other code of the grid. It costs the entropy of the frequencies, which you compute in exercise 1.
 # - **Left neighbour**: this predictor looks at the code to the left, and at nothing else. "The same code again" is a rule of that kind, and this predictor is the best such rule. With the true probabilities it would cost the **conditional entropy** H(code | left), where the vertical line is read as "given": the nats that a code still costs on average when its left neighbour is known.
 #
 # We estimate this last cost by counting. For each left neighbour we count which codes followed it in training, and a count divided by the sum of these counts is a probability. A pair that never occurred would get probability 0, and a cost without limit if it came up in a held-out grid. So we add a little, 0.1, to each count, which is called **smoothing**. What a table of estimates costs on held-out grids is a *cross entropy*, which is a little above the conditional entropy.
@@ -187,7 +187,7 @@ figures.show(
 )
 
 # %% [markdown]
-# On the training grids it does, but on the held-out grids the cost rises again at three neighbours. The table with three neighbours has 65³ rows of 64 numbers, some 18 million, to be filled from 384,000 codes. The codes crowd into a few common rows, and six rows in seven saw one code or none. In such rows the table has learned the training grids by heart. This is **overfitting**, and you see it here without any network: the gap between the lines is what was learned and does not hold elsewhere.
+# On the training grids it does, but on the held-out grids the cost rises again at three neighbours. The table with three neighbours has 65³ rows of 64 numbers, some 18 million, to be filled from 384,000 codes. The codes crowd into a few common rows, and six rows in seven saw one code or none. A row that saw none knows nothing, and a row that saw one has learned it by heart. This is **overfitting**, and you see it here without any network: the gap between the lines is what was learned and does not hold elsewhere.
 #
 # Counting treats each row of the table separately, while a network shares what it learns between similar contexts. That is why we can afford to let a network look at the whole past.
 
@@ -489,7 +489,7 @@ figures.show(
 # %% [markdown]
 # Look at the map at the right, and count its rows from 0.
 #
-# - **The left and right edges are cheap**, and the corners most of all, because they are background in nearly every image. The top edge is not cheap, because the codes there decide what follows below.
+# - **The left and right edges are cheap**, and the corners most of all, because they are background in nearly every image. The top edge is not cheap, because there the prior has seen little of the image.
 # - **The middle is expensive**, because that is where the clothes differ.
 # - **The cost falls from the top to the bottom.** In the middle columns, the first rows cost more than the last. The first codes decide between long and short sleeves, dark and light, plain and striped, and the last ones follow from what is above them.
 #
@@ -734,7 +734,7 @@ check.unigram_entropy(entropy_of_frequencies)
 # %% [markdown]
 # ### Exercise 2: a learning rate by measurement
 #
-# A **range test** finds a learning rate. It trains for a short time at each of several rates, a factor of three or ten apart, and compares the results. (In Smith's own form the rate rises within a single run.) Find a rate for a small network (three blocks of 16 channels, 100 steps, AdamW with our schedule and clipping). Your rate is judged by three such trainings: at your rate, at a tenth of it and at ten times of it. Neither of the others may end lower, on held-out codes, by more than a tenth of a nat per code. Use the `train` above, and `new_net(16, 3)` as the network.
+# A **range test** finds a learning rate. It trains for a short time at each of several rates, a factor of three or ten apart, and compares the results. (In Smith's own form the rate rises within a single run.) Find a rate for a small network (three blocks of 16 channels, 100 steps, AdamW with our schedule and clipping). Your rate is judged by three such trainings: at your rate, at a tenth of it, and at ten times your rate. Neither of the others may end lower, on held-out codes, by more than a tenth of a nat per code. Use the `train` above, and `new_net(16, 3)` as the network.
 
 # %% tags=["exercise"]
 my_rate = None  # your turn: a number

@@ -221,7 +221,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The prior sees every earlier code, and no other. We repeat the test at the corners and in between. Each of its nine blocks reaches one row up and one column to either side, so what lies more than nine away is out of reach, which is a matter of depth and not a blind spot. Within these nine rows and columns there must be no hole. (How many blocks would let the last code see the first?)
+# The prior sees every earlier code, and no other. We repeat the test at the corners and in between. Each of the prior's nine blocks reaches one row up and one column to either side, so what lies more than nine away is out of reach, which is a matter of depth and not a blind spot. Within these nine rows and columns there must be no hole. (How many blocks would let the last code see the first?)
 
 # %%
 count = torch.arange(16)
@@ -668,7 +668,7 @@ print("shuffled pairs:", of_shuffled_pairs)
 assert of_right_pairs and not of_shuffled_pairs
 
 # %% [markdown]
-# The same check catches a network that was *trained* on shuffled pairs. The top of some other image says nothing about the bottom, so the best that this network can learn is to ignore the top. Its loss then falls as that of the network without the top does, like that of any healthy training. Only the comparison shows that its gain is zero.
+# The same check catches a network that was *trained* on shuffled pairs. The top of some other image says nothing about the bottom, so the best that this network can learn is to ignore the top. Its loss then falls like that of any healthy training, much as that of the network without the top does. Only the comparison shows that its gain is about zero.
 #
 # **And what do the pictures look like?** Each image gets the top codes of its left neighbour (and the first image gets those of the last). In the third row, each image keeps its own bottom codes. In the last row, bottom codes are drawn anew for the wrong top.
 

@@ -413,7 +413,7 @@ for method in ("rows", "cached"):
     assert same
 
 # %% [markdown]
-# Why do we use float64? The methods add up the same products in another order, so that their logits differ in the last digits. The border between two codes, at which the drawn code changes, then differs slightly between the methods, and the code differs only if its random number falls into this tiny gap. In float32 this happens now and then in a great many codes, and in float64 practically never. For a test of the *method*, we want to exclude rounding. For drawing images, float32 is as good, because its probabilities differ only in the last digits and the codes are random in any case.
+# Why do we use float64? The methods add up the same products in another order, so that their logits differ in the last digits. The border between two codes, at which the drawn code changes, therefore lies at slightly different numbers, and the code differs only if its random number falls into the tiny gap between them. In float32 this happens now and then in a great many codes, and in float64 practically never. For a test of the *method*, we want to exclude rounding. For drawing images, float32 is as good, because its probabilities differ only in the last digits and the codes are random in any case.
 
 # %% [markdown]
 # ## 06.6 Count the work
@@ -593,7 +593,7 @@ figures.show(
 # Look for three things in your figure, the only one in this notebook that differs from machine to machine.
 #
 # - **Naive and rows lie close together**, up to about a factor of two apart, and cached lies far below both.
-# - **The time of cached falls with larger batches.** With one image, the step of a code multiplies a matrix by a single vector, and the whole matrix is fetched from memory for this vector. With 32 images, the same matrix is fetched once for 32 vectors.
+# - **The time per image of cached falls with larger batches.** With one image, the step of a code multiplies a matrix by a single vector, and the whole matrix is fetched from memory for this vector. With 32 images, the same matrix is fetched once for 32 vectors.
 # - **Cached comes close to one pass** where many images are drawn. With few images it stays some way above: it takes as many multiply-adds, but in thousands of small pieces.
 #
 # **Is cached 256 times as fast as naive?** With one image it is not, because there the gap between naive and cached is far smaller. The gap widens the more images are drawn at once.

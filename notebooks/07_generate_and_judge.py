@@ -376,14 +376,14 @@ figures.show(
 # - **From 1.0 to the left** they get better at first, and of the temperatures tried, 0.7 has the lowest Fréchet distance. The prior is imperfect, and we think that its mistakes are mostly improbable codes, so that it helps to draw fewer of them.
 # - **Further to the left** they get worse again, though each image is clean. The Fréchet distance compares *sets*, and a set of look-alikes is not like photographs.
 #
-# Top-k and top-p also trade variety for quality, but not always at the same price as the temperature. The point of top-p lies near the line. The point of top-k lies further to the right than that of temperature 0.7 and no higher, which is more variety at the same quality. (Points that differ by a tenth or two say nothing, because 250 images are few: see how far apart the ten sets of photographs lie.)
+# Top-k and top-p also trade variety for quality, but not always at the same price as the temperature. The point of top-p lies near the line. In this run the point of top-k lies further to the right than that of temperature 0.7 and no higher, which is more variety at about the same quality. (Points that differ by a tenth or two say nothing, because 250 images are few: see how far apart the ten sets of photographs lie.)
 #
 # The photographs are better than what any knob reaches: at the same variety their Fréchet distance is smaller. This distance is not 0 either, but from 0.2 to 0.7, because the mean and covariance of 250 images are not quite those of 1,000 others. For the same reason **compare Fréchet distances only for equal numbers of images**, and in the same features.
 
 # %% [markdown]
 # ### One number that wants both
 #
-# The third measure uses that one can *learn* from drawn images if they are good and varied. Train a classifier on drawn images and the labels for which they were drawn, and test it on real photographs. The share that it gets right is the **classification accuracy score** (Ravuri and Vinyals 2019). Bad images teach the wrong thing, and look-alikes teach too little.
+# A third measure uses the fact that one can *learn* from drawn images if they are good and varied. Train a classifier on drawn images and the labels for which they were drawn, and test it on real photographs. The share that it gets right is the **classification accuracy score** (Ravuri and Vinyals 2019). Bad images teach the wrong thing, and look-alikes teach too little.
 #
 # The smallest classifier needs no training: it gives each photograph the label of the nearest drawn image, which `nearest` finds.
 
@@ -710,7 +710,7 @@ assert best[3] < 2 < longer[3] - 3
 # %% [markdown]
 # ## 07.6 Why do my samples all look alike?
 #
-# This trouble is quickly made: we draw with `top_k=1`, which always takes the likeliest code, so that u no longer matters. The rows below it show a low temperature, our prior as it is, a higher temperature, and photographs. **How varied are sandals?**
+# This trouble is quickly made: we draw with `top_k=1`, which always takes the likeliest code, so that u no longer matters. The first row of the figure is drawn in this way. The rows below it show a low temperature, our prior as it is, a higher temperature, and photographs. **How varied are sandals?**
 
 
 # %%
@@ -938,7 +938,7 @@ assert "is not finite" in message and "lower --lr" in message
 # %% [markdown]
 # ## 07.8 Why is drawing so slow?
 #
-# There are three usual causes, and we measure two of them. We draw the 64 top codes of eight images, first in the worst way: one image at a time, with the whole network for each code. Then we remove the first cause, and after it the second. Notebook 06 has examined the same causes with care.
+# There are three usual causes, and we measure two of them. We draw the 64 top codes of eight images, first in the worst way: one image at a time, with the whole network for each code. Then we leave out what was computed before (`cached`), and after that we draw all eight images at once. Notebook 06 has examined the same causes with care.
 
 
 # %%
@@ -1126,7 +1126,7 @@ low, high = (1 + 16) / 30, (1 + 16 + 4) / 30
 check.numbers_of_code((low, high), p, 2, 0.5)
 
 # %% [markdown]
-# The piece becomes shorter, because likely codes gain, and code 2 is not likely. Code 1 gains and pushes the lower end up, so that some numbers u that drew code 2 draw code 1 now.
+# The piece becomes shorter, because the likeliest code gains, and code 2 is not the likeliest. Code 1 gains and pushes the lower end up, so that some numbers u that drew code 2 draw code 1 now.
 
 # %% [markdown]
 # ### Exercise 2: top-p for a whole batch

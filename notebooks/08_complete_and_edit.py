@@ -504,7 +504,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In the right map they are in the first rows of the known half. There the drawn half has to meet the known one, without which its top codes were drawn: the shade changes, or a sleeve is not continued. We call this a **seam**. The prior could not avoid the seam while it drew, but afterwards it *measures* the seam in nats. (The faint band in the left map, in the last known rows, has two causes: those codes were encoded together with a draft, and the top codes below them were drawn without the known bottom codes.)
+# In the right map they are in the first rows of the known half. There the drawn half has to meet the known half, but the top codes of the drawn half were drawn without it: the shade changes, or a sleeve is not continued. We call this a **seam**. The prior could not avoid the seam while it drew, but afterwards it *measures* the seam in nats. (The faint band in the left map, in the last known rows, has two causes: those codes were encoded together with a draft, and the top codes below them were drawn without the known bottom codes.)
 #
 # That gives us a remedy: we draw several candidates, and ask the prior which of them fits what is known. Three steps show that only the **known** codes count here:
 #
@@ -662,7 +662,7 @@ for level in ("top", "bottom"):
     )
 
 # %% [markdown]
-# The top grids cost what they did, as it had to be, because each is still a whole grid with the label of its own image. All the additional cost is in the *bottom* codes, which are now conditioned on a top that describes something else. Between the shirts it lies all over the cloth, because plain is not plaid, and it is highest at shoulders and sides, where the outlines do not quite agree. Between the pullover and the boot it lies wherever one has cloth and the other has background.
+# The top grids cost what they did. This had to be so, because each is still a whole grid with the label of its own image. All the additional cost is in the *bottom* codes, which are now conditioned on a top that describes something else. Between the shirts it lies all over the cloth, because plain is not plaid, and it is highest at shoulders and sides, where the outlines do not quite agree. Between the pullover and the boot it lies wherever one has cloth and the other has background.
 #
 # Look at two of the pictures: in the second, the plaid has turned bright, and in the fourth, the plain shirt has turned dark, with a fine check that is in neither photograph. A swap is an edit, and the prior tells you its cost.
 
@@ -796,7 +796,7 @@ for name, error in zip(odd, mean_squared(odd_images), strict=True):
     print(f"{name:15} {error:.3f}")
 
 # %% [markdown]
-# Where the decoded picture differs from the image, the codes could not say what the image was. White and noise fail that test, and the stripes come back a little worse than any of the 200 photographs. The seven passes this test, and an alarm on both sides of the cost lets the seven through as well.
+# Where the decoded picture differs visibly from the image, the codes could not say what the image was. White and noise fail that test, and the stripes come back a little worse than any of the 200 photographs. The seven passes this test, and an alarm on both sides of the cost lets the seven through as well.
 
 # %% [markdown]
 # ## 08.9 Where it breaks: the cache keeps what was drawn

@@ -121,7 +121,7 @@ from pixelprior.data import load_images
 #
 # **How to go on.** Paste the command that was running once more, with `--resume` at its end. If it stopped before its first epoch was done, leave `--resume` out. If it was the first command, start the second after it; if it was the second, leave the first out.
 #
-# The flags must be the same as before, and another `--batch_size` or `--lr` is refused. Three things may change, and the run says what follows from the change: the number of processes, `--save_steps`, and `--epochs`, for a longer run. With more epochs, the rate from there on is that of the longer schedule, which is higher than where the run stopped. To start anew, take another folder. A prior can begin with the weights of the old one (`--init_checkpoint`), but the VQ-VAE-2 cannot.
+# The flags must be the same as before, and another `--batch_size` or `--lr` is refused. Three things may change: the number of processes; `--epochs`, for a longer run; and `--save_steps`, which also writes `last` within an epoch. For the first two, the run says what follows from the change. With more epochs, the rate from there on is that of the longer schedule, which is higher than where the run stopped. To start anew, take another folder. A prior can begin with the weights of the old one (`--init_checkpoint`), but the VQ-VAE-2 cannot.
 #
 # **How to draw from it.** You can draw while the run still trains, too, since `best` is always whole:
 #
@@ -216,7 +216,7 @@ for name in ("16 images per step", "base", "64 images per step"):
 # - For each parameter there are six numbers: the weight, its gradient, two running means of AdamW, the moving average that is evaluated, and the best so far. Together they take 24 bytes in float32.
 # - For each image of the batch there is what the backward pass needs from the forward pass. The gradient of a product needs the product's inputs, so autograd keeps them.
 #
-# With several GPUs there is a seventh number for each parameter: the gradients on their way to the other GPUs. The whole data set is on the device as well. For the VQ-VAE-2 it takes 0.17 GiB with CIFAR-10, and 11 GiB with a million images of 64 pixels; codes take far less. `plan` below counts neither the seventh number nor the data.
+# With several GPUs there is a seventh number for each parameter: the gradients on their way to the other GPUs. The whole data set is on the device as well if it takes at most a quarter of the free memory there; otherwise batches are moved one by one. For the VQ-VAE-2 the data take 0.17 GiB with CIFAR-10, and 11 GiB with a million images of 64 pixels; codes take far less. `plan` below counts neither the seventh number nor the data.
 #
 # The numbers per parameter can be counted without building anything, because on PyTorch's device `meta` a tensor has a shape and no numbers. **How many parameters does the prior of our line have?**
 
@@ -377,13 +377,13 @@ explore(
 # %% [markdown]
 # ## 09.4 Time: extrapolated from what we measured
 #
-# Time cannot be counted, it has to be measured. What carries over from one network to another are **multiply-adds** (06.6): products of two numbers, each added to a sum. `plan` counts the multiply-adds of a training step for each image. A third of them belong to the forward pass, and two thirds to the backward pass.
+# Time cannot be counted; it has to be measured. What carries over from one network to another are **multiply-adds** (06.6): products of two numbers, each added to a sum. `plan` counts the multiply-adds of a training step for each image. A third of them belong to the forward pass, and two thirds to the backward pass.
 #
 # We have measured three trainings of priors on two cores, all in bf16 (the machine is named in their files):
 #
 # - the reduced CIFAR-10 recipe, 32 channels and 6 blocks: the seconds of its epoch, including the held-out images;
 # - the shipped prior, 64 channels and 9 blocks: the minutes of its four epochs;
-# - `pixelprior benchmark --training` with the sizes of our line, 128 channels and 15 blocks, on codes of Fashion-MNIST: 0.48<!--= training loops.fit.steps_per_second.0 --> steps per second, of 128 images each. (This is the training alone. In our line the images that are held out to choose `best` come on top: a nineteenth as many as those trained on, which need the forward pass alone.)
+# - `pixelprior benchmark --training` with the sizes of our line, 128 channels and 15 blocks, on codes of Fashion-MNIST: 0.48<!--= training loops.fit.steps_per_second.0 --> steps per second, of 128 images each. (This is the training alone. In our line the images that are held out to choose `best` come on top. They are a nineteenth as many as those trained on, and they need the forward pass alone, but in float32.)
 #
 # **How many multiply-adds per second did each reach?**
 
@@ -677,7 +677,7 @@ if have["wandb"]:
     print("runs that wandb keeps for later:", len(offline))
 
 # %% [markdown]
-# `wandb sync wandb/offline-run-…` would send the run that wandb keeps to the server. After `wandb login` and without `WANDB_MODE`, it would have been sent at once.
+# `wandb sync wandb/offline-run-…` would send the run, which wandb has kept on this machine, to the server. After `wandb login` and without `WANDB_MODE`, it would have been sent at once.
 #
 # **What do the curves say?** The pale band lies between the entropies of the two levels' frequencies: a prior above it has learned nothing about order (notebook 04).
 
@@ -739,7 +739,7 @@ for name, epochs in (("prior", 16), ("two", 1)):
     )
 
 # %% [markdown]
-# This check is necessary: with `--cpu --num_processes 2`, which looks right, the version of accelerate that we have (1.15) starts one process and says nothing about it.
+# Such a check is worth its lines: with `--cpu --num_processes 2`, which looks right, the version of accelerate that we have (1.15) starts one process and says nothing about it. (The package notices this launch and refuses it.)
 #
 # Two processes halve the steps, so the run is a different one: with 16 images for each process, a step has 32. To get the curve of one process, give each half the batch. (Even then the runs differ as two seeds do, because each process drops features of its own.) A run may go on with another number of processes than it began with; it reports this, and its steps change.
 
@@ -844,7 +844,7 @@ for kept in ("best", "last"):
 run(f"{IMAGES} --lr 3\n--output_dir too_fast", "error", status=1)
 
 # %% [markdown]
-# The run stops at a gradient that is not finite. On a processor it checks every step, and stops before the number reaches the weights. On a GPU each check makes the processor wait, so the run checks every 50th step and the end of each epoch. By then the weights in memory may be spoiled, but those on disk are not, because nothing is written before the check. The step in the message may be up to 49 late. (One bad number is enough to spoil all weights, as notebook 04 showed.)
+# The run stops at a gradient that is not finite. On a processor it checks every step, and stops before the number reaches the weights. On a GPU each check makes the processor wait, so the run checks only at every 50th step and at the end of each epoch, for all steps since the last check. By then the weights in memory may be spoiled, but those on disk are not, because nothing is written before the check. The step in the message may be up to 49 late. (One bad number is enough to spoil all weights, as notebook 04 showed.)
 #
 # The run ends with status 1, so that what follows a `&&` does not start. Clipping does not help against this mistake: it makes long gradients shorter, but AdamW's steps are as long as the rate either way.
 #
