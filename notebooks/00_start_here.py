@@ -51,9 +51,7 @@ figures.show(
     figures.image_blocks(
         {"drawn by the model": new_images, "photographs": real_images}
     ),
-    "Two blocks of 64 small grey images of clothes, shoes and bags. The "
-    "drawn ones on the left have the outlines and shades of the photographs "
-    "on the right; prints and seams are softer.",
+    "drawn_and_real",
 )
 
 # %% [markdown]
@@ -80,9 +78,7 @@ figures.show(
     figures.pipeline(
         bag[0], z_top[0], z_bottom[0], rebuilt[0], vqvae2.num_embeddings
     ),
-    "A grey bag at the left. Arrows lead from it to two grids of coloured "
-    "cells, the top codes, 8 by 8, and the bottom codes, 16 by 16, and from "
-    "both to the decoded bag at the right, which looks the same.",
+    "pipeline",
 )
 print("top codes:", z_top.numel(), " bottom codes:", z_bottom.numel())
 
@@ -103,9 +99,7 @@ figures.show(
         64,
         marked={"top codes": (2, 5)},
     ),
-    "The same two grids with the code written in each cell, numbers from 0 "
-    "to 63. A red frame marks the top code in row 2, column 5, counted from "
-    "0.",
+    "code_grids",
 )
 
 # %% [markdown]
@@ -129,9 +123,7 @@ def change_one_code(row, column, code):
 
 explore(
     change_one_code,
-    "Three pictures: the bag; the bag with one top code replaced, changed "
-    "a little; and the difference, bright in a small square around the "
-    "replaced code and dark elsewhere.",
+    "one_code_changed",
     row=[4, 0, 1, 2, 3, 5, 6, 7],
     column=[4, 0, 1, 2, 3, 5, 6, 7],
     code=[5, 0, 20, 40, 60],
@@ -151,9 +143,7 @@ random_bottom = torch.randint(64, (8, 16, 16))  # [8, 16, 16]
 noise = vqvae2.decode_codes(random_top, random_bottom)  # [8, 1, 32, 32]
 figures.show(
     figures.image_rows({"uniform": noise, "our prior": new_images[:8]}),
-    "Two rows of eight images. Above, from uniform codes: grey noise "
-    "without any shape. Below, from the prior: a T-shirt, trousers, a "
-    "pullover and other clothes.",
+    "uniform_codes",
 )
 
 # %% [markdown]
@@ -201,10 +191,7 @@ chapters = {
 }
 figures.show(
     figures.course_map(chapters, here="00"),
-    "Ten boxes joined by arrows: 00 start here, 01 images to codes, 02 "
-    "masked convolutions, 03 gated blocks, 04 the top prior, 05 the bottom "
-    "prior, 06 sampling, 07 generate and judge, 08 complete and edit, 09 "
-    "scale up. 00 is filled in.",
+    "course_map",
 )
 
 # %% [markdown]
@@ -213,7 +200,7 @@ figures.show(
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
-# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+# Each exercise has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
 # ### Exercise 1: how many runs?
@@ -225,14 +212,8 @@ my_runs = None  # your turn
 
 check.forward_passes(my_runs, 64, (8, 8), (16, 16))
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# One run for each place of the two grids. The batch goes through together.
-runs = 8 * 8 + 16 * 16
-
-check.forward_passes(runs, 64, (8, 8), (16, 16))
-
-# %% [markdown]
-# This is the naive way to draw codes. The package keeps what each layer has computed before, so that the draw above took about as much arithmetic as one run of each network.
+# %% [markdown] tags=["about-solutions"]
+# [To solution 1](#Solution-1)
 
 # %% [markdown]
 # ### Exercise 2: where does a code stand?
@@ -246,13 +227,8 @@ my_pixels = (
 
 check.pixels_of_code(my_pixels, vqvae2, real_images[:16], (2, 5))
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# 32 pixels for 8 codes: 4 pixels per code along each side.
-row, column, side = 2, 5, 32 // 8
-top, left = row * side, column * side
-pixels = (top, top + side - 1, left, left + side - 1)
-
-check.pixels_of_code(pixels, vqvae2, real_images[:16], (2, 5))
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
 
 # %% [markdown]
 # ### Exercise 3: find the impostor
@@ -271,9 +247,7 @@ mixed = vqvae2.decode_codes(
 )  # [8, 1, 32, 32]
 figures.show(
     figures.image_rows({"photograph": originals, "decoded": mixed}),
-    "Two rows of eight images. The decoded images below agree with the "
-    "photographs above them, except for one, which is of another kind of "
-    "clothes.",
+    "impostor",
 )
 
 # %% tags=["exercise"]
@@ -281,11 +255,8 @@ my_impostor = None  # your turn
 
 check.swapped_image(my_impostor, originals, mixed)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Look, or let the numbers look: where is the largest difference?
-differences = (originals - mixed).square().mean(dim=(1, 2, 3))  # [8]
-
-check.swapped_image(differences.argmax().item(), originals, mixed)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 3](#Solution-3)
 
 # %% [markdown]
 # ## What you can do now
@@ -294,8 +265,51 @@ check.swapped_image(differences.argmax().item(), originals, mixed)
 # - Say what a code, a codebook, a grid, a prior and a nat per code are.
 # - Distinguish a prior that has learned something from one that has not, by its images and by its nats per code.
 #
-# **To take away.** Why does swapping the top codes change more than swapping the bottom codes would? Would a prior over 1,024 pixels need more runs, or fewer? What would you see if only the *bottom* codes were uniform?
+# **To take away.** Why does swapping the top codes change more than swapping the bottom codes would? Would a prior over 1,024 pixels need more runs, or fewer? What would you see if only the *bottom* codes were uniform? ([Answers](ANSWERS.md))
 #
 # **Sources.** Two levels of codes and a prior for each: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), sections 3.1 and 3.2. Codes for images: van den Oord, Vinyals and Kavukcuoglu 2017, [arXiv 1711.00937](https://arxiv.org/abs/1711.00937), section 3. The photographs: Xiao, Rasul and Vollgraf 2017, [arXiv 1708.07747](https://arxiv.org/abs/1708.07747).
 #
 # [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
+
+# %% [markdown] tags=["solution"]
+# ## Solutions
+#
+# A solution is one answer of several: the checks judge what an answer does, not how it is written.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 1
+#
+# [Back to exercise 1](#Exercise-1:-how-many-runs?)
+
+# %% tags=["solution"]
+# One run for each position of the two grids. The batch goes through together.
+runs = 8 * 8 + 16 * 16
+
+check.forward_passes(runs, 64, (8, 8), (16, 16))
+
+# %% [markdown] tags=["solution"]
+# This is the naive way to draw codes. The package keeps what each layer has computed before, so that the draw above took about as much arithmetic as one run of each network.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 2
+#
+# [Back to exercise 2](#Exercise-2:-where-does-a-code-stand?)
+
+# %% tags=["solution"]
+# 32 pixels for 8 codes: 4 pixels per code along each side.
+row, column, side = 2, 5, 32 // 8
+top, left = row * side, column * side
+pixels = (top, top + side - 1, left, left + side - 1)
+
+check.pixels_of_code(pixels, vqvae2, real_images[:16], (2, 5))
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-find-the-impostor)
+
+# %% tags=["solution"]
+# Look, or let the numbers look: where is the largest difference?
+differences = (originals - mixed).square().mean(dim=(1, 2, 3))  # [8]
+
+check.swapped_image(differences.argmax().item(), originals, mixed)

@@ -61,10 +61,7 @@ figures.show(
         y_label="right pixel",
         limits=(-1.5, 1.5),
     ),
-    "A plane cut into eight cells with straight borders, one around each "
-    "code. The pairs of pixels lie in the square from 0 to 1, most of them "
-    "along its diagonal. Codes whose cell holds no pair are drawn as white "
-    "squares, the others as black discs.",
+    "cells_of_codes",
 )
 
 # %% [markdown]
@@ -77,11 +74,17 @@ figures.show(
 #
 # A network trains on small batches, so that the mean over one batch would jitter, and its features change as it learns. So we do k-means batch by batch, which is called *online k-means*, and keep a **moving average**: of the old value we keep a share γ, and the current batch gives the share 1 − γ. Its full name is *exponential moving average*, EMA. For each code k we average two things, the number of its points n_k and their sum. With N_k and m_k for the averages, a step computes:
 #
-# N_k ← γ N_k + (1 − γ) n_k
+# $$
+# N_k \leftarrow \gamma N_k + (1 - \gamma) n_k
+# $$
 #
-# m_k ← γ m_k + (1 − γ) (sum of the points of k)
+# $$
+# m_k \leftarrow \gamma m_k + (1 - \gamma) \sum_{x \text{ chose } k} x
+# $$
 #
+# $$
 # e_k = m_k / N_k
+# $$
 #
 # These updates need no gradient at all. Van den Oord et al. 2017 take γ = 0.99, which averages over about 1 ÷ (1 − γ) = 100 batches. We take γ = 0.8, as the package does. It averages over about 5 batches, so that the codes move visibly within few steps.
 
@@ -114,10 +117,7 @@ figures.show(
         y_label="right pixel",
         limits=(-1.5, 1.5),
     ),
-    "The plane at the start, after step 1 and after step 30. Codes that "
-    "had points move among them, one to the black corner at 0, one to "
-    "the bright end of the diagonal, others between. Three codes far "
-    "outside stay where they were, as white squares.",
+    "codes_move",
 )
 print("codes with an average count below 1:", (counts < 1).sum().item())
 
@@ -150,7 +150,7 @@ with torch.no_grad():
 e_top = vqvae2.vq_top.vq.codebook.clone()  # [K, D] = [64, 32]
 our_codes = nearest(rows_of(features_t), e_top)  # [4096]
 same = (our_codes == their_codes.flatten()).float().mean()
-print(f"the same codes in more than 99.9 % of places: {same > 0.999}")
+print(f"the same codes in more than 99.9 % of positions: {same > 0.999}")
 
 # %% [markdown]
 # The lookup is the same, in 32 dimensions instead of 2. (We do not ask for 100 %, because two processors may differ where two codes are equally near but for rounding.)
@@ -196,7 +196,9 @@ print(f"values differ by less than 1e-5: {difference < 1e-5}")
 # %% [markdown]
 # This method is justified as long as a feature is near its code, because then a step that is good for one is good for the other. So a second loss keeps each feature near its code. This **commitment loss** is the mean squared difference between the two, where the code counts as a constant, so that the loss pulls on the encoder alone. The whole training loss is
 #
-# reconstruction error + β · commitment loss
+# $$
+# \text{loss} = \text{reconstruction error} + \beta \cdot \text{commitment loss}
+# $$
 #
 # The **reconstruction error** is the mean squared difference of image and decoded image, and β says how strongly the commitment loss pulls. Our β is 0.25, as in van den Oord et al. 2017. In the first form of the loss in that paper, a third term pulls the codes to the features; the moving average does that here.
 
@@ -286,10 +288,7 @@ figures.show(
             "bottom only": bottom_only[:8],
         }
     ),
-    "Five rows of eight images. The photographs; from both levels nearly "
-    "the same; from the top only the right outlines and shades without "
-    "print and checks; the residual error, bright at print, checks and "
-    "edges; from the bottom only dark images with dotted traces of pattern.",
+    "both_levels",
 )
 
 # %%
@@ -307,7 +306,13 @@ for name, image in {
 # %% [markdown]
 # ## 01.7 Is the codebook in use?
 #
-# A codebook of 64 codes is of full use only if all of them occur. We count them over 1,000 held-out images and sum up the counts in one number, the **perplexity**. Take p_k, the share of code k, and the **entropy** of these shares, H = −Σ p_k log p_k: what a code costs on average, in nats, for someone who knows the shares and nothing else. The perplexity is exp(H). It is 64 if all 64 codes are equally frequent, and 1 if only one code occurs. In between, it is the number of codes that would be as varied if they were equally frequent.
+# A codebook of 64 codes is of full use only if all of them occur. We count them over 1,000 held-out images and sum up the counts in one number, the **perplexity**. Take p_k, the share of code k, and the **entropy** H of these shares: what a code costs on average, in nats, for someone who knows the shares and nothing else.
+#
+# $$
+# H = -\sum_{k=1}^{K} p_k \log p_k, \qquad \text{perplexity} = \exp(H)
+# $$
+#
+# The perplexity is 64 if all 64 codes are equally frequent, and 1 if only one code occurs. In between, it is the number of codes that would be as varied if they were equally frequent.
 
 
 # %%
@@ -336,10 +341,7 @@ uses = {
 }
 figures.show(
     figures.code_use(uses),
-    "Two bar charts of 64 codes each, most frequent first. At each level "
-    "some six bars are well above the dashed line of equal shares, the "
-    "tallest one at the bottom level; then the shares fall slowly. No bar "
-    "is empty.",
+    "code_use",
 )
 
 # %% [markdown]
@@ -368,8 +370,7 @@ def keep_most_used(kept, level):
 
 explore(
     keep_most_used,
-    "Three rows of eight images: photographs; with all codes, nearly the "
-    "same; with 8 codes of each level, blotched and without checks.",
+    "fewer_codes",
     kept=[8, 1, 2, 4, 16, 32, 64],
     level=["both", "top", "bottom"],
 )
@@ -416,9 +417,7 @@ figures.show(
         log_y=True,
         y_limits=(0.003, 0.3),
     ),
-    "A curve of the error over 126 steps, on a logarithmic axis. It starts "
-    "above the dashed line of the mean image, is below it for good after "
-    "some thirty steps, and falls more and more slowly.",
+    "small_model_curve",
 )
 
 # %% [markdown]
@@ -433,9 +432,7 @@ figures.show(
             "shipped": rebuilt[:8],
         }
     ),
-    "Three rows of eight images: photographs, rebuilt by the small model, "
-    "and by the shipped one. The small model has outlines and shades right "
-    "and blurs print and checks; the shipped one is sharper.",
+    "small_and_shipped",
 )
 
 # %% [markdown]
@@ -521,9 +518,7 @@ figures.show(
         baselines={"all 64 equally frequent": 64},
         y_limits=(0, None),
     ),
-    "Four curves of perplexity over 60 steps. The two renewed ones rise "
-    "within a few steps to about 50. The two that are not renewed stay "
-    "below 10 from the first step to the last.",
+    "perplexity_with_renewal",
 )
 
 # %% [markdown]
@@ -546,10 +541,7 @@ with torch.no_grad():
                 "collapsed": collapsed(images[:8]),
             }
         ),
-        "Three rows of eight images: photographs; with renewed "
-        "codebooks, nearly the same; with collapsed codebooks, with a "
-        "grid of dots over the cloth, flat shades, and print and checks "
-        "smeared.",
+        "collapsed_images",
     )
 
 # %% [markdown]
@@ -567,9 +559,7 @@ figures.show(
             for name, grid in both_codes.items()
         }
     ),
-    "Two bar charts of 64 bottom codes. Renewed: all bars have some height. "
-    "Collapsed: a handful of tall bars at the left, and nothing for all "
-    "the others.",
+    "collapsed_use",
 )
 
 # %% [markdown]
@@ -597,7 +587,7 @@ print(
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
-# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+# Each exercise has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
 # ### Exercise 1: bits
@@ -609,14 +599,8 @@ my_bits = None  # your turn: (bits before, bits after)
 
 check.bits_per_image(my_bits, vqvae2)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# 32 × 32 pixels of 8 bits; 8 × 8 and 16 × 16 codes of log2(64) = 6 bits.
-bits = (32 * 32 * 8, (8 * 8 + 16 * 16) * 6)
-
-check.bits_per_image(bits, vqvae2)
-
-# %% [markdown]
-# This is what the *format* takes. A good prior needs fewer bits because it predicts which codes to expect, as notebooks 04 and 05 will explain.
+# %% [markdown] tags=["about-solutions"]
+# [To solution 1](#Solution-1)
 
 # %% [markdown]
 # ### Exercise 2: straight through
@@ -632,13 +616,8 @@ def my_straight_through(features, quantized):
 check.straight_through(my_straight_through)
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# The value is `quantized`; what is detached has no slope.
-def straight_through(features, quantized):
-    return features + (quantized - features).detach()
-
-
-check.straight_through(straight_through)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
 
 # %% [markdown]
 # ### Exercise 3: which level holds the outline?
@@ -650,18 +629,8 @@ my_level = None  # your turn: "top" or "bottom"
 
 check.outline_level(my_level, vqvae2, images)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Swap each in turn with the next image, and measure the coarse error.
-swapped = {
-    "top": vqvae2.decode_codes(z_top.roll(1, 0), z_bottom),
-    "bottom": vqvae2.decode_codes(z_top, z_bottom.roll(1, 0)),
-}  # [64, 1, 32, 32] each
-coarse = {
-    level: F.avg_pool2d(image - rebuilt, 4).square().mean().item()
-    for level, image in swapped.items()
-}
-
-check.outline_level(max(coarse, key=coarse.get), vqvae2, images)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 3](#Solution-3)
 
 # %% [markdown]
 # ### Exercise 4: bring the dead to life
@@ -677,7 +646,80 @@ def my_renewal(e, counts, features):
 check.renewal(my_renewal, rows_of(many_features["top"]))
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+# %% [markdown] tags=["about-solutions"]
+# [To solution 4](#Solution-4)
+
+# %% [markdown]
+# ## What you can do now
+#
+# - Quantize vectors by hand, send a gradient past the lookup, and move a codebook by moving averages of counts and sums.
+# - Say how the two levels of codes are connected, and show what each one holds.
+# - Tell a healthy codebook from a collapsed one by its perplexity and the share of codes in use.
+#
+# **To take away.** What would happen with β = 0? And with a very large β? How could a dead code come back to life without renewal? Why is the bottom quantized after the top, and not the other way round? ([Answers](ANSWERS.md))
+#
+# **Sources.** Straight-through, commitment and β: van den Oord, Vinyals and Kavukcuoglu 2017, [arXiv 1711.00937](https://arxiv.org/abs/1711.00937), sections 3.1 and 3.2; moving averages, appendix A.1. Two levels: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.1. Renewal of dead codes and dropping the finer quantizer: Zeghidour et al. 2021, [arXiv 2107.03312](https://arxiv.org/abs/2107.03312), section III-C.
+#
+# ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
+
+# %% [markdown] tags=["solution"]
+# ## Solutions
+#
+# A solution is one answer of several: the checks judge what an answer does, not how it is written.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 1
+#
+# [Back to exercise 1](#Exercise-1:-bits)
+
+# %% tags=["solution"]
+# 32 × 32 pixels of 8 bits; 8 × 8 and 16 × 16 codes of log2(64) = 6 bits.
+bits = (32 * 32 * 8, (8 * 8 + 16 * 16) * 6)
+
+check.bits_per_image(bits, vqvae2)
+
+# %% [markdown] tags=["solution"]
+# This is what the *format* takes. A good prior needs fewer bits because it predicts which codes to expect, as notebooks 04 and 05 will explain.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 2
+#
+# [Back to exercise 2](#Exercise-2:-straight-through)
+
+
+# %% tags=["solution"]
+# The value is `quantized`; what is detached has no slope.
+def straight_through(features, quantized):
+    return features + (quantized - features).detach()
+
+
+check.straight_through(straight_through)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-which-level-holds-the-outline?)
+
+# %% tags=["solution"]
+# Swap each in turn with the next image, and measure the coarse error.
+swapped = {
+    "top": vqvae2.decode_codes(z_top.roll(1, 0), z_bottom),
+    "bottom": vqvae2.decode_codes(z_top, z_bottom.roll(1, 0)),
+}  # [64, 1, 32, 32] each
+coarse = {
+    level: F.avg_pool2d(image - rebuilt, 4).square().mean().item()
+    for level, image in swapped.items()
+}
+
+check.outline_level(max(coarse, key=coarse.get), vqvae2, images)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 4
+#
+# [Back to exercise 4](#Exercise-4:-bring-the-dead-to-life)
+
+
+# %% tags=["solution"]
 # As many different rows of the batch, at random, as there are dead codes.
 def renewal(e, counts, features):
     dead = counts < 1  # [K]
@@ -688,16 +730,3 @@ def renewal(e, counts, features):
 
 
 check.renewal(renewal, rows_of(many_features["top"]))
-
-# %% [markdown]
-# ## What you can do now
-#
-# - Quantize vectors by hand, send a gradient past the lookup, and move a codebook by moving averages of counts and sums.
-# - Say how the two levels of codes are connected, and show what each one holds.
-# - Tell a healthy codebook from a collapsed one by its perplexity and the share of codes in use.
-#
-# **To take away.** What would happen with β = 0? And with a very large β? How could a dead code come back to life without renewal? Why is the bottom quantized after the top, and not the other way round?
-#
-# **Sources.** Straight-through, commitment and β: van den Oord, Vinyals and Kavukcuoglu 2017, [arXiv 1711.00937](https://arxiv.org/abs/1711.00937), sections 3.1 and 3.2; moving averages, appendix A.1. Two levels: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.1. Renewal of dead codes and dropping the finer quantizer: Zeghidour et al. 2021, [arXiv 2107.03312](https://arxiv.org/abs/2107.03312), section III-C.
-#
-# ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →

@@ -32,7 +32,9 @@ from pixelprior.pixelcnn import PixelCNN
 #
 # A grid of 8 × 8 codes, each one of K = 64, can be filled in 64⁶⁴ ways, and no table can hold a probability for each. The **chain rule** splits the one large distribution into a product of 64 factors:
 #
-# P(grid) = P(code 1) · P(code 2 | code 1) · P(code 3 | codes 1, 2) · …
+# $$
+# P(\text{grid}) = P(z_1) \cdot P(z_2 \mid z_1) \cdot P(z_3 \mid z_1, z_2) \cdots
+# $$
 #
 # For given earlier codes, each factor is a distribution over only K codes. There are still far too many combinations of earlier codes for a table, so a network computes the factors. The chain rule needs an order, and we take **raster order**: row by row, from left to right. **Which codes is a factor conditioned on?** The figure numbers the positions in raster order. The factor for the framed position is conditioned on the codes at all positions with smaller numbers, its **past**. It must be conditioned neither on its own code nor on the codes at later positions, its **future**.
 
@@ -42,9 +44,7 @@ figures.show(
     figures.code_grids(
         {"raster order": order}, 64, marked={"raster order": (3, 4)}
     ),
-    "A grid of 8 by 8 cells with the numbers 0 to 63, row by row. The "
-    "cell with 28, in row 3 and column 4, has a red frame. Smaller "
-    "numbers are above it and to its left.",
+    "raster_order",
 )
 
 # %% [markdown]
@@ -80,9 +80,7 @@ figures.show(
             for mask_type in "AB"
         }
     ),
-    "Four masks of zeros and ones, A and B of sizes 3 and 5. Ones fill "
-    "the rows above the middle and the cells to its left; the middle is "
-    "0 in A, 1 in B.",
+    "masks",
 )
 
 # %% [markdown]
@@ -161,15 +159,15 @@ with torch.no_grad():
 print(f"the probabilities of all 81 grids add up to {total:.4f}")
 
 # %% [markdown]
-# ## 02.4 What does a place see?
+# ## 02.4 What does a position see?
 #
 # We want to know what an output depends on, and the gradient tells us: where an input position has no influence on the output, the gradient is zero. The positions with influence are the output's **receptive field**.
 
 
 # %%
-def my_seen_by(network, place, shape):
+def my_seen_by(network, position, shape):
     x = torch.rand(1, 32, *shape, requires_grad=True)  # [1, 32, H, W]
-    output = network(x)[0, :, place[0], place[1]]  # [channels]
+    output = network(x)[0, :, position[0], position[1]]  # [channels]
     (gradient,) = torch.autograd.grad(output.sum(), x)
     return (gradient != 0).any(dim=1)[0]  # [H, W]
 
@@ -186,22 +184,19 @@ print(
 # With one layer, a position sees four positions. (The package tries several random inputs, in case a ReLU is switched off by chance.) With each further layer, it also sees what its neighbours saw before. **So with enough layers, does a position see its whole past?**
 
 # %%
-place, shape = (5, 2), (8, 8)
+position, shape = (5, 2), (8, 8)
 torch.manual_seed(0)
 fields = {
     f"{layers} layer{'s' * (layers > 1)}": seen_by(
-        masked_stack(layers), place, shape, 32
+        masked_stack(layers), position, shape, 32
     )
     for layers in (1, 2, 3, 4, 5, 8, 12, 20)
 }
 figures.show(
     figures.receptive_fields(
-        fields, place, title="a stack of 3 × 3 masked layers"
+        fields, position, title="a stack of 3 × 3 masked layers"
     ),
-    "Eight grids for 1 to 20 layers. The blue seen past grows upwards "
-    "and to the left layer by layer. From 5 layers on it stays the "
-    "same: a triangle to the upper right of the place is hatched, the "
-    "past that is never seen.",
+    "receptive_fields",
 )
 
 # %% [markdown]
@@ -223,11 +218,9 @@ for size in (3, 5, 7):
     unseen[f"kernel {size} × {size}"] = counts
 figures.show(
     figures.heatmaps(
-        unseen, unit="places of the past never seen", numbers="{:.0f}"
+        unseen, unit="positions of the past never seen", numbers="{:.0f}"
     ),
-    "Three maps of the grid with the number of unseen past places in "
-    "each cell. With 3 by 3 kernels it grows down the left side to more "
-    "than twenty; with larger kernels it is smaller, but never gone.",
+    "never_seen",
 )
 
 # %% [markdown]
@@ -249,8 +242,7 @@ def field(layers, kernel_size, first_mask, row, column):
 
 explore(
     field,
-    "A grid of 8 by 8 with the place in row 6, column 3. Blue is the "
-    "past that three layers see; the rest of the past is hatched.",
+    "one_field",
     layers=[3, 1, 2, 4, 5, 6, 8],
     kernel_size=[3, 5, 7],
     first_mask=["A", "B"],
@@ -273,14 +265,12 @@ explore(
 # %%
 source = (
     BlindSpotSource()
-)  # 8 × 8 places, four values of u and of w, noise 0.1
+)  # 8 × 8 positions, four values of u and of w, noise 0.1
 example = source.sample(1, seed=0)[0]  # [8, 8]
 u, w = example // 4, example % 4
 figures.show(
     figures.code_grids({"u": u, "w": w}, 4),
-    "Two grids of values from 0 to 3. In u most rows are runs of one "
-    "value. In w equal values lie on slanted lines, one row down and "
-    "two to the left.",
+    "source_codes",
 )
 
 # %% [markdown]
@@ -327,7 +317,7 @@ print(f"price of the blind spot: {bound - entropy:.2f} nats per code")
 heldout = source.sample(1000, seed=1)  # [1000, 8, 8]
 
 
-def nats_by_place(network, codes):  # [N, H, W] → [H, W]
+def nats_by_position(network, codes):  # [N, H, W] → [H, W]
     with torch.no_grad():
         logits = network(codes)  # [N, K, H, W]
     return F.cross_entropy(logits, codes, reduction="none").mean(dim=0)
@@ -346,7 +336,7 @@ def train(network, steps=200):
         optimizer.step()
         schedule.step()
         if (step + 1) % 20 == 0:
-            measured.append(nats_by_place(network, heldout).mean().item())
+            measured.append(nats_by_position(network, heldout).mean().item())
     return measured
 
 
@@ -388,10 +378,7 @@ figures.show(
         bands={"the price of the blind spot": (entropy, bound)},
         y_limits=(1.0, 2.95),
     ),
-    "Two falling curves. The single masked stack comes to rest on the "
-    "upper line, its bound. The two stacks fall past it, through the "
-    "shaded band named the price of the blind spot, and come to rest on "
-    "the lower line, the entropy.",
+    "price_of_the_blind_spot",
 )
 
 # %% [markdown]
@@ -400,22 +387,19 @@ figures.show(
 # **And at which positions is this price paid?** For every position, we subtract the entropy there from the loss of each network. The map at the left shows the computed price.
 
 # %%
-exact = source.entropy_by_place()  # [8, 8]
-price = source.bound_by_place() - exact
+exact = source.entropy_by_position()  # [8, 8]
+price = source.bound_by_position() - exact
 figures.show(
     figures.heatmaps(
         {
             "computed price": price,
-            "single masked stack": nats_by_place(single, heldout) - exact,
-            "two stacks": nats_by_place(two_stacks, heldout) - exact,
+            "single masked stack": nats_by_position(single, heldout) - exact,
+            "two stacks": nats_by_position(two_stacks, heldout) - exact,
         },
         unit="nats above the entropy",
         limits=(0, 1.2),
     ),
-    "Three maps of the grid. The computed price is 0 in the first row "
-    "and in the last two columns, and about one nat everywhere else. "
-    "The single stack's measured map has the same shape. The map of the "
-    "two stacks is close to 0 everywhere.",
+    "price_by_position",
 )
 
 # %% [markdown]
@@ -464,9 +448,7 @@ figures.show(
     figures.code_grids(
         {f"w, {name}": codes[0] % 4 for name, codes in drawn.items()}, 4
     ),
-    "Four grids of the part w. From the source and from the two stacks, "
-    "equal values lie on slanted lines. From the single stack and from "
-    "the stack with mask B in front there are no lines.",
+    "drawn_sources",
 )
 
 # %% [markdown]
@@ -478,12 +460,10 @@ repeats = {
     .double()
     .mean(dim=0)
     for name, codes in drawn.items()
-}  # [7, 6] each: the places that have a neighbour
+}  # [7, 6] each: the positions that have a neighbour
 figures.show(
     figures.heatmaps(repeats, unit="share of w that repeats", limits=(0, 1)),
-    "Four maps. From the source and from the two stacks the share is "
-    "about 0.9 at all places. From the single stack and with mask B in "
-    "front it is about a quarter.",
+    "repeats",
 )
 
 # %% [markdown]
@@ -526,7 +506,7 @@ print("all 81 grids add up to one:", abs(total - 1) < 1e-6)
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
-# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+# Each exercise has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
 # ### Exercise 1: write mask A
@@ -538,13 +518,8 @@ my_mask_a = None  # your turn: a tensor [7, 7]
 
 check.mask(my_mask_a, "A", 7)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-mask_a = torch.ones(7, 7)
-mask_a[3, 3:] = 0  # the middle, and what is to its right
-mask_a[4:] = 0  # the rows below
-ones = mask_a.sum()  # 24: three rows of 7, and 3 more
-
-check.mask(mask_a, "A", 7)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 1](#Solution-1)
 
 # %% [markdown]
 # ### Exercise 2: write mask B, for any size
@@ -560,13 +535,8 @@ def my_mask_b(size):
 check.mask_function(my_mask_b, "B")
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-def mask_b(size):
-    numbers = torch.arange(size * size)  # the middle has number size² // 2
-    return (numbers <= size * size // 2).float().view(size, size)
-
-
-check.mask_function(mask_b, "B")
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
 
 # %% [markdown]
 # ### Exercise 3: find the leak
@@ -579,9 +549,7 @@ suspect = check.suspect_stack()  # seven layers, 32 channels in, 16 out
 seen = seen_by(nn.Sequential(*suspect), (4, 4), (8, 8), 32)
 figures.show(
     figures.receptive_fields({"the suspect stack": seen}, (4, 4)),
-    "The receptive field of the suspect stack at row 4, column 4: all "
-    "of the past but one place is seen, and the place itself as well, "
-    "marked red as a leak.",
+    "suspect_stack",
 )
 
 # %% tags=["exercise"]
@@ -589,15 +557,8 @@ my_layer = None  # your turn: the number of a layer in `suspect`
 
 check.leaking_layer(my_layer, suspect, (8, 8))
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-for number, layer in enumerate(suspect):
-    if isinstance(layer, nn.Conv2d):
-        seen = seen_by(layer, (4, 4), (8, 8), layer.in_channels)
-        seen[4, 4] &= number == 0  # only the first must not see its own place
-        if leak(seen, (4, 4)) is not None:
-            leaking = number
-
-check.leaking_layer(leaking, suspect, (8, 8))
+# %% [markdown] tags=["about-solutions"]
+# [To solution 3](#Solution-3)
 
 # %% [markdown]
 # ## What you can do now
@@ -606,8 +567,57 @@ check.leaking_layer(leaking, suspect, (8, 8))
 # - Say where a stack of masked convolutions is blind, and what that costs on codes of known entropy.
 # - Distrust a cost below the entropy, and name three checks that find a leak.
 #
-# **To take away.** Would another order of the codes, say column by column, have a blind spot too? In our source, w's neighbour is two columns to the right. Which kernel size would save the single stack, and what would we have to change in the source to fool that one as well? Why does the leak not show up on held-out data?
+# **To take away.** Would another order of the codes, say column by column, have a blind spot too? In our source, w's neighbour is two columns to the right. Which kernel size would save the single stack, and what would we have to change in the source to fool that one as well? Why does the leak not show up on held-out data? ([Answers](ANSWERS.md))
 #
 # **Sources.** Masks A and B: van den Oord, Kalchbrenner and Kavukcuoglu 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759), section 3.4. The blind spot and the two stacks: van den Oord et al. 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), section 2.2 and figure 1. The source of known entropy is our own.
 #
 # ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [03 · Gated blocks](03_gated_blocks.ipynb) →
+
+# %% [markdown] tags=["solution"]
+# ## Solutions
+#
+# A solution is one answer of several: the checks judge what an answer does, not how it is written.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 1
+#
+# [Back to exercise 1](#Exercise-1:-write-mask-A)
+
+# %% tags=["solution"]
+mask_a = torch.ones(7, 7)
+mask_a[3, 3:] = 0  # the middle, and what is to its right
+mask_a[4:] = 0  # the rows below
+ones = mask_a.sum()  # 24: three rows of 7, and 3 more
+
+check.mask(mask_a, "A", 7)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 2
+#
+# [Back to exercise 2](#Exercise-2:-write-mask-B,-for-any-size)
+
+
+# %% tags=["solution"]
+def mask_b(size):
+    numbers = torch.arange(size * size)  # the middle has number size² // 2
+    return (numbers <= size * size // 2).float().view(size, size)
+
+
+check.mask_function(mask_b, "B")
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-find-the-leak)
+
+# %% tags=["solution"]
+for number, layer in enumerate(suspect):
+    if isinstance(layer, nn.Conv2d):
+        seen = seen_by(layer, (4, 4), (8, 8), layer.in_channels)
+        seen[4, 4] &= (
+            number == 0
+        )  # only the first must not see its own position
+        if leak(seen, (4, 4)) is not None:
+            leaking = number
+
+check.leaking_layer(leaking, suspect, (8, 8))

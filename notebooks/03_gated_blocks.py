@@ -37,19 +37,17 @@ from pixelprior.pixelcnn import PixelCNN
 
 # %%
 torch.manual_seed(0)
-shape, place = (8, 8), (5, 2)
+shape, position = (8, 8), (5, 2)
 single = [MaskedConv2d("B" if n else "A", 4, 4) for n in range(8)]
 seen = {
     f"{n} layer{'s' * (n > 1)}": seen_by(
-        nn.Sequential(*single[:n]), place, shape, channels=4
+        nn.Sequential(*single[:n]), position, shape, channels=4
     )  # [H, W]
     for n in (1, 3, 5, 8)
 }
 figures.show(
-    figures.receptive_fields(seen, place, title="one masked stack"),
-    "Four grids for 1, 3, 5 and 8 masked layers. The blue past grows, but a "
-    "triangle to the upper right of the framed place stays hatched: it is "
-    "never seen.",
+    figures.receptive_fields(seen, position, title="one masked stack"),
+    "blind_spot",
 )
 
 # %% [markdown]
@@ -124,10 +122,7 @@ for name, (look, size, shift) in kernels.items():
     )  # [5, 5]
 figures.show(
     figures.masks(under),
-    "Four grids of 5 by 5. Vertical, shifted: ones in the two rows "
-    "above the frame. Vertical: ones in these rows and the whole row of "
-    "the frame. Horizontal, shifted: two ones left of the frame. "
-    "Horizontal: these and the frame.",
+    "masks_of_stacks",
 )
 
 # %% [markdown]
@@ -140,7 +135,9 @@ figures.show(
 #
 # A convolution is often followed by a ReLU. In this block it is followed by a **gate** instead (equation 2 of the paper):
 #
-# y = tanh(W_f ∗ x) ⊙ σ(W_g ∗ x)
+# $$
+# y = \tanh(W_f * x) \odot \sigma(W_g * x)
+# $$
 #
 # The star is a convolution, and ⊙ is the product of numbers at the same position. W_f computes **features**, which tanh keeps between −1 and 1. W_g computes the gate itself: since σ is the sigmoid, the gate is a share between 0 (closed) and 1 (open). The network can decide at each position how much of a feature the gate lets through.
 
@@ -161,10 +158,7 @@ figures.show(
         y_label="what comes out",
         y_limits=(-1.1, 2.1),
     ),
-    "Curves over the feature from -4 to 4. With an open gate an S from "
-    "-1 to 1, half open an S of half the height, closed a nearly flat "
-    "line at 0. The ReLU is 0 on the left and rises without end on the "
-    "right.",
+    "gates",
 )
 
 # %% [markdown]
@@ -320,7 +314,7 @@ def both_stacks(blocks, features):  # [B, D, H, W]
 def field(blocks, stack):
     which = "vh".index(stack)
     return seen_by(
-        lambda x: both_stacks(blocks, x)[which], place, shape, channels=4
+        lambda x: both_stacks(blocks, x)[which], position, shape, channels=4
     )  # [H, W]
 
 
@@ -335,10 +329,8 @@ fields = {
     "joined: h": field(joined[:6], "h"),
 }
 figures.show(
-    figures.receptive_fields(fields, place, title="six blocks"),
-    "Three grids. The vertical stack sees all rows above and nothing of its "
-    "own row. The horizontal stack alone sees the two codes to its left. "
-    "Joined, all of the past is blue and nothing is hatched.",
+    figures.receptive_fields(fields, position, title="six blocks"),
+    "fields_of_stacks",
 )
 
 # %% [markdown]
@@ -353,11 +345,9 @@ fields = {
 }
 figures.show(
     figures.receptive_fields(
-        fields, place, columns=3, title="two stacks: what h sees"
+        fields, position, columns=3, title="two stacks: what h sees"
     ),
-    "Six grids for 1 to 6 blocks. The blue region grows by one row upwards "
-    "and one column to each side a block. From 5 blocks on all of the past "
-    "is blue.",
+    "field_by_block",
 )
 
 # %% [markdown]
@@ -415,10 +405,7 @@ def three_fields(layers, kernel_size):
 
 explore(
     three_fields,
-    "Three grids for 3 layers of kernels 3 wide. One masked stack sees a "
-    "slanting region, cut off at the upper right. The vertical stack sees a "
-    "rectangle of 3 rows above, 7 columns wide. The horizontal stack sees "
-    "that and the 3 codes to its left.",
+    "three_fields",
     layers=[3, 1, 2, 4, 5, 6, 7, 8],
     kernel_size=[3, 5, 7],
 )
@@ -461,11 +448,7 @@ figures.show(
         y_label="gradient, as a share of the next row",
         log_y=True,
     ),
-    "Three falling curves over 1 to 15 rows above, on a logarithmic axis. "
-    "With 15 blocks and no residual around v the gradient is below a "
-    "thousandth eight rows above. With the residual it is ten times as "
-    "large there, but falls below the first curve from 13 rows on. With "
-    "30 blocks it is a hundred times as large, and stays far above.",
+    "gradient_by_distance",
 )
 without, with_it, deeper = (each[7].item() for each in share.values())
 print("eight rows above, no residual: below 1/1000:", without < 1 / 1000)
@@ -536,10 +519,7 @@ figures.show(
         limits=(0, 1),
         numbers="{:.1f}",
     ),
-    "Two maps of 8 by 8 numbers. Ankle boot or T-shirt: 0.7 at the very "
-    "first place, up to 0.9 in the first row, mostly 0.3 to 0.6 below. "
-    "Ankle boot or sneaker: 0.0 in the upper left corner, up to 0.5 "
-    "further right in the first row.",
+    "classes_apart",
 )
 
 # %% [markdown]
@@ -663,9 +643,7 @@ figures.show(
         x_label="epochs of 2,000 photographs",
         y_label="held out, nats per code",
     ),
-    "Three falling curves over 5 epochs, close together. They start near 3 "
-    "nats per code, the gate lowest, and end near 2.3 to 2.6. The narrow "
-    "ReLU ends highest, the other two nearly on one another.",
+    "gate_or_relu",
 )
 
 # %% [markdown]
@@ -749,10 +727,7 @@ figures.show(
     figures.heatmaps(
         photo | first, unit="deviations from the map's mean", centred=True
     ),
-    "Three maps of 8 by 8. The brightness of a boot. A channel of the "
-    "vertical stack after block 1: the boot's shape one row lower, the "
-    "first row of one colour. A channel of the horizontal stack after "
-    "block 1: the shape one column to the right.",
+    "first_block_features",
 )
 
 # %% [markdown]
@@ -766,9 +741,7 @@ figures.show(
     figures.heatmaps(
         photo | last, unit="deviations from the map's mean", centred=True
     ),
-    "Two maps of 8 by 8: the brightness of the boot, and a channel of the "
-    "horizontal stack after block 9. The boot's shape is in its place, but "
-    "blurred, and part of the background above it is bright too.",
+    "last_block_features",
 )
 
 # %% [markdown]
@@ -786,7 +759,7 @@ def strength(which, where):
 lines = {
     "v, the row above": strength(0, "above"),
     "h, to the left": strength(1, "to the left"),
-    "h, the place itself": strength(1, "itself"),
+    "h, the position itself": strength(1, "itself"),
 }
 figures.show(
     figures.curves(
@@ -795,10 +768,7 @@ figures.show(
         y_label="correlation of the best channel",
         y_limits=(0, 1),
     ),
-    "Three curves over blocks 1 to 9. What v holds of the row above "
-    "falls from 0.7 to 0.3. What h holds of the place to the left "
-    "starts at 0.8 and falls below 0.7. What h holds of the place "
-    "itself starts at 0.7 and rises to 0.8.",
+    "features_by_block",
 )
 
 # %% [markdown]
@@ -818,10 +788,7 @@ for name, number in (("h", 1), ("v", 3), ("h", 3)):
     maps[f"{name}, block {number}"] = moved / moved.max()
 figures.show(
     figures.heatmaps(maps, unit="change, as a share of the largest"),
-    "Three maps of 8 by 8, dark where nothing changes. After block 1, h "
-    "changes right of the code, at (3, 4), and in three places of row "
-    "4, below it. After block 3, v changes in rows 4 to 6, and h in "
-    "these and in row 3 right of the code.",
+    "what_one_code_changes",
 )
 
 # %% [markdown]
@@ -863,15 +830,12 @@ wirings = {
 
 # %%
 fields = {
-    name: seen_by(network, place, shape, channels=4)
+    name: seen_by(network, position, shape, channels=4)
     for name, network in wirings.items()
 }
 figures.show(
-    figures.receptive_fields(fields, place, title="eight blocks"),
-    "Four grids. As it should be: all of the past, no more. Shift in every "
-    "block: a hatched triangle to the upper right, the blind spot. Shift in "
-    "no block: places right of the frame and the frame itself are red, a "
-    "leak. Residual in the first: the same.",
+    figures.receptive_fields(fields, position, title="eight blocks"),
+    "shift_slips",
 )
 
 # %% [markdown]
@@ -898,7 +862,7 @@ print("shift in every block sees what the masked stack sees:", same)
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
-# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+# Each exercise has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
 # ### Exercise 1: write the gate
@@ -914,14 +878,8 @@ def my_gate(x):
 check.gate(my_gate)
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Features through tanh, gates through the sigmoid, and the product of both.
-def gate_by_slices(x):
-    p = x.shape[1] // 2
-    return torch.tanh(x[:, :p]) * torch.sigmoid(x[:, p:])  # [B, p, H, W]
-
-
-check.gate(gate_by_slices)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 1](#Solution-1)
 
 # %% [markdown]
 # ### Exercise 2: wire the two stacks
@@ -945,17 +903,8 @@ def my_block(v, h, parts):
 check.wiring(my_block)
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# v first, since h needs to be told what v found, before v's gate.
-def wired_block(v, h, parts):
-    found_above = parts.look_up(v)  # [B, 2p, H, W]
-    told = parts.look_left(h) + parts.across(found_above)  # [B, 2p, H, W]
-    new_v = parts.gate(found_above)  # [B, p, H, W]
-    new_h = parts.out(parts.gate(told))  # [B, p, H, W]
-    return (new_v, new_h) if parts.first else (v + new_v, h + new_h)
-
-
-check.wiring(wired_block)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
 
 # %% [markdown]
 # ### Exercise 3: count the parameters
@@ -967,20 +916,8 @@ my_count = None  # your turn: a whole number
 
 check.parameters(my_count, "B", 24, 24)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Weights: outputs · inputs · places under the kernel. Biases: one an output.
-width = 24
-weights_up = 2 * width * width * (2 * 3)  # 2 rows of 3
-weights_left = 2 * width * width * 2  # 2 codes
-weights_across = 2 * width * 2 * width
-weights_out = width * width
-biases = 3 * 2 * width + width
-count = weights_up + weights_left + weights_across + weights_out + biases
-
-check.parameters(count, "B", 24, 24)
-
-# %% [markdown]
-# More than half of these numbers belong to the vertical convolution. A masked 3 × 3 kernel would store 9 positions and use 5, while our two cropped kernels store 6 and 2, and use them all.
+# %% [markdown] tags=["about-solutions"]
+# [To solution 3](#Solution-3)
 
 # %% [markdown]
 # ### Exercise 4: add the label
@@ -996,14 +933,8 @@ def my_label_bias(features, labels, table):
 check.label_bias(my_label_bias)
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Take the rows, and give them a height and a width of 1 to be spread over.
-def add_label(features, labels, table):
-    rows = table[labels]  # [B, 2p]
-    return features + rows[:, :, None, None]  # [B, 2p, H, W]
-
-
-check.label_bias(add_label)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 4](#Solution-4)
 
 # %% [markdown]
 # ## What you can do now
@@ -1012,8 +943,81 @@ check.label_bias(add_label)
 # - Say what each stack sees after L blocks, and how many blocks a grid needs.
 # - Test a network for both faults, the leak and the blind spot, and say which mistake causes which fault.
 #
-# **To take away.** How many blocks does a grid of 16 × 16 codes need, with k = 3 and with k = 5? Why may the residual around the *vertical* stack stand in a later block, and not in the first? If the label were put before the first code as an extra code instead of a bias, which places would hear of it after one block?
+# **To take away.** How many blocks does a grid of 16 × 16 codes need, with k = 3 and with k = 5? Why may the residual around the *vertical* stack stand in a later block, and not in the first? If the label were put before the first code as an extra code instead of a bias, which positions would hear of it after one block? ([Answers](ANSWERS.md))
 #
 # **Sources.** The gate, the two stacks and the label's bias: van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), sections 2.1 to 2.3, equations 2 and 4, figures 1 and 2. Masks A and B: van den Oord, Kalchbrenner and Kavukcuoglu 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759), section 3.4. A prior of this kind over a VQ-VAE-2's codes: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2.
 #
 # ← [02 · Masked convolutions](02_masked_convolutions.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [04 · The top prior](04_top_prior.ipynb) →
+
+# %% [markdown] tags=["solution"]
+# ## Solutions
+#
+# A solution is one answer of several: the checks judge what an answer does, not how it is written.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 1
+#
+# [Back to exercise 1](#Exercise-1:-write-the-gate)
+
+
+# %% tags=["solution"]
+# Features through tanh, gates through the sigmoid, and the product of both.
+def gate_by_slices(x):
+    p = x.shape[1] // 2
+    return torch.tanh(x[:, :p]) * torch.sigmoid(x[:, p:])  # [B, p, H, W]
+
+
+check.gate(gate_by_slices)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 2
+#
+# [Back to exercise 2](#Exercise-2:-wire-the-two-stacks)
+
+
+# %% tags=["solution"]
+# v first, since h needs to be told what v found, before v's gate.
+def wired_block(v, h, parts):
+    found_above = parts.look_up(v)  # [B, 2p, H, W]
+    told = parts.look_left(h) + parts.across(found_above)  # [B, 2p, H, W]
+    new_v = parts.gate(found_above)  # [B, p, H, W]
+    new_h = parts.out(parts.gate(told))  # [B, p, H, W]
+    return (new_v, new_h) if parts.first else (v + new_v, h + new_h)
+
+
+check.wiring(wired_block)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-count-the-parameters)
+
+# %% tags=["solution"]
+# Weights: outputs · inputs · positions under the kernel; a bias per output.
+width = 24
+weights_up = 2 * width * width * (2 * 3)  # 2 rows of 3
+weights_left = 2 * width * width * 2  # 2 codes
+weights_across = 2 * width * 2 * width
+weights_out = width * width
+biases = 3 * 2 * width + width
+count = weights_up + weights_left + weights_across + weights_out + biases
+
+check.parameters(count, "B", 24, 24)
+
+# %% [markdown] tags=["solution"]
+# More than half of these numbers belong to the vertical convolution. A masked 3 × 3 kernel would store 9 positions and use 5, while our two cropped kernels store 6 and 2, and use them all.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 4
+#
+# [Back to exercise 4](#Exercise-4:-add-the-label)
+
+
+# %% tags=["solution"]
+# Take the rows, and give them a height and a width of 1 to be spread over.
+def add_label(features, labels, table):
+    rows = table[labels]  # [B, 2p]
+    return features + rows[:, :, None, None]  # [B, 2p, H, W]
+
+
+check.label_bias(add_label)

@@ -69,7 +69,9 @@ print(f"{sum(p.numel() for p in net.parameters()):,} weights")
 #
 # The **chain rule** of notebook 02 says that the probability of a grid is a product, with one factor for each code given the codes before it:
 #
-# P(z) = P(z₁) · P(z₂ | z₁) · P(z₃ | z₁, z₂) · …
+# $$
+# P(z) = \prod_i P(z_i \mid z_1, \dots, z_{i-1})
+# $$
 #
 # The logarithm turns the product into a sum. We want P(z) of real grids to be large, so −log P(z) has to be small. Three lines compute it: we turn the logits into log-probabilities, **gather** from the K at each position the one that belongs to the true code, and change the sign to get a cost.
 
@@ -127,7 +129,7 @@ NEIGHBOURS = ((0, 1), (1, 0), (1, 1))  # (rows up, columns left)
 
 
 def context(z, count):
-    """The neighbours of each place as one number, [N, 8, 8]."""
+    """The neighbours of each position as one number, [N, 8, 8]."""
     padded = F.pad(z, (1, 0, 1, 0), value=K)  # [N, 9, 9]
     number = torch.zeros_like(z)  # [N, 8, 8]
     for up, left in NEIGHBOURS[:count]:
@@ -162,7 +164,7 @@ for count in range(4):
     cost = -p[context(unknown, count), unknown].log()  # [1000, 8, 8]
     on_heldout.append(cost.mean())
     if count == 1:
-        left_by_place = cost.mean(dim=0)  # [8, 8], for later
+        left_by_position = cost.mean(dim=0)  # [8, 8], for later
 unigram, left, left_above, _ = (cost.item() for cost in on_heldout)
 print(f"uniform {math.log(K):.2f}, unigram {unigram:.2f}, left {left:.2f}")
 
@@ -181,9 +183,7 @@ figures.show(
         baselines={"uniform": math.log(K)},
         y_limits=(1.8, 4.3),
     ),
-    "Nats per code against the number of neighbours, 0 to 3. The training "
-    "line falls all the way, from 3.7 to 2.0. The held-out line falls to "
-    "2.9 at two neighbours and then turns up to 3.0.",
+    "tables_by_neighbours",
 )
 
 # %% [markdown]
@@ -225,8 +225,7 @@ figures.show(
         x_label="step",
         y_label="learning rate",
     ),
-    "The learning rate over 600 steps: a straight rise to 0.003 within the "
-    "first 60, then half a cosine wave down to zero at the last step.",
+    "learning_rate",
 )
 
 # %% [markdown]
@@ -404,10 +403,7 @@ figures.show(
         },
         y_limits=(1.6, 4.4),
     ),
-    "Two falling curves, training and held out, close together. They start "
-    "at the uniform line, pass unigram and left neighbour before step 100 "
-    "and left and above soon after, and flatten out above the line of the "
-    "shipped prior.",
+    "learning_curve",
 )
 
 # %% tags=["nbval-ignore-output"]
@@ -449,10 +445,7 @@ rows = {
 rows["shipped"] = images_from(shipped.prior_top, one_each)
 figures.show(
     figures.image_rows(rows),
-    "Five rows of ten images. 0 steps: a tangle of white and black all over "
-    "the image. 50 steps: a tangle with more black. 200 steps: shapes in the "
-    "middle on black, many like a shirt or a boot. 600 steps: most have the "
-    "outline of their class. Shipped: cleaner clothes, shoes and bags.",
+    "samples_over_training",
 )
 
 # %% [markdown]
@@ -473,17 +466,14 @@ figures.show(
 figures.show(
     figures.heatmaps(
         {
-            "left neighbour alone": left_by_place,
+            "left neighbour alone": left_by_position,
             "the shipped prior": by_shipped.mean(dim=0),
         },
         unit="nats per code",
         numbers="{:.1f}",
         limits=(0.0, None),
     ),
-    "Two 8 by 8 maps of nats per code. Left neighbour alone: up to 3.9 over "
-    "the whole middle, lower at the corners and in the first column. The "
-    "shipped prior: about 0.6 at the corners, near 2.4 in the middle, and "
-    "falling towards the last row.",
+    "nats_by_position",
 )
 
 # %% [markdown]
@@ -514,9 +504,7 @@ def expects(image, row, column):
 # %%
 explore(
     expects,
-    "Left: the codes of an ankle boot up to a red frame in row 3, column 3; "
-    "the places after it are empty. Right: bars over the 64 codes. About "
-    "five stand out, and the tallest, hatched, is the code that came.",
+    "next_code",
     image=[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
     row=[3, 0, 1, 2, 4, 5, 6, 7],
     column=[3, 0, 1, 2, 4, 5, 6, 7],
@@ -561,11 +549,7 @@ figures.show(
         log_y=True,
         y_limits=(2.5, 1000),
     ),
-    "Four loss curves on a logarithmic axis. Our recipe falls smoothly. "
-    "AdamW at rate 10 leaves the picture at the top at once, comes down, "
-    "and stays flat on the unigram line. SGD without clipping leaves it "
-    "within a few steps. SGD with clipping jumps about below a hundred "
-    "or so, and comes down to the unigram line.",
+    "broken_losses",
 )
 
 # %% [markdown]
@@ -586,9 +570,7 @@ figures.show(
         log_y=True,
         y_limits=(0.01, 1e6),
     ),
-    "Gradient norms on a logarithmic axis. Our recipe stays below 1. The "
-    "other three shoot far above the alarm line at 10 within the first "
-    "steps, SGD without clipping by many powers of ten.",
+    "gradient_norms",
 )
 worst = {
     name: max(norm if math.isfinite(norm) else math.inf for norm in norms)
@@ -664,10 +646,7 @@ figures.show(
         y_label="nats per code",
         baselines={"uniform": math.log(K), "unigram": unigram},
     ),
-    "Three curves over 200 steps. 100 grids, training: falls to 1 or "
-    "below. 100 grids, held out: falls to about 3 before step 100, then "
-    "turns and rises above the uniform line. 6,000 grids, held out: "
-    "falls all the way.",
+    "overfitting",
 )
 
 # %% [markdown]
@@ -704,12 +683,18 @@ assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
-# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+# Each exercise has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
 # ### Exercise 1: the unigram baseline
 #
-# Write the entropy of the codes' frequencies, in nats: −Σ p log p over the K codes, where p is the share of a code among all codes. Take care of codes that never occur. Your function is tried on codes whose entropy is known, and then compared with the package.
+# Write the entropy of the codes' frequencies, in nats,
+#
+# $$
+# H = -\sum_{k=1}^{K} p_k \log p_k
+# $$
+#
+# where p_k is the share of code k among all codes. Take care of codes that never occur. Your function is tried on codes whose entropy is known, and then compared with the package.
 
 
 # %% tags=["exercise"]
@@ -721,15 +706,8 @@ def my_unigram_entropy(codes, num_embeddings):
 check.unigram_entropy(my_unigram_entropy)
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-def entropy_of_frequencies(codes, num_embeddings):
-    # Only codes that occur come into the sum: 0 · log 0 counts as 0.
-    counts = torch.bincount(codes.flatten(), minlength=num_embeddings)  # [K]
-    p = counts[counts > 0] / codes.numel()  # [codes in use]
-    return -(p * p.log()).sum()
-
-
-check.unigram_entropy(entropy_of_frequencies)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 1](#Solution-1)
 
 # %% [markdown]
 # ### Exercise 2: a learning rate by measurement
@@ -741,19 +719,8 @@ my_rate = None  # your turn: a number
 
 check.learning_rate(my_rate, training, heldout)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# A short training at each of four rates.
-# The mean of its last losses says how far it got.
-ends = {}
-for candidate in (3e-4, 3e-3, 3e-2, 3e-1):
-    trial = train(new_net(16, 3), training, 100, candidate)
-    ends[candidate] = sum(loss for loss, _ in trial[-20:]) / 20
-rate_found = min(ends, key=ends.get)
-
-check.learning_rate(rate_found, training, heldout)
-
-# %% [markdown]
-# The rate that you found is likely to be higher than our 3e-3. A short test of a small network favours high rates, because there is no time for small steps. The longer the run and the deeper the network, the lower the best rate tends to be. But is 3e-3 the best for our 600 steps? Try your rate, or a third of it, in the live run above.
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
 
 # %% [markdown]
 # ### Exercise 3: sixteen bags
@@ -765,14 +732,8 @@ my_bags = None  # your turn: images [16, 1, 32, 32]
 
 check.images_of_class(my_bags, 8)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Sixteen times the same label. The draws differ all the same: each image
-# has random numbers of its own.
-bags = shipped.sample_with_vqvae2(
-    vqvae2, 16, labels=torch.full((16,), 8), seed=1
-)  # [16, 1, 32, 32]
-
-check.images_of_class(bags, 8)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 3](#Solution-3)
 
 # %% [markdown]
 # **How different are bags from one another, and does our own 600-step prior know the class?** The upper row shows eight bags of the shipped prior, and the lower row eight of ours.
@@ -786,9 +747,7 @@ figures.show(
             "600 steps": images_from(net, eight),
         }
     ),
-    "Two rows of eight bags. The shipped prior's are clean: wide and "
-    "narrow, with and without handles, dark and light. Of ours most "
-    "have the size of a bag, some with a handle; others are lumps.",
+    "bags",
 )
 
 # %% [markdown]
@@ -801,8 +760,62 @@ figures.show(
 # - Train a prior with warm-up, cosine and clipping, and know what each of them does.
 # - Tell by a number when training has gone wrong: a norm that is too large or not finite, a loss that stays at unigram, or a held-out loss that turns and rises.
 #
-# **To take away.** Our network starts at the uniform line: what would it mean if it started far above? Which would you rather have, ten times the images or ten times the weights, and which curve tells you? The first code of a grid has nothing before it: what does the prior use there?
+# **To take away.** Our network starts at the uniform line: what would it mean if it started far above? Which would you rather have, ten times the images or ten times the weights, and which curve tells you? The first code of a grid has nothing before it: what does the prior use there? ([Answers](ANSWERS.md))
 #
 # **Sources.** A top prior on codes and its loss: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. The gated PixelCNN and classes as a bias: van den Oord et al. 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), sections 2.1 and 2.3. AdamW: Loshchilov and Hutter 2017, [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2. Cosine: Loshchilov and Hutter 2016, [arXiv 1608.03983](https://arxiv.org/abs/1608.03983), section 3. Clipping by the norm: Pascanu, Mikolov and Bengio 2012, [arXiv 1211.5063](https://arxiv.org/abs/1211.5063), section 3.2. Range test: Smith 2015, [arXiv 1506.01186](https://arxiv.org/abs/1506.01186), section 3.3.
 #
 # ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →
+
+# %% [markdown] tags=["solution"]
+# ## Solutions
+#
+# A solution is one answer of several: the checks judge what an answer does, not how it is written.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 1
+#
+# [Back to exercise 1](#Exercise-1:-the-unigram-baseline)
+
+
+# %% tags=["solution"]
+def entropy_of_frequencies(codes, num_embeddings):
+    # Only codes that occur come into the sum: 0 · log 0 counts as 0.
+    counts = torch.bincount(codes.flatten(), minlength=num_embeddings)  # [K]
+    p = counts[counts > 0] / codes.numel()  # [codes in use]
+    return -(p * p.log()).sum()
+
+
+check.unigram_entropy(entropy_of_frequencies)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 2
+#
+# [Back to exercise 2](#Exercise-2:-a-learning-rate-by-measurement)
+
+# %% tags=["solution"]
+# A short training at each of four rates.
+# The mean of its last losses says how far it got.
+ends = {}
+for candidate in (3e-4, 3e-3, 3e-2, 3e-1):
+    trial = train(new_net(16, 3), training, 100, candidate)
+    ends[candidate] = sum(loss for loss, _ in trial[-20:]) / 20
+rate_found = min(ends, key=ends.get)
+
+check.learning_rate(rate_found, training, heldout)
+
+# %% [markdown] tags=["solution"]
+# The rate that you found is likely to be higher than our 3e-3. A short test of a small network favours high rates, because there is no time for small steps. The longer the run and the deeper the network, the lower the best rate tends to be. But is 3e-3 the best for our 600 steps? Try your rate, or a third of it, in the live run above.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-sixteen-bags)
+
+# %% tags=["solution"]
+# Sixteen times the same label. The draws differ all the same: each image
+# has random numbers of its own.
+bags = shipped.sample_with_vqvae2(
+    vqvae2, 16, labels=torch.full((16,), 8), seed=1
+)  # [16, 1, 32, 32]
+
+check.images_of_class(bags, 8)

@@ -94,11 +94,9 @@ numbers = torch.arange(16).view(4, 4)  # [4, 4]
 enlarged = numbers.repeat_interleave(2, 0).repeat_interleave(2, 1)  # [8, 8]
 figures.show(
     figures.code_grids(
-        {"top places": numbers, "bottom places": enlarged}, 16
+        {"top positions": numbers, "bottom positions": enlarged}, 16
     ),
-    "Left, a grid of 4 by 4 cells numbered 0 to 15. Right, a grid of 8 by 8 "
-    "cells in which each number fills a square of 2 by 2 cells, in the same "
-    "order.",
+    "enlarged_grid",
 )
 features = features.repeat_interleave(2, 2)  # [32, p, 16, 8]
 features = features.repeat_interleave(2, 3)  # [32, p, 16, 16]
@@ -109,7 +107,9 @@ print("the condition:", list(features.shape))
 #
 # **Step three: a bias before the gate.** A 1×1 convolution turns the condition into 2p numbers per position: p for the features and p for the gate. They are added to the output of the convolution over the bottom codes. In formulas, with x for the block's input, c for the condition, and tanh and σ as in notebook 03:
 #
-# y = tanh(W_f ∗ x + V_f ∗ c) ⊙ σ(W_g ∗ x + V_g ∗ c)
+# $$
+# y = \tanh(W_f * x + V_f * c) \odot \sigma(W_g * x + V_g * c)
+# $$
 #
 # V_f and V_g are the two halves of that 1×1 convolution. So the top can shift each feature, and it can open or close the gate of this feature.
 
@@ -200,7 +200,7 @@ print("same parameters:", ours == sum(w.numel() for w in net.parameters()))
 
 # %%
 shipped = prior.prior_bottom
-place, shape = (8, 8), (16, 16)
+position, shape = (8, 8), (16, 16)
 with torch.no_grad():
     condition = shipped.top_condition(z_top[:1], (1, *shape), labels[:1])
 
@@ -212,12 +212,12 @@ def from_bottom(embedded):  # [8, 32, 16, 16]
     return shipped.head(h)  # [8, K, 16, 16]
 
 
-seen = seen_by(from_bottom, place, shape, channels=32)  # [16, 16]
+seen = seen_by(from_bottom, position, shape, channels=32)  # [16, 16]
 figures.show(
-    figures.receptive_fields({"bottom codes seen": seen}, place, columns=3),
-    "A grid of 16 by 16 cells with a black frame at row 8, column 8. All "
-    "cells of rows 0 to 7, and those left of the frame, are blue: seen. No "
-    "cell is marked as blind spot or leak.",
+    figures.receptive_fields(
+        {"bottom codes seen": seen}, position, columns=3
+    ),
+    "bottom_field",
 )
 
 # %% [markdown]
@@ -225,15 +225,15 @@ figures.show(
 
 # %%
 count = torch.arange(16)
-for place in ((0, 0), (0, 15), (4, 11), (8, 8), (15, 8)):
-    y, x = place
-    seen = seen_by(from_bottom, place, shape, channels=32)  # [16, 16]
+for position in ((0, 0), (0, 15), (4, 11), (8, 8), (15, 8)):
+    y, x = position
+    seen = seen_by(from_bottom, position, shape, channels=32)  # [16, 16]
     rows = (count - y).abs() <= 9  # [16]
     columns = (count - x).abs() <= 9  # [16]
     within = rows[:, None] & columns  # [16, 16]
-    holes = (blind_spot(seen, place) & within).sum().item()
-    print(place, " leak:", leak(seen, place), " holes:", holes)
-    assert leak(seen, place) is None and holes == 0
+    holes = (blind_spot(seen, position) & within).sum().item()
+    print(position, " leak:", leak(seen, position), " holes:", holes)
+    assert leak(seen, position) is None and holes == 0
 
 # %% [markdown]
 # The other question concerns the top grid. **Which top codes does a bottom code depend on?** We take the log-probability of the code at a bottom position, and its gradient with respect to the embedded top. The size of the gradient at a top position, summed over 32 images, is the share of that position. The maps show the shares in percent, for three bottom positions. (The prior is conditioned on the label too: `label_condition` gives the label's vector, which is added to the condition at every position.)
@@ -260,13 +260,11 @@ def shares_of_top(y, x):
 
 # %%
 maps = {}
-for place in ((0, 4), (8, 8), (15, 11)):
-    maps[f"for the bottom code at {place}"] = shares_of_top(*place)
+for position in ((0, 4), (8, 8), (15, 11)):
+    maps[f"for the bottom code at {position}"] = shares_of_top(*position)
 figures.show(
     figures.heatmaps(maps, unit="share, percent", numbers="{:.0f}"),
-    "Three grids of 8 by 8 top codes. In each the top code under the bottom "
-    "place has the largest share. Its neighbours on all sides, also below "
-    "and to the right, have smaller ones, and far places nearly none.",
+    "influence_of_the_top",
 )
 
 # %% [markdown]
@@ -276,16 +274,16 @@ figures.show(
 
 # %%
 few = slice(0, 1)
-for place in ((0, 0), (8, 8)):
+for position in ((0, 0), (8, 8)):
     seen = seen_by(
         lambda embedded: from_top(
             embedded, z_bottom[few].expand(8, -1, -1), labels[few].expand(8)
         ),
-        place,
+        position,
         (8, 8),
         channels=32,
     )  # [8, 8]
-    print(place, "can see", seen.sum().item(), "of 64 top codes")
+    print(position, "can see", seen.sum().item(), "of 64 top codes")
 
 # %% [markdown]
 # The bottom code in the middle sees the whole top. The first bottom code sees six rows of eight: its own and the five below it, because the 3×3 convolution at the start and the one in each of the four residual blocks reach one row further each. To the right it sees the whole width, because the vertical stack relays the condition from column to column. That is no leak either: what the stack relays along the first row was computed from top codes alone.
@@ -314,7 +312,9 @@ print(f"loss_function differs by < 1e-5: {difference < 1e-5}")
 # %% [markdown]
 # How probable are the two grids of an image together? The **chain rule** holds for grids as it does for codes:
 #
-# log P(z_top, z_bottom) = log P(z_top) + log P(z_bottom | z_top)
+# $$
+# \log P(z_\text{top}, z_\text{bottom}) = \log P(z_\text{top}) + \log P(z_\text{bottom} \mid z_\text{top})
+# $$
 #
 # Each term on the right is itself a sum, over 64 codes for the top and over 256 for the bottom. So for **nats per image** we add sums, not means. (For training, `loss_function` adds the two means and calls the result `total_loss`. The levels share no weights, so each learns as if it were alone. As the cost of an image, `total_loss` has no meaning.) A top code costs more than a bottom code, but there are four times as many bottom codes. Which of the two levels costs more in total?
 
@@ -401,9 +401,7 @@ figures.show(
         y_label="nats per bottom code, held out",
         baselines={"unigram": heldout.unigram_entropy("bottom")},
     ),
-    "Two falling curves over 192 steps. Both begin, after 48 steps, near 2.5 "
-    "nats, far below the unigram entropy of 3.2. From the second point on, "
-    "the one with the top codes is below; 0.1 to 0.2 nats at the end.",
+    "with_and_without_top",
 )
 
 # %% [markdown]
@@ -446,10 +444,7 @@ figures.show(
         unit="nats per code",
         limits=(0, None),
     ),
-    "A map of 16 by 16 places. The first row is brightest, about half a "
-    "nat, left and right of its middle. Further bright bands run down both "
-    "sides of the middle. The left and right edges and the last row are "
-    "dark.",
+    "gain_by_position",
 )
 by_row = gain.sum(dim=(0, 2)) / alone.sum(dim=(0, 2))  # [16]
 print(f"saved in the first row:   {by_row[0]:.0%} of its nats")
@@ -478,10 +473,7 @@ figures.show(
     figures.image_rows(
         {"mean image": torch.stack(means), "gain": smooth / 0.6}
     ),
-    "Two rows of eight. Above, the blurred mean images of a T-shirt, "
-    "trousers, a pullover, a dress, a coat, a sneaker, a bag and an ankle "
-    "boot. Below, the gain for each: brightest near the edge of the shape, "
-    "darker in its middle, black in the far background.",
+    "gain_by_class",
 )
 
 # %% [markdown]
@@ -497,7 +489,7 @@ for name, kind in (
     ("outline", some_on & some_off),
 ):
     print(
-        f"{name:10} {kind.float().mean():.0%} of the places,"
+        f"{name:10} {kind.float().mean():.0%} of the positions,"
         f" {gain[kind].mean():.1f} nats each:"
         f" {gain[kind].sum() / gain.sum():.1f} of the gain,"
         f" {gain[kind].sum() / alone[kind].sum():.0%} of its cost saved"
@@ -544,11 +536,7 @@ figures.show(
             "top kept,\nuniform below": uniform,
         }
     ),
-    "Above, a pullover with the word Lee on it, and the same decoded from "
-    "its codes. Second row: eight pullovers of the same outline, each with "
-    "another scrawl on the chest. Third row: eight pullovers of different "
-    "outlines and shades. Last row: noise in the blurred shape of a "
-    "pullover.",
+    "one_top_many_bottoms",
 )
 
 # %% [markdown]
@@ -568,10 +556,7 @@ figures.show(
         unit="standard deviation of a pixel",
         limits=(0, None),
     ),
-    "Two maps of 32 by 32 pixels. With the top kept most is dark: there "
-    "is a bright bar on the chest, and thin faint lines along sleeves "
-    "and outline. With nothing kept the whole pullover is bright, most "
-    "of all its edges and the hem.",
+    "spread_of_bottoms",
 )
 ratio = (free.std(dim=0).mean() / kept.std(dim=0).mean()).item()
 print(f"nothing kept varies more than 3 times as much: {ratio > 3}")
@@ -600,10 +585,7 @@ def bottoms(image, seed, temperature):
 # %%
 explore(
     bottoms,
-    "Above, a photograph of a dotted shirt, the same decoded, and six drawn "
-    "with its top codes: the outline is the same, the dots lie elsewhere or "
-    "have turned into stripes or plain cloth. Below, the differences: dots "
-    "all over the shirt, and little beyond its edge.",
+    "bottoms_of_a_shirt",
     image=[33, 0, 1, 9, 19, 31],
     seed=[0, 1, 2, 3, 4],
     temperature=[1.0, 0.3, 0.6, 0.8],
@@ -641,9 +623,7 @@ cost = {
 }
 figures.show(
     figures.bars(cost, y_label="nats per bottom code", unit_format="{:.1f}"),
-    "Six bars of nats per bottom code: right top 1.2, no top 1.5, top of "
-    "another image of the same class about 4, uniform 4.2, shuffled tops "
-    "about 6, top codes all 0 above 9.",
+    "cost_of_wrong_tops",
 )
 
 # %% [markdown]
@@ -689,10 +669,7 @@ figures.show(
             "wrong top,\nbottom drawn": vqvae2.decode_codes(wrong, drawn),
         }
     ),
-    "Four rows of eight images. The first two agree. In the third, two "
-    "shapes lie over each other in a pattern of squares. In the fourth, "
-    "each image has the outline of its left neighbour in the first row: "
-    "under the pullover stands a boot.",
+    "wrong_tops",
 )
 
 # %% [markdown]
@@ -706,7 +683,7 @@ figures.show(
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
-# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+# Each exercise has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
 # ### Exercise 1: the order of the levels
@@ -722,11 +699,8 @@ my_order = None  # your turn
 
 check.order_of_levels(my_order)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# The top needs the label, the condition the top, the bottom the condition.
-order = "cfebda"
-
-check.order_of_levels(order)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 1](#Solution-1)
 
 # %% [markdown]
 # ### Exercise 2: measure the gain
@@ -745,15 +719,8 @@ def my_gain(with_top, without_top, codes):
 check.conditional_gain(my_gain, shipped, without_top, hundred)
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Each network gets the codes that it knows. Per image, then per code.
-def gain_per_code(with_top, without_top, codes):
-    nats_with = image_nats(with_top, codes)  # [N]
-    nats_without = image_nats(without_top, erase_top(codes))  # [N]
-    return (nats_without - nats_with).mean() / codes.z_bottom[0].numel()
-
-
-check.conditional_gain(gain_per_code, shipped, without_top, hundred)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
 
 # %% [markdown]
 # ### Exercise 3: the wrong scale
@@ -769,9 +736,8 @@ def tiled(top, height, width):  # [B, p, Ht, Wt] to [B, p, height, width]
 
 wrong_grid = tiled(numbers[None, None], 8, 8)[0, 0]  # [8, 8]
 figures.show(
-    figures.code_grids({"top places": numbers, "tiled": wrong_grid}, 16),
-    "Left, a grid of 4 by 4 cells numbered 0 to 15. Right, a grid of 8 by 8 "
-    "cells that holds the left grid four times, side by side.",
+    figures.code_grids({"top positions": numbers, "tiled": wrong_grid}, 16),
+    "tiled_grid",
 )
 with torch.no_grad():
     z_top, z_bottom, labels = heldout.batch(torch.arange(64))
@@ -794,16 +760,8 @@ def my_upsample(top, height, width):  # [B, p, Ht, Wt] to [B, p, H, W]
 check.upsample(my_upsample)
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Say for each row which top row lies beneath it, and for each column too.
-def enlarge(top, height, width):
-    high, wide = top.shape[2:]
-    rows = torch.arange(height) * high // height  # [H]
-    columns = torch.arange(width) * wide // width  # [W]
-    return top[:, :, rows][:, :, :, columns]  # [B, p, H, W]
-
-
-check.upsample(enlarge)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 3](#Solution-3)
 
 # %% [markdown]
 # ### Exercise 4: how improbable is this bag?
@@ -821,9 +779,7 @@ figures.show(
         vqvae2.decode_codes(bag_top, bag_bottom)[0],
         K,
     ),
-    "A small white bag with a long handle at the left. Arrows lead to "
-    "its grids of 8 by 8 top codes and 16 by 16 bottom codes, and on to the "
-    "bag as it is decoded.",
+    "codes_of_a_bag",
 )
 
 # %% tags=["exercise"]
@@ -831,11 +787,8 @@ my_nats = None  # your turn
 
 check.nats_per_image(my_nats, prior, bag)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# A product of probabilities is a sum of logarithms, over codes and levels.
-bag_nats = image_nats(prior.prior_top, bag) + image_nats(shipped, bag)  # [1]
-
-check.nats_per_image(bag_nats, prior, bag)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 4](#Solution-4)
 
 # %% [markdown]
 # ## What you can do now
@@ -844,8 +797,68 @@ check.nats_per_image(bag_nats, prior, bag)
 # - Measure what a condition is worth, position by position, against a network that was trained without it.
 # - Keep the top of an image and draw bottoms that fit it, and detect grids that were paired wrongly.
 #
-# **To take away.** What would the gain be if the two levels held the same information? Could the *bottom* be drawn first, and the top given it, and what would have to change? With three levels, what does each network get for its condition?
+# **To take away.** What would the gain be if the two levels held the same information? Could the *bottom* be drawn first, and the top given it, and what would have to change? With three levels, what does each network get for its condition? ([Answers](ANSWERS.md))
 #
-# **Sources.** A prior for each level, the lower given the upper through a residual network: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. A condition that differs from place to place, added before the gate: van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), section 2.3, equations 4 and 5. The photographs: Xiao, Rasul and Vollgraf 2017, [arXiv 1708.07747](https://arxiv.org/abs/1708.07747).
+# **Sources.** A prior for each level, the lower given the upper through a residual network: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. A condition that differs from position to position, added before the gate: van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), section 2.3, equations 4 and 5. The photographs: Xiao, Rasul and Vollgraf 2017, [arXiv 1708.07747](https://arxiv.org/abs/1708.07747).
 #
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
+
+# %% [markdown] tags=["solution"]
+# ## Solutions
+#
+# A solution is one answer of several: the checks judge what an answer does, not how it is written.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 1
+#
+# [Back to exercise 1](#Exercise-1:-the-order-of-the-levels)
+
+# %% tags=["solution"]
+# The top needs the label, the condition the top, the bottom the condition.
+order = "cfebda"
+
+check.order_of_levels(order)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 2
+#
+# [Back to exercise 2](#Exercise-2:-measure-the-gain)
+
+
+# %% tags=["solution"]
+# Each network gets the codes that it knows. Per image, then per code.
+def gain_per_code(with_top, without_top, codes):
+    nats_with = image_nats(with_top, codes)  # [N]
+    nats_without = image_nats(without_top, erase_top(codes))  # [N]
+    return (nats_without - nats_with).mean() / codes.z_bottom[0].numel()
+
+
+check.conditional_gain(gain_per_code, shipped, without_top, hundred)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-the-wrong-scale)
+
+
+# %% tags=["solution"]
+# Say for each row which top row lies beneath it, and for each column too.
+def enlarge(top, height, width):
+    high, wide = top.shape[2:]
+    rows = torch.arange(height) * high // height  # [H]
+    columns = torch.arange(width) * wide // width  # [W]
+    return top[:, :, rows][:, :, :, columns]  # [B, p, H, W]
+
+
+check.upsample(enlarge)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 4
+#
+# [Back to exercise 4](#Exercise-4:-how-improbable-is-this-bag?)
+
+# %% tags=["solution"]
+# A product of probabilities is a sum of logarithms, over codes and levels.
+bag_nats = image_nats(prior.prior_top, bag) + image_nats(shipped, bag)  # [1]
+
+check.nats_per_image(bag_nats, prior, bag)

@@ -109,7 +109,7 @@ def stacks(codes):
 
 
 y, x = 3, 4
-number = torch.arange(64).view(shape)  # [8, 8]: places in raster order
+number = torch.arange(64).view(shape)  # [8, 8]: positions in raster order
 before = right.masked_fill(number >= number[y, x], 0)  # [16, 8, 8]
 after = right.masked_fill(number > number[y, x], 0)  # [16, 8, 8]
 drawn = before[:, y, x] != after[:, y, x]  # [16]: unless the code is 0
@@ -124,10 +124,7 @@ figures.show(
         limits=(0, 100),
         numbers="{:.0f}",
     ),
-    "Two maps of 8 by 8 places. Vertical stack: 0 in rows 0 to 3, and above "
-    "0 in a cone that widens from row 4 down. Horizontal stack: 0 in all "
-    "places up to row 3, column 4; 100 at the next place, and less in a "
-    "cone to the right of it and below.",
+    "features_that_change",
 )
 past = number <= number[y, x]  # [8, 8]
 print("up to (3, 4) nothing changed:", bool((share[:, past] == 0).all()))
@@ -189,7 +186,7 @@ NEW, AGAIN, NOTHING, KEPT, UNTOUCHED = range(5)
 
 
 def work(y, x, height=8, width=8):
-    """The kind of each place, [H, W], for each of the methods."""
+    """The kind of each position, [H, W], for each of the methods."""
     number = torch.arange(height * width).view(height, width)
     passes = torch.full((height, width), AGAIN)
     passes[number > number[y, x]] = NOTHING
@@ -211,18 +208,14 @@ def what_is_computed(row, column):
     names = ("naive", "rows", "cached, vertical", "cached, horizontal")
     for name, kinds in zip(names, work(row, column), strict=True):
         count = (kinds <= NOTHING).sum().item()
-        places = "place" if count == 1 else "places"
-        panels[f"{name}: {count} {places} computed"] = kinds
+        positions = "position" if count == 1 else "positions"
+        panels[f"{name}: {count} {positions} computed"] = kinds
     return figures.cells(panels, KINDS, position=(row, column), columns=2)
 
 
 explore(
     what_is_computed,
-    "Four grids of 8 by 8 places, with a frame at row 3, column 4. Naive: "
-    "all 64 places computed, those before the frame again, those after it "
-    "for nothing. Rows: 32 places, rows 0 to 3. Cached, vertical: none "
-    "computed, two rows kept. Cached, horizontal: the framed place computed, "
-    "the place to its left kept.",
+    "what_is_computed",
     row=[3, 0, 1, 2, 4, 5, 6, 7],
     column=[4, 0, 1, 2, 3, 5, 6, 7],
 )
@@ -256,11 +249,11 @@ def row_by_hand(block, two_rows):  # [B, p, 2, W]: rows y - 1, y of v
 
 
 # %%
-def code_by_hand(block, two_places, across):  # [B, p, 2], [B, 2p]
-    left = block.horizontal(two_places[:, :, None])  # [B, 2p, 1, 1]
+def code_by_hand(block, two_positions, across):  # [B, p, 2], [B, 2p]
+    left = block.horizontal(two_positions[:, :, None])  # [B, 2p, 1, 1]
     gated = gate(left + across[:, :, None, None])  # [B, p, 1, 1]
     news = block.horizontal_out(gated)[:, :, 0, 0]  # [B, p]
-    return two_places[:, :, 1] + news  # [B, p]
+    return two_positions[:, :, 1] + news  # [B, p]
 
 
 # %% [markdown]
@@ -283,10 +276,12 @@ def by_steps(block, v, h):  # [B, p, H, W] each
     for y in range(v.shape[2]):
         two_rows = roll_in(two_rows, v[:, :, y])
         new_v[:, :, y], across = row_by_hand(block, two_rows)
-        two_places = torch.zeros_like(h[:, :, 0, :2])  # [B, p, 2]
+        two_positions = torch.zeros_like(h[:, :, 0, :2])  # [B, p, 2]
         for x in range(v.shape[3]):
-            two_places = roll_in(two_places, h[:, :, y, x])
-            out = code_by_hand(block, two_places, across[:, :, x])  # [B, p]
+            two_positions = roll_in(two_positions, h[:, :, y, x])
+            out = code_by_hand(
+                block, two_positions, across[:, :, x]
+            )  # [B, p]
             new_h[:, :, y, x] = out
     return new_v, new_h
 
@@ -311,17 +306,17 @@ for name, one, other in zip("vh", mine, theirs, strict=True):
 # %%
 def by_packages_steps(block, v, h):  # [B, p, H, W] each
     count, p, height, width = v.shape
-    places = torch.zeros(count, 2, p)  # [B, 2, p]: x - 1 and x
-    cache = BlockCache(block, count, width, places)
+    positions = torch.zeros(count, 2, p)  # [B, 2, p]: x - 1 and x
+    cache = BlockCache(block, count, width, positions)
     new_v, new_h, out = v.clone(), h.clone(), torch.empty(count, p)
     for y in range(height):
         cache.roll_rows()
         cache.newest_row.copy_(v[:, :, y : y + 1])  # [B, p, 1, W]
         cache.row_step(None, new_v[:, :, y : y + 1])
-        places.zero_()  # nothing is to the left of the grid
+        positions.zero_()  # nothing is to the left of the grid
         for x in range(width):
-            places[:, 0] = places[:, 1]  # the roll
-            places[:, 1] = h[:, :, y, x]  # [B, p]
+            positions[:, 0] = positions[:, 1]  # the roll
+            positions[:, 1] = h[:, :, y, x]  # [B, p]
             cache.code_step(x, out)
             new_h[:, :, y, x] = out  # [B, p]
     return new_v, new_h
@@ -384,8 +379,7 @@ drawn = {
 first = {f"top codes, {name}": codes[0] for name, codes in drawn.items()}
 figures.show(
     figures.code_grids(first, 64),
-    "Three grids of 8 by 8 top codes of a T-shirt, by naive, rows and "
-    "cached. All three hold the same numbers in the same places.",
+    "same_codes",
 )
 
 # %% [markdown]
@@ -511,10 +505,7 @@ figures.show(
         baselines={"one pass": 1.0},
         log_y=True,
     ),
-    "Three rising curves over 1 to 256 codes, the upright axis logarithmic. "
-    "Naive rises from 1 to 256 passes. Rows starts at a sixteenth of a pass, "
-    "and ends at 136. Cached rises in steps, one per row, from about a "
-    "twentieth of a pass to exactly 1 at the last code.",
+    "multiply_adds",
 )
 
 # %% [markdown]
@@ -584,9 +575,7 @@ figure.axes[0].set_xticks(sizes, map(str, sizes))
 figure.axes[0].minorticks_off()
 figures.show(
     figure,
-    "Time of an image over 1 to 32 images at once, on this machine, both "
-    "axes logarithmic. Naive lies highest, rows somewhat below it, cached "
-    "far below both, and nearer to the line of one pass than to them.",
+    "time_here",
 )
 
 # %% [markdown]
@@ -608,11 +597,7 @@ path = Path(assets.__file__).with_name("benchmark.json")
 benchmark = json.loads(path.read_text(encoding="utf-8"))
 figures.show(
     benchmark_report.figure(benchmark),
-    "Two plots over 1 to 256 images at once, both axes logarithmic. Left, "
-    "the time of a batch in forward passes of it: naive rises from 204 to "
-    "227, rows falls from 139 to 105, cached falls from 6 to below 1, and "
-    "cached in bf16 falls from 12 to below cached. Right, milliseconds an "
-    "image, in the same order of methods.",
+    "benchmark",
 )
 display(Markdown(benchmark_report.table(benchmark)))
 
@@ -636,7 +621,7 @@ def numbers_kept(model, width):
         channels = block.vertical.in_channels
         total += channels * block.span * (width + 2 * block.reach)  # rows
         total += 2 * p * width  # across
-        total += channels * block.span  # places
+        total += channels * block.span  # positions
     return total
 
 
@@ -783,10 +768,7 @@ images = {
 }
 figures.show(
     figures.image_rows(images),
-    "Two rows of eight drawn images of clothes and shoes, of the same "
-    "classes in the same order. The first, second and last look nearly the "
-    "same in both. In the lower row the third is mottled and the fourth "
-    "dark. In the upper row the seventh is mottled.",
+    "images_of_stale_caches",
 )
 
 # %% [markdown]
@@ -795,7 +777,7 @@ figures.show(
 
 # %%
 def first_wrong(codes, right):
-    """The first place, in raster order, at which any image is wrong."""
+    """The first position, in raster order, at which any image is wrong."""
     wrong = (codes != right).any(dim=0).nonzero()  # [number, 2]
     return tuple(wrong[0].tolist()) if len(wrong) else None
 
@@ -827,9 +809,7 @@ def differences(block):
 
 explore(
     differences,
-    "A map of 8 by 8 places for a row not rolled in block 4. Row 0 is all "
-    "0. In row 1 between 3 and 10 of 16 images are wrong, and from row 3 on "
-    "mostly between 8 and 16. In the first and last column fewer are wrong.",
+    "where_codes_differ",
     block=[4, 0, 1, 2, 3, 5, 6, 7, 8],
 )
 
@@ -842,29 +822,28 @@ explore(
 _, right_logits = cached(top, shape, random, condition)  # [16, 64, K]
 off = (stale_logits - right_logits).abs().amax(dim=2) > 1e-6  # [16, 64]
 wrong = (stale != right).flatten(1)  # [16, 64]
-for place in (7, 8):
+for position in (7, 8):
     print(
-        f"place {divmod(place, 8)}: logits off in {off[:, place].sum()} of 16"
-        f" images, code wrong in {wrong[:, place].sum()}"
+        f"position {divmod(position, 8)}: logits off in"
+        f" {off[:, position].sum()} of 16 images,"
+        f" code wrong in {wrong[:, position].sum()}"
     )
 
 # %% [markdown]
 # The *logits* at (1, 0) are off in every image. But a code is drawn by comparing a random number with the probabilities, and if these shift a little, most random numbers still give the same code. The **first wrong logit** tells you what was not kept: a row is missing if it is at (1, 0), and a position if it is at (0, 1). But it does not tell you the block. The **first wrong code** comes at that position or somewhat later. After it, an image has another past than in naive, so that nearly all later codes may differ. The figure shows the one of the 16 images that stays right the longest, and frames its first wrong code.
 
 # %%
-late = wrong.int().argmax(dim=1)  # [16]: the first wrong place of each
+late = wrong.int().argmax(dim=1)  # [16]: the first wrong position of each
 image = late.argmax().item()
-place = divmod(late[image].item(), 8)
+position = divmod(late[image].item(), 8)
 names = ("top codes, naive", "top codes, row not rolled")
 figures.show(
     figures.code_grids(
         {names[0]: right[image], names[1]: stale[image]},
         64,
-        marked=dict.fromkeys(names, place),
+        marked=dict.fromkeys(names, position),
     ),
-    "Two grids of 8 by 8 top codes. Up to the red frame in row 2 both hold "
-    "the same numbers. In the frame they differ, and after it many others "
-    "do, though not all.",
+    "first_wrong_code",
 )
 
 # %% [markdown]
@@ -892,7 +871,7 @@ for block in (None, *range(9)):
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
-# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+# Each exercise has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
 # ### Exercise 1: write the cached step
@@ -917,26 +896,8 @@ def my_code_step(block, kept, new, across):
 check.cached_step(my_row_step, my_code_step)
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Past and present in one tensor: span cuts off what must not be seen.
-def any_row_step(block, kept, new):
-    all_rows = torch.cat([kept, new[:, :, None]], dim=2)  # [B, C, r + 1, W]
-    seen = F.pad(all_rows[:, :, : block.span], (block.reach, block.reach))
-    features = block.vertical(seen)  # [B, 2p, 1, W]
-    sent = block.vertical_to_horizontal(features)[:, :, 0]  # [B, 2p, W]
-    v = gate(features)[:, :, 0]  # [B, p, W]
-    return v if block.shift else v + new, sent, all_rows[:, :, 1:]
-
-
-def any_code_step(block, kept, new, across):
-    places = torch.cat([kept, new[:, :, None]], dim=2)  # [B, C, r + 1]
-    left = block.horizontal(places[:, :, None, : block.span])
-    gated = gate(left + across[:, :, None, None])  # [B, p, 1, 1]
-    h = block.horizontal_out(gated)[:, :, 0, 0]  # [B, p]
-    return h if block.shift else h + new, places[:, :, 1:]
-
-
-check.cached_step(any_row_step, any_code_step)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 1](#Solution-1)
 
 # %% [markdown]
 # ### Exercise 2: a good shape for rows
@@ -948,14 +909,8 @@ my_shape = None  # your turn: (height, width, rows ÷ cached)
 
 check.fewest_for_rows(my_shape, 240)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# W · (H + 1) / 2 passes are (240 + W) / 2: the narrowest grid is the best.
-best_shape = min(
-    ((240 + w) / 2, 240 // w, w) for w in range(1, 241) if 240 % w == 0
-)
-passes, height, width = best_shape
-
-check.fewest_for_rows((height, width, passes), 240)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
 
 # %% [markdown]
 # ### Exercise 3: how many images at once?
@@ -967,20 +922,13 @@ my_images = None  # your turn: a whole number
 
 check.batch_limit(my_images, bottom, (16, 16), 2**30)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Four bytes a number; as many whole images as fit.
-bytes_per_image = 4 * numbers_kept(bottom, 16)
-images_at_once = 2**30 // bytes_per_image
-
-check.batch_limit(images_at_once, bottom, (16, 16), 2**30)
-
-# %% [markdown]
-# The caches of thousands of images fit into this memory. (In addition, the weights are needed twice, however many images are drawn: those of the model, and a copy laid out for the steps. Then there are the condition of the whole grid and, for a moment, its product with all blocks' weights, for one row. Expect that half as many images fit.) A pass of naive holds one layer's features at a time, but for all 16 rows.
+# %% [markdown] tags=["about-solutions"]
+# [To solution 3](#Solution-3)
 
 # %% [markdown]
 # ### Exercise 4: what was not rolled?
 #
-# Two caches drew from our random numbers. In one of them, one block did not roll its rows, and in the other, one block did not roll its *positions*. **Which map belongs to which mistake, and which block was it?** The call `cached(top, shape, random, condition, slips.not_rolled("places", n))` draws with the positions of block n not rolled, and with "rows" in place of "places" it draws as in 06.10.
+# Two caches drew from our random numbers. In one of them, one block did not roll its rows, and in the other, one block did not roll its *positions*. **Which map belongs to which mistake, and which block was it?** The call `cached(top, shape, random, condition, slips.not_rolled("positions", n))` draws with the positions of block n not rolled, and with "rows" in place of "positions" it draws as in 06.10.
 
 # %%
 found = slips.two_draws(top, shape, random, condition)  # [16, 8, 8] each
@@ -994,8 +942,7 @@ figures.show(
         limits=(0, 16),
         numbers="{:.0f}",
     ),
-    "Two maps of 8 by 8 places with numbers from 0 to 16. They differ in "
-    "their first row. What was not rolled is not said.",
+    "two_maps",
 )
 
 # %% tags=["exercise"]
@@ -1003,19 +950,8 @@ my_slips = None  # your turn: ((what, block) of map 1, (what, block) of 2)
 
 slips.which(my_slips, found, top, random, condition)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Row 0 is right where rows stay. The block is found by trying each.
-suspects = []
-for codes in found:
-    row_0_is_right = not map_of_differences(codes)[0].any()
-    what = "rows" if row_0_is_right else "places"
-    for n in range(1, 9):
-        spoil = slips.not_rolled(what, n)
-        again, _ = cached(top, shape, random, condition, spoil)
-        if torch.equal(again, codes):
-            suspects.append((what, n))
-
-slips.which(suspects, found, top, random, condition)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 4](#Solution-4)
 
 # %% [markdown]
 # ## What you can do now
@@ -1024,8 +960,88 @@ slips.which(suspects, found, top, random, condition)
 # - Count what a method costs without a clock, and measure the time where counting does not tell.
 # - Test a cache against the network without it, and tell from the first wrong logit what was not kept.
 #
-# **To take away.** With k = 5, at which place would the first wrong logit be if block 0 did not roll its rows? What would a block have to keep if its kernel looked at every row above? Drawing one image by cached takes as many multiply-adds as one pass, and more time: what would you change about the raster order to mend that, and what would it cost?
+# **To take away.** With k = 5, at which position would the first wrong logit be if block 0 did not roll its rows? What would a block have to keep if its kernel looked at every row above? Drawing one image by cached takes as many multiply-adds as one pass, and more time: what would you change about the raster order to mend that, and what would it cost? ([Answers](ANSWERS.md))
 #
 # **Sources.** Keeping the features of a PixelCNN while it draws, a row for the vertical stack and a code for the horizontal one: Ramachandran, Le Paine, Khorrami, Babaeizadeh, Chang, Zhang, Hasegawa-Johnson, Campbell and Huang 2017, [arXiv 1704.06001](https://arxiv.org/abs/1704.06001), section 2. The two stacks: van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), section 2. Queries, keys and values: Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser and Polosukhin 2017, [arXiv 1706.03762](https://arxiv.org/abs/1706.03762), section 3.2. Attention in the top prior: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2.
 #
 # ← [05 · The bottom prior](05_bottom_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [07 · Generate and judge](07_generate_and_judge.ipynb) →
+
+# %% [markdown] tags=["solution"]
+# ## Solutions
+#
+# A solution is one answer of several: the checks judge what an answer does, not how it is written.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 1
+#
+# [Back to exercise 1](#Exercise-1:-write-the-cached-step)
+
+
+# %% tags=["solution"]
+# Past and present in one tensor: span cuts off what must not be seen.
+def any_row_step(block, kept, new):
+    all_rows = torch.cat([kept, new[:, :, None]], dim=2)  # [B, C, r + 1, W]
+    seen = F.pad(all_rows[:, :, : block.span], (block.reach, block.reach))
+    features = block.vertical(seen)  # [B, 2p, 1, W]
+    sent = block.vertical_to_horizontal(features)[:, :, 0]  # [B, 2p, W]
+    v = gate(features)[:, :, 0]  # [B, p, W]
+    return v if block.shift else v + new, sent, all_rows[:, :, 1:]
+
+
+def any_code_step(block, kept, new, across):
+    positions = torch.cat([kept, new[:, :, None]], dim=2)  # [B, C, r + 1]
+    left = block.horizontal(positions[:, :, None, : block.span])
+    gated = gate(left + across[:, :, None, None])  # [B, p, 1, 1]
+    h = block.horizontal_out(gated)[:, :, 0, 0]  # [B, p]
+    return h if block.shift else h + new, positions[:, :, 1:]
+
+
+check.cached_step(any_row_step, any_code_step)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 2
+#
+# [Back to exercise 2](#Exercise-2:-a-good-shape-for-rows)
+
+# %% tags=["solution"]
+# W · (H + 1) / 2 passes are (240 + W) / 2: the narrowest grid is the best.
+best_shape = min(
+    ((240 + w) / 2, 240 // w, w) for w in range(1, 241) if 240 % w == 0
+)
+passes, height, width = best_shape
+
+check.fewest_for_rows((height, width, passes), 240)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-how-many-images-at-once?)
+
+# %% tags=["solution"]
+# Four bytes a number; as many whole images as fit.
+bytes_per_image = 4 * numbers_kept(bottom, 16)
+images_at_once = 2**30 // bytes_per_image
+
+check.batch_limit(images_at_once, bottom, (16, 16), 2**30)
+
+# %% [markdown] tags=["solution"]
+# The caches of thousands of images fit into this memory. (In addition, the weights are needed twice, however many images are drawn: those of the model, and a copy laid out for the steps. Then there are the condition of the whole grid and, for a moment, its product with all blocks' weights, for one row. Expect that half as many images fit.) A pass of naive holds one layer's features at a time, but for all 16 rows.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 4
+#
+# [Back to exercise 4](#Exercise-4:-what-was-not-rolled?)
+
+# %% tags=["solution"]
+# Row 0 is right where rows stay. The block is found by trying each.
+suspects = []
+for codes in found:
+    row_0_is_right = not map_of_differences(codes)[0].any()
+    what = "rows" if row_0_is_right else "positions"
+    for n in range(1, 9):
+        spoil = slips.not_rolled(what, n)
+        again, _ = cached(top, shape, random, condition, spoil)
+        if torch.equal(again, codes):
+            suspects.append((what, n))
+
+slips.which(suspects, found, top, random, condition)

@@ -63,9 +63,9 @@ print("code", code)
 # **How does u = 0.62 come to code 2?** Start at the left on the dashed line, and go to the right until you meet the stairs. Each riser, the vertical part of a stair, is drawn at its code.
 
 # %%
-places = torch.arange(4).repeat_interleave(2)  # [8]: 0, 0, 1, 1, …
+positions = torch.arange(4).repeat_interleave(2)  # [8]: 0, 0, 1, 1, …
 sums = cdf.repeat_interleave(2)  # [8]: 0.1, 0.1, 0.5, 0.5, …
-x = [-0.5, *places.tolist(), 3.5]
+x = [-0.5, *positions.tolist(), 3.5]
 y = [0.0, 0.0, *sums.tolist()]  # below code 0 the sum is 0
 figure = figures.curves(
     {"": (x, y)},
@@ -78,9 +78,7 @@ figure.axes[0].lines[0].set_marker("")
 figure.axes[0].set_xticks(range(4))
 figures.show(
     figure,
-    "Stairs that rise from 0 to 1, a riser at each of the codes 0 to 3: to "
-    "0.1, 0.5, 0.7 and 1.0. A dashed line at u = 0.62 meets the riser at "
-    "code 2, between 0.5 and 0.7.",
+    "stairs",
 )
 
 # %% [markdown]
@@ -110,7 +108,13 @@ print("shares of the codes:", [round(share, 2) for share in shares.tolist()])
 #
 # We need not draw from the prior's own probabilities. There are three common knobs to change them, and each turns a row of K numbers into K probabilities. We write each of them by hand, for one row.
 #
-# **Temperature T** divides the logits before the softmax. That raises each probability to the power 1/T, and makes the sum 1 again. A T below 1 makes likely codes even likelier, while a T above 1 levels the differences. Towards 0 only the likeliest code is left, and towards infinity all codes are equally likely.
+# **Temperature T** divides the logits before the softmax. That raises each probability to the power 1/T, and makes the sum 1 again:
+#
+# $$
+# p_k^{(T)} = \frac{p_k^{1/T}}{\sum_j p_j^{1/T}}
+# $$
+#
+# A T below 1 makes likely codes even likelier, while a T above 1 levels the differences. Towards 0 only the likeliest code is left, and towards infinity all codes are equally likely.
 
 
 # %%
@@ -191,9 +195,7 @@ def knobs(temperature, top_k, top_p, row, column):
 
 explore(
     knobs,
-    "Pairs of bars for the 20 likeliest codes of a place. The prior's own "
-    "fall slowly from the first to the last. Those that are drawn from are "
-    "higher at the left, and 0 from some code on.",
+    "likeliest_codes",
     temperature=[0.7, 0.3, 0.5, 0.85, 1.0, 1.2, 1.5, 2.0],
     top_k=[64, 1, 2, 3, 5, 10, 20, 40],
     top_p=[0.9, 0.1, 0.3, 0.5, 0.7, 0.8, 0.95, 0.99, 1.0],
@@ -234,9 +236,7 @@ for T in (0.3, 0.6, 0.8, 1.0, 1.2, 1.5):
     strip[f"T = {T}"] = images[:][0]  # [10, 1, 32, 32]
 figures.show(
     figures.image_rows(strip),
-    "Six rows of ten images of clothes, one class a column, at temperatures "
-    "0.3 to 1.5. At 0.3 all are clean and plain. At 1.0 they have folds, "
-    "prints and straps. At 1.5 outlines fray, and several fall apart.",
+    "temperatures",
 )
 
 # %% [markdown]
@@ -253,13 +253,17 @@ figures.show(
 #
 # **How good?** We compare two *sets* of images, drawn ones and photographs. A classifier ships with the package. It was trained to name the class of photographs, and right before its answer it turns an image into 64 **features**. We treat each set of features as a normal distribution, which is known by its mean and its **covariance**: how much each two features vary together. The **Fréchet distance** says how far apart two such distributions are. For one feature its square is
 #
-# (μ₁ − μ₂)² + (σ₁ − σ₂)²
+# $$
+# d^2 = (\mu_1 - \mu_2)^2 + (\sigma_1 - \sigma_2)^2
+# $$
 #
 # with the means μ and the standard deviations σ. For many features, with Σ as their covariance, it is
 #
-# |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½)
+# $$
+# d^2 = \lVert \mu_1 - \mu_2 \rVert^2 + \mathrm{tr}\left(\Sigma_1 + \Sigma_2 - 2\,(\Sigma_1 \Sigma_2)^{1/2}\right)
+# $$
 #
-# where tr is the sum of the diagonal, and ^½ the root of a matrix. It is common to call this square the distance, and we do so too. The distance depends on means and covariances alone, so that it cannot tell apart two sets that agree in both. We take the root by **eigenvalues**: we split a symmetric matrix into directions, and take the root along each of them.
+# where tr is the sum of the diagonal, and the power 1/2 is the root of a matrix. It is common to call this square the distance, and we do so too. The distance depends on means and covariances alone, so that it cannot tell apart two sets that agree in both. We take the root by **eigenvalues**: we split a symmetric matrix into directions, and take the root along each of them.
 
 
 # %%
@@ -362,11 +366,7 @@ for knob, values in settings.items():
         )
 figures.show(
     figure,
-    "A line over the mean distance within a class. Temperature comes down "
-    "from the left at 0.3, is lowest at 0.7, and rises to the right, beyond "
-    "the photographs' distance. One point each of top_k and top_p lies near "
-    "that line. Ten points of photographs lie below all of them, at "
-    "the right, spread over a few tenths both ways.",
+    "quality_and_variety",
 )
 
 # %% [markdown]
@@ -414,10 +414,7 @@ taught = {name: accuracy_score(data) for name, data in learned_from.items()}
 # %%
 figures.show(
     figures.bars(taught, y_label="share of photographs named rightly"),
-    "Six bars: learned from 250 photographs and from the same rebuilt from "
-    "their codes, above 0.7 each; from drawn images about 0.7 at T = 0.7, "
-    "and a little less at 1.0; from broken images below 0.6; from "
-    "look-alikes about 0.5.",
+    "accuracy_by_source",
 )
 assert taught["photographs"] > taught["drawn,\nT = 1.0"]
 assert taught["drawn,\nT = 1.0"] > taught["T = 1.5:\nbroken"] + 0.03
@@ -446,9 +443,7 @@ figure = figures.grouped_bars(full, sources, y_label="value")
 figure.set_figheight(2.2)
 figures.show(
     figure,
-    "Pairs of bars for training images, rebuilt test images and drawn "
-    "images. Fréchet distances: next to 0, 0.14 and 0.72. Accuracy scores: "
-    "0.90, 0.90 and 0.87.",
+    "scores",
 )
 
 # %% [markdown]
@@ -591,10 +586,7 @@ for step in at:
 shown["shipped"] = reconstructions(vqvae2, few)[:8][0]
 figures.show(
     figures.image_rows(shown),
-    "Five rows of eight images. Photographs; rebuilt after 50 steps, grey "
-    "blurs; after 150 steps, soft outlines; after 400, shapes with soft "
-    "edges and no print; and by the shipped VQ-VAE-2, close to the "
-    "photographs.",
+    "blurs",
 )
 
 # %% [markdown]
@@ -617,9 +609,7 @@ figures.show(
         },
         y_limits=(0, 12),
     ),
-    "Two curves of sharpness that rise from step 50 to 400, 32 channels "
-    "above 16 channels at the end. Both end far below the two dashed "
-    "lines near 10, the shipped VQ-VAE-2 and the photographs.",
+    "sharpness",
 )
 assert sharp_by[32][-1] > sharp_by[16][-1] and sharp_by[32][-1] > 2.5
 for channels in (16, 32):
@@ -673,9 +663,7 @@ rows = {
 }
 figures.show(
     figures.image_rows(rows),
-    "Three rows of ten images. Short: crisp tangles of white and black. "
-    "Twice the steps: lumps in the middle of the image. Shipped: clothes, "
-    "shoes and bags.",
+    "short_training",
 )
 
 # %% [markdown]
@@ -729,9 +717,7 @@ figures.show(
     figures.image_rows(
         {name: of_class(data, 5) for name, data in sandals.items()}
     ),
-    "Five rows of ten sandals. top_k = 1: the same sandal ten times. T = "
-    "0.3: similar sandals. T = 1.0: flat and high ones, with many kinds of "
-    "straps. T = 1.5: as varied, some in pieces. Photographs.",
+    "little_variety",
 )
 for name, data in list(sandals.items())[:2]:
     different = len(data.images.flatten(1).unique(dim=0))
@@ -782,10 +768,7 @@ figures.show(
         ["top_k = 1", *(f"T = {T}" for _, T in settings_shown[1:])],
         y_label="÷ that of photographs",
     ),
-    "Groups of three bars for top_k 1 and five temperatures. The mean "
-    "distance is 0 for top_k 1, two thirds at temperature 0.3, nearly 1 at "
-    "1.0, and above 1 at 1.3. Perplexity is at three quarters even for "
-    "top_k 1. The share of codes in use is close to 1 everywhere.",
+    "measures_of_variety",
 )
 assert ratios[0][0] == 0 and ratios[0][1] > 0.6 and ratios[0][2] > 0.9
 
@@ -878,12 +861,7 @@ figure = figures.curves(
 figure.axes[0].lines[-1].set(linewidth=4, alpha=0.5, zorder=1)
 figures.show(
     figure,
-    "Six loss curves over 90 steps on a logarithmic axis. As it should be: "
-    "falls to 0.03. Rate 0.1: a peak, then flat at about 0.1, with either "
-    "warm-up. Rate 0.03 with a long warm-up: falls to 0.02. The two with a "
-    "bad file fall like the first until step 16 and shoot out of the "
-    "picture. Clipped, the loss is back at once; not clipped, it stays high "
-    "for a while and ends well above.",
+    "loss_curves",
 )
 ends = {name: sum(curve[-20:]) / 20 for name, curve in curves.items()}
 for name in list(runs)[:4]:
@@ -1008,11 +986,7 @@ figures.show(
             "the same,\nshifted": found.roll((1, 1), dims=(2, 3)),
         }
     ),
-    "Three rows of ten images: drawn ones, below each the nearest of 6,000 "
-    "training photographs, and that again, shifted by a pixel, which looks "
-    "the same. Most pairs are of the same kind and shade, and differ in "
-    "outline, sleeves and print. One is a sandal beside an ankle boot, and "
-    "one a torn bag beside a whole one.",
+    "nearest_photographs",
 )
 
 # %% [markdown]
@@ -1045,10 +1019,7 @@ figures.show(
         x_label="distance to the nearest training image",
         y_label="percent of the images",
     ),
-    "Three curves of how frequent each distance is. The copier's is a "
-    "narrow peak near 1. Those of drawn images and of rebuilt held-out "
-    "images are broad, with peaks near 4, and lie over one another; neither "
-    "has anything below 1.",
+    "distances_to_nearest",
 )
 for name, share in below.items():
     print(f"{name:18} {share:4.0%} nearer than 2")
@@ -1107,7 +1078,7 @@ for name, images in (
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
-# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+# Each exercise has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
 # ### Exercise 1: which numbers draw code 2?
@@ -1119,14 +1090,8 @@ my_numbers = None  # your turn: (low, high)
 
 check.numbers_of_code(my_numbers, p, 2, 0.5)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Temperature 0.5 squares the probabilities: 1, 16, 4 and 9, out of 30.
-low, high = (1 + 16) / 30, (1 + 16 + 4) / 30
-
-check.numbers_of_code((low, high), p, 2, 0.5)
-
-# %% [markdown]
-# The piece becomes shorter, because the likeliest code gains, and code 2 is not the likeliest. Code 1 gains and pushes the lower end up, so that some numbers u that drew code 2 draw code 1 now.
+# %% [markdown] tags=["about-solutions"]
+# [To solution 1](#Solution-1)
 
 # %% [markdown]
 # ### Exercise 2: top-p for a whole batch
@@ -1142,18 +1107,8 @@ def my_top_p(logits, p):
 check.top_p(my_top_p)
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# A code is kept if those before it hold less than p. The likeliest always
-# is: nothing is before it.
-def top_p_of_batch(logits, p):
-    ranked, order = logits.softmax(dim=1).sort(dim=1, descending=True)
-    held_before = ranked.cumsum(dim=1) - ranked  # [B, K]
-    ranked = ranked * (held_before < p)  # [B, K]
-    kept = torch.zeros_like(ranked).scatter(1, order, ranked)  # [B, K]
-    return kept / kept.sum(dim=1, keepdim=True)
-
-
-check.top_p(top_p_of_batch)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
 
 # %% [markdown]
 # ### Exercise 3: a temperature by two numbers
@@ -1167,11 +1122,8 @@ my_temperature = None  # your turn: a number
 
 check.temperature(my_temperature, vqvae2, prior, heldout)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# 0.7 is too much alike, and 1.0 too far from photographs. Halfway:
-halfway = (0.7 + 1.0) / 2
-
-check.temperature(halfway, vqvae2, prior, heldout)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 3](#Solution-3)
 
 # %% [markdown]
 # No temperature is the best for every purpose. To choose one for a given purpose, you have to state the purpose in numbers.
@@ -1190,18 +1142,8 @@ def my_distance(images, training):
 check.distance_to_copies(my_distance, training, heldout)
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# Shift the image back in each possible way, and take the best fit.
-def distance_in_any_place(images, training):
-    known = training.flatten(1)  # [M, 1024]
-    found = []
-    for shift in ((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)):
-        moved = images.roll(shift, dims=(2, 3)).flatten(1)  # [N, 1024]
-        found.append(torch.cdist(moved, known).min(dim=1).values)  # [N]
-    return torch.stack(found).min(dim=0).values
-
-
-check.distance_to_copies(distance_in_any_place, training, heldout)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 4](#Solution-4)
 
 # %% [markdown]
 # Each such number finds only the copies that it was made for. What about mirrored copies, or the sleeve of one image with the print of another? The question "is it memorising?" has no final answer, but you can ask it more and more precisely.
@@ -1213,8 +1155,76 @@ check.distance_to_copies(distance_in_any_place, training, heldout)
 # - Judge drawn images by quality and by variety, and know what each number does not see.
 # - Tell which network is the cause of blur, lumps and look-alikes, and stop a training run that has gone wrong.
 #
-# **To take away.** Why can the Fréchet distance of good images get *worse* when each single image gets better? Your samples are sharp, varied, and have a small Fréchet distance: what is left to check? Which temperature would you take to fill a shop window, and which to make training data?
+# **To take away.** Why can the Fréchet distance of good images get *worse* when each single image gets better? Your samples are sharp, varied, and have a small Fréchet distance: what is left to check? Which temperature would you take to fill a shop window, and which to make training data? ([Answers](ANSWERS.md))
 #
 # **Sources.** Fréchet distance of features: Heusel, Ramsauer, Unterthiner, Nessler and Hochreiter 2017, [arXiv 1706.08500](https://arxiv.org/abs/1706.08500), equation 6. Classification accuracy score: Ravuri and Vinyals 2019, [arXiv 1905.10887](https://arxiv.org/abs/1905.10887). Both for a VQ-VAE-2, and quality against diversity: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), the part on quantitative evaluation. Top-p, there called nucleus sampling, and why the likeliest is dull: Holtzman, Buys, Du, Forbes and Choi 2019, [arXiv 1904.09751](https://arxiv.org/abs/1904.09751), the part on decoding. Top-k: Fan, Lewis and Dauphin 2018, [arXiv 1805.04833](https://arxiv.org/abs/1805.04833), the part on generation. Clipping: Pascanu, Mikolov and Bengio 2012, [arXiv 1211.5063](https://arxiv.org/abs/1211.5063), section 3.2.
 #
 # ← [06 · Sampling, fast](06_fast_sampling.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [08 · Complete and edit in code space](08_complete_and_edit.ipynb) →
+
+# %% [markdown] tags=["solution"]
+# ## Solutions
+#
+# A solution is one answer of several: the checks judge what an answer does, not how it is written.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 1
+#
+# [Back to exercise 1](#Exercise-1:-which-numbers-draw-code-2?)
+
+# %% tags=["solution"]
+# Temperature 0.5 squares the probabilities: 1, 16, 4 and 9, out of 30.
+low, high = (1 + 16) / 30, (1 + 16 + 4) / 30
+
+check.numbers_of_code((low, high), p, 2, 0.5)
+
+# %% [markdown] tags=["solution"]
+# The piece becomes shorter, because the likeliest code gains, and code 2 is not the likeliest. Code 1 gains and pushes the lower end up, so that some numbers u that drew code 2 draw code 1 now.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 2
+#
+# [Back to exercise 2](#Exercise-2:-top-p-for-a-whole-batch)
+
+
+# %% tags=["solution"]
+# A code is kept if those before it hold less than p. The likeliest always
+# is: nothing is before it.
+def top_p_of_batch(logits, p):
+    ranked, order = logits.softmax(dim=1).sort(dim=1, descending=True)
+    held_before = ranked.cumsum(dim=1) - ranked  # [B, K]
+    ranked = ranked * (held_before < p)  # [B, K]
+    kept = torch.zeros_like(ranked).scatter(1, order, ranked)  # [B, K]
+    return kept / kept.sum(dim=1, keepdim=True)
+
+
+check.top_p(top_p_of_batch)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-a-temperature-by-two-numbers)
+
+# %% tags=["solution"]
+# 0.7 is too much alike, and 1.0 too far from photographs. Halfway:
+halfway = (0.7 + 1.0) / 2
+
+check.temperature(halfway, vqvae2, prior, heldout)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 4
+#
+# [Back to exercise 4](#Exercise-4:-is-it-memorising?)
+
+
+# %% tags=["solution"]
+# Shift the image back in each possible way, and take the best fit.
+def distance_in_any_position(images, training):
+    known = training.flatten(1)  # [M, 1024]
+    found = []
+    for shift in ((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)):
+        moved = images.roll(shift, dims=(2, 3)).flatten(1)  # [N, 1024]
+        found.append(torch.cdist(moved, known).min(dim=1).values)  # [N]
+    return torch.stack(found).min(dim=0).values
+
+
+check.distance_to_copies(distance_in_any_position, training, heldout)

@@ -104,9 +104,7 @@ figures.show(
         {"top codes, known": known_top[0], "top codes, completed": z_top[0]},
         64,
     ),
-    "Two grids of 8 by 8 codes. In the left one the lower four rows are "
-    "white and empty. In the right one all cells hold codes, and the upper "
-    "four rows are the same as at the left.",
+    "known_codes",
 )
 
 # %% [markdown]
@@ -149,10 +147,7 @@ figures.show(
             "not known": ("white", "////"),
         },
     ),
-    "Three grids of cells, blue where known and hatched where not: a disc "
-    "in the middle of 32 by 32 pixels, a cross of 12 cells in the middle of "
-    "8 by 8 top codes, and a square with cut corners, of 32 cells, in the "
-    "middle of 16 by 16 bottom codes.",
+    "round_hole",
 )
 print("pixels hidden:       ", (~round_hole).sum().item(), "of 1024")
 print("top codes unknown:   ", (~top_mask).sum().item(), "of 64")
@@ -231,10 +226,7 @@ for name, whole, seen in zip(
     )
 figures.show(
     figures.heatmaps(changes, unit="changed codes, percent", limits=(0, 100)),
-    "Two maps, top codes and bottom codes, each with a white rectangle in "
-    "the middle. Around it is a bright ring, two cells wide for the bottom "
-    "codes, where up to 90 percent of the codes change. It fades towards "
-    "the borders of the image.",
+    "ring_of_changes",
 )
 
 # %% [markdown]
@@ -285,10 +277,7 @@ figures.show(
             "second look": second_look[shown],
         }
     ),
-    "Four rows of ten images: photographs, the same with a black rectangle, "
-    "and two completions. After the first look a bag and the last pullover "
-    "have a dark patch where the hole was. After the second look these two "
-    "are gone, but a dress has one, and most holes leave traces.",
+    "two_looks",
 )
 inside = ~outside
 errors = torch.stack(
@@ -326,10 +315,7 @@ ways = torch.stack([images, images * upper, *drawn], dim=1)
 names = [photographs.class_names[label] for label in labels]
 figures.show(
     figures.image_rows(dict(zip(names, ways, strict=True))),
-    "Five rows of ten images: a boot, a plaid shirt, a dress, a bag and a "
-    "sneaker. Each row begins with the photograph, then its upper half "
-    "alone, then eight completions of it. Soles, sleeves, skirts and bags "
-    "differ from one to the next, and most continue what stands above.",
+    "many_completions",
 )
 
 # %% [markdown]
@@ -351,9 +337,7 @@ def completions(known_rows, seed, image):
 
 explore(
     completions,
-    "A photograph of a white coat, its upper 12 rows, and seven completions "
-    "of them: coats and jackets with sleeves and hems of other lengths, "
-    "most of them white.",
+    "completions_of_a_coat",
     known_rows=[12, 0, 4, 8, 16, 20, 24, 28],
     seed=[0, 1, 2, 3, 4],
     image=[14, 0, 1, 7, 13, 23, 31],
@@ -425,10 +409,7 @@ def with_maps(images, maps, names, highest=1.5):
 names = [f"{nats:.0f} nats" for nats in of_image(nats)]
 figures.show(
     with_maps(images, surprise_map(nats), names),
-    "Six photographs, a pullover with a word on it, a plaid shirt, a dress, "
-    "trousers, a sneaker and a bag, and under each a map. The background is "
-    "dark everywhere. The word, the plaid and the details of the sneaker "
-    "are bright. Trousers and dress are dimmer, with a few bright cells.",
+    "surprise_maps",
 )
 
 # %% [markdown]
@@ -459,10 +440,7 @@ def map_of(image, label):
 
 explore(
     map_of,
-    "A striped T-shirt three times, above maps of surprise. Told as T-shirt "
-    "and as ankle boot the maps are alike, with bright cells all over the "
-    "shirt. The third map is what it costs more as a boot, 79 nats in top "
-    "codes and 0 in bottom codes: dim, a little in most top codes.",
+    "surprise_by_label",
     image=[35, 0, 17, 18, 33, 44, 70, 88],
     label=[*reversed(photographs.class_names)],
 )
@@ -497,10 +475,7 @@ for name, known in (("lower", upper), ("upper", lower)):
 # %%
 figures.show(
     figures.heatmaps(more_nats, unit="nats per pixel more", centred=True),
-    "Two maps of 32 by 32 pixels. With the lower half drawn nearly all is "
-    "white, with a faint band in the last known rows. With the upper half "
-    "drawn, a strong red band runs across the middle, in the first rows of "
-    "the known half.",
+    "half_that_was_drawn",
 )
 
 # %% [markdown]
@@ -572,11 +547,7 @@ figures.show(
             "cheapest": pictures[:, 0],
         }
     ),
-    "Five rows of eight images: photographs, their lower halves, drafts, and "
-    "two completions. The last draft is dark above a white half. The row of "
-    "the dearest has seams: other shades, other widths, a shirt on a skirt. "
-    "In the row of the cheapest most halves fit together; a plaid shirt is "
-    "plain above, and the last, a pullover, is dark above.",
+    "drafts_by_cost",
 )
 spread = cost[:, -1] - cost[:, 0]  # [8]
 weight = (-cost).softmax(dim=1)  # [8, 16]
@@ -618,10 +589,7 @@ figures.show(
             ),
         }
     ),
-    "Three rows of ten images, one per class. First row: one upper half of a "
-    "dress ends in a skirt, in two trouser legs, in a boot, in a sneaker. "
-    "Second row: the same with the waist of trousers. Third row: the same "
-    "dress ten times.",
+    "change_of_label",
 )
 
 # %% [markdown]
@@ -647,11 +615,7 @@ figures.show(
         4 * ["own codes", "other's top"],
         highest=3,
     ),
-    "Eight images over their maps of surprise: a plaid shirt, the same with "
-    "the top codes of a plain one, the plain shirt, the same with the top "
-    "codes of the plaid one; then a pullover and a boot likewise. Before "
-    "the swap the maps are dark, after it they are bright, most of all "
-    "where the two shapes of pullover and boot do not agree.",
+    "swapped_tops",
 )
 for level in ("top", "bottom"):
     means = [
@@ -724,11 +688,7 @@ figures.show(
         surprise_map(odd_nats),
         [f"{n}\n{s:.0f} nats" for n, s in zip(odd, scores, strict=True)],
     ),
-    "Nine images over their maps of surprise. A sneaker, and the same upside "
-    "down: a little brighter. A pullover, and the same with a square of "
-    "stripes: the square is bright. A seven and a one: bright along their "
-    "strokes, the one less. White: bright at the border alone. Noise: bright "
-    "all over. Black: dark all over.",
+    "odd_images",
 )
 for name, score in zip(odd, scores.round(decimals=-1), strict=True):
     print(f"{name:13} {score:5.0f} nats, to tens")
@@ -768,10 +728,7 @@ figures.show(
         bands={"alarm": (alarm.item(), 1000)},
         y_limits=(0, 1000),
     ),
-    "Two rising curves over the share of images. Upright photographs run "
-    "from 200 to 860 nats, the same upside down from 290 to 950, about 100 "
-    "above at each share. A pink band of alarm begins near 620, above most "
-    "of both. A level line for the black image lies near 60, below all.",
+    "alarm",
 )
 
 # %% [markdown]
@@ -856,10 +813,7 @@ figures.show(
             **{n: vqvae2.decode_codes(*z) for n, z in results.items()},
         }
     ),
-    "Five rows of eight images. First the left halves of clothes. Then "
-    "completions: with the right cache the right half mostly continues the "
-    "left. With a slip to the right several break along the middle, with one "
-    "below few do. In the last row many right halves are of other clothes.",
+    "forgetful_cache",
 )
 for name, z in results.items():
     nats = of_image(surprise(prior, *z, labels)).mean()  # []
@@ -874,10 +828,10 @@ for name, z in results.items():
 
 # %%
 def first_difference(one, two):
-    places = (one != two).nonzero()  # [how many, 3]
-    if len(places) == 0:
+    positions = (one != two).nonzero()  # [how many, 3]
+    if len(positions) == 0:
         return "equal"
-    image, y, x = places[0].tolist()
+    image, y, x = positions[0].tolist()
     return f"image {image}, row {y}, column {x}"
 
 
@@ -908,14 +862,20 @@ for name, mask in (
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
-# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+# Each exercise has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
 # ### Exercise 1: complete a hole
 #
 # Write a function that gets the known codes of one image, [8, 8] and [16, 16] with −1 where nothing is known, its label (a tensor of shape [1]), and a count. It draws as many candidates as the count says, and returns three things: both grids of all candidates, and the weights of the candidates, which sum to 1. You can start from `candidates` of 08.6, which gives the costs.
 #
-# Your function is tried on four holes: the upper half, a window at the right, the left half, and a window that begins at the top. For each hole the check reports the effective sample size 1 / Σ weight², which is about how many candidates share the weight: 1 if one has it all, the count if all weigh the same. How many of 32 do you expect for each hole?
+# Your function is tried on four holes: the upper half, a window at the right, the left half, and a window that begins at the top. For each hole the check reports the effective sample size of the weights w,
+#
+# $$
+# n_\text{eff} = \frac{1}{\sum_i w_i^2}
+# $$
+#
+# which is about how many candidates share the weight: 1 if one has it all, the count if all weigh the same. How many of 32 do you expect for each hole?
 
 # %%
 hole_images, hole_labels = photographs[torch.tensor([2, 14, 9, 45])]
@@ -930,18 +890,8 @@ def my_complete(known_top, known_bottom, label, count):
 holes.hole(my_complete, vqvae2, prior, hole_images, hole_labels)
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# All candidates in one batch, then the cost of the known codes of both grids.
-def weighed(known_top, known_bottom, label, count):
-    labels = torch.full((count,), int(label))  # [count]
-    tops = known_top.expand(count, -1, -1)  # [count, 8, 8]
-    bottoms = known_bottom.expand(count, -1, -1)  # [count, 16, 16]
-    z_top, z_bottom = draw_the_rest(tops, bottoms, labels, seed=5)
-    cost = cost_of_known(z_top, z_bottom, tops, bottoms, labels)  # [count]
-    return z_top, z_bottom, (-cost).softmax(dim=0)
-
-
-holes.hole(weighed, vqvae2, prior, hole_images, hole_labels)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 1](#Solution-1)
 
 # %% [markdown]
 # ### Exercise 2: the most and the least surprising
@@ -958,15 +908,8 @@ my_extremes = None  # your turn: (class, class, image, image)
 
 check.extremes(my_extremes, prior, more_top, more_bottom, more_labels)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# −log P of an image is the sum over the codes of both levels.
-sums = of_image(surprise(prior, more_top, more_bottom, more_labels))  # [100]
-means = torch.stack(
-    [sums[more_labels == c].mean() for c in range(10)]
-)  # [10]
-extremes = means.argmax(), means.argmin(), sums.argmax(), sums.argmin()
-
-check.extremes(extremes, prior, more_top, more_bottom, more_labels)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
 
 # %% [markdown]
 # Show the two images: `figures.show(figures.image_grid(more[list(my_extremes[2:])]), "…")`. Why are these two the extremes? A class is cheap where its pieces are alike and of plain cloth, because then each code follows from those before it. It is expensive where cut, cloth and print all vary.
@@ -985,7 +928,68 @@ def my_vary(images, labels, seed):
 check.texture(my_vary, vqvae2, prior, hole_images, hole_labels)
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+# %% [markdown] tags=["about-solutions"]
+# [To solution 3](#Solution-3)
+
+# %% [markdown]
+# ## What you can do now
+#
+# - Keep some codes and draw the others, given a mask of pixels, and say what the encoder and raster order do to the result.
+# - Read a map of surprise, choose among candidates by their cost, and say why the likelihood of a whole image is a poor judge of oddness.
+# - Test a cached sampler with known codes in such a way that its slips show.
+#
+# **To take away.** Which halves complete well if codes are drawn column by column? What would you train to complete holes of any shape, without candidates? If the label that costs least is taken for the class of an image, you have a classifier: how would you make it cheaper than ten passes? ([Answers](ANSWERS.md))
+#
+# **Sources.** Completing images with a model that draws pixel by pixel: van den Oord, Kalchbrenner and Kavukcuoglu 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759), section 5. Two levels of codes: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. Sampling importance resampling: Rubin 1988, *Using the SIR algorithm to simulate posterior distributions*, Bayesian Statistics 3. Odd images that a likelihood prefers: Nalisnick, Matsukawa, Teh, Gorur and Lakshminarayanan 2019, [arXiv 1810.09136](https://arxiv.org/abs/1810.09136), section 3; how complicated an image is: Serrà, Álvarez, Gómez, Slizovskaia, Núñez and Luque 2020, [arXiv 1909.11480](https://arxiv.org/abs/1909.11480), sections 2 and 3. The photographs: Xiao, Rasul and Vollgraf 2017, [arXiv 1708.07747](https://arxiv.org/abs/1708.07747).
+#
+# ← [07 · Generate and judge](07_generate_and_judge.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [09 · Scale up](09_scale_up.ipynb) →
+
+# %% [markdown] tags=["solution"]
+# ## Solutions
+#
+# A solution is one answer of several: the checks judge what an answer does, not how it is written.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 1
+#
+# [Back to exercise 1](#Exercise-1:-complete-a-hole)
+
+
+# %% tags=["solution"]
+# All candidates in one batch, then the cost of the known codes of both grids.
+def weighed(known_top, known_bottom, label, count):
+    labels = torch.full((count,), int(label))  # [count]
+    tops = known_top.expand(count, -1, -1)  # [count, 8, 8]
+    bottoms = known_bottom.expand(count, -1, -1)  # [count, 16, 16]
+    z_top, z_bottom = draw_the_rest(tops, bottoms, labels, seed=5)
+    cost = cost_of_known(z_top, z_bottom, tops, bottoms, labels)  # [count]
+    return z_top, z_bottom, (-cost).softmax(dim=0)
+
+
+holes.hole(weighed, vqvae2, prior, hole_images, hole_labels)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 2
+#
+# [Back to exercise 2](#Exercise-2:-the-most-and-the-least-surprising)
+
+# %% tags=["solution"]
+# −log P of an image is the sum over the codes of both levels.
+sums = of_image(surprise(prior, more_top, more_bottom, more_labels))  # [100]
+means = torch.stack(
+    [sums[more_labels == c].mean() for c in range(10)]
+)  # [10]
+extremes = means.argmax(), means.argmin(), sums.argmax(), sums.argmin()
+
+check.extremes(extremes, prior, more_top, more_bottom, more_labels)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-vary-only-the-texture)
+
+
+# %% tags=["solution"]
 # The encoder gives both grids; only the top one is passed on as known.
 def new_texture(images, labels, seed):
     known_top, _ = codes_of(images)  # [B, 8, 8]
@@ -1001,16 +1005,3 @@ def new_texture(images, labels, seed):
 
 
 check.texture(new_texture, vqvae2, prior, hole_images, hole_labels)
-
-# %% [markdown]
-# ## What you can do now
-#
-# - Keep some codes and draw the others, given a mask of pixels, and say what the encoder and raster order do to the result.
-# - Read a map of surprise, choose among candidates by their cost, and say why the likelihood of a whole image is a poor judge of oddness.
-# - Test a cached sampler with known codes in such a way that its slips show.
-#
-# **To take away.** Which halves complete well if codes are drawn column by column? What would you train to complete holes of any shape, without candidates? If the label that costs least is taken for the class of an image, you have a classifier: how would you make it cheaper than ten passes?
-#
-# **Sources.** Completing images with a model that draws pixel by pixel: van den Oord, Kalchbrenner and Kavukcuoglu 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759), section 5. Two levels of codes: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. Sampling importance resampling: Rubin 1988, *Using the SIR algorithm to simulate posterior distributions*, Bayesian Statistics 3. Odd images that a likelihood prefers: Nalisnick, Matsukawa, Teh, Gorur and Lakshminarayanan 2019, [arXiv 1810.09136](https://arxiv.org/abs/1810.09136), section 3; how complicated an image is: Serrà, Álvarez, Gómez, Slizovskaia, Núñez and Luque 2020, [arXiv 1909.11480](https://arxiv.org/abs/1909.11480), sections 2 and 3. The photographs: Xiao, Rasul and Vollgraf 2017, [arXiv 1708.07747](https://arxiv.org/abs/1708.07747).
-#
-# ← [07 · Generate and judge](07_generate_and_judge.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [09 · Scale up](09_scale_up.ipynb) →

@@ -188,9 +188,7 @@ figures.show(
         y_label="nats per image, against the base",
         unit_format="{:+.0f}",
     ),
-    "Seven bars of nats per image against the base. No cosine -34, 16 images "
-    "per step -29, rate 4e-3 -24, a seed of the base -3, dropout 0.1 +24, "
-    "rate 1e-3 +42, 64 images per step +48.",
+    "options_tried",
 )
 steps = {run["option"]: run["steps"] for run in tried["tried"]}
 for name in ("16 images per step", "base", "64 images per step"):
@@ -315,10 +313,7 @@ figures.show(
         baselines={"GiB of a small card": 8, "GiB of a large card": 24},
         y_limits=(0, 26),
     ),
-    "Memory against images per step, up to 512, for priors of 64, 128 and "
-    "192 channels in float32, and for the first two in bf16: five straight "
-    "lines. bf16 rises half as fast as float32. 128 channels in float32 "
-    "cross 8 GiB at about 300 images; 192 channels at about 190.",
+    "memory_by_batch",
 )
 
 # %% [markdown]
@@ -360,10 +355,7 @@ def memory(channels, blocks, K, batch, precision):
 
 explore(
     memory,
-    "Five bars for 128 channels, 15 blocks, 512 codes and 128 images per "
-    "step in float32: weights, gradients, moments of AdamW, averaged and "
-    "best are below 0.1 GiB each; what is kept for the backward pass is "
-    "above 3 GiB.",
+    "parts_of_memory",
     channels=[128, 32, 64, 96, 160, 192],
     blocks=[15, 6, 9, 12, 18],
     K=[512, 64, 128, 256],
@@ -418,9 +410,7 @@ figures.show(
         y_label="billion multiply-adds per second",
         unit_format="{:.0f}",
     ),
-    "Three bars of multiply-adds per second on two cores: 89 billion for 32 "
-    "channels and 6 blocks, 184 for 64 channels and 9 blocks, 327 for 128 "
-    "channels and 15 blocks.",
+    "multiply_adds_per_second",
 )
 
 # %% [markdown]
@@ -629,10 +619,7 @@ figures.show(
         {"yours,\ntest": images, "rebuilt": rebuilt}
         | {f"new:\n{data.class_names[c]}": new[c::3] for c in range(3)}
     ),
-    "Five rows of ten small colour images on black. Held-out discs, rings "
-    "and squares in red, blue, yellow and green; the same rebuilt from "
-    "their codes, softer; and ten new ones of each class, most of one "
-    "colour, with outlines that are a little ragged.",
+    "own_images",
 )
 
 # %% [markdown]
@@ -696,9 +683,7 @@ figures.show(
         y_label="nats per code",
         bands={"between the two frequencies' entropies": tuple(frequencies)},
     ),
-    "Four curves over 16 epochs. All fall from near the pale band to far "
-    "below it. From about the eighth epoch on both held-out curves are "
-    "flat, while the training curves fall on: two gaps that widen.",
+    "watched_run",
 )
 
 # %% [markdown]
@@ -805,9 +790,7 @@ figures.show(
         x_label="epoch",
         y_label="held out, nats per code, top + bottom",
     ),
-    "Held-out loss over 16 epochs. The curve of the run that was never "
-    "stopped; above it, by the same distance everywhere, four points until "
-    "the kill and twelve after it, which go on where the four end.",
+    "killed_and_resumed",
 )
 
 
@@ -871,9 +854,7 @@ figures.show(
         log_y=True,
         y_limits=(1e-3, 1),
     ),
-    "Held-out loss on a logarithmic axis. The healthy run falls for 30 "
-    "epochs. The other has two points or so, level, above all of the "
-    "healthy ones, and then nothing: there it left the picture or stopped.",
+    "too_much_decay",
 )
 print("it learned nothing:", min(broken) > 2 * min(healthy))
 assert min(broken) > 3 * min(healthy)
@@ -981,9 +962,7 @@ figures.show(
             "again": tokenizer.decode_codes(drawn[10:]),
         }
     ),
-    "Three rows of ten grey images of 8 by 8 squares, one for each class of "
-    "clothing. The upper row is held out, the other two are drawn: shirts, "
-    "trousers, shoes and bags can be told from one another in all three.",
+    "own_codes",
 )
 
 # %% [markdown]
@@ -997,7 +976,7 @@ figures.show(
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
-# A solution follows each exercise in a collapsed cell: click the bar at its left to open it.
+# Each exercise has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
 # ### Exercise 1: plan a run for your GPU
@@ -1015,15 +994,8 @@ my_batch = None  # your turn: a whole number
 
 check.largest_batch(my_batch, wanted, gib=8, free=0.25)
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
-# What is left of 6 GiB beside all that does not grow, over what an image
-# adds.
-found = plan(HierarchicalPixelCNN, **wanted)
-without_images = found.bytes_at(1) - found.kept_per_image
-room = 0.75 * 8 * 2**30 - without_images
-most = int(room // found.kept_per_image)
-
-check.largest_batch(most, wanted, gib=8, free=0.25)
+# %% [markdown] tags=["about-solutions"]
+# [To solution 1](#Solution-1)
 
 # %% [markdown]
 # What would bf16 give? To find out, give `mixed_precision="bf16"` to `plan` and to the check. To plan for your own card, give the check its GiB.
@@ -1058,7 +1030,70 @@ def my_sorting(source, target):
 check.sorted_folder(my_sorting)
 
 
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
+
+# %% [markdown]
+# If several photographs show the same thing, as frames of one film do, keep them in one split. Otherwise the held-out loss rewards what was learned by heart.
+
+# %% [markdown]
+# ### Exercise 3: publish and reload
+#
+# A prior draws codes, and its VQ-VAE-2 makes images of them, so others need both. Write the function that saves both below a folder, each in a folder of its own, and returns both *as read from there*, the VQ-VAE-2 first. The check wants the same weights to the last bit, the same samples for the same seed, and no pickle. It also alters a number in each file after you saved it, to see whether you read the file.
+
+
+# %% tags=["exercise"]
+def my_publish(vqvae2, prior, folder):
+    return None  # your turn
+
+
+check.published(my_publish)
+
+
+# %% [markdown] tags=["about-solutions"]
+# [To solution 3](#Solution-3)
+
+# %% [markdown]
+# ## What you can do now
+#
+# - Start a CIFAR-10 run with one line, and say for each flag what it does and when to change it.
+# - Count what a configuration needs before you start it, and extrapolate from one measured run how long it takes.
+# - Train on your own images, on several processes, and through a kill; find out why a loss is not finite; and publish the result.
+# - Train a prior on the codes of another tokenizer.
+#
+# **To take away.** With twice the GPUs and the same `--batch_size`, which of the numbers of a step change, and would you change the rate? A colleague's resumed run ends at nearly the same loss: what would you look for? What would you have to keep to resume in the *middle* of an epoch? ([Answers](ANSWERS.md))
+#
+# **Sources.** The prior of two levels: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. Weight decay apart from the gradient: Loshchilov and Hutter 2017, [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2. Large batches, several processes, warm-up: Goyal et al. 2017, [arXiv 1706.02677](https://arxiv.org/abs/1706.02677), sections 2 and 3. Half the bits while training: Micikevicius et al. 2017, [arXiv 1710.03740](https://arxiv.org/abs/1710.03740), section 3. CIFAR-10: Krizhevsky 2009, [Learning Multiple Layers of Features from Tiny Images](https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf), chapter 3.
+#
+# ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
+
+# %% [markdown] tags=["solution"]
+# ## Solutions
+#
+# A solution is one answer of several: the checks judge what an answer does, not how it is written.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 1
+#
+# [Back to exercise 1](#Exercise-1:-plan-a-run-for-your-GPU)
+
+# %% tags=["solution"]
+# What is left of 6 GiB beside all that does not grow, over what an image
+# adds.
+found = plan(HierarchicalPixelCNN, **wanted)
+without_images = found.bytes_at(1) - found.kept_per_image
+room = 0.75 * 8 * 2**30 - without_images
+most = int(room // found.kept_per_image)
+
+check.largest_batch(most, wanted, gib=8, free=0.25)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 2
+#
+# [Back to exercise 2](#Exercise-2:-your-own-folder-of-images)
+
+
+# %% tags=["solution"]
 # Number the whole images of each class; every fourth goes to the test.
 def sorted_by_class(source, target):
     seen = {}
@@ -1078,24 +1113,13 @@ def sorted_by_class(source, target):
 
 check.sorted_folder(sorted_by_class)
 
-# %% [markdown]
-# If several photographs show the same thing, as frames of one film do, keep them in one split. Otherwise the held-out loss rewards what was learned by heart.
-
-# %% [markdown]
-# ### Exercise 3: publish and reload
+# %% [markdown] tags=["solution"]
+# ### Solution 3
 #
-# A prior draws codes, and its VQ-VAE-2 makes images of them, so others need both. Write the function that saves both below a folder, each in a folder of its own, and returns both *as read from there*, the VQ-VAE-2 first. The check wants the same weights to the last bit, the same samples for the same seed, and no pickle. It also alters a number in each file after you saved it, to see whether you read the file.
+# [Back to exercise 3](#Exercise-3:-publish-and-reload)
 
 
-# %% tags=["exercise"]
-def my_publish(vqvae2, prior, folder):
-    return None  # your turn
-
-
-check.published(my_publish)
-
-
-# %% tags=["solution"] jupyter={"source_hidden": true, "outputs_hidden": true}
+# %% tags=["solution"]
 # Four calls. from_pretrained gives models in evaluation mode.
 def saved_and_read(vqvae2, prior, folder):
     vqvae2.save_pretrained(folder / "vqvae2")
@@ -1107,24 +1131,3 @@ def saved_and_read(vqvae2, prior, folder):
 
 
 check.published(saved_and_read)
-
-# %% [markdown]
-# We no longer need the temporary folder and remove it.
-
-# %%
-scratch.cleanup()
-print("removed:", not WORK.exists())
-
-# %% [markdown]
-# ## What you can do now
-#
-# - Start a CIFAR-10 run with one line, and say for each flag what it does and when to change it.
-# - Count what a configuration needs before you start it, and extrapolate from one measured run how long it takes.
-# - Train on your own images, on several processes, and through a kill; find out why a loss is not finite; and publish the result.
-# - Train a prior on the codes of another tokenizer.
-#
-# **To take away.** With twice the GPUs and the same `--batch_size`, which of the numbers of a step change, and would you change the rate? A colleague's resumed run ends at nearly the same loss: what would you look for? What would you have to keep to resume in the *middle* of an epoch?
-#
-# **Sources.** The prior of two levels: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. Weight decay apart from the gradient: Loshchilov and Hutter 2017, [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2. Large batches, several processes, warm-up: Goyal et al. 2017, [arXiv 1706.02677](https://arxiv.org/abs/1706.02677), sections 2 and 3. Half the bits while training: Micikevicius et al. 2017, [arXiv 1710.03740](https://arxiv.org/abs/1710.03740), section 3. CIFAR-10: Krizhevsky 2009, [Learning Multiple Layers of Features from Tiny Images](https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf), chapter 3.
-#
-# ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)

@@ -68,7 +68,7 @@ def slide_types(cells: list[nbformat.NotebookNode]) -> list[str]:
     A section begins a new slide to the right of the last section, and all other slides
     lie below it. Code after a short question appears later on the question's slide, so
     that there is time to guess. Other code has its own slide, and so has a solution.
-    Imports and the cell about solutions are left out.
+    Imports and links to solutions are left out.
     """
     types, before = [], None
     for cell in cells:
@@ -148,9 +148,8 @@ def cover(notebook: nbformat.NotebookNode) -> bytes | None:
     for cell in notebook.cells:
         if "cover" in cell.metadata.get("tags", []):
             for output in cell.outputs:
-                html = output.get("data", {}).get("text/html", "")
-                if found := re.search(r"base64,([^\"]+)", html):
-                    return base64.b64decode(found[1])
+                if "image/png" in (data := output.get("data", {})):
+                    return base64.b64decode(data["image/png"])
     return None
 
 

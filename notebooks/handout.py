@@ -14,7 +14,7 @@ import nbformat
 from build import FOLDER, sources, write
 
 LEFT_OUT = {"solution", "about-solutions"}
-COMPANIONS = ("GLOSSARY.md", "QUESTIONS.md")
+COMPANIONS = ("GLOSSARY.md", "QUESTIONS.md", "ANSWERS.md")
 
 
 def without_solutions(

@@ -167,7 +167,7 @@ def _words(printed: str, shown: list[dict]) -> str:
     texts = [
         data.get("text/plain", "")
         for data in shown
-        if "text/html" not in data
+        if "image/png" not in data
     ]
     return "\n".join([printed, *texts]).strip()
 

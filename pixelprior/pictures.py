@@ -1,8 +1,8 @@
 """Figures of images and codes in one style, for the command line and the notebooks.
 
 Images are given as [N, C, S, S] in [0, 1]. `image_grid` returns a plain picture, pixel
-for pixel; the other functions return matplotlib figures with text. `show` displays a
-figure in a notebook together with its alt text. `COLOURS` are the colours of top,
+for pixel; the other functions return matplotlib figures with text. A `picture` is what
+a notebook shows: a figure together with its alt text. `COLOURS` are the colours of top,
 bottom, past and future in every figure (Okabe and Ito's colour-blind safe palette).
 Whatever a colour shows is also shown by a number, a hatch or a line style. Curves, heat
 maps, masks and receptive fields are in `course/figures/`.
@@ -15,7 +15,6 @@ import io
 import os
 from pathlib import Path
 
-from IPython.display import display
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -29,6 +28,7 @@ from pixelprior.files import (
     temporary_folder,
     writable_folder,
 )
+from pixelprior.progress import widgets_are_on
 
 COLOURS = {
     "top": "#0072B2",
@@ -45,7 +45,10 @@ DPI = 100
 class Picture:
     """A PNG with its alt text, as a notebook shows it, `width` pixels wide.
 
-    It is displayed as HTML, because JupyterLab ignores the alt text of a plain PNG.
+    The alt text is in the metadata of the output, where nbconvert looks for it, and is
+    the output's plain text. JupyterLab takes it from neither, so that a live notebook
+    is given the picture as HTML as well. PIXELPRIOR_WIDGETS=off leaves the HTML out, so
+    that committed notebooks hold plain PNG, which every host shows.
     """
 
     def __init__(self, png: bytes, alt: str, width: int):
@@ -60,8 +63,12 @@ class Picture:
             f'src="data:image/png;base64,{data}">'
         )
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return {"text/html": self.html, "text/plain": self.alt}
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        data = base64.b64encode(self.png).decode()
+        bundle = {"image/png": data, "text/plain": self.alt}
+        if widgets_are_on():
+            bundle["text/html"] = self.html
+        return bundle, {"image/png": {"alt": self.alt, "width": self.width}}
 
 
 def picture(figure: Figure | Image.Image, alt: str) -> Picture:
@@ -92,11 +99,6 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
     png = io.BytesIO()
     small.save(png, "PNG", optimize=True)
     return Picture(png.getvalue(), alt, width)
-
-
-def show(figure: Figure | Image.Image, alt: str) -> None:
-    """Show a figure in a notebook, with alt text for readers who cannot see it."""
-    display(picture(figure, alt))
 
 
 def image_grid(images: Tensor, nrow: int = 10) -> Image.Image:

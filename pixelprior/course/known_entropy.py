@@ -78,7 +78,7 @@ class BlindSpotSource:
             w[:, y, :inside] = torch.where(repeat_w[:, y, :inside], neighbour, here)
         return self.parts * u + w
 
-    def entropy_by_place(self) -> Tensor:
+    def entropy_by_position(self) -> Tensor:
         """Entropy of each code given all earlier ones, in nats, float64 [H, W].
 
         The mean of these values is the loss of the best possible model, in nats per
@@ -88,7 +88,7 @@ class BlindSpotSource:
         left[:, 1:] = True
         return self._entropy(left) + self._entropy(self._has_neighbour_ahead())
 
-    def bound_by_place(self) -> Tensor:
+    def bound_by_position(self) -> Tensor:
         """Lower bound on the loss at each position, in nats, float64 [H, W].
 
         It holds for a model that sees the left neighbour but no code on the line that w
@@ -101,11 +101,11 @@ class BlindSpotSource:
 
     def entropy(self) -> float:
         """The entropy of the source, in nats per code."""
-        return self.entropy_by_place().mean().item()
+        return self.entropy_by_position().mean().item()
 
     def masked_stack_bound(self) -> float:
         """Lower bound on the loss of any single masked stack, in nats per code."""
-        return self.bound_by_place().mean().item()
+        return self.bound_by_position().mean().item()
 
     def log_probability(self, codes: Tensor) -> Tensor:
         """Log-probability of grids [N, H, W] in nats, float64 [N]."""

@@ -11,23 +11,26 @@ import ipywidgets
 from IPython.display import display
 from matplotlib.figure import Figure
 
+from pixelprior.course.showing import show
 from pixelprior.pictures import picture
 from pixelprior.progress import widgets_are_on
 
 
-def explore(draw: Callable[..., Figure], alt: str, **choices: Sequence) -> None:
+def explore(draw: Callable[..., Figure], figure: str, **choices: Sequence) -> None:
     """Draw a figure for the first choices, and offer the others by sliders and menus.
 
     Args:
         draw: a function that is called with one value of each of `choices`, by name,
             and returns the figure.
-        alt: alt text of the figure for the first choices.
+        figure: name of the alt text of the figure for the first choices, as in
+            `showing.show`.
         choices: the values to choose from, by the name of `draw`'s argument. The figure
             is drawn for the first value of each argument. Numbers become a slider, and
             any other values become a menu.
 
     Raises:
-        ValueError: there are no choices, or one of them has fewer than two values.
+        ValueError: there are no choices, one of them has fewer than two values, or no
+            figure of the course has this name.
     """
     for name, values in choices.items():
         if len(values) < 2:
@@ -35,7 +38,7 @@ def explore(draw: Callable[..., Figure], alt: str, **choices: Sequence) -> None:
     if not choices:
         raise ValueError("there is nothing to choose; name an argument of draw")
     first = {name: values[0] for name, values in choices.items()}
-    display(picture(draw(**first), alt))
+    show(draw(**first), figure)
     if widgets_are_on():
         display(controls(draw, **choices))
 

@@ -1,9 +1,12 @@
 """Pictures have the right sizes, pixels and words, and none is left half-written."""
 
+import base64
 import html
 import inspect
 import io
 
+import nbconvert
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pixelprior import pictures
-from pixelprior.course import figures
+from pixelprior.course import figures, showing
 from pixelprior.course.figures import grids, plots
 from pixelprior.pictures import (
     COLOURS,
@@ -63,14 +66,35 @@ def test_a_picture_needs_alt_text_of_20_characters():
             picture(image, alt)
 
 
-def test_a_picture_carries_its_alt_text_escaped():
+def test_a_picture_carries_its_alt_text_escaped(monkeypatch):
+    monkeypatch.delenv("PIXELPRIOR_WIDGETS", raising=False)
     alt = 'A "grid" of <codes>\n    & more, 0 < 1.'
-    shown = picture(image_grid(torch.rand(5, 1, 4, 4)), alt)._repr_mimebundle_()
+    drawn = picture(image_grid(torch.rand(5, 1, 4, 4)), alt)
+    shown, metadata = drawn._repr_mimebundle_()
     words = 'A "grid" of <codes> & more, 0 < 1.'
     assert shown["text/plain"] == words
     assert f' alt="{html.escape(words)}" ' in shown["text/html"]
     assert shown["text/html"].count("<") == 1, "nothing but the image itself"
-    assert shown.keys() == {"text/plain", "text/html"}, "no PNG, which has no alt text"
+    assert base64.b64decode(shown["image/png"]) == drawn.png
+    assert metadata == {"image/png": {"alt": words, "width": drawn.width}}
+
+
+def test_what_is_committed_is_png_alone(monkeypatch):
+    monkeypatch.setenv("PIXELPRIOR_WIDGETS", "off")
+    shown, _ = picture(image_grid(torch.rand(5, 1, 4, 4)), ALT)._repr_mimebundle_()
+    assert shown.keys() == {"image/png", "text/plain"}
+
+
+def test_a_page_made_from_a_notebook_has_the_alt_text(monkeypatch):
+    drawn = picture(image_grid(torch.rand(5, 1, 4, 4)), ALT)
+    monkeypatch.setenv("PIXELPRIOR_WIDGETS", "off")
+    data, metadata = drawn._repr_mimebundle_()
+    output = nbformat.v4.new_output("display_data", data, metadata=metadata)
+    cell = nbformat.v4.new_code_cell("show()", outputs=[output])
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    exporter = nbconvert.HTMLExporter(template_name="classic")
+    page, _ = exporter.from_notebook_node(notebook)
+    assert f'alt="{ALT}"' in page and "No description" not in page
 
 
 def test_a_bare_picture_is_shown_pixel_for_pixel():
@@ -94,11 +118,25 @@ def test_a_figure_is_shown_as_wide_as_declared_whatever_matplotlib_draws():
     assert shown.width == 1020 and '<img width="1020" ' in shown.html
 
 
-def test_show_shows_one_picture(monkeypatch):
+def test_show_shows_one_picture_with_the_alt_text_of_its_name(monkeypatch):
     shown = []
-    monkeypatch.setattr(pictures, "display", shown.append)
-    figures.show(image_grid(torch.rand(5, 1, 4, 4)), ALT)
-    assert [each.alt for each in shown] == [ALT]
+    monkeypatch.setattr(showing, "display", shown.append)
+    figures.show(image_grid(torch.rand(5, 1, 4, 4)), "impostor")
+    assert [each.alt for each in shown] == [showing.alt_text("impostor")]
+
+
+def test_an_alt_text_is_shown_without_the_source_of_its_numbers(monkeypatch):
+    text = "A single bar as high as 1.83<!--= results a.b --> nats."
+    monkeypatch.setattr(showing, "alt_texts", lambda: {"00_a": {"bar": text}})
+    assert showing.alt_text("bar") == "A single bar as high as 1.83 nats."
+
+
+@pytest.mark.parametrize("name", ["impostors", "A reader's own words", "", 3])
+def test_an_unknown_name_is_refused_and_the_remedy_named(name):
+    with pytest.raises(ValueError, match=r"picture\(figure, alt\)") as refused:
+        figures.show(image_grid(torch.rand(5, 1, 4, 4)), name)
+    assert repr(name) in str(refused.value)
+    assert ("did you mean 'impostor'" in str(refused.value)) == (name == "impostors")
 
 
 def images(count, channels=1, height=8, width=8):

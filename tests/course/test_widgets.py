@@ -5,11 +5,13 @@ import nbclient
 import nbformat
 import pytest
 
-from pixelprior.course import figures, widgets
+from pixelprior.course import figures, showing, widgets
+from pixelprior.course.showing import alt_text
 from pixelprior.course.widgets import controls, explore
 from pixelprior.pictures import Picture, picture
 
-ALT = "A single bar, as high as was chosen."
+NAME = "one_code_changed"
+ALT = alt_text(NAME)
 
 
 def draw(height, kind="plain"):
@@ -20,7 +22,8 @@ def draw(height, kind="plain"):
 def shown(monkeypatch):
     """The list of what is displayed."""
     displayed = []
-    monkeypatch.setattr(widgets, "display", displayed.append)
+    for module in (showing, widgets):
+        monkeypatch.setattr(module, "display", displayed.append)
     return displayed
 
 
@@ -31,7 +34,7 @@ def test_where_widgets_are_off_the_picture_of_the_first_choices_is_all(
     shown, monkeypatch
 ):
     monkeypatch.setenv("PIXELPRIOR_WIDGETS", "off")
-    explore(draw, ALT, **CHOICES)
+    explore(draw, NAME, **CHOICES)
     (only,) = shown
     assert isinstance(only, Picture) and only.alt == ALT
     assert only.png == picture(draw(2, "plain"), ALT).png
@@ -39,7 +42,7 @@ def test_where_widgets_are_off_the_picture_of_the_first_choices_is_all(
 
 def test_where_widgets_are_on_controls_follow_the_same_picture(shown, monkeypatch):
     monkeypatch.delenv("PIXELPRIOR_WIDGETS", raising=False)
-    explore(draw, ALT, **CHOICES)
+    explore(draw, NAME, **CHOICES)
     first, alive = shown
     assert first.png == picture(draw(2, "plain"), ALT).png
     assert isinstance(alive, ipywidgets.VBox)
@@ -54,7 +57,7 @@ def test_without_a_choice_nothing_is_shown_and_the_remedy_is_named(
     shown, choices, words
 ):
     with pytest.raises(ValueError, match=words):
-        explore(draw, ALT, **choices)
+        explore(draw, NAME, **choices)
     assert not shown
 
 
@@ -88,7 +91,7 @@ def test_in_a_kernel_a_widget_follows_the_picture_unless_widgets_are_off(
     monkeypatch, tmp_path
 ):
     monkeypatch.delenv("PIXELPRIOR_WIDGETS", raising=False)
-    explored = f"explore(draw, {ALT!r}, height=[2, 1, 3])"
+    explored = f"explore(draw, {NAME!r}, height=[2, 1, 3])"
     cells = [
         "import os\n"
         "from pixelprior.course import figures\n"
@@ -107,5 +110,8 @@ def test_in_a_kernel_a_widget_follows_the_picture_unless_widgets_are_off(
     shown = [("text/html" in each.data, view in each.data) for each in on.outputs]
     assert shown == [(True, False), (False, True)]
     (alone,) = off.outputs
-    assert alone.data == on.outputs[0].data
-    assert f'alt="{ALT}"' in alone.data["text/html"]
+    live = dict(on.outputs[0].data)
+    assert f'alt="{ALT}"' in live.pop("text/html")
+    assert alone.data == live and live.keys() == {"image/png", "text/plain"}
+    assert alone.data["text/plain"] == ALT
+    assert alone.metadata["image/png"]["alt"] == ALT

@@ -20,6 +20,8 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
+from pixelprior.course.showing import alt_texts
+
 ROOT = Path(__file__).parents[2]
 IGNORED = "nbval-ignore-output"
 NOT_ATTEMPTED, RIGHT, NOT_YET = "not attempted yet", "right:", "not yet:"
@@ -68,7 +70,7 @@ def words(output: NotebookNode) -> str:
     if output.output_type == "stream":
         return output.text
     data = output.get("data", {})
-    return "" if "text/html" in data else data.get("text/plain", "")
+    return "" if "image/png" in data else data.get("text/plain", "")
 
 
 def statements(cell: NotebookNode) -> list[ast.AST]:
@@ -234,16 +236,26 @@ def comparisons_hold(notebook: NotebookNode) -> list[str]:
 
 
 def pictures_have_alt_text(notebook: NotebookNode) -> list[str]:
-    """Every picture has an alt text of 20 characters or more."""
+    """Every picture is a PNG, and has an alt text of 20 characters or more.
+
+    The alt text is in the output's metadata, for pages, and its plain text, for nbval.
+    """
     problems, alts = [], []
     for cell, output in outputs(notebook):
         data = output.get("data", {})
-        problems += [
-            f"{cell.id} has a bare {kind}, of which nobody is told the alt text"
-            for kind in data
-            if kind.startswith("image/")
-        ]
-        alts += [(cell, alt) for alt in _Images(data.get("text/html", "")).alts]
+        for kind in data:
+            if kind == "image/png":
+                alt = output.metadata.get(kind, {}).get("alt", "")
+                alts.append((cell, alt))
+                if alt != data.get("text/plain"):
+                    problems.append(
+                        f"{cell.id} has a picture with the alt text {alt!r} and the "
+                        f"plain text {data.get('text/plain')!r}"
+                    )
+            elif kind.startswith(("image/", "text/html")):
+                problems.append(
+                    f"{cell.id} has {kind}, which not every host shows; PNG is needed"
+                )
     for cell in markdown(notebook):
         text = without_code(cell)
         alts += [(cell, alt) for alt in re.findall(r"!\[([^\]]*)\]\(", text)]
@@ -257,8 +269,7 @@ def pictures_have_alt_text(notebook: NotebookNode) -> list[str]:
 
 def at_least_three_pictures(notebook: NotebookNode) -> list[str]:
     count = sum(
-        len(_Images(output.get("data", {}).get("text/html", "")).alts)
-        for _, output in outputs(notebook)
+        "image/png" in output.get("data", {}) for _, output in outputs(notebook)
     )
     return [] if count >= 3 else [f"there are {count} pictures; 3 are needed"]
 
@@ -354,17 +365,35 @@ def _says(cell: NotebookNode) -> str:
     return "\n".join(words(output) for output in cell.get("outputs", [])).strip()
 
 
+EXERCISE = re.compile(r"### (Exercise (\d+): .+)")
+SOLUTIONS = "## Solutions"
+
+
+def anchor(heading: str) -> str:
+    """The address of a heading within its notebook."""
+    return "#" + heading.strip().lstrip("#").strip().replace(" ", "-")
+
+
+def _is_in(cell: NotebookNode, tag: str) -> bool:
+    return cell.cell_type == "code" and tag in tags(cell)
+
+
 def exercises_have_solutions(notebook: NotebookNode) -> list[str]:
-    """Stubs do not pass; solutions pass and are collapsed."""
+    """Stubs do not pass; solutions pass, and stand at the end, linked both ways."""
     problems: list[str] = []
-    exercises, stubs, open_exercise = 0, set(), None
-    for cell in notebook.cells:
-        said = _says(cell)
-        if "exercise" in tags(cell):
-            exercises += 1
-            if open_exercise is not None:
-                problems.append(f"exercise {open_exercise} has no solution after it")
-            open_exercise = cell.id
+    stubs: set[str] = set()
+    cells, headings = notebook.cells, {}
+    for k, cell in enumerate(cells):
+        if cell.cell_type == "markdown" and (found := EXERCISE.match(cell.source)):
+            headings[found[2]] = found[1]
+        elif _is_in(cell, "exercise"):
+            number = str(len(headings))
+            if number not in headings:
+                problems.append(f"exercise {cell.id} has no heading of its own")
+            link = cells[k + 1].source if k + 1 < len(cells) else ""
+            if f"](#Solution-{number})" not in link:
+                problems.append(f"exercise {cell.id} has no link to its solution")
+            said = _says(cell)
             if not said.startswith(NOT_ATTEMPTED) or re.search(
                 f"(?m)^({RIGHT}|{NOT_YET})", said
             ):
@@ -375,28 +404,46 @@ def exercises_have_solutions(notebook: NotebookNode) -> list[str]:
             if not mine:
                 problems.append(f"exercise {cell.id} has no stub named my_…")
             stubs |= mine
-        elif "solution" in tags(cell):
-            if open_exercise is None and not exercises:
-                problems.append(f"solution {cell.id} has no exercise before it")
-            open_exercise = None
-            if not said.startswith(RIGHT) or re.search(
-                f"(?m)^({NOT_YET}|{NOT_ATTEMPTED})", said
-            ):
-                problems.append(f"solution {cell.id} says {said[:60]!r}")
-            hidden = cell.metadata.get("jupyter", {})
-            problems += [
-                f"solution {cell.id} is not collapsed: {key} is not true"
-                for key in ("source_hidden", "outputs_hidden")
-                if hidden.get(key) is not True
-            ]
-            problems += [
-                f"solution {cell.id} assigns {name}, which is the reader's"
-                for name in sorted(_assigned(cell) & stubs)
-            ]
-    if open_exercise is not None:
-        problems.append(f"exercise {open_exercise} has no solution after it")
+    exercises = sum(_is_in(cell, "exercise") for cell in cells)
     if exercises < 3:
         problems.append(f"there are {exercises} exercises; 3 are needed")
+    if exercises != len(headings):
+        problems.append(f"there are {len(headings)} headings of {exercises} exercises")
+    return problems + _solutions_of(headings, stubs, notebook)
+
+
+def _solutions_of(headings: dict, stubs: set[str], notebook: NotebookNode) -> list[str]:
+    problems, solved, part = [], [], False
+    for cell in notebook.cells:
+        part |= cell.source.startswith(SOLUTIONS)
+        if found := re.match(r"### Solution (\d+)", cell.source):
+            solved.append(found[1])
+            back = anchor(headings.get(found[1], ""))
+            if f"]({back})" not in cell.source:
+                problems.append(f"solution {found[1]} has no link back to {back}")
+        if part and "solution" not in tags(cell):
+            problems.append(f"{cell.id} stands among the solutions, but is none")
+        if not _is_in(cell, "solution"):
+            continue
+        if not part:
+            problems.append(f"solution {cell.id} stands before the part {SOLUTIONS}")
+        said = _says(cell)
+        if not said.startswith(RIGHT) or re.search(
+            f"(?m)^({NOT_YET}|{NOT_ATTEMPTED})", said
+        ):
+            problems.append(f"solution {cell.id} says {said[:60]!r}")
+        if "jupyter" in cell.metadata:
+            problems.append(f"solution {cell.id} is collapsed, in JupyterLab alone")
+        problems += [
+            f"solution {cell.id} assigns {name}, which is the reader's"
+            for name in sorted(_assigned(cell) & stubs)
+        ]
+    count = sum(_is_in(cell, "solution") for cell in notebook.cells)
+    if solved != sorted(headings, key=int) or count != len(headings):
+        problems.append(
+            f"there are solutions {solved} with {count} programs, and exercises "
+            f"{list(headings)}"
+        )
     return problems
 
 
@@ -428,9 +475,11 @@ def solutions_can_be_left_out(notebook: NotebookNode) -> list[str]:
             for other in others
             for name in sorted(_used(other) & (_assigned(cell) - assigned))
         ]
-    about = [cell for cell in others if ABOUT_SOLUTIONS in tags(cell)]
-    if len(about) != 1 or about[0].cell_type != "markdown":
-        problems.append(f"{len(about)} cells are tagged {ABOUT_SOLUTIONS}; 1 is needed")
+    problems += [
+        f"{cell.id} is tagged {ABOUT_SOLUTIONS}, and is no text"
+        for cell in others
+        if ABOUT_SOLUTIONS in tags(cell) and cell.cell_type != "markdown"
+    ]
     return problems + [
         f"{cell.id} speaks of a solution, which a handout does not have"
         for cell in others
@@ -446,8 +495,10 @@ FOOT = ("What you can do now", "To take away", "Sources")
 
 
 def head_and_foot(notebook: NotebookNode) -> list[str]:
-    """The first cell says what to expect, and the last cell what was learned."""
-    first, last = notebook.cells[0], notebook.cells[-1]
+    """The first cell says what to expect, and the last one before the solutions what
+    was learned."""
+    before = [cell for cell in notebook.cells if "solution" not in tags(cell)]
+    first, last = before[0], before[-1]
     head = first.source if first.cell_type == "markdown" else ""
     foot = last.source if last.cell_type == "markdown" else ""
     problems = [
@@ -458,8 +509,12 @@ def head_and_foot(notebook: NotebookNode) -> list[str]:
     return problems + [f"the foot has no {part!r}" for part in FOOT if part not in foot]
 
 
+UNNUMBERED = (f"## {FOOT[0]}", SOLUTIONS)
+
+
 def sections_are_numbered(source: Path) -> list[str]:
-    """Each section but the foot has its number, 03.1, 03.2, …, and begins a cell.
+    """Each section but foot and solutions has its number, 03.1, 03.2, …, and begins a
+    cell.
 
     Teachers' plans refer to these numbers, and a slide begins at each section.
     """
@@ -468,7 +523,7 @@ def sections_are_numbered(source: Path) -> list[str]:
         for line, text in enumerate(without_code(cell).splitlines()):
             if re.match("#{2,} ", text) and line:
                 problems.append(f"{cell.id} has a heading below other text: {text}")
-            if re.match("## ", text) and not text.startswith(f"## {FOOT[0]}"):
+            if re.match("## ", text) and not text.startswith(UNNUMBERED):
                 titles.append(text)
     return problems + [
         f"section {k} is called {title!r}; it begins with '## {number}.{k} '"
@@ -478,8 +533,15 @@ def sections_are_numbered(source: Path) -> list[str]:
 
 
 def links_lead_somewhere(source: Path) -> list[str]:
-    """The head links to the notebooks before and after; each linked file exists."""
+    """The head links to the notebooks before and after; each linked file exists, and
+    so does each heading of the notebook that is linked to."""
     notebook = read(source)
+    headings = {
+        anchor(line)
+        for cell in markdown(notebook)
+        for line in without_code(cell).splitlines()
+        if re.match("#+ ", line)
+    }
     head, number = notebook.cells[0].source, source.stem[:2]
     problems = []
     if not head.startswith(f"# {number} "):
@@ -496,7 +558,29 @@ def links_lead_somewhere(source: Path) -> list[str]:
             outside = re.match(r"[a-z]+:", target)
             if path and not outside and not (source.parent / path).exists():
                 problems.append(f"{cell.id} links to {path}, which is not there")
+            if not path and unquote(target) not in headings:
+                problems.append(
+                    f"{cell.id} links to the heading {target}, which is none"
+                )
     return problems
+
+
+FORMULA = re.compile(r"(?s)\$\$.+?\$\$")
+AN_EQUATION = re.compile(r"[^#|>*`-].*(?: [=←∝≈] |[Σ∏∗⊙]).*[^.?!:]")
+
+
+def equations_are_formulas(notebook: NotebookNode) -> list[str]:
+    """An equation that stands by itself is a formula in LaTeX, between $$ and $$.
+
+    A line by itself with an operator and hardly any words is taken for an equation.
+    """
+    return [
+        f"{cell.id} has an equation as plain text: {paragraph}"
+        for cell in markdown(notebook)
+        for paragraph in re.split(r"\n\s*\n", FORMULA.sub("", without_code(cell)))
+        if AN_EQUATION.fullmatch(paragraph.strip())
+        and len(re.findall(r"\b[^\W\d_]{4,}\b", paragraph)) < 5
+    ]
 
 
 TOO_EASY = re.compile(r"\b(simply|just|obviously|easy|clearly)\b", re.IGNORECASE)
@@ -517,6 +601,46 @@ def code_fits_a_page(notebook: NotebookNode) -> list[str]:
         for cell in code_cells(notebook)
         for line in cell.source.splitlines()
         if len(line) > 78
+    ]
+
+
+def _shown(node: ast.AST) -> str | None:
+    """The name under which a call shows a figure of the course, None for other calls.
+
+    A name that is no text in quotation marks is returned as it was written.
+    """
+    called = isinstance(node, ast.Call) and node.func
+    if getattr(called, "attr", getattr(called, "id", None)) not in ("show", "explore"):
+        return None
+    given = node.args[1] if len(node.args) > 1 else None
+    if isinstance(given, ast.Constant) and isinstance(given.value, str):
+        return given.value
+    return ast.unparse(node)
+
+
+def shown(source: Path) -> list[str]:
+    """The names under which a notebook shows its figures."""
+    return [
+        name
+        for cell in code_cells(read(source))
+        for node in statements(cell)
+        if (name := _shown(node)) is not None
+    ]
+
+
+def figures_are_named(source: Path) -> list[str]:
+    """Each figure is shown by the name of an alt text of its notebook.
+
+    Notebooks of one number share their names, so that tests may use the course's.
+    """
+    number, names = source.stem[:2], set()
+    for stem, texts in alt_texts().items():
+        names |= texts.keys() if stem.startswith(number) else set()
+    return [
+        f"a figure is shown as {name!r}, which alt_texts.json does not have for "
+        f"notebook {number}"
+        for name in shown(source)
+        if name not in names
     ]
 
 
@@ -560,32 +684,42 @@ def agrees(written: str, value: float) -> bool:
     return math.isfinite(value) and abs(number - Decimal(repr(value))) <= half
 
 
+def _markers(where: str, text: str, course: Path) -> tuple[list[str], set, str]:
+    """Problems of the measured numbers in a text, their sources, and the other text."""
+    problems, sources = [], set()
+    for marker in MARKER.finditer(text):
+        written = marker["number"]
+        name, _, key = marker["source"].strip().partition(" ")
+        sources.add((name, key.strip()))
+        if written is None:
+            problems.append(f"{where} has no number before {marker[0]}")
+            continue
+        try:
+            value = measured(name, key.strip(), course)
+        except LookupError as error:
+            problems.append(f"{where} says {marker[0]}, but {error.args[0]}")
+            continue
+        if not agrees(written, value):
+            problems.append(f"{where} says {marker[0]}, but it is {value}")
+    rest = MARKER.sub("•", text)
+    if "<!--=" in rest:
+        problems.append(f"{where} has a marker that does not end")
+    return problems, sources, rest
+
+
 def numbers_are_measured(source: Path) -> list[str]:
-    """Each measured number in the text names its source and agrees with it."""
+    """Each measured number in the text names its source and agrees with it; so does
+    each number with a source in an alt text."""
     problems, own_time = [], False
     for cell in markdown(read(source)):
-        text = prose(cell)
-        for marker in MARKER.finditer(text):
-            written = marker["number"]
-            name, _, key = marker["source"].strip().partition(" ")
-            own_time |= (name, key.strip()) == ("timings", source.stem)
-            if written is None:
-                problems.append(f"{cell.id} has no number before {marker[0]}")
-                continue
-            try:
-                value = measured(name, key.strip(), source.parent)
-            except LookupError as error:
-                problems.append(f"{cell.id} says {marker[0]}, but {error.args[0]}")
-                continue
-            if not agrees(written, value):
-                problems.append(f"{cell.id} says {marker[0]}, but it is {value}")
-        rest = MARKER.sub("•", text)
-        if "<!--=" in rest:
-            problems.append(f"{cell.id} has a marker that does not end")
-        problems += [
+        found, sources, rest = _markers(cell.id, prose(cell), source.parent)
+        own_time |= ("timings", source.stem) in sources
+        problems += found + [
             f"{cell.id} says {number[0]!r} and not where that was measured"
             for number in UNMARKED.finditer(rest)
         ]
+    for name, text in alt_texts().get(source.stem, {}).items():
+        problems += _markers(f"the alt text {name!r}", text, source.parent)[0]
     if not own_time:
         problems.append(f"it does not state its seconds (timings {source.stem})")
     return problems
@@ -603,6 +737,7 @@ OF_NOTEBOOKS = (
     exercises_have_solutions,
     head_and_foot,
     nothing_is_called_easy,
+    equations_are_formulas,
     code_fits_a_page,
     slides_are_marked,
     solutions_can_be_left_out,
@@ -613,5 +748,6 @@ OF_FILES = (
     cover_is_in_the_notebook,
     links_lead_somewhere,
     sections_are_numbered,
+    figures_are_named,
     numbers_are_measured,
 )

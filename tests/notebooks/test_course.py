@@ -37,6 +37,17 @@ def test_the_files_of_each_notebook_keep(rule, source):
     assert rule(source) == []
 
 
+def test_each_alt_text_belongs_to_one_figure_of_its_notebook():
+    shown = {source.stem: rules.shown(source) for source in SOURCES}
+    for stem, names in shown.items():
+        assert len(names) == len(set(names)), f"{stem} shows two figures by one name"
+    assert {k: sorted(v) for k, v in shown.items()} == {
+        stem: sorted(texts) for stem, texts in rules.alt_texts().items()
+    }
+    names = [name for texts in rules.alt_texts().values() for name in texts]
+    assert len(names) == len(set(names)), "two notebooks have a name in common"
+
+
 def test_there_are_as_many_notebooks_as_sources():
     notebooks = sorted(path.stem for path in build.FOLDER.glob("*.ipynb"))
     assert notebooks == [source.stem for source in SOURCES] != []

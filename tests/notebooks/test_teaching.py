@@ -11,6 +11,8 @@ import nbformat
 import pytest
 import rules
 
+from pixelprior.course.showing import alt_text
+
 sys.path.insert(0, str(rules.ROOT / "notebooks"))  # handout.py imports build
 build = rules.of_the_course("build")
 handout = rules.of_the_course("handout")
@@ -188,7 +190,8 @@ def test_a_handout_has_all_but_the_solutions(handouts, source):
         if not {"solution", "about-solutions"} & set(rules.tags(cell))
     ]
     assert [cell.id for cell in given.cells] == kept
-    assert len(whole.cells) - len(kept) >= 4  # three solutions and the cell about them
+    # Each solution with its heading and its link, and the heads of both parts.
+    assert len(whole.cells) - len(kept) >= 3 * 3 + 2
     assert sum("exercise" in rules.tags(cell) for cell in given.cells) >= 3
     assert rules.executed_and_numbered(given) == []
     said = "\n".join(rules.words(output) for _, output in rules.outputs(given))
@@ -254,7 +257,10 @@ def test_slides_are_made_as_teachers_are_told_and_load_nothing(tmp_path):
     loaded = _Loaded(page)
     assert loaded.found == []
     assert loaded.sections > 20 and "Reveal.initialize(" in page
-    assert "A solution follows each exercise" not in page
+    assert "To solution 1" not in page and "Back to exercise 1" in page
+    described = re.findall(r'<img [^>]*alt="([^"]*)"', page)
+    shown = rules.shown(SOURCES[0])
+    assert described == [html.escape(alt_text(name)) for name in shown]
 
 
 def test_a_question_is_asked_before_its_figure_is_shown():
@@ -270,4 +276,5 @@ def test_a_question_is_asked_before_its_figure_is_shown():
         if kind == "fragment":
             assert cell.cell_type == "code" and before.cell_type == "markdown"
         if "solution" in rules.tags(cell):
-            assert kind == "subslide"
+            head = cell.source.startswith(rules.SOLUTIONS)
+            assert kind == ("slide" if head else "subslide")

@@ -130,7 +130,7 @@ def wiring(answer) -> str:
         return v, h
 
     both_stacks(torch.randn(1, CHANNELS, *GRID))
-    for position in _places():
+    for position in _positions():
         seen = _seen(lambda x: both_stacks(x)[0], position, "the vertical stack")
         seen_beside = torch.zeros_like(seen)
         seen_beside[position[0] :] = seen[position[0] :]
@@ -140,7 +140,7 @@ def wiring(answer) -> str:
                 f"the vertical stack at {position} sees {wrong}; it is for the rows "
                 "above alone"
             )
-    for position in _places():
+    for position in _positions():
         seen = _seen(lambda x: both_stacks(x)[1], position, "the horizontal stack")
         found = leak(seen, position)
         if found == position:
@@ -174,7 +174,7 @@ def _one_block(answer, v: Tensor, h: Tensor, parts: Parts) -> tuple[Tensor, Tens
     return pair[0], pair[1]
 
 
-def _places() -> list[tuple[int, int]]:
+def _positions() -> list[tuple[int, int]]:
     return [(y, x) for y in range(GRID[0]) for x in range(GRID[1])]
 
 
@@ -337,7 +337,7 @@ def _judge_labelled_network(answer, table: Tensor) -> None:
     if (change < TOLERANCE).any():
         position = tuple((change < TOLERANCE).nonzero()[0].tolist())
         raise Wrong(f"the logits at {position} are the same for two labels")
-    for position in _places():
+    for position in _positions():
         found = leak(_seen(lambda x: network(x, 0), position, "the logits"), position)
         if found is not None:
             raise Wrong(f"with your label, {position} sees what it must not, {found}")

@@ -8,11 +8,11 @@ from pixelprior.course.checks.verdict import Wrong, judged, need_number
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.sampling import draw, probabilities
 
-SLIPS = ("rows", "places")
+SLIPS = ("rows", "positions")
 
 
 def not_rolled(what: str, number: int):
-    """A function that stops a cache from rolling the "rows" or "places" of a block."""
+    """A function that keeps a cache from rolling a block's "rows" or "positions"."""
 
     def spoil(cache: PixelCNNCache) -> None:
         if what == "rows":
@@ -21,7 +21,7 @@ def not_rolled(what: str, number: int):
         blocks = [block.window for block in cache.blocks]  # [B, span, channels] each
         del blocks[number]
         cache.window_pairs = [
-            pair for places in blocks for pair in neighbours(places.movedim(1, 0))
+            pair for positions in blocks for pair in neighbours(positions.movedim(1, 0))
         ]
 
     return spoil
@@ -30,7 +30,7 @@ def not_rolled(what: str, number: int):
 def two_draws(
     model: PixelCNN, shape: tuple[int, int], uniform: Tensor, condition: Tensor | None
 ) -> list[Tensor]:
-    """Two draws of codes [B, H, W], one with rows not rolled and one with places not
+    """Two draws of codes [B, H, W], one with rows not rolled and one with positions not
     rolled, each in one block after the first.
 
     The order of the two and their blocks are random, with a fixed seed.
@@ -71,7 +71,7 @@ def which(
 
 
 def _pairs(answer) -> list[tuple[str, int]]:
-    """The answer as two pairs, each of "rows" or "places" and a block's number."""
+    """The answer as two pairs, each of "rows" or "positions" and a block's number."""
     pairs = []
     try:
         for what, number in answer:
@@ -81,11 +81,11 @@ def _pairs(answer) -> list[tuple[str, int]]:
     if len(pairs) != 2:
         raise Wrong(
             f"your answer is {answer!r}, but two pairs are needed, such as "
-            '(("rows", 0), ("places", 0))'
+            '(("rows", 0), ("positions", 0))'
         )
     for what, number in pairs:
         if not isinstance(what, str) or what not in SLIPS:
-            raise Wrong(f'{what!r} is neither "rows" nor "places"')
+            raise Wrong(f'{what!r} is neither "rows" nor "positions"')
         if number % 1 or number < 0:
             raise Wrong(f"{number:g} is no block")
     return [(what, int(number)) for what, number in pairs]

@@ -2,7 +2,7 @@
 
 `pixelprior/pictures.py` draws images and codes, and the command line uses it as well.
 `plots.py` draws curves, bars and heat maps; `grids.py` draws masks, receptive fields
-and other grids.
+and other grids. `show` shows a figure with its alt text.
 """
 
 from pixelprior.course.figures.grids import (
@@ -23,6 +23,7 @@ from pixelprior.course.figures.plots import (
     heatmaps,
     images_over_maps,
 )
+from pixelprior.course.showing import show
 from pixelprior.pictures import (
     COLOURS,
     captioned_images,
@@ -32,7 +33,6 @@ from pixelprior.pictures import (
     image_rows,
     picture,
     pipeline,
-    show,
 )
 
 __all__ = [

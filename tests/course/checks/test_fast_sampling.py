@@ -369,12 +369,12 @@ def test_rows_that_are_not_rolled_spoil_codes_from_row_1_on(given, right):
 
 
 def test_places_that_are_not_rolled_spoil_codes_from_column_1_on(given, right):
-    codes = slipped("places", 2, given)
+    codes = slipped("positions", 2, given)
     assert torch.equal(codes[:, 0, 0], right[:, 0, 0])
     assert not torch.equal(codes[:, 0], right[:, 0])
 
 
-@pytest.mark.parametrize("what", ["rows", "places"])
+@pytest.mark.parametrize("what", ["rows", "positions"])
 def test_the_first_block_has_nothing_to_roll(what, given, right):
     assert torch.equal(slipped(what, 0, given), right)
 
@@ -387,21 +387,22 @@ def test_the_two_slips_are_one_of_rows_and_one_of_places(given, right):
 
 
 def test_slips_are_those_that_draw_the_same_codes(given):
-    found = [slipped("places", 3, given), slipped("rows", 2, given)]
+    found = [slipped("positions", 3, given), slipped("rows", 2, given)]
 
     def judge(*answer):
         return slips.which(answer, found, *given)
 
-    assert judge(("places", 3), ("rows", 2)).passed
-    assert judge(["places", torch.tensor(3)], ["rows", 2.0]).passed
-    refused(judge(("rows", 3), ("places", 2)), "map 1", "block 3", "its rows", "others")
-    refused(judge(("places", 3), ("rows", 1)), "map 2", "block 1", "others")
-    refused(judge(("places", 3), ("rows", 4)), "they are 0 to 3")
-    refused(judge(("places", 1.5), ("rows", 2)), "1.5 is no block")
+    assert judge(("positions", 3), ("rows", 2)).passed
+    assert judge(["positions", torch.tensor(3)], ["rows", 2.0]).passed
+    wrong = judge(("rows", 3), ("positions", 2))
+    refused(wrong, "map 1", "block 3", "its rows", "others")
+    refused(judge(("positions", 3), ("rows", 1)), "map 2", "block 1", "others")
+    refused(judge(("positions", 3), ("rows", 4)), "they are 0 to 3")
+    refused(judge(("positions", 1.5), ("rows", 2)), "1.5 is no block")
     refused(judge(("columns", 3), ("rows", 2)), "'columns' is neither")
-    refused(judge(("places", "3"), ("rows", 2)), "a number is needed")
-    refused(judge(("places", 3)), "two pairs are needed")
-    refused(judge("rows", "places"), "two pairs are needed")
+    refused(judge(("positions", "3"), ("rows", 2)), "a number is needed")
+    refused(judge(("positions", 3)), "two pairs are needed")
+    refused(judge("rows", "positions"), "two pairs are needed")
 
 
 @pytest.mark.parametrize("odd", [*ODD, 10**30, "2", [2, 2, 2], object(), ["ab", "cd"]])
