@@ -205,7 +205,21 @@ figures.show(
 # %% [markdown]
 # ### Exercise 1: how many runs?
 #
+# *Difficulty 1 of 5 · importance 3 of 5 · 3 minutes*
+#
 # The prior draws codes one after the other, row by row: first the 8 × 8 top codes, then the 16 × 16 bottom codes. Assume that each code needs one run of a network, called a **forward pass**, and that all images of a batch go through a run together. **How many runs does it take to draw a batch of 64 images?** Predict the number, then let the check count the runs.
+#
+# <details><summary>Hint 1</summary>
+#
+# How many codes does one image have in both grids together?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Does a batch of 64 images need 64 times as many runs, if all of them go through a run together?
+#
+# </details>
 
 # %% tags=["exercise"]
 my_runs = None  # your turn
@@ -218,7 +232,21 @@ check.forward_passes(my_runs, 64, (8, 8), (16, 16))
 # %% [markdown]
 # ### Exercise 2: where does a code stand?
 #
+# *Difficulty 2 of 5 · importance 3 of 5 · 4 minutes*
+#
 # Look at the framed top code in the figure of 00.3, in row 2 and column 5, counted from 0. **Which pixels does this top code stand for?** Give the first row, the last row, the first column and the last column of pixels, counted from 0 as well.
+#
+# <details><summary>Hint 1</summary>
+#
+# A side of the image has 32 pixels, and a side of the top grid has 8 codes.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The number of the row, times the pixels per code, is the first row of pixels. How many rows belong to the code?
+#
+# </details>
 
 # %% tags=["exercise"]
 my_pixels = (
@@ -233,7 +261,21 @@ check.pixels_of_code(my_pixels, vqvae2, real_images[:16], (2, 5))
 # %% [markdown]
 # ### Exercise 3: find the impostor
 #
+# *Difficulty 2 of 5 · importance 3 of 5 · 3 minutes*
+#
 # The figure shows eight photographs, and under each the image decoded from its codes. For one image in the lower row, the *top* codes were taken from another photograph, while the bottom codes were left as they were. **Which of the eight images is it?** Count from 0, from left to right.
+#
+# <details><summary>Hint 1</summary>
+#
+# Compare outlines rather than prints, because the top codes settle the outline.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# If your eye is not sure, compute the mean squared difference between each photograph and the image below it.
+#
+# </details>
 
 # %%
 generator = torch.Generator().manual_seed(7)

@@ -23,8 +23,7 @@ from pixelprior.course import figures
 from pixelprior.course.checks import quantizing as check
 from pixelprior.course.widgets import explore
 from pixelprior.data import load_images
-from pixelprior.quantizer import Quantizer, perplexity
-from pixelprior.vqvae2 import VQVAE2
+from pixelprior.quantizer import perplexity
 
 training = load_images("fashion_mnist_mini", "train")
 heldout = load_images("fashion_mnist_mini", "test")
@@ -384,6 +383,8 @@ explore(
 # Apart from eight codes in a plane, nothing above was trained here. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on 4,000 of the 6,000 images that ship with the package. `loss_function` gives the loss of section 01.4. The codebooks move by themselves in each forward pass, because they are in training mode. They start with k-means on the first batch: as above, the features choose their codes and the codes move to the means, ten times on one batch.
 
 # %% tags=["nbval-ignore-output"]
+from pixelprior.vqvae2 import VQVAE2
+
 torch.manual_seed(0)
 small = VQVAE2(1, hidden_channels=32, embedding_dim=16, num_embeddings=64)
 optimizer = torch.optim.AdamW(small.parameters(), lr=3e-3)
@@ -460,6 +461,9 @@ with torch.no_grad():
 
 
 # %%
+from pixelprior.quantizer import Quantizer
+
+
 def quantizer_from(e):
     """A Quantizer that starts at e [K, D] as our own average does."""
     quantizer = Quantizer(*e.shape, ema_decay=0.8)
@@ -592,7 +596,21 @@ print(
 # %% [markdown]
 # ### Exercise 1: bits
 #
+# *Difficulty 1 of 5 · importance 5 of 5 · 4 minutes*
+#
 # Each pixel of our images has 8 bits. A code has log₂ K bits if all codes are written with the same number of digits 0 and 1. **How many bits does an image have before it is encoded, and how many after?** Remember that it has two grids of codes.
+#
+# <details><summary>Hint 1</summary>
+#
+# An image has 32 × 32 pixels, and its codes form grids of 8 × 8 and 16 × 16.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The size of a codebook is `vqvae2.num_embeddings`, and `math.log2` gives the bits per code.
+#
+# </details>
 
 # %% tags=["exercise"]
 my_bits = None  # your turn: (bits before, bits after)
@@ -603,9 +621,56 @@ check.bits_per_image(my_bits, vqvae2)
 # [To solution 1](#Solution-1)
 
 # %% [markdown]
-# ### Exercise 2: straight through
+# ### Exercise 2: which level holds the outline?
+#
+# *Difficulty 2 of 5 · importance 5 of 5 · 3 minutes*
+#
+# You take the codes of one level from *another* image, and keep the image's own codes at the other level. Then you take the mean of each square of 4 × 4 pixels, so that only the coarse shape is left. Before, we left one level out, but here a *wrong* level contradicts the right one. **Which level changes the coarse shape more when it is wrong?** Predict "top" or "bottom", and by what factor. The change is then measured on 64 images.
+#
+# <details><summary>Hint 1</summary>
+#
+# Look at the rows *top only* and *bottom only* in 01.6: which of them shows shapes?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The mean over 4 × 4 pixels keeps what one top code describes.
+#
+# </details>
+
+# %% tags=["exercise"]
+my_level = None  # your turn: "top" or "bottom"
+
+check.outline_level(my_level, vqvae2, images)
+
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
+
+# %% [markdown]
+# ### Exercise 3: straight through
+#
+# *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes*
 #
 # Write the straight-through estimator as a function, and try to do it without looking it up. The check sends a gradient back through it, and looks where the gradient arrives: all of it at the features, none at the codebook.
+#
+# <details><summary>Hint 1</summary>
+#
+# The value has to be `quantized`, but the gradient has to arrive at `features` alone.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Write the value as `features` plus a difference. Which part of this sum may the backward pass see?
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `.detach()` turns a part of the sum into a constant.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -617,25 +682,32 @@ check.straight_through(my_straight_through)
 
 
 # %% [markdown] tags=["about-solutions"]
-# [To solution 2](#Solution-2)
-
-# %% [markdown]
-# ### Exercise 3: which level holds the outline?
-#
-# You take the codes of one level from *another* image, and keep the image's own codes at the other level. Then you take the mean of each square of 4 × 4 pixels, so that only the coarse shape is left. Before, we left one level out, but here a *wrong* level contradicts the right one. **Which level changes the coarse shape more when it is wrong?** Predict "top" or "bottom", and by what factor. The change is then measured on 64 images.
-
-# %% tags=["exercise"]
-my_level = None  # your turn: "top" or "bottom"
-
-check.outline_level(my_level, vqvae2, images)
-
-# %% [markdown] tags=["about-solutions"]
 # [To solution 3](#Solution-3)
 
 # %% [markdown]
 # ### Exercise 4: bring the dead to life
 #
+# *Difficulty 4 of 5 · importance 3 of 5 · 10 minutes*
+#
 # Write the renewal that our moving average lacks. Your function gets the codebook e [K, D], the average counts N_k as [K], and a batch of features [N, D] with many more rows than K. It returns a codebook in which each code with a count below 1 is moved to a feature of the batch, each to a different one, while the living codes stay where they are. The check then trains with your renewal from the bad start. (It sets N_k = 1 and m_k = e_k for the renewed codes, because otherwise the next average would move them back.)
+#
+# <details><summary>Hint 1</summary>
+#
+# `counts < 1` is a mask [K] of the dead codes.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `torch.randperm(len(features))` gives the numbers of the rows in random order, so that the first few of them are all different.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# Change a copy of e, so that the living codes stay where they are.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -684,21 +756,7 @@ check.bits_per_image(bits, vqvae2)
 # %% [markdown] tags=["solution"]
 # ### Solution 2
 #
-# [Back to exercise 2](#Exercise-2:-straight-through)
-
-
-# %% tags=["solution"]
-# The value is `quantized`; what is detached has no slope.
-def straight_through(features, quantized):
-    return features + (quantized - features).detach()
-
-
-check.straight_through(straight_through)
-
-# %% [markdown] tags=["solution"]
-# ### Solution 3
-#
-# [Back to exercise 3](#Exercise-3:-which-level-holds-the-outline?)
+# [Back to exercise 2](#Exercise-2:-which-level-holds-the-outline?)
 
 # %% tags=["solution"]
 # Swap each in turn with the next image, and measure the coarse error.
@@ -712,6 +770,20 @@ coarse = {
 }
 
 check.outline_level(max(coarse, key=coarse.get), vqvae2, images)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-straight-through)
+
+
+# %% tags=["solution"]
+# The value is `quantized`; what is detached has no slope.
+def straight_through(features, quantized):
+    return features + (quantized - features).detach()
+
+
+check.straight_through(straight_through)
 
 # %% [markdown] tags=["solution"]
 # ### Solution 4

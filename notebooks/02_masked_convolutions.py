@@ -438,6 +438,7 @@ def draw(network, count, seed):
     return codes
 
 
+# %%
 drawn = {
     "from the source": source.sample(200, seed=2),
     "two stacks": draw(two_stacks, 200, seed=3),
@@ -511,7 +512,21 @@ print("all 81 grids add up to one:", abs(total - 1) < 1e-6)
 # %% [markdown]
 # ### Exercise 1: write mask A
 #
+# *Difficulty 2 of 5 · importance 5 of 5 · 4 minutes*
+#
 # Write mask A for a 7 × 7 kernel as a tensor of ones and zeros. First predict how many ones it has. Use no function from above, only indexing.
+#
+# <details><summary>Hint 1</summary>
+#
+# The middle of a 7 × 7 kernel is in row 3, column 3.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Start from ones. Set the middle, all to its right and all rows below to zero.
+#
+# </details>
 
 # %% tags=["exercise"]
 my_mask_a = None  # your turn: a tensor [7, 7]
@@ -524,7 +539,21 @@ check.mask(my_mask_a, "A", 7)
 # %% [markdown]
 # ### Exercise 2: write mask B, for any size
 #
+# *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes*
+#
 # This time, write a function that takes the size of the kernel, an odd number, and returns the mask. If you like, do it in another way than `make_mask` does.
+#
+# <details><summary>Hint 1</summary>
+#
+# In raster order, the middle of a kernel with size × size positions has the number size² // 2.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `torch.arange(size * size)` numbers the positions. A comparison with the middle makes the mask, and `.view(size, size)` gives it its shape.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -541,7 +570,27 @@ check.mask_function(my_mask_b, "B")
 # %% [markdown]
 # ### Exercise 3: find the leak
 #
+# *Difficulty 4 of 5 · importance 5 of 5 · 10 minutes*
+#
 # A colleague hands you this stack of seven layers: masked convolutions with an ELU after each but the last. Its samples are noise, and the framed position below is red, which is a leak. Which of the layers causes the leak? Count the layers of `suspect` from 0, including the ELUs. Use the gradient on one layer at a time. `leak(seen, position)` returns the first position that is seen and is not past. Remember that a layer with mask B may see its own position, but the first layer may not.
+#
+# <details><summary>Hint 1</summary>
+#
+# An ELU looks at one position at a time, so that only a convolution can be the cause.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `seen_by(layer, (4, 4), (8, 8), layer.in_channels)` gives what one layer sees from (4, 4).
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# A later layer may see its own position. Set this position to `False` before you call `leak`, in all layers but the first.
+#
+# </details>
 
 # %%
 torch.manual_seed(0)
@@ -614,9 +663,8 @@ check.mask_function(mask_b, "B")
 for number, layer in enumerate(suspect):
     if isinstance(layer, nn.Conv2d):
         seen = seen_by(layer, (4, 4), (8, 8), layer.in_channels)
-        seen[4, 4] &= (
-            number == 0
-        )  # only the first must not see its own position
+        if number:  # a later layer may see its own position
+            seen[4, 4] = False
         if leak(seen, (4, 4)) is not None:
             leaking = number
 

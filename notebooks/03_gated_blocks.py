@@ -12,7 +12,6 @@
 # ← [02 · Masked convolutions](02_masked_convolutions.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [04 · The top prior](04_top_prior.ipynb) →
 
 # %%
-import copy
 import math
 
 import torch
@@ -20,12 +19,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from pixelprior.assets import load_shipped
-from pixelprior.codes import extract_codes
 from pixelprior.course import figures
 from pixelprior.course.causality import blind_spot, leak, seen_by
 from pixelprior.course.checks import blocks as check
 from pixelprior.course.widgets import explore
-from pixelprior.data import load_images
 from pixelprior.layers import GatedBlock, MaskedConv2d
 from pixelprior.layers import gate as package_gate
 from pixelprior.pixelcnn import PixelCNN
@@ -319,6 +316,8 @@ def field(blocks, stack):
 
 
 # %%
+import copy
+
 joined = new_blocks(8)
 alone = copy.deepcopy(joined[:6])
 for each in alone:
@@ -403,6 +402,7 @@ def three_fields(layers, kernel_size):
     )
 
 
+# %%
 explore(
     three_fields,
     "three_fields",
@@ -436,6 +436,7 @@ def share_by_rows(blocks, residual):
     return size / size[0]
 
 
+# %%
 share = {
     "15 blocks, no residual around v": share_by_rows(15, False),
     "15 blocks, with it": share_by_rows(15, True),
@@ -450,6 +451,8 @@ figures.show(
     ),
     "gradient_by_distance",
 )
+
+# %%
 without, with_it, deeper = (each[7].item() for each in share.values())
 print("eight rows above, no residual: below 1/1000:", without < 1 / 1000)
 print("with it, at least 5 times as much:", with_it > 5 * without)
@@ -489,6 +492,8 @@ for name, one, other in zip("vh", mine, given, strict=True):
 # **At which positions does the label matter?** We take the top codes of 100 photographs of ankle boots, and let the shipped prior predict each code twice, once with the right label and once with a wrong one. The maps show how far the two distributions are apart: half the sum of |P − P′| over all codes, which is called the **total variation distance**. At 0 the two distributions are the same, and at 1 they have nothing in common.
 
 # %%
+from pixelprior.data import load_images
+
 vqvae2, prior = load_shipped()
 top = prior.prior_top
 heldout = load_images("fashion_mnist_mini", "test")
@@ -593,6 +598,8 @@ assert abs(sizes["gate, p = 32"] / sizes["ReLU, q = 46"] - 1) < 0.03
 # We train all three for a short time on the top codes of 2,000 photographs, in the same order and with the same settings. We follow the mean of −log P on held-out photographs, in nats per code. Notebook 04 explains such a loop; here it only has to be the same for all three.
 
 # %%
+from pixelprior.codes import extract_codes
+
 train = load_images("fashion_mnist_mini", "train")
 train.images, train.labels = train.images[:2000], train.labels[:2000]
 train_codes = extract_codes(vqvae2, train).z_top.long()  # [2000, 8, 8]
@@ -867,7 +874,21 @@ print("shift in every block sees what the masked stack sees:", same)
 # %% [markdown]
 # ### Exercise 1: write the gate
 #
+# *Difficulty 2 of 5 · importance 5 of 5 · 4 minutes*
+#
 # Write equation 2 as a function, without scrolling up. You are given x of shape [B, 2p, H, W]. The first half of its channels is W_f ∗ x, and the second half is W_g ∗ x. The function returns [B, p, H, W].
+#
+# <details><summary>Hint 1</summary>
+#
+# The number p is half of `x.shape[1]`.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Slice the channels into two halves. One half goes through tanh, and the other through the sigmoid.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -882,25 +903,31 @@ check.gate(my_gate)
 # [To solution 1](#Solution-1)
 
 # %% [markdown]
-# ### Exercise 2: wire the two stacks
+# ### Exercise 2: add the label
 #
-# You are given the parts of a block as functions, with the padding and the shift already in them. Connect them so that no position sees its future and none of its past is missing. Use the drawing, and not our code.
+# *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes*
 #
-# - `parts.look_up(v)` and `parts.look_left(h)`: the two convolutions, p channels to 2p
-# - `parts.across(…)`: the 1×1 between the stacks, 2p to 2p
-# - `parts.gate(…)`: 2p to p
-# - `parts.out(…)`: the last 1×1, p to p
-# - `parts.first`: whether this is the first block
+# Write the function that adds a label to the features. You are given features [B, 2p, H, W], labels [B], which are whole numbers, and a table [classes, 2p] with one row per class. To the features of each image, add the row of *its* label, at every position. The check puts your function into a small network, in front of v's gate, and looks at the logits.
 #
-# The function returns the new v and the new h, and there is no label here. It is judged by gradient, in a network of five blocks, and by comparing its output with the package's.
+# <details><summary>Hint 1</summary>
+#
+# `table[labels]` picks one row per image, [B, 2p].
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Give the rows a height and a width of 1. Broadcasting then adds them at every position.
+#
+# </details>
 
 
 # %% tags=["exercise"]
-def my_block(v, h, parts):
-    return None  # your turn: the new v and the new h
+def my_label_bias(features, labels, table):
+    return None  # your turn
 
 
-check.wiring(my_block)
+check.label_bias(my_label_bias)
 
 
 # %% [markdown] tags=["about-solutions"]
@@ -909,7 +936,27 @@ check.wiring(my_block)
 # %% [markdown]
 # ### Exercise 3: count the parameters
 #
+# *Difficulty 3 of 5 · importance 3 of 5 · 8 minutes*
+#
 # **How many numbers does `GatedBlock("B", 24, 24)` learn?** It is a later block, with 24 channels in and p = 24, kernels of k = 3, and no label. Work the number out on paper from the shapes in `new_weights`, and then let the check count.
+#
+# <details><summary>Hint 1</summary>
+#
+# A convolution has as many weights as outputs · inputs · positions under its kernel, and one bias per output.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# In a later block, the vertical kernel covers 2 rows of 3 positions, and the horizontal kernel 2 positions.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# There are four convolutions: the two cropped ones, the 1×1 across from 2p to 2p, and the last 1×1 from p to p.
+#
+# </details>
 
 # %% tags=["exercise"]
 my_count = None  # your turn: a whole number
@@ -920,17 +967,45 @@ check.parameters(my_count, "B", 24, 24)
 # [To solution 3](#Solution-3)
 
 # %% [markdown]
-# ### Exercise 4: add the label
+# ### Exercise 4: wire the two stacks
 #
-# Write the function that adds a label to the features. You are given features [B, 2p, H, W], labels [B], which are whole numbers, and a table [classes, 2p] with one row per class. To the features of each image, add the row of *its* label, at every position. The check puts your function into a small network, in front of v's gate, and looks at the logits.
+# *Difficulty 4 of 5 · importance 5 of 5 · 12 minutes*
+#
+# You are given the parts of a block as functions, with the padding and the shift already in them. Connect them so that no position sees its future and none of its past is missing. Use the drawing, and not our code.
+#
+# - `parts.look_up(v)` and `parts.look_left(h)`: the two convolutions, p channels to 2p
+# - `parts.across(…)`: the 1×1 between the stacks, 2p to 2p
+# - `parts.gate(…)`: 2p to p
+# - `parts.out(…)`: the last 1×1, p to p
+# - `parts.first`: whether this is the first block
+#
+# The function returns the new v and the new h, and there is no label here. It is judged by gradient, in a network of five blocks, and by comparing its output with the package's.
+#
+# <details><summary>Hint 1</summary>
+#
+# Begin with what the vertical stack finds above, because the horizontal stack needs it.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Across takes the vertical features *before* the gate, and its result is added before the gate of h.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# Only a later block has residuals: it adds v to the new v, and h to the new h.
+#
+# </details>
 
 
 # %% tags=["exercise"]
-def my_label_bias(features, labels, table):
-    return None  # your turn
+def my_block(v, h, parts):
+    return None  # your turn: the new v and the new h
 
 
-check.label_bias(my_label_bias)
+check.wiring(my_block)
 
 
 # %% [markdown] tags=["about-solutions"]
@@ -972,20 +1047,17 @@ check.gate(gate_by_slices)
 # %% [markdown] tags=["solution"]
 # ### Solution 2
 #
-# [Back to exercise 2](#Exercise-2:-wire-the-two-stacks)
+# [Back to exercise 2](#Exercise-2:-add-the-label)
 
 
 # %% tags=["solution"]
-# v first, since h needs to be told what v found, before v's gate.
-def wired_block(v, h, parts):
-    found_above = parts.look_up(v)  # [B, 2p, H, W]
-    told = parts.look_left(h) + parts.across(found_above)  # [B, 2p, H, W]
-    new_v = parts.gate(found_above)  # [B, p, H, W]
-    new_h = parts.out(parts.gate(told))  # [B, p, H, W]
-    return (new_v, new_h) if parts.first else (v + new_v, h + new_h)
+# Take the rows, and give them a height and a width of 1 to be spread over.
+def add_label(features, labels, table):
+    rows = table[labels]  # [B, 2p]
+    return features + rows[:, :, None, None]  # [B, 2p, H, W]
 
 
-check.wiring(wired_block)
+check.label_bias(add_label)
 
 # %% [markdown] tags=["solution"]
 # ### Solution 3
@@ -1010,14 +1082,17 @@ check.parameters(count, "B", 24, 24)
 # %% [markdown] tags=["solution"]
 # ### Solution 4
 #
-# [Back to exercise 4](#Exercise-4:-add-the-label)
+# [Back to exercise 4](#Exercise-4:-wire-the-two-stacks)
 
 
 # %% tags=["solution"]
-# Take the rows, and give them a height and a width of 1 to be spread over.
-def add_label(features, labels, table):
-    rows = table[labels]  # [B, 2p]
-    return features + rows[:, :, None, None]  # [B, 2p, H, W]
+# v first, since h needs to be told what v found, before v's gate.
+def wired_block(v, h, parts):
+    found_above = parts.look_up(v)  # [B, 2p, H, W]
+    told = parts.look_left(h) + parts.across(found_above)  # [B, 2p, H, W]
+    new_v = parts.gate(found_above)  # [B, p, H, W]
+    new_h = parts.out(parts.gate(told))  # [B, p, H, W]
+    return (new_v, new_h) if parts.first else (v + new_v, h + new_h)
 
 
-check.label_bias(add_label)
+check.wiring(wired_block)

@@ -12,11 +12,7 @@
 # ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →
 
 # %%
-import copy
-import itertools
 import math
-import tempfile
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -27,14 +23,9 @@ from pixelprior.course import figures
 from pixelprior.course.checks import top as check
 from pixelprior.course.widgets import explore
 from pixelprior.data import load_images
-from pixelprior.devices import make_accelerator
-from pixelprior.evaluation.measures import image_nats
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.sampling import sample_codes, uniforms
 from pixelprior.schedule import learning_rate_factor
-from pixelprior.settings import TrainingSettings
-from pixelprior.training import fit
 
 # %% [markdown]
 # ## 04.1 The codes to learn from
@@ -215,6 +206,8 @@ by_hand = [rate_at(step, STEPS, HIGHEST) for step in range(STEPS)]
 # The package's version is `learning_rate_factor` in `pixelprior.schedule`, which gives the factor by which the highest rate is multiplied. Is it the same as ours, and **what does the schedule look like?**
 
 # %%
+from pixelprior.settings import TrainingSettings
+
 factor = learning_rate_factor(TrainingSettings(warmup=0.1), STEPS)
 packages = [HIGHEST * factor(step) for step in range(STEPS)]
 largest = max(abs(a - b) for a, b in zip(by_hand, packages, strict=True))
@@ -269,6 +262,9 @@ print(f"clipped gradients differ by < 1e-5: {apart < 1e-5}")
 
 
 # %%
+import itertools
+
+
 def one_step(net, optimizer, z, labels, clip):
     loss = F.cross_entropy(net(z, labels), z)  # []: nats per code
     optimizer.zero_grad()
@@ -310,6 +306,9 @@ def train(
 
 
 # %%
+from dataclasses import replace
+
+
 def first(codes, count):
     return replace(
         codes,
@@ -320,6 +319,12 @@ def first(codes, count):
 
 
 # %%
+import copy
+import tempfile
+
+from pixelprior.devices import make_accelerator
+from pixelprior.training import fit
+
 few, twin = first(training, 128), copy.deepcopy(both.prior_top)
 mine = train(twin, few, 8, HIGHEST)
 settings = TrainingSettings(
@@ -375,6 +380,8 @@ losses = torch.tensor([loss for loss, _ in record])  # [STEPS]
 # How low could the loss get on these grids? For comparison we take the prior that ships with the package, measured on the same 1,000 held-out grids. It has 9 blocks of 64 channels, and was trained on all 60,000 images for 7,500 steps, at the same highest rate. We measure it by hand, and with the package's `image_nats`.
 
 # %%
+from pixelprior.evaluation.measures import image_nats
+
 by_shipped = nats_of(shipped.prior_top, heldout)  # [1000, 8, 8]
 in_package = image_nats(shipped.prior_top, heldout) / 64  # [1000]
 by_image = by_shipped.mean(dim=(1, 2))  # [1000]
@@ -424,6 +431,9 @@ assert by_shipped.mean() < final < left_above
 
 
 # %%
+from pixelprior.sampling import sample_codes, uniforms
+
+
 def images_from(top_prior, classes):
     count = len(classes)
     condition = top_prior.label_condition(classes, count)  # [B, p, 1, 1]
@@ -688,6 +698,8 @@ assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
 # %% [markdown]
 # ### Exercise 1: the unigram baseline
 #
+# *Difficulty 2 of 5 · importance 5 of 5 · 7 minutes*
+#
 # Write the entropy of the codes' frequencies, in nats,
 #
 # $$
@@ -695,6 +707,18 @@ assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
 # $$
 #
 # where p_k is the share of code k among all codes. Take care of codes that never occur. Your function is tried on codes whose entropy is known, and then compared with the package.
+#
+# <details><summary>Hint 1</summary>
+#
+# `torch.bincount(codes.flatten(), minlength=num_embeddings)` counts each code.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# A code that never occurs adds nothing to the entropy, but `0 * log(0)` is not a number in PyTorch. Leave such codes out.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -710,22 +734,23 @@ check.unigram_entropy(my_unigram_entropy)
 # [To solution 1](#Solution-1)
 
 # %% [markdown]
-# ### Exercise 2: a learning rate by measurement
+# ### Exercise 2: sixteen bags
 #
-# A **range test** finds a learning rate. It trains for a short time at each of several rates, a factor of three or ten apart, and compares the results. (In Smith's own form the rate rises within a single run.) Find a rate for a small network (three blocks of 16 channels, 100 steps, AdamW with our schedule and clipping). Your rate is judged by three such trainings: at your rate, at a tenth of it, and at ten times your rate. Neither of the others may end lower, on held-out codes, by more than a tenth of a nat per code. Use the `train` above, and `new_net(16, 3)` as the network.
-
-# %% tags=["exercise"]
-my_rate = None  # your turn: a number
-
-check.learning_rate(my_rate, training, heldout)
-
-# %% [markdown] tags=["about-solutions"]
-# [To solution 2](#Solution-2)
-
-# %% [markdown]
-# ### Exercise 3: sixteen bags
+# *Difficulty 2 of 5 · importance 3 of 5 · 4 minutes*
 #
 # Draw 16 images of bags (class 8) from the shipped prior. `shipped.sample_with_vqvae2(vqvae2, count, labels=…, seed=…)` draws and decodes; each image needs a label, so the labels are a tensor [16]. The shipped classifier looks at your images and says which class it sees in them.
+#
+# <details><summary>Hint 1</summary>
+#
+# `torch.full((16,), 8)` is a tensor of sixteen labels.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The VQ-VAE-2 is the first argument, and the number of images is the second.
+#
+# </details>
 
 # %% tags=["exercise"]
 my_bags = None  # your turn: images [16, 1, 32, 32]
@@ -733,7 +758,7 @@ my_bags = None  # your turn: images [16, 1, 32, 32]
 check.images_of_class(my_bags, 8)
 
 # %% [markdown] tags=["about-solutions"]
-# [To solution 3](#Solution-3)
+# [To solution 2](#Solution-2)
 
 # %% [markdown]
 # **How different are bags from one another, and does our own 600-step prior know the class?** The upper row shows eight bags of the shipped prior, and the lower row eight of ours.
@@ -752,6 +777,39 @@ figures.show(
 
 # %% [markdown]
 # Our own prior knows the class roughly: most images of the lower row have the size of a bag, some have a handle, and others are lumps. The label is one bias in each block, and it settles what kind of thing is drawn. The rest is left to chance, as it should be, because P(z_top | class) is a distribution and not a single picture.
+
+# %% [markdown]
+# ### Exercise 3: a learning rate by measurement
+#
+# *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes*
+#
+# A **range test** finds a learning rate. It trains for a short time at each of several rates, a factor of three or ten apart, and compares the results. (In Smith's own form the rate rises within a single run.) Find a rate for a small network (three blocks of 16 channels, 100 steps, AdamW with our schedule and clipping). Your rate is judged by three such trainings: at your rate, at a tenth of it, and at ten times your rate. Neither of the others may end lower, on held-out codes, by more than a tenth of a nat per code. Use the `train` above, and `new_net(16, 3)` as the network.
+#
+# <details><summary>Hint 1</summary>
+#
+# Train for 100 steps at rates that are a factor of ten apart, for example 3e-4, 3e-3, 3e-2 and 3e-1.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `train(new_net(16, 3), training, 100, rate)` returns the loss and the gradient norm of each step.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# Compare the means of the last twenty losses, because a single loss depends on its batch.
+#
+# </details>
+
+# %% tags=["exercise"]
+my_rate = None  # your turn: a number
+
+check.learning_rate(my_rate, training, heldout)
+
+# %% [markdown] tags=["about-solutions"]
+# [To solution 3](#Solution-3)
 
 # %% [markdown]
 # ## What you can do now
@@ -790,7 +848,21 @@ check.unigram_entropy(entropy_of_frequencies)
 # %% [markdown] tags=["solution"]
 # ### Solution 2
 #
-# [Back to exercise 2](#Exercise-2:-a-learning-rate-by-measurement)
+# [Back to exercise 2](#Exercise-2:-sixteen-bags)
+
+# %% tags=["solution"]
+# Sixteen times the same label. The draws differ all the same: each image
+# has random numbers of its own.
+bags = shipped.sample_with_vqvae2(
+    vqvae2, 16, labels=torch.full((16,), 8), seed=1
+)  # [16, 1, 32, 32]
+
+check.images_of_class(bags, 8)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-a-learning-rate-by-measurement)
 
 # %% tags=["solution"]
 # A short training at each of four rates.
@@ -805,17 +877,3 @@ check.learning_rate(rate_found, training, heldout)
 
 # %% [markdown] tags=["solution"]
 # The rate that you found is likely to be higher than our 3e-3. A short test of a small network favours high rates, because there is no time for small steps. The longer the run and the deeper the network, the lower the best rate tends to be. But is 3e-3 the best for our 600 steps? Try your rate, or a third of it, in the live run above.
-
-# %% [markdown] tags=["solution"]
-# ### Solution 3
-#
-# [Back to exercise 3](#Exercise-3:-sixteen-bags)
-
-# %% tags=["solution"]
-# Sixteen times the same label. The draws differ all the same: each image
-# has random numbers of its own.
-bags = shipped.sample_with_vqvae2(
-    vqvae2, 16, labels=torch.full((16,), 8), seed=1
-)  # [16, 1, 32, 32]
-
-check.images_of_class(bags, 8)

@@ -12,24 +12,19 @@
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 
 # %%
-import math
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pixelprior.assets import load_shipped, load_shipped_reference_models
+from pixelprior.assets import load_shipped
 from pixelprior.codes import extract_codes
 from pixelprior.conditional import ConditionalPixelCNN
 from pixelprior.course import figures
-from pixelprior.course.causality import blind_spot, leak, seen_by
 from pixelprior.course.checks import bottom as check
 from pixelprior.course.widgets import explore
 from pixelprior.data import load_images
-from pixelprior.evaluation.measures import erase_top, image_nats
-from pixelprior.schedule import learning_rate_factor
-from pixelprior.settings import TrainingSettings
 from pixelprior.vqvae2 import ResidualStack
 
 # %% [markdown]
@@ -199,6 +194,8 @@ print("same parameters:", ours == sum(w.numel() for w in net.parameters()))
 # The argument should also pass a test. **Which bottom codes does the shipped prior see at row 8, column 8?** As in notebook 02, we find out by the gradient.
 
 # %%
+from pixelprior.course.causality import seen_by
+
 shipped = prior.prior_bottom
 position, shape = (8, 8), (16, 16)
 with torch.no_grad():
@@ -224,6 +221,8 @@ figures.show(
 # The prior sees every earlier code, and no other. We repeat the test at the corners and in between. Each of the prior's nine blocks reaches one row up and one column to either side, so what lies more than nine away is out of reach, which is a matter of depth and not a blind spot. Within these nine rows and columns there must be no hole. (How many blocks would let the last code see the first?)
 
 # %%
+from pixelprior.course.causality import blind_spot, leak
+
 count = torch.arange(16)
 for position in ((0, 0), (0, 15), (4, 11), (8, 8), (15, 8)):
     y, x = position
@@ -319,6 +318,8 @@ print(f"loss_function differs by < 1e-5: {difference < 1e-5}")
 # Each term on the right is itself a sum, over 64 codes for the top and over 256 for the bottom. So for **nats per image** we add sums, not means. (For training, `loss_function` adds the two means and calls the result `total_loss`. The levels share no weights, so each learns as if it were alone. As the cost of an image, `total_loss` has no meaning.) A top code costs more than a bottom code, but there are four times as many bottom codes. Which of the two levels costs more in total?
 
 # %%
+from pixelprior.evaluation.measures import image_nats
+
 with torch.no_grad():
     log_p = prior.prior_top(z_top, labels).log_softmax(dim=1)
 top_nats = -log_p.gather(1, z_top[:, None])[:, 0]  # [32, 8, 8]
@@ -340,6 +341,8 @@ print(f"image_nats differs by < 1e-2: {apart < 1e-2}")
 # Are the top codes worth the trouble? To find out, we train one network on pairs of grids. We train another of the same size, from the same first weights, on the same bottoms, but with **every top code set to 0**. It receives a top grid too, but one that says nothing. What the first network saves is what the top codes are worth.
 
 # %%
+from pixelprior.evaluation.measures import erase_top
+
 training = replace(training, labels=None)  # these two do without labels
 watched = replace(pick(heldout, slice(128)), labels=None)
 silent = replace(
@@ -356,6 +359,10 @@ print(
 
 
 # %%
+from pixelprior.schedule import learning_rate_factor
+from pixelprior.settings import TrainingSettings
+
+
 def train(codes, watched, epochs=3, highest=2e-3):
     torch.manual_seed(0)  # the same first weights and the same order
     net = ConditionalPixelCNN(K, D, p, num_layers=4, dropout=0.0)
@@ -413,6 +420,8 @@ figures.show(
 # A few hundred steps are only a start. From here on we use two networks that were trained for longer on 60,000 images, and that ship with the package (`load_shipped`, `load_shipped_reference_models`): the bottom prior, and its twin that was trained without top codes. Both are conditioned on the label, and we measure both on the 500 held-out images.
 
 # %%
+from pixelprior.assets import load_shipped_reference_models
+
 without_top, _ = load_shipped_reference_models()
 
 
@@ -607,6 +616,8 @@ def mean_nats(network, codes):
 
 
 # %%
+import math
+
 looked_at = pick(heldout, slice(128))
 is_same = looked_at.labels[:, None] == looked_at.labels  # [128, 128]
 same = is_same.fill_diagonal_(False).int().argmax(dim=1)  # [128]
@@ -688,7 +699,21 @@ figures.show(
 # %% [markdown]
 # ### Exercise 1: the order of the levels
 #
+# *Difficulty 1 of 5 · importance 5 of 5 · 4 minutes*
+#
 # Below are the six steps in which the prior draws an image, but in shuffled order. Give their right order as a string of letters, such as `"abcdef"`. The check goes through the steps and looks at what is known before each step.
+#
+# <details><summary>Hint 1</summary>
+#
+# Only the label is known before anything is drawn.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# A step can use only what earlier steps have made. Which step makes the top grid, and which step needs it?
+#
+# </details>
 
 # %%
 for letter, step in check.STEPS.items():
@@ -703,9 +728,70 @@ check.order_of_levels(my_order)
 # [To solution 1](#Solution-1)
 
 # %% [markdown]
-# ### Exercise 2: measure the gain
+# ### Exercise 2: how improbable is this bag?
+#
+# *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes*
+#
+# What is −log P(z_top, z_bottom) of one image, in nats? Compute it for the bag below, from both levels of the shipped prior.
+#
+# <details><summary>Hint 1</summary>
+#
+# The logarithm of a product is a sum, so that the nats of both levels add up.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `image_nats(network, codes)` gives the nats of one level. Call it for `prior.prior_top` and for the bottom level.
+#
+# </details>
+
+# %%
+bag = pick(heldout, [31])
+bag_top, bag_bottom, _ = bag.batch(torch.tensor([0]))
+figures.show(
+    figures.pipeline(
+        photographs[31][0],
+        bag_top[0],
+        bag_bottom[0],
+        vqvae2.decode_codes(bag_top, bag_bottom)[0],
+        K,
+    ),
+    "codes_of_a_bag",
+)
+
+# %% tags=["exercise"]
+my_nats = None  # your turn
+
+check.nats_per_image(my_nats, prior, bag)
+
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
+
+# %% [markdown]
+# ### Exercise 3: measure the gain
+#
+# *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes*
 #
 # Write a function that measures what the top codes are worth, in nats per bottom code, as every paper with two levels should. Its arguments are the network with the top, its twin that was trained without, and codes. `image_nats(network, codes)` gives the nats of each image's codes, [N], of the level that the network belongs to. `erase_top(codes)` gives the same codes with all top codes 0, as the twin was trained on. Do not rely on the number 256, because the check tries another grid too.
+#
+# <details><summary>Hint 1</summary>
+#
+# The twin was trained on top codes that are all 0, so that it has to be measured on `erase_top(codes)`.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The gain is positive if the network with the top needs fewer nats.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `codes.z_bottom[0].numel()` is the number of bottom codes of one image.
+#
+# </details>
 
 # %%
 hundred = pick(heldout, slice(400, 500))
@@ -720,10 +806,12 @@ check.conditional_gain(my_gain, shipped, without_top, hundred)
 
 
 # %% [markdown] tags=["about-solutions"]
-# [To solution 2](#Solution-2)
+# [To solution 3](#Solution-3)
 
 # %% [markdown]
-# ### Exercise 3: the wrong scale
+# ### Exercise 4: the wrong scale
+#
+# *Difficulty 3 of 5 · importance 3 of 5 · 8 minutes*
 #
 # A colleague has enlarged the top with `Tensor.repeat`, and the result has the right shape. **Is the grid itself right as well?** Here are the numbered positions again, and the loss of the shipped prior with such an enlargement.
 
@@ -750,6 +838,24 @@ print(f"nats per code: {loss:.0f}, worse than uniform: {loss > math.log(K)}")
 
 # %% [markdown]
 # The grid is four small copies of the top, so that most bottom positions have a code from far away beneath them. Write the enlargement correctly, for any bottom size that is a multiple of the top size: 8 × 8 over 16 × 16, but also 5 × 3 over 15 × 9, and with one factor for the height and another for the width. Return a tensor [B, p, height, width].
+#
+# <details><summary>Hint 1</summary>
+#
+# Which row of the top grid covers each row of the bottom grid? With twice as many rows, rows 0 and 1 belong to row 0.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `torch.arange(height) * high // height` gives this number for each bottom row, where `high` is the number of top rows. Columns go likewise.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# Index the tensor with these numbers, first along the height and then along the width.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -759,33 +865,6 @@ def my_upsample(top, height, width):  # [B, p, Ht, Wt] to [B, p, H, W]
 
 check.upsample(my_upsample)
 
-
-# %% [markdown] tags=["about-solutions"]
-# [To solution 3](#Solution-3)
-
-# %% [markdown]
-# ### Exercise 4: how improbable is this bag?
-#
-# What is −log P(z_top, z_bottom) of one image, in nats? Compute it for the bag below, from both levels of the shipped prior.
-
-# %%
-bag = pick(heldout, [31])
-bag_top, bag_bottom, _ = bag.batch(torch.tensor([0]))
-figures.show(
-    figures.pipeline(
-        photographs[31][0],
-        bag_top[0],
-        bag_bottom[0],
-        vqvae2.decode_codes(bag_top, bag_bottom)[0],
-        K,
-    ),
-    "codes_of_a_bag",
-)
-
-# %% tags=["exercise"]
-my_nats = None  # your turn
-
-check.nats_per_image(my_nats, prior, bag)
 
 # %% [markdown] tags=["about-solutions"]
 # [To solution 4](#Solution-4)
@@ -822,7 +901,18 @@ check.order_of_levels(order)
 # %% [markdown] tags=["solution"]
 # ### Solution 2
 #
-# [Back to exercise 2](#Exercise-2:-measure-the-gain)
+# [Back to exercise 2](#Exercise-2:-how-improbable-is-this-bag?)
+
+# %% tags=["solution"]
+# A product of probabilities is a sum of logarithms, over codes and levels.
+bag_nats = image_nats(prior.prior_top, bag) + image_nats(shipped, bag)  # [1]
+
+check.nats_per_image(bag_nats, prior, bag)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-measure-the-gain)
 
 
 # %% tags=["solution"]
@@ -836,9 +926,9 @@ def gain_per_code(with_top, without_top, codes):
 check.conditional_gain(gain_per_code, shipped, without_top, hundred)
 
 # %% [markdown] tags=["solution"]
-# ### Solution 3
+# ### Solution 4
 #
-# [Back to exercise 3](#Exercise-3:-the-wrong-scale)
+# [Back to exercise 4](#Exercise-4:-the-wrong-scale)
 
 
 # %% tags=["solution"]
@@ -851,14 +941,3 @@ def enlarge(top, height, width):
 
 
 check.upsample(enlarge)
-
-# %% [markdown] tags=["solution"]
-# ### Solution 4
-#
-# [Back to exercise 4](#Exercise-4:-how-improbable-is-this-bag?)
-
-# %% tags=["solution"]
-# A product of probabilities is a sum of logarithms, over codes and levels.
-bag_nats = image_nats(prior.prior_top, bag) + image_nats(shipped, bag)  # [1]
-
-check.nats_per_image(bag_nats, prior, bag)

@@ -14,34 +14,17 @@
 # %%
 import copy
 import itertools
-import json
-import statistics
-import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from IPython.display import Markdown, display
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from pixelprior import assets
 from pixelprior.assets import load_shipped
-from pixelprior.benchmark import report as benchmark_report
 from pixelprior.cache import BlockCache, PixelCNNCache
-from pixelprior.counting import multiply_adds
 from pixelprior.course import figures
 from pixelprior.course.checks import sampling as check
-from pixelprior.course.checks import slips
 from pixelprior.course.widgets import explore
 from pixelprior.layers import GatedBlock, gate
-from pixelprior.sampling import (
-    draw,
-    probabilities,
-    rows_so_far,
-    sample_codes,
-    uniforms,
-    whole_grid,
-)
+from pixelprior.sampling import draw, probabilities, sample_codes, uniforms
 
 _ = torch.set_grad_enabled(False)  # nothing is trained here
 
@@ -185,6 +168,7 @@ KINDS = {
 NEW, AGAIN, NOTHING, KEPT, UNTOUCHED = range(5)
 
 
+# %%
 def work(y, x, height=8, width=8):
     """The kind of each position, [H, W], for each of the methods."""
     number = torch.arange(height * width).view(height, width)
@@ -332,7 +316,7 @@ for name, one, other in zip("vh", mine, packages, strict=True):
 # %% [markdown]
 # Our steps use the weights as they are, while the package's steps use a rearranged copy. Nothing is trained anew for sampling.
 #
-# The **first** block, with mask A, is different. Its kernels stop before the current row and the current position, whose codes are yet to be drawn. Its step therefore comes *before* the new row rolls in, and it has no residuals. In exercise 1 you write the steps for both kinds of block.
+# The **first** block, with mask A, is different. Its kernels stop before the current row and the current position, whose codes are yet to be drawn. Its step therefore comes *before* the new row rolls in, and it has no residuals. In exercise 4 you write the steps for both kinds of block.
 
 # %% [markdown]
 # ## 06.5 The whole network, and the same codes from all
@@ -442,9 +426,12 @@ print(f"one pass, one image: {one_pass:,} multiply-adds")
 # The cached steps call no module, so that hooks do not see them. The function `multiply_adds` looks deeper, at each operation that PyTorch executes. For one pass, the two counts must agree. Then we count whole draws of one image each, on both levels.
 
 # %%
+from pixelprior.counting import multiply_adds
+
 deeper = multiply_adds(top.logits, right[:1], condition[:1])
 print("both counts agree:", deeper == one_pass)
 
+# %%
 bottom = prior.prior_bottom
 z_top = right[:1]  # [1, 8, 8]
 from_top = bottom.top_condition(z_top, (1, 16, 16), labels[:1])
@@ -474,6 +461,8 @@ for level, (model, size, given) in levels.items():
 # **How does the cost grow while the bottom codes are drawn?** We count the multiply-adds code by code. The vertical axis is logarithmic, so that equal steps up mean equal factors.
 
 # %%
+from pixelprior.sampling import rows_so_far
+
 size, a_pass = (16, 16), multiply_adds(bottom.logits, empty, from_top)
 rows_cost = [
     multiply_adds(rows_so_far, bottom, empty, from_top, y, 0)
@@ -486,6 +475,8 @@ for y in range(16):
     for x in range(16):
         code = multiply_adds(cache.code_step, x)
         cached_cost.append(code + (row if x == 0 else 0))
+
+# %%
 bills = {
     name: torch.tensor(cost).cumsum(0) / a_pass  # [256]
     for name, cost in (
@@ -520,6 +511,10 @@ figures.show(
 
 
 # %%
+import statistics
+import time
+
+
 def seconds(run):
     run()  # the first run is slower
     taken = []
@@ -528,6 +523,10 @@ def seconds(run):
         run()
         taken.append(time.perf_counter() - started)
     return statistics.median(taken)
+
+
+# %%
+from pixelprior.sampling import whole_grid
 
 
 def milliseconds_per_image(count):
@@ -593,6 +592,14 @@ figures.show(
 # The package has a larger benchmark (both levels, 128 channels, 15 blocks, 512 codes), which `pixelprior benchmark` runs on your machine. **What did it measure on ours?** The figure shows the committed result (`pixelprior/assets/benchmark.json`). The shaded band around a line reaches from the fastest of five rounds to the slowest.
 
 # %%
+import json
+from pathlib import Path
+
+from IPython.display import Markdown, display
+
+from pixelprior import assets
+from pixelprior.benchmark import report as benchmark_report
+
 path = Path(assets.__file__).with_name("benchmark.json")
 benchmark = json.loads(path.read_text(encoding="utf-8"))
 figures.show(
@@ -641,6 +648,9 @@ print(f"top level: {kept:,} bytes per image; the package's: {packages:,}")
 
 
 # %%
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
 class Operations(TorchDispatchMode):
     def __init__(self):
         super().__init__()
@@ -874,27 +884,28 @@ for block in (None, *range(9)):
 # Each exercise has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
-# ### Exercise 1: write the cached step
+# ### Exercise 1: how many images at once?
 #
-# Write both steps, this time for **any** block: the first block with mask A or a later one, and kernels of any width k. Only the past is kept: r rows or r positions, with the oldest first. The input has C channels, D in the first block and p in later ones. Unlike in 06.4, `kept` does not hold the new row yet.
+# *Difficulty 2 of 5 · importance 3 of 5 · 4 minutes*
 #
-# - `my_row_step(block, kept, new)`: `kept` [B, C, r, W] holds the r rows of v above, and `new` [B, C, W] is row y. The step returns three tensors: the new v [B, p, W], across [B, 2p, W], and what is kept for the next row.
-# - `my_code_step(block, kept, new, across)`: `kept` [B, C, r] holds the r positions to the left, `new` [B, C] is h at this position, and `across` [B, 2p] came from the vertical stack. The step returns the new h [B, p], and what is kept for the next code.
+# You have 1 GiB (2³⁰ bytes) for what cached keeps. **How many images can you draw at once with the shipped *bottom* level**, whose grid is 16 × 16? Count the caches alone, in float32; section 06.8 says what they hold.
 #
-# A block has the attributes `block.reach` (r), `block.shift` (1 for the first block, else 0) and `block.span` (how many rows and how many positions are under its kernels: r + 1, or r with the shift). The first block may keep `new`, but must not use it for its output. The first block has no residuals, while a later one adds `new` to both v and h.
-
+# <details><summary>Hint 1</summary>
+#
+# Section 06.8 has a function that counts the numbers which cached keeps for one image.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# A number takes four bytes in float32, and only whole images count.
+#
+# </details>
 
 # %% tags=["exercise"]
-def my_row_step(block, kept, new):
-    return None  # your turn: v, across, kept
+my_images = None  # your turn: a whole number
 
-
-def my_code_step(block, kept, new, across):
-    return None  # your turn: h, kept
-
-
-check.cached_step(my_row_step, my_code_step)
-
+check.batch_limit(my_images, bottom, (16, 16), 2**30)
 
 # %% [markdown] tags=["about-solutions"]
 # [To solution 1](#Solution-1)
@@ -902,7 +913,27 @@ check.cached_step(my_row_step, my_code_step)
 # %% [markdown]
 # ### Exercise 2: a good shape for rows
 #
+# *Difficulty 3 of 5 · importance 3 of 5 · 6 minutes*
+#
 # A grid has 240 codes, and you may choose its height and its width. There is no label and no other condition. **At which shape does rows take the fewest multiply-adds, and how many times those of cached are they?** Answer with three numbers: (height, width, rows ÷ cached). Predict them on paper before you let them be counted.
+#
+# <details><summary>Hint 1</summary>
+#
+# With rows, the pass for a code in row y covers y + 1 rows. What is the mean over all codes of the grid?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The mean is (H + 1) / 2 of the H rows, and there are H · W codes.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# Write the number of passes with W alone, by H · W = 240.
+#
+# </details>
 
 # %% tags=["exercise"]
 my_shape = None  # your turn: (height, width, rows ÷ cached)
@@ -913,24 +944,33 @@ check.fewest_for_rows(my_shape, 240)
 # [To solution 2](#Solution-2)
 
 # %% [markdown]
-# ### Exercise 3: how many images at once?
+# ### Exercise 3: what was not rolled?
 #
-# You have 1 GiB (2³⁰ bytes) for what cached keeps. **How many images can you draw at once with the shipped *bottom* level**, whose grid is 16 × 16? Count the caches alone, in float32; section 06.8 says what they hold.
-
-# %% tags=["exercise"]
-my_images = None  # your turn: a whole number
-
-check.batch_limit(my_images, bottom, (16, 16), 2**30)
-
-# %% [markdown] tags=["about-solutions"]
-# [To solution 3](#Solution-3)
-
-# %% [markdown]
-# ### Exercise 4: what was not rolled?
+# *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes*
 #
 # Two caches drew from our random numbers. In one of them, one block did not roll its rows, and in the other, one block did not roll its *positions*. **Which map belongs to which mistake, and which block was it?** The call `cached(top, shape, random, condition, slips.not_rolled("positions", n))` draws with the positions of block n not rolled, and with "rows" in place of "positions" it draws as in 06.10.
+#
+# <details><summary>Hint 1</summary>
+#
+# Think of the first row of the grid: which of the two mistakes can do harm there?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Above row 0 there is no row, so that rows which are not rolled leave row 0 right.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# To find the block, draw again with each block spoiled in turn, and compare the codes.
+#
+# </details>
 
 # %%
+from pixelprior.course.checks import slips
+
 found = slips.two_draws(top, shape, random, condition)  # [16, 8, 8] each
 figures.show(
     figures.heatmaps(
@@ -949,6 +989,52 @@ figures.show(
 my_slips = None  # your turn: ((what, block) of map 1, (what, block) of 2)
 
 slips.which(my_slips, found, top, random, condition)
+
+# %% [markdown] tags=["about-solutions"]
+# [To solution 3](#Solution-3)
+
+# %% [markdown]
+# ### Exercise 4: write the cached step
+#
+# *Difficulty 5 of 5 · importance 5 of 5 · 15 minutes*
+#
+# Write both steps, this time for **any** block: the first block with mask A or a later one, and kernels of any width k. Only the past is kept: r rows or r positions, with the oldest first. The input has C channels, D in the first block and p in later ones. Unlike in 06.4, `kept` does not hold the new row yet.
+#
+# - `my_row_step(block, kept, new)`: `kept` [B, C, r, W] holds the r rows of v above, and `new` [B, C, W] is row y. The step returns three tensors: the new v [B, p, W], across [B, 2p, W], and what is kept for the next row.
+# - `my_code_step(block, kept, new, across)`: `kept` [B, C, r] holds the r positions to the left, `new` [B, C] is h at this position, and `across` [B, 2p] came from the vertical stack. The step returns the new h [B, p], and what is kept for the next code.
+#
+# A block has the attributes `block.reach` (r), `block.shift` (1 for the first block, else 0) and `block.span` (how many rows and how many positions are under its kernels: r + 1, or r with the shift). The first block may keep `new`, but must not use it for its output. The first block has no residuals, while a later one adds `new` to both v and h.
+#
+# <details><summary>Hint 1</summary>
+#
+# Join `kept` and `new` along the axis of the rows, or of the positions. The newest comes last.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `[:, :, : block.span]` cuts off what the block must not see, which is `new` in the first block.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# Only the width of the vertical stack needs padding. All but the oldest row, or position, is kept for the next step.
+#
+# </details>
+
+
+# %% tags=["exercise"]
+def my_row_step(block, kept, new):
+    return None  # your turn: v, across, kept
+
+
+def my_code_step(block, kept, new, across):
+    return None  # your turn: h, kept
+
+
+check.cached_step(my_row_step, my_code_step)
+
 
 # %% [markdown] tags=["about-solutions"]
 # [To solution 4](#Solution-4)
@@ -974,7 +1060,55 @@ slips.which(my_slips, found, top, random, condition)
 # %% [markdown] tags=["solution"]
 # ### Solution 1
 #
-# [Back to exercise 1](#Exercise-1:-write-the-cached-step)
+# [Back to exercise 1](#Exercise-1:-how-many-images-at-once?)
+
+# %% tags=["solution"]
+# Four bytes a number; as many whole images as fit.
+bytes_per_image = 4 * numbers_kept(bottom, 16)
+images_at_once = 2**30 // bytes_per_image
+
+check.batch_limit(images_at_once, bottom, (16, 16), 2**30)
+
+# %% [markdown] tags=["solution"]
+# The caches of thousands of images fit into this memory. (In addition, the weights are needed twice, however many images are drawn: those of the model, and a copy laid out for the steps. Then there are the condition of the whole grid and, for a moment, its product with all blocks' weights, for one row. Expect that half as many images fit.) A pass of naive holds one layer's features at a time, but for all 16 rows.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 2
+#
+# [Back to exercise 2](#Exercise-2:-a-good-shape-for-rows)
+
+# %% tags=["solution"]
+# W · (H + 1) / 2 passes are (240 + W) / 2: the narrowest grid is the best.
+best_shape = min(
+    ((240 + w) / 2, 240 // w, w) for w in range(1, 241) if 240 % w == 0
+)
+passes, height, width = best_shape
+
+check.fewest_for_rows((height, width, passes), 240)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-what-was-not-rolled?)
+
+# %% tags=["solution"]
+# Row 0 is right where rows stay. The block is found by trying each.
+suspects = []
+for codes in found:
+    row_0_is_right = not map_of_differences(codes)[0].any()
+    what = "rows" if row_0_is_right else "positions"
+    for n in range(1, 9):
+        spoil = slips.not_rolled(what, n)
+        again, _ = cached(top, shape, random, condition, spoil)
+        if torch.equal(again, codes):
+            suspects.append((what, n))
+
+slips.which(suspects, found, top, random, condition)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 4
+#
+# [Back to exercise 4](#Exercise-4:-write-the-cached-step)
 
 
 # %% tags=["solution"]
@@ -997,51 +1131,3 @@ def any_code_step(block, kept, new, across):
 
 
 check.cached_step(any_row_step, any_code_step)
-
-# %% [markdown] tags=["solution"]
-# ### Solution 2
-#
-# [Back to exercise 2](#Exercise-2:-a-good-shape-for-rows)
-
-# %% tags=["solution"]
-# W · (H + 1) / 2 passes are (240 + W) / 2: the narrowest grid is the best.
-best_shape = min(
-    ((240 + w) / 2, 240 // w, w) for w in range(1, 241) if 240 % w == 0
-)
-passes, height, width = best_shape
-
-check.fewest_for_rows((height, width, passes), 240)
-
-# %% [markdown] tags=["solution"]
-# ### Solution 3
-#
-# [Back to exercise 3](#Exercise-3:-how-many-images-at-once?)
-
-# %% tags=["solution"]
-# Four bytes a number; as many whole images as fit.
-bytes_per_image = 4 * numbers_kept(bottom, 16)
-images_at_once = 2**30 // bytes_per_image
-
-check.batch_limit(images_at_once, bottom, (16, 16), 2**30)
-
-# %% [markdown] tags=["solution"]
-# The caches of thousands of images fit into this memory. (In addition, the weights are needed twice, however many images are drawn: those of the model, and a copy laid out for the steps. Then there are the condition of the whole grid and, for a moment, its product with all blocks' weights, for one row. Expect that half as many images fit.) A pass of naive holds one layer's features at a time, but for all 16 rows.
-
-# %% [markdown] tags=["solution"]
-# ### Solution 4
-#
-# [Back to exercise 4](#Exercise-4:-what-was-not-rolled?)
-
-# %% tags=["solution"]
-# Row 0 is right where rows stay. The block is found by trying each.
-suspects = []
-for codes in found:
-    row_0_is_right = not map_of_differences(codes)[0].any()
-    what = "rows" if row_0_is_right else "positions"
-    for n in range(1, 9):
-        spoil = slips.not_rolled(what, n)
-        again, _ = cached(top, shape, random, condition, spoil)
-        if torch.equal(again, codes):
-            suspects.append((what, n))
-
-slips.which(suspects, found, top, random, condition)

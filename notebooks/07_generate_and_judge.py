@@ -12,36 +12,17 @@
 # ← [06 · Sampling, fast](06_fast_sampling.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [08 · Complete and edit in code space](08_complete_and_edit.ipynb) →
 
 # %%
-import json
-import math
-import tempfile
-import time
-
 import torch
-import torch.nn.functional as F
 
-from pixelprior import assets
 from pixelprior.assets import load_shipped, load_shipped_reference_models
 from pixelprior.codes import CodeData, extract_codes
 from pixelprior.course import figures
 from pixelprior.course.checks import judging as check
 from pixelprior.course.widgets import explore
 from pixelprior.data import ImageData, load_images
-from pixelprior.devices import make_accelerator
 from pixelprior.evaluation.classifier import outputs
-from pixelprior.evaluation.measures import (
-    code_use,
-    decoded,
-    frechet_distance,
-    nearest,
-    reconstructions,
-)
-from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.sampling import draw, probabilities, sample_codes, uniforms
-from pixelprior.schedule import learning_rate_factor
-from pixelprior.settings import TrainingSettings
-from pixelprior.training import fit
-from pixelprior.vqvae2 import VQVAE2
+from pixelprior.evaluation.measures import decoded, frechet_distance, nearest
+from pixelprior.sampling import draw, probabilities, uniforms
 
 # %% [markdown]
 # ## 07.1 Draw a code with one random number
@@ -193,6 +174,7 @@ def knobs(temperature, top_k, top_p, row, column):
     )
 
 
+# %%
 explore(
     knobs,
     "likeliest_codes",
@@ -351,6 +333,8 @@ lines = {
     name: ([s["distance"] for s in each], [s["Fréchet"] for s in each])
     for name, each in judged.items()
 }
+
+# %%
 figure = figures.curves(
     lines,
     x_label="mean distance of two images of a class",
@@ -389,6 +373,9 @@ figures.show(
 
 
 # %%
+from pixelprior.evaluation.measures import reconstructions
+
+
 def accuracy_score(data):
     number, _ = nearest(heldout, among=data)  # [1000], and the distances
     right = data.labels[number] == heldout.labels  # [1000]
@@ -426,10 +413,16 @@ assert taught["drawn,\nT = 1.0"] > taught["top_k = 1:\nlook-alikes"] + 0.1
 # **And the full measurement?** It ships with the package: 10,000 drawn images at T = 1 are compared with all 10,000 test images, and the classifier is a convolutional network. (A good distance is low, and a good score is high.)
 
 # %%
+import json
+
+from pixelprior import assets
+
 path = assets.FOLDER / "results" / "results.json"
 results = json.loads(path.read_text(encoding="utf-8"))
 distances = results["frechet"]["distances"]
 accuracies = results["accuracy_score"]
+
+# %%
 sources = {
     "training images": ("training images", "real"),
     "rebuilt test images": ("reconstructions", "reconstructions"),
@@ -461,6 +454,9 @@ figures.show(
 
 
 # %%
+import torch.nn.functional as F
+
+
 def fast_changes(data):
     images, _ = data[:]  # [N, 1, 32, 32]
     soft = F.avg_pool2d(images, 3, stride=1, padding=1)  # [N, 1, 32, 32]
@@ -523,6 +519,24 @@ assert everywhere["rebuilt"] > everywhere["drawn, T = 1.0"] + 0.4
 
 
 # %%
+from pixelprior.schedule import learning_rate_factor
+from pixelprior.settings import TrainingSettings
+
+
+def one_step(model, optimizer, batch, clip):
+    loss = model.train().loss_function(*batch)["total_loss"]  # []
+    optimizer.zero_grad()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    if not norm.isfinite():
+        raise FloatingPointError(
+            f"the gradient is not finite, and the loss is {loss:.0e}"
+        )
+    optimizer.step()
+    return loss.item(), norm.item()
+
+
+# %%
 def train(
     model, data, steps, highest, *, clip=1.0, warmup=0.1, size=16,
     look=lambda step: None, change=lambda step, batch: batch,
@@ -535,30 +549,20 @@ def train(
         optimizer.param_groups[0]["lr"] = highest * factor(step)
         indices = torch.randint(len(data), (size,))  # [B]
         batch = change(step, data.batch(indices))
-        loss = model.train().loss_function(*batch)["total_loss"]  # []
-        optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-        stop_unless_finite(norm, loss, step + 1)
-        optimizer.step()
-        losses.append(loss.item())
-        norms.append(norm.item())
+        loss, norm = one_step(model, optimizer, batch, clip)
+        losses.append(loss)
+        norms.append(norm)
         look(step + 1)
     model.eval()
     return losses, norms
-
-
-def stop_unless_finite(norm, loss, step):
-    if not norm.isfinite():
-        raise FloatingPointError(
-            f"step {step}: the gradient is not finite, the loss is {loss:.0e}"
-        )
 
 
 # %% [markdown]
 # We train two networks for 400 steps of 12 images, one with 16 channels, the other with 32. (The shipped one has 64, and was trained for 5,600 steps.) On the way we rebuild 250 held-out photographs.
 
 # %%
+from pixelprior.vqvae2 import VQVAE2
+
 at = (50, 150, 400)
 rebuilt, sharp_by, frechet_by = {}, {}, {}
 for channels in (16, 32):
@@ -611,6 +615,8 @@ figures.show(
     ),
     "sharpness",
 )
+
+# %%
 assert sharp_by[32][-1] > sharp_by[16][-1] and sharp_by[32][-1] > 2.5
 for channels in (16, 32):
     early, _, late = frechet_by[channels]
@@ -645,6 +651,8 @@ def judge_prior(network, data=None):
 
 
 # %%
+from pixelprior.prior import HierarchicalPixelCNN
+
 by_prior = {}
 for name, steps in (("short", 60), ("twice the steps", 120)):
     torch.manual_seed(0)
@@ -732,6 +740,8 @@ for name, data in list(sandals.items())[:2]:
 # A common check is the **perplexity** of the drawn codes: exp of the entropy of their frequencies (notebook 01), or "how many codes are in use". A related number is the share of codes that occur at all. We show both beside the mean distance within a class, each divided by what photographs have.
 
 # %%
+from pixelprior.evaluation.measures import code_use
+
 few_codes = CodeData(
     heldout_codes.z_top[:250],
     heldout_codes.z_bottom[:250],
@@ -746,6 +756,7 @@ def three_numbers(codes, data):
     return (mean_distance(data), use["perplexity"], use["share_in_use"])
 
 
+# %%
 own = three_numbers(few_codes, reconstructions(vqvae2, few))
 settings_shown = [("top_k", 1)]
 settings_shown += [("temperature", T) for T in (0.3, 0.7, 1.0, 1.15, 1.3)]
@@ -822,6 +833,9 @@ print("of the mean distance at least 98 % stays:", share > 0.98)
 
 
 # %%
+import math
+
+
 def small_vqvae2():
     torch.manual_seed(0)
     return VQVAE2(1, 32, 16, embedding_dim=16, num_embeddings=K)
@@ -832,6 +846,7 @@ def bad_file(step, batch):
     return (255 * images if step in (16, 17) else images,)
 
 
+# %%
 good, bad = {}, {"change": bad_file}
 runs = {
     "all as it should be": (2e-3, good),
@@ -863,6 +878,8 @@ figures.show(
     figure,
     "loss_curves",
 )
+
+# %%
 ends = {name: sum(curve[-20:]) / 20 for name, curve in curves.items()}
 for name in list(runs)[:4]:
     print(f"{name:24} {'learns' if ends[name] < 0.06 else 'lies flat'}")
@@ -873,6 +890,8 @@ for name in list(runs)[:4]:
 assert ends["bad file, clipped"] < 0.045
 assert max(curves["bad file, clipped"][22:]) < 0.15
 assert max(curves["bad file, not clipped"][22:]) > 0.5
+
+# %%
 lost = ends["bad file, not clipped"] / ends["bad file, clipped"]
 print("bad file, not clipped: ends over 1.5 times as high:", lost > 1.5)
 assert lost > 1.5
@@ -891,6 +910,11 @@ assert ratio > 10_000
 # **Not finite.** At still higher rates the numbers grow until float32 cannot hold them, and one `nan` spoils all weights in one step, as section [04.10](04_top_prior.ipynb) shows. So our loop looks at the norm of each step *before* the weights move, and on a CPU the package's `fit` does so too. **What does `fit` tell you?**
 
 # %% tags=["nbval-ignore-output"]
+import tempfile
+
+from pixelprior.devices import make_accelerator
+from pixelprior.training import fit
+
 hasty = TrainingSettings(
     epochs=1, batch_size=16, lr=10.0, warmup=0.0, mixed_precision="no"
 )
@@ -920,6 +944,11 @@ assert "is not finite" in message and "lower --lr" in message
 
 
 # %%
+import time
+
+from pixelprior.sampling import sample_codes
+
+
 def draw_tops(first_index, count, method):
     labels = torch.arange(first_index, first_index + count) % 10  # [count]
     condition = prior.prior_top.label_condition(labels, count)
@@ -1083,7 +1112,21 @@ for name, images in (
 # %% [markdown]
 # ### Exercise 1: which numbers draw code 2?
 #
+# *Difficulty 2 of 5 · importance 3 of 5 · 4 minutes*
+#
 # The four codes of section 07.1 have the probabilities 0.1, 0.4, 0.2 and 0.3. At temperature 1, each u from 0.5 to 0.7 draws code 2. **From which u to which is it at temperature 0.5?** Predict before you compute: will the piece of code 2 be longer or shorter?
+#
+# <details><summary>Hint 1</summary>
+#
+# Temperature 0.5 squares each probability, and then the sum has to become 1 again.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The interval of code 2 begins where the intervals of codes 0 and 1 end.
+#
+# </details>
 
 # %% tags=["exercise"]
 my_numbers = None  # your turn: (low, high)
@@ -1094,9 +1137,61 @@ check.numbers_of_code(my_numbers, p, 2, 0.5)
 # [To solution 1](#Solution-1)
 
 # %% [markdown]
-# ### Exercise 2: top-p for a whole batch
+# ### Exercise 2: a temperature by two numbers
+#
+# *Difficulty 3 of 5 · importance 5 of 5 · 6 minutes*
+#
+# Someone wants images that look more like photographs than ours at T = 1, and gives you two limits. The Fréchet distance must be at most 0.9 times that at T = 1, and images of a class must lie at least 0.88 times as far apart as held-out photographs do. **Choose a temperature** for both levels; it is then tested on 400 new images of another seed. Numbers from a few hundred images vary by chance, and the Fréchet distance most, so measure on a second seed, and stay well away from both limits.
+#
+# You have `scores["temperature", T]` for five temperatures, and none of them keeps both limits. `judge(draw_images(temperature=T)[1])` measures others, and `mean_distance(heldout)` measures photographs.
+#
+# <details><summary>Hint 1</summary>
+#
+# Compare the five temperatures in `scores` with both limits. Which limit does 0.7 break, and which does 1.0?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Try a temperature between these two with `judge`, on two seeds.
+#
+# </details>
+
+# %% tags=["exercise"]
+my_temperature = None  # your turn: a number
+
+check.temperature(my_temperature, vqvae2, prior, heldout)
+
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
+
+# %% [markdown]
+# No temperature is the best for every purpose. To choose one for a given purpose, you have to state the purpose in numbers.
+
+# %% [markdown]
+# ### Exercise 3: top-p for a whole batch
+#
+# *Difficulty 3 of 5 · importance 5 of 5 · 10 minutes*
 #
 # Our `with_top_p` goes through one row in a loop. Write it for logits [B, K], and return the probabilities [B, K] that are drawn from: the fewest of the likeliest codes that hold the share p, at least one in each row, with the sum 1, each at its own code. (Do not call the package's function.)
+#
+# <details><summary>Hint 1</summary>
+#
+# `sort(dim=1, descending=True)` gives the probabilities from the likeliest down, and the code of each.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# A code is kept if the codes *before* it hold less than p together. That is the cumulative sum without the code itself.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `scatter` puts each kept probability back to its own code. Then divide each row by its sum.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -1108,30 +1203,32 @@ check.top_p(my_top_p)
 
 
 # %% [markdown] tags=["about-solutions"]
-# [To solution 2](#Solution-2)
-
-# %% [markdown]
-# ### Exercise 3: a temperature by two numbers
-#
-# Someone wants images that look more like photographs than ours at T = 1, and gives you two limits. The Fréchet distance must be at most 0.9 times that at T = 1, and images of a class must lie at least 0.88 times as far apart as held-out photographs do. **Choose a temperature** for both levels; it is then tested on 400 new images of another seed. Numbers from a few hundred images vary by chance, and the Fréchet distance most, so measure on a second seed, and stay well away from both limits.
-#
-# You have `scores["temperature", T]` for five temperatures, and none of them keeps both limits. `judge(draw_images(temperature=T)[1])` measures others, and `mean_distance(heldout)` measures photographs.
-
-# %% tags=["exercise"]
-my_temperature = None  # your turn: a number
-
-check.temperature(my_temperature, vqvae2, prior, heldout)
-
-# %% [markdown] tags=["about-solutions"]
 # [To solution 3](#Solution-3)
-
-# %% [markdown]
-# No temperature is the best for every purpose. To choose one for a given purpose, you have to state the purpose in numbers.
 
 # %% [markdown]
 # ### Exercise 4: is it memorising?
 #
+# *Difficulty 4 of 5 · importance 3 of 5 · 10 minutes*
+#
 # Section 07.9 ended with copies that were shifted by a pixel and not found. Write a function that computes a better number from images [N, 1, 32, 32] and training images [M, 1, 32, 32]. It gives one number per image, [N], which is **small for a copy**, whether the copy is exact, or shifted by a pixel to any of eight sides and slightly blurred. The function is tried on 50 copies and 50 unseen images, in random order. In 95 of 100 pairs of a copy and an unseen image, the copy must have the smaller number. Copies and unseen images are shifted and blurred in the same way, so that the blur itself gives nothing away.
+#
+# <details><summary>Hint 1</summary>
+#
+# A copy that was shifted by a pixel fits well once it is shifted back.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# There are nine shifts, and one of them is none. `images.roll((y, x), dims=(2, 3))` makes one.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# Take the smallest distance over all shifts and all training images.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -1183,7 +1280,18 @@ check.numbers_of_code((low, high), p, 2, 0.5)
 # %% [markdown] tags=["solution"]
 # ### Solution 2
 #
-# [Back to exercise 2](#Exercise-2:-top-p-for-a-whole-batch)
+# [Back to exercise 2](#Exercise-2:-a-temperature-by-two-numbers)
+
+# %% tags=["solution"]
+# 0.7 is too much alike, and 1.0 too far from photographs. Halfway:
+halfway = (0.7 + 1.0) / 2
+
+check.temperature(halfway, vqvae2, prior, heldout)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-top-p-for-a-whole-batch)
 
 
 # %% tags=["solution"]
@@ -1198,17 +1306,6 @@ def top_p_of_batch(logits, p):
 
 
 check.top_p(top_p_of_batch)
-
-# %% [markdown] tags=["solution"]
-# ### Solution 3
-#
-# [Back to exercise 3](#Exercise-3:-a-temperature-by-two-numbers)
-
-# %% tags=["solution"]
-# 0.7 is too much alike, and 1.0 too far from photographs. Halfway:
-halfway = (0.7 + 1.0) / 2
-
-check.temperature(halfway, vqvae2, prior, heldout)
 
 # %% [markdown] tags=["solution"]
 # ### Solution 4

@@ -83,6 +83,8 @@ z_bottom = fill_in(
     known_bottom,
     numbers[:, 64:].view(2, 16, 16),
 )  # [2, 16, 16]
+
+# %%
 theirs = prior.sample(
     2,
     (8, 8),
@@ -135,6 +137,8 @@ row, column = torch.meshgrid(
 round_hole = (row - 15.5) ** 2 + (column - 15.5) ** 2 > 6**2  # [32, 32]
 top_mask = known_codes(round_hole, 8)  # [8, 8]
 bottom_mask = known_codes(round_hole, 16)  # [16, 16]
+
+# %%
 figures.show(
     figures.cells(
         {
@@ -209,6 +213,8 @@ hundred, hundred_labels = photographs[torch.arange(100)]
 # hundred [100, 1, 32, 32], hundred_labels [100]
 outside = torch.ones(32, 32, dtype=torch.bool)  # True where known
 outside[8:20, 12:20] = False
+
+# %%
 changes = {}
 for name, whole, seen in zip(
     ("top codes", "bottom codes"),
@@ -244,6 +250,7 @@ def completed_codes(images, known, labels, seed):
     return draw_the_rest(*known_grids(seen, known), labels, seed)
 
 
+# %%
 first_look, package = (
     complete(
         vqvae2,
@@ -279,6 +286,8 @@ figures.show(
     ),
     "two_looks",
 )
+
+# %%
 inside = ~outside
 errors = torch.stack(
     [
@@ -438,6 +447,7 @@ def map_of(image, label):
     return with_maps(photo.expand(3, -1, -1, -1), maps, names)
 
 
+# %%
 explore(
     map_of,
     "surprise_by_label",
@@ -549,6 +559,8 @@ figures.show(
     ),
     "drafts_by_cost",
 )
+
+# %%
 spread = cost[:, -1] - cost[:, 0]  # [8]
 weight = (-cost).softmax(dim=1)  # [8, 16]
 error = (pictures - photos[:, None]).square()[..., upper]  # [8, 16, 1, 512]
@@ -564,7 +576,7 @@ print("    ", (error[:, 0] < error.mean(dim=1)).sum().item(), "of 8 images")
 #
 # The last column shows the opposite, because there the cheapest candidate is the worse one. This is the trap of 08.3 again: the known codes beside the hole were encoded next to black, so the cheapest *draft* is dark. In the second look the same codes were encoded next to this draft, and they favour dark once more. Codes that depend on the draft are no independent evidence.
 #
-# By the numbers, the most expensive candidate lies 30 nats or more above the cheapest, so its weight is practically zero. But often two to five of the sixteen lie within 5 nats of each other, and share the weight, so that to draw by weight is to draw among those few. The number of candidates that really count is called the **effective sample size**, which exercise 1 measures. We keep the cheapest candidate, which is one of those few. Sixteen are not many: a correct draw from P(drawn | known) would need many more, because good upper halves are rare among those drawn without the lower half. What we have is better than a draw without candidates, but it is not a correct draw.
+# By the numbers, the most expensive candidate lies 30 nats or more above the cheapest, so its weight is practically zero. But often two to five of the sixteen lie within 5 nats of each other, and share the weight, so that to draw by weight is to draw among those few. The number of candidates that really count is called the **effective sample size**, which exercise 3 measures. We keep the cheapest candidate, which is one of those few. Sixteen are not many: a correct draw from P(drawn | known) would need many more, because good upper halves are rare among those drawn without the lower half. What we have is better than a draw without candidates, but it is not a correct draw.
 
 # %% [markdown]
 # ## 08.7 Another label, another top
@@ -617,6 +629,8 @@ figures.show(
     ),
     "swapped_tops",
 )
+
+# %%
 for level in ("top", "bottom"):
     means = [
         each[level].sum(dim=(1, 2)).mean().item() for each in (before, after)
@@ -647,6 +661,8 @@ for y in range(9, 27):
     seven[..., y, 21 - (y - 9) // 2 : 24 - (y - 9) // 2] = 1
 one = torch.zeros(1, 1, 32, 32)
 one[..., 6:26, 15:18] = 1
+
+# %%
 torch.manual_seed(0)
 odd = {
     "sneaker": sneaker,
@@ -835,6 +851,7 @@ def first_difference(one, two):
     return f"image {image}, row {y}, column {x}"
 
 
+# %%
 z_top = codes_of(images)[0]  # [8, 8, 8]
 checkerboard = (row // 4 + column // 4) % 2 == 0  # [32, 32]
 for name, mask in (
@@ -865,17 +882,24 @@ for name, mask in (
 # Each exercise has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
-# ### Exercise 1: complete a hole
+# ### Exercise 1: vary only the texture
 #
-# Write a function that gets the known codes of one image, [8, 8] and [16, 16] with −1 where nothing is known, its label (a tensor of shape [1]), and a count. It draws as many candidates as the count says, and returns three things: both grids of all candidates, and the weights of the candidates, which sum to 1. You can start from `candidates` of 08.6, which gives the costs.
+# *Difficulty 2 of 5 · importance 5 of 5 · 6 minutes*
 #
-# Your function is tried on four holes: the upper half, a window at the right, the left half, and a window that begins at the top. For each hole the check reports the effective sample size of the weights w,
+# Write `vary` yourself, as a function that gets images [B, 1, 32, 32], their labels and a seed. It keeps their top codes, draws the bottom codes under these labels, and returns three things: z_top, z_bottom, and the decoded images.
 #
-# $$
-# n_\text{eff} = \frac{1}{\sum_i w_i^2}
-# $$
+# <details><summary>Hint 1</summary>
 #
-# which is about how many candidates share the weight: 1 if one has it all, the count if all weigh the same. How many of 32 do you expect for each hole?
+# The encoder gives both grids of codes. Keep the top grid alone.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `prior.sample(…, known_top=…)` keeps what is known and draws the rest. Then decode both grids.
+#
+# </details>
+
 
 # %%
 hole_images, hole_labels = photographs[torch.tensor([2, 14, 9, 45])]
@@ -883,11 +907,11 @@ hole_images, hole_labels = photographs[torch.tensor([2, 14, 9, 45])]
 
 
 # %% tags=["exercise"]
-def my_complete(known_top, known_bottom, label, count):
-    return None  # [count, 8, 8], [count, 16, 16], [count]; your turn
+def my_vary(images, labels, seed):
+    return None  # your turn: z_top, z_bottom, pictures
 
 
-holes.hole(my_complete, vqvae2, prior, hole_images, hole_labels)
+check.texture(my_vary, vqvae2, prior, hole_images, hole_labels)
 
 
 # %% [markdown] tags=["about-solutions"]
@@ -896,7 +920,21 @@ holes.hole(my_complete, vqvae2, prior, hole_images, hole_labels)
 # %% [markdown]
 # ### Exercise 2: the most and the least surprising
 #
+# *Difficulty 3 of 5 · importance 3 of 5 · 6 minutes*
+#
 # Here are the codes of 100 more test images, with their labels. Guess, before you compute, which class costs most per image on average, and which costs least. Then find the single image that surprises the prior most, and the one that surprises it least. Give four numbers: both classes as `more_labels` has them, then both images, counted from 0, and each time the most expensive first.
+#
+# <details><summary>Hint 1</summary>
+#
+# `surprise` gives the nats of each code. Sum them over the codes of both levels, image by image.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# For the classes, take the mean over the images of each label.
+#
+# </details>
 
 # %%
 more, more_labels = photographs[torch.arange(500, 600)]
@@ -912,20 +950,48 @@ check.extremes(my_extremes, prior, more_top, more_bottom, more_labels)
 # [To solution 2](#Solution-2)
 
 # %% [markdown]
-# Show the two images: `figures.show(figures.image_grid(more[list(my_extremes[2:])]), "…")`. Why are these two the extremes? A class is cheap where its pieces are alike and of plain cloth, because then each code follows from those before it. It is expensive where cut, cloth and print all vary.
+# Show the two images: `figures.image_grid(more[list(my_extremes[2:])])`. Why are these two the extremes? A class is cheap where its pieces are alike and of plain cloth, because then each code follows from those before it. It is expensive where cut, cloth and print all vary.
 
 # %% [markdown]
-# ### Exercise 3: vary only the texture
+# ### Exercise 3: complete a hole
 #
-# Write `vary` yourself, as a function that gets images [B, 1, 32, 32], their labels and a seed. It keeps their top codes, draws the bottom codes under these labels, and returns three things: z_top, z_bottom, and the decoded images.
+# *Difficulty 4 of 5 · importance 5 of 5 · 12 minutes*
+#
+# Write a function that gets the known codes of one image, [8, 8] and [16, 16] with −1 where nothing is known, its label (a tensor of shape [1]), and a count. It draws as many candidates as the count says, and returns three things: both grids of all candidates, and the weights of the candidates, which sum to 1. You can start from `candidates` of 08.6, which gives the costs.
+#
+# Your function is tried on four holes: the upper half, a window at the right, the left half, and a window that begins at the top. For each hole the check reports the effective sample size of the weights w,
+#
+# $$
+# n_\text{eff} = \frac{1}{\sum_i w_i^2}
+# $$
+#
+# which is about how many candidates share the weight: 1 if one has it all, the count if all weigh the same. How many of 32 do you expect for each hole?
+#
+# <details><summary>Hint 1</summary>
+#
+# Repeat the known codes and the label, so that all candidates are drawn in one batch.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The cost of the *known* codes says how well a candidate agrees with what is known. `cost_of_known` of 08.6 computes it.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# Weights that are proportional to exp(−cost) and sum to 1 are the softmax of −cost.
+#
+# </details>
 
 
 # %% tags=["exercise"]
-def my_vary(images, labels, seed):
-    return None  # your turn: z_top, z_bottom, pictures
+def my_complete(known_top, known_bottom, label, count):
+    return None  # [count, 8, 8], [count, 16, 16], [count]; your turn
 
 
-check.texture(my_vary, vqvae2, prior, hole_images, hole_labels)
+holes.hole(my_complete, vqvae2, prior, hole_images, hole_labels)
 
 
 # %% [markdown] tags=["about-solutions"]
@@ -952,21 +1018,25 @@ check.texture(my_vary, vqvae2, prior, hole_images, hole_labels)
 # %% [markdown] tags=["solution"]
 # ### Solution 1
 #
-# [Back to exercise 1](#Exercise-1:-complete-a-hole)
+# [Back to exercise 1](#Exercise-1:-vary-only-the-texture)
 
 
 # %% tags=["solution"]
-# All candidates in one batch, then the cost of the known codes of both grids.
-def weighed(known_top, known_bottom, label, count):
-    labels = torch.full((count,), int(label))  # [count]
-    tops = known_top.expand(count, -1, -1)  # [count, 8, 8]
-    bottoms = known_bottom.expand(count, -1, -1)  # [count, 16, 16]
-    z_top, z_bottom = draw_the_rest(tops, bottoms, labels, seed=5)
-    cost = cost_of_known(z_top, z_bottom, tops, bottoms, labels)  # [count]
-    return z_top, z_bottom, (-cost).softmax(dim=0)
+# The encoder gives both grids; only the top one is passed on as known.
+def new_texture(images, labels, seed):
+    known_top, _ = codes_of(images)  # [B, 8, 8]
+    z_top, z_bottom = prior.sample(
+        len(images),
+        (8, 8),
+        (16, 16),
+        labels=labels,
+        seed=seed,
+        known_top=known_top,
+    )  # [B, 8, 8], [B, 16, 16]
+    return z_top, z_bottom, vqvae2.decode_codes(z_top, z_bottom)
 
 
-holes.hole(weighed, vqvae2, prior, hole_images, hole_labels)
+check.texture(new_texture, vqvae2, prior, hole_images, hole_labels)
 
 # %% [markdown] tags=["solution"]
 # ### Solution 2
@@ -986,22 +1056,18 @@ check.extremes(extremes, prior, more_top, more_bottom, more_labels)
 # %% [markdown] tags=["solution"]
 # ### Solution 3
 #
-# [Back to exercise 3](#Exercise-3:-vary-only-the-texture)
+# [Back to exercise 3](#Exercise-3:-complete-a-hole)
 
 
 # %% tags=["solution"]
-# The encoder gives both grids; only the top one is passed on as known.
-def new_texture(images, labels, seed):
-    known_top, _ = codes_of(images)  # [B, 8, 8]
-    z_top, z_bottom = prior.sample(
-        len(images),
-        (8, 8),
-        (16, 16),
-        labels=labels,
-        seed=seed,
-        known_top=known_top,
-    )  # [B, 8, 8], [B, 16, 16]
-    return z_top, z_bottom, vqvae2.decode_codes(z_top, z_bottom)
+# All candidates in one batch, then the cost of the known codes of both grids.
+def weighed(known_top, known_bottom, label, count):
+    labels = torch.full((count,), int(label))  # [count]
+    tops = known_top.expand(count, -1, -1)  # [count, 8, 8]
+    bottoms = known_bottom.expand(count, -1, -1)  # [count, 16, 16]
+    z_top, z_bottom = draw_the_rest(tops, bottoms, labels, seed=5)
+    cost = cost_of_known(z_top, z_bottom, tops, bottoms, labels)  # [count]
+    return z_top, z_bottom, (-cost).softmax(dim=0)
 
 
-check.texture(new_texture, vqvae2, prior, hole_images, hole_labels)
+holes.hole(weighed, vqvae2, prior, hole_images, hole_labels)

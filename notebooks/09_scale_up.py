@@ -12,48 +12,19 @@
 # ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
 
 # %%
-import functools
-import importlib.util
 import itertools
 import json
-import os
-import re
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch.autograd.graph import saved_tensors_hooks
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from pixelprior import (
-    VQVAE2,
-    FunctionTokenizer,
-    HierarchicalPixelCNN,
-    PixelCNN,
-    TrainingSettings,
-    extract_codes,
-    fit,
-)
+from pixelprior import HierarchicalPixelCNN
 from pixelprior.assets import FOLDER as ASSETS
-from pixelprior.checkpoints import fingerprint
 from pixelprior.cli.recipes import RECIPES
-from pixelprior.codes import load_codes
 from pixelprior.course import figures
 from pixelprior.course.checks import scaling as check
-from pixelprior.course.planning import (
-    KEPT,
-    example_batch,
-    parameter_count,
-    plan,
-)
+from pixelprior.course.planning import KEPT, example_batch, parameter_count
 from pixelprior.course.widgets import explore
-from pixelprior.data import load_images
 
 # %% [markdown]
 # ## 09.1 One line to start with
@@ -182,6 +153,8 @@ shown = {
     "rate\n1e-3": nats["learning rate 1e-3"],
     "64 images\nper step": nats["64 images per step"],
 }
+
+# %%
 figures.show(
     figures.bars(
         {name: sum(each) / len(each) - base for name, each in shown.items()},
@@ -274,6 +247,8 @@ print(
 # Each image adds the same number of bytes, exactly. So memory over batch size is a straight line, and two small counts give any batch. `plan` in `pixelprior.course.planning` does this, for float32 and for bf16, and adds the six numbers for each parameter. It times nothing, and it measures nothing on a GPU.
 
 # %%
+from pixelprior.course.planning import plan
+
 planned = plan(HierarchicalPixelCNN, **small)
 print("plan says the same:", planned.parts(32)[KEPT] == foretold)
 for name, count in planned.parts(32).items():
@@ -296,6 +271,8 @@ plans = {
     for name, arguments in CONFIGURATIONS.items()
     for precision in ("no", "bf16")
 }
+
+# %%
 sizes = [16, 128, 256, 384, 512]
 figures.show(
     figures.curves(
@@ -327,6 +304,9 @@ figures.show(
 
 
 # %%
+import functools
+
+
 @functools.lru_cache
 def planned_for(channels, blocks, K, precision):
     return plan(
@@ -337,6 +317,7 @@ def planned_for(channels, blocks, K, precision):
     )  # fmt: skip
 
 
+# %%
 def memory(channels, blocks, K, batch, precision):
     found = planned_for(channels, blocks, K, precision)
     parts = {
@@ -353,6 +334,7 @@ def memory(channels, blocks, K, batch, precision):
     )
 
 
+# %%
 explore(
     memory,
     "parts_of_memory",
@@ -390,6 +372,9 @@ def of(K, dim, channels, blocks, classes=10):
     ).multiply_adds  # fmt: skip
 
 
+# %%
+import re
+
 log = (RESULTS / "cifar10_reduced.log").read_text("utf-8")
 reduced = re.search(r"== prior,.*?(\d+) s\n", log, re.DOTALL)
 minutes = json.loads((RESULTS / "recipe.json").read_text())["minutes"]
@@ -402,6 +387,8 @@ measured = {  # multiply-adds per image, images per second
         128 * loops["fit"]["steps_per_second"][0],
     ),
 }
+
+# %%
 products = [an_image / 1e9 for an_image, _ in measured.values()]
 rates = [an_image * images / 1e9 for an_image, images in measured.values()]
 figures.show(
@@ -418,6 +405,9 @@ figures.show(
 
 
 # %%
+import numpy as np
+
+
 def rate_of(each):
     """Billion multiply-adds per second on the two-core machine, about."""
     at = np.log(each.multiply_adds / 1e9)
@@ -445,6 +435,8 @@ for name in CONFIGURATIONS:
 # How long does the line of section 09.1 take? It trains the VQ-VAE-2 for 100 epochs and the prior of the third row for 150. For the VQ-VAE-2 we take the rate of the VQ-VAE-2 in the reduced recipe.
 
 # %%
+from pixelprior import VQVAE2
+
 colour = plan(VQVAE2)  # its arguments' defaults are those of the line
 tiny = plan(VQVAE2, hidden_channels=64, embedding_dim=32, num_embeddings=128)
 seconds = int(re.search(r"== VQ-VAE-2,.*?(\d+) s\n", log, re.DOTALL)[1])
@@ -482,9 +474,14 @@ print(f"prior:    {prior_hours:.0f} hours on two cores")
 #
 # If there are folders `train` and `test` (or `val`) above the classes, these are the splits. Otherwise every tenth image is a test image, which is kept for the end. Images of any size are scaled on their shorter side and cropped in the middle, and a grey image gets three equal channels.
 #
-# As an example we draw discs, squares and rings in four colours, 55 of each, in a temporary folder that we remove at the end.
+# As an example we draw discs, squares and rings in four colours, 55 of each, in a temporary folder, which is removed when the kernel ends.
 
 # %%
+import tempfile
+from pathlib import Path
+
+from torchvision.transforms.v2.functional import to_pil_image
+
 scratch = tempfile.TemporaryDirectory()
 WORK = Path(scratch.name)
 COLOURS = [(1, 0.1, 0.1), (0.1, 0.3, 1), (1, 0.9, 0.1), (0.1, 0.8, 0.3)]
@@ -507,6 +504,9 @@ for number in range(165):
 # The commands below are really run: a small helper starts each command as you would in a terminal, in that folder, and prints what it says. Numbers that depend on the processor are shown as `…`.
 
 # %%
+import os
+import sys
+
 PYTHON = [sys.executable, "-m"]
 PROGRAMS = {
     "pixelprior": [*PYTHON, "pixelprior.cli"],
@@ -526,6 +526,7 @@ SURROUNDINGS = (
 )
 
 
+# %%
 def words(command):
     program, *rest = command.split()
     return PROGRAMS[program] + rest
@@ -537,6 +538,9 @@ def echo(command):
 
 
 # %%
+import subprocess
+
+
 def run(command, show="wrote|images", status=0):
     """Run a command, and print those of its lines that match `show`."""
     echo(command)
@@ -571,6 +575,8 @@ run(f"{IMAGES} --lr 3e-3\n--output_dir vqvae2")
 # With `--use_tensorboard` and `--use_wandb`, a run also logs to TensorBoard and to Weights & Biases (`pip install tensorboard wandb`). We add a flag only where its package is installed. `WANDB_MODE=offline` among the helper's settings keeps the logs of Weights & Biases on this machine.
 
 # %%
+import importlib.util
+
 have = {
     name: importlib.util.find_spec(name) is not None
     for name in ("tensorboard", "wandb")
@@ -597,6 +603,12 @@ pixelprior sample --vqvae2_checkpoint vqvae2 --prior_checkpoint prior
 
 
 # %%
+from PIL import Image
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from pixelprior.data import load_images
+
+
 def opened(paths):
     images = [pil_to_tensor(Image.open(path)) for path in sorted(paths)]
     return torch.stack(images).float() / 255  # [N, 3, 16, 16]
@@ -643,6 +655,8 @@ def history_of(run_name):
 NAMES = ("train_top_loss", "heldout_top_loss")
 NAMES += ("train_bottom_loss", "heldout_bottom_loss")
 watched = {name: [e[name] for e in history_of("prior")] for name in NAMES}
+
+# %%
 if have["tensorboard"]:
     from tensorboard.backend.event_processing import event_accumulator
 
@@ -669,6 +683,8 @@ if have["wandb"]:
 # **What do the curves say?** The pale band lies between the entropies of the two levels' frequencies: a prior above it has learned nothing about order (notebook 04).
 
 # %%
+from pixelprior.codes import load_codes
+
 codes = load_codes(WORK / "prior" / "codes" / "test.safetensors")
 frequencies = sorted(codes.unigram_entropy(e) for e in ("top", "bottom"))
 figures.show(
@@ -735,6 +751,9 @@ for name, epochs in (("prior", 16), ("two", 1)):
 
 
 # %%
+import time
+
+
 def epochs_done(run_name):
     path = WORK / run_name / "history.json"
     return len(json.loads(path.read_text())) if path.exists() else 0
@@ -795,6 +814,9 @@ figures.show(
 
 
 # %%
+from pixelprior.checkpoints import fingerprint
+
+
 def without_times(history):
     times = ("seconds", "steps_per_second")
     return [
@@ -925,6 +947,9 @@ print("same samples:", torch.equal(*draws))
 
 
 # %%
+import torch.nn.functional as F
+
+
 def encode(images):  # [B, 1, 32, 32] in [0, 1] to [B, 8, 8]
     return (15 * F.avg_pool2d(images, 4)[:, 0]).round().long()
 
@@ -937,6 +962,14 @@ def decode(codes):  # [B, 8, 8] to [B, 1, 32, 32]
 # There is one grid for each image, so the prior is a `PixelCNN` and not a `HierarchicalPixelCNN`. `fit` is the training that the commands use, with the same checkpoints. **From the two functions to new codes:**
 
 # %%
+from pixelprior import (
+    FunctionTokenizer,
+    PixelCNN,
+    TrainingSettings,
+    extract_codes,
+    fit,
+)
+
 tokenizer = FunctionTokenizer(
     encode, decode, grids=[(8, 8)], num_embeddings=16
 )
@@ -981,7 +1014,27 @@ figures.show(
 # %% [markdown]
 # ### Exercise 1: plan a run for your GPU
 #
+# *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes*
+#
 # Your card has 8 GiB, and you leave a quarter of it free. You want a prior of 160 channels and 12 blocks, with 512 codes, in float32. **How many images per step fit at most?** Let `plan` count: its `bytes_at(batch)` gives the bytes for a batch, which lie on a straight line. The check counts again, for your batch and for a batch of one image more.
+#
+# <details><summary>Hint 1</summary>
+#
+# The bytes lie on a straight line over the batch: a part that is always there, and a part per image.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `bytes_at(1)` and `bytes_at(2)` give you both parts.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# You may fill three quarters of 8 GiB, and a GiB has 2³⁰ bytes.
+#
+# </details>
 
 # %%
 wanted = {
@@ -1001,7 +1054,40 @@ check.largest_batch(my_batch, wanted, gib=8, free=0.25)
 # What would bf16 give? To find out, give `mixed_precision="bf16"` to `plan` and to the check. To plan for your own card, give the check its GiB.
 
 # %% [markdown]
-# ### Exercise 2: your own folder of images
+# ### Exercise 2: publish and reload
+#
+# *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes*
+#
+# A prior draws codes, and its VQ-VAE-2 makes images of them, so others need both. Write the function that saves both below a folder, each in a folder of its own, and returns both *as read from there*, the VQ-VAE-2 first. The check wants the same weights to the last bit, the same samples for the same seed, and no pickle. It also alters a number in each file after you saved it, to see whether you read the file.
+#
+# <details><summary>Hint 1</summary>
+#
+# `save_pretrained(folder)` writes a model, and `from_pretrained(folder)`, a method of its class, reads it.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Return what you have read, rather than what you were given.
+#
+# </details>
+
+
+# %% tags=["exercise"]
+def my_publish(vqvae2, prior, folder):
+    return None  # your turn
+
+
+check.published(my_publish)
+
+
+# %% [markdown] tags=["about-solutions"]
+# [To solution 2](#Solution-2)
+
+# %% [markdown]
+# ### Exercise 3: your own folder of images
+#
+# *Difficulty 3 of 5 · importance 3 of 5 · 12 minutes*
 #
 # Images seldom come in good order. Here is a heap: all images are in one folder, with the class in the file's name. One image is grey while the others are coloured, one file has the name of an image and is none, and there is a text file.
 
@@ -1020,6 +1106,24 @@ print(*sorted(path.name for path in heap.iterdir()), sep="\n")
 
 # %% [markdown]
 # Write a function that sorts such a heap. It gets the heap and a target folder that does not exist yet. It **copies** every fourth whole image of a class, in the order of the names, to `target/test/CLASS/`, and the others to `target/train/CLASS/`. It leaves out every file that is no image (`Image.open(path).verify()` raises an error then, and such a file is not counted), and returns `target`. The check makes two heaps of its own, and loads what you made of them as `--dataset imagefolder` does.
+#
+# <details><summary>Hint 1</summary>
+#
+# Sort the paths, and count the whole images of each class as you go.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `Image.open(path).verify()` raises an `OSError` for a file that is no image. Skip it before you count.
+#
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# The class is what stands before the hyphen in the name: `path.stem.split("-")[0]`.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -1031,27 +1135,10 @@ check.sorted_folder(my_sorting)
 
 
 # %% [markdown] tags=["about-solutions"]
-# [To solution 2](#Solution-2)
+# [To solution 3](#Solution-3)
 
 # %% [markdown]
 # If several photographs show the same thing, as frames of one film do, keep them in one split. Otherwise the held-out loss rewards what was learned by heart.
-
-# %% [markdown]
-# ### Exercise 3: publish and reload
-#
-# A prior draws codes, and its VQ-VAE-2 makes images of them, so others need both. Write the function that saves both below a folder, each in a folder of its own, and returns both *as read from there*, the VQ-VAE-2 first. The check wants the same weights to the last bit, the same samples for the same seed, and no pickle. It also alters a number in each file after you saved it, to see whether you read the file.
-
-
-# %% tags=["exercise"]
-def my_publish(vqvae2, prior, folder):
-    return None  # your turn
-
-
-check.published(my_publish)
-
-
-# %% [markdown] tags=["about-solutions"]
-# [To solution 3](#Solution-3)
 
 # %% [markdown]
 # ## What you can do now
@@ -1090,7 +1177,26 @@ check.largest_batch(most, wanted, gib=8, free=0.25)
 # %% [markdown] tags=["solution"]
 # ### Solution 2
 #
-# [Back to exercise 2](#Exercise-2:-your-own-folder-of-images)
+# [Back to exercise 2](#Exercise-2:-publish-and-reload)
+
+
+# %% tags=["solution"]
+# Four calls. from_pretrained gives models in evaluation mode.
+def saved_and_read(vqvae2, prior, folder):
+    vqvae2.save_pretrained(folder / "vqvae2")
+    prior.save_pretrained(folder / "prior")
+    return (
+        VQVAE2.from_pretrained(folder / "vqvae2"),
+        HierarchicalPixelCNN.from_pretrained(folder / "prior"),
+    )
+
+
+check.published(saved_and_read)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 3
+#
+# [Back to exercise 3](#Exercise-3:-your-own-folder-of-images)
 
 
 # %% tags=["solution"]
@@ -1112,22 +1218,3 @@ def sorted_by_class(source, target):
 
 
 check.sorted_folder(sorted_by_class)
-
-# %% [markdown] tags=["solution"]
-# ### Solution 3
-#
-# [Back to exercise 3](#Exercise-3:-publish-and-reload)
-
-
-# %% tags=["solution"]
-# Four calls. from_pretrained gives models in evaluation mode.
-def saved_and_read(vqvae2, prior, folder):
-    vqvae2.save_pretrained(folder / "vqvae2")
-    prior.save_pretrained(folder / "prior")
-    return (
-        VQVAE2.from_pretrained(folder / "vqvae2"),
-        HierarchicalPixelCNN.from_pretrained(folder / "prior"),
-    )
-
-
-check.published(saved_and_read)

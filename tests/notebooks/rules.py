@@ -447,6 +447,32 @@ def _solutions_of(headings: dict, stubs: set[str], notebook: NotebookNode) -> li
     return problems
 
 
+EFFORT = re.compile(
+    r"\*Difficulty ([1-5]) of 5 · importance ([1-5]) of 5 · (\d+) minutes\*"
+)
+HINT = re.compile(r"<details><summary>Hint (\d)</summary>\n\n.+\n\n</details>")
+
+
+def exercises_say_what_they_take(notebook: NotebookNode) -> list[str]:
+    """Each exercise states difficulty, importance and minutes, and has hints before its
+    stub; the easiest comes first."""
+    problems, hardest, name, hints = [], 0, None, []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            if found := EXERCISE.match(cell.source):
+                name, hints = found[1], []
+                effort = EFFORT.search(cell.source)
+                if effort is None:
+                    problems.append(f"{name} does not say what it takes")
+                elif int(effort[1]) < hardest:
+                    problems.append(f"{name} comes after a harder one")
+                hardest = max(hardest, int(effort[1]) if effort else 0)
+            hints += HINT.findall(cell.source)
+        elif _is_in(cell, "exercise") and hints != ["1", "2", "3"][: len(hints) or 3]:
+            problems.append(f"{name} has the hints {hints}; one to three are needed")
+    return problems
+
+
 def _used(cell: NotebookNode) -> set[str]:
     return {
         node.id
@@ -562,6 +588,22 @@ def links_lead_somewhere(source: Path) -> list[str]:
                 problems.append(
                     f"{cell.id} links to the heading {target}, which is none"
                 )
+    return problems
+
+
+LINES_OF_CODE, LINES_OF_IMPORTS = 20, 12
+
+
+def cells_are_short(notebook: NotebookNode) -> list[str]:
+    """A code cell has at most 20 lines, blank ones aside, and 12 if all are imports."""
+    problems = []
+    for cell in code_cells(notebook):
+        lines = sum(map(bool, map(str.strip, cell.source.splitlines())))
+        imports = (ast.Module, ast.Import, ast.ImportFrom, ast.alias)
+        alone = all(isinstance(node, imports) for node in statements(cell))
+        allowed = LINES_OF_IMPORTS if alone else LINES_OF_CODE
+        if lines > allowed:
+            problems.append(f"{cell.id} has {lines} lines; {allowed} are allowed")
     return problems
 
 
@@ -735,10 +777,12 @@ OF_NOTEBOOKS = (
     something_to_explore,
     few_outputs_are_ignored,
     exercises_have_solutions,
+    exercises_say_what_they_take,
     head_and_foot,
     nothing_is_called_easy,
     equations_are_formulas,
     code_fits_a_page,
+    cells_are_short,
     slides_are_marked,
     solutions_can_be_left_out,
 )

@@ -106,6 +106,14 @@ assert now > 0
 
 # %% [markdown]
 # ### Exercise 1: six
+#
+# *Difficulty 1 of 5 · importance 3 of 5 · 2 minutes*
+#
+# <details><summary>Hint 1</summary>
+#
+# Count.
+#
+# </details>
 
 # %% tags=["exercise"]
 my_six = None  # your turn
@@ -117,6 +125,14 @@ is_six(my_six)
 
 # %% [markdown]
 # ### Exercise 2: a function
+#
+# *Difficulty 1 of 5 · importance 3 of 5 · 2 minutes*
+#
+# <details><summary>Hint 1</summary>
+#
+# Count.
+#
+# </details>
 
 
 # %% tags=["exercise"]
@@ -131,6 +147,14 @@ gives_six(my_function)
 
 # %% [markdown]
 # ### Exercise 3: six again?
+#
+# *Difficulty 2 of 5 · importance 3 of 5 · 2 minutes*
+#
+# <details><summary>Hint 1</summary>
+#
+# Count.
+#
+# </details>
 
 # %% tags=["exercise"]
 my_other_six = None  # your turn
@@ -542,6 +566,33 @@ def too_few_exercises(notebook):
     cell(notebook, "six = 2 * 3").metadata.clear()
 
 
+@wrong(rules.exercises_say_what_they_take, "Exercise 2: a function does not say what")
+def an_exercise_without_its_minutes(notebook):
+    cell(notebook, "# Exercise 2").source = "### Exercise 2: a function"
+
+
+@wrong(
+    rules.exercises_say_what_they_take, "Exercise 3: six again? comes after a harder"
+)
+def an_exercise_after_a_harder_one(notebook):
+    changed = cell(notebook, "# Exercise 2")
+    changed.source = changed.source.replace("Difficulty 1", "Difficulty 3")
+
+
+@wrong(rules.exercises_say_what_they_take, "Exercise 1: six has the hints []; one to")
+def an_exercise_without_hints(notebook):
+    changed = cell(notebook, "# Exercise 1")
+    changed.source = changed.source.replace("<details>", "")
+
+
+@wrong(
+    rules.exercises_say_what_they_take, "Exercise 1: six has the hints ['2']; one to"
+)
+def hints_that_do_not_begin_with_the_first(notebook):
+    changed = cell(notebook, "# Exercise 1")
+    changed.source = changed.source.replace("Hint 1", "Hint 2")
+
+
 @wrong(rules.head_and_foot, "the head has no **Time.**")
 def a_head_without_the_time(notebook):
     reword(notebook, "**Time.**", "It takes")
@@ -605,6 +656,16 @@ def test_formulas_and_sentences_are_no_equation_in_plain_text(text, notebook):
 @wrong(rules.code_fits_a_page, "a line of 79 characters")
 def a_long_line(notebook):
     cell(notebook, "images").source += "\n# " + 77 * "x"
+
+
+@wrong(rules.cells_are_short, "has 21 lines; 20 are allowed")
+def a_long_cell(notebook):
+    cell(notebook, "images").source = "x = 1\n\n" + 20 * "x += 1\n"
+
+
+@wrong(rules.cells_are_short, "has 13 lines; 12 are allowed")
+def many_imports(notebook):
+    cell(notebook, "images").source = 13 * "import math\n"
 
 
 @pytest.mark.parametrize(("rule", "change", "words"), WRONG_NOTEBOOKS)

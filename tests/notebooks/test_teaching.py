@@ -163,6 +163,16 @@ def test_each_exercise_has_what_people_get_wrong_in_it():
     assert missing == [] and len(exercises()) >= 30
 
 
+def test_an_exercise_takes_the_same_minutes_everywhere():
+    told = re.findall(r"(?m)^\*\*(.+?)\*\* · (\d+) minutes$", text_of("TEACHING.md"))
+    stated = {}
+    for source in SOURCES:
+        for cell in rules.markdown(rules.read(source)):
+            if found := rules.EXERCISE.match(cell.source):
+                stated[found[1]] = rules.EFFORT.search(cell.source)[3]
+    assert stated == dict(told)
+
+
 # Handouts.
 
 
