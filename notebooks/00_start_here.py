@@ -189,10 +189,14 @@ chapters = {
     "08": "complete\nand edit",
     "09": "scale up: GPUs,\nyour own images",
 }
-figures.show(
-    figures.course_map(chapters, here="00"),
-    "course_map",
-)
+needs = {
+    "01": "00", "02": "00", "03": "02", "04": "01 03", "05": "04",
+    "06": "05", "07": "05", "08": "05", "09": "05",
+}  # fmt: skip
+figures.show(figures.course_map(chapters, needs, here="00"), "course_map")
+
+# %% [markdown]
+# An arrow leads from a notebook to those that build on it. You can begin with [01 · Images to codes](01_images_to_codes.ipynb) or with [02 · Masked convolutions](02_masked_convolutions.ipynb). After [05 · The bottom prior](05_bottom_prior.ipynb), the last four can be read in any order: [06](06_fast_sampling.ipynb), [07](07_generate_and_judge.ipynb), [08](08_complete_and_edit.ipynb) and [09](09_scale_up.ipynb).
 
 # %% [markdown]
 # ## 00.6 Exercises

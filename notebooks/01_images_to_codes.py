@@ -231,21 +231,11 @@ print(f"and it did move, by more than 1e-3: {moved > 1e-3}")
 # ## 01.6 Two levels
 #
 # A single grid of codes has to hold both the large and the small structures of an image, while VQ-VAE-2 gives each kind a grid of its own. The diagram shows how the parts are connected, with the sizes of our model:
-#
-# ```text
-# image, 32 × 32
-#    ↓ encoder_bottom
-# features, 16 × 16 ──────────────────────→ join
-#    ↓ encoder_top                           ↑ │
-# features, 8 × 8                            │ ↓ to_bottom
-#    ↓ quantize                              │ quantize
-# z_top, 8 × 8 ──→ decoder_top ──→ 16 × 16 ──┘ ↓
-#    │                                         z_bottom, 16 × 16
-#    └───→ upsample_top ───────→ join ←──────────┘
-#                                 ↓ decoder
-#                             image, 32 × 32
-# ```
-#
+
+# %%
+figures.show(figures.two_levels(), "two_levels")
+
+# %% [markdown]
 # The bottom encoder halves the side of the image, and the top encoder halves it once more. The top is quantized first, then decoded to the bottom's size and joined to the bottom features, and only then is the bottom quantized. So the top is already known when the bottom codes are chosen, and these codes can be spent on the **residual error**: what is still wrong with the image if you have the top alone. Wherever a grid of codes goes into a network of the VQ-VAE-2, its codes are looked up first, so that the network receives e_k in place of k.
 #
 # Now we do the same by hand, part by part, with the weights of our model.

@@ -200,7 +200,7 @@ figures.show(
 )
 
 # %% [markdown]
-# No cell is red in this figure. Red would mark a **leak**: a position that sees itself or its future. From five layers on, however, nothing changes any more, and a triangle to the upper right is still hatched. The stack cannot see it, whether it has 5 layers or 20.
+# No cell is orange and cross-hatched in this figure. That would mark a **leak**: a position that sees itself or its future. From five layers on, however, nothing changes any more, and a triangle to the upper right is still hatched. The stack cannot see it, whether it has 5 layers or 20.
 #
 # One layer is enough to see why. In the row above, a masked 3 × 3 kernel reaches at most one position to the right. Each further row upwards adds one position to the right, so that the reach ends at a line at 45°. Past positions to the right of this line can never be reached, and they form the **blind spot**.
 #
@@ -269,12 +269,14 @@ source = (
 example = source.sample(1, seed=0)[0]  # [8, 8]
 u, w = example // 4, example % 4
 figures.show(
-    figures.code_grids({"u": u, "w": w}, 4),
+    figures.code_grids(
+        {"u": u, "w": w}, 4, joined={"u": (0, 1), "w": (1, -2)}
+    ),
     "source_codes",
 )
 
 # %% [markdown]
-# Equal values of u run along the rows. Equal values of w run along slanted lines, one row down and two columns to the left at each step.
+# A line joins two positions where the second repeats the first. In u the lines run along the rows. In w they slant: each step goes one row down and two columns to the left.
 #
 # We can now compute the **entropy** of the whole source: the nats per code of a perfect model, which knows the source completely. No model can do better on average. A grid of 64 codes has 128 parts in total. If a part has a neighbour, the neighbour's value has probability 0.9 + 0.1/4, since a new draw may give the same value, and each of the other three values has probability 0.1/4. The entropy of a part without a neighbour is log 4.
 
@@ -398,6 +400,7 @@ figures.show(
         },
         unit="nats above the entropy",
         limits=(0, 1.2),
+        numbers="{:.2f}",
     ),
     "price_by_position",
 )
@@ -447,7 +450,10 @@ drawn = {
 }
 figures.show(
     figures.code_grids(
-        {f"w, {name}": codes[0] % 4 for name, codes in drawn.items()}, 4
+        {name: codes[0] % 4 for name, codes in drawn.items()},
+        4,
+        joined=dict.fromkeys(drawn, (1, -2)),
+        title="the part w",
     ),
     "drawn_sources",
 )
@@ -463,7 +469,12 @@ repeats = {
     for name, codes in drawn.items()
 }  # [7, 6] each: the positions that have a neighbour
 figures.show(
-    figures.heatmaps(repeats, unit="share of w that repeats", limits=(0, 1)),
+    figures.heatmaps(
+        repeats,
+        unit="share of w that repeats",
+        limits=(0, 1),
+        numbers="{:.1f}",
+    ),
     "repeats",
 )
 
@@ -572,7 +583,7 @@ check.mask_function(my_mask_b, "B")
 #
 # *Difficulty 4 of 5 · importance 5 of 5 · 10 minutes*
 #
-# A colleague hands you this stack of seven layers: masked convolutions with an ELU after each but the last. Its samples are noise, and the framed position below is red, which is a leak. Which of the layers causes the leak? Count the layers of `suspect` from 0, including the ELUs. Use the gradient on one layer at a time. `leak(seen, position)` returns the first position that is seen and is not past. Remember that a layer with mask B may see its own position, but the first layer may not.
+# A colleague hands you this stack of seven layers: masked convolutions with an ELU after each but the last. Its samples are noise, and the framed position below is orange and cross-hatched, which is a leak. Which of the layers causes the leak? Count the layers of `suspect` from 0, including the ELUs. Use the gradient on one layer at a time. `leak(seen, position)` returns the first position that is seen and is not past. Remember that a layer with mask B may see its own position, but the first layer may not.
 #
 # <details><summary>Hint 1</summary>
 #

@@ -185,26 +185,11 @@ print("the package's gate:               < 1e-5:", difference < 1e-5)
 # ## 03.4 A block by hand
 #
 # Now we connect the parts as in figure 2 of the paper. The drawing also shows where the label enters, which we explain later.
-#
-# ```
-#          v                          h
-#  ┌───────┤                          ├───────┐
-#  │    look_up                   look_left   │
-#  │    p → 2p                     p → 2p     │
-#  │       │                          │       │
-#  │  label ► +                       ▼       │
-#  │       ├────► 1×1, 2p → 2p ─────► +       │ residual
-#  │       │                          │       │
-#  │     gate                       gate      │
-#  │    2p → p                     2p → p     │
-#  │       │                          │       │
-#  │       │                     1×1, p → p   │
-#  │       ▼                          ▼       │
-#  └─────► +                          + ◄─────┘
-#          ▼                          ▼
-#        new v                      new h
-# ```
-#
+
+# %%
+figures.show(figures.gated_block(), "gated_block")
+
+# %% [markdown]
 # Three things in the drawing are important.
 #
 # - The line between the stacks goes **one way**, from v to h. At column x + 1, h depends on the code at x. If h fed this into v, then v at x + 1 would depend on it too. The next vertical kernel at x looks one column to the right, so that the output at x would see its own code.

@@ -454,7 +454,7 @@ rows = {
 }
 rows["shipped"] = images_from(shipped.prior_top, one_each)
 figures.show(
-    figures.image_rows(rows),
+    figures.image_rows(rows, columns=heldout.class_names),
     "samples_over_training",
 )
 

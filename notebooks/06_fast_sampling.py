@@ -217,6 +217,12 @@ explore(
 # - the **horizontal** convolution looks at h at the positions x − 1 and x, and also gives 2p channels, and what came across is added to them (h at x is shifted already: it knows only codes up to x − 1);
 # - a gate and another 1×1 convolution follow, and there is a residual here too: h at x is added to the result.
 #
+# The figure shows what a cache keeps of these, and what one step computes from it.
+
+# %%
+figures.show(figures.cached_step(), "cached_step")
+
+# %% [markdown]
 # **The step for a row** takes the two rows under the kernel. On the left and right it needs the same padding as the whole grid, and it needs none above.
 
 

@@ -217,7 +217,7 @@ for T in (0.3, 0.6, 0.8, 1.0, 1.2, 1.5):
     _, images = draw_images(10, temperature=T)
     strip[f"T = {T}"] = images[:][0]  # [10, 1, 32, 32]
 figures.show(
-    figures.image_rows(strip),
+    figures.image_rows(strip, columns=names),
     "temperatures",
 )
 
@@ -670,7 +670,7 @@ rows = {
     for name, (data, _) in by_prior.items()
 }
 figures.show(
-    figures.image_rows(rows),
+    figures.image_rows(rows, columns=names),
     "short_training",
 )
 
@@ -1013,7 +1013,8 @@ figures.show(
             "drawn": ours[:10][0],
             "nearest\nphotograph": found,
             "the same,\nshifted": found.roll((1, 1), dims=(2, 3)),
-        }
+        },
+        columns=names,
     ),
     "nearest_photographs",
 )

@@ -599,7 +599,8 @@ figures.show(
             "top codes\nof the dress": vary(
                 vqvae2, prior, dress, labels=ten, seed=0
             ),
-        }
+        },
+        columns=photographs.class_names,
     ),
     "change_of_label",
 )

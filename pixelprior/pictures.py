@@ -1,11 +1,11 @@
-"""Figures of images and codes in one style, for the command line and the notebooks.
+"""Figures of images in one style, for the command line and the notebooks.
 
 Images are given as [N, C, S, S] in [0, 1]. `image_grid` returns a plain picture, pixel
 for pixel; the other functions return matplotlib figures with text. A `picture` is what
 a notebook shows: a figure together with its alt text. `COLOURS` are the colours of top,
 bottom, past and future in every figure (Okabe and Ito's colour-blind safe palette).
-Whatever a colour shows is also shown by a number, a hatch or a line style. Curves, heat
-maps, masks and receptive fields are in `course/figures/`.
+Whatever a colour shows is also shown by a number, a hatch or a line style. Codes,
+curves, heat maps, masks and receptive fields are drawn in `course/figures/`.
 """
 
 import base64
@@ -15,9 +15,7 @@ import io
 import os
 from pathlib import Path
 
-from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
@@ -40,6 +38,12 @@ COLOURS = {
     "baseline": "#767676",
 }
 DPI = 100
+WIDEST = 9.0  # inches: 900 pixels, the width of a page
+
+
+def panel_width(count: int, wanted: float, margin: float = 0.0) -> float:
+    """Inches for each of `count` panels beside a margin: as wanted, or what fits."""
+    return min(wanted, (WIDEST - margin) / count)
 
 
 class Picture:
@@ -160,7 +164,8 @@ def captioned_images(
 ) -> Figure:
     """Images [N, C, S, S] with a caption under each, `columns` per row."""
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(columns * 1.05, rows * 1.25 + 0.4), layout="constrained")
+    width = panel_width(columns, 1.05)
+    figure = Figure(figsize=(columns * width, rows * 1.25 + 0.4), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
@@ -171,18 +176,28 @@ def captioned_images(
     return figure
 
 
-def image_rows(rows: dict[str, Tensor], *, title: str = "") -> Figure:
-    """Rows of images [N, C, S, S], each row with its name on the left."""
-    columns = max(len(images) for images in rows.values())
-    figure = Figure(
-        figsize=(columns * 0.9 + 1.2, len(rows) * 0.95 + 0.4), layout="constrained"
+def image_rows(rows: dict[str, Tensor], *, columns=(), title: str = "") -> Figure:
+    """Rows of images [N, C, S, S], each row with its name on the left.
+
+    Args:
+        rows: the rows by name.
+        columns: names of the columns, such as the classes, printed above the first row.
+    """
+    count = max(len(images) for images in rows.values())
+    width = panel_width(count, 0.9, 1.2)
+    size = (
+        count * width + 1.2,
+        len(rows) * (width + 0.05) + 0.4 + 0.15 * bool(columns),
     )
-    axes = figure.subplots(len(rows), columns, squeeze=False)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(rows), count, squeeze=False)
+    for axis, column in zip(axes[0], columns, strict=False):
+        axis.set_title(column.replace(" ", "\n"), fontsize=9)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for axis, image in zip(line, images, strict=False):
             draw_image(axis, image)
         for axis in line:
-            _bare(axis)
+            bare(axis)
         line[0].set_ylabel(name, fontsize=9)
     figure.suptitle(title, fontsize=11)
     return figure
@@ -192,7 +207,8 @@ def image_blocks(
     blocks: dict[str, Tensor], *, nrow: int = 8, title: str = ""
 ) -> Figure:
     """Blocks of images [N, C, S, S], side by side, each block with its name above."""
-    figure = Figure(figsize=(4.2 * len(blocks), 4.6), layout="constrained")
+    width = panel_width(len(blocks), 4.2)
+    figure = Figure(figsize=(width * len(blocks), width + 0.4), layout="constrained")
     axes = figure.subplots(1, len(blocks), squeeze=False)[0]
     for axis, (name, images) in zip(axes, blocks.items(), strict=True):
         axis.imshow(image_grid(images, nrow), interpolation="nearest")
@@ -202,115 +218,7 @@ def image_blocks(
     return figure
 
 
-def code_grids(
-    grids: dict[str, Tensor],
-    num_embeddings: int,
-    *,
-    numbers: bool = True,
-    marked: dict[str, tuple[int, int]] | None = None,
-    title: str = "",
-) -> Figure:
-    """Grids of codes [H, W] side by side, with a colour and the number in each cell.
-
-    Args:
-        grids: the grids by name. The names are printed above the grids; a name that
-            begins with "top" or "bottom" gives the frame the colour of that level.
-        num_embeddings: number of codes K in the codebook. Cells of -1 are left white.
-        numbers: whether the codes are written into the cells.
-        marked: for the name of a grid, (row, column) of a cell to put a frame around.
-    """
-    figure = Figure(figsize=(3.6 * len(grids), 3.9), layout="constrained")
-    axes = figure.subplots(1, len(grids), squeeze=False)[0]
-    for axis, (name, codes) in zip(axes, grids.items(), strict=True):
-        draw_codes(axis, codes, num_embeddings, numbers=numbers, name=name)
-        if marked is not None and name in marked:
-            axis.add_patch(frame(*marked[name]))
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def draw_codes(
-    axis, codes: Tensor, num_embeddings: int, *, numbers=True, name: str = ""
-) -> None:
-    """Draw one grid of codes [H, W] on an axis, as `code_grids` does."""
-    codes = codes.detach().cpu()
-    height, width = codes.shape
-    shade = codes.float() / max(1, num_embeddings - 1)
-    colours = colormaps["cividis"](shade.numpy())
-    colours[codes.numpy() < 0] = 1
-    axis.imshow(colours, interpolation="nearest")
-    if numbers:
-        size = min(9, 84 / max(height, width))
-        for y in range(height):
-            for x in range(width):
-                if codes[y, x] >= 0:
-                    colour = "black" if shade[y, x] > 0.5 else "white"
-                    text = str(codes[y, x].item())
-                    axis.text(
-                        x, y, text, ha="center", va="center", color=colour, size=size
-                    )
-    _bare(axis)
-    level = name.split()[0].rstrip(":,") if name.split() else ""
-    if level in ("top", "bottom"):
-        for spine in axis.spines.values():
-            spine.set_visible(True)
-            spine.set_color(COLOURS[level])
-            spine.set_linewidth(3)
-    axis.set_title(name, fontsize=9)
-
-
-def pipeline(
-    image: Tensor,
-    z_top: Tensor,
-    z_bottom: Tensor,
-    rebuilt: Tensor,
-    num_embeddings: int,
-    *,
-    title: str = "",
-) -> Figure:
-    """Image [C, S, S] → both grids of codes [Ht, Wt] and [Hb, Wb] → image [C, S, S]."""
-    figure = Figure(figsize=(9, 4.3), layout="constrained")
-    axes = figure.subplot_mosaic(
-        [["image", "top", "rebuilt"], ["image", "bottom", "rebuilt"]],
-        width_ratios=[1, 1, 1],
-    )
-    for name, each in (("image", image), ("rebuilt", rebuilt)):
-        draw_image(axes[name], each)
-        _bare(axes[name])
-        pixels = " × ".join(map(str, each.shape[1:]))
-        heading = "the image" if name == "image" else "decoded"
-        axes[name].set_title(f"{heading}\n{pixels} pixels", fontsize=9)
-    for name, codes in (("top", z_top), ("bottom", z_bottom)):
-        label = f"{name} codes, {' × '.join(map(str, codes.shape))}"
-        draw_codes(axes[name], codes, num_embeddings, numbers=False, name=label)
-    arrow = {"arrowstyle": "-|>", "color": "black", "lw": 1.5, "mutation_scale": 14}
-    for start, end in (
-        ("image", "top"),
-        ("image", "bottom"),
-        ("top", "rebuilt"),
-        ("bottom", "rebuilt"),
-    ):
-        axes[end].annotate(
-            "",
-            xy=(-0.05, 0.5),
-            xycoords=axes[end].transAxes,
-            xytext=(1.05, 0.5),
-            textcoords=axes[start].transAxes,
-            arrowprops=arrow,
-            annotation_clip=False,
-        )
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def frame(row: int, column: int) -> Rectangle:
-    """A red frame around one cell of a grid of codes."""
-    return Rectangle(
-        (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=2.5
-    )
-
-
-def _bare(axis) -> None:
+def bare(axis) -> None:
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():

@@ -181,7 +181,8 @@ def test_imports_point_downwards():
         ["course.checks"],  # these modules share only what is below them
         ["course.checks.verdict"],
         ["course.figures", "course.widgets"],
-        ["course.figures.grids"],
+        ["course.figures.grids", "course.figures.diagrams"],
+        ["course.figures.codes"],
         ["course.figures.plots"],
         ["course.showing"],
         ["course.planning", "course.known_entropy", "course.causality"],

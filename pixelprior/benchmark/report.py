@@ -117,7 +117,7 @@ def summary(results: dict) -> list[str]:
 def figure(results: dict) -> Figure:
     """Two plots over the batch size, with log axes: in forward passes, and in time."""
     batch_sizes = results["sizes"]["batch_sizes"]
-    drawing = Figure(figsize=(10, 4.6), layout="constrained")
+    drawing = Figure(figsize=(9, 4.4), layout="constrained")
     in_passes, in_time = drawing.subplots(1, 2)
     for number, (method, name) in enumerate(METHODS.items()):
         spreads = [ratio(results, size, method, "forward") for size in batch_sizes]

@@ -16,11 +16,12 @@ from PIL import Image
 
 from pixelprior import pictures
 from pixelprior.course import figures, showing
-from pixelprior.course.figures import grids, plots
+from pixelprior.course.figures import codes as code_figures
+from pixelprior.course.figures import diagrams, grids, plots
+from pixelprior.course.figures.codes import code_colours, code_grids
 from pixelprior.pictures import (
     COLOURS,
     captioned_images,
-    code_grids,
     image_grid,
     image_rows,
     picture,
@@ -155,6 +156,8 @@ def seen(height, width):
 
 BASIS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [9.0, 9.0]])
 
+NEEDS = {f"{n:02d}": f"{n // 2:02d} {n - 1:02d}" for n in range(1, 10)}
+
 # Each figure at the course's sizes, and at odd ones: one row, one code, not square.
 FIGURES = {
     "captioned_images": [
@@ -257,9 +260,12 @@ FIGURES = {
         lambda f: f(codes(1, 6), (0, 5), torch.eye(6)[5]),
         lambda f: f(codes(1, 1), (0, 0), torch.ones(1)),
     ],
+    "two_levels": [lambda f: f(), lambda f: f(64)],
+    "gated_block": [lambda f: f()],
+    "cached_step": [lambda f: f()],
     "course_map": [
-        lambda f: f({f"{n:02d}": "about\nthis" for n in range(10)}, here="03"),
-        lambda f: f({"00": "alone"}),
+        lambda f: f({f"{n:02d}": "about\nthis" for n in range(10)}, NEEDS, here="03"),
+        lambda f: f({"00": "alone"}, {}),
     ],
     "cells": [
         lambda f: f(
@@ -271,7 +277,7 @@ FIGURES = {
         lambda f: f({"alone": codes(1, 6, 1)}, {"new": ("#56B4E9", "")}),
     ],
 }
-MODULES = [pictures, grids, plots]
+MODULES = [pictures, code_figures, diagrams, grids, plots]
 FUNCTIONS = {
     name: function
     for module in MODULES
@@ -296,6 +302,46 @@ def test_a_figure_is_drawn_and_twice_the_same(name, draw):
     once, again = (picture(draw(FUNCTIONS[name]), ALT) for _ in range(2))
     assert once.png == again.png
     assert np.asarray(Image.open(io.BytesIO(once.png)).convert("L")).std() > 2
+
+
+@pytest.mark.parametrize("count", [2, 8, 9, 30, 64, 512])
+def test_each_code_has_a_colour_of_its_own_unlike_its_neighbours(count):
+    colours = code_colours(count)[:count]
+    assert len(np.unique(colours.round(3), axis=0)) == min(count, len(colours))
+    apart = np.abs(colours[1:] - colours[:-1]).sum(axis=1)
+    assert apart.min() > 0.3
+
+
+def test_no_zero_in_a_map_has_a_sign():
+    figure = figures.heatmaps(
+        {"map": torch.tensor([[-0.001, 0.0, -0.01]])}, unit="nats", numbers="{:.2f}"
+    )
+    written = [text.get_text() for text in figure.axes[0].texts]
+    assert written == ["0.00", "0.00", "-0.01"]
+
+
+def test_lines_join_equal_codes_that_are_a_step_apart():
+    grid = torch.tensor([[0, 1, 2], [2, 0, 1], [1, 1, 0]])
+    axis = code_grids({"codes": grid}, 3, joined={"codes": (1, -2)}).axes[0]
+    assert len(axis.lines) == 2
+    for line, (x, y) in zip(axis.lines, [(2, 0), (2, 1)], strict=True):
+        assert line.get_xdata() == pytest.approx([x - 0.56, x - 1.44])
+        assert line.get_ydata() == pytest.approx([y + 0.28, y + 0.72])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 8, 12])
+def test_panels_are_as_wide_as_wanted_or_as_fits_a_page(count):
+    width = pictures.panel_width(count, 2.5, margin=1.0)
+    assert width == 2.5 or count * width + 1.0 == pytest.approx(pictures.WIDEST)
+    assert count * width + 1.0 <= pictures.WIDEST + 1e-9
+
+
+def test_columns_have_their_names():
+    figure = image_rows(
+        {"a": images(3), "b": images(3)}, columns=["x", "T-shirt", "z w"]
+    )
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["x", "T-shirt", "z\nw", "", "", ""]
 
 
 LEVELS = pytest.mark.parametrize("level", ["top", "bottom"])
@@ -327,14 +373,14 @@ def test_no_other_name_has_the_colour_of_a_level(level):
 def test_equal_codes_have_equal_colours_and_others_have_others():
     grid = torch.tensor([[0, 1, 2], [-1, 2, 0]])
     axis = code_grids({"codes": grid}, 3).axes[0]
-    pixels = axis.images[0].get_array()  # [2, 3, 4]
+    pixels = axis.images[0].get_array()  # [2, 3, 3]
     by_code = {
         code: {tuple(pixel) for pixel in pixels[grid.numpy() == code]}
         for code in (-1, 0, 1, 2)
     }
     assert all(len(colours) == 1 for colours in by_code.values())
     assert len(set.union(*by_code.values())) == 4
-    assert by_code[-1] == {(1.0, 1.0, 1.0, 1.0)}, "no code, no colour"
+    assert by_code[-1] == {(1.0, 1.0, 1.0)}, "no code, no colour"
     assert [text.get_text() for text in axis.texts] == ["0", "1", "2", "2", "0"]
 
 
@@ -413,6 +459,16 @@ def test_lines_are_told_apart_without_colour():
 
 
 def test_the_map_fills_in_where_you_are():
-    figure = figures.course_map({"00": "a", "01": "b", "02": "c"}, here="01")
+    figure = figures.course_map({"00": "a", "01": "b", "02": "c"}, {}, here="01")
     faces = [to_hex(box.get_facecolor()) for box in figure.axes[0].patches[:3]]
     assert faces[0] == faces[2] != faces[1]
+
+
+def test_the_map_has_a_notebook_to_the_right_of_all_that_it_needs():
+    needs = {"01": "00", "02": "01 00", "03": "00"}
+    chapters = dict.fromkeys(["00", *needs], "about")
+    figure = figures.course_map(chapters, needs)
+    left = [box.get_x() for box in figure.axes[0].patches[:4]]
+    assert left[0] < left[1] == left[2] < left[3]  # 00, 01 and 03, 02
+    with pytest.raises(KeyError, match="03"):
+        figures.course_map(chapters, {"01": "03"})

@@ -6,6 +6,7 @@ of its source, beside which the notebook lies under the same name.
 """
 
 import ast
+import base64
 import html.parser
 import importlib.util
 import itertools
@@ -265,6 +266,22 @@ def pictures_have_alt_text(notebook: NotebookNode) -> list[str]:
         for cell, alt in alts
         if len(" ".join(alt.split())) < 20
     ]
+
+
+WIDEST = 900  # pixels
+
+
+def pictures_fit_a_page(notebook: NotebookNode) -> list[str]:
+    """No picture is wider than 900 pixels, in itself or as it is declared."""
+    problems = []
+    for cell, output in outputs(notebook):
+        if "image/png" in output.get("data", {}):
+            png = base64.b64decode(output.data["image/png"])
+            declared = output.metadata.get("image/png", {}).get("width", 0)
+            width = max(int.from_bytes(png[16:20], "big"), declared)
+            if width > WIDEST:
+                problems.append(f"{cell.id} has a picture {width} pixels wide")
+    return problems
 
 
 def at_least_three_pictures(notebook: NotebookNode) -> list[str]:
@@ -773,6 +790,7 @@ OF_NOTEBOOKS = (
     outputs_are_plain,
     comparisons_hold,
     pictures_have_alt_text,
+    pictures_fit_a_page,
     at_least_three_pictures,
     something_to_explore,
     few_outputs_are_ignored,

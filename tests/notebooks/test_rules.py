@@ -16,6 +16,7 @@ import nbformat
 import pytest
 import rules
 import torch
+from matplotlib.figure import Figure
 
 from pixelprior.course import figures
 
@@ -390,6 +391,18 @@ def a_picture_of_another_kind(notebook):
 @wrong(rules.pictures_have_alt_text, "alt text 'plot'")
 def a_picture_in_prose_with_too_little_alt_text(notebook):
     reword(notebook, "Look.", "Look: ![plot](plot.png)")
+
+
+@wrong(rules.pictures_fit_a_page, "has a picture 901 pixels wide")
+def a_picture_that_is_declared_too_wide(notebook):
+    picture_of(notebook, "figures.masks").metadata["image/png"].width = 901
+
+
+@wrong(rules.pictures_fit_a_page, "has a picture 1000 pixels wide")
+def a_picture_that_is_too_wide(notebook):
+    wide = figures.picture(Figure(figsize=(10, 1)), 20 * "x").png
+    data = picture_of(notebook, "figures.masks").data
+    data["image/png"] = base64.b64encode(wide).decode()
 
 
 @wrong(rules.at_least_three_pictures, "2 pictures")

@@ -1,13 +1,20 @@
 """All figures of the course in one namespace: `from pixelprior.course import figures`.
 
-`pixelprior/pictures.py` draws images and codes, and the command line uses it as well.
-`plots.py` draws curves, bars and heat maps; `grids.py` draws masks, receptive fields
-and other grids. `show` shows a figure with its alt text.
+`pixelprior/pictures.py` draws images, and the command line uses it as well. `codes.py`
+draws grids of codes; `plots.py` draws curves, bars and heat maps; `grids.py` draws
+masks, receptive fields and other grids; `diagrams.py` draws how parts are connected.
+`show` shows a figure with its alt text.
 """
 
+from pixelprior.course.figures.codes import code_grids, pipeline
+from pixelprior.course.figures.diagrams import (
+    cached_step,
+    course_map,
+    gated_block,
+    two_levels,
+)
 from pixelprior.course.figures.grids import (
     cells,
-    course_map,
     masks,
     nearest_cells,
     prediction,
@@ -27,18 +34,17 @@ from pixelprior.course.showing import show
 from pixelprior.pictures import (
     COLOURS,
     captioned_images,
-    code_grids,
     image_blocks,
     image_grid,
     image_rows,
     picture,
-    pipeline,
 )
 
 __all__ = [
     "COLOURS",
     "CYCLE",
     "bars",
+    "cached_step",
     "captioned_images",
     "cells",
     "code_grids",
@@ -46,6 +52,7 @@ __all__ = [
     "colour_of",
     "course_map",
     "curves",
+    "gated_block",
     "grouped_bars",
     "heatmaps",
     "image_blocks",
@@ -59,4 +66,5 @@ __all__ = [
     "prediction",
     "receptive_fields",
     "show",
+    "two_levels",
 ]

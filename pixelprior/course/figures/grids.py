@@ -1,21 +1,22 @@
 """Figures of masks, receptive fields, the cells of a codebook, a prior's prediction,
-the map of the course, and grids of cells of several kinds, in the style of
-`pictures.py`."""
+and grids of cells of several kinds, in the style of `pictures.py`."""
 
 import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
+from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
+from pixelprior.course.figures.codes import draw_codes, frame
 from pixelprior.course.figures.plots import as_numbers
-from pixelprior.pictures import COLOURS, draw_codes, frame
+from pixelprior.pictures import COLOURS, WIDEST, panel_width
 
 
 def masks(kernels: dict[str, Tensor], *, title: str = "") -> Figure:
     """Masks [k, k] of ones and zeros: 1 in the colour of the past, centre framed."""
-    figure = Figure(figsize=(2.6 * len(kernels), 2.9), layout="constrained")
+    width = panel_width(len(kernels), 2.6)
+    figure = Figure(figsize=(width * len(kernels), width + 0.3), layout="constrained")
     axes = figure.subplots(1, len(kernels), squeeze=False)[0]
     for axis, (name, kernel) in zip(axes, kernels.items(), strict=True):
         kernel = as_numbers(kernel)
@@ -43,12 +44,12 @@ def receptive_fields(
     """Which positions the output at one position depends on, bool [H, W] by name.
 
     Past positions are blue if they are seen, and hatched if they are not. The position
-    itself and future positions are red and cross-hatched if they are seen, which is a
-    leak. The position itself has a black frame.
+    itself and future positions are orange and cross-hatched if they are seen, which is
+    a leak. The position itself has a black frame.
     """
     rows = -(-len(seen) // columns)
     columns = min(columns, len(seen))
-    width = max(2.5 * columns, 4.6)  # room for the legend
+    width = max(panel_width(columns, 2.5) * columns, 4.6)  # room for the legend
     figure = Figure(figsize=(width, 2.75 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
@@ -115,46 +116,6 @@ def _frame_grid(axis, height: int, width: int) -> None:
     axis.axis("off")
 
 
-def course_map(chapters: dict[str, str], here: str = "", *, title: str = "") -> Figure:
-    """The course as boxes in reading order, each with a notebook's number and topic.
-
-    Args:
-        chapters: topics of the notebooks, by number.
-        here: number of the notebook whose box is filled.
-    """
-    columns = 5
-    rows = -(-len(chapters) // columns)
-    figure = Figure(figsize=(9.6, 1.5 * rows + 0.3), layout="constrained")
-    axis = figure.subplots()
-    for index, (number, about) in enumerate(chapters.items()):
-        y, x = divmod(index, columns)
-        filled = number == here
-        axis.add_patch(
-            FancyBboxPatch(
-                (x * 2 + 0.1, -y * 1.2),
-                1.7,
-                0.9,
-                boxstyle="round,pad=0.02",
-                facecolor=COLOURS["past"] if filled else "white",
-                edgecolor=COLOURS["top"],
-            )
-        )
-        axis.text(x * 2 + 0.2, -y * 1.2 + 0.72, number, weight="bold", size=10)
-        axis.text(x * 2 + 0.2, -y * 1.2 + 0.56, about, size=7.6, va="top")
-        if x < columns - 1 and index < len(chapters) - 1:
-            axis.annotate(
-                "",
-                xy=(x * 2 + 2.06, -y * 1.2 + 0.45),
-                xytext=(x * 2 + 1.84, -y * 1.2 + 0.45),
-                arrowprops={"arrowstyle": "-|>", "color": "black"},
-            )
-    axis.set_xlim(0, 2 * columns)
-    axis.set_ylim(-1.2 * (rows - 1) - 0.15, 1.05)
-    axis.axis("off")
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
 def nearest_cells(
     panels: dict[str, tuple[Tensor, Tensor]],
     *,
@@ -171,7 +132,9 @@ def nearest_cells(
         x_label, y_label: names of the two coordinates of a point.
         limits: limits of both axes.
     """
-    figure = Figure(figsize=(3.3 * len(panels) + 0.4, 3.9), layout="constrained")
+    width = panel_width(len(panels), 3.3, 0.4)
+    size = (width * len(panels) + 0.4, width + 0.6)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     line = np.linspace(*limits, 301)
     plane = np.stack(np.meshgrid(line, line), axis=-1)  # [301, 301, 2]: x, y
@@ -229,7 +192,7 @@ def prediction(
     (row, column), shares = position, as_numbers(probabilities)
     numbers = torch.arange(codes.numel()).view(codes.shape)
     past = codes.cpu().long().masked_fill(numbers >= numbers[row, column], -1)
-    figure = Figure(figsize=(9.2, 3.5), layout="constrained")
+    figure = Figure(figsize=(WIDEST, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.9])
     draw_codes(left, past, len(shares), name="the codes before the frame")
     for y, x in (past < 0).nonzero().tolist():
@@ -270,7 +233,7 @@ def cells(
     """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    width = max(2.55 * columns, 6.4)  # room for the legend
+    width = max(panel_width(columns, 2.55) * columns, 6.4)  # room for the legend
     figure = Figure(figsize=(width, 2.75 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     looks = [

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pixelprior.pictures import COLOURS, draw_image
+from pixelprior.pictures import COLOURS, draw_image, panel_width
 
 # Line styles and markers tell lines apart without colour as well.
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
@@ -113,9 +113,8 @@ def bars(
     unit_format: str = "{:.2f}",
 ) -> Figure:
     """One bar per name, with its value written on it."""
-    figure = Figure(
-        figsize=(max(4.0, 1.3 * len(values) + 1), 3.6), layout="constrained"
-    )
+    width = max(4.0, panel_width(len(values), 1.3, 1) * len(values) + 1)
+    figure = Figure(figsize=(width, 3.6), layout="constrained")
     axis = figure.subplots()
     hatches = ("", "//", "..", "xx", "\\\\", "oo")
     for number, (name, value) in enumerate(values.items()):
@@ -148,7 +147,8 @@ def code_use(counts: dict[str, Tensor], *, title: str = "") -> Figure:
 
     The dashed line is the share that each code would have if all were equally frequent.
     """
-    figure = Figure(figsize=(3.9 * len(counts), 3.2), layout="constrained")
+    width = panel_width(len(counts), 3.9)
+    figure = Figure(figsize=(width * len(counts), 3.2), layout="constrained")
     axes = figure.subplots(1, len(counts), squeeze=False, sharey=True)[0]
     for number, (axis, (name, count)) in enumerate(
         zip(axes, counts.items(), strict=True)
@@ -195,7 +195,9 @@ def heatmaps(
     if centred:
         high = max(abs(low), abs(high)) or 1.0
         low = -high
-    figure = Figure(figsize=(3.1 * len(maps) + 0.9, 3.5), layout="constrained")
+    width = panel_width(len(maps), 3.1, 0.9)
+    size = (width * len(maps) + 0.9, max(width, 2.2) + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     for axis, name, value in zip(axes, maps, values, strict=True):
         drawn = axis.imshow(
@@ -206,10 +208,11 @@ def heatmaps(
             for (y, x), number in np.ndenumerate(value):
                 share = (number - low) / ((high - low) or 1)
                 dark = abs(share - 0.5) > 0.3 if centred else share < 0.5
+                written, zero = numbers.format(number), numbers.format(0.0)
                 axis.text(
                     x,
                     y,
-                    numbers.format(number),
+                    zero if written == f"-{zero}" else written,
                     ha="center",
                     va="center",
                     size=size,
@@ -254,7 +257,9 @@ def images_over_maps(
     values = as_numbers(maps)
     low = values.min() if limits[0] is None else limits[0]
     high = values.max() if limits[1] is None else limits[1]
-    figure = Figure(figsize=(1.25 * len(images) + 0.9, 2.9), layout="constrained")
+    width = panel_width(len(images), 1.25, 0.9)
+    size = (width * len(images) + 0.9, 2 * width + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(2, len(images), squeeze=False)
     for (above, below), image, value, caption in zip(
         axes.T, images, values, captions, strict=True

@@ -1,0 +1,165 @@
+"""Figures of grids of codes, alone and between the images that they stand for."""
+
+import numpy as np
+import torch
+from matplotlib.colors import hsv_to_rgb, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from pixelprior.pictures import COLOURS, bare, draw_image, panel_width
+
+# Okabe and Ito's palette for readers with any kind of colour vision.
+OKABE_ITO = (
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+    "#999999",
+)
+
+
+def code_grids(
+    grids: dict[str, Tensor],
+    num_embeddings: int,
+    *,
+    numbers: bool = True,
+    marked: dict[str, tuple[int, int]] | None = None,
+    joined: dict[str, tuple[int, int]] | None = None,
+    title: str = "",
+) -> Figure:
+    """Grids of codes [H, W] side by side, with a colour and the number in each cell.
+
+    Args:
+        grids: the grids by name. The names are printed above the grids; a name that
+            begins with "top" or "bottom" gives the frame the colour of that level.
+        num_embeddings: number of codes K in the codebook. Cells of -1 are left white.
+        numbers: whether the codes are written into the cells.
+        marked: for the name of a grid, (row, column) of a cell to put a frame around.
+        joined: for the name of a grid, a step (rows down, columns to the right). A line
+            joins two cells that are this step apart and hold the same code.
+    """
+    width = panel_width(len(grids), 3.6)
+    figure = Figure(figsize=(width * len(grids), width + 0.3), layout="constrained")
+    axes = figure.subplots(1, len(grids), squeeze=False)[0]
+    for axis, (name, codes) in zip(axes, grids.items(), strict=True):
+        draw_codes(axis, codes, num_embeddings, numbers=numbers, name=name)
+        if marked is not None and name in marked:
+            axis.add_patch(frame(*marked[name]))
+        if joined is not None and name in joined:
+            _join(axis, codes.detach().cpu(), *joined[name])
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _join(axis, codes: Tensor, down: int, right: int) -> None:
+    height, width = codes.shape
+    for y in range(height - down):
+        for x in range(max(0, -right), min(width, width - right)):
+            if codes[y, x] == codes[y + down, x + right]:
+                # The numbers in the middle of the cells stay free.
+                ends = torch.tensor([[0.28], [0.72]]) * torch.tensor([right, down])
+                ends += torch.tensor([x, y])  # [2, 2]
+                axis.plot(*ends.T.tolist(), color="black", linewidth=1.5)
+
+
+def code_colours(num_embeddings: int) -> np.ndarray:
+    """A colour for each code, [K, 3], none of them between two others.
+
+    Codes are names, and a colour map from dark to bright would say that some are more
+    than others. Up to eight codes have the colours of Okabe and Ito's palette. More
+    codes go around the circle of hues in steps of the golden ratio, in three degrees
+    of brightness, so that codes with neighbouring numbers do not look alike.
+    """
+    if num_embeddings <= len(OKABE_ITO):
+        return np.array([to_rgb(colour) for colour in OKABE_ITO])
+    code = np.arange(num_embeddings)
+    hue = code * (5**0.5 - 1) / 2 % 1
+    degree = code % 3
+    saturation = np.array([0.35, 0.6, 0.75])[degree]
+    value = np.array([0.97, 0.8, 0.5])[degree]
+    return hsv_to_rgb(np.stack([hue, saturation, value], axis=1))
+
+
+def draw_codes(
+    axis, codes: Tensor, num_embeddings: int, *, numbers=True, name: str = ""
+) -> None:
+    """Draw one grid of codes [H, W] on an axis, as `code_grids` does."""
+    codes = codes.detach().cpu()
+    height, width = codes.shape
+    colours = code_colours(num_embeddings)[codes.numpy()]  # [H, W, 3]
+    colours[codes.numpy() < 0] = 1
+    luminance = colours @ [0.2126, 0.7152, 0.0722]
+    axis.imshow(colours, interpolation="nearest")
+    if numbers:
+        size = min(9, 84 / max(height, width))
+        for y in range(height):
+            for x in range(width):
+                if codes[y, x] >= 0:
+                    colour = "black" if luminance[y, x] > 0.4 else "white"
+                    text = str(codes[y, x].item())
+                    axis.text(
+                        x, y, text, ha="center", va="center", color=colour, size=size
+                    )
+    bare(axis)
+    level = name.split()[0].rstrip(":,") if name.split() else ""
+    if level in ("top", "bottom"):
+        for spine in axis.spines.values():
+            spine.set_visible(True)
+            spine.set_color(COLOURS[level])
+            spine.set_linewidth(3)
+    axis.set_title(name, fontsize=9)
+
+
+def pipeline(
+    image: Tensor,
+    z_top: Tensor,
+    z_bottom: Tensor,
+    rebuilt: Tensor,
+    num_embeddings: int,
+    *,
+    title: str = "",
+) -> Figure:
+    """Image [C, S, S] → both grids of codes [Ht, Wt] and [Hb, Wb] → image [C, S, S]."""
+    figure = Figure(figsize=(9, 4.3), layout="constrained")
+    axes = figure.subplot_mosaic(
+        [["image", "top", "rebuilt"], ["image", "bottom", "rebuilt"]],
+        width_ratios=[1, 1, 1],
+    )
+    for name, each in (("image", image), ("rebuilt", rebuilt)):
+        draw_image(axes[name], each)
+        bare(axes[name])
+        pixels = " × ".join(map(str, each.shape[1:]))
+        heading = "the image" if name == "image" else "decoded"
+        axes[name].set_title(f"{heading}\n{pixels} pixels", fontsize=9)
+    for name, codes in (("top", z_top), ("bottom", z_bottom)):
+        label = f"{name} codes, {' × '.join(map(str, codes.shape))}"
+        draw_codes(axes[name], codes, num_embeddings, numbers=False, name=label)
+    arrow = {"arrowstyle": "-|>", "color": "black", "lw": 1.5, "mutation_scale": 14}
+    for start, end in (
+        ("image", "top"),
+        ("image", "bottom"),
+        ("top", "rebuilt"),
+        ("bottom", "rebuilt"),
+    ):
+        axes[end].annotate(
+            "",
+            xy=(-0.05, 0.5),
+            xycoords=axes[end].transAxes,
+            xytext=(1.05, 0.5),
+            textcoords=axes[start].transAxes,
+            arrowprops=arrow,
+            annotation_clip=False,
+        )
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def frame(row: int, column: int) -> Rectangle:
+    """A red frame around one cell of a grid of codes."""
+    return Rectangle(
+        (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=2.5
+    )
