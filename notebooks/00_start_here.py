@@ -38,7 +38,7 @@ new_images = prior.sample_with_vqvae2(
 print("images", list(new_images.shape), "with pixels from 0 to 1")
 
 # %% [markdown]
-# **Could you tell our images from photographs?** On the left are the images that we drew, and on the right are 64 photographs from Fashion-MNIST, of the same ten classes in the same order. The model has never seen these photographs: they were held out, that is, kept aside for looking and measuring.
+# **Which of the two blocks are photographs?** One block holds the 64 images that we drew, and the other 64 photographs from Fashion-MNIST, of the same ten classes in the same order. Decide before you read on.
 
 # %% tags=["cover"]
 heldout = load_images("fashion_mnist_mini", "test")
@@ -48,14 +48,14 @@ real = torch.stack(
 )  # [64] numbers of images
 real_images, _ = heldout[real]  # [64, 1, 32, 32]
 figures.show(
-    figures.image_blocks(
-        {"drawn by the model": new_images, "photographs": real_images}
-    ),
+    figures.image_blocks({"block A": new_images, "block B": real_images}),
     "drawn_and_real",
 )
 
 # %% [markdown]
-# Most outlines, sleeves and soles are right. A few images are wrong, such as the two dark ones in the seventh row, and small prints are blurred. So you could tell some of our images from photographs, but not others. By the end of the course you can say which part of the model is responsible for each success and each fault.
+# Block A was drawn, and block B holds the photographs. The model has never seen these photographs: they were held out, that is, kept aside for looking and measuring.
+#
+# In block A, most outlines, sleeves and soles are right. A few images are wrong, such as the two dark ones in the seventh row, and small prints are blurred. So you could tell some of our images from photographs, but not others. By the end of the course you can say which part of the model is responsible for each success and each fault.
 
 # %% [markdown]
 # ## 00.2 Three steps from image to image

@@ -1,8 +1,10 @@
 """Make the notebooks without solutions: `python notebooks/handout.py`.
 
 The notebooks are written to handout/ beside notebooks/, or to the folder that is named,
-together with the glossary and the index of questions to which they link. Everything
-else is as in the executed notebooks: text, figures, exercises and the output of stubs.
+together with the pages to which they link. All else is as in the executed notebooks:
+text, figures, exercises and the output of stubs. `--without_outputs` leaves the outputs
+out as well, for a room that is to guess before it sees a figure. It needs nothing but
+what comes with the package.
 """
 
 import argparse
@@ -11,8 +13,10 @@ import sys
 from pathlib import Path
 
 import nbformat
-from build import FOLDER, sources, write
 
+from pixelprior.files import write_texts
+
+FOLDER = Path(__file__).resolve().parent
 LEFT_OUT = {"solution", "about-solutions"}
 COMPANIONS = ("GLOSSARY.md", "QUESTIONS.md", "ANSWERS.md")
 
@@ -35,8 +39,16 @@ def without_solutions(
     return notebook
 
 
-def make(folder: Path) -> list[Path]:
-    """Write the handouts of all notebooks to the folder.
+def without_outputs(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook as if it had never been run."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def make(folder: Path, *, outputs: bool = True) -> list[Path]:
+    """Write the handouts of all notebooks to the folder, with outputs or without.
 
     Raises:
         ValueError: the folder is that of the notebooks themselves.
@@ -47,15 +59,16 @@ def make(folder: Path) -> list[Path]:
             "lost; name another folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for source in sources():
-        notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
-        text = nbformat.writes(without_solutions(notebook)) + "\n"
-        paths.append(folder / f"{source.stem}.ipynb")
-        write(paths[-1], text.encode())
+    texts = {}
+    for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb")):
+        notebook = without_solutions(nbformat.read(path, as_version=4))
+        if not outputs:
+            notebook = without_outputs(notebook)
+        texts[path.name] = nbformat.writes(notebook)
+    write_texts(folder, texts)
     for name in COMPANIONS:
         shutil.copyfile(FOLDER / name, folder / name)
-    return paths
+    return [folder / name for name in texts]
 
 
 def main() -> None:
@@ -64,8 +77,10 @@ def main() -> None:
     parser.add_argument(
         "folder", nargs="?", type=Path, default=FOLDER.parent / "handout"
     )
+    parser.add_argument("--without_outputs", action="store_true")
+    arguments = parser.parse_args()
     try:
-        paths = make(parser.parse_args().folder)
+        paths = make(arguments.folder, outputs=not arguments.without_outputs)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     print(

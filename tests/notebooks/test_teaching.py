@@ -13,7 +13,6 @@ import rules
 
 from pixelprior.course.showing import alt_text
 
-sys.path.insert(0, str(rules.ROOT / "notebooks"))  # handout.py imports build
 build = rules.of_the_course("build")
 handout = rules.of_the_course("handout")
 COURSE = build.FOLDER
@@ -119,6 +118,31 @@ def test_each_word_of_the_glossary_stands_in_the_sections_that_it_names():
     assert missing == []
 
 
+# Bold for its weight in the sentence, or as the name of a line in a figure or table.
+STRESSED = {
+    *("all", "any", "at 1.0", "equal", "first", "inside", "keep", "known", "lowered"),
+    *("no mask", "one way", "rebuilt", "renewed", "copies", "outline", "background"),
+    *("shipped", "0 steps", "50 steps", "200 steps", "600 steps", "rows", "cached"),
+    *("more blocks", "more channels", "vertical", "horizontal", "across", "unigram"),
+    *("blurry", "all alike", "blows up", "slow", "left neighbour", "2p"),
+}
+
+
+def test_each_word_in_bold_is_in_the_glossary():
+    words = {part for word, _ in entries() for part in word.lower().split(", ")}
+    missing = []
+    for source in SOURCES:
+        for cell in rules.markdown(rules.read(source))[1:]:
+            for bold in re.findall(r"\*\*(.+?)\*\*", rules.prose(cell)):
+                sentence = len(bold.split()) > 3 or bold[-1] in ".?!:…"
+                a_name = bold[0].isupper() and bold not in ("SGD", "Euclidean")
+                low = bold.lower().replace("held-out", "held out")
+                known = {low, low.removesuffix("s"), low.removesuffix("d")}
+                if not (sentence or a_name or known & (words | STRESSED)):
+                    missing.append((source.stem[:2], bold))
+    assert missing == []
+
+
 def test_each_symbol_of_the_table_is_used_in_a_notebook():
     table = GLOSSARY.split("## Symbols")[1]
     used = "\n".join(source.read_text(encoding="utf-8") for source in SOURCES)
@@ -179,14 +203,36 @@ def test_an_exercise_takes_the_same_minutes_everywhere():
 @pytest.fixture(scope="module")
 def handouts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("course") / "handout"
-    done = subprocess.run(
-        [sys.executable, str(COURSE / "handout.py"), str(folder)],
-        capture_output=True,
-        text=True,
-    )
+    done = run_without_jupytext(str(folder))
     assert done.returncode == 0, done.stderr
     assert f"wrote {len(SOURCES)} notebooks" in done.stdout
     return folder
+
+
+def run_without_jupytext(*arguments):
+    """Run handout.py as it runs after a plain install, which brings no jupytext."""
+    program = (
+        "import runpy, sys\n"
+        "sys.modules['jupytext'] = None\n"
+        f"runpy.run_path({str(COURSE / 'handout.py')!r}, run_name='__main__')"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True
+    )
+
+
+def test_a_handout_without_outputs_has_none(handouts, tmp_path):
+    done = run_without_jupytext(str(tmp_path), "--without_outputs")
+    assert done.returncode == 0, done.stderr
+    for source in SOURCES:
+        whole, bare = (
+            nbformat.read(folder / f"{source.stem}.ipynb", as_version=4)
+            for folder in (handouts, tmp_path)
+        )
+        nbformat.validate(bare)
+        assert [cell.source for cell in bare.cells] == [c.source for c in whole.cells]
+        assert not any(cell.outputs for cell in rules.code_cells(bare))
+        assert all(cell.execution_count is None for cell in rules.code_cells(bare))
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
