@@ -31,6 +31,7 @@ from pixelprior.evaluation.measures import nats_per_code
 
 # %%
 vqvae2, prior = load_shipped()
+K = vqvae2.num_embeddings  # codes in each codebook
 labels = prior.labels_in_turn(64)  # [64]: classes 0, 1, …, 9, 0, 1, …
 new_images = prior.sample_with_vqvae2(
     vqvae2, 64, labels=labels, seed=0
@@ -62,7 +63,7 @@ figures.show(
 #
 # An image of 32 × 32 pixels has 1,024 numbers. (Fashion-MNIST images are 28 × 28; a black border of two pixels makes them 32 × 32, and 32 can be halved five times, but 28 only twice.) It is hard to draw these numbers one by one so that each fits all others. We therefore first learn a shorter description of images.
 #
-# 1. A **VQ-VAE-2** (vector-quantized variational autoencoder, second version, which has more than one grid; the paper uses three for images of 1,024 × 1,024 pixels) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each code stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 64 vectors.
+# 1. A **VQ-VAE-2** (vector-quantized variational autoencoder, second version, which has more than one grid; the paper uses three for images of 1,024 × 1,024 pixels) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each code stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 64<!--= vqvae2 num_embeddings --> vectors.
 # 2. A **prior** is a probability distribution over the grids: it says which grids of codes are likely. (Ours is also given the class, such as *bag*, which we leave out of the formulas.) To draw an image is to draw codes from the prior…
 # 3. …and then to **decode** them: the second half of the VQ-VAE-2 turns the grids back into pixels.
 #
@@ -75,9 +76,7 @@ z_top, z_bottom = codes["indices_top"], codes["indices_bottom"]
 # z_top [1, 8, 8], z_bottom [1, 16, 16]
 rebuilt = vqvae2.decode_codes(z_top, z_bottom)  # [1, 1, 32, 32]
 figures.show(
-    figures.pipeline(
-        bag[0], z_top[0], z_bottom[0], rebuilt[0], vqvae2.num_embeddings
-    ),
+    figures.pipeline(bag[0], z_top[0], z_bottom[0], rebuilt[0], K),
     "pipeline",
 )
 print("top codes:", z_top.numel(), " bottom codes:", z_bottom.numel())
@@ -90,13 +89,13 @@ print("top codes:", z_top.numel(), " bottom codes:", z_bottom.numel())
 # %% [markdown]
 # ## 00.3 Read a grid of codes
 #
-# **Which numbers are in the two grids?** The figure shows the same grids with the codes written out, so that the colour only repeats the number. Code 40 is not "more" than code 4, because a code is a name, like a postcode. Top code 10 and bottom code 10 have nothing in common but the number. (We come back to the framed top code in exercise 2.)
+# **Which numbers are in the two grids?** The figure shows the same grids with the codes written out, so that the colour only repeats the number. Code 20 is not "more" than code 2, because a code is a name, like a postcode. Top code 10 and bottom code 10 have nothing in common but the number. (We come back to the framed top code in exercise 2.)
 
 # %%
 figures.show(
     figures.code_grids(
         {"top codes": z_top[0], "bottom codes": z_bottom[0]},
-        64,
+        K,
         marked={"top codes": (2, 5)},
     ),
     "code_grids",
@@ -126,7 +125,7 @@ explore(
     "one_code_changed",
     row=[4, 0, 1, 2, 3, 5, 6, 7],
     column=[4, 0, 1, 2, 3, 5, 6, 7],
-    code=[5, 0, 20, 40, 60],
+    code=[5, 0, 10, 15, 20, 25],
 )
 # %% [markdown]
 # A code affects the pixels at its own position, and to some extent those around them. This is why neighbouring codes have to agree with each other, and the prior has learned which codes agree.
@@ -138,8 +137,8 @@ explore(
 
 # %%
 torch.manual_seed(0)
-random_top = torch.randint(64, (8, 8, 8))  # [8, 8, 8]: eight images
-random_bottom = torch.randint(64, (8, 16, 16))  # [8, 16, 16]
+random_top = torch.randint(K, (8, 8, 8))  # [8, 8, 8]: eight images
+random_bottom = torch.randint(K, (8, 16, 16))  # [8, 16, 16]
 noise = vqvae2.decode_codes(random_top, random_bottom)  # [8, 1, 32, 32]
 figures.show(
     figures.image_rows({"uniform": noise, "our prior": new_images[:8]}),
@@ -151,7 +150,7 @@ figures.show(
 #
 # The eye can be misled, so we also want a number that shows such a failure: **nats per code**, which we follow through the whole course. Take held-out images and ask the prior for the probability P of each code, given the class and the codes before it, row by row. (For a bottom code, the whole top grid is given too.) This P is called the **likelihood** of the code, and −log P is its cost. The number of nats per code is the mean cost of the codes, which is small when the prior gave the codes a high probability. (The natural logarithm gives costs in nats, and the logarithm with base 2 gives bits; one nat is 1.44 bits.)
 #
-# A uniform prior gives each code the probability 1/64, so that each code costs log 64 nats. How many nats per code does our prior need? We measure this on 250 held-out images.
+# A uniform prior gives each code the probability 1/K, so that each code costs log K nats. How many nats per code does our prior need? We measure this on 250 held-out images.
 
 # %%
 some = extract_codes(vqvae2, load_images("fashion_mnist_mini", "test"))
@@ -161,15 +160,15 @@ some.z_top, some.z_bottom, some.labels = (
     some.labels[:250],
 )
 nats = nats_per_code(prior, some)
-print(f"uniform prior:  {math.log(64):.1f} nats per code")
+print(f"uniform prior:  {math.log(K):.1f} nats per code")
 print(
     f"our prior:      {nats['top']:.1f} for the top,"
     f" {nats['bottom']:.1f} for the bottom"
 )
-assert nats["top"] < math.log(64) / 2
+assert nats["top"] < math.log(K) / 2
 
 # %% [markdown]
-# On all 10,000 held-out images of the full data set, our prior needs 1.83<!--= results likelihood.top.nats_per_code.value --> nats per top code and 1.23<!--= results likelihood.bottom.nats_per_code.value --> nats per bottom code. Because exp(1.83) is about 6, the prior is as uncertain about the next top code as if it had to choose between 6 codes instead of 64.
+# On all 10,000 held-out images of the full data set, our prior needs 1.83<!--= results likelihood.top.nats_per_code.value --> nats per top code and 1.23<!--= results likelihood.bottom.nats_per_code.value --> nats per bottom code. Because exp(1.83) is about 6, the prior is as uncertain about the next top code as if it had to choose between 6 codes instead of 64<!--= vqvae2 num_embeddings -->.
 
 # %% [markdown]
 # ## 00.5 Where each part is taught

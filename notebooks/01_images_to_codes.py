@@ -134,6 +134,7 @@ print("codes with an average count below 1:", (counts < 1).sum().item())
 
 # %%
 vqvae2, _ = load_shipped()
+K = vqvae2.num_embeddings
 images, _ = heldout[torch.arange(64)]  # [64, 1, 32, 32]
 
 
@@ -220,7 +221,7 @@ quantizer(features_t)  # one step of the package
 
 _, counts, sums = ema_step(rows_of(features_t), e_top, counts, sums)
 total = counts.sum()  # []
-smooth = (counts + 1e-5) / (total + 64 * 1e-5) * total  # [K]
+smooth = (counts + 1e-5) / (total + K * 1e-5) * total  # [K]
 by_hand = sums / smooth[:, None]  # [K, D]
 difference = (by_hand - quantizer.vq.codebook).abs().max()
 moved = (quantizer.vq.codebook - e_top).abs().max()
@@ -295,13 +296,13 @@ for name, image in {
 # %% [markdown]
 # ## 01.7 Is the codebook in use?
 #
-# A codebook of 64 codes is of full use only if all of them occur. We count them over 1,000 held-out images and sum up the counts in one number, the **perplexity**. Take p_k, the share of code k, and the **entropy** H of these shares: what a code costs on average, in nats, for someone who knows the shares and nothing else.
+# A codebook is of full use only if all of its K codes occur. We count them over 1,000 held-out images and sum up the counts in one number, the **perplexity**. Take p_k, the share of code k, and the **entropy** H of these shares: what a code costs on average, in nats, for someone who knows the shares and nothing else.
 #
 # $$
 # H = -\sum_{k=1}^{K} p_k \log p_k, \qquad \text{perplexity} = \exp(H)
 # $$
 #
-# The perplexity is 64 if all 64 codes are equally frequent, and 1 if only one code occurs. In between, it is the number of codes that would be as varied if they were equally frequent.
+# The perplexity is K if all codes are equally frequent, and 1 if only one code occurs. In between, it is the number of codes that would be as varied if they were equally frequent.
 
 
 # %%
@@ -315,17 +316,17 @@ def perplexity_by_hand(codes, num_embeddings):
 codes = extract_codes(vqvae2, heldout)
 grids = {"top": codes.z_top.long(), "bottom": codes.z_bottom.long()}
 for level, grid in grids.items():
-    ours, packages = perplexity_by_hand(grid, 64), perplexity(grid, 64)
+    ours, packages = perplexity_by_hand(grid, K), perplexity(grid, K)
     in_use = len(grid.unique())
-    print(f"{level}: {in_use} of 64 codes in use, perplexity {ours:.0f}")
+    print(f"{level}: {in_use} of {K} codes in use, perplexity {ours:.0f}")
     print(f"  differs by < 1e-3: {(ours - packages).abs() < 1e-3}")
 
 # %% [markdown]
-# **Are all 64 codes of each level in use?**
+# **Are all codes of each level in use?**
 
 # %%
 uses = {
-    level: torch.bincount(grid.flatten(), minlength=64)  # [K]
+    level: torch.bincount(grid.flatten(), minlength=K)  # [K]
     for level, grid in grids.items()
 }
 figures.show(
@@ -334,7 +335,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The dashed line is 1/64, the height that all bars would have if the codes were equally frequent. Every code occurs at both levels, and the few tall bars are black background. Over all 10,000 test images the perplexity is 42.4<!--= results codes.top.perplexity --> at the top and 25.4<!--= results codes.bottom.perplexity --> at the bottom. It is lower at the bottom, because more of its small squares are all black, and there is little to add where the top codes already say "background".
+# The dashed line is 1/K, the height that all bars would have if the codes were equally frequent. Every code occurs at both levels, and the few tall bars are black background. Over all 10,000 test images the perplexity is 42.4<!--= results codes.top.perplexity --> at the top and 25.4<!--= results codes.bottom.perplexity --> at the bottom. It is lower at the bottom, because more of its small squares are all black, and there is little to add where the top codes already say "background".
 #
 # **How many codes does an image need?** We keep the codes that are used most, and replace each of the remaining codes by the nearest of those kept. In JupyterLab you can choose how many codes are kept, and at which level.
 
@@ -360,12 +361,12 @@ def keep_most_used(kept, level):
 explore(
     keep_most_used,
     "fewer_codes",
-    kept=[8, 1, 2, 4, 16, 32, 64],
+    kept=[8, 1, 2, 4, 16, K],
     level=["both", "top", "bottom"],
 )
 
 # %% [markdown]
-# Reduce the number of kept codes from 64: first pattern and uniform shades are lost, and then shape. Now reduce one level alone: with few bottom codes the print is lost, and with few top codes the garment itself.
+# Reduce the number of kept codes from K: first pattern and uniform shades are lost, and then shape. Now reduce one level alone: with few bottom codes the print is lost, and with few top codes the garment itself.
 
 # %% [markdown]
 # ## 01.8 Train a small one
@@ -572,7 +573,7 @@ def codebook_is_healthy(codes, num_embeddings):
 for name, grid in both_codes.items():
     print(f"{name} codebook is healthy: {codebook_is_healthy(grid, 64)}")
 print(
-    f"shipped codebook is healthy: {codebook_is_healthy(grids['bottom'], 64)}"
+    f"shipped codebook is healthy: {codebook_is_healthy(grids['bottom'], K)}"
 )
 
 # %% [markdown]
@@ -588,7 +589,7 @@ print(
 #
 # *Difficulty 1 of 5 · importance 5 of 5 · 4 minutes*
 #
-# Each pixel of our images has 8 bits. A code has log₂ K bits if all codes are written with the same number of digits 0 and 1. **How many bits does an image have before it is encoded, and how many after?** Remember that it has two grids of codes.
+# Each pixel of our images has 8 bits. A code has log₂ K bits, rounded up, if all codes are written with the same number of digits 0 and 1. **How many bits does an image have before it is encoded, and how many after?** Remember that it has two grids of codes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -735,8 +736,9 @@ check.renewal(my_renewal, rows_of(many_features["top"]))
 # [Back to exercise 1](#Exercise-1:-bits)
 
 # %% tags=["solution"]
-# 32 × 32 pixels of 8 bits; 8 × 8 and 16 × 16 codes of log2(64) = 6 bits.
-bits = (32 * 32 * 8, (8 * 8 + 16 * 16) * 6)
+# 32 × 32 pixels of 8 bits; 8 × 8 and 16 × 16 codes. The largest code, K − 1,
+# has the most digits 0 and 1.
+bits = (32 * 32 * 8, (8 * 8 + 16 * 16) * (K - 1).bit_length())
 
 check.bits_per_image(bits, vqvae2)
 

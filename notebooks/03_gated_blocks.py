@@ -480,6 +480,7 @@ for name, one, other in zip("vh", mine, given, strict=True):
 from pixelprior.data import load_images
 
 vqvae2, prior = load_shipped()
+K = prior.num_embeddings
 top = prior.prior_top
 heldout = load_images("fashion_mnist_mini", "test")
 names = heldout.class_names
@@ -551,12 +552,12 @@ p, layers = 32, 7
 
 def with_gates():
     torch.manual_seed(0)
-    return PixelCNN(64, 32, p, layers, dropout=0.0)
+    return PixelCNN(K, 32, p, layers, dropout=0.0)
 
 
 def with_relus(q):
     torch.manual_seed(0)
-    network = PixelCNN(64, 32, q, layers, dropout=0.0)
+    network = PixelCNN(K, 32, q, layers, dropout=0.0)
     network.blocks = nn.ModuleList(
         ReLUBlock(n == 0, q if n else 32, q) for n in range(layers)
     )
@@ -646,7 +647,7 @@ figures.show(
 # %% [markdown]
 # ## 03.9 Inside the trained prior
 #
-# The shipped top prior has nine blocks, with p = 64. We run the codes of real photographs through them, and keep both stacks after each block.
+# The shipped top prior has nine blocks, with p = 64<!--= prior hidden_channels -->. We run the codes of real photographs through them, and keep both stacks after each block.
 
 # %%
 images, labels = heldout[torch.arange(500)]  # [500, 1, 32, 32], [500]
@@ -668,7 +669,7 @@ stacks = activations(z_top, labels)
 print("blocks:", len(stacks), " v of each:", list(stacks[0][0].shape))
 
 # %% [markdown]
-# What do these 64 channels hold? We look for something that we know: how bright the photograph is at each position, [8, 8] numbers per image. For every channel we compute its correlation with the brightness, over all 500 images and 64 positions: 1 or −1 means that the channel follows the brightness exactly, and 0 not at all. We use the brightness at the position *itself*, which the network has not seen, one row *above*, and one column to the *left*.
+# What do these channels hold? We look for something that we know: how bright the photograph is at each position, [8, 8] numbers per image. For every channel we compute its correlation with the brightness, over all 500 images and 64 positions: 1 or −1 means that the channel follows the brightness exactly, and 0 not at all. We use the brightness at the position *itself*, which the network has not seen, one row *above*, and one column to the *left*.
 
 # %%
 bright = F.avg_pool2d(images, 4)[:, 0]  # [500, 8, 8]
@@ -770,7 +771,7 @@ figures.show(
 
 # %%
 changed = z_top[boot : boot + 1].clone()  # [1, 8, 8]
-changed[0, 3, 3] = (changed[0, 3, 3] + 32) % 64
+changed[0, 3, 3] = (changed[0, 3, 3] + K // 2) % K
 pair = torch.cat([z_top[boot : boot + 1], changed])  # [2, 8, 8]
 kept = activations(pair, torch.tensor([9, 9]))
 maps = {}

@@ -30,7 +30,7 @@ from pixelprior.schedule import learning_rate_factor
 # %% [markdown]
 # ## 04.1 The codes to learn from
 #
-# The shipped VQ-VAE-2 encodes each photograph once. Each top grid has 8 × 8 codes out of K = 64. We train on 6,000 grids, and the other 1,000 are **held out**, as in notebook 00: no training step sees them.
+# The shipped VQ-VAE-2 encodes each photograph once. Each top grid has 8 × 8 codes out of K = 64<!--= vqvae2 num_embeddings -->. We train on 6,000 grids, and the other 1,000 are **held out**, as in notebook 00: no training step sees them.
 
 # %%
 vqvae2, shipped = load_shipped()
@@ -81,7 +81,7 @@ with torch.no_grad():
 grid = each.sum(dim=(1, 2))  # [32]: −log P of each grid, by the chain rule
 loss = each.mean()  # []: nats per code
 print(f"nats per grid ÷ 64 are nats per code: {grid.mean() / 64:.1f}")
-print(f"a uniform guess costs log 64:         {math.log(64):.1f}")
+print(f"a uniform guess costs log K:          {math.log(K):.1f}")
 
 # %% [markdown]
 # One pass through the network gives all 64 factors, because the masks keep each position from seeing its own code and those after it. The mean over all codes is the **loss**. An untrained network guesses almost evenly, so it pays as much as a uniform guess.
@@ -107,13 +107,13 @@ for name, other in (
 #
 # A loss means nothing by itself, so how do we know whether 3 nats per code are good? We need a **baseline**, which is the cost of a predictor that knows little and makes the best of what it knows.
 #
-# - **Uniform**: every code has probability 1/64, which costs log 64.
+# - **Uniform**: every code has probability 1/K, which costs log K.
 # - **Unigram**: the probability of each code is its frequency. This predictor knows that black background is common, but it looks at no other code of the grid. It costs the entropy of the frequencies, which you compute in exercise 1.
 # - **Left neighbour**: this predictor looks at the code to the left, and at nothing else. "The same code again" is a rule of that kind, and this predictor is the best such rule. With the true probabilities it would cost the **conditional entropy** H(code | left), where the vertical line is read as "given": the nats that a code still costs on average when its left neighbour is known.
 #
 # We estimate this last cost by counting. For each left neighbour we count which codes followed it in training, and a count divided by the sum of these counts is a probability. A pair that never occurred would get probability 0, and a cost without limit if it came up in a held-out grid. So we add a little, 0.1, to each count, which is called **smoothing**. What a table of estimates costs on held-out grids is a *cross entropy*, which is a little above the conditional entropy.
 #
-# The functions below work with any number of these neighbours: left, above, above left. Outside the grid, the neighbour is the number 64, for "nothing there".
+# The functions below work with any number of these neighbours: left, above, above left. Outside the grid, the neighbour is the number K, for "nothing there".
 
 # %%
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1))  # (rows up, columns left)
@@ -130,12 +130,12 @@ def context(z, count):
 
 
 # %% [markdown]
-# With one neighbour, the context is the code to the left. With two neighbours it is a pair of codes, written as one number with 65 as its base. The table then has a row for each context, and a column for each code.
+# With one neighbour, the context is the code to the left. With two neighbours it is a pair of codes, written as one number with K + 1 as its base. The table then has a row for each context, and a column for each code.
 
 
 # %%
 def table(z, count, smoothing=0.1):
-    """P(code | neighbours), [65 ** count, K], by counting."""
+    """P(code | neighbours), [(K + 1) ** count, K], by counting."""
     pairs = context(z, count) * K + z  # [N, 8, 8]
     rows = (K + 1) ** count
     counts = torch.bincount(pairs.flatten(), minlength=rows * K)
@@ -150,7 +150,7 @@ def table(z, count, smoothing=0.1):
 known, unknown = training.z_top.long(), heldout.z_top.long()  # [N, 8, 8]
 on_training, on_heldout = [], []
 for count in range(4):
-    p = table(known, count)  # [65 ** count, K]
+    p = table(known, count)  # [(K + 1) ** count, K]
     on_training.append(-p[context(known, count), known].log().mean())
     cost = -p[context(unknown, count), unknown].log()  # [1000, 8, 8]
     on_heldout.append(cost.mean())
@@ -178,7 +178,7 @@ figures.show(
 )
 
 # %% [markdown]
-# On the training grids it does, but on the held-out grids the cost rises again at three neighbours. The table with three neighbours has 65³ rows of 64 numbers, some 18 million, to be filled from 384,000 codes. The codes crowd into a few common rows, and six rows in seven saw one code or none. A row that saw none knows nothing, and a row that saw one has learned it by heart. This is **overfitting**, and you see it here without any network: the gap between the lines is what was learned and does not hold elsewhere.
+# On the training grids it does, but on the held-out grids the cost rises again at three neighbours. The table with three neighbours has (K + 1)³ rows of K numbers, and all of them are to be filled from 384,000 codes. The codes crowd into a few common rows, and most rows saw one code or none. A row that saw none knows nothing, and a row that saw one has learned it by heart. This is **overfitting**, and you see it here without any network: the gap between the lines is what was learned and does not hold elsewhere.
 #
 # Counting treats each row of the table separately, while a network shares what it learns between similar contexts. That is why we can afford to let a network look at the whole past.
 
@@ -377,7 +377,16 @@ record = train(net, training, STEPS, HIGHEST, look=look)
 losses = torch.tensor([loss for loss, _ in record])  # [STEPS]
 
 # %% [markdown]
-# How low could the loss get on these grids? For comparison we take the prior that ships with the package, measured on the same 1,000 held-out grids. It has 9 blocks of 64 channels, and was trained on all 60,000 images for 7,500 steps, at the same highest rate. We measure it by hand, and with the package's `image_nats`.
+# How often did clipping shorten a gradient?
+
+# %%
+clipped = sum(norm > 1 for _, norm in record)
+print("clipped in at most 10 of the 600 steps:", clipped <= 10)
+
+# %% [markdown]
+# In a healthy run of this size, clipping hardly ever acts. It is a safeguard, and section 04.10 shows what it guards against.
+#
+# How low could the loss get on these grids? For comparison we take the prior that ships with the package, measured on the same 1,000 held-out grids. It has 9<!--= prior num_layers --> blocks of 64<!--= prior hidden_channels --> channels, and was trained on all 60,000 images for 7,500 steps, at the same highest rate. We measure it by hand, and with the package's `image_nats`.
 
 # %%
 from pixelprior.evaluation.measures import image_nats
@@ -427,19 +436,43 @@ assert by_shipped.mean() < final < left_above
 # %% [markdown]
 # ## 04.8 From mud to clothes
 #
-# A loss is only a number, so we look at images too. **What do the draws look like on the way?** At each of the four moments we draw ten top grids, one per class, with `sample_codes` of the package. The random numbers are the same in each row. An image needs a bottom grid as well, and we have no prior for it yet, so we borrow one: the shipped bottom prior draws z_bottom given our z_top (`known_top`), and the VQ-VAE-2 decodes both.
+# A loss is only a number, so we look at images too. To draw a grid, we go through its positions in raster order. At each of them, the network gives the probabilities of the next code given the codes drawn so far, and a random number u from 0 to 1 picks one: the first code at which the sum of the probabilities exceeds u. (Notebook 07 explains this way to draw, and notebook 06 how to do it without 64 passes.)
 
+
+# %%
+@torch.no_grad()
+def draw_by_hand(net, labels, u):  # u [B, 64]: one number per code
+    z = torch.zeros(len(labels), 8, 8, dtype=torch.long)  # [B, 8, 8]
+    for n, (y, x) in enumerate(itertools.product(range(8), range(8))):
+        p = net(z, labels)[:, :, y, x].double().softmax(dim=1)  # [B, K]
+        passed = p.cumsum(dim=1) <= u[:, n, None]  # [B, K]
+        z[:, y, x] = passed.sum(dim=1).clamp(max=K - 1)  # [B]
+    return z
+
+
+# %% [markdown]
+# Does the package draw the same codes from our network, if it is given the same random numbers?
 
 # %%
 from pixelprior.sampling import sample_codes, uniforms
 
+one_each = torch.arange(10)  # [10]: classes
+random = uniforms(0, 0, 10, 64)  # [10, 64]: seed 0, images 0 to 9
+ours = draw_by_hand(net, one_each, random)  # [10, 8, 8]
+condition = net.label_condition(one_each, 10)  # [10, p, 1, 1]
+theirs = sample_codes(net, (8, 8), random, condition)  # [10, 8, 8]
+print(f"the same codes: {(ours == theirs).float().mean():.0%}")
 
+# %% [markdown]
+# **What do the draws look like on the way?** At each of the four moments we draw ten top grids, one per class, with our loop. The random numbers are the same in each row. An image needs a bottom grid as well, and we have no prior for it yet, so we borrow one: the shipped bottom prior draws z_bottom given our z_top (`known_top`), and the VQ-VAE-2 decodes both.
+
+
+# %%
 def images_from(top_prior, classes):
     count = len(classes)
-    condition = top_prior.label_condition(classes, count)  # [B, p, 1, 1]
-    z_top = sample_codes(
-        top_prior, (8, 8), uniforms(0, 0, count, 64), condition
-    )  # [B, 8, 8]; seed 0, from image 0 on, 64 random numbers per image
+    z_top = draw_by_hand(
+        top_prior, classes, uniforms(0, 0, count, 64)
+    )  # [B, 8, 8]
     z_top, z_bottom = shipped.sample(
         count, (8, 8), (16, 16), labels=classes, seed=0, known_top=z_top
     )  # [B, 8, 8], [B, 16, 16]
@@ -447,7 +480,6 @@ def images_from(top_prior, classes):
 
 
 # %% tags=["cover"]
-one_each = torch.arange(10)  # [10]: classes
 rows = {
     f"{step} steps": images_from(each, one_each)
     for step, each in kept.items()

@@ -33,7 +33,7 @@ _ = torch.set_grad_enabled(False)  # nothing is trained here
 #
 # A prior draws codes in raster order (notebook 02): row by row, and within a row from left to right. Each code needs logits that depend on all codes before it, so that we cannot draw two codes of one image at the same time. But we can draw one code for each of *many* images at once.
 #
-# We start with the top level of the shipped prior: 8 × 8 codes out of K = 64, and 9 gated blocks of p = 64 channels. The label of an image enters each block as its condition. We take a copy of the prior in float64; section 06.5 explains why.
+# We start with the top level of the shipped prior: 8 × 8 codes out of K = 64<!--= vqvae2 num_embeddings -->, and 9<!--= prior num_layers --> gated blocks of p = 64<!--= prior hidden_channels --> channels. The label of an image enters each block as its condition. We take a copy of the prior in float64; section 06.5 explains why.
 
 # %%
 vqvae2, prior = load_shipped()
@@ -368,7 +368,7 @@ drawn = {
 # %%
 first = {f"top codes, {name}": codes[0] for name, codes in drawn.items()}
 figures.show(
-    figures.code_grids(first, 64),
+    figures.code_grids(first, top.num_embeddings),
     "same_codes",
 )
 
@@ -856,7 +856,7 @@ names = ("top codes, naive", "top codes, row not rolled")
 figures.show(
     figures.code_grids(
         {names[0]: right[image], names[1]: stale[image]},
-        64,
+        top.num_embeddings,
         marked=dict.fromkeys(names, position),
     ),
     "first_wrong_code",

@@ -155,7 +155,7 @@ for T, k, share in (
 print(f"largest difference < 1e-12: {max(apart) < 1e-12}")
 
 # %% [markdown]
-# **What do the knobs do to the next code?** The plain bars show what the prior says, for the 20 likeliest codes, and the hatched bars show what is drawn from. The knobs start at temperature 0.7 and `top_p` 0.9. In JupyterLab you can move them, one at a time. (With `top_k` 64 all codes are kept, and with `top_p` 1.0 as well.)
+# **What do the knobs do to the next code?** The plain bars show what the prior says, for the 20 likeliest codes, and the hatched bars show what is drawn from. The knobs start at temperature 0.7 and `top_p` 0.9. In JupyterLab you can move them, one at a time. (With `top_k` at K, all codes are kept, and with `top_p` 1.0 as well.)
 
 
 # %%
@@ -179,7 +179,7 @@ explore(
     knobs,
     "likeliest_codes",
     temperature=[0.7, 0.3, 0.5, 0.85, 1.0, 1.2, 1.5, 2.0],
-    top_k=[64, 1, 2, 3, 5, 10, 20, 40],
+    top_k=[K, 1, 2, 3, 5, 10, 20],
     top_p=[0.9, 0.1, 0.3, 0.5, 0.7, 0.8, 0.95, 0.99, 1.0],
     row=[3, 0, 1, 2, 4, 5, 6, 7],
     column=[4, 0, 1, 2, 3, 5, 6, 7],

@@ -104,7 +104,7 @@ print("same bottom codes:", torch.equal(z_bottom, theirs[1]))
 figures.show(
     figures.code_grids(
         {"top codes, known": known_top[0], "top codes, completed": z_top[0]},
-        64,
+        prior.num_embeddings,
     ),
     "known_codes",
 )

@@ -710,13 +710,17 @@ UNMARKED = re.compile(rf"(?<![\w.])\d[\d,]*\.\d+[*_]*[\s\u00a0\u202f-]*{UNITS}")
 
 
 def measured(name: str, key: str, course: Path) -> int | float:
-    """The number in a results file under a key such as "likelihood.top.uniform".
+    """The number in a results file under a key such as "likelihood.top.uniform", or of
+    the shipped `vqvae2` or `prior`, under a key of its config.
 
     Raises:
         LookupError: there is no such file, key or number; the message says which.
     """
     if name == "timings":
         paths = [course / "timings.json"]
+    elif name in ("vqvae2", "prior"):
+        assets = ROOT / "pixelprior" / "assets"
+        paths = [assets / f"fashion_mnist_{name}" / "config.json"]
     elif name in RESULTS:
         assets = ROOT / "pixelprior" / "assets"
         paths = [assets / "results" / f"{name}.json", assets / f"{name}.json"]
