@@ -7,7 +7,7 @@
 #
 # **What you need.** Python and PyTorch, but no internet connection and no GPU, because data and weights are in the package.
 #
-# **Time.** About 15 minutes to read, 15<!--= timings 00_start_here --> seconds to run on two CPU cores.
+# **Time.** About 20 minutes for the core and 25 for all, with the exercises; 15<!--= timings 00_start_here --> seconds to run on two CPU cores.
 #
 # [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
 
@@ -26,6 +26,8 @@ from pixelprior.evaluation.measures import nats_per_code
 
 # %% [markdown]
 # ## 00.1 Draw first, explain later
+#
+# *Core · 2 minutes*
 #
 # Two networks ship with the package. We load both and ask them for 64 images. The seed fixes the random numbers: with the same seed you get the images that you see here.
 
@@ -61,6 +63,8 @@ figures.show(
 # %% [markdown]
 # ## 00.2 Three steps from image to image
 #
+# *Core · 2 minutes*
+#
 # An image of 32 × 32 pixels has 1,024 numbers. (Fashion-MNIST images are 28 × 28; a black border of two pixels makes them 32 × 32, and 32 can be halved five times, but 28 only twice.) It is hard to draw these numbers one by one so that each fits all others. We therefore first learn a shorter description of images.
 #
 # 1. A **VQ-VAE-2** (vector-quantized variational autoencoder, second version, which has more than one grid; the paper uses three for images of 1,024 × 1,024 pixels) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each code stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 64<!--= vqvae2 num_embeddings --> vectors.
@@ -88,6 +92,8 @@ print("top codes:", z_top.numel(), " bottom codes:", z_bottom.numel())
 
 # %% [markdown]
 # ## 00.3 Read a grid of codes
+#
+# *Core · 3 minutes*
 #
 # **Which numbers are in the two grids?** The figure shows the same grids with the codes written out, so that the colour only repeats the number. Code 20 is not "more" than code 2, because a code is a name, like a postcode. Top code 10 and bottom code 10 have nothing in common but the number. (We come back to the framed top code in exercise 2.)
 
@@ -133,6 +139,8 @@ explore(
 # %% [markdown]
 # ## 00.4 Where it breaks: no prior
 #
+# *Core · 3 minutes*
+#
 # Let us leave the prior out and draw every code with equal probability 1/K; this distribution is called **uniform**. The decoder, the half of the VQ-VAE-2 that turns codes into pixels, is the same as before. **What images does the decoder make from such codes?**
 
 # %%
@@ -173,6 +181,8 @@ assert nats["top"] < math.log(K) / 2
 # %% [markdown]
 # ## 00.5 Where each part is taught
 #
+# *Core · 2 minutes*
+#
 # You have now used all parts once without looking inside them. **What comes next in the course?** Each notebook explains one part and runs by itself, in a newly started kernel. A word is explained where it first appears, and later notebooks recall in a line what they use of it. For a word there is a [list of words and symbols](GLOSSARY.md), and for a question an [index by question](QUESTIONS.md).
 
 # %%
@@ -199,6 +209,8 @@ figures.show(figures.course_map(chapters, needs, here="00"), "course_map")
 
 # %% [markdown]
 # ## 00.6 Exercises
+#
+# *Core: exercise 1*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) and PyTorch, but no internet connection and no GPU.
 #
-# **Time.** About 25 minutes to read, 40<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
+# **Time.** About 25 minutes for the core and 55 for all, with the exercises; 40<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
 #
 # ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
 
@@ -30,6 +30,8 @@ heldout = load_images("fashion_mnist_mini", "test")
 
 # %% [markdown]
 # ## 01.1 A codebook for pairs of pixels
+#
+# *Core · 2 minutes*
 #
 # To **quantize** is to replace a value by the nearest one of a short list. Here we do this to vectors, and the list is the **codebook**: K vectors of D numbers each. We call it e, and e_k is its row number k, counted from 0. The **code** of a vector is the number k of the nearest row. (Where no confusion is possible, we also say *code k* for the vector e_k itself.)
 #
@@ -68,6 +70,8 @@ figures.show(
 
 # %% [markdown]
 # ## 01.2 Let the codebook follow the data
+#
+# *Core · 3 minutes*
 #
 # Where is the best position for a code? It is the mean of the code's points, because their mean squared distance to the code is smallest there. So we move each code to the mean of the points that chose it, let the points choose anew, and repeat both steps. This method is called **k-means**.
 #
@@ -128,6 +132,8 @@ print("codes with an average count below 1:", (counts < 1).sum().item())
 # %% [markdown]
 # ## 01.3 From pixels to features
 #
+# *Core · 1 minute*
+#
 # We used pairs of pixels because they can be drawn, but a better vector to quantize is one that a network has made for the purpose. The **encoder** is a network that turns an image into a grid of vectors, its **features**, and the **decoder** turns such a grid into an image. With quantization in between, and a loss that is small if the original image comes back, the two form a **VQ-VAE**: a vector-quantized variational autoencoder.
 #
 # We load the trained model that ships with the package, and take the features of its coarse level, 8 × 8 vectors of D = 32 numbers for each image. Does our lookup give the same codes as the package?
@@ -157,6 +163,8 @@ print(f"the same codes in more than 99.9 % of positions: {same > 0.999}")
 
 # %% [markdown]
 # ## 01.4 A gradient through a step that has none
+#
+# *Core · 3 minutes*
 #
 # How does the encoder learn if its features are quantized? The decoder sees e_k, and k comes from an argmin. If a feature moves a little, mostly the same k wins, and the output does not change at all. The slope is zero, and PyTorch does not even give a gradient. So the encoder does not learn in which direction its features should move.
 #
@@ -210,6 +218,8 @@ print(f"commitment losses differ by less than 1e-5: {difference < 1e-5}")
 # %% [markdown]
 # ## 01.5 The package's moving average is ours
 #
+# *Further · 1 minute*
+#
 # A `Quantizer` in training mode also moves its codebook. It is a thin wrapper around the library vector-quantize-pytorch, which calls N_k `cluster_size` and m_k `embed_avg`. The library does one thing more: it adds a hundred-thousandth to each count and scales the counts back to their old sum, so that nothing is divided by zero. If our function and the library take one step from the same codebook with the same features, are the new codebooks the same?
 
 # %%
@@ -230,6 +240,8 @@ print(f"and it did move, by more than 1e-3: {moved > 1e-3}")
 
 # %% [markdown]
 # ## 01.6 Two levels
+#
+# *Core · 4 minutes*
 #
 # A single grid of codes has to hold both the large and the small structures of an image, while VQ-VAE-2 gives each kind a grid of its own. The diagram shows how the parts are connected, with the sizes of our model:
 
@@ -295,6 +307,8 @@ for name, image in {
 
 # %% [markdown]
 # ## 01.7 Is the codebook in use?
+#
+# *Core · 4 minutes*
 #
 # A codebook is of full use only if all of its K codes occur. We count them over 1,000 held-out images and sum up the counts in one number, the **perplexity**. Take p_k, the share of code k, and the **entropy** H of these shares: what a code costs on average, in nats, for someone who knows the shares and nothing else.
 #
@@ -371,6 +385,8 @@ explore(
 # %% [markdown]
 # ## 01.8 Train a small one
 #
+# *Further · 4 minutes*
+#
 # Apart from eight codes in a plane, nothing above was trained here. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on 4,000 of the 6,000 images that ship with the package. `loss_function` gives the loss of section 01.4. The codebooks move by themselves in each forward pass, because they are in training mode. They start with k-means on the first batch: as above, the features choose their codes and the codes move to the means, ten times on one batch.
 
 # %% tags=["nbval-ignore-output"]
@@ -432,6 +448,8 @@ figures.show(
 
 # %% [markdown]
 # ## 01.9 Where it breaks: codebook collapse
+#
+# *Further · 8 minutes*
 #
 # The package's quantizer has two safeguards. Its codebook starts at the features, by k-means, and each dead code, one with N_k below 1, is **renewed**: it is moved to a random feature of the batch. Let us make the mistake of leaving both safeguards out. We start from normal random numbers instead, which is what PyTorch gives you for a table of vectors, and use our own moving average, which renews nothing. The features are those of the shipped encoder, so that only the codebook can be at fault.
 
@@ -578,6 +596,8 @@ print(
 
 # %% [markdown]
 # ## 01.10 Exercises
+#
+# *Core: exercise 1*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 

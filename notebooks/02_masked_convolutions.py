@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) for the words *code*, *grid* and *nats per code*; convolutions and training loops in PyTorch.
 #
-# **Time.** About 35 minutes to read, 40<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
+# **Time.** About 25 minutes for the core and 50 for all, with the exercises; 40<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
 #
 # ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [03 · Gated blocks](03_gated_blocks.ipynb) →
 
@@ -29,6 +29,8 @@ from pixelprior.pixelcnn import PixelCNN
 
 # %% [markdown]
 # ## 02.1 One code after the other
+#
+# *Core · 2 minutes*
 #
 # A grid of 8 × 8 codes, each one of K = 64, can be filled in 64⁶⁴ ways, and no table can hold a probability for each. The **chain rule** splits the one large distribution into a product of 64 factors:
 #
@@ -54,6 +56,8 @@ figures.show(
 
 # %% [markdown]
 # ## 02.2 Masks A and B, by hand
+#
+# *Core · 3 minutes*
 #
 # Mask **A** keeps what comes before the middle of the kernel. It is for the first layer, whose input is the codes themselves, so that the middle is the very code to be predicted. Mask **B** keeps the middle as well. It is for all later layers, where the middle holds features that were made from the past and may be used.
 
@@ -115,6 +119,8 @@ for mask_type, size in itertools.product("AB", (3, 5)):
 # %% [markdown]
 # ## 02.3 A network that keeps the rules
 #
+# *Core · 2 minutes*
+#
 # We stack masked convolutions, the first with mask A and all others with mask B, and put an ELU between them. (An ELU is like a ReLU, but its slope is nowhere zero, which will help us when we use the gradient.) An **embedding** in front turns each code into a vector. (It is a table of the prior's own, learned with it, and not the codebook of notebook 01.) At the end, a 1 × 1 convolution computes the logits. This is the simplest form of a **PixelCNN**. (The original has a first layer of 7 × 7 and residual blocks.)
 
 
@@ -160,6 +166,8 @@ print(f"the probabilities of all 81 grids add up to {total:.4f}")
 
 # %% [markdown]
 # ## 02.4 What does a position see?
+#
+# *Core · 5 minutes*
 #
 # We want to know what an output depends on, and the gradient tells us: where an input position has no influence on the output, the gradient is zero. The positions with influence are the output's **receptive field**.
 
@@ -253,6 +261,8 @@ explore(
 # %% [markdown]
 # ## 02.5 What does the blind spot cost?
 #
+# *Core · 4 minutes*
+#
 # For images, nobody knows the answer: the true distribution of clothes has no formula, so we cannot say which part of a loss is due to the network. We therefore make our own codes, from a source whose distribution we *do* know.
 #
 # Each code is a pair of two parts, u and w. Each part has four values, so that K = 16, and the pairs are numbered by code = 4 · u + w.
@@ -310,6 +320,8 @@ print(f"price of the blind spot: {bound - entropy:.2f} nats per code")
 
 # %% [markdown]
 # ## 02.6 Does a real network hit the bound?
+#
+# *Further · 5 minutes*
 #
 # We train two networks on the same codes. One is the single stack from above. The other is the package's `PixelCNN`, which has *two* stacks that together see all of the past. You will build it in the next notebook; here we only ask what it can do.
 #
@@ -410,6 +422,8 @@ figures.show(
 
 # %% [markdown]
 # ## 02.7 Where it breaks: mask B in the first layer
+#
+# *Further · 6 minutes*
 #
 # We now change one letter: we build the single stack once more, with mask B in the first layer, and train it in the same way, for 300 steps.
 
@@ -514,6 +528,8 @@ print("all 81 grids add up to one:", abs(total - 1) < 1e-6)
 
 # %% [markdown]
 # ## 02.8 Exercises
+#
+# *Core: exercise 1*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 

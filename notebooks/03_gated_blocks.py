@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [02](02_masked_convolutions.ipynb) for raster order, masks A and B, receptive fields and the blind spot.
 #
-# **Time.** About 40 minutes to read, 50<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
+# **Time.** About 30 minutes for the core and 80 for all, with the exercises; 50<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
 #
 # ← [02 · Masked convolutions](02_masked_convolutions.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [04 · The top prior](04_top_prior.ipynb) →
 
@@ -29,6 +29,8 @@ from pixelprior.pixelcnn import PixelCNN
 
 # %% [markdown]
 # ## 03.1 What a single stack cannot see
+#
+# *Core · 1 minute*
 #
 # Notebook 02 stacked masked convolutions and used the gradient to find the positions that an output depends on. Part of the past stayed out of reach: **what does the stack not see, however many layers it has?**
 
@@ -52,6 +54,8 @@ figures.show(
 
 # %% [markdown]
 # ## 03.2 Two stacks instead of one
+#
+# *Core · 4 minutes*
 #
 # The line is there because one mask has to do two jobs. In the row of the framed position, the mask must end before that position, while in the rows above nothing is forbidden. But a step up and *then to the right* goes through a mask again, which cuts off what lies to the right.
 #
@@ -130,6 +134,8 @@ figures.show(
 # %% [markdown]
 # ## 03.3 The gate
 #
+# *Core · 3 minutes*
+#
 # A convolution is often followed by a ReLU. In this block it is followed by a **gate** instead (equation 2 of the paper):
 #
 # $$
@@ -183,6 +189,8 @@ print("the package's gate:               < 1e-5:", difference < 1e-5)
 
 # %% [markdown]
 # ## 03.4 A block by hand
+#
+# *Core · 4 minutes*
 #
 # Now we connect the parts as in figure 2 of the paper. The drawing also shows where the label enters, which we explain later.
 
@@ -273,6 +281,8 @@ assert difference < 1e-5
 
 # %% [markdown]
 # ## 03.5 What do the two stacks see?
+#
+# *Core · 6 minutes*
 #
 # We first look at each stack alone. For the vertical stack we look at v, and for the horizontal stack we set the 1×1 between the stacks to zero in a copy. **What does each stack see after six blocks, and what do the two see joined?**
 
@@ -401,6 +411,8 @@ explore(
 # %% [markdown]
 # ## 03.6 Seen is not heard
 #
+# *Further · 4 minutes*
+#
 # A position sees a code when the gradient for this code is not zero, but that says nothing about the gradient's size. A half-open gate halves what goes through it, and a network has many gates in a row. We therefore measure sizes at the depth of a real network: 15 blocks of 128 channels, before any training.
 #
 # **How much does a code many rows above count?** For the last row of a 16 × 16 grid, we take the gradient of the logits with respect to the embedded codes of each row above: without the residual around v, with it, and with it in a network of twice the depth. The figure shows the gradient's size as a share of that for the row directly above.
@@ -454,6 +466,8 @@ assert with_it > 5 * without and deeper > 50 * without
 
 # %% [markdown]
 # ## 03.7 The label
+#
+# *Further · 4 minutes*
 #
 # The shipped prior can draw images of a given class, whose number is the label. An embedding turns the label into a vector. Each block multiplies this vector by a matrix V of its own, and adds the product before the gate (equation 4 of the paper). The product is a bias, the same at every position of the grid. In the package, each block has one V, for the vertical features, and the 1×1 between the stacks relays the bias to h's gate.
 #
@@ -518,6 +532,8 @@ figures.show(
 
 # %% [markdown]
 # ## 03.8 Gate against ReLU
+#
+# *Further · 6 minutes*
 #
 # Is the gate worth its second half of channels? To compare at equal size, we write a ReLU block with the same two stacks, the same shift and the same residuals. Its convolutions give q channels instead of 2p, so that there are two fair comparisons: the same *width*, q = p, or the same number of *parameters*, with q larger than p.
 
@@ -646,6 +662,8 @@ figures.show(
 
 # %% [markdown]
 # ## 03.9 Inside the trained prior
+#
+# *Further · 8 minutes*
 #
 # The shipped top prior has nine blocks, with p = 64<!--= prior hidden_channels -->. We run the codes of real photographs through them, and keep both stacks after each block.
 
@@ -790,6 +808,8 @@ figures.show(
 # %% [markdown]
 # ## 03.10 Where it breaks
 #
+# *Further · 3 minutes*
+#
 # A block has few lines of code, and three of them can be wrong without an error message. Our block by hand takes the shift and the residual as arguments, so that we can make each mistake on purpose.
 
 
@@ -851,6 +871,8 @@ print("shift in every block sees what the masked stack sees:", same)
 
 # %% [markdown]
 # ## 03.11 Exercises
+#
+# *Core: exercise 1*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and `PixelCNN`; the rest is repeated.
 #
-# **Time.** About 35 minutes to read, 85<!--= timings 04_top_prior --> seconds to run on two CPU cores.
+# **Time.** About 35 minutes for the core and 60 for all, with the exercises; 85<!--= timings 04_top_prior --> seconds to run on two CPU cores.
 #
 # ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →
 
@@ -29,6 +29,8 @@ from pixelprior.schedule import learning_rate_factor
 
 # %% [markdown]
 # ## 04.1 The codes to learn from
+#
+# *Core · 1 minute*
 #
 # The shipped VQ-VAE-2 encodes each photograph once. Each top grid has 8 × 8 codes out of K = 64<!--= vqvae2 num_embeddings -->. We train on 6,000 grids, and the other 1,000 are **held out**, as in notebook 00: no training step sees them.
 
@@ -57,6 +59,8 @@ print(f"{sum(p.numel() for p in net.parameters()):,} weights")
 
 # %% [markdown]
 # ## 04.2 The loss, in nats per code
+#
+# *Core · 2 minutes*
 #
 # The **chain rule** of notebook 02 says that the probability of a grid is a product, with one factor for each code given the codes before it:
 #
@@ -104,6 +108,8 @@ for name, other in (
 
 # %% [markdown]
 # ## 04.3 What to compare with
+#
+# *Core · 5 minutes*
 #
 # A loss means nothing by itself, so how do we know whether 3 nats per code are good? We need a **baseline**, which is the cost of a predictor that knows little and makes the best of what it knows.
 #
@@ -185,6 +191,8 @@ figures.show(
 # %% [markdown]
 # ## 04.4 The learning rate, step by step
 #
+# *Core · 2 minutes*
+#
 # We train with **AdamW**, which keeps a running mean of each weight's gradient and another of the gradient's square, and divides the first by the root of the second. So each weight moves by about the **learning rate** at each step, whether its gradient is large or small. (The W stands for weight decay: all weights shrink a little at each step.)
 #
 # At the start those means rest on few gradients and the steps are unreliable, so the rate starts small and rises, which is called the **warm-up**. At the end the weights should settle and not jump about, so the rate falls to zero along half a **cosine** wave: slowly, then fast, then slowly again.
@@ -224,6 +232,8 @@ figures.show(
 # %% [markdown]
 # ## 04.5 Clipping
 #
+# *Core · 2 minutes*
+#
 # The gradients of all weights together form one long vector, whose length is the **gradient norm**. Now and then a batch gives a gradient many times longer than the rest, and with plain gradient descent a single step along it can undo hundreds of steps. (AdamW's steps stay about as long as usual, but its running means carry such a gradient on for many steps.) **Clipping** scales the vector down to norm 1 when it is longer, and leaves it unchanged when it is not. Either way the direction stays the same.
 
 
@@ -257,6 +267,8 @@ print(f"clipped gradients differ by < 1e-5: {apart < 1e-5}")
 
 # %% [markdown]
 # ## 04.6 The loop
+#
+# *Core · 4 minutes*
 #
 # Now the pieces come together: at each step we set the rate, compute the loss, clip the gradient and move the weights. We record the loss and the norm of each step. The argument `clip=math.inf` means no clipping, and `kind` is for an experiment further below.
 
@@ -349,6 +361,8 @@ print(f"logits after training differ by < 1e-2: {apart < 1e-2}")
 # %% [markdown]
 # ## 04.7 Train it, live
 #
+# *Core · 4 minutes*
+#
 # We train for 600 steps of 32 grids, about three passes through the training grids. On the way we measure the held-out grids, and keep the weights at four moments for later.
 
 
@@ -436,6 +450,8 @@ assert by_shipped.mean() < final < left_above
 # %% [markdown]
 # ## 04.8 From mud to clothes
 #
+# *Core · 4 minutes*
+#
 # A loss is only a number, so we look at images too. To draw a grid, we go through its positions in raster order. At each of them, the network gives the probabilities of the next code given the codes drawn so far, and a random number u from 0 to 1 picks one: the first code at which the sum of the probabilities exceeds u. (Notebook 07 explains this way to draw, and notebook 06 how to do it without 64 passes.)
 
 
@@ -502,6 +518,8 @@ figures.show(
 # %% [markdown]
 # ## 04.9 Where are the nats?
 #
+# *Further · 4 minutes*
+#
 # The mean over the grid hides how much the positions differ. **Which positions of the grid are expensive?** We average over the held-out grids at each position, for two predictors: the table of the left neighbour, and the shipped prior.
 
 # %%
@@ -557,6 +575,8 @@ explore(
 
 # %% [markdown]
 # ## 04.10 Where it breaks: a rate too high, nothing clipped
+#
+# *Further · 6 minutes*
 #
 # We make four short runs of 60 steps each, all from the same weights. The first is our recipe, and in the second AdamW gets a rate of 10 instead of 3e-3, without warm-up and clipping. The other two show what clipping does: they use plain gradient descent, **SGD**, whose step is the rate *times the gradient*, at a rate of 20.
 
@@ -654,6 +674,8 @@ print("gradient norm:", norm.item(), " finite gradients left:", left_over)
 # %% [markdown]
 # ## 04.11 Where it breaks again: 100 images
 #
+# *Further · 4 minutes*
+#
 # Suppose that you have 100 images and not 6,000. We train a network of four blocks on 100 grids for 200 steps. **What do training and held-out loss do?** The third line is the same network with the same number of steps on all training grids.
 
 # %%
@@ -721,6 +743,8 @@ assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
 
 # %% [markdown]
 # ## 04.12 Exercises
+#
+# *Core: exercise 1*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** Gated blocks from notebook [03](03_gated_blocks.ipynb), and the loss and the training loop from notebook [04](04_top_prior.ipynb). We repeat the parts of them that we use.
 #
-# **Time.** About 35 minutes to read, 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
+# **Time.** About 25 minutes for the core and 65 for all, with the exercises; 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
 #
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 
@@ -30,6 +30,8 @@ from pixelprior.vqvae2 import ResidualStack
 # %% [markdown]
 # ## 05.1 Two grids of one image
 #
+# *Core · 2 minutes*
+#
 # The top prior draws z_top, a grid of 8 × 8 codes. What is left to draw is z_bottom, a grid of 16 × 16 codes that has to fit this top. So the second network does not learn P(z_bottom), but **P(z_bottom | z_top)**: the probability of a bottom grid *given* the top grid. A network that learns such a probability is called **conditional**.
 #
 # We load the shipped networks and encode some images: 1,024 to train on, and 500 **held out**, which no training step sees.
@@ -42,7 +44,9 @@ def some(data, count):
     )
 
 
+# %%
 vqvae2, prior = load_shipped()
+shipped = prior.prior_bottom
 photographs = load_images("fashion_mnist_mini", "test")
 training = extract_codes(
     vqvae2, some(load_images("fashion_mnist_mini", "train"), 1024)
@@ -65,6 +69,8 @@ print("bottom", list(heldout.z_bottom.shape), " codes K:", K)
 
 # %% [markdown]
 # ## 05.2 By hand: from top codes to a bias
+#
+# *Core · 3 minutes*
 #
 # A label enters a gated block as a bias that is the same at every position (notebook 03). Top codes enter in the same way, but with a bias that differs from position to position. Three steps lead from the codes to this bias, here in their smallest form.
 #
@@ -118,6 +124,8 @@ print("a gated feature map with the top in it:", list(y.shape))
 
 # %% [markdown]
 # ## 05.3 The package's version
+#
+# *Core · 3 minutes*
 #
 # `ConditionalPixelCNN` does the same, with a few more layers. After the first convolution come four **residual blocks**, so that each position knows more of its surroundings. Each block adds to its input what a ReLU, a 3×3 convolution, a ReLU and a 1×1 convolution make of it. After the upsampling comes one 3×3 convolution, which softens the edges of the squares. Last, the condition is **bounded**: the vector at each position is divided by √(1 + the mean of its squares). A small vector stays almost as it is, and no vector becomes longer than √p. Without this bound the condition can grow a thousandfold in the first steps of training, push each tanh and σ to its limit, and leave the gates shut. (The shipped weights are from before this step, and do without it.)
 #
@@ -189,6 +197,8 @@ print("same parameters:", ours == sum(w.numel() for w in net.parameters()))
 # %% [markdown]
 # ## 05.4 No leak, no blind spot, and the top on all sides
 #
+# *Further · 6 minutes*
+#
 # A position must not see its own code or the codes that come after it. Does this still hold with a condition? The argument is short: the condition is computed from z_top alone, so once z_top is known, the condition is a constant, with the same numbers whatever the bottom codes are. Adding a constant changes no dependence. So a logit sees the same *bottom* codes as without a condition: all earlier codes within reach, and no others.
 #
 # The argument should also pass a test. **Which bottom codes does the shipped prior see at row 8, column 8?** As in notebook 02, we find out by the gradient.
@@ -196,7 +206,6 @@ print("same parameters:", ours == sum(w.numel() for w in net.parameters()))
 # %%
 from pixelprior.course.causality import seen_by
 
-shipped = prior.prior_bottom
 position, shape = (8, 8), (16, 16)
 with torch.no_grad():
     condition = shipped.top_condition(z_top[:1], (1, *shape), labels[:1])
@@ -290,6 +299,8 @@ for position in ((0, 0), (8, 8)):
 # %% [markdown]
 # ## 05.5 The loss, and the chain rule for an image
 #
+# *Core · 2 minutes*
+#
 # The loss is that of notebook 04, with the condition added. At each position we take the probability of the true code, and compute −log of it. The mean of these costs is in **nats per bottom code**.
 
 
@@ -337,6 +348,8 @@ print(f"image_nats differs by < 1e-2: {apart < 1e-2}")
 
 # %% [markdown]
 # ## 05.6 Train it, with the top and without
+#
+# *Further · 4 minutes*
 #
 # Are the top codes worth the trouble? To find out, we train one network on pairs of grids. We train another of the same size, from the same first weights, on the same bottoms, but with **every top code set to 0**. It receives a top grid too, but one that says nothing. What the first network saves is what the top codes are worth.
 
@@ -416,6 +429,8 @@ figures.show(
 
 # %% [markdown]
 # ## 05.7 What is the top worth, and where?
+#
+# *Further · 6 minutes*
 #
 # A few hundred steps are only a start. From here on we use two networks that were trained for longer on 60,000 images, and that ship with the package (`load_shipped`, `load_shipped_reference_models`): the bottom prior, and its twin that was trained without top codes. Both are conditioned on the label, and we measure both on the 500 held-out images.
 
@@ -510,6 +525,8 @@ for name, kind in (
 # %% [markdown]
 # ## 05.8 One top, many bottoms
 #
+# *Core · 5 minutes*
+#
 # If the top fixes the outline but not the texture, we should be able to see it. We keep the top codes of one photograph, and draw eight bottoms with different random numbers. The argument `known_top` does this: codes that are given there are kept, and only the rest is drawn. For comparison we draw eight images with the same label and *nothing* kept, and we decode the kept top with uniform bottom codes. **What stays the same, and what varies?**
 
 # %%
@@ -603,6 +620,8 @@ explore(
 # %% [markdown]
 # ## 05.9 Where it breaks: the top of another image
 #
+# *Further · 5 minutes*
+#
 # This mistake happens in practice: somebody shuffles the two lists of grids, each by itself, so that every bottom is now paired with the top of another image. All shapes are still right, and nothing raises an error. **How many nats does a bottom code cost now?** For comparison we measure top codes of another image of the same class, a top grid of zeros, and the network that was trained without top codes.
 
 
@@ -690,6 +709,8 @@ figures.show(
 
 # %% [markdown]
 # ## 05.10 Exercises
+#
+# *Core: exercise 1*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and the two stacks, and notebook [05](05_bottom_prior.ipynb) for the two levels; what we use of them is repeated. You do not need a GPU: the part on GPUs is explained and counted, not measured.
 #
-# **Time.** About 40 minutes to read, 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
+# **Time.** About 20 minutes for the core and 85 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
 #
 # ← [05 · The bottom prior](05_bottom_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [07 · Generate and judge](07_generate_and_judge.ipynb) →
 
@@ -30,6 +30,8 @@ _ = torch.set_grad_enabled(False)  # nothing is trained here
 
 # %% [markdown]
 # ## 06.1 One pass for each code
+#
+# *Core · 2 minutes*
 #
 # A prior draws codes in raster order (notebook 02): row by row, and within a row from left to right. Each code needs logits that depend on all codes before it, so that we cannot draw two codes of one image at the same time. But we can draw one code for each of *many* images at once.
 #
@@ -72,6 +74,8 @@ print("the package's naive draws the same:", torch.equal(right, package))
 
 # %% [markdown]
 # ## 06.2 What is computed again, and what for nothing
+#
+# *Core · 4 minutes*
 #
 # Suppose that the code at row 3, column 4 has been drawn and written into the grid. **What does the next pass compute that the pass before had not computed already?** We run both passes, and keep the output of both stacks after every block.
 
@@ -144,6 +148,8 @@ print(
 # %% [markdown]
 # ## 06.3 Keep what does not change
 #
+# *Core · 5 minutes*
+#
 # The remedy for the first kind is to compute a feature once and **keep** it. Memory that is used for this purpose is called a **cache**.
 #
 # Language models do the same, under the name of **key-value cache**. A transformer draws a text token by token, and each layer computes three vectors for a token: a query, a key and a value. The query is compared with the keys of all tokens so far, including its own, and their values are added up, weighted by how well key and query fit. Since the model is causal, no later token changes a key or a value, so that each of them is computed once and kept. A new token then costs one query, one key and one value per layer, and a look at what is kept.
@@ -209,6 +215,8 @@ explore(
 
 # %% [markdown]
 # ## 06.4 The cached step of one block, by hand
+#
+# *Further · 6 minutes*
 #
 # We take one later block with small sizes, whose kernels are k = 3 wide, so that r = 1. From notebook 03 we recall what such a block does:
 #
@@ -327,6 +335,8 @@ for name, one, other in zip("vh", mine, packages, strict=True):
 # %% [markdown]
 # ## 06.5 The whole network, and the same codes from all
 #
+# *Further · 4 minutes*
+#
 # A `PixelCNNCache` is made for a whole `PixelCNN`. It has four steps, which chain those of the blocks:
 #
 # - `row_step`, before a row: all kept positions are set to zero. Block after block computes its new row of v and what goes across; the rows of the next block roll, and the new row is added at their end.
@@ -401,6 +411,8 @@ for method in ("rows", "cached"):
 
 # %% [markdown]
 # ## 06.6 Count the work
+#
+# *Further · 6 minutes*
 #
 # How much work do the methods save? We can count it exactly, without a clock. The unit is a **multiply-add**: two numbers are multiplied, and the product is added to a sum. Convolutions and products of matrices consist of multiply-adds, and nearly all the work is done there.
 #
@@ -511,6 +523,8 @@ figures.show(
 # %% [markdown]
 # ## 06.7 Take the time
 #
+# *Further · 4 minutes*
+#
 # Is cached then 256 times as fast as naive? Counting cannot answer this, because a processor works through one large product faster than through many small ones with as many multiply-adds. We therefore measure the time on your machine, with the shipped bottom level in float32, for batches of 1, 4, 16 and 32 images.
 #
 # A whole naive draw would take long, and all its passes are the same, so that we time **one pass, and multiply by 256**. For rows, we time passes for rows 2, 6, 9 and 13, and take their mean times 256, because the mean height of these four is that of all rows. (The package's benchmark does the same.) A draw by cached is timed in full. The **median** of three runs keeps one slow run from distorting the picture.
@@ -595,6 +609,8 @@ figures.show(
 # %% [markdown]
 # ## 06.8 A larger benchmark, and how many images at once
 #
+# *Further · 4 minutes*
+#
 # The package has a larger benchmark (both levels, 128 channels, 15 blocks, 512 codes), which `pixelprior benchmark` runs on your machine. **What did it measure on ours?** The figure shows the committed result (`pixelprior/assets/benchmark.json`). The shaded band around a line reaches from the fastest of five rounds to the slowest.
 
 # %%
@@ -647,6 +663,8 @@ print(f"top level: {kept:,} bytes per image; the package's: {packages:,}")
 
 # %% [markdown]
 # ## 06.9 On a GPU
+#
+# *Further · 6 minutes*
 #
 # A GPU multiplies many thousands of numbers at the same time. But each operation has to be **launched**: the processor tells the GPU what to do next. A launch takes about as long for a small operation as for a large one. Where the operations are as small as ours, the time on a GPU therefore depends on their number, and not on their multiply-adds.
 #
@@ -759,6 +777,8 @@ else:
 
 # %% [markdown]
 # ## 06.10 Where it breaks: a row that is not rolled
+#
+# *Further · 7 minutes*
 #
 # Mistakes in a cache are silent: the shapes are right, no error is raised, and images are drawn. Here is a mistake that anyone can make: **in one block, block 4, the rows are never rolled.** (Here we count the blocks from 0, as Python does, while notebook 03 counted from 1.) The new row overwrites the last one, as it should, but the row before it never moves up. Where row y − 1 should be, there are zeros, from the first row to the last.
 #
@@ -883,6 +903,8 @@ for block in (None, *range(9)):
 
 # %% [markdown]
 # ## 06.11 Exercises
+#
+# *Core: exercise 2*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** The VQ-VAE-2 from notebook [01](01_images_to_codes.ipynb), the two levels of the prior from [04](04_top_prior.ipynb) and [05](05_bottom_prior.ipynb), and for section 07.8 the samplers of [06](06_fast_sampling.ipynb). The parts that we use are repeated here.
 #
-# **Time.** About 60 minutes to read, 105<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
+# **Time.** About 40 minutes for the core and 90 for all, with the exercises; 105<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
 #
 # ← [06 · Sampling, fast](06_fast_sampling.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [08 · Complete and edit in code space](08_complete_and_edit.ipynb) →
 
@@ -26,6 +26,8 @@ from pixelprior.sampling import draw, probabilities, uniforms
 
 # %% [markdown]
 # ## 07.1 Draw a code with one random number
+#
+# *Core · 4 minutes*
 #
 # At each position of a grid, the prior gives K probabilities, one per code, and we want to draw one code by them. All the randomness of this draw is in one number u, which is **uniform** from 0 to 1: no value is likelier than another.
 #
@@ -86,6 +88,8 @@ print("shares of the codes:", [round(share, 2) for share in shares.tolist()])
 
 # %% [markdown]
 # ## 07.2 Temperature, top-k and top-p
+#
+# *Core · 5 minutes*
 #
 # We need not draw from the prior's own probabilities. There are three common knobs to change them, and each turns a row of K numbers into K probabilities. We write each of them by hand, for one row.
 #
@@ -191,6 +195,8 @@ explore(
 # %% [markdown]
 # ## 07.3 One image, many temperatures
 #
+# *Core · 2 minutes*
+#
 # An image has 320 codes, and each draw has its own u. We keep all these numbers, and change only the temperature. As long as every draw gives the same code as before, the image stays the same. Often one draw gives a different code, and then a different piece of clothing appears.
 
 
@@ -230,6 +236,8 @@ figures.show(
 
 # %% [markdown]
 # ## 07.4 How good, and how varied?
+#
+# *Core · 11 minutes*
 #
 # These are two separate questions, and each gets a number.
 #
@@ -281,6 +289,7 @@ def first(data, count, skip=0):
 
 real_features = features(heldout)  # [1000, 64]
 some = features(first(training, 250))  # [250, 64]
+few = first(heldout, 250)  # for later
 mine = frechet_by_hand(some, real_features)
 packages = frechet_distance(some, real_features)
 print(f"differ by < 1e-5: {abs(mine - packages) < 1e-5}")
@@ -448,6 +457,8 @@ figures.show(
 # %% [markdown]
 # ## 07.5 Why are my samples blurry?
 #
+# *Further · 12 minutes*
+#
 # The usual advice is more layers, more channels and longer training, but of *which* network? Two networks made the image, so we measure before we train anything.
 #
 # **Sharpness** needs a number of its own too. Blur keeps slow changes and removes fast ones. So we keep the fast ones alone: each pixel minus the mean of the 3×3 pixels around it. We square these differences, take the mean, and multiply by 1,000 for handy numbers.
@@ -481,7 +492,6 @@ def two_parts(data):
     return outline, each[~near_dark].mean().item()
 
 
-few = first(heldout, 250)
 sharp = {
     "photographs": few,
     "rebuilt": reconstructions(vqvae2, few),
@@ -706,6 +716,8 @@ assert best[3] < 2 < longer[3] - 3
 # %% [markdown]
 # ## 07.6 Why do my samples all look alike?
 #
+# *Further · 7 minutes*
+#
 # This trouble is quickly made: we draw with `top_k=1`, which always takes the likeliest code, so that u no longer matters. The first row of the figure is drawn in this way. The rows below it show a low temperature, our prior as it is, a higher temperature, and photographs. **How varied are sandals?**
 
 
@@ -826,6 +838,8 @@ print("of the mean distance at least 98 % stays:", share > 0.98)
 # %% [markdown]
 # ## 07.7 Why does my training blow up?
 #
+# *Further · 6 minutes*
+#
 # Notebook 04 (section 04.10) has shown a prior with too high a rate. Here we take the other network, a small VQ-VAE-2, and two causes. This network has no gates that keep its features between −1 and 1, and its loss is a square, so that its numbers can grow fast.
 #
 # - **A rate too high**: 0.1 instead of 2e-3, with a warm-up of a tenth of the steps and of three tenths; and a bold rate, 0.03, with the long warm-up.
@@ -940,6 +954,8 @@ assert "is not finite" in message and "lower --lr" in message
 # %% [markdown]
 # ## 07.8 Why is drawing so slow?
 #
+# *Further · 3 minutes*
+#
 # There are three usual causes, and we measure two of them. We draw the 64 top codes of eight images, first in the worst way: one image at a time, with the whole network for each code. Then we leave out what was computed before (`cached`), and after that we draw all eight images at once. Notebook 06 has examined the same causes with care.
 
 
@@ -989,6 +1005,8 @@ assert same > 0.99 and (naive == cached).float().mean() > 0.99
 
 # %% [markdown]
 # ## 07.9 Is it copying the training images?
+#
+# *Core · 7 minutes*
 #
 # A prior could draw sharp and varied images by learning the training set by heart. So we look for the nearest training image of each drawn one. By hand, we compute all distances, and take the smallest of each row.
 
@@ -1104,6 +1122,8 @@ for name, images in (
 
 # %% [markdown]
 # ## 07.10 Exercises
+#
+# *Core: exercise 1*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** Both levels from notebook [05](05_bottom_prior.ipynb), the cache from notebook [06](06_fast_sampling.ipynb), and the draw by inverse CDF from notebook [07](07_generate_and_judge.ipynb); what we use of them is repeated. Nothing is trained here, because everything comes from the weights that ship with the package.
 #
-# **Time.** About 45 minutes to read, 60<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
+# **Time.** About 25 minutes for the core and 80 for all, with the exercises; 60<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
 #
 # ← [07 · Generate and judge](07_generate_and_judge.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [09 · Scale up](09_scale_up.ipynb) →
 
@@ -27,6 +27,8 @@ from pixelprior.sampling import draw, probabilities, uniforms
 
 # %% [markdown]
 # ## 08.1 Keep what is known
+#
+# *Core · 5 minutes*
 #
 # A prior draws codes in raster order: row by row, each code given those before it. Nothing in this requires that the codes before it were *drawn*, so they may also come from a photograph. To complete an image we therefore change one line of the sampler: where a code is known, we keep it.
 #
@@ -117,6 +119,8 @@ figures.show(
 # %% [markdown]
 # ## 08.2 From hidden pixels to unknown codes
 #
+# *Core · 4 minutes*
+#
 # In practice one hides pixels and not codes, so we ask which codes are still known when the picture has a hole. A top code stands for 4 × 4 pixels and a bottom code for 2 × 2, and we say that a code is known where **all** its pixels are known. To find these codes, we cut the mask into squares and test for each square whether all of it is known.
 
 
@@ -205,6 +209,8 @@ print("the same whatever is hidden:", torch.equal(package, blind))
 
 # %% [markdown]
 # ## 08.3 The encoder saw a hole: look twice
+#
+# *Further · 6 minutes*
 #
 # The codes beside the hole no longer depend on the hidden pixels, but the encoder has seen *black* there instead. **How many known codes does that change?** We encode 100 photographs whole, and once more with a rectangular hole, and count for each position how often its code differs. The white positions are those that are drawn anyway.
 
@@ -309,6 +315,8 @@ assert mean[1] < 0.9 * mean[0]
 # %% [markdown]
 # ## 08.4 One half, many completions
 #
+# *Core · 3 minutes*
+#
 # A prior is not a repair tool that knows the answer. It is a distribution over answers, and another seed gives another answer. **What may lie below the same upper half?**
 
 # %% tags=["cover"]
@@ -316,7 +324,7 @@ upper = row < 16  # [32, 32], True where known
 chosen = torch.tensor([23, 7, 13, 31, 22])
 images, labels = photographs[chosen]  # [5, 1, 32, 32], [5]
 drawn = [
-    vqvae2.decode_codes(*completed_codes(images, upper, labels, seed))
+    complete(vqvae2, prior, images, upper, labels=labels, seed=seed)
     for seed in range(8)
 ]  # 8 × [5, 1, 32, 32]
 ways = torch.stack([images, images * upper, *drawn], dim=1)
@@ -338,8 +346,8 @@ def completions(known_rows, seed, image):
     known = row < known_rows  # [32, 32]
     photo, label = photographs[image : image + 1]  # [1, 1, 32, 32], [1]
     many, their = photo.expand(7, -1, -1, -1), label.expand(7)
-    z = completed_codes(many, known, their, seed)
-    pictures = torch.cat([photo, photo * known, vqvae2.decode_codes(*z)])
+    drawn = complete(vqvae2, prior, many, known, labels=their, seed=seed)
+    pictures = torch.cat([photo, photo * known, drawn])
     names = ["photograph", f"{known_rows} rows known", *[""] * 7]
     return figures.captioned_images(pictures, names, columns=9)
 
@@ -357,6 +365,8 @@ explore(
 
 # %% [markdown]
 # ## 08.5 What each code costs
+#
+# *Further · 5 minutes*
 #
 # In 04.9 and 05.5 we kept the cost of each code, −log P given the codes before it. Now we call this cost the **surprise** of the code, and look at it image by image. A code with probability 1/2 costs log 2 nats, and one with probability 1/1000 costs log 1000, ten times as much.
 #
@@ -460,6 +470,8 @@ explore(
 
 # %% [markdown]
 # ## 08.6 What raster order means: seams
+#
+# *Further · 8 minutes*
 #
 # A code is drawn given what is before it. In 08.1 and 08.4 we hid the lower half, so that within each grid all that was known came before the hole. Now we hide the *upper* half, so that what is known comes after the hole, in the top grid and in the bottom grid. (For the bottom codes this is not the whole truth: they are drawn last, given the whole top grid on all sides, as in notebook 05. But the top grid itself is drawn without what comes after.)
 #
@@ -581,6 +593,8 @@ print("    ", (error[:, 0] < error.mean(dim=1)).sum().item(), "of 8 images")
 # %% [markdown]
 # ## 08.7 Another label, another top
 #
+# *Further · 5 minutes*
+#
 # The label is a condition like any other, so nothing keeps us from giving a wrong one. **What grows below the upper half of a dress, if we say that it is a boot?** In the first row, we complete the upper half of a dress under each of the ten labels, and in the second the upper half of a pair of trousers. In the third, `vary` keeps *all* top codes of the dress, and draws the bottom codes anew under each label. From left to right the labels are T-shirt, trousers, pullover, dress, coat, sandal, shirt, sneaker, bag, boot.
 
 # %%
@@ -647,6 +661,8 @@ for level in ("top", "bottom"):
 
 # %% [markdown]
 # ## 08.8 An odd image
+#
+# *Further · 7 minutes*
 #
 # A prior has learned what photographs of clothes look like. Can it tell what is *not* one? We take a few odd images: a sneaker upside down, a pullover with stripes pasted on it, two digits drawn by code, white, noise, and black. Most of them have no fitting label, so we give each the label that suits it best, which is the one of the ten that costs least.
 
@@ -775,6 +791,8 @@ for name, error in zip(odd, mean_squared(odd_images), strict=True):
 # %% [markdown]
 # ## 08.9 Where it breaks: the cache keeps what was drawn
 #
+# *Further · 6 minutes*
+#
 # The naive loop of 08.1 puts the known code into the grid, and the next pass reads the grid, so that little can go wrong there. The cached sampler of notebook 06 does not read the grid, and we have to give it each code twice: `keep_code` relays the code to the steps to the right, and `keep_row` relays it to the rows below. Here is the cached loop, with a slip that is made in practice: at one of the two, or at both, we relay the code that was *drawn* instead of the one that was kept, the known one.
 
 
@@ -876,6 +894,8 @@ for name, mask in (
 
 # %% [markdown]
 # ## 08.10 Exercises
+#
+# *Core: exercise 1*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 

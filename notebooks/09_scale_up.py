@@ -7,27 +7,28 @@
 #
 # **What you need.** The course so far helps, but each command is explained. You need no GPU and no internet connection: here everything runs on a processor, with networks so small that it takes seconds.
 #
-# **Time.** About 40 minutes to read, 80<!--= timings 09_scale_up --> seconds to run on two CPU cores.
+# **Time.** About 25 minutes for the core and 80 for all, with the exercises; 80<!--= timings 09_scale_up --> seconds to run on two CPU cores.
 #
 # ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
 
 # %%
 import itertools
 import json
+import re
 
 import torch
-from torch.autograd.graph import saved_tensors_hooks
 
-from pixelprior import HierarchicalPixelCNN
+from pixelprior import VQVAE2, HierarchicalPixelCNN
 from pixelprior.assets import FOLDER as ASSETS
 from pixelprior.cli.recipes import RECIPES
 from pixelprior.course import figures
 from pixelprior.course.checks import scaling as check
-from pixelprior.course.planning import KEPT, example_batch, parameter_count
 from pixelprior.course.widgets import explore
 
 # %% [markdown]
 # ## 09.1 One line to start with
+#
+# *Further · 8 minutes*
 #
 # A VQ-VAE-2 turns an image into two grids of whole numbers, its **codes**, and turns them back into an image. For CIFAR-10, the top grid has 8 × 8 codes and the bottom grid 16 × 16. The **prior** learns which codes follow which. To draw a new image, the prior draws codes, and the VQ-VAE-2 turns them into pixels. **Held out** are the 10,000 test images: no step of training sees them.
 #
@@ -134,6 +135,8 @@ for name in ("vqvae2", "prior"):
 # %% [markdown]
 # ## 09.2 Which numbers to choose
 #
+# *Further · 4 minutes*
+#
 # For a long run on a GPU, our line takes the numbers that are usual in the field: AdamW, 128 images per step, a rate of 3e-4 with warm-up and cosine, and clipping at 1.0. The shipped weights were trained with other numbers: 32 images per step and a rate of 3e-3, ten times as high. Which of the two is right?
 #
 # We tried this for short runs: the same small prior with one setting changed at a time, each trained for the same number of seconds on one core. The base takes 32 images per step at a rate of 2e-3. **What helps when time is short?** Bars below zero are better than the base. (The figure shows six of 16 changes, and [the page of results](../docs/results.md#what-was-tried-for-a-lower-loss) has all.)
@@ -182,6 +185,8 @@ for name in ("16 images per step", "base", "64 images per step"):
 # %% [markdown]
 # ## 09.3 Memory: count it before you start
 #
+# *Further · 9 minutes*
+#
 # A run that does not fit into memory ends with "out of memory", at its first step if you are lucky. What is in memory during training?
 #
 # - For each parameter there are six numbers: the weight, its gradient, two running means of AdamW, the moving average that is evaluated, and the best so far. Together they take 24 bytes in float32.
@@ -192,6 +197,8 @@ for name in ("16 images per step", "base", "64 images per step"):
 # The numbers per parameter can be counted without building anything, because on PyTorch's device `meta` a tensor has a shape and no numbers. **How many parameters does the prior of our line have?**
 
 # %%
+from pixelprior.course.planning import parameter_count
+
 line = {
     "num_embeddings": 512, "embedding_dim": 64, "hidden_channels": 128,
     "num_layers": 15, "num_classes": 10, "attention_layers": 3,
@@ -208,6 +215,9 @@ print(by_hand == parameter_count(HierarchicalPixelCNN, **line))
 
 
 # %%
+from torch.autograd.graph import saved_tensors_hooks
+
+
 def kept_bytes(model, batch):
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept = {}  # tensors by the address of their memory
@@ -227,6 +237,8 @@ def kept_bytes(model, batch):
 # A batch of 128 may not fit into this machine. Must we build it to know its size? We count for 1, 2, 3 and 4 images of a smaller prior, and look at the differences.
 
 # %%
+from pixelprior.course.planning import example_batch
+
 small = line | {"hidden_channels": 64, "num_layers": 10}
 torch.manual_seed(0)
 model = HierarchicalPixelCNN(**small).train()
@@ -247,7 +259,7 @@ print(
 # Each image adds the same number of bytes, exactly. So memory over batch size is a straight line, and two small counts give any batch. `plan` in `pixelprior.course.planning` does this, for float32 and for bf16, and adds the six numbers for each parameter. It times nothing, and it measures nothing on a GPU.
 
 # %%
-from pixelprior.course.planning import plan
+from pixelprior.course.planning import KEPT, plan
 
 planned = plan(HierarchicalPixelCNN, **small)
 print("plan says the same:", planned.parts(32)[KEPT] == foretold)
@@ -351,6 +363,8 @@ explore(
 # %% [markdown]
 # ## 09.4 Time: extrapolated from what we measured
 #
+# *Further · 5 minutes*
+#
 # Time cannot be counted; it has to be measured. What carries over from one network to another are **multiply-adds** (06.6): products of two numbers, each added to a sum. `plan` counts the multiply-adds of a training step for each image. A third of them belong to the forward pass, and two thirds to the backward pass.
 #
 # We have measured three trainings of priors on two cores, all in bf16 (the machine is named in their files):
@@ -373,8 +387,6 @@ def of(K, dim, channels, blocks, classes=10):
 
 
 # %%
-import re
-
 log = (RESULTS / "cifar10_reduced.log").read_text("utf-8")
 reduced = re.search(r"== prior,.*?(\d+) s\n", log, re.DOTALL)
 minutes = json.loads((RESULTS / "recipe.json").read_text())["minutes"]
@@ -435,8 +447,6 @@ for name in CONFIGURATIONS:
 # How long does the line of section 09.1 take? It trains the VQ-VAE-2 for 100 epochs and the prior of the third row for 150. For the VQ-VAE-2 we take the rate of the VQ-VAE-2 in the reduced recipe.
 
 # %%
-from pixelprior import VQVAE2
-
 colour = plan(VQVAE2)  # its arguments' defaults are those of the line
 tiny = plan(VQVAE2, hidden_channels=64, embedding_dim=32, num_embeddings=128)
 seconds = int(re.search(r"== VQ-VAE-2,.*?(\d+) s\n", log, re.DOTALL)[1])
@@ -463,6 +473,8 @@ print(f"prior:    {prior_hours:.0f} hours on two cores")
 
 # %% [markdown]
 # ## 09.5 Your own images
+#
+# *Core · 8 minutes*
 #
 # You can use any folder of images that has one folder per class:
 #
@@ -530,6 +542,10 @@ SURROUNDINGS = (
 def words(command):
     program, *rest = command.split()
     return PROGRAMS[program] + rest
+
+
+def history_of(run_name):
+    return json.loads((WORK / run_name / "history.json").read_text())
 
 
 def echo(command):
@@ -642,16 +658,14 @@ figures.show(
 # %% [markdown]
 # ## 09.6 Watch a run
 #
+# *Further · 3 minutes*
+#
 # Each epoch prints a line with the training losses, the held-out losses and the seconds. The same numbers always go to `history.json`. With `--use_tensorboard` they also go to an **event file**, which TensorBoard draws in a browser while the run goes on: `tensorboard --logdir prior`.
 #
 # When we read the event file back, does it have the same numbers as `history.json`?
 
 
 # %%
-def history_of(run_name):
-    return json.loads((WORK / run_name / "history.json").read_text())
-
-
 NAMES = ("train_top_loss", "heldout_top_loss")
 NAMES += ("train_bottom_loss", "heldout_bottom_loss")
 watched = {name: [e[name] for e in history_of("prior")] for name in NAMES}
@@ -708,6 +722,8 @@ figures.show(
 # %% [markdown]
 # ## 09.7 Two processes
 #
+# *Further · 2 minutes*
+#
 # With several GPUs, each GPU runs a process of its own, on images of its own. After the backward pass the processes average their gradients, so that all take the same step. This is called **data parallel** training. Two processes on a processor do the same, and we start them as on GPUs. (`ACCELERATE_USE_CPU=true` among our helper's settings keeps them on the processor, and `--level top` trains the top level alone, to save time.)
 
 # %%
@@ -746,6 +762,8 @@ for name, epochs in (("prior", 16), ("two", 1)):
 
 # %% [markdown]
 # ## 09.8 Where it breaks: a killed run
+#
+# *Core · 5 minutes*
 #
 # Suppose that the power fails, or that the time limit of the queue is reached. We start the training of section 09.5 once more, in another folder, and kill it when its fourth epoch is written. `SIGKILL` cannot be caught, so the program gets no chance to tidy up.
 
@@ -843,6 +861,8 @@ for kept in ("best", "last"):
 # %% [markdown]
 # ## 09.9 Where it breaks: a loss that is not finite
 #
+# *Further · 5 minutes*
+#
 # Suppose that we type `--lr 3` by mistake where 3e-3 was meant. **What does the package say?**
 
 # %%
@@ -917,6 +937,8 @@ for name, value in well["settings"].items():
 # %% [markdown]
 # ## 09.10 Publish, and load again
 #
+# *Further · 2 minutes*
+#
 # `best` is a folder in the format of the Hugging Face hub: `config.json` says how the network is built, and `model.safetensors` holds its numbers. `SHA256SUMS` holds a checksum of the weights, which is compared when they are loaded, since a flipped bit gives other weights and no other sign. None of the three files can hold code. A **pickle**, which is what `torch.save` writes, can: whoever loads one without care runs the code in it. (`training_state.pt` is a pickle. It is for you alone, and the package reads it in a way that refuses code.)
 
 # %%
@@ -940,6 +962,8 @@ print("same samples:", torch.equal(*draws))
 
 # %% [markdown]
 # ## 09.11 Codes of another tokenizer
+#
+# *Further · 3 minutes*
 #
 # A prior needs grids of whole numbers, and it does not matter where they come from. A model that turns images into such grids and back is called a **tokenizer**, and ours is the VQ-VAE-2. If you have another tokenizer, you can keep it: `FunctionTokenizer` takes its two functions, and `DiffusersTokenizer` takes a `VQModel` of the library diffusers.
 #
@@ -1005,6 +1029,8 @@ figures.show(
 
 # %% [markdown]
 # ## 09.12 Exercises
+#
+# *Core: exercise 1*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 

@@ -7,12 +7,14 @@ of its source, beside which the notebook lies under the same name.
 
 import ast
 import base64
+import builtins
 import html.parser
 import importlib.util
 import itertools
 import json
 import math
 import re
+import symtable
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import unquote
@@ -608,6 +610,81 @@ def links_lead_somewhere(source: Path) -> list[str]:
     return problems
 
 
+def _names(source: str) -> tuple[set[str], set[str]]:
+    """The names that a cell assigns, and those that it needs from other cells."""
+    source = re.sub(r"(?m)^[ \t]*[%!].*$", "", source)
+    top = symtable.symtable(source, "cell", "exec")
+    assigned = {
+        each.get_name()
+        for each in top.get_symbols()
+        if each.is_assigned() or each.is_imported()
+    }
+    used, tables = set(), [top]
+    while tables:
+        table = tables.pop()
+        used |= {
+            each.get_name()
+            for each in table.get_symbols()
+            if each.is_referenced() and (table is top or each.is_global())
+        }
+        tables += table.get_children()
+    return assigned, used - assigned - set(dir(builtins))
+
+
+def _parts(notebook: NotebookNode) -> list:
+    return of_the_course("reading").sections(notebook)
+
+
+def the_core_stands_alone(notebook: NotebookNode) -> list[str]:
+    """Each section is marked, and the core needs no name of the other sections.
+
+    The core is the head, the sections that are marked so, and one exercise.
+    """
+    problems, known, elsewhere = [], set(), {}
+    for part in _parts(notebook):
+        section = re.match(r"\d\d\.\d+ ", part.title)
+        if section and part.stated is None and part.exercise is None:
+            problems.append(f"{part.title} is marked neither core nor further")
+        number = None
+        for cell in part.cells:
+            if cell.cell_type == "markdown":
+                found = EXERCISE.match(cell.source)
+                number = int(found[2]) if found else number
+                continue
+            assigned, needed = _names(cell.source)
+            if part.core and number in (None, part.exercise):
+                problems += [
+                    f"{cell.id} is core and needs {name}, which {elsewhere[name]} "
+                    "assigns"
+                    for name in sorted(needed - known)
+                    if name in elsewhere
+                ]
+                known |= assigned
+            for name in assigned:
+                elsewhere.setdefault(name, part.title)
+    return problems
+
+
+def minutes_are_stated(notebook: NotebookNode) -> list[str]:
+    """The minutes in marks and head are those of the length."""
+    reading = of_the_course("reading")
+    parts = _parts(notebook)
+    problems = [
+        f"{part.title} states {part.stated} minutes, and its length says {minutes}"
+        for part in parts
+        if part.stated is not None
+        and part.stated != (minutes := reading.rounded(part.minutes))
+    ]
+    wanted = tuple(map(reading.up_to_five, reading.totals(parts)))
+    head = reading.HEAD.search(notebook.cells[0].source)
+    stated = head and tuple(map(int, head.groups()))
+    if stated != wanted:
+        problems.append(
+            f"the head states {stated} minutes for the core and for all; it is {wanted}"
+        )
+    return problems
+
+
 LINES_OF_CODE, LINES_OF_IMPORTS = 20, 12
 
 
@@ -805,6 +882,8 @@ OF_NOTEBOOKS = (
     equations_are_formulas,
     code_fits_a_page,
     cells_are_short,
+    the_core_stands_alone,
+    minutes_are_stated,
     slides_are_marked,
     solutions_can_be_left_out,
 )

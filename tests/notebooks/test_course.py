@@ -2,6 +2,7 @@
 table, and building twice gives the same bytes."""
 
 import json
+import math
 import re
 
 import nbformat
@@ -46,6 +47,15 @@ def test_each_alt_text_belongs_to_one_figure_of_its_notebook():
     }
     names = [name for texts in rules.alt_texts().values() for name in texts]
     assert len(names) == len(set(names)), "two notebooks have a name in common"
+
+
+def test_the_core_of_all_notebooks_takes_an_afternoon_as_the_pages_say():
+    core, everything = rules.of_the_course("reading").of_the_course()
+    assert core <= 240
+    hours = math.ceil(everything / 60)
+    for page in (README, (build.FOLDER / "TEACHING.md").read_text(encoding="utf-8")):
+        text = " ".join(page.split())
+        assert f"core of all ten takes four hours, and all of it {hours}" in text
 
 
 def test_there_are_as_many_notebooks_as_sources():

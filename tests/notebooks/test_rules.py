@@ -35,7 +35,8 @@ RIGHT = f"""\
 #
 # **What you need.** Eyes.
 #
-# **Time.** 1 minute to read, 5<!--= timings 00_right --> seconds to run.
+# **Time.** About 5 minutes for the core and 10 for all, with the exercises;
+# 5<!--= timings 00_right --> seconds to run.
 #
 # [the course](README.md#the-course) · [words](GLOSSARY.md)
 # · next: [01 · Another](01_another.ipynb) →
@@ -67,6 +68,8 @@ def gives_six(function):
 # %% [markdown]
 # ## 00.1 A first section
 #
+# *Core · 2 minutes*
+#
 # It needs {NATS:.2f}{NATS_MARKER} nats, where 6.5 is a number like any other,
 # `12.5 seconds` is code, and [this](https://example.org/about-2.5-s/just) an address.
 
@@ -97,6 +100,8 @@ assert now > 0
 
 # %% [markdown]
 # ## 00.2 Exercises
+#
+# *Core: exercise 1*
 #
 # ```
 # ## This is code.
@@ -669,6 +674,35 @@ def test_formulas_and_sentences_are_no_equation_in_plain_text(text, notebook):
 @wrong(rules.code_fits_a_page, "a line of 79 characters")
 def a_long_line(notebook):
     cell(notebook, "images").source += "\n# " + 77 * "x"
+
+
+@wrong(rules.the_core_stands_alone, "00.1 A first section is marked neither core nor")
+def a_section_that_is_not_marked(notebook):
+    reword(notebook, "*Core · 2 minutes*", "")
+
+
+@wrong(rules.the_core_stands_alone, "needs is_six, which 00.1 A first section assigns")
+def a_core_that_needs_what_comes_further_on(notebook):
+    moved = [cell(notebook, text) for text in ("def is_six", "00.1 A first")]
+    for each in moved:
+        notebook.cells.remove(each)
+        notebook.cells.insert(1, each)
+    reword(notebook, "*Core · 2 minutes*", "*Further · 2 minutes*")
+
+
+@wrong(rules.minutes_are_stated, "states 9 minutes, and its length says 2")
+def a_mark_with_other_minutes(notebook):
+    reword(notebook, "*Core · 2 minutes*", "*Core · 9 minutes*")
+
+
+@wrong(rules.minutes_are_stated, "the head states (5, 15) minutes for the core and for")
+def a_head_with_other_minutes(notebook):
+    reword(notebook, "and 10 for all", "and 15 for all")
+
+
+@wrong(rules.minutes_are_stated, "the head states None minutes for the core and")
+def a_head_without_minutes(notebook):
+    reword(notebook, "for the core", "for a start")
 
 
 @wrong(rules.cells_are_short, "has 21 lines; 20 are allowed")
