@@ -153,7 +153,7 @@ with torch.no_grad():
     features_b = vqvae2.encoder_bottom(images)  # [64, 64, 16, 16]
     features_t = vqvae2.encoder_top(features_b)  # [64, 32, 8, 8]
     _, their_codes, _ = vqvae2.vq_top(features_t)  # [64, 8, 8]
-e_top = vqvae2.vq_top.vq.codebook.clone()  # [K, D] = [64, 32]
+e_top = vqvae2.vq_top.codebook.clone()  # [K, D]
 our_codes = nearest(rows_of(features_t), e_top)  # [4096]
 same = (our_codes == their_codes.flatten()).float().mean()
 print(f"the same codes in more than 99.9 % of positions: {same > 0.999}")
@@ -220,21 +220,19 @@ print(f"commitment losses differ by less than 1e-5: {difference < 1e-5}")
 #
 # *Further · 1 minute*
 #
-# A `Quantizer` in training mode also moves its codebook. It is a thin wrapper around the library vector-quantize-pytorch, which calls N_k `cluster_size` and m_k `embed_avg`. The library does one thing more: it adds a hundred-thousandth to each count and scales the counts back to their old sum, so that nothing is divided by zero. If our function and the library take one step from the same codebook with the same features, are the new codebooks the same?
+# A `Quantizer` in training mode also moves its codebook. It is a thin wrapper around the library vector-quantize-pytorch, and its `averages` are N_k and m_k. The library does one thing more: it adds a hundred-thousandth to each count and scales the counts back to their old sum, so that nothing is divided by zero. If our function and the library take one step from the same codebook with the same features, are the new codebooks the same?
 
 # %%
 quantizer = copy.deepcopy(vqvae2.vq_top).train()
-state = copy.deepcopy(quantizer.state_dict())
-counts = state["vq._codebook.cluster_size"][0]  # [K]
-sums = state["vq._codebook.embed_avg"][0]  # [K, D]
+counts, sums = copy.deepcopy(quantizer.averages)  # [K], [K, D]
 quantizer(features_t)  # one step of the package
 
 _, counts, sums = ema_step(rows_of(features_t), e_top, counts, sums)
 total = counts.sum()  # []
 smooth = (counts + 1e-5) / (total + K * 1e-5) * total  # [K]
 by_hand = sums / smooth[:, None]  # [K, D]
-difference = (by_hand - quantizer.vq.codebook).abs().max()
-moved = (quantizer.vq.codebook - e_top).abs().max()
+difference = (by_hand - quantizer.codebook).abs().max()
+moved = (quantizer.codebook - e_top).abs().max()
 print(f"codebooks differ by less than 1e-5: {difference < 1e-5}")
 print(f"and it did move, by more than 1e-3: {moved > 1e-3}")
 
@@ -357,7 +355,7 @@ figures.show(
 # %%
 def stand_ins(level, kept):
     """For each code the nearest of the `kept` most used ones: [K]."""
-    e = getattr(vqvae2, f"vq_{level}").vq.codebook  # [K, D]
+    e = getattr(vqvae2, f"vq_{level}").codebook  # [K, D]
     best = uses[level].argsort(descending=True, stable=True)[:kept]  # [kept]
     return best[nearest(e, e[best])]  # [K]
 
@@ -449,7 +447,7 @@ figures.show(
 # %% [markdown]
 # ## 01.9 Where it breaks: codebook collapse
 #
-# *Further · 8 minutes*
+# *Further · 7 minutes*
 #
 # The package's quantizer has two safeguards. Its codebook starts at the features, by k-means, and each dead code, one with N_k below 1, is **renewed**: it is moved to a random feature of the batch. Let us make the mistake of leaving both safeguards out. We start from normal random numbers instead, which is what PyTorch gives you for a table of vectors, and use our own moving average, which renews nothing. The features are those of the shipped encoder, so that only the codebook can be at fault.
 
@@ -466,46 +464,30 @@ with torch.no_grad():
 
 
 # %% [markdown]
-# For comparison, we want the package's quantizer without k-means but with renewal, and therefore load our bad start into it.
+# For comparison, we want the package's quantizer without k-means but with renewal: `Quantizer.from_codebook` starts from a given codebook, here our bad one. At each level we train two codebooks, from the same bad start and on the same batches. In one of them the package renews the dead codes, while the other is trained by our `ema_step`, without renewal. We train for sixty steps, and record the perplexity of each batch.
 
 
 # %%
 from pixelprior.quantizer import Quantizer
 
 
-def quantizer_from(e):
-    """A Quantizer that starts at e [K, D] as our own average does."""
-    quantizer = Quantizer(*e.shape, ema_decay=0.8)
-    state = quantizer.state_dict()
-    state["vq._codebook.initted"] = torch.tensor(True)  # no k-means
-    for name in ("embed", "embed_avg"):
-        state[f"vq._codebook.{name}"] = e[None].clone()  # [1, K, D]
-    quantizer.load_state_dict(state)
-    return quantizer.train()
-
-
-# %% [markdown]
-# At each level we train two codebooks, from the same bad start and on the same batches. In one of them the package renews the dead codes, while the other is trained by our `ema_step`, without renewal. We train for sixty steps, and record the perplexity of each batch.
-
-
-# %%
 def learn(features, renewed):
     """60 steps from a bad start: the codebook, and the perplexities."""
     torch.manual_seed(0)
-    e = torch.randn(64, 32)  # [K, D]
-    quantizer = quantizer_from(e)
-    counts, sums, history = torch.ones(64), e, []
+    e = torch.randn(K, 32)  # [K, D]
+    quantizer = Quantizer.from_codebook(e, ema_decay=0.8).train()
+    counts, sums, history = torch.ones(K), e, []
     shuffle = torch.Generator().manual_seed(0)
     for _ in range(60):
         some = torch.randint(1024, (16,), generator=shuffle)
         batch = features[some]  # [16, D, H, W]
         if renewed:
             _, codes, _ = quantizer(batch)
-            e = quantizer.vq.codebook
+            e = quantizer.codebook
         else:
             codes = nearest(rows_of(batch), e)  # [16 · H · W]
             e, counts, sums = ema_step(rows_of(batch), e, counts, sums)
-        history.append(perplexity(codes, 64).item())
+        history.append(perplexity(codes, K).item())
     return e, history
 
 
@@ -528,7 +510,7 @@ figures.show(
         },
         x_label="step",
         y_label="perplexity of a batch",
-        baselines={"all 64 equally frequent": 64},
+        baselines={"all codes equally frequent": K},
         y_limits=(0, None),
     ),
     "perplexity_with_renewal",
@@ -568,7 +550,7 @@ both_codes = {
 figures.show(
     figures.code_use(
         {
-            f"bottom: {name}": torch.bincount(grid.flatten(), minlength=64)
+            f"bottom: {name}": torch.bincount(grid.flatten(), minlength=K)
             for name, grid in both_codes.items()
         }
     ),
@@ -589,7 +571,7 @@ def codebook_is_healthy(codes, num_embeddings):
 
 
 for name, grid in both_codes.items():
-    print(f"{name} codebook is healthy: {codebook_is_healthy(grid, 64)}")
+    print(f"{name} codebook is healthy: {codebook_is_healthy(grid, K)}")
 print(
     f"shipped codebook is healthy: {codebook_is_healthy(grids['bottom'], K)}"
 )

@@ -39,6 +39,28 @@ class Quantizer(nn.Module):
         )
         self.register_load_state_dict_pre_hook(self._fit_to_library)
 
+    @classmethod
+    def from_codebook(cls, codebook: Tensor, ema_decay: float) -> "Quantizer":
+        """A quantizer that starts from vectors [K, D] in place of k-means.
+
+        Each vector counts as one feature in the moving averages.
+
+        Raises:
+            ValueError: the codebook has another shape, or is not finite.
+        """
+        if codebook.ndim != 2 or not codebook.isfinite().all():
+            raise ValueError(
+                f"the codebook has shape {list(codebook.shape)}, or numbers that are "
+                "not finite; give finite numbers [K, D]"
+            )
+        quantizer = cls(*codebook.shape, ema_decay)
+        learned = quantizer.vq._codebook
+        learned.initted.fill_(True)
+        learned.cluster_size.fill_(1)
+        for vectors in (learned.embed, learned.embed_avg):
+            vectors.copy_(codebook.detach()[None])
+        return quantizer
+
     @staticmethod
     def _fit_to_library(module, state_dict, prefix, *_more) -> None:
         """Fit weights to the installed library; releases differ in one flag's shape."""
@@ -74,6 +96,16 @@ class Quantizer(nn.Module):
     def codebook(self) -> Tensor:
         """The vectors of all codes, [K, D]."""
         return self.vq.codebook
+
+    @property
+    def averages(self) -> tuple[Tensor, Tensor]:
+        """The moving averages behind the codebook (arXiv 1711.00937, appendix A.1).
+
+        N_k [K], how often each code was used per batch, and m_k [K, D], the sum of the
+        features that chose it.
+        """
+        learned = self.vq._codebook
+        return learned.cluster_size[0], learned.embed_avg[0]
 
     def embedding(self, codes: Tensor) -> Tensor:
         """Codes [...] of any integer type to their vectors [..., D], float32."""

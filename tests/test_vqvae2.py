@@ -46,6 +46,30 @@ def test_a_code_that_nothing_is_nearest_to_moves_to_a_feature():
     assert unused in (5, 10)
 
 
+def test_a_given_codebook_is_where_the_averages_start():
+    torch.manual_seed(0)
+    start = torch.randn(5, 3)
+    quantizer = Quantizer.from_codebook(start, ema_decay=0.75).train()
+    counts, sums = quantizer.averages
+    assert torch.equal(counts, torch.ones(5)) and torch.equal(sums, start)
+    assert torch.equal(quantizer.codebook, start)
+    features = torch.randn(40, 3, 2, 2)
+    _, codes, _ = quantizer(features)
+    rows, chosen = features.permute(0, 2, 3, 1).reshape(-1, 3), codes.flatten()
+    assert torch.equal(chosen, torch.cdist(rows, start).argmin(dim=1)), "no k-means"
+    counts, sums = quantizer.averages
+    used = torch.bincount(chosen, minlength=5)
+    assert counts == pytest.approx(0.75 + 0.25 * used)
+    summed = torch.zeros(5, 3).index_add(0, chosen, rows)
+    assert torch.allclose(sums, 0.75 * start + 0.25 * summed, atol=1e-5)
+
+
+@pytest.mark.parametrize("codebook", [torch.ones(3), torch.full((2, 2), torch.nan)])
+def test_a_codebook_that_is_none_is_refused(codebook):
+    with pytest.raises(ValueError, match=r"give finite numbers \[K, D\]"):
+        Quantizer.from_codebook(codebook, ema_decay=0.8)
+
+
 def test_codes_are_chosen_in_float32_under_autocast():
     torch.manual_seed(0)
     quantizer = Quantizer(200, 16, ema_decay=0.9)
