@@ -298,18 +298,23 @@ class _Loaded(html.parser.HTMLParser):
             self.found += [("style", url) for url in urls]
 
 
-def test_slides_are_made_as_teachers_are_told_and_load_nothing(tmp_path):
+def slides_of(source, folder):
+    """The slides of a notebook, by the command that TEACHING.md has."""
     commands = re.findall(
         r"jupyter nbconvert --to slides(?:.*\\\n)*.*", text_of("TEACHING.md")
     )
     assert commands, "TEACHING.md has no command for slides"
     words = shlex.split(commands[0].replace("\\\n", " "))
-    words[words.index("--output-dir") + 1] = str(tmp_path)
-    words[-1] = str(SOURCES[0].with_suffix(".ipynb"))
+    words[words.index("--output-dir") + 1] = str(folder)
+    words[-1] = str(source.with_suffix(".ipynb"))
     done = subprocess.run(words, cwd=rules.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    (path,) = tmp_path.iterdir()
-    page = path.read_text(encoding="utf-8")
+    (path,) = folder.iterdir()
+    return path.read_text(encoding="utf-8")
+
+
+def test_slides_are_made_as_teachers_are_told_and_load_nothing(tmp_path):
+    page = slides_of(SOURCES[0], tmp_path)
     loaded = _Loaded(page)
     assert loaded.found == []
     assert loaded.sections > 20 and "Reveal.initialize(" in page
@@ -317,6 +322,14 @@ def test_slides_are_made_as_teachers_are_told_and_load_nothing(tmp_path):
     described = re.findall(r'<img [^>]*alt="([^"]*)"', page)
     shown = rules.shown(SOURCES[0])
     assert described == [html.escape(alt_text(name)) for name in shown]
+
+
+def test_slides_typeset_formulas_without_a_network(tmp_path):
+    cells = rules.markdown(rules.read(SOURCES[3]))
+    formulas = sum(len(rules.FORMULA.findall(cell.source)) for cell in cells)
+    page = slides_of(SOURCES[3], tmp_path)
+    assert _Loaded(page).found == []
+    assert page.count("<math ") == formulas > 0 and "$$" not in page
 
 
 def test_a_question_is_asked_before_its_figure_is_shown():
