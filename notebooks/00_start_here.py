@@ -264,9 +264,8 @@ check.forward_passes(my_runs, 64, (8, 8), (16, 16))
 # </details>
 
 # %% tags=["exercise"]
-my_pixels = (
-    None  # your turn: (first row, last row, first column, last column)
-)
+# your turn: (first row, last row, first column, last column)
+my_pixels = None
 
 check.pixels_of_code(my_pixels, vqvae2, real_images[:16], (2, 5))
 

@@ -170,7 +170,9 @@ print(f"the same codes in more than 99.9 % of positions: {same > 0.999}")
 #
 # The remedy is to treat the two passes differently. In the forward pass the decoder gets the quantized vector. In the backward pass we act as if nothing had been quantized, and give the decoder's gradient to the features unchanged. This method is called the **straight-through estimator**:
 #
-# features + (quantized − features).detach()
+# ```python
+# features + (quantized - features).detach()
+# ```
 #
 # The two features cancel, so that the value is `quantized`. But `.detach()` is a **stop gradient**: what is inside it counts as a constant in the backward pass. What is left to differentiate is `features`, with slope 1. The papers write sg[…] for a stop gradient.
 
@@ -224,7 +226,7 @@ print(f"commitment losses differ by less than 1e-5: {difference < 1e-5}")
 
 # %%
 quantizer = copy.deepcopy(vqvae2.vq_top).train()
-counts, sums = copy.deepcopy(quantizer.averages)  # [K], [K, D]
+counts, sums = quantizer.averages  # [K], [K, D]
 quantizer(features_t)  # one step of the package
 
 _, counts, sums = ema_step(rows_of(features_t), e_top, counts, sums)
@@ -311,7 +313,7 @@ for name, image in {
 # A codebook is of full use only if all of its K codes occur. We count them over 1,000 held-out images and sum up the counts in one number, the **perplexity**. Take p_k, the share of code k, and the **entropy** H of these shares: what a code costs on average, in nats, for someone who knows the shares and nothing else.
 #
 # $$
-# H = -\sum_{k=1}^{K} p_k \log p_k, \qquad \text{perplexity} = \exp(H)
+# H = -\sum_k p_k \log p_k, \qquad \text{perplexity} = \exp(H)
 # $$
 #
 # The perplexity is K if all codes are equally frequent, and 1 if only one code occurs. In between, it is the number of codes that would be as varied if they were equally frequent.
@@ -540,7 +542,7 @@ with torch.no_grad():
     )
 
 # %% [markdown]
-# The collapsed row is not a disaster, and that makes a collapse dangerous: shapes are there, and nothing stopped with an error. But dots lie over most of the cloth, shades are flat and the checks are rougher. (Why is this row so much better than that with eight kept codes above? There the kept codes stayed at the positions that they had among all 64, while here the few codes have moved to the middle of the features. Besides, the bottom is quantized after the collapsed top, so that it can correct part of the error.) **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
+# The collapsed row is not a disaster, and that makes a collapse dangerous: shapes are there, and nothing stopped with an error. But dots lie over most of the cloth, shades are flat and the checks are rougher. (Why is this row so much better than that with eight kept codes above? There the kept codes stayed at the positions that they had among all K, while here the few codes have moved to the middle of the features. Besides, the bottom is quantized after the collapsed top, so that it can correct part of the error.) **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
 
 # %%
 both_codes = {
@@ -601,7 +603,7 @@ print(
 #
 # <details><summary>Hint 2</summary>
 #
-# The size of a codebook is `vqvae2.num_embeddings`, and `math.log2` gives the bits per code.
+# Each codebook has K vectors, `vqvae2.num_embeddings`. How many digits 0 and 1 does the largest code, K − 1, have? `(K - 1).bit_length()` counts them.
 #
 # </details>
 
@@ -680,7 +682,7 @@ check.straight_through(my_straight_through)
 # %% [markdown]
 # ### Exercise 4: bring the dead to life
 #
-# *Difficulty 4 of 5 · importance 3 of 5 · 10 minutes*
+# *Difficulty 4 of 5 · importance 3 of 5 · 10 minutes · after 01.9*
 #
 # Write the renewal that our moving average lacks. Your function gets the codebook e [K, D], the average counts N_k as [K], and a batch of features [N, D] with many more rows than K. It returns a codebook in which each code with a count below 1 is moved to a feature of the batch, each to a different one, while the living codes stay where they are. The check then trains with your renewal from the bad start. (It sets N_k = 1 and m_k = e_k for the renewed codes, because otherwise the next average would move them back.)
 #
@@ -698,7 +700,7 @@ check.straight_through(my_straight_through)
 #
 # <details><summary>Hint 3</summary>
 #
-# Change a copy of e, so that the living codes stay where they are.
+# Write into the rows of the dead codes alone, as in `copy[dead] = …`. The living codes then stay where they are.
 #
 # </details>
 

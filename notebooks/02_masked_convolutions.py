@@ -273,9 +273,8 @@ explore(
 # With probability 0.1 a part does not repeat its neighbour, but is drawn anew from all four values. Where the neighbour would be outside the grid, the part is drawn anew as well. **What do such grids look like?**
 
 # %%
-source = (
-    BlindSpotSource()
-)  # 8 × 8 positions, four values of u and of w, noise 0.1
+# 8 × 8 positions, four values of u and of w, noise 0.1
+source = BlindSpotSource()
 example = source.sample(1, seed=0)[0]  # [8, 8]
 u, w = example // 4, example % 4
 figures.show(
@@ -418,7 +417,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The single stack pays exactly where w has a neighbour to repeat, that is, everywhere but in the first row and the last two columns. The two stacks pay almost nothing at any position. (A few cells are brighter in both measured maps, which is due to chance in these 1,000 grids. Values below 0 are drawn as 0.)
+# The single stack pays exactly where w has a neighbour to repeat, that is, everywhere but in the first row and the last two columns. The two stacks pay almost nothing at any position. (A few cells are brighter in both measured maps, which is due to chance in these 1,000 grids. Values below 0 have the colour of 0.)
 
 # %% [markdown]
 # ## 02.7 Where it breaks: mask B in the first layer

@@ -979,7 +979,7 @@ check.parameters(my_count, "B", 24, 24)
 #
 # *Difficulty 4 of 5 · importance 5 of 5 · 12 minutes*
 #
-# You are given the parts of a block as functions, with the padding and the shift already in them. Connect them so that no position sees its future and none of its past is missing. Use the drawing, and not our code.
+# You are given the parts of a block as functions, with the padding and the shift already in them. Connect them so that no position sees its future and none of its past is missing. Use the drawing of section 03.4, and not our code.
 #
 # - `parts.look_up(v)` and `parts.look_left(h)`: the two convolutions, p channels to 2p
 # - `parts.across(…)`: the 1×1 between the stacks, 2p to 2p
@@ -997,7 +997,7 @@ check.parameters(my_count, "B", 24, 24)
 #
 # <details><summary>Hint 2</summary>
 #
-# Across takes the vertical features *before* the gate, and its result is added before the gate of h.
+# `parts.across` takes the vertical features *before* the gate, and its result is added to what `parts.look_left` finds, before the gate of h.
 #
 # </details>
 #

@@ -502,7 +502,7 @@ rows = {
 }
 rows["shipped"] = images_from(shipped.prior_top, one_each)
 figures.show(
-    figures.image_rows(rows, columns=heldout.class_names),
+    figures.image_rows(rows, column_names=heldout.class_names),
     "samples_over_training",
 )
 
@@ -618,7 +618,7 @@ figures.show(
 # - **SGD without clipping** explodes, because a large gradient makes a large step, which leads to weights with a still larger gradient. The numbers may become too large to be stored, which gives `inf`, and from there `nan`, which is not a number at all. With clipping, no step at this rate is longer than 20 and the loss stays within bounds, but the network does not learn much. Clipping keeps the numbers in range; it does not make a wrong rate right.
 # - **AdamW at rate 10** is the dangerous one. The loss jumps and then falls and falls, which looks like learning on a plot that begins at step 10. But it ends flat on the unigram line, the loss of a predictor that has only the frequencies of the codes left.
 #
-# Would clipping have saved the run with AdamW? Try `clip=1.0` in the second run: it would not, because AdamW divides by the gradient's own size, so that its steps are about as long either way. What clipping spares AdamW are the rare outliers, which spoil its running means.
+# Would clipping have saved the run with AdamW? Put 1.0 in place of `off` in the second run: it would not, because AdamW divides by the gradient's own size, so that its steps are about as long either way. What clipping spares AdamW are the rare outliers, which spoil its running means.
 #
 # **Which numbers reveal such a failure?** There are two, and the first is the gradient norm, which we have at each step for free.
 
@@ -759,7 +759,7 @@ assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
 # Write the entropy of the codes' frequencies, in nats,
 #
 # $$
-# H = -\sum_{k=1}^{K} p_k \log p_k
+# H = -\sum_k p_k \log p_k
 # $$
 #
 # where p_k is the share of code k among all codes. Take care of codes that never occur. Your function is tried on codes whose entropy is known, and then compared with the package.

@@ -12,6 +12,7 @@
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 
 # %%
+import math
 from dataclasses import replace
 
 import torch
@@ -25,7 +26,6 @@ from pixelprior.course import figures
 from pixelprior.course.checks import bottom as check
 from pixelprior.course.widgets import explore
 from pixelprior.data import load_images
-from pixelprior.vqvae2 import ResidualStack
 
 # %% [markdown]
 # ## 05.1 Two grids of one image
@@ -125,7 +125,7 @@ print("a gated feature map with the top in it:", list(y.shape))
 # %% [markdown]
 # ## 05.3 The package's version
 #
-# *Core · 3 minutes*
+# *Core · 4 minutes*
 #
 # `ConditionalPixelCNN` does the same, with a few more layers. After the first convolution come four **residual blocks**, so that each position knows more of its surroundings. Each block adds to its input what a ReLU, a 3×3 convolution, a ReLU and a 1×1 convolution make of it. After the upsampling comes one 3×3 convolution, which softens the edges of the squares. Last, the condition is **bounded**: the vector at each position is divided by √(1 + the mean of its squares). A small vector stays almost as it is, and no vector becomes longer than √p. Without this bound the condition can grow a thousandfold in the first steps of training, push each tanh and σ to its limit, and leave the gates shut. (The shipped weights are from before this step, and do without it.)
 #
@@ -133,6 +133,9 @@ print("a gated feature map with the top in it:", list(y.shape))
 
 
 # %%
+from pixelprior.vqvae2 import ResidualStack
+
+
 class TopToCondition(nn.Module):
     def __init__(self, num_embeddings, embedding_dim, p):
         super().__init__()
@@ -344,7 +347,7 @@ apart = (packages - for_top - for_bottom).abs().max().item()
 print(f"image_nats differs by < 1e-2: {apart < 1e-2}")
 
 # %% [markdown]
-# It is the bottom, although each of its codes costs less. On all 10,000 held-out images, both levels together cost 432.9<!--= results likelihood.both.nats_per_image.value --> nats per image, which is 625 bits. The format of notebook 01 took 1,920 bits: six for each of 320 codes.
+# It is the bottom, although each of its codes costs less. On all 10,000 held-out images, both levels together cost 432.9<!--= results likelihood.both.nats_per_image.value --> nats per image, which is 625 bits. The format of notebook 01 takes log₂ K bits, rounded up, for each of 320 codes, which is three times as many.
 
 # %% [markdown]
 # ## 05.6 Train it, with the top and without
@@ -635,8 +638,6 @@ def mean_nats(network, codes):
 
 
 # %%
-import math
-
 looked_at = pick(heldout, slice(128))
 is_same = looked_at.labels[:, None] == looked_at.labels  # [128, 128]
 same = is_same.fill_diagonal_(False).int().argmax(dim=1)  # [128]
@@ -792,7 +793,7 @@ check.nats_per_image(my_nats, prior, bag)
 # %% [markdown]
 # ### Exercise 3: measure the gain
 #
-# *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes*
+# *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes · after 05.6 and 05.7*
 #
 # Write a function that measures what the top codes are worth, in nats per bottom code, as every paper with two levels should. Its arguments are the network with the top, its twin that was trained without, and codes. `image_nats(network, codes)` gives the nats of each image's codes, [N], of the level that the network belongs to. `erase_top(codes)` gives the same codes with all top codes 0, as the twin was trained on. Do not rely on the number 256, because the check tries another grid too.
 #

@@ -225,7 +225,7 @@ explore(
 # - the **horizontal** convolution looks at h at the positions x − 1 and x, and also gives 2p channels, and what came across is added to them (h at x is shifted already: it knows only codes up to x − 1);
 # - a gate and another 1×1 convolution follow, and there is a residual here too: h at x is added to the result.
 #
-# The figure shows what a cache keeps of these, and what one step computes from it.
+# The figure shows what the cache keeps for these steps, and what each of them computes.
 
 # %%
 figures.show(figures.cached_step(), "cached_step")
@@ -914,7 +914,7 @@ for block in (None, *range(9)):
 # %% [markdown]
 # ### Exercise 1: how many images at once?
 #
-# *Difficulty 2 of 5 · importance 3 of 5 · 4 minutes*
+# *Difficulty 2 of 5 · importance 3 of 5 · 4 minutes · after 06.6 and 06.8*
 #
 # You have 1 GiB (2³⁰ bytes) for what cached keeps. **How many images can you draw at once with the shipped *bottom* level**, whose grid is 16 × 16? Count the caches alone, in float32; section 06.8 says what they hold.
 #
@@ -953,13 +953,13 @@ check.batch_limit(my_images, bottom, (16, 16), 2**30)
 #
 # <details><summary>Hint 2</summary>
 #
-# The mean is (H + 1) / 2 of the H rows, and there are H · W codes.
+# On average, (H + 1) / 2 of the H rows are computed, and there are H · W codes. Cached computes each feature once, which is one pass for the whole draw.
 #
 # </details>
 #
 # <details><summary>Hint 3</summary>
 #
-# Write the number of passes with W alone, by H · W = 240.
+# Use H · W = 240 to write the number of passes in terms of W alone.
 #
 # </details>
 
@@ -974,7 +974,7 @@ check.fewest_for_rows(my_shape, 240)
 # %% [markdown]
 # ### Exercise 3: what was not rolled?
 #
-# *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes*
+# *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes · after 06.10*
 #
 # Two caches drew from our random numbers. In one of them, one block did not roll its rows, and in the other, one block did not roll its *positions*. **Which map belongs to which mistake, and which block was it?** The call `cached(top, shape, random, condition, slips.not_rolled("positions", n))` draws with the positions of block n not rolled, and with "rows" in place of "positions" it draws as in 06.10.
 #

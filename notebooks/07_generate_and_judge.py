@@ -223,7 +223,7 @@ for T in (0.3, 0.6, 0.8, 1.0, 1.2, 1.5):
     _, images = draw_images(10, temperature=T)
     strip[f"T = {T}"] = images[:][0]  # [10, 1, 32, 32]
 figures.show(
-    figures.image_rows(strip, columns=names),
+    figures.image_rows(strip, column_names=names),
     "temperatures",
 )
 
@@ -250,7 +250,7 @@ figures.show(
 # with the means μ and the standard deviations σ. For many features, with Σ as their covariance, it is
 #
 # $$
-# d^2 = \lVert \mu_1 - \mu_2 \rVert^2 + \mathrm{tr}\left(\Sigma_1 + \Sigma_2 - 2\,(\Sigma_1 \Sigma_2)^{1/2}\right)
+# d^2 = \lVert \mu_1 - \mu_2 \rVert^2 + \mathrm{tr}\left(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1 \Sigma_2)^{1/2}\right)
 # $$
 #
 # where tr is the sum of the diagonal, and the power 1/2 is the root of a matrix. It is common to call this square the distance, and we do so too. The distance depends on means and covariances alone, so that it cannot tell apart two sets that agree in both. We take the root by **eigenvalues**: we split a symmetric matrix into directions, and take the root along each of them.
@@ -680,7 +680,7 @@ rows = {
     for name, (data, _) in by_prior.items()
 }
 figures.show(
-    figures.image_rows(rows, columns=names),
+    figures.image_rows(rows, column_names=names),
     "short_training",
 )
 
@@ -877,7 +877,7 @@ for name, (rate, options) in runs.items():
     )
 
 # %% [markdown]
-# **Which of the two does clipping save, and which a long warm-up?** All runs but one are clipped. The vertical axis is logarithmic, so that each grid line is ten times the one below, and the picture is cut off at the top.
+# **Which of the two causes does clipping cure, and which a long warm-up?** All runs but one are clipped. The vertical axis is logarithmic, so that each grid line is ten times the one below, and the picture is cut off at the top.
 
 # %%
 figure = figures.curves(
@@ -1032,7 +1032,7 @@ figures.show(
             "nearest\nphotograph": found,
             "the same,\nshifted": found.roll((1, 1), dims=(2, 3)),
         },
-        columns=names,
+        column_names=names,
     ),
     "nearest_photographs",
 )
@@ -1204,7 +1204,7 @@ check.temperature(my_temperature, vqvae2, prior, heldout)
 #
 # <details><summary>Hint 2</summary>
 #
-# A code is kept if the codes *before* it hold less than p together. That is the cumulative sum without the code itself.
+# A code is kept if the codes *before* it hold less than p together. What those before it hold is the cumulative sum minus the probability of the code itself.
 #
 # </details>
 #

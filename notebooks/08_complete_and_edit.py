@@ -614,7 +614,7 @@ figures.show(
                 vqvae2, prior, dress, labels=ten, seed=0
             ),
         },
-        columns=photographs.class_names,
+        column_names=photographs.class_names,
     ),
     "change_of_label",
 )
@@ -923,8 +923,8 @@ for name, mask in (
 
 
 # %%
-hole_images, hole_labels = photographs[torch.tensor([2, 14, 9, 45])]
-# hole_images [4, 1, 32, 32], hole_labels [4]
+some_images, some_labels = photographs[torch.tensor([2, 14, 9, 45])]
+# some_images [4, 1, 32, 32], some_labels [4]
 
 
 # %% tags=["exercise"]
@@ -932,7 +932,7 @@ def my_vary(images, labels, seed):
     return None  # your turn: z_top, z_bottom, pictures
 
 
-check.texture(my_vary, vqvae2, prior, hole_images, hole_labels)
+check.texture(my_vary, vqvae2, prior, some_images, some_labels)
 
 
 # %% [markdown] tags=["about-solutions"]
@@ -971,7 +971,7 @@ check.extremes(my_extremes, prior, more_top, more_bottom, more_labels)
 # [To solution 2](#Solution-2)
 
 # %% [markdown]
-# Show the two images: `figures.image_grid(more[list(my_extremes[2:])])`. Why are these two the extremes? A class is cheap where its pieces are alike and of plain cloth, because then each code follows from those before it. It is expensive where cut, cloth and print all vary.
+# When your answer is right, look at your two images: `figures.image_grid(more[list(my_extremes[2:])])`. Why are they the extremes? A class is cheap where its pieces are alike and of plain cloth, because then each code follows from those before it. It is expensive where cut, cloth and print all vary.
 
 # %% [markdown]
 # ### Exercise 3: complete a hole
@@ -1012,7 +1012,7 @@ def my_complete(known_top, known_bottom, label, count):
     return None  # [count, 8, 8], [count, 16, 16], [count]; your turn
 
 
-holes.hole(my_complete, vqvae2, prior, hole_images, hole_labels)
+holes.hole(my_complete, vqvae2, prior, some_images, some_labels)
 
 
 # %% [markdown] tags=["about-solutions"]
@@ -1057,7 +1057,7 @@ def new_texture(images, labels, seed):
     return z_top, z_bottom, vqvae2.decode_codes(z_top, z_bottom)
 
 
-check.texture(new_texture, vqvae2, prior, hole_images, hole_labels)
+check.texture(new_texture, vqvae2, prior, some_images, some_labels)
 
 # %% [markdown] tags=["solution"]
 # ### Solution 2
@@ -1091,4 +1091,4 @@ def weighed(known_top, known_bottom, label, count):
     return z_top, z_bottom, (-cost).softmax(dim=0)
 
 
-holes.hole(weighed, vqvae2, prior, hole_images, hole_labels)
+holes.hole(weighed, vqvae2, prior, some_images, some_labels)

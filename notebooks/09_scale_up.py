@@ -576,7 +576,7 @@ def run(command, show="wrote|images", status=0):
 
 
 # %% [markdown]
-# Now we run the pipeline, which is three commands with tiny networks. The flags are those that you know from the long line, with numbers for 149 images: few images per step and a high rate. A tenth of the images is held out to choose the best epoch, so that 134 are trained on, and 30 epochs are 270 steps. New are `--image_size`, the side of the images in pixels, and in `sample` the flags `--num_samples` and `--temperature`, which below 1 prefers likely codes.
+# Now we run the pipeline, which is three commands with tiny networks. The flags are explained in the table of section 09.1. Their numbers are for 149 images: few images per step and a high rate. A tenth of the images is held out to choose the best epoch, so that 134 are trained on, and 30 epochs are 270 steps. New are `--image_size`, the side of the images in pixels, and in `sample` the flags `--num_samples` and `--temperature`, which below 1 prefers likely codes.
 
 # %%
 SHAPES = """--dataset imagefolder --data_root shapes
@@ -1046,7 +1046,7 @@ figures.show(
 #
 # <details><summary>Hint 1</summary>
 #
-# The bytes lie on a straight line over the batch: a part that is always there, and a part per image.
+# `from pixelprior.course.planning import plan` and then `plan(HierarchicalPixelCNN, **wanted)` count, as in section 09.3. The bytes lie on a straight line over the batch: a part that is always there, and a part per image.
 #
 # </details>
 #

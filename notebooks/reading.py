@@ -2,9 +2,10 @@
 
 Each section is marked *Core* or *Further* below its heading. The core of all notebooks
 is what one can read and run in an afternoon. The minutes are an estimate from the
-length, with the same speeds everywhere: 200 words of prose a minute, 3 seconds for a
-line of code and 15 seconds for a figure. Exercises state their own minutes. With
-`--write`, the minutes in the marks and heads of the sources are brought up to date.
+length, with the same speeds everywhere: 200 words of prose per minute, 3 seconds per
+line of code and 15 seconds per figure. Exercises state their own minutes. With
+`--write`, the minutes in the marks and heads of the sources are brought up to date;
+then the notebooks have to be built again.
 """
 
 import argparse
@@ -14,16 +15,22 @@ from pathlib import Path
 
 import nbformat
 
+from pixelprior.files import write_texts
+
 FOLDER = Path(__file__).resolve().parent
 WORDS, LINE, FIGURE = 200, 3 / 60, 15 / 60  # per minute; minutes each
 MARK = re.compile(
     r"\A## .+\n\n\*(?:(Core|Further) · (\d+) minutes?|Core: exercise (\d))\*"
 )
-EFFORT = re.compile(r"\*Difficulty \d of 5 · importance \d of 5 · (\d+) min")
+EXERCISE = re.compile(r"### Exercise (\d+): ")
+EFFORT = re.compile(
+    r"\*Difficulty ([1-5]) of 5 · importance ([1-5]) of 5 · (\d+) minutes"
+    r"( · after \d\d\.\d+( and \d\d\.\d+)*)?\*"
+)
 HEAD = re.compile(
     r"(?m)^\*\*Time\.\*\* About (\d+) minutes for the core and (\d+) for all,"
 )
-NOT_READ = re.compile(r"(?s)<!--.*?-->|\$\$.*?\$\$|\(https?://[^)]*\)")
+NOT_READ = re.compile(r"(?s)<!--.*?-->|\$\$.*?\$\$")
 
 
 @dataclass
@@ -47,7 +54,7 @@ class Section:
     def minutes(self) -> float:
         """The minutes of reading; those of the exercises if it holds exercises."""
         if self.exercise is not None:
-            return sum(self.exercises)
+            return sum(self.exercises.values())
         words = lines = figures = 0
         for cell in self.cells:
             if cell.cell_type == "markdown":
@@ -61,10 +68,14 @@ class Section:
         return words / WORDS + lines * LINE + figures * FIGURE
 
     @property
-    def exercises(self) -> list[int]:
-        """The minutes of each exercise."""
-        found = (EFFORT.search(cell.source) for cell in self.cells)
-        return [int(each[1]) for each in found if each]
+    def exercises(self) -> dict[int, int]:
+        """The minutes of each exercise by its number; 0 if it states none."""
+        return {
+            int(found[1]): int(effort[3]) if effort else 0
+            for cell in self.cells
+            if (found := EXERCISE.match(cell.source))
+            for effort in [EFFORT.search(cell.source)]
+        }
 
 
 def sections(notebook: nbformat.NotebookNode) -> list[Section]:
@@ -100,7 +111,7 @@ def totals(parts: list[Section]) -> tuple[float, float]:
         part.minutes for part in parts if part.core and part.exercise is None
     )
     core += sum(
-        part.exercises[part.exercise - 1]
+        part.exercises.get(part.exercise, 0)
         for part in parts
         if part.exercise is not None
     )
@@ -111,7 +122,7 @@ def paths(folder: Path = FOLDER) -> list[Path]:
     return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
 
 
-def of_the_course() -> tuple[float, float]:
+def course_minutes() -> tuple[float, float]:
     """The minutes of the core of all notebooks, and of all there is."""
     both = [
         totals(sections(nbformat.read(path, as_version=4)))
@@ -141,7 +152,7 @@ def update(path: Path) -> None:
         rf"\g<1>{core}\g<2>{everything}\g<3>",
         text,
     )
-    source.write_text(text, encoding="utf-8")
+    write_texts(source.parent, {source.name: text.removesuffix("\n")})
 
 
 def main() -> None:
@@ -158,7 +169,7 @@ def main() -> None:
         for part in parts:
             kind = "core" if part.core else "further"
             print(f"  {part.minutes:5.1f} {kind:8} {part.title}")
-    core, everything = of_the_course()
+    core, everything = course_minutes()
     print(f"the course: core {core:.0f} minutes, all {everything:.0f}")
 
 

@@ -13,6 +13,7 @@ import contextlib
 import html
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -43,7 +44,7 @@ WIDEST = 9.0  # inches: 900 pixels, the width of a page
 
 def panel_width(count: int, wanted: float, margin: float = 0.0) -> float:
     """Inches for each of `count` panels beside a margin: as wanted, or what fits."""
-    return min(wanted, (WIDEST - margin) / count)
+    return min(wanted, (WIDEST - margin) / max(1, count))
 
 
 class Picture:
@@ -176,22 +177,32 @@ def captioned_images(
     return figure
 
 
-def image_rows(rows: dict[str, Tensor], *, columns=(), title: str = "") -> Figure:
+def image_rows(
+    rows: dict[str, Tensor], *, column_names: Sequence[str] = (), title: str = ""
+) -> Figure:
     """Rows of images [N, C, S, S], each row with its name on the left.
 
     Args:
         rows: the rows by name.
-        columns: names of the columns, such as the classes, printed above the first row.
+        column_names: one for each column, such as the classes, above the first row.
+
+    Raises:
+        ValueError: there are other than as many names as columns.
     """
     count = max(len(images) for images in rows.values())
+    if column_names and len(column_names) != count:
+        raise ValueError(
+            f"{len(column_names)} names are given for {count} columns; give one for "
+            "each column, or none"
+        )
     width = panel_width(count, 0.9, 1.2)
     size = (
         count * width + 1.2,
-        len(rows) * (width + 0.05) + 0.4 + 0.15 * bool(columns),
+        len(rows) * (width + 0.05) + 0.4 + 0.15 * bool(column_names),
     )
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), count, squeeze=False)
-    for axis, column in zip(axes[0], columns, strict=False):
+    for axis, column in zip(axes[0], column_names, strict=False):
         axis.set_title(column.replace(" ", "\n"), fontsize=9)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for axis, image in zip(line, images, strict=False):

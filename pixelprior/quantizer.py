@@ -43,22 +43,29 @@ class Quantizer(nn.Module):
     def from_codebook(cls, codebook: Tensor, ema_decay: float) -> "Quantizer":
         """A quantizer that starts from vectors [K, D] in place of k-means.
 
-        Each vector counts as one feature in the moving averages.
+        It is on the device of the vectors, which are kept in float32. Each vector
+        counts as one feature in the moving averages, so that a code which no feature
+        of the first training batch chooses is replaced at once.
 
         Raises:
-            ValueError: the codebook has another shape, or is not finite.
+            ValueError: the codebook has another shape, or is not finite in float32.
         """
-        if codebook.ndim != 2 or not codebook.isfinite().all():
+        if codebook.ndim != 2 or 0 in codebook.shape:
             raise ValueError(
-                f"the codebook has shape {list(codebook.shape)}, or numbers that are "
-                "not finite; give finite numbers [K, D]"
+                f"the codebook has shape {list(codebook.shape)}; give vectors [K, D]"
             )
-        quantizer = cls(*codebook.shape, ema_decay)
+        vectors = codebook.detach().float()
+        if not vectors.isfinite().all():
+            raise ValueError(
+                "the codebook has numbers that are not finite in float32; give finite "
+                "vectors [K, D]"
+            )
+        quantizer = cls(*codebook.shape, ema_decay).to(codebook.device)
         learned = quantizer.vq._codebook
         learned.initted.fill_(True)
         learned.cluster_size.fill_(1)
-        for vectors in (learned.embed, learned.embed_avg):
-            vectors.copy_(codebook.detach()[None])
+        for buffer in (learned.embed, learned.embed_avg):
+            buffer.copy_(vectors[None])
         return quantizer
 
     @staticmethod
@@ -101,11 +108,11 @@ class Quantizer(nn.Module):
     def averages(self) -> tuple[Tensor, Tensor]:
         """The moving averages behind the codebook (arXiv 1711.00937, appendix A.1).
 
-        N_k [K], how often each code was used per batch, and m_k [K, D], the sum of the
-        features that chose it.
+        Copies of N_k [K], how often a code was chosen per batch, and of m_k [K, D], the
+        sum of the features per batch that chose it.
         """
         learned = self.vq._codebook
-        return learned.cluster_size[0], learned.embed_avg[0]
+        return learned.cluster_size[0].clone(), learned.embed_avg[0].clone()
 
     def embedding(self, codes: Tensor) -> Tensor:
         """Codes [...] of any integer type to their vectors [..., D], float32."""

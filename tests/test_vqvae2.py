@@ -64,9 +64,25 @@ def test_a_given_codebook_is_where_the_averages_start():
     assert torch.allclose(sums, 0.75 * start + 0.25 * summed, atol=1e-5)
 
 
-@pytest.mark.parametrize("codebook", [torch.ones(3), torch.full((2, 2), torch.nan)])
-def test_a_codebook_that_is_none_is_refused(codebook):
-    with pytest.raises(ValueError, match=r"give finite numbers \[K, D\]"):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int64])
+def test_a_given_codebook_of_any_type_is_kept_in_float32(dtype):
+    quantizer = Quantizer.from_codebook(torch.eye(4, dtype=dtype), ema_decay=0.8)
+    assert torch.equal(quantizer.codebook, torch.eye(4))
+    quantizer.averages[0].zero_()
+    assert torch.equal(quantizer.averages[0], torch.ones(4)), "a copy was given"
+
+
+@pytest.mark.parametrize(
+    ("codebook", "words"),
+    [
+        (torch.ones(3), r"has shape \[3\]; give vectors \[K, D\]"),
+        (torch.ones(0, 3), r"has shape \[0, 3\]; give vectors \[K, D\]"),
+        (torch.full((2, 2), torch.nan), "not finite in float32; give finite"),
+        (torch.full((2, 2), 1e300, dtype=torch.float64), "not finite in float32"),
+    ],
+)
+def test_a_codebook_that_is_none_is_refused(codebook, words):
+    with pytest.raises(ValueError, match=words):
         Quantizer.from_codebook(codebook, ema_decay=0.8)
 
 

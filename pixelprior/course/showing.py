@@ -41,8 +41,7 @@ def alt_text(name: str) -> str:
         meant = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(
             f"no figure of the course is named {name!r}{meant}; for a figure of your "
-            "own, end the cell with the figure, or with picture(figure, alt) of "
-            "pixelprior.pictures"
+            "own, end the cell with figures.picture(figure, 'what can be seen in it')"
         )
     return SOURCE_OF_NUMBER.sub("", by_name[name])
 

@@ -16,13 +16,13 @@ from pixelprior.pictures import picture
 from pixelprior.progress import widgets_are_on
 
 
-def explore(draw: Callable[..., Figure], figure: str, **choices: Sequence) -> None:
+def explore(draw: Callable[..., Figure], alt_name: str, **choices: Sequence) -> None:
     """Draw a figure for the first choices, and offer the others by sliders and menus.
 
     Args:
         draw: a function that is called with one value of each of `choices`, by name,
             and returns the figure.
-        figure: name of the alt text of the figure for the first choices, as in
+        alt_name: name of the alt text of the figure for the first choices, as in
             `showing.show`.
         choices: the values to choose from, by the name of `draw`'s argument. The figure
             is drawn for the first value of each argument. Numbers become a slider, and
@@ -38,7 +38,7 @@ def explore(draw: Callable[..., Figure], figure: str, **choices: Sequence) -> No
     if not choices:
         raise ValueError("there is nothing to choose; name an argument of draw")
     first = {name: values[0] for name, values in choices.items()}
-    show(draw(**first), figure)
+    show(draw(**first), alt_name)
     if widgets_are_on():
         display(controls(draw, **choices))
 

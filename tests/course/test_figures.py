@@ -134,7 +134,7 @@ def test_an_alt_text_is_shown_without_the_source_of_its_numbers(monkeypatch):
 
 @pytest.mark.parametrize("name", ["impostors", "A reader's own words", "", 3])
 def test_an_unknown_name_is_refused_and_the_remedy_named(name):
-    with pytest.raises(ValueError, match=r"picture\(figure, alt\)") as refused:
+    with pytest.raises(ValueError, match=r"figures.picture\(figure, ") as refused:
         figures.show(image_grid(torch.rand(5, 1, 4, 4)), name)
     assert repr(name) in str(refused.value)
     assert ("did you mean 'impostor'" in str(refused.value)) == (name == "impostors")
@@ -184,7 +184,7 @@ FIGURES = {
     "pipeline": [
         lambda f: f(images(1)[0], codes(8, 8), codes(16, 16), images(1)[0], 64),
         lambda f: f(
-            images(1, 3, 4, 6)[0], codes(1, 2), codes(1, 1), images(1, 3, 4, 6)[0], 1
+            images(1, 3, 4, 6)[0], codes(1, 2), codes(1, 1), images(1, 3, 4, 6)[0], 2
         ),
     ],
     "curves": [
@@ -306,10 +306,16 @@ def test_a_figure_is_drawn_and_twice_the_same(name, draw):
 
 @pytest.mark.parametrize("count", [2, 8, 9, 30, 64, 512])
 def test_each_code_has_a_colour_of_its_own_unlike_its_neighbours(count):
-    colours = code_colours(count)[:count]
-    assert len(np.unique(colours.round(3), axis=0)) == min(count, len(colours))
-    apart = np.abs(colours[1:] - colours[:-1]).sum(axis=1)
-    assert apart.min() > 0.3
+    colours = code_colours(count)
+    assert colours.shape == (count, 3)
+    assert np.abs(colours[1:] - colours[:-1]).sum(axis=1).min() > 0.3
+    apart = np.abs(colours[:, None] - colours).sum(axis=2) + 9 * np.eye(count)
+    assert apart.min() > (0.09 if count <= 64 else 0)
+
+
+def test_a_code_beyond_the_codebook_is_refused():
+    with pytest.raises(ValueError, match=r"code 7 is to be drawn, but .* has 3 codes"):
+        code_grids({"codes": torch.tensor([[0, 7]])}, 3)
 
 
 def test_no_zero_in_a_map_has_a_sign():
@@ -322,6 +328,10 @@ def test_no_zero_in_a_map_has_a_sign():
 
 def test_lines_join_equal_codes_that_are_a_step_apart():
     grid = torch.tensor([[0, 1, 2], [2, 0, 1], [1, 1, 0]])
+    grid[2, 2] = -1
+    assert (
+        not code_grids({"none": 0 * grid - 1}, 3, joined={"none": (0, 1)}).axes[0].lines
+    )
     axis = code_grids({"codes": grid}, 3, joined={"codes": (1, -2)}).axes[0]
     assert len(axis.lines) == 2
     for line, (x, y) in zip(axis.lines, [(2, 0), (2, 1)], strict=True):
@@ -334,14 +344,17 @@ def test_panels_are_as_wide_as_wanted_or_as_fits_a_page(count):
     width = pictures.panel_width(count, 2.5, margin=1.0)
     assert width == 2.5 or count * width + 1.0 == pytest.approx(pictures.WIDEST)
     assert count * width + 1.0 <= pictures.WIDEST + 1e-9
+    assert pictures.panel_width(0, 2.5) == 2.5
 
 
 def test_columns_have_their_names():
     figure = image_rows(
-        {"a": images(3), "b": images(3)}, columns=["x", "T-shirt", "z w"]
+        {"a": images(3), "b": images(3)}, column_names=["x", "T-shirt", "z w"]
     )
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == ["x", "T-shirt", "z\nw", "", "", ""]
+    with pytest.raises(ValueError, match="2 names are given for 3 columns"):
+        image_rows({"a": images(3)}, column_names=["x", "y"])
 
 
 LEVELS = pytest.mark.parametrize("level", ["top", "bottom"])
@@ -470,5 +483,14 @@ def test_the_map_has_a_notebook_to_the_right_of_all_that_it_needs():
     figure = figures.course_map(chapters, needs)
     left = [box.get_x() for box in figure.axes[0].patches[:4]]
     assert left[0] < left[1] == left[2] < left[3]  # 00, 01 and 03, 02
-    with pytest.raises(KeyError, match="03"):
+    with pytest.raises(ValueError, match="01 needs 03, which does not come before it"):
         figures.course_map(chapters, {"01": "03"})
+
+
+def test_the_map_stays_within_the_picture():
+    needs = {"01": "00", "02": "00", "03": "00", "04": "03", "05": "03", "06": "03"}
+    figure = figures.course_map(dict.fromkeys(["00", *needs], "about"), needs)
+    (axis,) = figure.axes
+    for box in axis.patches[:7]:
+        low, high = box.get_y(), box.get_y() + box.get_height()
+        assert axis.get_ylim()[0] <= low < high <= axis.get_ylim()[1]

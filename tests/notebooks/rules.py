@@ -76,13 +76,18 @@ def words(output: NotebookNode) -> str:
     return "" if "image/png" in data else data.get("text/plain", "")
 
 
-def statements(cell: NotebookNode) -> list[ast.AST]:
-    """All syntax nodes of a cell's code, without its magic commands."""
-    code = re.sub(r"(?m)^[ \t]*[%!].*$", "", cell.source)
+def parsed(cell: NotebookNode) -> ast.Module:
+    """A cell's code, in which magic commands do nothing; empty if it is no Python."""
+    code = re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", cell.source)
     try:
-        return list(ast.walk(ast.parse(code)))
+        return ast.parse(code)
     except SyntaxError:
-        return []
+        return ast.parse("")
+
+
+def statements(cell: NotebookNode) -> list[ast.AST]:
+    """All syntax nodes of a cell's code."""
+    return list(ast.walk(parsed(cell)))
 
 
 class _Images(html.parser.HTMLParser):
@@ -274,15 +279,22 @@ WIDEST = 900  # pixels
 
 
 def pictures_fit_a_page(notebook: NotebookNode) -> list[str]:
-    """No picture is wider than 900 pixels, in itself or as it is declared."""
+    """No picture is wider than 900 pixels, and each is as wide as it is declared.
+
+    Releases of matplotlib differ by a pixel.
+    """
     problems = []
     for cell, output in outputs(notebook):
         if "image/png" in output.get("data", {}):
             png = base64.b64decode(output.data["image/png"])
-            declared = output.metadata.get("image/png", {}).get("width", 0)
-            width = max(int.from_bytes(png[16:20], "big"), declared)
-            if width > WIDEST:
+            width = int.from_bytes(png[16:20], "big")
+            declared = output.metadata.get("image/png", {}).get("width")
+            if max(width, declared or 0) > WIDEST:
                 problems.append(f"{cell.id} has a picture {width} pixels wide")
+            if declared is None or abs(width - declared) > 1:
+                problems.append(
+                    f"{cell.id} has a picture of {width} pixels, declared as {declared}"
+                )
     return problems
 
 
@@ -432,11 +444,11 @@ def exercises_have_solutions(notebook: NotebookNode) -> list[str]:
 
 
 def _solutions_of(headings: dict, stubs: set[str], notebook: NotebookNode) -> list[str]:
-    problems, solved, part = [], [], False
+    problems, programs, part = [], {}, False
     for cell in notebook.cells:
         part |= cell.source.startswith(SOLUTIONS)
         if found := re.match(r"### Solution (\d+)", cell.source):
-            solved.append(found[1])
+            programs[found[1]] = 0
             back = anchor(headings.get(found[1], ""))
             if f"]({back})" not in cell.source:
                 problems.append(f"solution {found[1]} has no link back to {back}")
@@ -444,8 +456,10 @@ def _solutions_of(headings: dict, stubs: set[str], notebook: NotebookNode) -> li
             problems.append(f"{cell.id} stands among the solutions, but is none")
         if not _is_in(cell, "solution"):
             continue
-        if not part:
+        if not programs:
             problems.append(f"solution {cell.id} stands before the part {SOLUTIONS}")
+        else:
+            programs[list(programs)[-1]] += 1
         said = _says(cell)
         if not said.startswith(RIGHT) or re.search(
             f"(?m)^({NOT_YET}|{NOT_ATTEMPTED})", said
@@ -457,18 +471,15 @@ def _solutions_of(headings: dict, stubs: set[str], notebook: NotebookNode) -> li
             f"solution {cell.id} assigns {name}, which is the reader's"
             for name in sorted(_assigned(cell) & stubs)
         ]
-    count = sum(_is_in(cell, "solution") for cell in notebook.cells)
-    if solved != sorted(headings, key=int) or count != len(headings):
+    if programs != dict.fromkeys(headings, 1):
         problems.append(
-            f"there are solutions {solved} with {count} programs, and exercises "
-            f"{list(headings)}"
+            f"the programs below each solution are {programs}; one is needed for each "
+            f"of the exercises {list(headings)}"
         )
     return problems
 
 
-EFFORT = re.compile(
-    r"\*Difficulty ([1-5]) of 5 · importance ([1-5]) of 5 · (\d+) minutes\*"
-)
+READING = of_the_course("reading")
 HINT = re.compile(r"<details><summary>Hint (\d)</summary>\n\n.+\n\n</details>")
 
 
@@ -480,7 +491,7 @@ def exercises_say_what_they_take(notebook: NotebookNode) -> list[str]:
         if cell.cell_type == "markdown":
             if found := EXERCISE.match(cell.source):
                 name, hints = found[1], []
-                effort = EFFORT.search(cell.source)
+                effort = READING.EFFORT.search(cell.source)
                 if effort is None:
                     problems.append(f"{name} does not say what it takes")
                 elif int(effort[1]) < hardest:
@@ -610,29 +621,42 @@ def links_lead_somewhere(source: Path) -> list[str]:
     return problems
 
 
-def _names(source: str) -> tuple[set[str], set[str]]:
-    """The names that a cell assigns, and those that it needs from other cells."""
-    source = re.sub(r"(?m)^[ \t]*[%!].*$", "", source)
-    top = symtable.symtable(source, "cell", "exec")
-    assigned = {
-        each.get_name()
-        for each in top.get_symbols()
-        if each.is_assigned() or each.is_imported()
-    }
-    used, tables = set(), [top]
+def _used_and_assigned(code: ast.Module) -> tuple[set[str], set[str], set[str]]:
+    """The names that code uses, those that only its functions use, and its own."""
+    top = symtable.symtable(ast.unparse(code), "cell", "exec")
+    used, assigned = set(), set()
+    for each in top.get_symbols():
+        used |= {each.get_name()} if each.is_referenced() else set()
+        assigned |= {each.get_name()} if each.is_assigned() else set()
+        assigned |= {each.get_name()} if each.is_imported() else set()
+    within, tables = set(), top.get_children()
     while tables:
         table = tables.pop()
-        used |= {
+        within |= {
             each.get_name()
             for each in table.get_symbols()
-            if each.is_referenced() and (table is top or each.is_global())
+            if each.is_referenced() and each.is_global()
         }
         tables += table.get_children()
-    return assigned, used - assigned - set(dir(builtins))
+    return used, within, assigned
 
 
-def _parts(notebook: NotebookNode) -> list:
-    return of_the_course("reading").sections(notebook)
+def _names(cell: NotebookNode) -> tuple[set[str], set[str]]:
+    """The names that a cell assigns, and those that it needs from other cells.
+
+    A name that a statement uses has to be assigned before it, or, for loops and
+    blocks, within it. What a function uses may be assigned later in the cell.
+    """
+    needed, later, known = set(), set(), set(dir(builtins))
+    for statement in parsed(cell).body:
+        used, within, assigned = _used_and_assigned(ast.Module([statement], []))
+        simple = isinstance(statement, (ast.Assign, ast.AugAssign, ast.Expr))
+        needed |= used - known - (set() if simple else assigned)
+        is_function = isinstance(statement, (ast.FunctionDef, ast.ClassDef))
+        later |= within if is_function else set()
+        needed |= set() if is_function else within - known - assigned
+        known |= assigned
+    return known - set(dir(builtins)), needed | (later - known)
 
 
 def the_core_stands_alone(notebook: NotebookNode) -> list[str]:
@@ -641,7 +665,7 @@ def the_core_stands_alone(notebook: NotebookNode) -> list[str]:
     The core is the head, the sections that are marked so, and one exercise.
     """
     problems, known, elsewhere = [], set(), {}
-    for part in _parts(notebook):
+    for part in READING.sections(notebook):
         section = re.match(r"\d\d\.\d+ ", part.title)
         if section and part.stated is None and part.exercise is None:
             problems.append(f"{part.title} is marked neither core nor further")
@@ -651,7 +675,7 @@ def the_core_stands_alone(notebook: NotebookNode) -> list[str]:
                 found = EXERCISE.match(cell.source)
                 number = int(found[2]) if found else number
                 continue
-            assigned, needed = _names(cell.source)
+            assigned, needed = _names(cell)
             if part.core and number in (None, part.exercise):
                 problems += [
                     f"{cell.id} is core and needs {name}, which {elsewhere[name]} "
@@ -667,16 +691,15 @@ def the_core_stands_alone(notebook: NotebookNode) -> list[str]:
 
 def minutes_are_stated(notebook: NotebookNode) -> list[str]:
     """The minutes in marks and head are those of the length."""
-    reading = of_the_course("reading")
-    parts = _parts(notebook)
+    parts = READING.sections(notebook)
     problems = [
         f"{part.title} states {part.stated} minutes, and its length says {minutes}"
         for part in parts
         if part.stated is not None
-        and part.stated != (minutes := reading.rounded(part.minutes))
+        and part.stated != (minutes := READING.rounded(part.minutes))
     ]
-    wanted = tuple(map(reading.up_to_five, reading.totals(parts)))
-    head = reading.HEAD.search(notebook.cells[0].source)
+    wanted = tuple(map(READING.up_to_five, READING.totals(parts)))
+    head = READING.HEAD.search(notebook.cells[0].source)
     stated = head and tuple(map(int, head.groups()))
     if stated != wanted:
         problems.append(
@@ -705,17 +728,21 @@ FORMULA = re.compile(r"(?s)\$\$.+?\$\$")
 AN_EQUATION = re.compile(r"[^#|>*`-].*(?: [=←∝≈] |[Σ∏∗⊙]).*[^.?!:]")
 
 
+def _is_an_equation(line: str) -> bool:
+    words_of_text = re.findall(r"\b[^\W\d_]{4,}\b", line)
+    return bool(AN_EQUATION.fullmatch(line.strip())) and len(words_of_text) < 5
+
+
 def equations_are_formulas(notebook: NotebookNode) -> list[str]:
     """An equation that stands by itself is a formula in LaTeX, between $$ and $$.
 
-    A line by itself with an operator and hardly any words is taken for an equation.
+    A paragraph whose lines have an operator and hardly any words is taken for one.
     """
     return [
         f"{cell.id} has an equation as plain text: {paragraph}"
         for cell in markdown(notebook)
         for paragraph in re.split(r"\n\s*\n", FORMULA.sub("", without_code(cell)))
-        if AN_EQUATION.fullmatch(paragraph.strip())
-        and len(re.findall(r"\b[^\W\d_]{4,}\b", paragraph)) < 5
+        if all(map(_is_an_equation, paragraph.strip().splitlines() or [""]))
     ]
 
 
@@ -743,15 +770,16 @@ def code_fits_a_page(notebook: NotebookNode) -> list[str]:
 def _shown(node: ast.AST) -> str | None:
     """The name under which a call shows a figure of the course, None for other calls.
 
-    A name that is no text in quotation marks is returned as it was written.
+    A name that is no text in quotation marks is returned as it is written.
     """
-    called = isinstance(node, ast.Call) and node.func
-    if getattr(called, "attr", getattr(called, "id", None)) not in ("show", "explore"):
+    if not isinstance(node, ast.Call):
         return None
-    given = node.args[1] if len(node.args) > 1 else None
-    if isinstance(given, ast.Constant) and isinstance(given.value, str):
-        return given.value
-    return ast.unparse(node)
+    called = getattr(node.func, "attr", getattr(node.func, "id", None))
+    if called not in ("show", "explore") or len(node.args) < 2:
+        return None
+    given = node.args[1]
+    is_text = isinstance(given, ast.Constant) and isinstance(given.value, str)
+    return given.value if is_text else ast.unparse(given)
 
 
 def shown(source: Path) -> list[str]:
@@ -848,8 +876,11 @@ def _markers(where: str, text: str, course: Path) -> tuple[list[str], set, str]:
 
 
 def numbers_are_measured(source: Path) -> list[str]:
-    """Each measured number in the text names its source and agrees with it; so does
-    each number with a source in an alt text."""
+    """Each measured number in the text names its source and agrees with it.
+
+    In an alt text, which says what a figure shows, a number may have a source, and
+    agrees with it then.
+    """
     problems, own_time = [], False
     for cell in markdown(read(source)):
         found, sources, rest = _markers(cell.id, prose(cell), source.parent)

@@ -398,9 +398,14 @@ def a_picture_in_prose_with_too_little_alt_text(notebook):
     reword(notebook, "Look.", "Look: ![plot](plot.png)")
 
 
-@wrong(rules.pictures_fit_a_page, "has a picture 901 pixels wide")
+@wrong(rules.pictures_fit_a_page, "pixels, declared as 901")
 def a_picture_that_is_declared_too_wide(notebook):
     picture_of(notebook, "figures.masks").metadata["image/png"].width = 901
+
+
+@wrong(rules.pictures_fit_a_page, "declared as None")
+def a_picture_without_a_width(notebook):
+    del picture_of(notebook, "figures.masks").metadata["image/png"]["width"]
 
 
 @wrong(rules.pictures_fit_a_page, "has a picture 1000 pixels wide")
@@ -558,14 +563,21 @@ def a_question_among_the_solutions(notebook):
     cell(notebook, "# Solution 2").metadata.clear()
 
 
-@wrong(rules.exercises_have_solutions, "with 2 programs, and exercises ['1', '2', '3']")
+@wrong(rules.exercises_have_solutions, "are {'1': 1, '2': 0, '3': 1}; one is needed")
 def an_exercise_without_a_solution(notebook):
     notebook.cells.remove(cell(notebook, "gives_six(lambda"))
 
 
-@wrong(rules.exercises_have_solutions, "there are solutions ['1', '3'] with 3")
+@wrong(rules.exercises_have_solutions, "below each solution are {'1': 2, '3': 1}; one")
 def a_solution_without_a_heading(notebook):
     notebook.cells.remove(cell(notebook, "# Solution 2"))
+
+
+@wrong(rules.exercises_have_solutions, "are {'1': 2, '2': 0, '3': 1}; one is needed")
+def two_programs_below_one_solution(notebook):
+    moved = cell(notebook, "gives_six(lambda")
+    notebook.cells.remove(moved)
+    notebook.cells.insert(notebook.cells.index(cell(notebook, "# Solution 2")), moved)
 
 
 @wrong(rules.exercises_have_solutions, "there are 2 headings of 3 exercises")
@@ -658,6 +670,11 @@ def an_equation_in_plain_text(notebook):
     )
 
 
+@wrong(rules.equations_are_formulas, "as plain text: y = 2 x\nz = 3 y")
+def two_equations_in_plain_text(notebook):
+    reword(notebook, "## 00.1 A first", "y = 2 x\nz = 3 y\n\n## A first")
+
+
 @wrong(rules.equations_are_formulas, "as plain text: N_k ← γ N_k + n_k")
 def an_update_in_plain_text(notebook):
     reword(notebook, "## 00.1 A first", "N_k ← γ N_k + n_k\n\n## A first")
@@ -688,6 +705,12 @@ def a_core_that_needs_what_comes_further_on(notebook):
         notebook.cells.remove(each)
         notebook.cells.insert(1, each)
     reword(notebook, "*Core · 2 minutes*", "*Further · 2 minutes*")
+
+
+@wrong(rules.the_core_stands_alone, "needs is_six, which 00.1 A first section assigns")
+def a_core_that_changes_what_comes_further_on(notebook):
+    a_core_that_needs_what_comes_further_on(notebook)
+    cell(notebook, "is_six(my_six)").source += "\nis_six = is_six"
 
 
 @wrong(rules.minutes_are_stated, "states 9 minutes, and its length says 2")

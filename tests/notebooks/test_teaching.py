@@ -193,7 +193,7 @@ def test_an_exercise_takes_the_same_minutes_everywhere():
     for source in SOURCES:
         for cell in rules.markdown(rules.read(source)):
             if found := rules.EXERCISE.match(cell.source):
-                stated[found[1]] = rules.EFFORT.search(cell.source)[3]
+                stated[found[1]] = rules.READING.EFFORT.search(cell.source)[3]
     assert stated == dict(told)
 
 

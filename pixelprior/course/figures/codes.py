@@ -57,9 +57,9 @@ def code_grids(
 
 def _join(axis, codes: Tensor, down: int, right: int) -> None:
     height, width = codes.shape
-    for y in range(height - down):
+    for y in range(max(0, -down), min(height, height - down)):
         for x in range(max(0, -right), min(width, width - right)):
-            if codes[y, x] == codes[y + down, x + right]:
+            if 0 <= codes[y, x] == codes[y + down, x + right]:
                 # The numbers in the middle of the cells stay free.
                 ends = torch.tensor([[0.28], [0.72]]) * torch.tensor([right, down])
                 ends += torch.tensor([x, y])  # [2, 2]
@@ -67,20 +67,21 @@ def _join(axis, codes: Tensor, down: int, right: int) -> None:
 
 
 def code_colours(num_embeddings: int) -> np.ndarray:
-    """A colour for each code, [K, 3], none of them between two others.
+    """Categorical colours, which have no order, one for each code: [K, 3].
 
     Codes are names, and a colour map from dark to bright would say that some are more
     than others. Up to eight codes have the colours of Okabe and Ito's palette. More
-    codes go around the circle of hues in steps of the golden ratio, in three degrees
-    of brightness, so that codes with neighbouring numbers do not look alike.
+    codes go around the circle of hues in steps of the golden ratio, in four degrees
+    of brightness, so that codes with neighbouring numbers do not look alike. Of
+    hundreds of codes some do; there the number says which code it is.
     """
     if num_embeddings <= len(OKABE_ITO):
-        return np.array([to_rgb(colour) for colour in OKABE_ITO])
+        return np.array([to_rgb(colour) for colour in OKABE_ITO[:num_embeddings]])
     code = np.arange(num_embeddings)
     hue = code * (5**0.5 - 1) / 2 % 1
-    degree = code % 3
-    saturation = np.array([0.35, 0.6, 0.75])[degree]
-    value = np.array([0.97, 0.8, 0.5])[degree]
+    degree = code % 4
+    saturation = np.array([0.3, 0.75, 0.5, 0.9])[degree]
+    value = np.array([0.97, 0.65, 0.82, 0.45])[degree]
     return hsv_to_rgb(np.stack([hue, saturation, value], axis=1))
 
 
@@ -90,6 +91,11 @@ def draw_codes(
     """Draw one grid of codes [H, W] on an axis, as `code_grids` does."""
     codes = codes.detach().cpu()
     height, width = codes.shape
+    if codes.max() >= num_embeddings:
+        raise ValueError(
+            f"code {codes.max()} is to be drawn, but the codebook has "
+            f"{num_embeddings} codes, from 0 on; give its size as num_embeddings"
+        )
     colours = code_colours(num_embeddings)[codes.numpy()]  # [H, W, 3]
     colours[codes.numpy() < 0] = 1
     luminance = colours @ [0.2126, 0.7152, 0.0722]

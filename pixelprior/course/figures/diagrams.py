@@ -1,7 +1,5 @@
 """Diagrams of how parts are connected: the two levels of the VQ-VAE-2, a gated block,
 one cached step of it, and the notebooks of the course.
-
-The notebooks show them as pictures; `tools/draw_readme_figures.py` writes them as SVG.
 """
 
 import itertools
@@ -152,8 +150,8 @@ def cached_step() -> Figure:
     new, kept, open_ = COLOURS["past"], "#66C2A5", "white"
     d.text(2.2, 4.25, "once per row: row_step", weight="bold")
     d.cells(1.0, 3.9, [8 * [kept], 8 * [new]])
-    d.text(0.92, 3.75, "kept, v at y − 1", ha="right", size=8)
-    d.text(0.92, 3.45, "new, v at y", ha="right", size=8)
+    d.text(0.92, 3.75, "v at y − 1, kept", ha="right", size=8)
+    d.text(0.92, 3.45, "v at y, kept for y + 1", ha="right", size=8)
     d.arrow((2.2, 3.3), (2.2, 2.75))
     d.box(2.2, 2.5, "vertical convolution", width=1.9)
     d.arrow((2.2, 2.25), (2.2, 1.9))
@@ -162,10 +160,10 @@ def cached_step() -> Figure:
     d.arrow((2.2, 1.6), (2.2, 1.1))
     d.box(2.2, 0.85, "gate, + v at y", width=1.9)
     d.arrow((2.2, 0.6), (2.2, 0.25))
-    d.text(2.2, 0.12, "new v at row y: kept for row y + 1", size=8)
+    d.text(2.2, 0.12, "new v at row y: to the next block", size=8)
     d.text(6.9, 4.25, "once per code: code_step", weight="bold")
     d.cells(6.0, 3.9, [[kept, new] + 4 * [open_]])
-    d.text(5.92, 3.75, "h at x − 1 and x", ha="right", size=8)
+    d.text(5.92, 3.75, "h at x − 1 and x,\nkept for x + 1", ha="right", size=8)
     d.arrow((6.3, 3.6), (6.3, 3.05))
     d.box(6.3, 2.8, "horizontal convolution", width=1.9)
     d.arrow((6.3, 2.55), (6.3, 1.91))
@@ -174,7 +172,7 @@ def cached_step() -> Figure:
     d.arrow((6.3, 1.59), (6.3, 1.1))
     d.box(6.3, 0.85, "gate, 1×1, + h at x", width=1.9)
     d.arrow((6.3, 0.6), (6.3, 0.25))
-    d.text(6.3, 0.12, "new h at x: kept for x + 1", size=8)
+    d.text(6.3, 0.12, "new h at x: to the next block", size=8)
     d.cells(7.9, 2.6, [[kept]])
     d.text(8.25, 2.45, "kept", ha="left", size=8)
     d.cells(7.9, 2.2, [[new]])
@@ -192,12 +190,17 @@ def course_map(chapters: dict[str, str], needs: dict[str, str], here="") -> Figu
         here: number of the notebook whose box is filled.
 
     Raises:
-        KeyError: a notebook needs one that does not come before it.
+        ValueError: a notebook needs one that does not come before it.
     """
     columns: dict[str, int] = {}
     for number in chapters:
-        before = [columns[each] for each in needs.get(number, "").split()]
-        columns[number] = max(before, default=-1) + 1
+        given = needs.get(number, "").split()
+        if late := [each for each in given if each not in columns]:
+            raise ValueError(
+                f"{number} needs {late[0]}, which does not come before it; the "
+                f"chapters are {', '.join(chapters)}"
+            )
+        columns[number] = max((columns[each] for each in given), default=-1) + 1
     stacks = {c: [n for n in columns if columns[n] == c] for c in columns.values()}
     step, height = 1.5, max(map(len, stacks.values())) * 0.92 + 0.08
     d = Diagram(step * len(stacks), height)
@@ -206,6 +209,8 @@ def course_map(chapters: dict[str, str], needs: dict[str, str], here="") -> Figu
         # A column is centred beside what its first notebook builds on.
         given = [at[each][1] for each in needs.get(numbers[0], "").split()]
         middle = sum(given) / len(given) if given else height / 2
+        half = 0.46 * len(numbers) + 0.02
+        middle = min(max(middle, half), height - half)
         for row, number in enumerate(numbers):
             y = middle + 0.92 * ((len(numbers) - 1) / 2 - row)
             at[number] = (step * (column + 0.45), y)

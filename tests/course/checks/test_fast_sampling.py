@@ -154,7 +154,7 @@ def test_rows_that_are_kept_wrongly_are_named(wrong, words):
         ),
     ],
 )
-def test_places_that_are_kept_wrongly_are_named(wrong, words):
+def test_positions_that_are_kept_wrongly_are_named(wrong, words):
     refused(check.cached_step(row_step, wrong), *words)
 
 
@@ -368,7 +368,7 @@ def test_rows_that_are_not_rolled_spoil_codes_from_row_1_on(given, right):
     assert not torch.equal(codes[:, 1], right[:, 1])
 
 
-def test_places_that_are_not_rolled_spoil_codes_from_column_1_on(given, right):
+def test_positions_that_are_not_rolled_spoil_codes_from_column_1_on(given, right):
     codes = slipped("positions", 2, given)
     assert torch.equal(codes[:, 0, 0], right[:, 0, 0])
     assert not torch.equal(codes[:, 0], right[:, 0])
@@ -379,7 +379,7 @@ def test_the_first_block_has_nothing_to_roll(what, given, right):
     assert torch.equal(slipped(what, 0, given), right)
 
 
-def test_the_two_slips_are_one_of_rows_and_one_of_places(given, right):
+def test_the_two_slips_are_one_of_rows_and_one_of_positions(given, right):
     model, uniform, condition = given
     found = slips.two_draws(model, (4, 5), uniform, condition)
     spoiled = [not torch.equal(codes[:, 0], right[:, 0]) for codes in found]
