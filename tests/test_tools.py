@@ -197,7 +197,7 @@ def between(low: int | None, *, high: float = 1.0) -> bool | None:
 @on_linux
 def test_changes_that_no_test_notices_are_kept_with_what_was_judged(tmp_path):
     """The small form of the command in docs/reliability.md."""
-    file, few = tmp_path / "mutants.json", ["--modules", "quantizer", "--share", 6]
+    file, few = tmp_path / "mutants.json", ["--modules", "quantizer", "--share", 12]
     run("try_mutants.py", file, *few, "--workers", 1)
     results = json.loads(file.read_text(encoding="utf-8"))
     found = results["modules"]["quantizer"]

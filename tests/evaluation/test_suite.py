@@ -513,12 +513,12 @@ from pixelprior.data import load_images
 from pixelprior.evaluation.suite import some_of_each_class
 few = some_of_each_class(load_images("fashion_mnist_mini", "train"), 40)
 model = train_classifier(few, epochs=2, hidden_channels=4)
-print("trained to", model.head.weight.sum().item(), flush=True)
+print(f"trained to {{model.head.weight.sum().item()}}\\n", end="", flush=True)
 try:
     cli.main(["reproduce", "fashion_mnist_mini", "--output_dir", {str(tmp_path)!r}])
 except SystemExit as stop:
-    print("refused with", stop.code, flush=True)
-""")
+    print(f"refused with {{stop.code}}\\n", end="", flush=True)
+""")  # each line in one piece, so that those of two processes do not mix
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         + ["--nproc_per_node", "2", str(tmp_path / "program.py")],
