@@ -296,7 +296,10 @@ def killed_extraction(arguments, seconds: float) -> dict:
     marks = arguments.work / "again.safetensors.done"
 
     def parts_done() -> int:
-        return sum(marks.read_bytes()) if marks.is_file() else 0
+        try:
+            return sum(marks.read_bytes())
+        except FileNotFoundError:  # not there yet, or removed since all is done
+            return 0
 
     for _ in range(KILLS):
         before = parts_done()
