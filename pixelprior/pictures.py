@@ -230,6 +230,7 @@ def image_blocks(
 
 
 def bare(axis) -> None:
+    """Take ticks and frame from an axis."""
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 
 from pixelprior.assets import load_shipped
+from pixelprior.course.figures.codes import code_colours
 from pixelprior.data import FASHION_CLASSES
 from pixelprior.pictures import COLOURS, save_picture
 
@@ -35,20 +36,21 @@ def two_levels() -> Figure:
     ]
     z_top, z_bottom = prior.sample(1, *shapes, labels=LABEL, seed=0)
     image = vqvae2.decode_codes(z_top, z_bottom)[0, 0]
+    colours = code_colours(vqvae2.num_embeddings)
     figure = Figure(figsize=(9, 2.9))
     panels = (
-        (z_top[0], "viridis", "P(z_top)\n8 × 8 top codes", COLOURS["top"]),
+        (colours[z_top[0]], None, "P(z_top)\n8 × 8 top codes", COLOURS["top"]),
         (
-            z_bottom[0],
-            "viridis",
+            colours[z_bottom[0]],
+            None,
             "P(z_bottom | z_top)\n16 × 16 bottom codes",
             COLOURS["bottom"],
         ),
         (image.detach(), "gray", "\n32 × 32 pixels", COLOURS["baseline"]),
     )
-    for number, (values, colours, title, frame) in enumerate(panels):
+    for number, (values, colour_map, title, frame) in enumerate(panels):
         axis = figure.add_axes((0.01 + 0.38 * number, 0.03, 0.22, 0.72))
-        axis.imshow(values, colours, interpolation="nearest")
+        axis.imshow(values, colour_map, interpolation="nearest")
         axis.set_xticks([])
         axis.set_yticks([])
         axis.set_title(title, fontsize=11)

@@ -23,6 +23,7 @@ if found is None or importlib.util.find_spec("latex2mathml") is None:
         'and not both are installed; run pip install "sphinx-revealjs>=3" '
         '"latex2mathml>=3.77" while there is a network'
     )
+from latex2mathml.converter import convert
 
 
 class Formulas(Preprocessor):
@@ -37,8 +38,6 @@ class Formulas(Preprocessor):
 
     @staticmethod
     def mathml(formula: re.Match) -> str:
-        from latex2mathml.converter import convert
-
         return convert(formula[1].strip(), display="block")
 
 
