@@ -33,7 +33,7 @@ heldout = load_images("fashion_mnist_mini", "test")
 #
 # *Core · 2 minutes*
 #
-# To **quantize** is to replace a value by the nearest one of a short list. Here we do this to vectors, and the list is the **codebook**: K vectors of D numbers each. We call it e, and e_k is its row number k, counted from 0. The **code** of a vector is the number k of the nearest row. (Where no confusion is possible, we also say *code k* for the vector e_k itself.)
+# To **quantize** is to replace a value by the nearest one of a short list. Here we do this to vectors, and the list is the **codebook**: K vectors of D numbers each. We write e for the codebook and e_k for its row k, counted from 0. The **code** of a vector is the number k of the nearest row. (Where no confusion is possible, we also say *code k* for the vector e_k itself.)
 #
 # Vectors of D = 2 numbers can be drawn as points. So we cut photographs into pairs of a pixel and its right neighbour, and each pair is a point in the plane. For K = 8 codes we take random numbers as a first attempt.
 
@@ -66,14 +66,14 @@ figures.show(
 )
 
 # %% [markdown]
-# The plane falls into cells with straight borders, and everything in a cell gets the same code. The points lie in the square from 0 to 1, mostly near its diagonal, because neighbouring pixels are alike. Our random codes take no account of this, and those drawn as white squares are nearest to no point at all.
+# The plane falls into cells with straight borders, and everything in a cell gets the same code. The points lie in the square from 0 to 1, mostly near its diagonal, because neighbouring pixels are alike. (Pairs that are black on black, of which there are many, all lie at (0, 0) and look like a single point.) Our random codes take no account of this, and those drawn as white squares are nearest to no point at all.
 
 # %% [markdown]
 # ## 01.2 Let the codebook follow the data
 #
 # *Core · 3 minutes*
 #
-# Where is the best position for a code? It is the mean of the code's points, because their mean squared distance to the code is smallest there. So we move each code to the mean of the points that chose it, let the points choose anew, and repeat both steps. This method is called **k-means**.
+# Where is the best position for a code? It is the mean of the points that chose it, because no other position has a smaller mean squared distance to these points. So we move each code to the mean of the points that chose it, let the points choose anew, and repeat both steps. This method is called **k-means**.
 #
 # A network trains on small batches, so that the mean over one batch would jitter, and its features change as it learns. So we do k-means batch by batch, which is called *online k-means*, and keep a **moving average**: of the old value we keep a share γ, and the current batch gives the share 1 − γ. Its full name is *exponential moving average*, EMA. For each code k we average two things, the number of its points n_k and their sum. With N_k and m_k for the averages, a step computes:
 #
@@ -89,7 +89,7 @@ figures.show(
 # e_k = m_k / N_k
 # $$
 #
-# These updates need no gradient at all. Van den Oord et al. 2017 take γ = 0.99, which averages over about 1 ÷ (1 − γ) = 100 batches. We take γ = 0.8, as the package does. It averages over about 5 batches, so that the codes move visibly within few steps.
+# These updates need no gradient at all. The average reaches back over about 1 ÷ (1 − γ) batches. Van den Oord et al. 2017 take γ = 0.99, which makes 100 batches and a smooth average. We take γ = 0.8, as the package does (it is the default of the library under it). These 5 batches forget old features sooner, which suits short trainings, in which the encoder's features change fast.
 
 
 # %%
@@ -105,7 +105,8 @@ def ema_step(features, e, counts, sums, decay=0.8):
 panels = {"at the start": (pairs[::20], start)}
 e, counts, sums = start, torch.ones(8), start
 for step in range(1, 31):
-    e, counts, sums = ema_step(pairs, e, counts, sums)
+    batch = pairs[torch.randint(len(pairs), (2048,))]  # [2048, D]
+    e, counts, sums = ema_step(batch, e, counts, sums)
     if step in (1, 30):
         panels[f"after step {step}"] = (pairs[::20], e)
 
@@ -127,14 +128,14 @@ print("codes with an average count below 1:", (counts < 1).sum().item())
 # %% [markdown]
 # The codes that were nearest to some points moved in among these points, and one of them now lies at (0, 0), in the black background. Three codes did not move: they are nearest to no point, so that no point moves them. Such a code is **dead**. Its N_k is multiplied by γ in each step, and so is its m_k, so that the quotient e_k stays where it was.
 #
-# (N_k follows the number of points that a code gets per step, so that a value below 1 means fewer than one point per step.) We pay for eight codes, but only five of them are used. Dead codes like these three come back in *Where it breaks*.
+# (N_k follows the number of points that a code gets per step, so that a value below 1 means fewer than one point per step.) We pay for eight codes, but only five of them are used. We return to dead codes in 01.9, *Where it breaks*.
 
 # %% [markdown]
 # ## 01.3 From pixels to features
 #
-# *Core · 1 minute*
+# *Core · 2 minutes*
 #
-# We used pairs of pixels because they can be drawn, but a better vector to quantize is one that a network has made for the purpose. The **encoder** is a network that turns an image into a grid of vectors, its **features**, and the **decoder** turns such a grid into an image. With quantization in between, and a loss that is small if the original image comes back, the two form a **VQ-VAE**: a vector-quantized variational autoencoder.
+# We used pairs of pixels because they can be drawn, but a better vector to quantize is one that a network has made for the purpose. The **encoder** is a network that turns an image into a grid of vectors, its **features**, and the **decoder** turns such a grid into an image. With quantization in between, and a loss that is small if the original image comes back, the two form a **VQ-VAE**: a vector-quantized variational autoencoder. (*Variational*: the loss of a variational autoencoder has one more term, the distance between the distribution over codes that the encoder gives and a prior. Here the encoder chooses one code with certainty, and the prior is taken to be uniform while the VQ-VAE is trained. The term is then the constant log K per code, and is left out.)
 #
 # We load the trained model that ships with the package, and take the features of its coarse level, 8 × 8 vectors of D = 32 numbers for each image. Does our lookup give the same codes as the package?
 
@@ -159,7 +160,7 @@ same = (our_codes == their_codes.flatten()).float().mean()
 print(f"the same codes in more than 99.9 % of positions: {same > 0.999}")
 
 # %% [markdown]
-# The lookup is the same, in 32 dimensions instead of 2. (We do not ask for 100 %, because two processors may differ where two codes are equally near but for rounding.)
+# The lookup is the same, in 32 dimensions instead of 2. (We do not ask for 100 %, because rounding may decide differently on another processor where two codes are almost equally near.)
 
 # %% [markdown]
 # ## 01.4 A gradient through a step that has none
@@ -174,7 +175,7 @@ print(f"the same codes in more than 99.9 % of positions: {same > 0.999}")
 # features + (quantized - features).detach()
 # ```
 #
-# The two features cancel, so that the value is `quantized`. But `.detach()` is a **stop gradient**: what is inside it counts as a constant in the backward pass. What is left to differentiate is `features`, with slope 1. The papers write sg[…] for a stop gradient.
+# The two occurrences of `features` cancel, so that the value is `quantized`. But `.detach()` is a **stop gradient**: what is inside it counts as a constant in the backward pass. What is left to differentiate is `features`, with slope 1. The papers write sg[…] for a stop gradient.
 
 # %%
 features = features_t[:16].clone().requires_grad_(True)  # [16, D, 8, 8]
@@ -204,7 +205,7 @@ difference = (their_quantized - through).abs().max()
 print(f"values differ by less than 1e-5: {difference < 1e-5}")
 
 # %% [markdown]
-# This method is justified as long as a feature is near its code, because then a step that is good for one is good for the other. So a second loss keeps each feature near its code. This **commitment loss** is the mean squared difference between the two, where the code counts as a constant, so that the loss pulls on the encoder alone. The whole training loss is
+# This method is justified as long as a feature is near its code, because a step that lowers the loss at the code then also lowers it at the feature. So a second loss keeps each feature near its code. This **commitment loss** is the mean squared difference between the two, where the code counts as a constant, so that the loss pulls on the encoder alone. The whole training loss is
 #
 # $$
 # \text{loss} = \text{reconstruction error} + \beta \cdot \text{commitment loss}
@@ -243,7 +244,7 @@ print(f"and it did move, by more than 1e-3: {moved > 1e-3}")
 #
 # *Core · 4 minutes*
 #
-# A single grid of codes has to hold both the large and the small structures of an image, while VQ-VAE-2 gives each kind a grid of its own. The diagram shows how the parts are connected, with the sizes of our model:
+# A single grid of codes has to hold both the large and the small structures of an image, while VQ-VAE-2 gives each kind a grid of its own. The diagram shows how the parts are connected, with the sizes of our grids:
 
 # %%
 figures.show(figures.two_levels(), "two_levels")
@@ -316,7 +317,7 @@ for name, image in {
 # H = -\sum_k p_k \log p_k, \qquad \text{perplexity} = \exp(H)
 # $$
 #
-# The perplexity is K if all codes are equally frequent, and 1 if only one code occurs. In between, it is the number of codes that would be as varied if they were equally frequent.
+# The perplexity is K if all codes are equally frequent, and 1 if only one code occurs. In between, it is the number of equally frequent codes that would have the same entropy.
 
 
 # %%
@@ -349,9 +350,9 @@ figures.show(
 )
 
 # %% [markdown]
-# The dashed line is 1/K, the height that all bars would have if the codes were equally frequent. Every code occurs at both levels, and the few tall bars are black background. Over all 10,000 test images the perplexity is 42.4<!--= results codes.top.perplexity --> at the top and 25.4<!--= results codes.bottom.perplexity --> at the bottom. It is lower at the bottom, because more of its small squares are all black, and there is little to add where the top codes already say "background".
+# The dashed line is 1/K, the height that all bars would have if the codes were equally frequent. Every code occurs at both levels, and a few are much more frequent than the rest. Over all 10,000 test images the perplexity is 42.4<!--= results codes.top.perplexity --> at the top and 25.4<!--= results codes.bottom.perplexity --> at the bottom. It is lower at the bottom, because more of its small squares are all black, and there is little to add where the top codes already say "background".
 #
-# **How many codes does an image need?** We keep the codes that are used most, and replace each of the remaining codes by the nearest of those kept. In JupyterLab you can choose how many codes are kept, and at which level.
+# **What is lost if only the most frequent codes are kept?** We keep the codes that are used most, and replace each of the remaining codes by the nearest of those kept: at both levels, at the top alone, and at the bottom alone. In JupyterLab you can choose how many codes are kept.
 
 
 # %%
@@ -363,31 +364,31 @@ def stand_ins(level, kept):
 
 
 # %%
-def keep_most_used(kept, level):
-    few = {"top": z_top[:8], "bottom": z_bottom[:8]}
-    for each in ("top", "bottom") if level == "both" else (level,):
-        few[each] = stand_ins(each, kept)[few[each]]  # [8, H, W]
-    image = vqvae2.decode_codes(few["top"], few["bottom"])  # [8, 1, 32, 32]
+def keep_most_used(kept):
     rows = {"photograph": images[:8], "all codes": rebuilt[:8]}
-    return figures.image_rows({**rows, f"{kept} kept": image})
+    for name, reduced in {
+        f"{kept} at both": ("top", "bottom"),
+        f"{kept} at the top": ("top",),
+        f"{kept} at the bottom": ("bottom",),
+    }.items():
+        few = {"top": z_top[:8], "bottom": z_bottom[:8]}
+        for level in reduced:
+            few[level] = stand_ins(level, kept)[few[level]]  # [8, H, W]
+        rows[name] = vqvae2.decode_codes(few["top"], few["bottom"])
+    return figures.image_rows(rows)  # [8, 1, 32, 32] each
 
 
-explore(
-    keep_most_used,
-    "fewer_codes",
-    kept=[8, 1, 2, 4, 16, K],
-    level=["both", "top", "bottom"],
-)
+explore(keep_most_used, "fewer_codes", kept=[8, 1, 2, 4, 16, K])
 
 # %% [markdown]
-# Reduce the number of kept codes from K: first pattern and uniform shades are lost, and then shape. Now reduce one level alone: with few bottom codes the print is lost, and with few top codes the garment itself.
+# With few codes at the bottom, print and checks are lost. With few codes at the top, it is the shades: plain cloth becomes mottled, and dark cloth becomes black. Eight other codes might do better: many of the most frequent ones stand for black background, so that few are left for the garment.
 
 # %% [markdown]
 # ## 01.8 Train a small one
 #
 # *Further · 4 minutes*
 #
-# Apart from eight codes in a plane, nothing above was trained here. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on 4,000 of the 6,000 images that ship with the package. `loss_function` gives the loss of section 01.4. The codebooks move by themselves in each forward pass, because they are in training mode. They start with k-means on the first batch: as above, the features choose their codes and the codes move to the means, ten times on one batch.
+# Apart from eight codes in a plane, nothing above was trained here. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on 4,000 of the 6,000 images that ship with the package. `loss_function` gives the loss of section 01.4. The codebooks move by themselves in each forward pass, because they are in training mode. They start with k-means on the first batch: as above, the features choose their codes and the codes move to the means, ten times on one batch. (Codes that die are renewed, as 01.9 explains.)
 
 # %% tags=["nbval-ignore-output"]
 from pixelprior.vqvae2 import VQVAE2
@@ -410,7 +411,7 @@ with torch.no_grad():
 assert (images - by_small).square().mean() < 0.015
 
 # %% [markdown]
-# **Does the small model learn?** The dashed line is the error of a model that gives the mean image for every image.
+# **Does the small model learn?** The dashed line is the error on held-out images of a model that gives the mean image for every image.
 
 # %%
 mean_image = training[:][0].mean(dim=0)  # [1, 32, 32]
@@ -451,7 +452,7 @@ figures.show(
 #
 # *Further · 7 minutes*
 #
-# The package's quantizer has two safeguards. Its codebook starts at the features, by k-means, and each dead code, one with N_k below 1, is **renewed**: it is moved to a random feature of the batch. Let us make the mistake of leaving both safeguards out. We start from normal random numbers instead, which is what PyTorch gives you for a table of vectors, and use our own moving average, which renews nothing. The features are those of the shipped encoder, so that only the codebook can be at fault.
+# The package's quantizer has two safeguards. Its codebook starts at the features, by k-means, and each dead code, one with N_k below 1, is **renewed**: it is moved to a random feature of the batch. Let us make the mistake of leaving both safeguards out. We start from normal random numbers instead, which is what PyTorch gives you for a table of vectors, and use our own moving average, which renews nothing. The features are those of the shipped encoder, so that only the codebook can be at fault. First we compute these features once, for 1,024 images.
 
 # %%
 with torch.no_grad():
@@ -529,20 +530,21 @@ for level in ("top", "bottom"):
     for model, key in ((renewed, True), (collapsed, False)):
         quantizer = getattr(model, f"vq_{level}")
         quantizer.vq.codebook = learned[level, key][0]  # [K, D]
+five = images[[0, 1, 3, 4, 7]]  # [5, 1, 32, 32]
 with torch.no_grad():
     figures.show(
         figures.image_rows(
             {
-                "photograph": images[:8],
-                "renewed": renewed(images[:8]),
-                "collapsed": collapsed(images[:8]),
+                "photograph": five,
+                "renewed": renewed(five),
+                "collapsed": collapsed(five),
             }
         ),
         "collapsed_images",
     )
 
 # %% [markdown]
-# The collapsed row is not a disaster, and that makes a collapse dangerous: shapes are there, and nothing stopped with an error. But dots lie over most of the cloth, shades are flat and the checks are rougher. (Why is this row so much better than that with eight kept codes above? There the kept codes stayed at the positions that they had among all K, while here the few codes have moved to the middle of the features. Besides, the bottom is quantized after the collapsed top, so that it can correct part of the error.) **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
+# The collapsed row is not a disaster, and that makes a collapse dangerous: shapes are there, and nothing stopped with an error. But dots lie over most of the cloth, shades are flat and the checks are rougher. (Why is this row so much better than that with eight kept codes above? There most of the kept codes stood for black background, while here the few codes have moved among all features. Besides, the bottom is quantized after the collapsed top, so that it can correct part of the error.) **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
 
 # %%
 both_codes = {
@@ -593,7 +595,7 @@ print(
 #
 # *Difficulty 1 of 5 · importance 5 of 5 · 4 minutes*
 #
-# Each pixel of our images has 8 bits. A code has log₂ K bits, rounded up, if all codes are written with the same number of digits 0 and 1. **How many bits does an image have before it is encoded, and how many after?** Remember that it has two grids of codes.
+# Each pixel of our images has 8 bits. With codes of a fixed length, each takes log₂ K bits, rounded up. **How many bits does an image have before it is encoded, and how many after?** Remember that it has two grids of codes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -603,7 +605,7 @@ print(
 #
 # <details><summary>Hint 2</summary>
 #
-# Each codebook has K vectors, `vqvae2.num_embeddings`. How many digits 0 and 1 does the largest code, K − 1, have? `(K - 1).bit_length()` counts them.
+# Each codebook has K vectors, `vqvae2.num_embeddings`. How many digits 0 and 1 does the largest code, K − 1, have?
 #
 # </details>
 
@@ -618,9 +620,9 @@ check.bits_per_image(my_bits, vqvae2)
 # %% [markdown]
 # ### Exercise 2: which level holds the outline?
 #
-# *Difficulty 2 of 5 · importance 5 of 5 · 3 minutes*
+# *Difficulty 1 of 5 · importance 5 of 5 · 3 minutes*
 #
-# You take the codes of one level from *another* image, and keep the image's own codes at the other level. Then you take the mean of each square of 4 × 4 pixels, so that only the coarse shape is left. Before, we left one level out, but here a *wrong* level contradicts the right one. **Which level changes the coarse shape more when it is wrong?** Predict "top" or "bottom", and by what factor. The change is then measured on 64 images.
+# You take the codes of one level from *another* image, and keep the image's own codes at the other level. Then you take the mean of each square of 4 × 4 pixels, so that only the coarse shape is left. Before, we left one level out, but here a *wrong* level contradicts the right one. **Which level changes the coarse shape more when it is wrong?** Predict "top" or "bottom". The change is then measured on 64 images, and the check says by what factor the two differ.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -645,7 +647,7 @@ check.outline_level(my_level, vqvae2, images)
 # %% [markdown]
 # ### Exercise 3: straight through
 #
-# *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes*
+# *Difficulty 1 of 5 · importance 5 of 5 · 4 minutes*
 #
 # Write the straight-through estimator as a function, and try to do it without looking it up. The check sends a gradient back through it, and looks where the gradient arrives: all of it at the features, none at the codebook.
 #
@@ -682,7 +684,7 @@ check.straight_through(my_straight_through)
 # %% [markdown]
 # ### Exercise 4: bring the dead to life
 #
-# *Difficulty 4 of 5 · importance 3 of 5 · 10 minutes · after 01.9*
+# *Difficulty 3 of 5 · importance 3 of 5 · 10 minutes · after 01.9*
 #
 # Write the renewal that our moving average lacks. Your function gets the codebook e [K, D], the average counts N_k as [K], and a batch of features [N, D] with many more rows than K. It returns a codebook in which each code with a count below 1 is moved to a feature of the batch, each to a different one, while the living codes stay where they are. The check then trains with your renewal from the bad start. (It sets N_k = 1 and m_k = e_k for the renewed codes, because otherwise the next average would move them back.)
 #
@@ -725,7 +727,7 @@ check.renewal(my_renewal, rows_of(many_features["top"]))
 #
 # **To take away.** What would happen with β = 0? And with a very large β? How could a dead code come back to life without renewal? Why is the bottom quantized after the top, and not the other way round? ([Answers](ANSWERS.md))
 #
-# **Sources.** Straight-through, commitment and β: van den Oord, Vinyals and Kavukcuoglu 2017, [arXiv 1711.00937](https://arxiv.org/abs/1711.00937), sections 3.1 and 3.2; moving averages, appendix A.1. Two levels: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.1. Renewal of dead codes and dropping the finer quantizer: Zeghidour et al. 2021, [arXiv 2107.03312](https://arxiv.org/abs/2107.03312), section III-C.
+# **Sources.** Straight-through, commitment and β: van den Oord, Vinyals and Kavukcuoglu 2017, [arXiv 1711.00937](https://arxiv.org/abs/1711.00937), sections 3.1 and 3.2; moving averages, appendix A.1. The straight-through estimator was named by Bengio, Léonard and Courville 2013, [arXiv 1308.3432](https://arxiv.org/abs/1308.3432). Two levels: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.1. Renewal of dead codes and dropping the finer quantizer: Zeghidour et al. 2021, [arXiv 2107.03312](https://arxiv.org/abs/2107.03312), section III-C.
 #
 # ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
 

@@ -55,7 +55,7 @@ figures.show(
 # %% [markdown]
 # ## 03.2 Two stacks instead of one
 #
-# *Core · 4 minutes*
+# *Core · 5 minutes*
 #
 # The line is there because one mask has to do two jobs. In the row of the framed position, the mask must end before that position, while in the rows above nothing is forbidden. But a step up and *then to the right* goes through a mask again, which cuts off what lies to the right.
 #
@@ -66,19 +66,27 @@ figures.show(
 #
 # Both stacks are feature maps [B, p, H, W] with p channels each, where p is the number of **hidden channels**. The logits are computed from h alone.
 #
-# Now no kernel has to be masked: we **crop** it to what it may see, so that nothing is multiplied by zero. Let k be the kernel's width and r = k // 2 its **reach**. The kernel of the vertical convolution below is k wide and r + 1 rows high, or r with the shift. The padding makes the kernel's last row fall on the intended row of the input; a negative padding cuts a row off. (The first block receives embedded codes of D numbers each, and later blocks receive p channels.)
+# Now no kernel has to be masked: we **crop** it to what it may see, so that nothing is multiplied by zero. Let k be the kernel's width and r = k // 2 its **reach**. Without a shift, the kernel of the vertical convolution covers its own row and r rows above, so that it is r + 1 rows high. With the **shift** it leaves its own row out, and is r rows high.
+#
+# **Which rows reach the output at row y?** The figure shows both kernels for k = 3, over an input with a row of zeros above it.
+
+# %%
+figures.show(figures.shifted_kernel(), "shifted_kernel")
+
+# %% [markdown]
+# Padding decides on which rows a kernel lies: both inputs get r rows of zeros above, and with the shift the last row of the input is cut off, which PyTorch calls a negative padding. The output then has as many rows as the input. In the code, `conv` is the convolution itself. (The first block receives embedded codes of D numbers each, and later blocks receive p channels.)
 
 
 # %%
-def look_up(v, weight, bias, shift):
-    r = weight.shape[-1] // 2
+def look_up(v, conv, k, shift):
+    r = k // 2
     # r columns at each side, r rows above; shifted, the last row is cut off.
     v = F.pad(v, (r, r, r, -shift))  # [B, D, H + r - shift, W + 2r]
-    return F.conv2d(v, weight, bias)  # [B, 2p, H, W]
+    return conv(v)  # [B, 2p, H, W]
 
 
 # %% [markdown]
-# To find out what `shift` does, we take an input whose rows hold 1, 2, 3 and 4, and a kernel that copies the last row it sees.
+# To see this in numbers, we take an input whose rows hold 1, 2, 3 and 4, and a kernel that copies the last row it sees.
 
 # %%
 rows = torch.arange(1.0, 5).view(1, 1, 4, 1).repeat(1, 1, 1, 3)
@@ -87,7 +95,9 @@ print("rows                ", rows[0, 0, :, 0].int().tolist())
 for shift in (0, 1):
     copies = torch.zeros(1, 1, 2 - shift, 3)  # k = 3: 2 rows, or 1
     copies[0, 0, -1, 1] = 1
-    out = look_up(rows, copies, None, shift)  # [1, 1, 4, 3]
+    out = look_up(
+        rows, lambda x, w=copies: F.conv2d(x, w), 3, shift
+    )  # [1, 1, 4, 3]
     print(f"last seen, shift = {shift}:", out[0, 0, :, 0].int().tolist())
 
 # %% [markdown]
@@ -95,10 +105,9 @@ for shift in (0, 1):
 
 
 # %%
-def look_left(h, weight, bias, shift):
-    r = shift + weight.shape[-1] - 1
-    h = F.pad(h, (r, -shift, 0, 0))  # [B, D, H, W + r - shift]
-    return F.conv2d(h, weight, bias)  # [B, 2p, H, W]
+def look_left(h, conv, k, shift):
+    h = F.pad(h, (k // 2, -shift, 0, 0))  # [B, D, H, W + r - shift]
+    return conv(h)  # [B, 2p, H, W]
 
 
 # %% [markdown]
@@ -115,9 +124,9 @@ kernels = {
 }
 under = {}
 for name, (look, size, shift) in kernels.items():
-    weight = torch.randn(1, 1, *size)
+    conv = nn.Conv2d(1, 1, size)
     under[name] = seen_by(
-        lambda x, look=look, w=weight, s=shift: look(x, w, None, s),
+        lambda x, look=look, c=conv, s=shift: look(x, c, 5, s),
         middle,
         (5, 5),
     )  # [5, 5]
@@ -190,7 +199,7 @@ print("the package's gate:               < 1e-5:", difference < 1e-5)
 # %% [markdown]
 # ## 03.4 A block by hand
 #
-# *Core · 4 minutes*
+# *Core · 5 minutes*
 #
 # Now we connect the parts as in figure 2 of the paper. The drawing also shows where the label enters, which we explain later.
 
@@ -204,56 +213,43 @@ figures.show(figures.gated_block(), "gated_block")
 # - This line leaves v *before* the gate, with all 2p channels, and goes through a **1×1 convolution**, which cannot leak because it mixes channels and never positions.
 # - The **residuals** add the old v and the old h to the new ones, so that a block has to learn only what to change. The first block has none, because there v and h are the code itself, which is to be predicted. (Figure 2 of the paper has a residual around h alone. Section 03.6 shows why our block has one around v as well.)
 #
-# Next we create the weights, under the names that the package uses.
+# We write the block as a module. Its four convolutions have the names that the package uses, so that both can hold the same weights. Compare the code of `forward` with the drawing, line by line.
 
 
 # %%
-def new_weights(shift, channels, p, k=3):
-    span = k // 2 + 1 - shift  # rows, and codes, under the kernels
-    shapes = {
-        "vertical": (2 * p, channels, span, k),
-        "horizontal": (2 * p, channels, 1, span),
-        "vertical_to_horizontal": (2 * p, 2 * p, 1, 1),
-        "horizontal_out": (p, p, 1, 1),
-    }
-    w = {}
-    for name, size in shapes.items():
-        scale = 1 / math.sqrt(math.prod(size[1:]))
-        w[f"{name}.weight"] = torch.randn(size) * scale
-        w[f"{name}.bias"] = torch.randn(size[0])
-    return w
+class Block(nn.Module):
+    def __init__(self, channels, p, k=3, shift=False, residual=True):
+        super().__init__()
+        self.k, self.shift, self.residual = k, shift, residual
+        span = k // 2 + 1 - shift  # rows, and codes, under the kernels
+        self.vertical = nn.Conv2d(channels, 2 * p, (span, k))
+        self.horizontal = nn.Conv2d(channels, 2 * p, (1, span))
+        self.vertical_to_horizontal = nn.Conv2d(2 * p, 2 * p, 1)
+        self.horizontal_out = nn.Conv2d(p, p, 1)
+
+    def forward(self, v, h, label=0):  # [B, channels, H, W] each
+        up = look_up(v, self.vertical, self.k, self.shift) + label
+        left = look_left(h, self.horizontal, self.k, self.shift)
+        across = self.vertical_to_horizontal(up)  # all three [B, 2p, H, W]
+        new_v = gate(up)  # [B, p, H, W]
+        new_h = self.horizontal_out(gate(across + left))  # [B, p, H, W]
+        if self.residual:
+            return v + new_v, h + new_h
+        return new_v, new_h
 
 
 # %% [markdown]
-# Compare the code of the block with the drawing, line by line.
-
-
-# %%
-def block(v, h, w, shift, residual, label=0):  # [B, D, H, W] each
-    def conv(look, name, x, *more):
-        return look(x, w[f"{name}.weight"], w[f"{name}.bias"], *more)
-
-    up = conv(look_up, "vertical", v, shift) + label  # [B, 2p, H, W]
-    left = conv(look_left, "horizontal", h, shift)  # [B, 2p, H, W]
-    across = conv(F.conv2d, "vertical_to_horizontal", up)  # [B, 2p, H, W]
-    out = conv(F.conv2d, "horizontal_out", gate(across + left))
-    # out [B, p, H, W]
-    return (v + gate(up), h + out) if residual else (gate(up), out)
-
-
-# %% [markdown]
-# The package has this block as `GatedBlock`. The first argument says which kind of block it is: "A" for the first block, with the shift and no residuals, "B" for all later ones. We copy our weights into the package's block and compare: are both stacks the same?
+# The package has this block as `GatedBlock`. The first argument says which kind of block it is: "A" for the first block, with the shift and no residuals, "B" for all later ones. We copy its weights into our block and compare: are both stacks the same?
 
 # %%
 torch.manual_seed(0)
 v, h = torch.randn(2, 2, 6, 8, 8)  # [B, D, H, W] each
 for mask_type, k in (("A", 3), ("B", 3), ("A", 5), ("B", 5)):
     first = mask_type == "A"
-    w = new_weights(first, 6, 6, k)
     theirs = GatedBlock(mask_type, 6, 6, k)
-    theirs.load_state_dict(w)
-    mine = block(v, h, w, shift=first, residual=not first)
-    for name, one, other in zip("vh", mine, theirs(v, h), strict=True):
+    hand = Block(6, 6, k, shift=first, residual=not first)
+    hand.load_state_dict(theirs.state_dict())
+    for name, one, other in zip("vh", hand(v, h), theirs(v, h), strict=True):
         difference = (one - other).abs().max().item()
         print(mask_type, f"k = {k}, {name}: < 1e-5:", difference < 1e-5)
         assert difference < 1e-5
@@ -263,19 +259,33 @@ for mask_type, k in (("A", 3), ("B", 3), ("A", 5), ("B", 5)):
 
 
 # %%
-def pixelcnn(model, codes):  # codes [B, H, W]
-    v = h = model.embedding(codes).permute(0, 3, 1, 2)  # [B, D, H, W]
-    for number, each in enumerate(model.blocks):
-        first = number == 0
-        v, h = block(v, h, each.state_dict(), first, not first)
-    return model.head(h)  # [B, K, H, W]
+class SmallPixelCNN(nn.Module):
+    def __init__(self, K, D, p, layers):
+        super().__init__()
+        self.embedding = nn.Embedding(K, D)
+        self.blocks = nn.ModuleList(
+            Block(p if n else D, p, shift=n == 0, residual=n > 0)
+            for n in range(layers)
+        )
+        self.head = nn.Sequential(
+            nn.ReLU(), nn.Conv2d(p, p, 1), nn.ReLU(), nn.Conv2d(p, K, 1)
+        )
+
+    def forward(self, codes):  # codes [B, H, W]
+        v = h = self.embedding(codes).permute(0, 3, 1, 2)  # [B, D, H, W]
+        for each in self.blocks:
+            v, h = each(v, h)  # [B, p, H, W] each
+        return self.head(h)  # [B, K, H, W]
 
 
+# %%
 torch.manual_seed(0)
 model = PixelCNN(64, 16, hidden_channels=24, num_layers=5).eval()
+hand = SmallPixelCNN(64, 16, 24, 5)
+hand.load_state_dict(model.state_dict())
 codes = torch.randint(64, (2, 8, 8))  # [B, H, W]
 with torch.no_grad():
-    difference = (pixelcnn(model, codes) - model(codes)).abs().max().item()
+    difference = (hand(codes) - model(codes)).abs().max().item()
 print("the package's PixelCNN: < 1e-5:", difference < 1e-5)
 assert difference < 1e-5
 
@@ -479,7 +489,9 @@ theirs = GatedBlock("B", 6, 6, condition_channels=5)
 label_vector = torch.randn(2, 5)  # [B, channels of the condition]
 V = theirs.condition.weight[:, :, 0, 0]  # [2p, 5]
 bias = (label_vector @ V.T)[:, :, None, None]  # [B, 2p, 1, 1]
-mine = block(v, h, theirs.state_dict(), False, True, label=bias)
+hand = Block(6, 6)
+hand.load_state_dict(theirs.state_dict(), strict=False)  # all but V
+mine = hand(v, h, label=bias)  # [B, p, H, W] each
 given = theirs(v, h, label_vector[:, :, None, None])
 for name, one, other in zip("vh", mine, given, strict=True):
     difference = (one - other).abs().max().item()
@@ -687,7 +699,9 @@ stacks = activations(z_top, labels)
 print("blocks:", len(stacks), " v of each:", list(stacks[0][0].shape))
 
 # %% [markdown]
-# What do these channels hold? We look for something that we know: how bright the photograph is at each position, [8, 8] numbers per image. For every channel we compute its correlation with the brightness, over all 500 images and 64 positions: 1 or −1 means that the channel follows the brightness exactly, and 0 not at all. We use the brightness at the position *itself*, which the network has not seen, one row *above*, and one column to the *left*.
+# What do these channels hold? A **linear probe** tries to read something that we know from the channels, by a weighted sum of them and a constant. The weights are found by least squares ([arXiv 1610.01644](https://arxiv.org/abs/1610.01644), section 3). What we know is how bright the photograph is at each position, [8, 8] numbers per image. We ask for the brightness one row *above*, one column to the *left*, and at the position *itself*, which the network has not seen.
+#
+# The weights are fitted on 250 photographs, and the other 250 tell how good they are: R² is the share of the brightness's variance that the weighted sum explains, which is 1 where it is exact, and 0 where it is no better than the mean.
 
 # %%
 bright = F.avg_pool2d(images, 4)[:, 0]  # [500, 8, 8]
@@ -698,92 +712,84 @@ brightness = {
 }
 
 
-# %%
-def correlation(features, target):  # [B, p, H, W], [B, H, W] → [p]
-    features = features.transpose(0, 1).flatten(1)  # [p, B·H·W]
-    target = target.flatten()  # [B·H·W]
-    features = features - features.mean(dim=1, keepdim=True)
-    target = target - target.mean()
-    lengths = features.norm(dim=1) * target.norm()  # [p]
-    return features @ target / lengths.clamp(min=1e-9)
-
-
-def best_channel(stack, target):  # the channel and its correlation
-    found = correlation(stack, target)  # [p]
-    number = found.abs().argmax().item()
-    return number, found[number].item()
+def probe(features, target):  # [500, p, 8, 8] and [500, 8, 8]
+    x = features.movedim(1, -1).double()  # [500, 8, 8, p]
+    x = F.pad(x, (0, 1), value=1.0)  # [500, 8, 8, p + 1]: a constant
+    fit, y = x[:250].flatten(0, 2), target[:250].flatten().double()
+    w, *_ = torch.linalg.lstsq(fit, y[:, None])  # [p + 1, 1]
+    guess = (x[250:] @ w)[..., 0]  # [250, 8, 8]
+    off = (guess - target[250:]).square().mean()
+    return guess, 1 - (off / target[250:].var()).item()
 
 
 # %% [markdown]
-# **What does each stack hold after the first block?** The figure shows the brightness of one boot, and the channels that follow it best. Each map is drawn around its own mean, and its sign is changed where the correlation is negative.
+# **What can be read from each stack after the first block?** The figure shows the brightness of a boot that the weights were not fitted on, and what they make of the channels.
 
 # %%
-boot = (labels == 9).nonzero()[0, 0].item()
-
-
-def as_map(values):  # [8, 8], with mean 0 and deviation 1
-    return (values - values.mean()) / values.std()
+boot = 250 + (labels[250:] == 9).nonzero()[0, 0].item()
 
 
 def map_of(number, stack, where):
     features = stacks[number - 1]["vh".index(stack)]  # [500, p, 8, 8]
-    channel, sign = best_channel(features, brightness[where])
-    values = features[boot, channel] * math.copysign(1, sign)  # [8, 8]
-    return {f"{stack}, block {number}: {where}": as_map(values)}
+    guess, _ = probe(features, brightness[where])  # [250, 8, 8]
+    name = f"{stack}, block {number}: {where}"
+    return {name: guess[boot - 250]}  # [8, 8]
 
 
-photo = {"brightness of a boot": as_map(bright[boot])}
-first = map_of(1, "v", "above") | map_of(1, "h", "to the left")
+photo = {"brightness of a boot": bright[boot]}  # [8, 8]
+maps = photo | map_of(1, "v", "above") | map_of(1, "h", "to the left")
 figures.show(
-    figures.heatmaps(
-        photo | first, unit="deviations from the map's mean", centred=True
-    ),
-    "first_block_features",
+    figures.heatmaps(maps, unit="brightness", limits=(0, 1)),
+    "first_block_probes",
 )
 
 # %% [markdown]
-# The second map is the boot moved one row down, because after one block v has seen the row above and not its own. The map's first row has one colour, since nothing is above it. The third map is the boot moved one column to the right, because h has seen the code to its left.
+# The second map is the boot moved one row down, because after one block v has seen the row above and not its own. In the map's first row nothing is above, so that the weights can only answer with a mean. The third map is the boot moved one column to the right, because h has seen the code to its left.
 #
-# **What does h hold after the last block?** Here is the channel of h that follows the brightness at the position itself.
+# **And what can be read from h about the position itself?** There h has not seen the code yet, so this is a prediction. We compare the first block with the last.
 
 # %%
-last = map_of(9, "h", "itself")
+maps = photo | map_of(1, "h", "itself") | map_of(9, "h", "itself")
 figures.show(
-    figures.heatmaps(
-        photo | last, unit="deviations from the map's mean", centred=True
-    ),
-    "last_block_features",
+    figures.heatmaps(maps, unit="brightness", limits=(0, 1)),
+    "predictions_of_a_boot",
 )
 
 # %% [markdown]
-# The boot is now at its own position, where h has not seen the code yet, so this map is a prediction. It is rougher than the two maps before, which are memories of codes already seen. For example, h predicted a shaft above this low boot, because other boots have one there. **After which block does memory turn into prediction?** To find out, we take the best channel after each block.
+# After the first block, the prediction is a smeared copy of what lies above and to the left. After the last one it has the boot's outline, though rougher than the maps before, which are memories of codes already seen.
+#
+# **Does a stack lose its memory when it begins to predict?** The figure shows R² after each block. As a baseline, we fit the brightness at a position to the *true* brightness of its two neighbours, above and to the left, without any network.
 
 
 # %%
-def strength(which, where):
-    return [
-        abs(best_channel(pair[which], brightness[where])[1])
-        for pair in stacks
-    ]
+def readable(stack, where):
+    which = "vh".index(stack)
+    return [probe(pair[which], brightness[where])[1] for pair in stacks]
 
 
+both = torch.stack(
+    [brightness["above"], brightness["to the left"]], dim=1
+)  # [500, 2, 8, 8]
 lines = {
-    "v, the row above": strength(0, "above"),
-    "h, to the left": strength(1, "to the left"),
-    "h, the position itself": strength(1, "itself"),
+    "h: to the left": readable("h", "to the left"),
+    "h: the position itself": readable("h", "itself"),
+    "v: the row above": readable("v", "above"),
 }
+
+# %%
 figures.show(
     figures.curves(
         lines,
         x_label="block",
-        y_label="correlation of the best channel",
+        y_label="R² of the linear probe",
+        baselines={"itself, from two neighbours": probe(both, bright)[1]},
         y_limits=(0, 1),
     ),
-    "features_by_block",
+    "probes_by_block",
 )
 
 # %% [markdown]
-# In h, the two curves cross after about the second block: the correlation with the brightness to the left is strongest after the first block, and that with the brightness at the position itself after the last. The 0.7 at the start is no prediction yet, because neighbours are alike and the memory of the left neighbour gives as much. The rise that follows is what the blocks add. In v, the plain brightness of the row above becomes weaker. The head never reads v, so v may keep whatever helps h, in whatever form.
+# It does not: what h holds of the code to its left can be read after every block, about as well as after the first. Beside this memory, the prediction grows. At first it is worth about as much as the two neighbours alone, since neighbours are alike. What rises above the dashed line is what the blocks have learned from farther away. In v, the row above can be read less and less: the head never reads v, so v may turn its memory into whatever helps h, in whatever form.
 #
 # **If one code changes, at which positions do the stacks change?** We replace the code at (3, 3) of the boot, and compare both stacks before and after.
 
@@ -816,17 +822,11 @@ figures.show(
 # %%
 def by_hand(shifts, residuals):
     torch.manual_seed(0)
-    weights = [new_weights(shift, 4, 4) for shift in shifts]
-
-    def network(features):  # [B, 4, H, W]
-        v = h = features
-        for w, shift, residual in zip(
-            weights, shifts, residuals, strict=True
-        ):
-            v, h = block(v, h, w, shift, residual)
-        return h  # [B, 4, H, W]
-
-    return network
+    blocks = [
+        Block(4, 4, shift=shift, residual=residual)
+        for shift, residual in zip(shifts, residuals, strict=True)
+    ]
+    return lambda features: both_stacks(blocks, features)[1]  # [B, 4, H, W]
 
 
 # %%
@@ -946,7 +946,7 @@ check.label_bias(my_label_bias)
 #
 # *Difficulty 3 of 5 · importance 3 of 5 · 8 minutes*
 #
-# **How many numbers does `GatedBlock("B", 24, 24)` learn?** It is a later block, with 24 channels in and p = 24, kernels of k = 3, and no label. Work the number out on paper from the shapes in `new_weights`, and then let the check count.
+# **How many numbers does `GatedBlock("B", 24, 24)` learn?** It is a later block, with 24 channels in and p = 24, kernels of k = 3, and no label. Work the number out on paper from the convolutions of our `Block`, and then let the check count.
 #
 # <details><summary>Hint 1</summary>
 #

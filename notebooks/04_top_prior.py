@@ -578,13 +578,14 @@ explore(
 #
 # *Further · 6 minutes*
 #
-# We make four short runs of 60 steps each, all from the same weights. The first is our recipe, and in the second AdamW gets a rate of 10 instead of 3e-3, without warm-up and clipping. The other two show what clipping does: they use plain gradient descent, **SGD**, whose step is the rate *times the gradient*, at a rate of 20.
+# We make five short runs of 60 steps each, all from the same weights. The first is our recipe, and in the next two AdamW gets a rate of 10 instead of 3e-3, without warm-up: once without clipping and once with it. The last two use plain gradient descent, **SGD**, whose step is the rate *times the gradient*, at a rate of 20, again without clipping and with it.
 
 # %%
 adamw, sgd, off = torch.optim.AdamW, torch.optim.SGD, math.inf
 trials = {
     "AdamW, 3e-3, warm-up, clipped": (adamw, 3e-3, 1.0, 0.1),
-    "AdamW, rate 10, neither": (adamw, 10.0, off, 0.0),
+    "AdamW, rate 10, not clipped": (adamw, 10.0, off, 0.0),
+    "AdamW, rate 10, clipped": (adamw, 10.0, 1.0, 0.0),
     "SGD, rate 20, not clipped": (sgd, 20.0, off, 0.0),
     "SGD, rate 20, clipped": (sgd, 20.0, 1.0, 0.0),
 }
@@ -599,12 +600,24 @@ for name, (kind, rate, clip, warmup) in trials.items():
     norm_of[name] = [norm for _, norm in record]
 
 # %% [markdown]
-# **What does the loss do in each run?** The vertical axis is logarithmic, with each horizontal line ten times the one below, and it is cut at 1,000.
+# **What does the loss do in each run, and does clipping save it?** The vertical axis is logarithmic, with each horizontal line ten times the one below, and it is cut at 1,000.
+
 
 # %%
+def by_optimizer(values):  # a diagram for AdamW, and one for SGD
+    return {
+        kind: {
+            name.removeprefix(f"{kind}, "): value
+            for name, value in values.items()
+            if name.startswith(kind)
+        }
+        for kind in ("AdamW", "SGD")
+    }
+
+
 figures.show(
-    figures.curves(
-        loss_of,
+    figures.stacked_curves(
+        by_optimizer(loss_of),
         x_label="step",
         y_label="training loss, nats per code",
         baselines={"unigram": unigram},
@@ -616,16 +629,14 @@ figures.show(
 
 # %% [markdown]
 # - **SGD without clipping** explodes, because a large gradient makes a large step, which leads to weights with a still larger gradient. The numbers may become too large to be stored, which gives `inf`, and from there `nan`, which is not a number at all. With clipping, no step at this rate is longer than 20 and the loss stays within bounds, but the network does not learn much. Clipping keeps the numbers in range; it does not make a wrong rate right.
-# - **AdamW at rate 10** is the dangerous one. The loss jumps and then falls and falls, which looks like learning on a plot that begins at step 10. But it ends flat on the unigram line, the loss of a predictor that has only the frequencies of the codes left.
-#
-# Would clipping have saved the run with AdamW? Put 1.0 in place of `off` in the second run: it would not, because AdamW divides by the gradient's own size, so that its steps are about as long either way. What clipping spares AdamW are the rare outliers, which spoil its running means.
+# - **AdamW at rate 10** is the dangerous one. The loss jumps and then falls and falls, which looks like learning on a plot that begins at step 10. But it ends flat near the unigram line, the loss of a predictor that has only the frequencies of the codes left. Clipping does not save this run, because AdamW divides by the gradient's own size, so that its steps are about as long either way. What clipping spares AdamW are the rare outliers, which spoil its running means.
 #
 # **Which numbers reveal such a failure?** There are two, and the first is the gradient norm, which we have at each step for free.
 
 # %%
 figures.show(
-    figures.curves(
-        norm_of,
+    figures.stacked_curves(
+        by_optimizer(norm_of),
         x_label="step",
         y_label="gradient norm before clipping",
         baselines={"clip": 1.0, "alarm": 10.0},

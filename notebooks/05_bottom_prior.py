@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 05 · The bottom prior, P(z_bottom | z_top)
 #
-# **What you will do.** Give a PixelCNN a second grid to look at. Train it twice, with the top codes and without, and measure what they are worth. Draw many bottom grids for the same top grid. Then give the network the top of another image, and see what happens to the loss and to the picture.
+# **What you will do.** Give a PixelCNN a second grid to look at. Train it with the top codes and without, and measure what they are worth. Draw many bottom grids for one top grid. Then give the network the top of another image, and see what happens.
 #
-# **What you will learn.** How one grid conditions another (embed, look around, enlarge, add before the gate); why nothing leaks, although the top is seen on all sides; how to measure what a condition is worth, and one way to deceive yourself about it.
+# **What you will learn.** How one grid conditions another; why nothing leaks, although the top is seen on all sides; how to measure what a condition is worth, and one way to deceive yourself about it.
 #
 # **What you need.** Gated blocks from notebook [03](03_gated_blocks.ipynb), and the loss and the training loop from notebook [04](04_top_prior.ipynb). We repeat the parts of them that we use.
 #
-# **Time.** About 25 minutes for the core and 65 for all, with the exercises; 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
+# **Time.** About 25 minutes for the core and 70 for all, with the exercises; 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
 #
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 
@@ -32,7 +32,7 @@ from pixelprior.data import load_images
 #
 # *Core · 2 minutes*
 #
-# The top prior draws z_top, a grid of 8 × 8 codes. What is left to draw is z_bottom, a grid of 16 × 16 codes that has to fit this top. So the second network does not learn P(z_bottom), but **P(z_bottom | z_top)**: the probability of a bottom grid *given* the top grid. A network that learns such a probability is called **conditional**.
+# The top prior draws z_top, a grid of 8 × 8 codes. What is left to draw is z_bottom, a grid of 16 × 16 codes that has to fit this top. So the second network learns not P(z_bottom), but **P(z_bottom | z_top)**: the probability of a bottom grid *given* the top grid. Such a network is called **conditional**.
 #
 # We load the shipped networks and encode some images: 1,024 to train on, and 500 **held out**, which no training step sees.
 
@@ -72,13 +72,13 @@ print("bottom", list(heldout.z_bottom.shape), " codes K:", K)
 #
 # *Core · 3 minutes*
 #
-# A label enters a gated block as a bias that is the same at every position (notebook 03). Top codes enter in the same way, but with a bias that differs from position to position. Three steps lead from the codes to this bias, here in their smallest form.
+# A label enters a gated block as a bias that is the same at every position (notebook 03). Top codes enter as a bias that differs from position to position. Three steps lead from the codes to this bias, here in their smallest form.
 #
 # **Step one: embed and look around.** Each top code becomes a vector, and a convolution mixes it with the vectors of its neighbours. The convolution has **no mask**: the whole top grid is known before the first bottom code is drawn, so there is no future in it that could leak.
 
 # %%
 torch.manual_seed(0)
-z_top, z_bottom, labels = heldout.batch(torch.arange(32))
+z_top, z_bottom, labels = heldout.batch(torch.arange(32))  # images 0 to 31
 # z_top [32, 8, 8], z_bottom [32, 16, 16], labels [32]
 D, p = 64, 32  # length of an embedded code, channels of the network
 embedding = nn.Embedding(K, D)
@@ -104,9 +104,9 @@ features = features.repeat_interleave(2, 3)  # [32, p, 16, 16]
 print("the condition:", list(features.shape))
 
 # %% [markdown]
-# Each number fills a square, and the squares are arranged as the numbers were, which is called **nearest-neighbour upsampling**. The result is the **condition**, as in notebook 03: a vector of p numbers for each bottom position.
+# Each number fills a square, which is called **nearest-neighbour upsampling**. The result is the **condition**, as in notebook 03: a vector of p numbers for each bottom position.
 #
-# **Step three: a bias before the gate.** A 1×1 convolution turns the condition into 2p numbers per position: p for the features and p for the gate. They are added to the output of the convolution over the bottom codes. In formulas, with x for the block's input, c for the condition, and tanh and σ as in notebook 03:
+# **Step three: a bias before the gate.** A 1×1 convolution turns the condition into 2p numbers per position, p for the features and p for the gate. They are added to the output of the convolution over the bottom codes. With x for the block's input and c for the condition:
 #
 # $$
 # y = \tanh(W_f * x + V_f * c) \odot \sigma(W_g * x + V_g * c)
@@ -114,114 +114,161 @@ print("the condition:", list(features.shape))
 #
 # V_f and V_g are the two halves of that 1×1 convolution. So the top can shift each feature, and it can open or close the gate of this feature.
 
+
 # %%
+def gate(x):  # [B, 2p, H, W]
+    f, g = x.chunk(2, dim=1)  # [B, p, H, W] each
+    return torch.tanh(f) * torch.sigmoid(g)  # [B, p, H, W]
+
+
 to_bias = nn.Conv2d(p, 2 * p, 1, bias=False)  # V_f and V_g
 from_codes = torch.randn(32, 2 * p, 16, 16)  # stands for W ∗ x
-f, g = (from_codes + to_bias(features)).chunk(2, dim=1)
-# f and g [32, p, 16, 16]
-y = torch.tanh(f) * torch.sigmoid(g)  # [32, p, 16, 16]
+y = gate(from_codes + to_bias(features))  # [32, p, 16, 16]
 print("a gated feature map with the top in it:", list(y.shape))
 
 # %% [markdown]
 # ## 05.3 The package's version
 #
-# *Core · 4 minutes*
+# *Core · 5 minutes*
 #
-# `ConditionalPixelCNN` does the same, with a few more layers. After the first convolution come four **residual blocks**, so that each position knows more of its surroundings. Each block adds to its input what a ReLU, a 3×3 convolution, a ReLU and a 1×1 convolution make of it. After the upsampling comes one 3×3 convolution, which softens the edges of the squares. Last, the condition is **bounded**: the vector at each position is divided by √(1 + the mean of its squares). A small vector stays almost as it is, and no vector becomes longer than √p. Without this bound the condition can grow a thousandfold in the first steps of training, push each tanh and σ to its limit, and leave the gates shut. (The shipped weights are from before this step, and do without it.)
+# `ConditionalPixelCNN` has a few more layers.
 #
-# We write these layers as a module of our own, and give it the package's weights.
+# - After the first convolution come four **residual blocks**, so that each position knows more of its surroundings. Each block adds to its input what a ReLU, a 3×3 convolution, a ReLU and a 1×1 convolution make of it. A last ReLU follows.
+# - After the upsampling, a 3×3 convolution softens the edges of the squares.
+# - Last, the condition is **bounded**: the vector at each position is divided by √(1 + the mean of its squares). A small vector stays almost as it is, and none becomes longer than √p. Without a bound, a large condition can push tanh and σ to their limits, where the gradient is nearly zero.
+#
+# We write these layers as a module of our own.
 
 
 # %%
-from pixelprior.vqvae2 import ResidualStack
+def branch(p):
+    """What a residual block adds to its input."""
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(p, p // 2, 3, padding=1),  # [B, p / 2, Ht, Wt]
+        nn.ReLU(),
+        nn.Conv2d(p // 2, p, 1),  # [B, p, Ht, Wt]
+    )
 
 
+# %%
 class TopToCondition(nn.Module):
-    def __init__(self, num_embeddings, embedding_dim, p):
+    def __init__(self, num_embeddings, embedding_dim, p, bounded):
         super().__init__()
         self.embedding = nn.Embedding(num_embeddings, embedding_dim)
         self.look_around = nn.Conv2d(embedding_dim, p, 3, padding=1)
-        self.look_further = ResidualStack(p, num_blocks=4)
+        self.branches = nn.ModuleList(branch(p) for _ in range(4))
         self.soften = nn.Conv2d(p, p, 3, padding=1)
+        self.bounded = bounded
 
     def forward(self, z_top):
         top = self.embedding(z_top).permute(0, 3, 1, 2)  # [B, D, Ht, Wt]
-        top = self.look_further(self.look_around(top))  # [B, p, Ht, Wt]
-        top = top.repeat_interleave(2, 2)  # [B, p, H, Wt]
+        top = self.look_around(top)  # [B, p, Ht, Wt]
+        for each in self.branches:
+            top = top + each(top)  # [B, p, Ht, Wt]
+        top = top.relu().repeat_interleave(2, 2)  # [B, p, H, Wt]
         top = top.repeat_interleave(2, 3)  # [B, p, H, W]
         top = self.soften(top)  # [B, p, H, W]
         squares = top.square().mean(dim=1, keepdim=True)  # [B, 1, H, W]
-        return top / (1 + squares).sqrt()  # [B, p, H, W]
+        return top / (1 + squares).sqrt() if self.bounded else top
 
-
-# %%
-net = ConditionalPixelCNN(K, D, p, num_layers=4, dropout=0.0)
-by_hand = TopToCondition(K, D, p)
-by_hand.embedding = net.top_embedding
-by_hand.look_around, by_hand.look_further = net.top_network
-by_hand.soften = net.top_to_bottom[0]  # and its bound, without weights
-with torch.no_grad():
-    mine = by_hand(z_top)  # [32, p, 16, 16]
-    theirs = net.top_condition(z_top, z_bottom.shape, None)
-largest = (mine - theirs).abs().max()
-print(f"the condition differs by < 1e-5: {bool(largest < 1e-5)}")
 
 # %% [markdown]
-# The condition is computed once per image. All gated blocks receive it, each through its own 1×1 convolution. Two comparisons remain: one block, and the whole network. In the block we look at the vertical stack, with its residual; the horizontal stack receives the condition through the link between the two.
+# The block is that of notebook 03, with the condition in the place of the label. It is added to the vertical features, and the link between the stacks relays it to h.
+
 
 # %%
-block = net.blocks[1]
-v, h = torch.randn(2, 32, p, 16, 16)  # [32, p, 16, 16] each
-with torch.no_grad():
-    features = block.vertical(F.pad(v, (1, 1, 1, 0)))  # [32, 2p, 16, 16]
-    features = features + F.conv2d(mine, block.condition.weight)
-    f, g = features.chunk(2, dim=1)  # [32, p, 16, 16] each
-    mine_v = v + torch.tanh(f) * torch.sigmoid(g)  # [32, p, 16, 16]
-    theirs_v, _ = block(v, h, theirs)
-largest = (mine_v - theirs_v).abs().max()
-print(f"a block differs by < 1e-5: {bool(largest < 1e-5)}")
+def gated_block(conv, v, h, condition, first, residual):
+    """New v and h [B, p, H, W]; `conv` holds a block's convolutions."""
+    up = conv.vertical(F.pad(v, (1, 1, 1, -first)))  # [B, 2p, H, W]
+    up = up + conv.condition(condition)  # [B, 2p, H, W]
+    left = conv.horizontal(F.pad(h, (1, -first, 0, 0)))  # [B, 2p, H, W]
+    across = conv.vertical_to_horizontal(up) + left  # [B, 2p, H, W]
+    new_v, new_h = gate(up), conv.horizontal_out(gate(across))
+    # new_v and new_h [B, p, H, W]
+    if first:
+        return new_v, new_h
+    return (v + new_v if residual else new_v), h + new_h
+
+
+# %% [markdown]
+# The bound and the residual around v are optional: a new network has both, and weights that were trained without one are used without it. The config beside the weights says which. **What does it say for the shipped prior?**
 
 # %%
-with torch.no_grad():
+from pixelprior.assets import shipped_folder
+from pixelprior.checkpoints import read_config
+
+config = read_config(shipped_folder("fashion_mnist", "prior") / "config.json")
+bounded, residual = config["bounded_condition"], config["vertical_residual"]
+print("bound:", bounded, " residual around v:", residual)
+
+# %% [markdown]
+# Does our code give the same logits, with new weights and with the shipped ones? (As in notebook 03, the label's vector is added to the condition.)
+
+
+# %%
+def logits_by_hand(net, bounded, residual):
+    p, D = net.top_network[0].weight.shape[:2]
+    top = TopToCondition(K, D, p, bounded).double()
+    parts = (net.top_embedding, net.top_network, net.top_to_bottom)
+    theirs = [w for part in parts for w in part.state_dict().values()]
+    top.load_state_dict(dict(zip(top.state_dict(), theirs, strict=True)))
+    label = net.label_embedding(labels)[:, :, None, None]  # [32, p, 1, 1]
+    condition = top(z_top) + label  # [32, p, 16, 16]
     v = h = net.embedding(z_bottom).permute(0, 3, 1, 2)  # [32, D, 16, 16]
-    for block in net.blocks:
-        v, h = block(v, h, mine)  # [32, p, 16, 16] each
-    mine_logits = net.head(h)  # [32, K, 16, 16]
-    theirs_logits = net(z_bottom, z_top)  # [32, K, 16, 16]
-largest = (mine_logits - theirs_logits).abs().max()
-print(f"the network differs by < 1e-5: {bool(largest < 1e-5)}")
-parts = (net.embedding, net.blocks, net.head, by_hand)
-ours = sum(w.numel() for part in parts for w in part.parameters())
-print("same parameters:", ours == sum(w.numel() for w in net.parameters()))
+    for number, block in enumerate(net.blocks):
+        v, h = gated_block(block, v, h, condition, number == 0, residual)
+    return net.head(h)  # [32, K, 16, 16]
+
+
+# %%
+import copy
+
+fresh = ConditionalPixelCNN(K, D, p, 4, num_classes=10, dropout=0.0)
+for name, net, *parts in (
+    ("a new network", fresh, True, True),
+    ("the shipped prior", shipped, bounded, residual),
+):
+    net = copy.deepcopy(net).double()  # rounding is small in float64
+    with torch.no_grad():
+        apart = logits_by_hand(net, *parts) - net(z_bottom, z_top, labels)
+    close = apart.abs().max().item() < 1e-9
+    print(f"{name}: the logits differ by < 1e-9: {close}")
 
 # %% [markdown]
-# So the bottom prior is a PixelCNN over the bottom codes, as in notebook 03, with one more input to each gate.
+# So the bottom prior is a PixelCNN as in notebook 03, with one more input to each block. (`load_state_dict` refuses weights of other shapes: the parameters agree too.)
 
 # %% [markdown]
 # ## 05.4 No leak, no blind spot, and the top on all sides
 #
-# *Further · 6 minutes*
+# *Further · 8 minutes*
 #
 # A position must not see its own code or the codes that come after it. Does this still hold with a condition? The argument is short: the condition is computed from z_top alone, so once z_top is known, the condition is a constant, with the same numbers whatever the bottom codes are. Adding a constant changes no dependence. So a logit sees the same *bottom* codes as without a condition: all earlier codes within reach, and no others.
 #
-# The argument should also pass a test. **Which bottom codes does the shipped prior see at row 8, column 8?** As in notebook 02, we find out by the gradient.
+# The argument should also pass a test. **Which bottom codes does the shipped prior see at row 8, column 8?** As in notebook 02, we find out by the gradient. (In the comments of this section, D and p are the sizes of the shipped prior.)
 
 # %%
 from pixelprior.course.causality import seen_by
 
 position, shape = (8, 8), (16, 16)
+size = shipped.embedding.embedding_dim  # D
+depth = len(shipped.blocks)
 with torch.no_grad():
     condition = shipped.top_condition(z_top[:1], (1, *shape), labels[:1])
 
 
-def from_bottom(embedded):  # [8, 32, 16, 16]
+def last_h(embedded, condition, blocks):  # [B, D, 16, 16], [B, p, 16, 16]
     v = h = embedded
-    for block in shipped.blocks:
-        v, h = block(v, h, condition)  # [8, 64, 16, 16] each
-    return shipped.head(h)  # [8, K, 16, 16]
+    for block in shipped.blocks[:blocks]:
+        v, h = block(v, h, condition)  # [B, p, 16, 16] each
+    return h
 
 
-seen = seen_by(from_bottom, position, shape, channels=32)  # [16, 16]
+def from_bottom(embedded):
+    return shipped.head(last_h(embedded, condition, depth))  # [B, K, 16, 16]
+
+
+seen = seen_by(from_bottom, position, shape, channels=size)  # [16, 16]
 figures.show(
     figures.receptive_fields(
         {"bottom codes seen": seen}, position, columns=3
@@ -230,7 +277,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The prior sees every earlier code, and no other. We repeat the test at the corners and in between. Each of the prior's nine blocks reaches one row up and one column to either side, so what lies more than nine away is out of reach, which is a matter of depth and not a blind spot. Within these nine rows and columns there must be no hole. (How many blocks would let the last code see the first?)
+# The prior sees every earlier code, and no other. We repeat the test at the corners and in between. Each of the prior's 9<!--= prior num_layers --> blocks reaches one row up and one column to either side. What is farther away than that is out of reach, which is a matter of depth and not a blind spot: for the last code to see the first, 15 blocks would be needed. Within reach there must be no hole.
 
 # %%
 from pixelprior.course.causality import blind_spot, leak
@@ -238,35 +285,35 @@ from pixelprior.course.causality import blind_spot, leak
 count = torch.arange(16)
 for position in ((0, 0), (0, 15), (4, 11), (8, 8), (15, 8)):
     y, x = position
-    seen = seen_by(from_bottom, position, shape, channels=32)  # [16, 16]
-    rows = (count - y).abs() <= 9  # [16]
-    columns = (count - x).abs() <= 9  # [16]
+    seen = seen_by(from_bottom, position, shape, channels=size)  # [16, 16]
+    rows = (count - y).abs() <= depth  # [16]
+    columns = (count - x).abs() <= depth  # [16]
     within = rows[:, None] & columns  # [16, 16]
     holes = (blind_spot(seen, position) & within).sum().item()
     print(position, " leak:", leak(seen, position), " holes:", holes)
     assert leak(seen, position) is None and holes == 0
 
 # %% [markdown]
-# The other question concerns the top grid. **Which top codes does a bottom code depend on?** We take the log-probability of the code at a bottom position, and its gradient with respect to the embedded top. The size of the gradient at a top position, summed over 32 images, is the share of that position. The maps show the shares in percent, for three bottom positions. (The prior is conditioned on the label too: `label_condition` gives the label's vector, which is added to the condition at every position.)
+# The other question concerns the top grid. **Which top codes does a bottom code depend on?** We take the log-probability of the code at a bottom position, and its gradient with respect to the embedded top. The size of the gradient at a top position, summed over 32 images, is the share of that position. The maps show the shares in percent, for three bottom positions. (`F.interpolate` enlarges as in 05.2, and `label_condition` gives the label's vector.)
 
 
 # %%
-def from_top(embedded, z_bottom, labels):  # [B, 32, 8, 8]
-    top = shipped.top_network(embedded)  # [B, 64, 8, 8]
-    top = F.interpolate(top, size=shape)  # [B, 64, 16, 16]
-    top = shipped.top_to_bottom(top)  # [B, 64, 16, 16]
+def from_top(embedded, z_bottom, labels):  # [B, D, 8, 8]
+    top = shipped.top_network(embedded)  # [B, p, 8, 8]
+    top = F.interpolate(top, size=shape)  # [B, p, 16, 16]
+    top = shipped.top_to_bottom(top)  # [B, p, 16, 16]
     top = top + shipped.label_condition(labels, len(labels))
     return shipped.logits(z_bottom, top)  # [B, K, 16, 16]
 
 
 def shares_of_top(y, x):
     embedded = shipped.top_embedding(z_top).permute(0, 3, 1, 2)
-    embedded = embedded.detach().requires_grad_()  # [32, 32, 8, 8]
+    embedded = embedded.detach().requires_grad_()  # [32, D, 8, 8]
     logits = from_top(embedded, z_bottom, labels)  # [32, K, 16, 16]
     loss = F.cross_entropy(logits[..., y, x], z_bottom[:, y, x])
-    (gradient,) = torch.autograd.grad(loss, embedded)  # [32, 32, 8, 8]
-    size = gradient.abs().sum(dim=(0, 1))  # [8, 8]
-    return 100 * size / size.sum()
+    (gradient,) = torch.autograd.grad(loss, embedded)  # [32, D, 8, 8]
+    share = gradient.abs().sum(dim=(0, 1))  # [8, 8]
+    return 100 * share / share.sum()
 
 
 # %%
@@ -281,10 +328,41 @@ figures.show(
 # %% [markdown]
 # In the middle map, the bottom code at (8, 8) lies over the top code at (4, 4), which has the largest share. But top codes below it and to the right of it count too. In a single grid that would be a leak, while here it is intended: the top tells the network what is *coming*. At the left edge of a sleeve, for example, the network can know how wide the sleeve will be.
 #
-# How far does the view reach in principle, if we count every top code with any gradient at all?
+# This view has two causes. The convolutions over the top grid mix neighbouring top codes, and then the blocks relay the condition from position to position. **Which positions does the condition at one position reach?** We add 1 to the condition at the framed position, row 5 and column 8, and see where h changes after the first blocks.
 
 # %%
-few = slice(0, 1)
+from pixelprior.course.causality import before
+
+frame = (5, 8)
+changed = condition.clone()  # [1, p, 16, 16]
+changed[:, :, 5, 8] += 1
+reached = {}
+for blocks in (1, 2, 3, 4):
+    with torch.no_grad():
+        embedded = shipped.embed(z_bottom[:1])  # [1, D, 16, 16]
+        old = last_h(embedded, condition, blocks)  # [1, p, 16, 16]
+        new = last_h(embedded, changed, blocks)  # [1, p, 16, 16]
+    moved = ((new - old).abs() > 1e-4).any(dim=1)[0]  # [16, 16]
+    kind = moved.long() + (moved & before(frame, shape))  # [16, 16]
+    reached[f"after {blocks} block{'s' * (blocks > 1)}"] = kind
+
+# %%
+kinds = {
+    "not changed": ("white", ""),
+    "changed": (figures.COLOURS["past"], ""),
+    "changed, and earlier in raster order": (figures.COLOURS["bottom"], "//"),
+}
+figures.show(
+    figures.cells(reached, kinds, position=frame), "condition_relayed"
+)
+
+# %% [markdown]
+# The first block uses the condition where it is. Each further block relays it one row down and one column to either side, because its vertical kernel covers the row above and its own row, three columns wide. So a condition also reaches positions to its *left*, which come earlier in raster order. If it held anything of the bottom codes, that would be a leak. But it was computed from top codes alone, which are known before the first bottom code.
+#
+# How far does the view of the top reach in principle, if we count every top code with any gradient at all?
+
+# %%
+few = slice(0, 1)  # one image, 8 times: seen_by tries 8 inputs
 for position in ((0, 0), (8, 8)):
     seen = seen_by(
         lambda embedded: from_top(
@@ -292,19 +370,19 @@ for position in ((0, 0), (8, 8)):
         ),
         position,
         (8, 8),
-        channels=32,
+        channels=size,
     )  # [8, 8]
     print(position, "can see", seen.sum().item(), "of 64 top codes")
 
 # %% [markdown]
-# The bottom code in the middle sees the whole top. The first bottom code sees six rows of eight: its own and the five below it, because the 3×3 convolution at the start and the one in each of the four residual blocks reach one row further each. To the right it sees the whole width, because the vertical stack relays the condition from column to column. That is no leak either: what the stack relays along the first row was computed from top codes alone.
+# The bottom code in the middle sees the whole top. The first bottom code sees six rows of eight: its own and the five below it, because the 3×3 convolution at the start and the one in each of the four residual blocks reach one row further each. Its gated blocks add nothing below, since they look only up and sideways. But they look to the right, as the figure shows, so that with the whole width the first code sees 6 × 8 top codes.
 
 # %% [markdown]
 # ## 05.5 The loss, and the chain rule for an image
 #
 # *Core · 2 minutes*
 #
-# The loss is that of notebook 04, with the condition added. At each position we take the probability of the true code, and compute −log of it. The mean of these costs is in **nats per bottom code**.
+# The loss is that of notebook 04, with the condition added: the mean of −log P of the true codes, in **nats per bottom code**.
 
 
 # %%
@@ -329,7 +407,7 @@ print(f"loss_function differs by < 1e-5: {difference < 1e-5}")
 # \log P(z_\text{top}, z_\text{bottom}) = \log P(z_\text{top}) + \log P(z_\text{bottom} \mid z_\text{top})
 # $$
 #
-# Each term on the right is itself a sum, over 64 codes for the top and over 256 for the bottom. So for **nats per image** we add sums, not means. (For training, `loss_function` adds the two means and calls the result `total_loss`. The levels share no weights, so each learns as if it were alone. As the cost of an image, `total_loss` has no meaning.) A top code costs more than a bottom code, but there are four times as many bottom codes. Which of the two levels costs more in total?
+# Each term on the right is itself a sum, over 64 codes for the top and over 256 for the bottom. So for **nats per image** we add sums, not means. (`loss_function` also gives `total_loss`, the sum of the two means. It serves to train both levels at once, and has no meaning as the cost of an image.) A top code costs more than a bottom code, but there are four times as many bottom codes. Which of the two levels costs more in total?
 
 # %%
 from pixelprior.evaluation.measures import image_nats
@@ -340,14 +418,16 @@ top_nats = -log_p.gather(1, z_top[:, None])[:, 0]  # [32, 8, 8]
 for_top, for_bottom = top_nats.sum(dim=(1, 2)), nats.sum(dim=(1, 2))  # [32]
 print(f"top:    {for_top.mean():3.0f} nats per image")
 print(f"bottom: {for_bottom.mean():3.0f} nats per image")
-print(f"both:   {(for_top + for_bottom).mean():3.0f} nats per image")
+both = (for_top + for_bottom).mean()
+print(f"both:   {both:3.0f} nats per image, {both / math.log(2):.0f} bits")
+print("stored as whole numbers:", 320 * (K - 1).bit_length(), "bits")
 first = pick(heldout, slice(32))
 packages = image_nats(prior.prior_top, first) + image_nats(shipped, first)
 apart = (packages - for_top - for_bottom).abs().max().item()
 print(f"image_nats differs by < 1e-2: {apart < 1e-2}")
 
 # %% [markdown]
-# It is the bottom, although each of its codes costs less. On all 10,000 held-out images, both levels together cost 432.9<!--= results likelihood.both.nats_per_image.value --> nats per image, which is 625 bits. The format of notebook 01 takes log₂ K bits, rounded up, for each of 320 codes, which is three times as many.
+# It is the bottom, although each of its codes costs less. On all 10,000<!--= results data.heldout_images --> held-out images, both levels together cost 432.9<!--= results likelihood.both.nats_per_image.value --> nats per image. The format of notebook 01 takes far more bits: it stores 320 whole numbers, each in log₂ K bits, rounded up.
 
 # %% [markdown]
 # ## 05.6 Train it, with the top and without
@@ -428,14 +508,14 @@ figures.show(
 )
 
 # %% [markdown]
-# The top begins to help within the first hundred steps. Until then, both networks learn the frequencies of codes and of their neighbours, for which no top is needed. Then the gap between the curves opens, and it stays. Both networks learn to use the earlier bottom codes, but these do not contain what the top says about the codes to come.
+# At the first point both networks are far below the unigram entropy, and hardly differ: by then they have learned how often codes occur and which of them occur side by side, for which no top is needed. From the second point on, the network with the top codes needs fewer nats, and the gap stays. Both networks learn to use the earlier bottom codes, but these do not contain what the top says about the codes to come.
 
 # %% [markdown]
 # ## 05.7 What is the top worth, and where?
 #
 # *Further · 6 minutes*
 #
-# A few hundred steps are only a start. From here on we use two networks that were trained for longer on 60,000 images, and that ship with the package (`load_shipped`, `load_shipped_reference_models`): the bottom prior, and its twin that was trained without top codes. Both are conditioned on the label, and we measure both on the 500 held-out images.
+# So few steps are only a start. From here on we use two networks that were trained for longer, on 60,000<!--= results data.training_images --> images, and that ship with the package (`load_shipped`, `load_shipped_reference_models`): the bottom prior, and its twin that was trained without top codes. Both are conditioned on the label, and we measure both on the 500 held-out images.
 
 # %%
 from pixelprior.assets import load_shipped_reference_models
@@ -457,54 +537,56 @@ with_top = nats_of(shipped, heldout)  # [500, 16, 16]
 alone = nats_of(without_top, erase_top(heldout))  # [500, 16, 16]
 gain = alone - with_top  # [500, 16, 16]
 print(f"without {alone.mean():.1f}, with {with_top.mean():.1f} nats per code")
-print(f"gain {gain.mean():.2f} nats per code")
+by_image = gain.sum(dim=(1, 2))  # [500]
+print(f"gain {gain.mean():.3f} nats per code")
+print(f"gain {by_image.mean():.0f} nats per image of 256 codes")
 
 # %% [markdown]
-# On all 10,000 held-out images, a code costs 1.50<!--= results likelihood.bottom.without_top.value --> nats without the top codes and 1.23<!--= results likelihood.bottom.nats_per_code.value --> with them, which is a gain of 0.27<!--= results likelihood.bottom.gain_from_top.value --> nats per code. With 256 codes, this is some 68 nats per image. That is more than the small networks gained in their few hundred steps.
+# On all 10,000<!--= results data.heldout_images --> held-out images, a code costs 1.500<!--= results likelihood.bottom.without_top.value --> nats without the top codes and 1.234<!--= results likelihood.bottom.nats_per_code.value --> with them, which is a gain of 0.266<!--= results likelihood.bottom.gain_from_top.value --> nats per code.
 #
 # **At which positions is the gain large?** We take the mean over the images at each position.
 
 # %%
 figures.show(
-    figures.heatmaps(
+    figures.numbered_maps(
         {"gain from the top codes": gain.mean(dim=0)},
-        unit="nats per code",
-        limits=(0, None),
+        unit="gain, nats per code",
     ),
     "gain_by_position",
 )
 by_row = gain.sum(dim=(0, 2)) / alone.sum(dim=(0, 2))  # [16]
-print(f"saved in the first row:   {by_row[0]:.0%} of its nats")
-print(f"saved in the rows 1 to 14: {by_row[1:15].mean():.0%} of theirs")
+print(f"saved in row 0:        {by_row[0]:.0%} of its nats")
+print(f"saved in rows 1 to 14: {by_row[1:15].mean():.0%} of theirs")
 
 # %% [markdown]
 # Three regions of the map can be told apart.
 #
-# - **The first row** is the brightest: there are no codes above it, so without the top the network has little to go on. Here the top saves about twice the share of the cost that it saves elsewhere. The first column has no codes to its left, but it is dark: most of it is black background, and where everything is certain anyway there is nothing to save. The last row is dark for the same reason.
-# - **Two bands** left and right of the middle are bright as well; sleeves, legs and soles begin and end there.
-# - **The middle** between the bands is darker, and often lies inside the clothes, where the texture is.
+# - **Row 0** has the brightest cells: there are no codes above it, so without the top the network has little to go on. Here the top saves a larger share of the cost than it saves elsewhere, as the two printed lines show. Column 0 has no codes to its left, but it is dark: most of it is black background, and where everything is certain anyway there is nothing to save. Row 15 and column 15 are dark for the same reason.
+# - **Two bands** are bright from top to bottom, one around column 4 and one around column 11.
+# - **The middle** between the bands, columns 7 to 9, is darker.
 #
-# **Do these bright bands come from outlines?** The map above mixes boots and dresses, so we take the mean class by class. There are only about 50 images of each class, so we also average each position with its neighbours to reduce the noise. White is a gain of six tenths of a nat or more, and black is none.
+# **Do the bright bands come from outlines?** The map above mixes boots and dresses, so we take the mean class by class, and draw the outline of the class over it: the line where the mean image of the class is a quarter as bright as white. A class has only as many images as the number in brackets says, so we also average each position with its neighbours to reduce the noise.
 
 # %%
 pixels, classes = photographs[torch.arange(500)]
 # pixels [500, 1, 32, 32], classes [500]
-means, gains = [], []
-for each in (0, 1, 2, 3, 4, 7, 8, 9):
-    means.append(pixels[classes == each].mean(dim=0))  # [1, 32, 32]
-    gains.append(gain[classes == each].mean(dim=0)[None])  # [1, 16, 16]
-smooth = F.avg_pool2d(
-    torch.stack(gains), 3, 1, 1, count_include_pad=False
-)  # [8, 1, 16, 16]
+smooth = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
+maps, mean_images = {}, {}
+for number, name in enumerate(photographs.class_names):
+    of_class = classes == number  # [500]
+    name = f"{name} ({of_class.sum()})"
+    mean_images[name] = pixels[of_class].mean(dim=0)  # [1, 32, 32]
+    mean_gain = gain[of_class].mean(dim=0)[None]  # [1, 16, 16]
+    maps[name] = smooth(mean_gain)[0]  # [16, 16]
 figures.show(
-    figures.image_rows(
-        {"mean image": torch.stack(means), "gain": smooth / 0.6}
+    figures.numbered_maps(
+        maps, unit="gain, nats per code", outlines=mean_images
     ),
     "gain_by_class",
 )
 
 # %% [markdown]
-# On the dress, the sneaker, the bag and the boot, the gain is brightest along the contour, with a darker middle. The trousers are so narrow that they hardly have a middle. To check this impression with numbers, we count. A pixel is part of the clothes if it is not nearly black. A bottom position is **background** if no pixel within two pixels of it is part of the clothes, **inside** if all of these pixels are, and on the **outline** otherwise.
+# Shirts, coats, bags and ankle boots are darker in the middle than along the line, and the far background is darkest. Trousers and sandals are so narrow that they hardly have a middle. But the outline of a mean image is not that of any one image. So we also count, in each image by itself. A pixel is part of the clothes if it is not nearly black. A bottom position is **background** if no pixel within two pixels of it is part of the clothes, **inside** if all of these pixels are, and on the **outline** otherwise.
 
 # %%
 on = (pixels > 0.1).float()  # [500, 1, 32, 32]
@@ -523,14 +605,14 @@ for name, kind in (
     )
 
 # %% [markdown]
-# Half of the positions are on an outline, and they bring seven tenths of the gain. (Dark print within the clothes counts as outline here too.) Is this only because codes on an outline cost more? In part it is, which is why the last column gives the share of the cost that is saved. This share is larger on the outline than inside, and largest in the background, which costs little in any case. So the top settles where things are and where nothing is, and it leaves to the bottom what is inside.
+# The positions on an outline bring most of the gain, more than their share of the grid. (Dark print within the clothes counts as outline here too.) Is this only because codes on an outline cost more? In part it is, which is why the last column gives the share of the cost that is saved. This share is larger on the outline than inside, and largest in the background, which costs little in any case. So the top settles where things are and where nothing is, and it leaves to the bottom what is inside.
 
 # %% [markdown]
 # ## 05.8 One top, many bottoms
 #
 # *Core · 5 minutes*
 #
-# If the top fixes the outline but not the texture, we should be able to see it. We keep the top codes of one photograph, and draw eight bottoms with different random numbers. The argument `known_top` does this: codes that are given there are kept, and only the rest is drawn. For comparison we draw eight images with the same label and *nothing* kept, and we decode the kept top with uniform bottom codes. **What stays the same, and what varies?**
+# The top codes hold the outline, and the bottom codes the texture (notebook 01). If this is so, we should be able to see it. We keep the top codes of one photograph, and draw 32 bottoms with different random numbers. The argument `known_top` does this: codes that are given there are kept, and only the rest is drawn. For comparison we draw 32 images of the same label with *nothing* kept, and we decode the kept top with uniform bottom codes. We show eight of each. **What stays the same, and what varies?**
 
 # %%
 number = 1
@@ -569,9 +651,9 @@ figures.show(
 )
 
 # %% [markdown]
-# With the top kept, it is the same pullover eight times, but none of them says "Lee". There is *something* written on each, at the same spot, because the top says that there is print, and where. What the print says was in the bottom codes, and the bottom prior has drawn its own. With nothing kept, everything is different, the outline and the shade too.
+# With the top kept, it is the same pullover eight times, but none of them says "Lee". There is *something* written on each, at the same spot, because the top says that there is print, and where. What it says was in the bottom codes, which are new here. With nothing kept, the outline and the shade differ too.
 #
-# The last row is a check: the decoder receives the top codes as well, so a part of the outline comes from there, but only bottom codes that fit the top make a pullover of it.
+# The last row is a check: the decoder gets a part of the outline from the top codes, but only bottom codes that fit the top make a pullover of it.
 #
 # A **difference map** shows the same for every pixel. **How much does a pixel vary over 32 draws?**
 
@@ -591,7 +673,7 @@ ratio = (free.std(dim=0).mean() / kept.std(dim=0).mean()).item()
 print(f"nothing kept varies more than 3 times as much: {ratio > 3}")
 
 # %% [markdown]
-# With the top kept, the print varies. Apart from it, only thin lines along the sleeves and the outline vary a little, while shape and shade stay the same. With nothing kept, the whole image varies. In JupyterLab, choose another image and another seed below. (A `temperature` below 1 makes likely codes even more likely.) The lower row shows where each drawn image differs from the decoded photograph.
+# With the top kept, the print varies, and thin lines along the sleeves and the outline vary a little. With nothing kept, the whole image varies. In JupyterLab, choose another image and another seed below. (A `temperature` below 1 makes likely codes even more likely.) The last row shows where each drawn image differs from the decoded photograph.
 
 
 # %%
@@ -601,12 +683,11 @@ def bottoms(image, seed, temperature):
     own = vqvae2.decode_codes(z_top, z_bottom)  # [1, 1, 32, 32]
     kept = {"known_top": z_top.expand(6, -1, -1), "temperature": temperature}
     drawn = draw(6, label, seed, **kept)  # [6, 1, 32, 32]
-    blank = torch.zeros(2, 1, 32, 32)
-    difference = 2 * (drawn - own).abs()  # [6, 1, 32, 32]
     return figures.image_rows(
         {
-            "photo, decoded,\ndrawn": torch.cat([photo, own, drawn]),
-            "difference,\ntwice": torch.cat([blank, difference]),
+            "photo, decoded": torch.cat([photo, own]),
+            "drawn": drawn,
+            "difference,\ntwice": 2 * (drawn - own).abs(),
         }
     )
 
@@ -625,7 +706,7 @@ explore(
 #
 # *Further · 5 minutes*
 #
-# This mistake happens in practice: somebody shuffles the two lists of grids, each by itself, so that every bottom is now paired with the top of another image. All shapes are still right, and nothing raises an error. **How many nats does a bottom code cost now?** For comparison we measure top codes of another image of the same class, a top grid of zeros, and the network that was trained without top codes.
+# One wrong line is enough for this mistake: the two lists of grids are shuffled, each by itself, so that every bottom is now paired with the top of another image. All shapes are still right, and nothing raises an error. **How many nats does a bottom code cost now?** For comparison we measure top codes of another image of the same class, a top grid of zeros, and the network that was trained without top codes.
 
 
 # %%
@@ -640,8 +721,10 @@ def mean_nats(network, codes):
 # %%
 looked_at = pick(heldout, slice(128))
 is_same = looked_at.labels[:, None] == looked_at.labels  # [128, 128]
+# For each image the first other one of its class.
 same = is_same.fill_diagonal_(False).int().argmax(dim=1)  # [128]
 same_class = with_tops_of(looked_at, same)
+# It is enough to give each image the top of the one before it.
 shuffled = with_tops_of(looked_at, torch.arange(128).roll(1))
 erased = erase_top(looked_at)
 cost = {
@@ -658,9 +741,9 @@ figures.show(
 )
 
 # %% [markdown]
-# The shuffled top is far worse than none, and even worse than a uniform guess. The network relies on its condition, so it is certain of codes that do not come. Even a top of the same class costs about as much as a uniform guess.
+# The shuffled top is far worse than none, and even worse than a uniform guess. The network relies on its condition, so it is certain of codes that do not come. Even the top of another image of the same class costs far more than no top at all.
 #
-# The last bar is the same trained network with its top codes erased. The network never saw such a grid in training, and its predictions for it are useless. Whoever takes the difference to *this* bar for the gain from the top will report 8 nats, which is far too much. The fair reference is a network that was *trained* without top codes.
+# The last bar is the same trained network with its top codes erased. The network never saw such a grid in training, and its predictions for it are useless. Whoever takes the difference to *this* bar for the gain from the top will report many times the true gain. The fair reference is a network that was *trained* without top codes.
 #
 # So the check is a comparison: **a network with a condition must beat the network that never had one.**
 
@@ -679,7 +762,7 @@ print("shuffled pairs:", of_shuffled_pairs)
 assert of_right_pairs and not of_shuffled_pairs
 
 # %% [markdown]
-# The same check catches a network that was *trained* on shuffled pairs. The top of some other image says nothing about the bottom, so the best that this network can learn is to ignore the top. Its loss then falls like that of any healthy training, much as that of the network without the top does. Only the comparison shows that its gain is about zero.
+# What if the pairs had been shuffled before the *training*? The top of some other image says nothing about the bottom, so there is nothing to gain from it: the best that the network can do is to ignore the top, and then it costs as much as a network without. Its own loss cannot show this, because there is much to learn from the earlier bottom codes alone. The comparison shows it.
 #
 # **And what do the pictures look like?** Each image gets the top codes of its left neighbour (and the first image gets those of the last). In the third row, each image keeps its own bottom codes. In the last row, bottom codes are drawn anew for the wrong top.
 
@@ -795,7 +878,7 @@ check.nats_per_image(my_nats, prior, bag)
 #
 # *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes · after 05.6 and 05.7*
 #
-# Write a function that measures what the top codes are worth, in nats per bottom code, as every paper with two levels should. Its arguments are the network with the top, its twin that was trained without, and codes. `image_nats(network, codes)` gives the nats of each image's codes, [N], of the level that the network belongs to. `erase_top(codes)` gives the same codes with all top codes 0, as the twin was trained on. Do not rely on the number 256, because the check tries another grid too.
+# Write a function that measures what the top codes are worth, in nats per bottom code. Its arguments are the network with the top, its twin that was trained without, and codes. `image_nats(network, codes)` gives the nats of each image's codes, [N], of the level that the network belongs to. `erase_top(codes)` gives the same codes with all top codes 0, as the twin was trained on. Do not rely on the number 256, because the check tries another grid too.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -852,8 +935,8 @@ figures.show(
 with torch.no_grad():
     z_top, z_bottom, labels = heldout.batch(torch.arange(64))
     embedded = shipped.top_embedding(z_top).permute(0, 3, 1, 2)
-    top = shipped.top_network(embedded)  # [64, 64, 8, 8]
-    top = shipped.top_to_bottom(tiled(top, 16, 16))  # [64, 64, 16, 16]
+    top = shipped.top_network(embedded)  # [64, p, 8, 8]
+    top = shipped.top_to_bottom(tiled(top, 16, 16))  # [64, p, 16, 16]
     top = top + shipped.label_condition(labels, 64)
     loss = F.cross_entropy(shipped.logits(z_bottom, top), z_bottom)
 print(f"nats per code: {loss:.0f}, worse than uniform: {loss > math.log(K)}")

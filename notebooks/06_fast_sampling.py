@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 06 · Sampling, fast: on a CPU and on a GPU
 #
-# **What you will do.** Draw the same codes in three ways, each faster than the one before. Write the cached step of a gated block by hand, count every multiplication, and measure the time. Finally, make a mistake in the cache, and find the first code that goes wrong.
+# **What you will do.** Draw the same codes in three ways, each faster than the one before, and count the multiplications of each. Write the cached step of a gated block by hand, and measure the time. Finally, make a mistake in the cache, and find the first code that goes wrong.
 #
-# **What you will learn.** What a forward pass computes again and what it computes for nothing; why one stack runs once per row and the other once per code; how the cache corresponds to the key-value cache of a transformer; and what a GPU needs in addition.
+# **What you will learn.** What a forward pass computes again and what it computes for nothing; why one stack runs once per row and the other once per code; by what factor this reduces the work; how the cache corresponds to the key-value cache of a transformer; and what a GPU needs in addition.
 #
-# **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and the two stacks, and notebook [05](05_bottom_prior.ipynb) for the two levels; what we use of them is repeated. You do not need a GPU: the part on GPUs is explained and counted, not measured.
+# **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and the two stacks, and notebook [05](05_bottom_prior.ipynb) for the two levels; what we use of them is repeated. You do not need a GPU: all that concerns GPUs is in section 06.9.
 #
-# **Time.** About 20 minutes for the core and 85 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
+# **Time.** About 20 minutes for the core and 90 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
 #
 # ← [05 · The bottom prior](05_bottom_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [07 · Generate and judge](07_generate_and_judge.ipynb) →
 
@@ -16,14 +16,11 @@ import copy
 import itertools
 
 import torch
-import torch.nn.functional as F
 
 from pixelprior.assets import load_shipped
-from pixelprior.cache import BlockCache, PixelCNNCache
 from pixelprior.course import figures
 from pixelprior.course.checks import sampling as check
 from pixelprior.course.widgets import explore
-from pixelprior.layers import GatedBlock, gate
 from pixelprior.sampling import draw, probabilities, sample_codes, uniforms
 
 _ = torch.set_grad_enabled(False)  # nothing is trained here
@@ -70,38 +67,46 @@ print("the package's naive draws the same:", torch.equal(right, package))
 # %% [markdown]
 # The positions that are not drawn yet hold code 0. This does no harm, because the logits at a position never depend on the codes that come after it. Naive is also our **yardstick**, because it uses the network as it was trained, and nothing else. Every other method has to draw the same codes from the same random numbers.
 #
-# But naive is expensive, because a pass computes K logits at all 64 positions, while we use those of one position and throw away the other 63.
+# But naive is expensive: a pass computes K logits at all 64 positions, and we use those of one position and throw away the other 63.
 
 # %% [markdown]
 # ## 06.2 What is computed again, and what for nothing
 #
 # *Core · 4 minutes*
 #
-# Suppose that the code at row 3, column 4 has been drawn and written into the grid. **What does the next pass compute that the pass before had not computed already?** We run both passes, and keep the output of both stacks after every block.
+# The faster methods depend on how a gated block is built, so we recall it from notebook 03. A block computes two tensors and hands both to the next block:
+#
+# - The **vertical stack** computes v. At each position, v depends on the codes in the rows above.
+# - The **horizontal stack** computes h. At each position, h depends on the codes to the left in the same row, and on those in the rows above.
+# - The horizontal stack gets what it knows of the rows above from the vertical stack. In each block, what the vertical convolution finds at a position goes through a 1×1 convolution and is added to what the horizontal convolution finds at the same position. We say that it goes **across**, from v to h. Nothing goes from h to v.
+#
+# After the last block, the logits are computed from h.
+#
+# Now suppose that the code at row 3, column 4 has been drawn and written into the grid. **What does the next pass compute that the pass before had not computed already?** We run both passes, keep v and h after every block, and take the share of these features that differ, position by position.
 
 
 # %%
 def stacks(codes):
     kept = []
-    hooks = [
-        block.register_forward_hook(
-            lambda _block, _given, pair: kept.append(torch.stack(pair))
-        )
-        for block in top.blocks
-    ]
+
+    def keep(_block, _given, v_and_h):  # [B, p, H, W] each
+        kept.append(torch.stack(v_and_h))
+
+    hooks = [block.register_forward_hook(keep) for block in top.blocks]
     top.logits(codes, condition)
     for hook in hooks:
         hook.remove()
     return torch.stack(kept)  # [blocks, 2, B, p, H, W]
 
 
+# %%
 y, x = 3, 4
 number = torch.arange(64).view(shape)  # [8, 8]: positions in raster order
 before = right.masked_fill(number >= number[y, x], 0)  # [16, 8, 8]
 after = right.masked_fill(number > number[y, x], 0)  # [16, 8, 8]
-drawn = before[:, y, x] != after[:, y, x]  # [16]: unless the code is 0
+differ = before[:, y, x] != after[:, y, x]  # [16]: False if 0 was drawn
 changed = (stacks(after) - stacks(before)).abs() > 1e-9
-share = 100 * changed[:, :, drawn].double().mean(dim=(0, 2, 3))  # [2, H, W]
+share = 100 * changed[:, :, differ].double().mean(dim=(0, 2, 3))  # [2, H, W]
 
 # %%
 figures.show(
@@ -117,13 +122,13 @@ past = number <= number[y, x]  # [8, 8]
 print("up to (3, 4) nothing changed:", bool((share[:, past] == 0).all()))
 
 # %% [markdown]
-# (The numbers in the figure go down in steps of 11, because the new code reaches one row and one column further with each of the nine blocks.) The positions fall into three kinds.
+# (The numbers fall in steps of one block out of 9<!--= prior num_layers -->, because with each block the new code reaches one row and one column further.) The positions fall into three kinds.
 #
 # - **Up to (3, 4), nothing changed**, in no block and in no channel. This is causality once more: the features there depend on earlier codes, which stay the same. The new pass has computed all of them again.
 # - **What we need is at (3, 5)**, because the next logits are computed there.
-# - **After (3, 5), in h and in the rows below, much has changed, and will change again** with every further code. Nothing reads these features: they were computed for nothing.
+# - **After (3, 5) in row 3 of h, and in all rows below, much has changed, and will change again** with every further code. Nothing reads these features: they were computed for nothing.
 #
-# In row 3, the vertical stack is of the first kind up to the last column: it does not change, and the next code reads it. We use this fact in the next section. The third kind suggests a first remedy: the rows below the one that we draw need not be computed at all, so we cut them off. This is the method **rows**.
+# In v, all of row 3 is of the first kind, up to its last column. The next section uses this fact. The third kind suggests a first remedy: we need not compute the rows below the one that we draw, so we cut them off. This is the method **rows**.
 
 
 # %%
@@ -138,9 +143,8 @@ def rows(model, shape, uniform, condition):
     return codes  # [B, H, W]
 
 
-print(
-    "the same codes:", torch.equal(right, rows(top, shape, random, condition))
-)
+by_rows = rows(top, shape, random, condition)  # [16, 8, 8]
+print("the same codes:", torch.equal(right, by_rows))
 
 # %% [markdown]
 # The method rows draws the same codes with about half the work, and many implementations stop here. But the rows above, which are of the first kind, are still computed again and again.
@@ -148,84 +152,40 @@ print(
 # %% [markdown]
 # ## 06.3 Keep what does not change
 #
-# *Core · 5 minutes*
+# *Core · 2 minutes*
 #
-# The remedy for the first kind is to compute a feature once and **keep** it. Memory that is used for this purpose is called a **cache**.
+# The remedy for what is computed again is to compute a feature once and **keep** it. Memory that is used for this purpose is called a **cache**, and the method is called **cached**. (Language models have the same remedy, under the name of **key-value cache**. Section 06.11 compares the two.) How often does each of the two stacks have to run?
 #
-# Language models do the same, under the name of **key-value cache**. A transformer draws a text token by token, and each layer computes three vectors for a token: a query, a key and a value. The query is compared with the keys of all tokens so far, including its own, and their values are added up, weighted by how well key and query fit. Since the model is causal, no later token changes a key or a value, so that each of them is computed once and kept. A new token then costs one query, one key and one value per layer, and a look at what is kept.
+# - **The vertical stack: once per row.** In row y, v depends on the rows above and on no code of row y. As soon as row y − 1 is drawn, v at row y is therefore fixed in every column and in every block, and so is what goes across from it. No code of row y will change them.
+# - **The horizontal stack: once per code.** At column x, h depends on the code at column x − 1, so that it has to wait for this code. This cannot be avoided, because it is the raster order itself.
 #
-# A PixelCNN has features in place of keys and values, and a kernel in place of attention. There is one difference in our favour. A query looks at all of the past, so that the cache of a transformer grows with the text. A kernel of width k looks only r = k // 2 rows up and r positions to the left. **All that a block has to keep is r rows, r positions, the new row and position, and what goes across from v to h for one row**, however many rows the grid has. (The package can put layers of attention between the blocks; these layers keep the keys and values of the whole past, as a transformer does.)
+# How much has to be kept? A kernel of width k looks r = k // 2 rows up and r positions to the left. **A block therefore keeps r rows of v and r positions of h, besides the row and the position that are new, and what goes across for one row.** This is the same however many rows the grid has.
 #
-# How often does each of the two stacks have to run?
-#
-# - **The vertical stack v: once per row.** It sees the rows above and no code of its own row, because the first block shifts its input. As soon as row y − 1 is drawn, v at row y is therefore fixed in every column and in every block, and no code of row y will change it.
-# - **The horizontal stack h: once per code.** It sees the codes to the left in its own row, so that at column x it has to wait for the code at x − 1. This cannot be avoided, because it is the raster order itself.
-#
-# **What does each method compute for the code at (3, 4), and what does it have from before?** For naive and rows, the pictures show the horizontal stack. In the vertical stack, these two methods compute the whole of row 3 again for every code, although it is new only at column 0. In JupyterLab, you can move the position; look at column 0 as well.
-
-# %%
-KINDS = {
-    "computed, new": (figures.COLOURS["past"], ""),
-    "computed again": ("white", "////"),
-    "computed for nothing": (figures.COLOURS["future"], "xx"),
-    "kept": ("#66C2A5", ".."),
-    "untouched": ("#f4f4f4", ""),
-}
-NEW, AGAIN, NOTHING, KEPT, UNTOUCHED = range(5)
-
-
-# %%
-def work(y, x, height=8, width=8):
-    """The kind of each position, [H, W], for each of the methods."""
-    number = torch.arange(height * width).view(height, width)
-    passes = torch.full((height, width), AGAIN)
-    passes[number > number[y, x]] = NOTHING
-    passes[y, x] = NEW
-    above = passes.clone()
-    above[y + 1 :] = UNTOUCHED
-    vertical = torch.full((height, width), UNTOUCHED)
-    vertical[max(0, y - 1)] = KEPT
-    vertical[y] = NEW if x == 0 else KEPT
-    horizontal = torch.full((height, width), UNTOUCHED)
-    horizontal[y, max(0, x - 1) : x] = KEPT
-    horizontal[y, x] = NEW
-    return passes, above, vertical, horizontal
-
+# **What does each method compute for the code at (3, 4), and what does it have from before?** The upper three pictures show the vertical stack, and the lower three the horizontal stack. In JupyterLab, you can move the position; look at column 0 as well.
 
 # %% tags=["cover"]
-def what_is_computed(row, column):
-    panels = {}
-    names = ("naive", "rows", "cached, vertical", "cached, horizontal")
-    for name, kinds in zip(names, work(row, column), strict=True):
-        count = (kinds <= NOTHING).sum().item()
-        positions = "position" if count == 1 else "positions"
-        panels[f"{name}: {count} {positions} computed"] = kinds
-    return figures.cells(panels, KINDS, position=(row, column), columns=2)
-
-
 explore(
-    what_is_computed,
+    figures.what_is_computed,
     "what_is_computed",
     row=[3, 0, 1, 2, 4, 5, 6, 7],
     column=[4, 0, 1, 2, 3, 5, 6, 7],
 )
 
 # %% [markdown]
-# In the two upper pictures, only one of the computed positions of h is new. In the two lower pictures, everything that is computed is new, and the rest is kept or untouched. At column 0 the vertical stack computes its row, 8 positions at once, and at the other seven columns nothing.
+# Naive and rows compute many positions in both stacks, and of these only h at (3, 4) is new. With cached, all that is computed is new. At column 0, the vertical stack computes its row, 8 positions at once, and at the other seven columns nothing.
 
 # %% [markdown]
 # ## 06.4 The cached step of one block, by hand
 #
 # *Further · 6 minutes*
 #
-# We take one later block with small sizes, whose kernels are k = 3 wide, so that r = 1. From notebook 03 we recall what such a block does:
+# We take one later block with small sizes, whose kernels are k = 3 wide, so that r = 1. In detail, such a block does the following:
 #
-# - the **vertical** convolution looks at rows y − 1 and y of v, and gives 2p channels;
-# - a 1×1 convolution sends these channels **across** to the horizontal stack, and their gate is added to v at row y (the **residual**), which gives the new v;
-# - the **horizontal** convolution looks at h at the positions x − 1 and x, and also gives 2p channels, and what came across is added to them (h at x is shifted already: it knows only codes up to x − 1);
-# - a gate and another 1×1 convolution follow, and there is a residual here too: h at x is added to the result.
+# - The vertical convolution looks at rows y − 1 and y of v, and gives 2p channels. Their gate is added to v at row y (the **residual**), which gives the new v.
+# - The same 2p channels, from before the gate, go across through the 1×1 convolution.
+# - The horizontal convolution looks at h at the positions x − 1 and x, and also gives 2p channels. What came across is added to them. A gate and another 1×1 convolution follow, and h at x is added to the result, which gives the new h.
 #
-# The figure shows what the cache keeps for these steps, and what each of them computes.
+# (The block may look at row y of v and at position x of h, because neither depends on the code at (y, x).) **What does the cache keep for these steps, and what does each of them compute?**
 
 # %%
 figures.show(figures.cached_step(), "cached_step")
@@ -235,6 +195,11 @@ figures.show(figures.cached_step(), "cached_step")
 
 
 # %%
+import torch.nn.functional as F
+
+from pixelprior.layers import GatedBlock, gate
+
+
 def row_by_hand(block, two_rows):  # [B, p, 2, W]: rows y - 1, y of v
     features = block.vertical(F.pad(two_rows, (1, 1)))  # [B, 2p, 1, W]
     across = block.vertical_to_horizontal(features)  # [B, 2p, 1, W]
@@ -250,8 +215,8 @@ def row_by_hand(block, two_rows):  # [B, p, 2, W]: rows y - 1, y of v
 def code_by_hand(block, two_positions, across):  # [B, p, 2], [B, 2p]
     left = block.horizontal(two_positions[:, :, None])  # [B, 2p, 1, 1]
     gated = gate(left + across[:, :, None, None])  # [B, p, 1, 1]
-    news = block.horizontal_out(gated)[:, :, 0, 0]  # [B, p]
-    return two_positions[:, :, 1] + news  # [B, p]
+    change = block.horizontal_out(gated)[:, :, 0, 0]  # [B, p]
+    return two_positions[:, :, 1] + change  # [B, p]
 
 
 # %% [markdown]
@@ -264,7 +229,7 @@ def roll_in(kept, new):  # [B, p, n, …] and [B, p, …]
 
 
 # %% [markdown]
-# Now we go through the grid in raster order. A block of the network receives v and h from the block before it: one row of v per row, and one h per code. At the start no row is above, and at the start of each row no position is to the left. Both caches therefore begin as zeros, which is also what the padding of the whole grid contains.
+# Now we go through the grid in raster order. In a network, the block before would give us one row of v per row, and one h per code; here we take both from two tensors. At the start no row is above, and at the start of each row no position is to the left. Both caches therefore begin as zeros, which is also what the padding of the whole grid contains.
 
 
 # %%
@@ -277,10 +242,8 @@ def by_steps(block, v, h):  # [B, p, H, W] each
         two_positions = torch.zeros_like(h[:, :, 0, :2])  # [B, p, 2]
         for x in range(v.shape[3]):
             two_positions = roll_in(two_positions, h[:, :, y, x])
-            out = code_by_hand(
-                block, two_positions, across[:, :, x]
-            )  # [B, p]
-            new_h[:, :, y, x] = out
+            sent = across[:, :, x]  # [B, 2p]
+            new_h[:, :, y, x] = code_by_hand(block, two_positions, sent)
     return new_v, new_h
 
 
@@ -298,10 +261,13 @@ for name, one, other in zip("vh", mine, theirs, strict=True):
     assert largest < 1e-5
 
 # %% [markdown]
-# They do, and the package has the same two steps: a `BlockCache` is made for one block, holds what has to be kept for it, and has the methods `row_step` and `code_step`. What is kept from step to step stays in the same memory, because it is rolled by copying. (Section 06.9 explains what this is good for.) The cache creates its two rows itself, and is given the tensor with the two positions. A step writes its result into the tensor that it is given last. Where a condition would be added, we give `None`.
+# They do, and the package has the same two steps: a `BlockCache` is made for one block, holds what has to be kept for it, and has the methods `row_step` and `code_step`. What is kept stays in the same memory, because it is rolled by copying. (Section 06.9 explains what this is good for.) The cache creates its two rows itself, and is given the tensor with the two positions. A step writes its result into the tensor that it is given last. Where a condition would be added, we give `None`.
 
 
 # %%
+from pixelprior.cache import BlockCache
+
+
 def by_packages_steps(block, v, h):  # [B, p, H, W] each
     count, p, height, width = v.shape
     positions = torch.zeros(count, 2, p)  # [B, 2, p]: x - 1 and x
@@ -330,27 +296,33 @@ for name, one, other in zip("vh", mine, packages, strict=True):
 # %% [markdown]
 # Our steps use the weights as they are, while the package's steps use a rearranged copy. Nothing is trained anew for sampling.
 #
-# The **first** block, with mask A, is different. Its kernels stop before the current row and the current position, whose codes are yet to be drawn. Its step therefore comes *before* the new row rolls in, and it has no residuals. In exercise 4 you write the steps for both kinds of block.
+# The **first** block, with mask A, is different. Its input is the codes themselves, so that its kernels stop before the current row and the current position, whose codes are yet to be drawn. Its step therefore comes *before* the new row rolls in, and it has no residuals. In exercise 5 you write the steps for both kinds of block.
 
 # %% [markdown]
 # ## 06.5 The whole network, and the same codes from all
 #
 # *Further · 4 minutes*
 #
-# A `PixelCNNCache` is made for a whole `PixelCNN`. It has four steps, which chain those of the blocks:
+# A `PixelCNNCache` holds the caches of all blocks of a `PixelCNN`, and has four steps. Two of them compute:
 #
-# - `row_step`, before a row: all kept positions are set to zero. Block after block computes its new row of v and what goes across; the rows of the next block roll, and the new row is added at their end.
-# - `code_step`, before a draw: block after block computes h at one position, and writes it to the end of the next block's positions. The head computes the logits from the last h.
-# - `keep_code`, after a draw: the positions of all blocks roll, and the vector of the drawn code is added at the end of the first block's positions.
-# - `keep_row`, after a row: the rows of the first block roll, and the vectors of the drawn row are added at their end.
+# - `row_step`, before a row, runs the vertical stack. Block after block computes its new row of v and what goes across, and the new row rolls into the cache of the next block. (All kept positions are set to zero, since a new row begins.)
+# - `code_step`, before a draw, runs the horizontal stack at one position. Block after block computes h, which becomes the newest position of the next block. The head computes the logits from the last h.
+#
+# The other two keep what was drawn:
+#
+# - `keep_code`, after a draw, rolls the positions of all blocks, and adds the vector of the drawn code to those of the first block.
+# - `keep_row`, after a row, rolls the rows of the first block, and adds the vectors of the drawn row to them.
 #
 # A whole draw then reads as follows:
 
 
 # %%
+from pixelprior.cache import PixelCNNCache
+
+
 def cached(model, shape, uniform, condition, slip=None):
     cache = PixelCNNCache(model, len(uniform), shape)
-    if slip is not None:  # for section 06.10
+    if slip is not None:  # for section 06.12
         slip(cache)
     codes = torch.zeros(len(uniform), *shape, dtype=torch.long)
     uniform, logits = uniform.view(codes.shape), []  # [B, H, W]
@@ -366,11 +338,8 @@ def cached(model, shape, uniform, condition, slip=None):
 
 
 # %%
-drawn = {
-    "naive": right,
-    "rows": rows(top, shape, random, condition),
-    "cached": cached(top, shape, random, condition)[0],
-}  # [16, 8, 8] each
+by_cached, _ = cached(top, shape, random, condition)  # [16, 8, 8]
+drawn = {"naive": right, "rows": by_rows, "cached": by_cached}
 
 # %% [markdown]
 # **Do you see a difference between the methods?** The figure shows the top codes of the first image, drawn by each method.
@@ -407,49 +376,18 @@ for method in ("rows", "cached"):
     assert same
 
 # %% [markdown]
-# Why do we use float64? The methods add up the same products in another order, so that their logits differ in the last digits. The border between two codes, at which the drawn code changes, therefore lies at slightly different numbers, and the code differs only if its random number falls into the tiny gap between them. In float32 this happens now and then in a great many codes, and in float64 practically never. For a test of the *method*, we want to exclude rounding. For drawing images, float32 is as good, because its probabilities differ only in the last digits and the codes are random in any case.
+# Why do we use float64? The methods add up the same products in another order, so that their logits differ in the last digits. The border between two codes therefore lies at slightly different numbers, and if a random number falls into the tiny gap between them, the drawn codes differ. In float32 this happens now and then in a great many codes, and in float64 practically never. A test of the *method* should not depend on rounding. For drawing images, float32 is as good.
 
 # %% [markdown]
 # ## 06.6 Count the work
 #
-# *Further · 6 minutes*
+# *Core · 3 minutes*
 #
-# How much work do the methods save? We can count it exactly, without a clock. The unit is a **multiply-add**: two numbers are multiplied, and the product is added to a sum. Convolutions and products of matrices consist of multiply-adds, and nearly all the work is done there.
-#
-# We first count by hand, with hooks. A convolution computes each number of its output from `weight[0].numel()` products, so that a pass costs:
-
-
-# %%
-def multiply_adds_of_a_pass(model, codes, condition):
-    total, passes = 0, 0
-
-    def count(conv, _given, out):
-        nonlocal total, passes
-        total += out.numel() * conv.weight[0].numel()
-        passes += conv is model.head[-1]
-
-    convs = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
-    hooks = [conv.register_forward_hook(count) for conv in convs]
-    model.logits(codes, condition)
-    for hook in hooks:
-        hook.remove()
-    assert passes == 1
-    return total
-
-
-one_pass = multiply_adds_of_a_pass(top, right[:1], condition[:1])
-print(f"one pass, one image: {one_pass:,} multiply-adds")
-
-# %% [markdown]
-# The cached steps call no module, so that hooks do not see them. The function `multiply_adds` looks deeper, at each operation that PyTorch executes. For one pass, the two counts must agree. Then we count whole draws of one image each, on both levels.
+# How much work do the methods save? We can count it exactly, without a clock. The unit is a **multiply-add**: two numbers are multiplied, and the product is added to a sum. Convolutions and products of matrices consist of multiply-adds, and nearly all the work is done there. The package's `multiply_adds` runs a function and counts them. (Section 06.10 counts by hand.) How many does one pass of one image take, at each of the two levels?
 
 # %%
 from pixelprior.counting import multiply_adds
 
-deeper = multiply_adds(top.logits, right[:1], condition[:1])
-print("both counts agree:", deeper == one_pass)
-
-# %%
 bottom = prior.prior_bottom
 z_top = right[:1]  # [1, 8, 8]
 from_top = bottom.top_condition(z_top, (1, 16, 16), labels[:1])
@@ -457,143 +395,116 @@ levels = {
     "top": (prior.prior_top, (8, 8), condition[:1].float()),
     "bottom": (bottom, (16, 16), from_top),  # [1, p, 16, 16]
 }
+a_pass = {}
+for level, (model, size, given) in levels.items():
+    empty = torch.zeros(1, *size, dtype=torch.long)  # [1, H, W]
+    a_pass[level] = multiply_adds(model.logits, empty, given)
+    print(f"{level} pass: {a_pass[level] / 1e6:.0f} million multiply-adds")
+print(f"bottom ÷ top: {a_pass['bottom'] / a_pass['top']:.1f}")
+
+# %% [markdown]
+# **A bottom pass costs more than four top passes.** The bottom grid has four times as many positions, and each position costs more, because of the condition. Each block multiplies the condition by weights of its own. The condition of the bottom level differs from position to position, so that this product is computed at each of them. The condition of the top level is the label, which is the same at all positions, so that its product is computed once for the whole grid.
+#
+# We now count whole draws of one image, and divide each count by that of a pass of its level.
+
+# %%
 count = {}
 for level, (model, size, given) in levels.items():
     numbers = uniforms(0, 0, 1, size[0] * size[1])  # [1, H·W]
-    empty = torch.zeros(1, *size, dtype=torch.long)  # [1, H, W]
-    a_pass = multiply_adds(model.logits, empty, given)
-    print(f"{level}: {a_pass / 1e6:.0f} million per pass; a draw in passes:")
     for method in ("naive", "rows", "cached"):
         count[level, method] = multiply_adds(
             sample_codes, model, size, numbers, given, method=method
         )
-        print(f"  {method:7} {count[level, method] / a_pass:6.2f}")
+        passes = count[level, method] / a_pass[level]
+        print(f"{level:6}  {method:6}  {passes:5.0f} passes of its level")
 
 # %% [markdown]
 # - **naive** costs one pass per code: 64 at the top, and 256 at the bottom.
-# - **rows** costs y + 1 rows of a pass for a code in row y. The mean of 1, 2, …, H rows is (H + 1) / 2, so that a draw costs W · (H + 1) / 2 passes: 36 for the top, 136 for the bottom. (The extra hundredths at the top come from the label, whose product is computed once per pass and has no rows to leave out.)
-# - **cached** costs **one pass for the whole draw**, because each feature is computed once, as in a single pass over a finished grid. (Again the label adds a hundredth at the top, because its product is computed once for each row.)
+# - **rows** costs y + 1 rows of a pass for a code in row y. The mean of 1, 2, …, H rows is (H + 1) / 2, so that a draw costs W · (H + 1) / 2 passes: 36 for the top, 136 for the bottom.
+# - **cached** costs **one pass for the whole draw**, because each feature is computed once, as in a single pass over a finished grid. No method can cost less, because each feature has to be computed at least once.
 #
-# No method can cost less than one pass, because each feature of the grid has to be computed at least once.
-#
-# **How does the cost grow while the bottom codes are drawn?** We count the multiply-adds code by code. The vertical axis is logarithmic, so that equal steps up mean equal factors.
+# An image needs both levels. From here on, the unit for an image is **one pass through both levels**: a top pass and a bottom pass.
 
 # %%
-from pixelprior.sampling import rows_so_far
-
-size, a_pass = (16, 16), multiply_adds(bottom.logits, empty, from_top)
-rows_cost = [
-    multiply_adds(rows_so_far, bottom, empty, from_top, y, 0)
-    for y in range(16)
-    for _ in range(16)
-]  # one for each code
-cache, cached_cost = PixelCNNCache(bottom, 1, size), []
-for y in range(16):
-    row = multiply_adds(cache.row_step, from_top[:, :, y : y + 1])
-    for x in range(16):
-        code = multiply_adds(cache.code_step, x)
-        cached_cost.append(code + (row if x == 0 else 0))
-
-# %%
-bills = {
-    name: torch.tensor(cost).cumsum(0) / a_pass  # [256]
-    for name, cost in (
-        ("naive", [a_pass] * 256),
-        ("rows", rows_cost),
-        ("cached", cached_cost),
-    )
-}
-assert sum(cached_cost) == count["bottom", "cached"]
-
-# %%
-figures.show(
-    figures.curves(
-        bills,
-        x_label="bottom codes drawn",
-        y_label="multiply-adds so far, in passes",
-        baselines={"one pass": 1.0},
-        log_y=True,
-    ),
-    "multiply_adds",
-)
+through_both = a_pass["top"] + a_pass["bottom"]
+for method in ("naive", "rows", "cached"):
+    image = count["top", method] + count["bottom", method]
+    passes = image / through_both
+    print(f"an image by {method:6} {passes:4.0f} passes through both levels")
 
 # %% [markdown]
-# At the right end, when all codes are drawn, naive has cost 256 passes, rows 136, and cached one. The small steps in the lowest line come from the vertical stack, which computes 16 positions at the first code of a row, and nothing at the other 15. Its share is large: a row of the vertical stack costs more than three times as much as the 16 codes of the horizontal stack together.
+# Naive runs 64 + 256 = 320 passes, but a pass of one level alone costs less than a pass through both. The number that is printed for naive is a mean of 64 and 256, in which each level counts as much as its pass costs. It is nearer to 256, because a bottom pass costs more. Cached takes one pass through both levels, so that this number is also the factor by which cached saves multiply-adds.
+#
+# Is cached faster by this factor too? Section 06.7 measures the time.
 
 # %% [markdown]
 # ## 06.7 Take the time
 #
 # *Further · 4 minutes*
 #
-# Is cached then 256 times as fast as naive? Counting cannot answer this, because a processor works through one large product faster than through many small ones with as many multiply-adds. We therefore measure the time on your machine, with the shipped bottom level in float32, for batches of 1, 4, 16 and 32 images.
+# Counting cannot tell how long a draw takes, because a processor works through one large product faster than through many small ones with as many multiply-adds. We therefore measure the time on your machine, with the shipped bottom level in float32, for batches of 1, 4, 16 and 32 images.
 #
-# A whole naive draw would take long, and all its passes are the same, so that we time **one pass, and multiply by 256**. For rows, we time passes for rows 2, 6, 9 and 13, and take their mean times 256, because the mean height of these four is that of all rows. (The package's benchmark does the same.) A draw by cached is timed in full. The **median** of three runs keeps one slow run from distorting the picture.
+# The package's `median_seconds` takes the time. It first runs a function without timing it, because a first run is slower. Then it returns the **median** of three further runs, so that one slow run does not distort the picture.
+#
+# A whole naive draw would take long, and all its passes are the same, so that we time **one pass, and multiply by 256**. For rows, we time passes for rows 2, 6, 9 and 13, and take their mean times 256, because the mean height of these four is that of all rows. A draw by cached is timed in full.
 
 
 # %%
-import statistics
-import time
+from pixelprior.sampling import rows_so_far, whole_grid
 
 
-def seconds(run):
-    run()  # the first run is slower
-    taken = []
-    for _ in range(3):
-        started = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
-
-
-# %%
-from pixelprior.sampling import whole_grid
-
-
-def milliseconds_per_image(count):
-    z_top = torch.zeros(count, 8, 8, dtype=torch.long)
-    codes = torch.zeros(count, 16, 16, dtype=torch.long)
-    labels = prior.labels_in_turn(count)  # [B]
+def parts_of_draws(batch):
+    """A function that runs a part of a draw, and how many such a draw has."""
+    z_top = torch.zeros(batch, 8, 8, dtype=torch.long)
+    codes = torch.zeros(batch, 16, 16, dtype=torch.long)
+    labels = prior.labels_in_turn(batch)  # [B]
     given = bottom.top_condition(z_top, codes.shape, labels)
-    numbers = uniforms(0, 0, count, 256)  # [B, 256]
+    numbers = uniforms(0, 0, batch, 256)  # [B, 256]
 
     def four_rows():
         for y in (2, 6, 9, 13):
             rows_so_far(bottom, codes, given, y, 8)
 
-    a_pass = seconds(lambda: whole_grid(bottom, codes, given, 8, 8))
-    by = {
-        "naive": 256 * a_pass,
-        "rows": 64 * seconds(four_rows),
-        "cached": seconds(
-            lambda: sample_codes(bottom, (16, 16), numbers, given)
-        ),
-        "one pass": a_pass,
+    return {
+        "naive": (lambda: whole_grid(bottom, codes, given, 8, 8), 256),
+        "rows": (four_rows, 64),
+        "cached": (lambda: sample_codes(bottom, (16, 16), numbers, given), 1),
+        "one pass": (lambda: whole_grid(bottom, codes, given, 8, 8), 1),
     }
-    return {name: 1000 * each / count for name, each in by.items()}
+
+
+# %%
+from pixelprior.benchmark.timing import median_seconds
+
+
+def milliseconds_per_image(batch):
+    return {
+        name: 1000 * parts * median_seconds(run) / batch
+        for name, (run, parts) in parts_of_draws(batch).items()
+    }
 
 
 # %% [markdown]
-# **How long does one image take, when 1, 4, 16 or 32 images are drawn at once?** Both axes of the figure are logarithmic.
+# **How long does one image take, when 1, 4, 16 or 32 images are drawn at once?** The figure has the three methods, and a single pass for comparison. (The package's fourth method, graph, follows in section 06.9.) Both axes are logarithmic.
 
 # %% tags=["nbval-ignore-output"]
 sizes = [1, 4, 16, 32]
 taken = {size: milliseconds_per_image(size) for size in sizes}
 assert taken[16]["naive"] > 5 * taken[16]["cached"]
 assert taken[16]["rows"] > 3 * taken[16]["cached"]
-figure = figures.curves(
-    {
-        name: (sizes, [taken[size][name] for size in sizes])
-        for name in ("naive", "rows", "cached", "one pass")
-    },
-    x_label="images at once",
-    y_label="milliseconds per image, bottom level",
-    log_x=True,
-    log_y=True,
-)
-figure.axes[0].set_xticks(sizes, map(str, sizes))
-figure.axes[0].minorticks_off()
 figures.show(
-    figure,
+    figures.curves(
+        {
+            name: (sizes, [taken[size][name] for size in sizes])
+            for name in taken[1]
+        },
+        title="on this CPU (not measured: graph, which needs a GPU)",
+        x_label="images at once",
+        y_label="milliseconds per image, bottom level",
+        log_x=True,
+        log_y=True,
+        x_ticks=sizes,
+    ),
     "time_here",
 )
 
@@ -604,14 +515,14 @@ figures.show(
 # - **The time per image of cached falls with larger batches.** With one image, the step of a code multiplies a matrix by a single vector, and the whole matrix is fetched from memory for this vector. With 32 images, the same matrix is fetched once for 32 vectors.
 # - **Cached comes close to one pass** where many images are drawn. With few images it stays some way above: it takes as many multiply-adds, but in thousands of small pieces.
 #
-# **Is cached 256 times as fast as naive?** With one image it is not, because there the gap between naive and cached is far smaller. The gap widens the more images are drawn at once.
+# **Is cached 256 times as fast as naive**, as the count of the bottom level says? With one image it is not, because the gap between the two lines is far smaller there. The gap widens the more images are drawn at once.
 
 # %% [markdown]
-# ## 06.8 A larger benchmark, and how many images at once
+# ## 06.8 A larger benchmark, and bf16
 #
-# *Further · 4 minutes*
+# *Further · 3 minutes*
 #
-# The package has a larger benchmark (both levels, 128 channels, 15 blocks, 512 codes), which `pixelprior benchmark` runs on your machine. **What did it measure on ours?** The figure shows the committed result (`pixelprior/assets/benchmark.json`). The shaded band around a line reaches from the fastest of five rounds to the slowest.
+# The command `pixelprior benchmark` measures more: both levels, larger batches, and a larger prior (128 channels, 15 blocks, K = 512). This prior is not trained, because the time does not depend on the weights. **What did the command measure on our machine?** The figure shows the result that ships with the package. On the left, the time of a batch is divided by that of one pass of the same batch through both levels. The shaded band around a line reaches from the fastest of five rounds to the slowest. The lines are the three methods, and cached once more in the number format bf16, which we come to below.
 
 # %%
 import json
@@ -624,42 +535,32 @@ from pixelprior.benchmark import report as benchmark_report
 
 path = Path(assets.__file__).with_name("benchmark.json")
 benchmark = json.loads(path.read_text(encoding="utf-8"))
+
+# %%
 figures.show(
     benchmark_report.figure(benchmark),
     "benchmark",
 )
 display(Markdown(benchmark_report.table(benchmark)))
+products = benchmark["multiply_adds"]
+factor = products["naive"] / products["cached"]
+print(f"naive ÷ cached in multiply-adds: {factor:.0f}")
 
 # %% [markdown]
-# The left plot divides each time by that of one pass through both levels. For naive, 220 such passes were counted: 64 of the top, and 256 of the bottom, where a pass costs four times as much. The measured number for naive runs from 204 with one image to 227 with 256. That for cached falls, and with 256 images at once a whole draw took *less* time than one pass. A pass over 256 grids fills large pieces of memory after every layer, while cached works on one row at a time.
+# The factor that was counted is the same as for our prior. A larger prior makes the passes of both levels more expensive, but it does not change how many there are.
 #
-# Is cached then faster than naive by the factor that was counted, 220? The first column of ratios in the table gives the answer: with one image it is 37 times as fast, and with 256 images 273 times.
+# - **Naive** takes about as long as that many passes, with any batch.
+# - **Cached** takes several times one pass with few images, and with 256 images *less* than one pass. A pass over 256 grids fills large pieces of memory after every layer, while cached works on one row at a time.
+# - **The first column of the table** is therefore far below the factor with one image, and above it with 256.
 #
-# **bf16** is a number format of 16 bits in place of 32, which halves what has to be fetched. Yet with 1 or 4 images cached took longer in bf16 than in float32, with 16 about as long, and only from 64 on much less. Fetching is therefore not the only cost. The rounding of bf16 is also coarse: a share of 0.27<!--= benchmark bf16_effect.top.share_that_differs --> of the top codes and 0.38<!--= benchmark bf16_effect.bottom.share_that_differs --> of the bottom codes become other codes, which are about as likely as the first ones. [The page on performance](../docs/performance.md) discusses these numbers.
+# **bf16** is a number format of 16 bits in place of 32, which halves what has to be fetched. Yet cached took longer in bf16 with 1 or 4 images, about as long with 16, and much less only from 64 on. Fetching is therefore not the only cost.
 #
-# **The package has four methods, and the figure shows three of them**, one in two number formats. The fourth method is `graph`, which the next section explains.
+# **Does the rounding of bf16 change the codes?** The prior of the benchmark cannot tell, because it is not trained. This was measured with another prior, the one that the package shipped when the benchmark was run, with grids of 8 × 8 and 16 × 16. Images were drawn with it in both formats from the same random numbers:
 #
-# **How many images should be drawn at once?** Up to 256, each image costs less the more are drawn, though little is gained from 64 on. But the memory for what is kept grows with each image. For one image, each block keeps the rows under the vertical kernel, with the padding; what goes across, for one row; and the positions under the horizontal kernel. In addition, the last h is kept once.
-
-
-# %%
-def numbers_kept(model, width):
-    p = model.head[1].in_channels
-    total = p  # the last h
-    for block in model.blocks:
-        channels = block.vertical.in_channels
-        total += channels * block.span * (width + 2 * block.reach)  # rows
-        total += 2 * p * width  # across
-        total += channels * block.span  # positions
-    return total
-
-
-kept = 4 * numbers_kept(prior.prior_top, 8)  # float32 has 4 bytes
-packages = PixelCNNCache(prior.prior_top, 1, (8, 8)).nbytes
-print(f"top level: {kept:,} bytes per image; the package's: {packages:,}")
-
-# %% [markdown]
-# The formula does not contain the height of the grid. It contains the width, because a block keeps r + 1 rows, including the new one. (The first block keeps r rows, since it does not see the new one.)
+# - A share of 0.27<!--= benchmark bf16_effect.top.share_that_differs --> of the top codes and 0.38<!--= benchmark bf16_effect.bottom.share_that_differs --> of the bottom codes were other codes than in float32. (Where one code differs, those after it have another past.)
+# - The other codes are as good. The float32 prior says that those drawn in bf16 cost 1.85<!--= benchmark bf16_effect.top.bfloat16 --> nats per top code and 1.32<!--= benchmark bf16_effect.bottom.bfloat16 --> nats per bottom code, and those drawn in float32 cost 1.85<!--= benchmark bf16_effect.top.float32 --> and 1.32<!--= benchmark bf16_effect.bottom.float32 --> nats.
+#
+# [The page on performance](../docs/performance.md) has all the numbers of the benchmark.
 
 # %% [markdown]
 # ## 06.9 On a GPU
@@ -686,15 +587,16 @@ class Operations(TorchDispatchMode):
         return operation(*given, **(options or {}))
 
 
+# %%
 model = prior.prior_top
 cache = PixelCNNCache(model, 1, (8, 8))
 cache.row_step(condition[:1].float())
 with Operations() as seen:
-    cache.blocks[4].code_step(0, cache.outs[4])
+    cache.blocks[4].code_step(0, cache.outs[4])  # at column 0, into outs[4]
 print(*seen.names)
 
 # %% [markdown]
-# These are only five: one product of matrices for the horizontal convolution, one σ for both halves of the gate, the product of the two halves, the residual, and one more product of matrices. (The package writes tanh with the help of σ, so that one operation serves both. The first block has no residual, and needs four operations.)
+# These are only five: one product of matrices for the horizontal convolution, one σ for both halves of the gate, the product of the two halves, the residual, and one more product of matrices. (The package writes tanh with the help of σ, so that one operation serves both.)
 #
 # **And how many operations does a whole draw take?** We count all operations of our two functions on the top level: the steps, the head, `draw`, and what is kept. Each function draws one image, and then 16.
 
@@ -711,13 +613,13 @@ for name, method in (("naive", naive), ("cached", cached)):
     )
 
 # %% [markdown]
-# Cached takes thousands of operations, one after the other, each with little to do, so that we expect a GPU to be idle most of that time. Naive takes a little more than twice as many, and 64 times the multiply-adds. As long as launches decide, we therefore expect cached to gain far less over naive on a GPU than on a processor.
+# Naive takes about twice as many operations as cached, and 64 times the multiply-adds. As long as launches decide, we therefore expect cached to gain far less over naive on a GPU than on a processor. Cached takes thousands of operations, one after the other, each with little to do, so that we expect the GPU to be idle most of the time.
 #
-# The remedy is a **CUDA graph**: the operations of one row are *recorded* once, and then the whole record is replayed, by one launch for a row in place of one for every operation. This is `method="graph"`, which records each level anew at each draw. Recording has conditions, which explain how the package's steps are written:
+# The remedy is a **CUDA graph**: the operations of one row are *recorded* once, and then the whole record is replayed, by one launch for a row in place of one for every operation. This is the package's fourth method, `method="graph"`. Recording has conditions, which explain how the package's steps are written:
 #
-# 1. **The memory stays where it is.** A record holds addresses in memory, so that the caches have to be rolled by copying. What a step needs only for a moment may be new, because the record has memory of its own for it. Before each replay, the row's random numbers and its condition are copied to their fixed addresses.
-# 2. **Each row is the same work.** Every row needs the same operations in the same shapes, which would not hold with a cache that grows. Our cache keeps as many rows at row 0 as at row 7, with zeros for what is above the grid.
-# 3. **Within a row, nothing asks the GPU for a number.** If Python looked at a code, the recording would stop. The codes therefore stay on the GPU, and `draw` works there. (Between rows, the package asks once whether the logits are finite.)
+# 1. **The memory stays where it is.** A record holds addresses in memory. The caches are therefore rolled by copying, and before each replay, the row's random numbers and its condition are copied to fixed addresses.
+# 2. **Each row is the same work.** Every row needs the same operations in the same shapes, which would not hold with a cache that grows. Ours holds as many rows at row 0 as at row 7, with zeros for what is above the grid.
+# 3. **Within a row, nothing asks the GPU for a number.** If Python looked at a code, the recording would stop. The codes therefore stay on the GPU, and `draw` works there.
 #
 # The first condition can be checked on any machine. **Are the cached rows of all blocks still at the same addresses after two rows were drawn?**
 
@@ -748,7 +650,7 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# The next cell does something only where there is a GPU. It draws 64 images in float32 by three methods, and prints the times. Then it draws 4 images in float64, by cached on the CPU and by graph on the GPU, and compares their codes. (A GPU works independently of the CPU, and `synchronize` waits until it is done. Without this call we would time only the launches.)
+# The next cell does something only where there is a GPU. It draws 64 images in float32 by three methods, and prints the times. Then it draws 4 images in float64, by cached on the CPU and by graph on the GPU, and compares their codes. (A GPU works independently of the CPU. `median_seconds` is told the device and waits until the GPU is done; otherwise we would time only the launches.)
 
 # %% tags=["nbval-ignore-output"]
 many = {"labels": prior.labels_in_turn(64), "seed": 0}
@@ -757,10 +659,9 @@ if torch.cuda.is_available():
 
     def run(method):
         on_gpu.sample(64, (8, 8), (16, 16), method=method, **many)
-        torch.cuda.synchronize()
 
     for method in ("naive", "cached", "graph"):
-        taken_by = seconds(lambda method=method: run(method))
+        taken_by = median_seconds(lambda method=method: run(method), "cuda")
         print(f"{method:7} {1000 * taken_by:8.1f} ms for 64 images")
     four = {"labels": labels[:4], "seed": 0}
     on_cpu = exact.sample(4, (8, 8), (16, 16), method="cached", **four)
@@ -773,16 +674,124 @@ else:
     print("No CUDA device here, so nothing was run.")
 
 # %% [markdown]
-# So far, nobody has run this cell on a GPU for this course. On a CPU, the tests check that the work of a row, called again for every row on the same tensors, gives the cached codes.
+# **What has not been measured.** No time in this notebook is that of a GPU, and graph has never been run on one. The figures of 06.7 and 06.8 are those of CPUs, and the cell above has been run only where there is no GPU. That launches decide, that cached gains less there, and that graph helps, is what we expect from the numbers of operations. On a CPU, the tests check that the work of a row that graph would record, called again for every row on the same tensors, gives the codes of cached.
 
 # %% [markdown]
-# ## 06.10 Where it breaks: a row that is not rolled
+# ## 06.10 Count by hand, code by code
 #
-# *Further · 7 minutes*
+# *Further · 3 minutes*
+#
+# Section 06.6 left the counting to the package. Here we count a pass by hand, with hooks. A convolution computes each number of its output from `weight[0].numel()` products.
+
+
+# %%
+def multiply_adds_of_a_pass(model, codes, condition):
+    total, passes = 0, 0
+
+    def count(conv, _given, out):
+        nonlocal total, passes
+        total += out.numel() * conv.weight[0].numel()
+        passes += conv is model.head[-1]
+
+    convs = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    hooks = [conv.register_forward_hook(count) for conv in convs]
+    model.logits(codes, condition)
+    for hook in hooks:
+        hook.remove()
+    assert passes == 1
+    return total
+
+
+one_pass = multiply_adds_of_a_pass(top, right[:1], condition[:1])
+print("both counts agree:", one_pass == a_pass["top"])
+
+# %% [markdown]
+# The cached steps call no module, so that hooks do not see them. The package's `multiply_adds` looks deeper, at each operation that PyTorch executes. With it we can count what each code costs.
+
+
+# %%
+size, of_a_pass = (16, 16), a_pass["bottom"]
+rows_cost = [
+    multiply_adds(rows_so_far, bottom, empty, from_top, y, 0)
+    for y in range(16)
+    for _ in range(16)
+]  # one for each code
+cache, cached_cost = PixelCNNCache(bottom, 1, size), []
+for y in range(16):
+    row = multiply_adds(cache.row_step, from_top[:, :, y : y + 1])
+    for x in range(16):
+        code = multiply_adds(cache.code_step, x)
+        cached_cost.append(code + (row if x == 0 else 0))
+assert sum(cached_cost) == count["bottom", "cached"]
+print(f"a row of v ÷ 16 codes of h: {row / (16 * code):.1f}")
+
+# %% [markdown]
+# **How does the cost grow while the bottom codes are drawn?** The vertical axis is logarithmic, so that equal steps up mean equal factors.
+
+# %%
+bills = {
+    name: torch.tensor(cost).cumsum(0) / of_a_pass  # [256]
+    for name, cost in (
+        ("naive", [of_a_pass] * 256),
+        ("rows", rows_cost),
+        ("cached", cached_cost),
+    )
+}
+figures.show(
+    figures.curves(
+        bills,
+        x_label="bottom codes drawn",
+        y_label="multiply-adds so far, in bottom passes",
+        baselines={"one pass": 1.0},
+        log_y=True,
+    ),
+    "multiply_adds",
+)
+
+# %% [markdown]
+# At the right end, when all codes are drawn, naive has cost 256 passes, rows 136, and cached one. The small steps in the lowest line come from the vertical stack, which computes 16 positions at the first code of a row, and nothing at the other 15. Its share is large: a row of the vertical stack costs several times as much as the 16 codes of the horizontal stack together, as the ratio above the figure says.
+
+# %% [markdown]
+# ## 06.11 How many images fit into memory
+#
+# *Further · 2 minutes*
+#
+# In the benchmark of 06.8, an image costs less the more images are drawn at once, though little is gained from 64 on. But each image also needs memory for what is kept.
+#
+# Let us first look at the **key-value cache** of a transformer. A transformer draws a text token by token, and each layer computes three vectors for a token: a query, a key and a value. The query is compared with the keys of all tokens so far, including its own, and their values are added up, weighted by how well key and query fit. Since the model is causal, no later token changes a key or a value, so that each of them is computed once and kept. A query looks at all of the past, so that this cache grows with the text.
+#
+# A PixelCNN has features in place of keys and values, and a kernel in place of **attention**. A kernel does not look farther than its reach, so that our cache does not grow. (The package can put layers of attention between the blocks. These keep the keys and values of the whole past, as a transformer does.)
+#
+# For one image, each block keeps the rows under the vertical kernel, with the padding; what goes across, for one row; and the positions under the horizontal kernel. In addition, the last h is kept once.
+
+
+# %%
+def numbers_kept(model, width):
+    p = model.head[1].in_channels
+    total = p  # the last h
+    for block in model.blocks:
+        channels = block.vertical.in_channels
+        total += channels * block.span * (width + 2 * block.reach)  # rows
+        total += 2 * p * width  # across
+        total += channels * block.span  # positions
+    return total
+
+
+kept = 4 * numbers_kept(prior.prior_top, 8)  # float32 has 4 bytes
+packages = PixelCNNCache(prior.prior_top, 1, (8, 8)).nbytes
+print(f"top level: {kept:,} bytes per image; the package's: {packages:,}")
+
+# %% [markdown]
+# The formula does not contain the height of the grid. It contains the width, because a block keeps r + 1 rows, including the new one. (The first block keeps r rows, since it does not see the new one.)
+
+# %% [markdown]
+# ## 06.12 Where it breaks: a row that is not rolled
+#
+# *Further · 4 minutes*
 #
 # Mistakes in a cache are silent: the shapes are right, no error is raised, and images are drawn. Here is a mistake that anyone can make: **in one block, block 4, the rows are never rolled.** (Here we count the blocks from 0, as Python does, while notebook 03 counted from 1.) The new row overwrites the last one, as it should, but the row before it never moves up. Where row y − 1 should be, there are zeros, from the first row to the last.
 #
-# **What do the drawn images look like?** We draw the 16 top grids with this mistake, and their bottoms without it. For comparison we show the right images, with the same labels and the same random numbers.
+# **What do the drawn images look like?** We draw the 16 top grids with this mistake, and the bottom grids without it. For comparison we show the right images, with the same labels and the same random numbers.
 
 
 # %%
@@ -808,7 +817,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The T-shirt, the trousers and the last shoe look nearly the same. Of the others in the lower row, the third is mottled and the fourth is dark. But the seventh image of the upper row is mottled too, although it is right. Without the upper row, would you have blamed the cache? We therefore compare codes: **the same random numbers must give the codes of naive.** This is our check, and it is strict.
+# Some images of the lower row are nearly the same as those above, and others are quite different. But a right image may look odd too, now and then. If you saw the lower row alone, would you blame the cache? We therefore compare codes: **the same random numbers must give the codes of naive.** This is our check, and it is strict.
 
 
 # %%
@@ -843,16 +852,22 @@ def differences(block):
     )
 
 
+others = [number for number in range(len(top.blocks)) if number != 4]
 explore(
     differences,
     "where_codes_differ",
-    block=[4, 0, 1, 2, 3, 5, 6, 7, 8],
+    block=[4, *others],
 )
 
 # %% [markdown]
 # Row 0 is right in every image, and the differences begin in row 1. Above row 0 there is nothing, so that the cache should hold zeros, and it does. At row 1, block 4 should find row 0 of its v, but it finds zeros again. From here on, what it sends across is wrong at every column.
+
+# %% [markdown]
+# ## 06.13 Which check finds it
 #
-# Then why are not all 16 images wrong at (1, 0)? We look at the logits to find out.
+# *Further · 3 minutes*
+#
+# What block 4 sends across is wrong at (1, 0) in every image. Then why is the code at (1, 0) not wrong in all 16 images? We look at the logits to find out.
 
 # %%
 _, right_logits = cached(top, shape, random, condition)  # [16, 64, K]
@@ -866,7 +881,12 @@ for position in (7, 8):
     )
 
 # %% [markdown]
-# The *logits* at (1, 0) are off in every image. But a code is drawn by comparing a random number with the probabilities, and if these shift a little, most random numbers still give the same code. The **first wrong logit** tells you what was not kept: a row is missing if it is at (1, 0), and a position if it is at (0, 1). But it does not tell you the block. The **first wrong code** comes at that position or somewhat later. After it, an image has another past than in naive, so that nearly all later codes may differ. The figure shows the one of the 16 images that stays right the longest, and frames its first wrong code.
+# The *logits* at (1, 0) are off in every image. But a code is drawn by comparing a random number with the probabilities, and if these shift a little, most random numbers still give the same code.
+#
+# - The **first wrong logit** tells you what was not kept: a row if it is at (1, 0), and a position if it is at (0, 1). It does not tell you the block.
+# - The **first wrong code** comes at that position or somewhat later. After it, an image has another past than in naive, so that nearly all later codes may differ.
+#
+# **How late can the first wrong code come?** The figure shows the one of the 16 images that stays right the longest, and frames its first wrong code.
 
 # %%
 late = wrong.int().argmax(dim=1)  # [16]: the first wrong position of each
@@ -887,7 +907,7 @@ figures.show(
 
 # %%
 print("not rolled   wrong codes of 1,024   nats per code")
-for block in (None, *range(9)):
+for block in (None, *range(len(top.blocks))):
     slip = None if block is None else rows_not_rolled(block)
     codes, _ = cached(top, shape, random, condition, slip)
     nats = F.cross_entropy(top.logits(codes, condition), codes)
@@ -895,16 +915,16 @@ for block in (None, *range(9)):
     print(f"{name:10} {(codes != right).sum():22} {nats:15.1f}")
 
 # %% [markdown]
-# Nats per code do not reveal the mistake reliably. In blocks 1 to 3 and 5 the mistake costs some tenths of a nat, and in blocks 4 and 6 to 8 it costs a tenth or less. Other random numbers may change a mean over 16 images as much, so that no threshold for an alarm could be set there.
+# Nats per code do not reveal the mistake reliably. In some blocks the mistake costs some tenths of a nat, and in others hardly anything. Other random numbers may change a mean over 16 images as much, so that no threshold for an alarm could be set there.
 #
 # When block 0 does not roll its rows, no code is wrong. That is no accident: block 0 has mask A, and its vertical kernel is a single row high, so that there is nothing to roll. (With k = 5 it would be two rows high, and the mistake would have an effect.)
 #
 # A cache is therefore tested in one way: against the network without it, code by code, from the same random numbers. The package's tests do this for small priors of random shapes, with kernels of several widths, with labels, known codes and attention.
 
 # %% [markdown]
-# ## 06.11 Exercises
+# ## 06.14 Exercises
 #
-# *Core: exercise 2*
+# *Core: exercise 1*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
@@ -912,15 +932,42 @@ for block in (None, *range(9)):
 # Each exercise has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
-# ### Exercise 1: how many images at once?
+# ### Exercise 1: predict the speed-up
 #
-# *Difficulty 2 of 5 · importance 3 of 5 · 4 minutes · after 06.6 and 06.8*
+# *Difficulty 2 of 5 · importance 4 of 5 · 4 minutes*
 #
-# You have 1 GiB (2³⁰ bytes) for what cached keeps. **How many images can you draw at once with the shipped *bottom* level**, whose grid is 16 × 16? Count the caches alone, in float32; section 06.8 says what they hold.
+# Our prior is to draw larger images, of 64 × 64 pixels: their grids have 16 × 16 top codes and 32 × 32 bottom codes. **How many times as many multiply-adds does naive take as cached, for both levels of such an image?** Predict the factor from what 06.6 counted. The check counts the multiply-adds, and 5 % more or less will do.
 #
 # <details><summary>Hint 1</summary>
 #
-# Section 06.8 has a function that counts the numbers which cached keeps for one image.
+# A pass over a grid with four times as many positions costs about four times as much, at both levels. By what factor does a bottom pass then cost more than a top pass?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Take a top pass as the unit. What does a draw by naive cost at each level, in this unit? And what does a draw by cached cost?
+#
+# </details>
+
+# %% tags=["exercise"]
+my_factor = None  # your turn: naive ÷ cached
+
+check.speed_up(my_factor, prior, (16, 16), (32, 32))
+
+# %% [markdown] tags=["about-solutions"]
+# [To solution 1](#Solution-1)
+
+# %% [markdown]
+# ### Exercise 2: how many images at once?
+#
+# *Difficulty 2 of 5 · importance 3 of 5 · 4 minutes · after 06.11*
+#
+# You have 1 GiB (2³⁰ bytes) for what cached keeps. **How many images can you draw at once with the shipped *bottom* level**, whose grid is 16 × 16? Count the caches alone, in float32.
+#
+# <details><summary>Hint 1</summary>
+#
+# Section 06.11 has a function that counts the numbers which cached keeps for one image.
 #
 # </details>
 #
@@ -936,10 +983,10 @@ my_images = None  # your turn: a whole number
 check.batch_limit(my_images, bottom, (16, 16), 2**30)
 
 # %% [markdown] tags=["about-solutions"]
-# [To solution 1](#Solution-1)
+# [To solution 2](#Solution-2)
 
 # %% [markdown]
-# ### Exercise 2: a good shape for rows
+# ### Exercise 3: a good shape for rows
 #
 # *Difficulty 3 of 5 · importance 3 of 5 · 6 minutes*
 #
@@ -953,7 +1000,7 @@ check.batch_limit(my_images, bottom, (16, 16), 2**30)
 #
 # <details><summary>Hint 2</summary>
 #
-# On average, (H + 1) / 2 of the H rows are computed, and there are H · W codes. Cached computes each feature once, which is one pass for the whole draw.
+# On average, (H + 1) / 2 of the H rows are computed, and there are H · W codes. Cached takes one pass for the whole draw.
 #
 # </details>
 #
@@ -969,14 +1016,14 @@ my_shape = None  # your turn: (height, width, rows ÷ cached)
 check.fewest_for_rows(my_shape, 240)
 
 # %% [markdown] tags=["about-solutions"]
-# [To solution 2](#Solution-2)
+# [To solution 3](#Solution-3)
 
 # %% [markdown]
-# ### Exercise 3: what was not rolled?
+# ### Exercise 4: what was not rolled?
 #
-# *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes · after 06.10*
+# *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes · after 06.5 and 06.12*
 #
-# Two caches drew from our random numbers. In one of them, one block did not roll its rows, and in the other, one block did not roll its *positions*. **Which map belongs to which mistake, and which block was it?** The call `cached(top, shape, random, condition, slips.not_rolled("positions", n))` draws with the positions of block n not rolled, and with "rows" in place of "positions" it draws as in 06.10.
+# Two caches drew from our random numbers. In one of them, one block did not roll its rows, and in the other, one block did not roll its *positions*. **Which map belongs to which mistake, and which block was it?** The call `cached(top, shape, random, condition, slips.not_rolled("positions", n))` draws with the positions of block n not rolled, and with "rows" in place of "positions" it draws as in 06.12.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1019,12 +1066,12 @@ my_slips = None  # your turn: ((what, block) of map 1, (what, block) of 2)
 slips.which(my_slips, found, top, random, condition)
 
 # %% [markdown] tags=["about-solutions"]
-# [To solution 3](#Solution-3)
+# [To solution 4](#Solution-4)
 
 # %% [markdown]
-# ### Exercise 4: write the cached step
+# ### Exercise 5: write the cached step
 #
-# *Difficulty 5 of 5 · importance 5 of 5 · 15 minutes*
+# *Difficulty 5 of 5 · importance 5 of 5 · 15 minutes · after 06.4*
 #
 # Write both steps, this time for **any** block: the first block with mask A or a later one, and kernels of any width k. Only the past is kept: r rows or r positions, with the oldest first. The input has C channels, D in the first block and p in later ones. Unlike in 06.4, `kept` does not hold the new row yet.
 #
@@ -1065,7 +1112,7 @@ check.cached_step(my_row_step, my_code_step)
 
 
 # %% [markdown] tags=["about-solutions"]
-# [To solution 4](#Solution-4)
+# [To solution 5](#Solution-5)
 
 # %% [markdown]
 # ## What you can do now
@@ -1088,7 +1135,24 @@ check.cached_step(my_row_step, my_code_step)
 # %% [markdown] tags=["solution"]
 # ### Solution 1
 #
-# [Back to exercise 1](#Exercise-1:-how-many-images-at-once?)
+# [Back to exercise 1](#Exercise-1:-predict-the-speed-up)
+
+# %% tags=["solution"]
+# The unit is a top pass over its 256 positions. A bottom pass over 1,024
+# positions costs as many of them as before: both grids grew by four.
+bottom_pass = a_pass["bottom"] / a_pass["top"]
+by_naive = 256 + 1024 * bottom_pass
+by_one_pass_each = 1 + bottom_pass
+
+check.speed_up(by_naive / by_one_pass_each, prior, (16, 16), (32, 32))
+
+# %% [markdown] tags=["solution"]
+# The factor is four times that of 06.6: naive takes four times as many passes, and the cost of a bottom pass in top passes is the same. Whoever takes a bottom pass for exactly four top passes arrives at (256 + 1024 · 4) / 5, which is close enough. The gain of cached grows with the number of codes, so that larger images need it most.
+
+# %% [markdown] tags=["solution"]
+# ### Solution 2
+#
+# [Back to exercise 2](#Exercise-2:-how-many-images-at-once?)
 
 # %% tags=["solution"]
 # Four bytes a number; as many whole images as fit.
@@ -1101,9 +1165,9 @@ check.batch_limit(images_at_once, bottom, (16, 16), 2**30)
 # The caches of thousands of images fit into this memory. (In addition, the weights are needed twice, however many images are drawn: those of the model, and a copy laid out for the steps. Then there are the condition of the whole grid and, for a moment, its product with all blocks' weights, for one row. Expect that half as many images fit.) A pass of naive holds one layer's features at a time, but for all 16 rows.
 
 # %% [markdown] tags=["solution"]
-# ### Solution 2
+# ### Solution 3
 #
-# [Back to exercise 2](#Exercise-2:-a-good-shape-for-rows)
+# [Back to exercise 3](#Exercise-3:-a-good-shape-for-rows)
 
 # %% tags=["solution"]
 # W · (H + 1) / 2 passes are (240 + W) / 2: the narrowest grid is the best.
@@ -1115,9 +1179,9 @@ passes, height, width = best_shape
 check.fewest_for_rows((height, width, passes), 240)
 
 # %% [markdown] tags=["solution"]
-# ### Solution 3
+# ### Solution 4
 #
-# [Back to exercise 3](#Exercise-3:-what-was-not-rolled?)
+# [Back to exercise 4](#Exercise-4:-what-was-not-rolled?)
 
 # %% tags=["solution"]
 # Row 0 is right where rows stay. The block is found by trying each.
@@ -1125,7 +1189,7 @@ suspects = []
 for codes in found:
     row_0_is_right = not map_of_differences(codes)[0].any()
     what = "rows" if row_0_is_right else "positions"
-    for n in range(1, 9):
+    for n in range(1, len(top.blocks)):
         spoil = slips.not_rolled(what, n)
         again, _ = cached(top, shape, random, condition, spoil)
         if torch.equal(again, codes):
@@ -1134,9 +1198,9 @@ for codes in found:
 slips.which(suspects, found, top, random, condition)
 
 # %% [markdown] tags=["solution"]
-# ### Solution 4
+# ### Solution 5
 #
-# [Back to exercise 4](#Exercise-4:-write-the-cached-step)
+# [Back to exercise 5](#Exercise-5:-write-the-cached-step)
 
 
 # %% tags=["solution"]

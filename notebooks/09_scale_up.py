@@ -1,151 +1,566 @@
 # %% [markdown]
 # # 09 · Scale up: CIFAR, GPUs, your own images
 #
-# **What you will do.** Read one line that trains on CIFAR-10, flag by flag, and count what a training run needs before you start it. Train on a folder of your own images and on two processes, and kill a run in the middle. Break a run, find the cause, and save a prior so that others can load it.
+# **What you will do.** Kill a training in the middle, resume it, and compare it to the last bit with one that nobody stopped. Train on your own images, on images that do not fit into memory, and on the codes of a tokenizer of your own. Break a run and find the cause, count the memory and the time that a run needs before you start it, and save a prior so that others can load it.
 #
-# **What you will learn.** Which batch, rate and number of epochs fit which run; how memory and time grow with the network; how a run is watched, stopped and resumed; and what to do when the loss is not finite.
+# **What you will learn.** What a run has to keep so that it can go on; by what the checkpoint `best` is chosen, and why it is judged by other images; which batch size and learning rate suit which run; how memory and time grow with the network; and what to do when the loss is not finite.
 #
-# **What you need.** The course so far helps, but each command is explained. You need no GPU and no internet connection: here everything runs on a processor, with networks so small that it takes seconds.
+# **What you need.** The course so far helps, but each command is explained where it is used. You need no GPU and no internet connection: everything here runs on a processor, with networks so small that it takes seconds.
 #
-# **Time.** About 25 minutes for the core and 80 for all, with the exercises; 80<!--= timings 09_scale_up --> seconds to run on two CPU cores.
+# **Time.** About 20 minutes for the core and 80 for all, with the exercises; 80<!--= timings 09_scale_up --> seconds to run on two CPU cores.
 #
 # ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
 
 # %%
-import itertools
-import json
-import re
+import tempfile
+from pathlib import Path
 
 import torch
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN
-from pixelprior.assets import FOLDER as ASSETS
-from pixelprior.cli.recipes import RECIPES
 from pixelprior.course import figures
 from pixelprior.course.checks import scaling as check
+from pixelprior.course.shapes import draw_shapes
 from pixelprior.course.widgets import explore
 
 # %% [markdown]
-# ## 09.1 One line to start with
+# ## 09.1 A run is killed, and goes on
 #
-# *Further · 8 minutes*
+# *Core · 8 minutes*
 #
-# A VQ-VAE-2 turns an image into two grids of whole numbers, its **codes**, and turns them back into an image. For CIFAR-10, the top grid has 8 × 8 codes and the bottom grid 16 × 16. The **prior** learns which codes follow which. To draw a new image, the prior draws codes, and the VQ-VAE-2 turns them into pixels. **Held out** are the 10,000 test images: no step of training sees them.
+# The trainings of this course take seconds, but a training on large images takes hours or days. Something may stop it: the power fails, or the time limit of a queue is reached. What is lost then? We try it with a small run. The same prior is trained twice: one training is left alone, and the other is killed in the middle and resumed. Then we compare what the two of them leave.
 #
-# **Before you start.** Run these commands on the machine with the GPU, in a checkout of this repository:
+# Such a run has two parts. First, a **VQ-VAE-2** is trained on images; it turns an image into two grids of whole numbers, its **codes**, and turns them back into an image. Then the **prior** is trained on the codes, and learns which codes follow which.
 #
-# ```sh
-# python3 -m venv .venv && . .venv/bin/activate && \
-# pip install -e . && pixelprior doctor
-# ```
-#
-# The line `GPU:` of the output must name your card. If torch cannot use the card, the driver is older than the torch that pip chose, so take another build from pytorch.org/get-started. Without a card the line below runs too, on the processor, but it takes days; a run says at its start where it takes place (`training on cuda in bf16, 1 process`). Start it inside `tmux`, because otherwise it ends with your connection.
-#
-# **The line.** Here is a whole CIFAR-10 run, which trains the VQ-VAE-2 and then the prior on its codes. Copy all of it and paste it; each `\` says that the line continues.
-#
-# ```sh
-# pixelprior train-vqvae2 --dataset cifar10 --data_root data \
-#   --num_embeddings 512 --embedding_dim 64 --hidden_channels 128 \
-#   --epochs 100 --batch_size 128 --lr 3e-4 --validation_share 0.05 \
-#   --output_dir runs/cifar10/vqvae2 && \
-# pixelprior train-prior --dataset cifar10 --data_root data \
-#   --vqvae2_checkpoint runs/cifar10/vqvae2 --class_conditional \
-#   --hidden_channels 128 --num_layers 15 --attention_layers 3 \
-#   --dropout 0.1 --epochs 150 --batch_size 128 --lr 3e-4 --warmup 0.05 \
-#   --mixed_precision auto --seed 0 --sample_every 5 \
-#   --output_dir runs/cifar10/prior
-# ```
-#
-# The images are downloaded from the University of Toronto into `data/cifar-10-batches-py`. If your machine has no network connection, run the line on any machine that has one, stop it, and copy `data`. All paths are relative to the folder in which you start the line, and missing folders are created. You need 2 GB of free space.
-#
-# The `&&` starts the second command only if the first has ended well. A flag that is given in only one of the two commands is either unknown to the other, or has the same value there by default. (`pixelprior train-prior --help` lists all flags.)
-#
-# | flag | what it is | when to change it |
-# |---|---|---|
-# | `--dataset` | the images: `cifar10` is downloaded once, 170 MB; `imagefolder` is a folder of your own | you have other images |
-# | `--data_root` | the folder that the images are in, or are downloaded into | the images are in another folder |
-# | `--vqvae2_checkpoint` | the VQ-VAE-2 whose codes the prior learns | you have several of them |
-# | `--num_embeddings` | K, the number of codes in each codebook | 64 to 256 for small data sets, because fewer codes can be learned from fewer images |
-# | `--embedding_dim` | the length of a code's vector e | seldom |
-# | `--hidden_channels` | p, the width of the network; memory grows with it, the number of weights with its square | the network does not fit, or learns too little |
-# | `--num_layers` | gated blocks per level; each sees one position further (notebook 03) | the grids are larger |
-# | `--attention_layers` | layers of attention over the past, in the top level only; 0 is none | you have no time for it |
-# | `--class_conditional` | conditions the prior on each image's class | leave it out if there are no classes |
-# | `--dropout` | share of features that are dropped while training, against learning by heart | 0 for short runs; more if the held-out loss rises again |
-# | `--validation_share` | the share of the training images that are held out to choose `best`; 0.05, and 5,000 at most | more if there are few images; 0 trains on all, and `best` is the last |
-# | `--epochs` | passes over the training images; 100 to 200 on CIFAR | the held-out curve is still falling at the end |
-# | `--batch_size` | images per step, on each GPU; 128 to 256 | memory runs out: halve it |
-# | `--lr` | the highest learning rate, from which the rate falls to zero along a cosine | shorter runs tolerate higher rates (section 09.2) |
-# | `--warmup` | the share of the steps in which the rate rises to this highest rate | the loss is not finite at the start |
-# | `--mixed_precision` | the number format of the products: `auto` is bf16, 16 bits per number, where the hardware has it; `no` is float32 | to see whether bf16 causes a problem |
-# | `--seed` | decides weights, order and dropout: the same seed gives the same run on one processor; on a GPU the last digits may differ | to see how much of a difference is chance |
-# | `--sample_every` | draws 64 images each time this many epochs are done | to look more often |
-# | `--output_dir` | the folder into which everything is written | for each new run, because a folder that holds a run is refused |
-#
-# The gradient is clipped at norm 1.0 (`--max_grad_norm`). The cosine has no flag and is always on.
-
-# %% [markdown]
-# **What it writes.** Each of the two folders contains `last` and `best`, each with `config.json`, `model.safetensors`, its checksum in `SHA256SUMS`, and `training.json`; `last` also has the state from which the run can go on. Beside them are `history.json` with all losses by epoch, pictures in `samples`, and for the prior the codes of all images, which are made once. `last` is the end of the latest epoch. `best` has the lowest loss on the held-out training images, and for the prior it is chosen for each level separately. The test images do not influence this choice, because they are measured once, at the end. Where a command asks for a checkpoint, a run's folder means its `best`.
-#
-# **How long it takes.** We do not know this for your GPU, because *we have never measured on a GPU*. For our two-core machine, section 09.4 extrapolates to nearly two days. On your machine, let the first epochs tell you, because each prints its seconds.
-#
-# **How to stop.** Press Ctrl-C. At most one epoch is lost, and the second command does not start.
-#
-# **How to go on.** Paste the command that was running once more, with `--resume` at its end. If it stopped before its first epoch was done, leave `--resume` out. If it was the first command, start the second after it; if it was the second, leave the first out.
-#
-# The flags must be the same as before, and another `--batch_size` or `--lr` is refused. Three things may change: the number of processes; `--epochs`, for a longer run; and `--save_steps`, which also writes `last` within an epoch. For the first two, the run says what follows from the change. With more epochs, the rate from there on is that of the longer schedule, which is higher than where the run stopped. To start anew, take another folder. A prior can begin with the weights of the old one (`--init_checkpoint`), but the VQ-VAE-2 cannot.
-#
-# **How to draw from it.** You can draw while the run still trains, too, since `best` is always whole:
-#
-# ```sh
-# pixelprior sample --vqvae2_checkpoint runs/cifar10/vqvae2 \
-#   --prior_checkpoint runs/cifar10/prior --save_grid
-# ```
-#
-# The command writes the images into the folder `generated_samples`.
-#
-# **How good is it?** Notebook 07 explains what the following command measures:
-#
-# ```sh
-# pixelprior evaluate --dataset cifar10 --data_root data \
-#   --vqvae2_checkpoint runs/cifar10/vqvae2 \
-#   --prior_checkpoint runs/cifar10/prior \
-#   --output_dir runs/cifar10/results
-# ```
-#
-# **Several GPUs.** Put a launcher in place of the word `pixelprior` in each of the two commands. For four GPUs, use either of these:
-#
-# ```sh
-# accelerate launch --multi_gpu --num_processes 4 -m pixelprior.cli
-# torchrun --standalone --nproc_per_node 4 -m pixelprior.cli
-# ```
-#
-# The batch size is that of each process. To keep the run as it was, give each of the four `--batch_size 32`. If you keep 128 for each, the run takes a quarter of the steps, each over 512 images, and a higher rate may help. Goyal et al. raise the rate of SGD with the batch, but we have not tried this with AdamW.
-#
-# **All in one.** `pixelprior reproduce cifar10` does both trainings with these flags, a third one without the top codes for comparison, and measures all that notebook 07 measures. When it is started again, it goes on by itself. We have not run it in full. We have run its reduced form, `pixelprior reproduce cifar10_reduced`, with CIFAR-10 as image files (`--dataset imagefolder`): one epoch of small networks, which took 9 minutes on two cores. The top codes cost this prior 3.30<!--= cifar10_reduced likelihood.top.nats_per_code.value --> nats per code held out, where their frequencies would cost 4.69<!--= cifar10_reduced likelihood.top.unigram --> nats. This shows that colour images pass through the whole pipeline, but it does not show how good the result can become.
-#
-# Does the recipe have the same flags as our line? The next cell prints the flags of the recipe. A flag that only the line gives has its default value there, except for the folders (`tests/notebooks/test_scale_up.py` compares both). A flag that neither of them gives keeps its default.
+# Our images are discs, squares and rings in four colours, 55 of each shape. `draw_shapes` writes them into a temporary folder, which is removed when the kernel ends, with one folder per class.
 
 # %%
-for name in ("vqvae2", "prior"):
-    print(f"flags of train-{name}:")
-    for flag, value in getattr(RECIPES["cifar10"], name).items():
-        print(f"  {flag}: {value}")
+scratch = tempfile.TemporaryDirectory()
+WORK = Path(scratch.name)
+paths = draw_shapes(WORK / "shapes")
+print(len(paths), "images:")
+for path in paths[::55]:
+    print(" ", path.relative_to(WORK).as_posix())
 
 # %% [markdown]
-# ## 09.2 Which numbers to choose
+# Each command below is really run. `Terminal` starts it in this folder, as you would in a terminal, and prints the command and some of the lines that it says. Numbers that depend on the processor are shown as `…`.
+#
+# The first command trains the VQ-VAE-2. These are its flags:
+#
+# - `--dataset imagefolder --data_root shapes` names our images, and `--image_size 16` scales them to 16 × 16 pixels.
+# - Each codebook has 32 codes (`--num_embeddings`), whose vectors have 16 numbers (`--embedding_dim`). The network is 32 channels wide (`--hidden_channels`).
+# - A tenth of the training images is **held out** (`--validation_share`): no step is taken on them, and they choose the best epoch.
+# - The other 134 images make 9 steps of 16 images in each epoch (`--batch_size`), so that 30 epochs are 270 steps. So short a run needs a high learning rate (`--lr`). `--mixed_precision no` multiplies in float32, as every processor can.
+# - `--sample_every` draws a picture each time so many epochs are done, and everything is written into the folder `--output_dir`.
+#
+# (A table of [all flags](../docs/scale.md#the-flags) says when to change which.)
+
+# %%
+from pixelprior.course.running import Terminal
+
+terminal = Terminal(WORK)
+SHAPES = """--dataset imagefolder --data_root shapes
+--validation_share 0.1 --batch_size 16 --mixed_precision no"""
+IMAGES = f"""
+pixelprior train-vqvae2 {SHAPES}
+--image_size 16 --num_embeddings 32 --embedding_dim 16
+--hidden_channels 32 --epochs 30 --sample_every 30"""
+terminal.run(f"{IMAGES} --lr 3e-3\n--output_dir vqvae2")
+
+# %% [markdown]
+# The second command trains the prior on the codes that this VQ-VAE-2 gives to the images. It is conditioned on the class of each image (`--class_conditional`), and each level has 5 gated blocks (`--num_layers`). This is the run that is left alone.
+
+# %%
+PRIOR = f"""
+pixelprior train-prior {SHAPES}
+--vqvae2_checkpoint vqvae2 --class_conditional
+--hidden_channels 32 --num_layers 5"""
+EPOCHS = "--epochs 16 --lr 1e-2 --sample_every 4"
+terminal.run(f"{PRIOR}\n{EPOCHS} --output_dir prior")
+
+# %% [markdown]
+# Now we start the same command in another folder, `cut`. After each epoch, a run writes the losses of all epochs so far to `history.json`, which `read_history` reads. As soon as there are four epochs, we kill the process. The signal is SIGKILL, which no program can catch, so that the run gets no chance to tidy up.
+
+# %%
+import time
+
+from pixelprior.runs import read_history
+
+started = terminal.start(f"{PRIOR}\n{EPOCHS} --output_dir cut")
+while started.poll() is None and len(read_history(WORK / "cut")) < 4:
+    time.sleep(0.005)
+started.kill()
+print("killed:", started.wait() != 0)
+before = read_history(WORK / "cut")
+print("some of 16 epochs were done:", 4 <= len(before) < 16)
+
+# %% [markdown]
+# What is left after the kill? A run writes each file under another name first, and renames it when it is whole, so that the checkpoint `last` is the end of an epoch and never half of one. It contains all that the run needs to go on: the weights and their moving average, the running means of AdamW, the position in the schedule of the learning rate, and the lowest losses so far. The order of the images need not be kept, because it is drawn anew for each epoch from the seed and the epoch's number.
+
+# %%
+print(*sorted(path.name for path in (WORK / "cut" / "last").iterdir()))
+
+# %% [markdown]
+# Beside `last` lies `best`, with the weights of the lowest loss on the held-out images, so copy the whole folder of a run, not `last` alone. (The next section says why this lowest loss is not a number to report.)
+#
+# The same command without `--resume` is refused, so that nothing is overwritten by mistake. With `--resume`, the run goes on.
+
+# %%
+terminal.run(f"{PRIOR}\n{EPOCHS} --output_dir cut", "error", status=2)
+terminal.run(f"{PRIOR}\n{EPOCHS} --output_dir cut --resume")
+
+# %% [markdown]
+# **Does it end where the run that was never stopped ended?** The two curves would lie on each other, so we draw one of them a little higher.
+
+# %%
+whole, resumed = read_history(WORK / "prior"), read_history(WORK / "cut")
+LOSS = "heldout_total_loss"
+figures.show(
+    figures.curves(
+        {
+            "never stopped": [epoch[LOSS] for epoch in whole],
+            "until the kill, drawn 0.3 higher": [
+                epoch[LOSS] + 0.3 for epoch in before[:4]
+            ],
+            "resumed, drawn 0.3 higher": (
+                range(5, 17),
+                [epoch[LOSS] + 0.3 for epoch in resumed[4:]],
+            ),
+        },
+        x_label="epoch",
+        y_label="held out, nats per code, top + bottom",
+    ),
+    "killed_and_resumed",
+)
+
+
+# %% [markdown]
+# The distance is the same all along. But curves that look the same may differ in digits that no figure shows. Are all losses and all weights the same, to the last bit? (A **fingerprint** is a checksum of all weights of a model.)
+
+# %%
+from pixelprior.checkpoints import fingerprint
+
+
+def without_times(history):
+    times = ("seconds", "steps_per_second")
+    return [
+        {name: value for name, value in epoch.items() if name not in times}
+        for epoch in history
+    ]
+
+
+same = without_times(whole) == without_times(resumed)
+print("all losses are the same, to the last bit:", same)
+for kept in ("best", "last"):
+    one, other = (
+        fingerprint(HierarchicalPixelCNN.from_pretrained(WORK / name / kept))
+        for name in ("prior", "cut")
+    )
+    print(f"the weights of {kept} are the same:", one == other)
+    assert same and one == other
+
+# %% [markdown]
+# What was saved is exactly the same, not only nearly the same. If one of the parts had been missing, it would show. Without AdamW's means there is a bump where the run goes on; without the schedule the rate starts over; and without the epoch's number the images come in an order that the network has already seen. A resumed run that ends *near* the other one has lost something.
+#
+# (On a GPU some sums are taken in an order that varies, so that two runs may differ in their last digits even when nobody stops them. We have not tried this.)
+
+# %% [markdown]
+# ## 09.2 Your own images
+#
+# *Core · 3 minutes*
+#
+# Put a folder of your own in the place of `shapes`: one folder per class, as above, and any names of files. If there are folders `train` and `test` (or `val`) above the classes, these are the splits. Otherwise every tenth image is a test image. Images of any size are scaled on their shorter side and cropped in the middle, and a grey image gets three equal channels.
+#
+# So there are images for three purposes: most are trained on, some are held out to choose `best`, and the test images are measured once, at the end. Why are the held-out images not enough? The loss of `best` was *chosen* as the lowest of all epochs, so it looks better than it is (04.11). The test images have chosen nothing, and theirs is the number to report.
+#
+# New images are drawn by a third command. `--num_samples` says how many, and a `--temperature` below 1 prefers likely codes.
+
+# %%
+terminal.run("""
+pixelprior sample --vqvae2_checkpoint vqvae2 --prior_checkpoint prior
+--num_samples 30 --batch_size 30 --temperature 0.7 --output_dir new
+""")
+
+# %% [markdown]
+# Where a command asks for a checkpoint, the folder of a run stands for its `best`. **What did the networks make of our images?** The first row shows test images, which no training saw. The second row shows what the VQ-VAE-2 gives back from their codes. The others are new images, one row for each class.
+
+# %%
+from PIL import Image
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from pixelprior.data import load_images
+
+
+def opened(paths):
+    images = [pil_to_tensor(Image.open(path)) for path in sorted(paths)]
+    return torch.stack(images).float() / 255  # [N, 3, 16, 16]
+
+
+data = load_images(
+    "imagefolder", "test", data_root=WORK / "shapes", image_size=16
+)
+print("classes:", ", ".join(data.class_names), " test images:", len(data))
+some = torch.tensor([0, 1, 2, 3, 5, 6, 7, 10, 11, 12])  # of each class
+images, _ = data[some]  # [10, 3, 16, 16]
+vqvae2 = VQVAE2.from_pretrained(WORK / "vqvae2" / "best")
+with torch.no_grad():
+    rebuilt = vqvae2(images)  # [10, 3, 16, 16]
+new = opened((WORK / "new").glob("sample_*.png"))  # [30, 3, 16, 16]
+
+# %% tags=["cover"]
+figures.show(
+    figures.image_rows(
+        {"yours,\ntest": images, "rebuilt": rebuilt}
+        | {f"new:\n{data.class_names[c]}": new[c::3] for c in range(3)}
+    ),
+    "own_images",
+)
+
+# %% [markdown]
+# Most of the new images are blots of one colour. Squares come out best, few rings have a hole, and green has paled; the second row shows that this colour is already lost in the codes. This is what 134 images and seconds of training give. (On your processor the training ends with other weights, so that other images are drawn.)
+#
+# For images of 64 pixels and more, add `--image_size 64 --bottom_downsampling 4` to `train-vqvae2`, or `--image_size 128 --bottom_downsampling 8`. Then a bottom code stands for 4 × 4 or 8 × 8 pixels, and the grids have 8 × 8 and 16 × 16 codes, as in the notebooks before. The prior takes the size from the checkpoint. If an image file is broken, the command names it and leaves it out.
+
+# %% [markdown]
+# ## 09.3 Images that do not fit into memory
+#
+# *Further · 3 minutes*
+#
+# A folder of JPEG files may be small on the disk and large when it is decoded. How much memory would a million images take?
+
+# %%
+for side in (32, 64, 256):
+    gib = 1_000_000 * 3 * side**2 / 2**30  # a byte for each colour of a pixel
+    print(f"a million images of {side:3} × {side:3} pixels: {gib:5.1f} GiB")
+
+# %% [markdown]
+# You need not do anything about it. If the decoded images take more than half of the free memory, the commands make them a **stream**: each batch is decoded when it is needed, ahead of time and by other processes (`--workers`), and nothing is copied on the disk.
+#
+# Our folder is small, so we pretend: for a moment, we set the share of the memory that images may take from a half to nothing. Then we train on both, the images in memory and the stream. Does a stream train to the same losses?
+
+# %%
+from unittest import mock
+
+from pixelprior import image_streams
+
+
+def load_shapes():
+    return load_images(
+        "imagefolder", data_root=WORK / "shapes", image_size=16, workers=1
+    )
+
+
+in_memory = load_shapes()
+with mock.patch.object(image_streams, "SHARE_OF_MEMORY", 0):
+    streamed = load_shapes()
+for images in (in_memory, streamed):
+    print(type(images).__name__, "of", len(images), "images")
+
+# %%
+from pixelprior import TrainingSettings, fit
+from pixelprior.devices import make_accelerator
+
+settings = TrainingSettings(
+    epochs=2, batch_size=16, lr=3e-3, ema_decay=0, mixed_precision="no"
+)
+
+
+def losses_on(images):
+    torch.manual_seed(0)
+    model = VQVAE2(3, 16, hidden_channels=16, num_embeddings=32)
+    folder = WORK / type(images).__name__
+    accelerator = make_accelerator(settings, folder, on_cpu=True)
+    history = fit(
+        model, images, None, settings, folder, accelerator,
+        log=lambda line: None,
+    )  # fmt: skip
+    return [epoch["train_total_loss"] for epoch in history]
+
+
+same = losses_on(in_memory) == losses_on(streamed)
+print("the losses are the same, to the last bit:", same)
+
+# %% [markdown]
+# `fit` is the training that the commands use. A stream has exactly the same shuffled order as images in memory, because each image is read by its number from its place, and a training that was stopped goes on in the same way. The price is that each image is decoded once before the training, to find broken files, and then again in every epoch ([measured](../docs/performance.md#beyond-memory)). `--dataset shards` reads tar files in the same way, and `hub:NAME` a set of the Hugging Face hub ([their layouts](../docs/data.md#your-own-images)).
+#
+# The codes of an image are much smaller, 320 whole numbers of a byte or two for grids of 8 × 8 and 16 × 16. `train-prior` writes them to a file and reads each batch from there, so that they need not fit into memory either. [docs/scale.md](../docs/scale.md) says what lies where.
+
+# %% [markdown]
+# ## 09.4 Your own tokenizer
+#
+# *Further · 3 minutes*
+#
+# A prior needs grids of whole numbers, and it does not matter where they come from. A model that turns images into such grids and back is called a **tokenizer**, and ours is the VQ-VAE-2. If you have another tokenizer, you can keep it: `FunctionTokenizer` takes its two functions, and `DiffusersTokenizer` takes a `VQModel` of the library diffusers.
+#
+# Here is a tokenizer without any training: each code is the mean brightness of a square of 4 × 4 pixels, in 16 shades of grey.
+
+
+# %%
+import torch.nn.functional as F
+
+
+def encode(images):  # [B, 1, 32, 32] in [0, 1] to [B, 8, 8]
+    return (15 * F.avg_pool2d(images, 4)[:, 0]).round().long()
+
+
+def decode(codes):  # [B, 8, 8] to [B, 1, 32, 32]
+    return F.interpolate(codes[:, None] / 15, scale_factor=4)
+
+
+# %% [markdown]
+# There is one grid for each image, so the prior is a `PixelCNN` and not a `HierarchicalPixelCNN`. **From the two functions to new codes:**
+
+# %%
+from pixelprior import FunctionTokenizer, PixelCNN, extract_codes
+
+tokenizer = FunctionTokenizer(
+    encode, decode, grids=[(8, 8)], num_embeddings=16
+)
+shades = extract_codes(tokenizer, load_images("fashion_mnist_mini"))
+torch.manual_seed(0)
+grey_prior = PixelCNN(
+    16, 16, hidden_channels=32, num_layers=6, num_classes=10
+)
+settings = TrainingSettings(epochs=2, batch_size=32, lr=1e-2)
+fit(
+    grey_prior, shades, None, settings, WORK / "shades",
+    log=lambda line: None,
+)  # fmt: skip
+classes = torch.arange(20) % 10  # [20]
+drawn = grey_prior.eval().sample(20, (8, 8), labels=classes, seed=0)
+print("codes:", *drawn.shape, drawn.dtype)  # [20, 8, 8]
+
+# %% [markdown]
+# The tokenizer encodes the first image, decodes it again, and stops with an error if the two functions do not fit together. What do the codes look like as images? The first row is held out, and the other two are drawn, one image of each class.
+
+# %%
+heldout = extract_codes(tokenizer, load_images("fashion_mnist_mini", "test"))
+_, first = torch.stack([heldout.labels == c for c in range(10)]).max(1)
+figures.show(
+    figures.image_rows(
+        {
+            "held out": tokenizer.decode_codes(heldout.z_top[first].long()),
+            "drawn": tokenizer.decode_codes(drawn[:10]),
+            "again": tokenizer.decode_codes(drawn[10:]),
+        }
+    ),
+    "own_codes",
+)
+
+# %% [markdown]
+# The squares come from the tokenizer, and no prior can draw more than its tokenizer can show. This is the reason why the VQ-VAE-2 comes first.
+
+# %% [markdown]
+# ## 09.5 Codes from a file
+#
+# *Further · 2 minutes*
+#
+# If another program made the codes, you need no tokenizer in Python at all. A file with the codes is enough, and the labels if there are any ([the layout of such files](../docs/data.md#codes-from-a-file)). We write the grids of the last section to two files, as another program would, and train a small prior on them for one epoch.
+
+# %%
+import numpy as np
+
+for name, codes in (("train", shades), ("test", heldout)):
+    np.savez(WORK / f"{name}.npz", codes=codes.z_top, labels=codes.labels)
+terminal.run("""
+pixelprior train-prior --codes train.npz --test_codes test.npz
+--class_conditional --hidden_channels 16 --num_layers 3
+--epochs 1 --batch_size 32 --lr 1e-2 --mixed_precision no
+--output_dir from_file
+""")
+
+# %% [markdown]
+# `sample` without a VQ-VAE-2 draws codes, and writes them to one file in the same layout, for your own decoder. Here the classes take turns, as they do in all samples of a command. Did the prior learn anything? Its held-out loss has to be well below the cost of the frequencies, and the drawn codes have to be of the right kind.
+
+# %%
+from pixelprior import read_codes
+
+terminal.run("""
+pixelprior sample --prior_checkpoint from_file --num_samples 200
+--output_dir codes_from_file""")
+new_codes = read_codes(WORK / "codes_from_file" / "codes.safetensors")
+print("drawn:", *new_codes.z_top.shape, " K:", new_codes.num_embeddings)
+loss = read_history(WORK / "from_file")[-1]["heldout_loss"]
+unigram = heldout.unigram_entropy("codes")
+print("0.3 nats below the frequencies:", loss < unigram - 0.3)
+
+# %% [markdown]
+# The commands know two levels as well: a file with `z_top` and `z_bottom` trains a `HierarchicalPixelCNN`. The command `evaluate --codes` measures the likelihood of test codes.
+
+# %% [markdown]
+# ## 09.6 Watch a run
 #
 # *Further · 4 minutes*
 #
-# For a long run on a GPU, our line takes the numbers that are usual in the field: AdamW, 128 images per step, a rate of 3e-4 with warm-up and cosine, and clipping at 1.0. The shipped weights were trained with other numbers: 32 images per step and a rate of 3e-3, ten times as high. Which of the two is right?
+# Each epoch prints a line with the training losses, the held-out losses and the seconds, and `history.json` keeps the same numbers. With `--use_tensorboard` they also go to an **event file**, which TensorBoard draws in a browser while the run goes on (`tensorboard --logdir watched`). With `--use_wandb` they go to Weights & Biases. Both are packages of their own: `pip install tensorboard wandb`.
 #
+# We start a short run with the flags of those that are installed here (`loggers()` gives these flags), and read the event file back. Does it have the same numbers as `history.json`?
+
+# %%
+from pixelprior.course.running import loggers
+
+terminal.run(f"""{PRIOR} --level top
+--epochs 3 --lr 1e-2 --output_dir watched
+{loggers()}""")
+
+# %%
+from pixelprior.course.running import read_events
+
+if "tensorboard" in loggers():
+    kept = read_history(WORK / "watched")
+    logged = read_events(WORK / "watched")
+    largest = max(
+        abs(value - epoch[name])
+        for name in ("train_top_loss", "heldout_top_loss")
+        for value, epoch in zip(logged[name], kept, strict=True)
+    )
+    print("event file and history.json differ by < 1e-5:", largest < 1e-5)
+if "wandb" in loggers():
+    offline = list((WORK / "wandb").glob("offline-run-*"))
+    print("runs that wandb keeps for later:", len(offline))
+
+# %% [markdown]
+# `Terminal` sets the variable `WANDB_MODE=offline`, so that Weights & Biases keeps the run on this machine, and `wandb sync wandb/offline-run-…` would send it to the server. After `wandb login` and without that variable, it would have been sent at once.
+#
+# **What do the curves of our long run say?** The dashed lines are the entropies of the frequencies of the top and of the bottom codes. A prior above its line has learned nothing about the order of the codes (notebook 04).
+
+# %%
+from pixelprior.codes import load_codes
+
+codes = load_codes(WORK / "prior" / "codes" / "test.safetensors")
+curves, frequencies = {}, {}
+for level in ("top", "bottom"):
+    for kind, words in (("train", "training"), ("heldout", "held out")):
+        losses = [epoch[f"{kind}_{level}_loss"] for epoch in whole]
+        curves[f"{level}: {words}"] = losses
+    entropy = codes.unigram_entropy(level)
+    frequencies[f"{level}: frequencies alone"] = entropy
+figures.show(
+    figures.curves(
+        curves,
+        x_label="epoch",
+        y_label="nats per code",
+        baselines=frequencies,
+    ),
+    "watched_run",
+)
+
+# %% [markdown]
+# Each level falls below its dashed line within a few epochs, which is the first thing to look for. The second is the gap: the training losses continue to fall while the held-out losses stay level or rise, because with so few images the prior begins to learn them by heart. (In the first epochs the held-out curve may be the lower one, because it is measured at the epoch's end and without dropout, while the training loss is a mean over the epoch, with dropout.)
+#
+# `best` holds, for each level, the weights of the lowest point of its held-out curve. Read this point with the warning of 04.11: a curve of few images goes up and down by chance, and the lowest of 16 points is low by chance as well. That loss is good for choosing, and not for reporting. The same holds for whole runs: if you train five priors and keep the one with the lowest *test* loss, the test images have chosen, and a fair number needs images that none of the five runs was compared on.
+
+# %% [markdown]
+# ## 09.7 Where it breaks: a loss that is not finite
+#
+# *Further · 5 minutes*
+#
+# Suppose that we type `--lr 3` by mistake where 3e-3 was meant. **What does the package say?**
+
+# %%
+terminal.run(f"{IMAGES} --lr 3\n--output_dir too_fast", "error", status=1)
+
+# %% [markdown]
+# The run stops at a gradient that is not finite. On a processor it checks every step, and stops before the number reaches the weights. On a GPU each check makes the processor wait, so the run checks only at every 50th step and at the end of each epoch, for all steps since the last check. By then the weights in memory may be spoiled, but those on disk are not, because nothing is written before the check. The step in the message may be up to 49 late. (One bad number is enough to spoil all weights, as notebook 04 showed.)
+#
+# The run ends with status 1, so that what follows a `&&` does not start. Clipping does not help against this mistake: it makes long gradients shorter, but AdamW's steps are as long as the rate either way.
+#
+# The message has three parts: where the run stopped, what is left, and what to try. Here nothing is left, since no epoch was finished. The second mistake is harder to see: a minus is missing, `--weight_decay 1e3` for 1e-3.
+
+# %%
+terminal.run(
+    f"{IMAGES} --lr 3e-3\n--weight_decay 1e3 --output_dir decayed",
+    "error",
+    status=1,
+)
+
+# %% [markdown]
+# **What did the losses look like until then?** The axis of the losses is logarithmic.
+
+# %%
+broken = [epoch[LOSS] for epoch in read_history(WORK / "decayed")]
+healthy = [epoch[LOSS] for epoch in read_history(WORK / "vqvae2")]
+figures.show(
+    figures.curves(
+        {"decay 1e-2, the default": healthy, "decay 1e3": broken},
+        x_label="epoch",
+        y_label="held-out loss of the VQ-VAE-2",
+        log_y=True,
+        y_limits=(1e-3, 1),
+    ),
+    "too_much_decay",
+)
+print("it learned nothing:", min(broken) > 2 * min(healthy))
+assert min(broken) > 3 * min(healthy)
+
+# %% [markdown]
+# The curve gives little warning: it stays level where the other one falls, and then it ends. **How large are the weights in the last checkpoint of each run?**
+
+# %% tags=["nbval-ignore-output"]
+largest_weight = {
+    name: max(
+        p.abs().max().item()
+        for p in VQVAE2.from_pretrained(WORK / name / "last").parameters()
+    )
+    for name in ("vqvae2", "decayed")
+}
+for name, largest in largest_weight.items():
+    print(f"{name:8} largest weight {largest:.2f}")
+assert largest_weight["vqvae2"] < 1
+assert largest_weight["decayed"] < float("inf")
+
+# %% [markdown]
+# At each step, the decay subtracts rate × 1000 times the weight from each weight of a product. (Biases and embeddings do not decay.) While the rate rises, that is for the most part less than twice the weight, so that the weights shrink to almost nothing; the loss is level, since the output is the same for all images. At the full rate, 3e-3, the decay takes away three times the weight. Then 1 becomes −2, then 4, then −8, and within a dozen steps the loss is not a number. Whether the last epoch ended with weights that are nearly zero or already far too large is chance. So the message's "last good checkpoint" is certain to be finite, but not to be good.
+#
+# The message names the usual causes: the rate, the warm-up and the number format. A lower rate would have stopped the growth too, but the cause was another one. So compare the run's settings with those of a run that went well; they are saved beside each checkpoint.
+
+# %%
+from pixelprior.checkpoints import read_training_notes
+
+well, ill = (
+    read_training_notes(WORK / name / "last")["settings"]
+    for name in ("vqvae2", "decayed")
+)
+for name, value in well.items():
+    if value != ill[name]:
+        print(f"{name}: {value:g} went well, {ill[name]:g} did not")
+
+# %% [markdown]
+# When this happens to you, look at the settings first. Then start again in another folder, with a third of the rate or a longer warm-up; `train-prior --init_checkpoint` begins with the weights of a good checkpoint. If it happens late in a run that went well, suspect bf16, and try `--mixed_precision no`. Not every bad rate ends in an error: the prior of 04.10 at a rate of 10 stayed finite, and learned nothing but frequencies. So compare the loss with the cost of the frequencies as well.
+
+# %% [markdown]
+# ## 09.8 Which numbers to choose
+#
+# *Further · 7 minutes*
+#
+# The package has two recipes whose numbers differ much. The shipped weights are those of `fashion_mnist`, which was made for a processor. `cifar10` is made for a GPU, and takes the numbers that are usual in the field: many images per step, a low rate with warm-up and cosine, and clipping at 1.0. The cell prints both from the package. Which of the two is right?
+
+# %%
+from pixelprior.cli.recipes import RECIPES
+
+
+def steps_of(flags, images):
+    share = flags.get("validation_share", 0.05)  # held out to choose `best`
+    trained_on = images - min(5000, round(share * images))
+    return -(-trained_on // flags["batch_size"]) * flags["epochs"]
+
+
+for name, images in (("fashion_mnist", 60_000), ("cifar10", 50_000)):
+    flags = RECIPES[name].prior
+    print(f"{name:13} {flags['batch_size']:3} images per step,", end=" ")
+    print(f"rate {flags['lr']:g}, {steps_of(flags, images):,} steps")
+
+# %% [markdown]
 # We tried this for short runs: the same small prior with one setting changed at a time, each trained for the same number of seconds on one core. The base takes 32 images per step at a rate of 2e-3. **What helps when time is short?** Bars below zero are better than the base. (The figure shows six of 16 changes, and [the page of results](../docs/results.md#what-was-tried-for-a-lower-loss) has all.)
 
 # %%
-tried = json.loads((ASSETS / "results" / "tried.json").read_text("utf-8"))
-nats = {}  # by option, one number per seed
-for run in tried["tried"]:
-    nats.setdefault(run["option"], []).append(run["nats_per_image"])
+from pixelprior.course.planning import tried_runs
+
+tried = tried_runs()  # by option, one run per seed
+nats = {
+    option: [run["nats_per_image"] for run in runs]
+    for option, runs in tried.items()
+}
 base = sum(nats["base"]) / len(nats["base"])
 shown = {
     "no cosine": nats["constant learning rate"],
@@ -166,26 +581,74 @@ figures.show(
     ),
     "options_tried",
 )
-steps = {run["option"]: run["steps"] for run in tried["tried"]}
 for name in ("16 images per step", "base", "64 images per step"):
-    print(f"{name:17} {steps[name]} steps in the same time")
+    print(f"{name:17} {tried[name][0]['steps']} steps in the same time")
 
 # %% [markdown]
 # All changes that help give *more steps*, or longer ones. With 16 images per step there are more steps in the same time. A higher rate makes each step longer, and a rate that does not fall keeps the steps long to the end. (The bar in the middle shows chance alone: the three seeds of the base are 5 nats apart, so a smaller difference says nothing.)
 #
-# These runs have a few hundred steps, while our CIFAR-10 line has 55,800 for the prior: 372 per epoch, for 150 epochs. Such a long run does not lack steps, and this decides which numbers to choose:
-#
-# - **Few steps, on a processor**: take 16 to 32 images per step, a rate of 2e-3 to 4e-3, and no dropout. The recipe of the shipped weights has 7,500 steps. It keeps the cosine, which we did not compare with a constant rate at that length.
-# - **Many steps, on a GPU**: take 128 to 256 images per step. A GPU processes many images in almost the time of few, and the mean of many gradients is less noisy. A deep network at a high rate may leave the region of good weights at any of the many steps, which is why our line takes 3e-4.
-#
-# To find the rate for your network, make the range test of notebook 04. Train with `--max_images 5000 --epochs 3` at 3e-4, 1e-3, 3e-3 and 1e-2, each in a folder of its own. Short runs favour high rates, so do not take the best one. Find the rate at which the training breaks down, and stay a factor of ten below it.
-#
-# We have not compared rates over 55,800 steps, so for runs of that length we rely on what others do.
+# These runs have a few hundred steps, while the two recipes have many thousands. A long run does not lack steps, so it can take a lower rate. Is a low rate a safe choice, then, and is there a rate that is too high for any run? We train a small prior on 600 grids of section 09.4, at six rates from 0.003 to 1, for one epoch and for four.
+
+# %%
+from dataclasses import replace
+
+few, few_heldout = (
+    replace(codes, z_top=codes.z_top[::n], labels=codes.labels[::n])
+    for codes, n in ((shades, 10), (heldout, 4))
+)  # 600 grids and 250
+
+
+def loss_at(rate, epochs):
+    torch.manual_seed(0)
+    model = PixelCNN(16, 16, hidden_channels=16, num_layers=3, num_classes=10)
+    settings = TrainingSettings(
+        epochs=epochs, batch_size=32, lr=rate, mixed_precision="no"
+    )
+    folder = WORK / "rates" / f"{rate:g} for {epochs}"
+    history = fit(
+        model, few, few_heldout, settings, folder, log=lambda line: None
+    )
+    return history[-1]["heldout_loss"]
+
 
 # %% [markdown]
-# ## 09.3 Memory: count it before you start
+# **Which rates are too low, which are too high, and what do more epochs change?** The flat line is the cost of the frequencies: a network on it has learned nothing else.
+
+# %%
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+figures.show(
+    figures.curves(
+        {
+            name: (RATES, [loss_at(rate, epochs) for rate in RATES])
+            for name, epochs in (("1 epoch", 1), ("4 epochs", 4))
+        }
+        | {"frequencies alone": (RATES[::5], [unigram, unigram])},
+        x_label="highest learning rate",
+        y_label="held out, nats per code",
+        log_x=True,
+    ),
+    "rates_tried",
+)
+
+# %% [markdown]
+# Both ends are bad, but not in the same way.
 #
-# *Further · 9 minutes*
+# - **Too low** is a matter of time. At the left, four epochs are much better than one: the network moves in the right direction and has not arrived.
+# - **Too high** is not. At a rate of 1 both curves end near the flat line, and more epochs change little. The steps are so long that the network keeps nothing but the frequencies.
+#
+# So a rate of 1 breaks this training. At a tenth of it, 0.1, both curves are far below the flat line and near their lowest point, which lies at 0.03 or at 0.1. (These sentences held with each of four seeds, and under other kinds of processor arithmetic.)
+#
+# To find a rate for your network, make the same test with the command. Train with `--max_images 5000 --epochs 3` at rates that are a factor of three or ten apart, each in a folder of its own, up to the rate at which the training breaks down: there the nats per code that the command prints at its end are hardly below the unigram entropy beside them. Stay a factor of ten below this rate, or more in a long run. A rate that is too low costs time, which a long run has, and one that is too high may spoil the network at any of its many steps. This gives two sets of numbers:
+#
+# - **Few steps, on a processor**: take 16 to 32 images per step, a rate of 2e-3 to 4e-3, and no dropout.
+# - **Many steps, on a GPU**: take 128 to 256 images per step and a rate of 3e-4. A GPU processes many images in almost the time of few, and the mean of many gradients is less noisy.
+#
+# We have not compared rates in runs of tens of thousands of steps, nor in deep networks, and we have not compared the cosine with a constant rate in long runs. For those we rely on what others do.
+
+# %% [markdown]
+# ## 09.9 Memory: count it before you start
+#
+# *Further · 10 minutes*
 #
 # A run that does not fit into memory ends with "out of memory", at its first step if you are lucky. What is in memory during training?
 #
@@ -194,21 +657,21 @@ for name in ("16 images per step", "base", "64 images per step"):
 #
 # With several GPUs there is a seventh number for each parameter: the gradients on their way to the other GPUs. The whole data set is on the device as well if it takes at most a quarter of the free memory there; otherwise batches are moved one by one. For the VQ-VAE-2 the data take 0.17 GiB with CIFAR-10, and 11 GiB with a million images of 64 pixels; codes take far less. `plan` below counts neither the seventh number nor the data.
 #
-# The numbers per parameter can be counted without building anything, because on PyTorch's device `meta` a tensor has a shape and no numbers. **How many parameters does the prior of our line have?**
+# The numbers per parameter can be counted without building anything, because on PyTorch's device `meta` a tensor has a shape and no numbers. **How many parameters does a prior of the commands' default size have**, with labels of ten classes and three layers of attention?
 
 # %%
 from pixelprior.course.planning import parameter_count
 
-line = {
+large = {
     "num_embeddings": 512, "embedding_dim": 64, "hidden_channels": 128,
     "num_layers": 15, "num_classes": 10, "attention_layers": 3,
 }  # fmt: skip
 with torch.device("meta"):
-    nothing = HierarchicalPixelCNN(**line)
+    nothing = HierarchicalPixelCNN(**large)
 by_hand = sum(p.numel() for p in nothing.parameters())
 print(f"{by_hand:,} parameters")
 print("the package says the same:")
-print(by_hand == parameter_count(HierarchicalPixelCNN, **line))
+print(by_hand == parameter_count(HierarchicalPixelCNN, **large))
 
 # %% [markdown]
 # For what each image needs there is a hook: autograd calls a function of ours for each tensor that it keeps, and we add up the bytes. A block of memory that is kept twice counts once, and the parameters do not count, because we have counted them already.
@@ -237,9 +700,11 @@ def kept_bytes(model, batch):
 # A batch of 128 may not fit into this machine. Must we build it to know its size? We count for 1, 2, 3 and 4 images of a smaller prior, and look at the differences.
 
 # %%
+import itertools
+
 from pixelprior.course.planning import example_batch
 
-small = line | {"hidden_channels": 64, "num_layers": 10}
+small = large | {"hidden_channels": 64, "num_layers": 10}
 torch.manual_seed(0)
 model = HierarchicalPixelCNN(**small).train()
 counts = [kept_bytes(model, example_batch(model, n)) for n in (1, 2, 3, 4)]
@@ -249,10 +714,10 @@ print(
     "always the same:",
     {b - a for a, b in itertools.pairwise(counts)} == {an_image},
 )
-foretold = counts[0] + 31 * an_image
+predicted = counts[0] + 31 * an_image
 print(
-    "32 images as foretold:",
-    kept_bytes(model, example_batch(model, 32)) == foretold,
+    "32 images as predicted:",
+    kept_bytes(model, example_batch(model, 32)) == predicted,
 )
 
 # %% [markdown]
@@ -262,7 +727,7 @@ print(
 from pixelprior.course.planning import KEPT, plan
 
 planned = plan(HierarchicalPixelCNN, **small)
-print("plan says the same:", planned.parts(32)[KEPT] == foretold)
+print("plan says the same:", planned.parts(32)[KEPT] == predicted)
 for name, count in planned.parts(32).items():
     print(f"  {name:22} {count / 2**20:6.0f} MiB")
 
@@ -271,10 +736,10 @@ for name, count in planned.parts(32).items():
 
 # %%
 CONFIGURATIONS = {
-    "32 ch, 6 blocks": line | {"hidden_channels": 32, "num_layers": 6},
+    "32 ch, 6 blocks": large | {"hidden_channels": 32, "num_layers": 6},
     "64 ch, 10 blocks": small,
-    "128 ch, 15 blocks": line,
-    "192 ch, 15 blocks": line | {"hidden_channels": 192},
+    "128 ch, 15 blocks": large,
+    "192 ch, 15 blocks": large | {"hidden_channels": 192},
 }
 plans = {
     (name, precision): plan(
@@ -306,11 +771,11 @@ figures.show(
 )
 
 # %% [markdown]
-# At 128 images per step all of them fit the small card with a quarter to spare. For our line we count 3.5 GiB in float32 and 2.0 in bf16, and its VQ-VAE-2 needs half a GiB.
+# At 128 images per step all of them fit the small card with a quarter to spare. (The next section prints the numbers. A VQ-VAE-2 for images of 32 × 32 pixels needs less.)
 #
 # Where a line would meet the left edge, at a batch of no images, only the six numbers for each parameter are left. The slope of the line is what an image adds. For a prior, bf16 halves the slope, since the numbers that are kept have 2 bytes and not 4. (For the VQ-VAE-2 it takes off a quarter.) But bf16 does not change the six numbers, which stay float32, and it adds a copy of the weights.
 #
-# The count leaves out tensors that exist for a moment in the backward pass, and what a GPU's own libraries take. On a processor we let PyTorch's allocator say what a real step takes at its peak. For the prior of our line this was up to a tenth above the count; for shallow networks, and for the VQ-VAE-2, it was up to half (`tests/course/test_planning.py` checks that bound, on small networks). A GPU's libraries, and gaps between the blocks of memory, come on top, and we have not measured them. **Leave a quarter of the card free; for shallow networks and for the VQ-VAE-2, half.**
+# The count leaves out tensors that exist for a moment in the backward pass, and what a GPU's own libraries take. On a processor we let PyTorch's allocator say what a real step takes at its peak. For the prior of 128 channels this was up to a tenth above the count; for shallow networks, and for the VQ-VAE-2, it was up to half (`tests/course/test_planning.py` checks that bound, on small networks). A GPU's libraries, and gaps between the blocks of memory, come on top, and we have not measured them. **Leave a quarter of the card free; for shallow networks and for the VQ-VAE-2, half.**
 #
 # In JupyterLab, change the network below. What grows with the square of the channels, and what does K cost? (This network has no attention.)
 
@@ -361,7 +826,7 @@ explore(
 # K costs little: between 64 and 512 codes the difference is less than a tenth of a GiB. A network that is twice as wide has four times as many weights, and an image adds about twice as much. At 128 images per step the backward pass takes nearly all of the memory. So the first thing to try when a run does not fit is to halve the batch. You already have bf16 where your card supports it, and a narrower network is the last thing to try.
 
 # %% [markdown]
-# ## 09.4 Time: extrapolated from what we measured
+# ## 09.10 Time: extrapolated from what we measured
 #
 # *Further · 5 minutes*
 #
@@ -369,43 +834,44 @@ explore(
 #
 # We have measured three trainings of priors on two cores, all in bf16 (the machine is named in their files):
 #
-# - the reduced CIFAR-10 recipe, 32 channels and 6 blocks: the seconds of its epoch, including the held-out images;
-# - the shipped prior, 64 channels and 9 blocks: the minutes of its four epochs;
-# - `pixelprior benchmark --training` with the sizes of our line, 128 channels and 15 blocks, on codes of Fashion-MNIST: 0.48<!--= training loops.fit.steps_per_second.0 --> steps per second, of 128 images each. (This is the training alone. In our line the images that are held out to choose `best` come on top. They are a nineteenth as many as those trained on, and they need the forward pass alone, but in float32.)
+# - one epoch of the recipe `cifar10_reduced`, a prior of 32 channels and 6 blocks, including the held-out images;
+# - all epochs of the shipped prior, which has 64<!--= prior hidden_channels --> channels and 9<!--= prior num_layers --> blocks;
+# - `pixelprior benchmark --training`, a prior of 128 channels and 15 blocks on codes of Fashion-MNIST: 0.48<!--= training loops.fit.steps_per_second.0 --> steps per second, of 128 images each. (This is the training alone. In a run, the images that are held out to choose `best` come on top. By default they are a nineteenth as many as those trained on, and they need the forward pass alone, but in float32.)
 #
-# **How many multiply-adds per second did each reach?**
+# `measured_speeds` reads the images per second of all three. **How many multiply-adds per second did each training reach?**
 
 # %%
-RESULTS = ASSETS / "results"
+from pixelprior.assets import shipped_folder
+from pixelprior.checkpoints import read_config
+from pixelprior.course.planning import measured_speeds
 
-
-def of(K, dim, channels, blocks, classes=10):
-    return plan(
-        HierarchicalPixelCNN, num_embeddings=K, embedding_dim=dim,
-        hidden_channels=channels, num_layers=blocks, num_classes=classes,
-    ).multiply_adds  # fmt: skip
-
-
-# %%
-log = (RESULTS / "cifar10_reduced.log").read_text("utf-8")
-reduced = re.search(r"== prior,.*?(\d+) s\n", log, re.DOTALL)
-minutes = json.loads((RESULTS / "recipe.json").read_text())["minutes"]
-loops = json.loads((RESULTS / "training.json").read_text())["loops"]
-measured = {  # multiply-adds per image, images per second
-    "32 ch, 6 blocks": (of(128, 32, 32, 6), 50_000 / int(reduced[1])),
-    "64 ch, 9 blocks": (of(64, 32, 64, 9), 240_000 / minutes["prior"] / 60),
-    "128 ch, 15 blocks": (
-        of(64, 64, 128, 15, None),
-        128 * loops["fit"]["steps_per_second"][0],
-    ),
-}
+folder = shipped_folder("fashion_mnist", "prior")
+shipped = read_config(folder / "config.json")
+shipped.pop("model_class")
+trained = {
+    "cifar10_reduced, prior": {
+        "num_embeddings": 128, "embedding_dim": 32,
+        "hidden_channels": 32, "num_layers": 6, "num_classes": 10,
+    },
+    "shipped prior": shipped,
+    "benchmark": {
+        "num_embeddings": 64, "embedding_dim": 64,
+        "hidden_channels": 128, "num_layers": 15,
+    },
+}  # fmt: skip
 
 # %%
-products = [an_image / 1e9 for an_image, _ in measured.values()]
-rates = [an_image * images / 1e9 for an_image, images in measured.values()]
+speeds = measured_speeds()  # images per second
+points = []  # billion multiply-adds: of an image, and per second
+bars = {}
+for name, sizes in trained.items():
+    product = plan(HierarchicalPixelCNN, **sizes).multiply_adds / 1e9
+    points.append((product, product * speeds[name]))
+    width, depth = sizes["hidden_channels"], sizes["num_layers"]
+    bars[f"{name}:\n{width} ch, {depth} blocks"] = product * speeds[name]
 figures.show(
     figures.bars(
-        dict(zip(measured, rates, strict=True)),
+        bars,
         y_label="billion multiply-adds per second",
         unit_format="{:.0f}",
     ),
@@ -413,11 +879,13 @@ figures.show(
 )
 
 # %% [markdown]
-# Wide networks do more multiply-adds per second: a large product keeps the cores busy, while a small one ends before they are fully at work. So we draw a line through the three points, and read from it the rate of a network in between. Beyond the ends we take the rate of the nearer end. The multiply-adds divided by the rate then give the hours. **What do 100 epochs of CIFAR-10 cost for each configuration?**
+# Wide networks do more multiply-adds per second: a large product keeps the cores busy, while a small one ends before they are fully at work. So we draw a line through the three points, and read from it the rate of a network in between. Beyond the ends we take the rate of the nearer end. The multiply-adds divided by the rate then give the hours. **What do 100 epochs of 50,000 images cost for each configuration?**
 
 
 # %%
 import numpy as np
+
+products, rates = np.array(sorted(points)).T  # [3] each
 
 
 def rate_of(each):
@@ -430,6 +898,7 @@ def hours(each, epochs, rate, images=50_000):
     return each.multiply_adds / 1e9 * images * epochs / rate / 3600
 
 
+# %%
 HEADS = ("million", "GiB at 128,", "GiB at 128,", "hours for")
 BELOW = ("parameters", "float32", "bf16", "100 epochs")
 for heads in (HEADS, BELOW):
@@ -442,300 +911,34 @@ for name in CONFIGURATIONS:
     print(f"{gib[0]:13.1f}{gib[1]:13.1f}{cost:13.0f}")
 
 # %% [markdown]
-# The GiB are counted, for 128 images per step; the hours are extrapolated, for that two-core machine.
-#
-# How long does the line of section 09.1 take? It trains the VQ-VAE-2 for 100 epochs and the prior of the third row for 150. For the VQ-VAE-2 we take the rate of the VQ-VAE-2 in the reduced recipe.
-
-# %%
-colour = plan(VQVAE2)  # its arguments' defaults are those of the line
-tiny = plan(VQVAE2, hidden_channels=64, embedding_dim=32, num_embeddings=128)
-seconds = int(re.search(r"== VQ-VAE-2,.*?(\d+) s\n", log, re.DOTALL)[1])
-rate = tiny.multiply_adds / 1e9 * 50_000 / seconds
-prior_of_line = plans["128 ch, 15 blocks", "bf16"]
-print(f"VQ-VAE-2: {hours(colour, 100, rate):.0f} hours on two cores")
-prior_hours = hours(prior_of_line, 150, rate_of(prior_of_line))
-print(f"prior:    {prior_hours:.0f} hours on two cores")
-
-# %% [markdown]
-# Together these are nearly two days. They are hours of *that* machine, whose processor multiplies bf16 in hardware. In float32 the same benchmark made 0.20<!--= training loops.plain.steps_per_second.0 --> steps per second, less than half as many. To measure your own machine:
+# The GiB are counted, for 128 images per step; the hours are extrapolated, for that two-core machine, whose processor multiplies bf16 in hardware. In float32 the same benchmark made 0.20<!--= training loops.plain.steps_per_second.0 --> steps per second, less than half as many. To measure your own machine:
 #
 # - **On a processor**: run `pixelprior benchmark --training --training_batch_size 128 --training_steps 16 --repeats 1`. It takes some minutes, writes into `pixelprior_benchmark`, and gives the steps per second of plain loops and of the package's.
 # - **On a GPU**: start the run. The seconds of the second epoch, times the number of epochs, are your answer, because the GPU still warms up in the first one. In `history.json`, `steps_per_second` is the speed of the training alone.
 #
-# Then `hours` above gives the time for other networks. With the `seconds` of one of your epochs:
+# Then `hours` above gives the time for other networks. With the `seconds` of one of your epochs, on 50,000 images, of the network that `my_plan` plans:
 #
 # ```python
-# my_rate = prior_of_line.multiply_adds / 1e9 * 50_000 / seconds
+# my_rate = my_plan.multiply_adds / 1e9 * 50_000 / seconds
 # hours(other_plan, 150, my_rate)
 # ```
 #
 # Pictures and checkpoints take time that is not counted here, so compare the result with the clock.
 
 # %% [markdown]
-# ## 09.5 Your own images
-#
-# *Core · 8 minutes*
-#
-# You can use any folder of images that has one folder per class:
-#
-# ```text
-# shapes/disc/00.png
-# shapes/disc/01.png
-# shapes/ring/00.png
-# ```
-#
-# If there are folders `train` and `test` (or `val`) above the classes, these are the splits. Otherwise every tenth image is a test image, which is kept for the end. Images of any size are scaled on their shorter side and cropped in the middle, and a grey image gets three equal channels.
-#
-# As an example we draw discs, squares and rings in four colours, 55 of each, in a temporary folder, which is removed when the kernel ends.
-
-# %%
-import tempfile
-from pathlib import Path
-
-from torchvision.transforms.v2.functional import to_pil_image
-
-scratch = tempfile.TemporaryDirectory()
-WORK = Path(scratch.name)
-COLOURS = [(1, 0.1, 0.1), (0.1, 0.3, 1), (1, 0.9, 0.1), (0.1, 0.8, 0.3)]
-torch.manual_seed(0)
-y, x = torch.meshgrid(torch.arange(40), torch.arange(40), indexing="ij")
-for number in range(165):
-    kind = ("disc", "square", "ring")[number % 3]
-    radius = 10 + 6 * torch.rand(())
-    cy, cx = radius + 1 + (38 - 2 * radius) * torch.rand(2)
-    dy, dx = (y - cy).abs(), (x - cx).abs()  # [40, 40] each
-    r = torch.maximum(dy, dx) if kind == "square" else torch.hypot(dy, dx)
-    inside = (r < radius) & ((r > radius / 2) | (kind != "ring"))
-    colour = torch.tensor(COLOURS[torch.randint(4, ())])[:, None, None]
-    image = torch.where(inside, colour, 0.05)  # [3, 40, 40]
-    path = WORK / "shapes" / kind / f"{number // 3:02d}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    to_pil_image(image).save(path)
-
-# %% [markdown]
-# The commands below are really run: a small helper starts each command as you would in a terminal, in that folder, and prints what it says. Numbers that depend on the processor are shown as `…`.
-
-# %%
-import os
-import sys
-
-PYTHON = [sys.executable, "-m"]
-PROGRAMS = {
-    "pixelprior": [*PYTHON, "pixelprior.cli"],
-    "accelerate": [*PYTHON, "accelerate.commands.accelerate_cli"],
-}
-SURROUNDINGS = (
-    os.environ
-    | {
-        "ACCELERATE_USE_CPU": "true",  # also where there is a GPU
-        "CUDA_VISIBLE_DEVICES": "",
-        "TMPDIR": str(WORK),
-        "WANDB_MODE": "offline",
-        "WANDB_SILENT": "true",
-        "WANDB_CONSOLE": "off",
-    }
-    | {f"WANDB_{name}_DIR": str(WORK) for name in ("CACHE", "CONFIG", "DATA")}
-)
-
-
-# %%
-def words(command):
-    program, *rest = command.split()
-    return PROGRAMS[program] + rest
-
-
-def history_of(run_name):
-    return json.loads((WORK / run_name / "history.json").read_text())
-
-
-def echo(command):
-    lines = [line.strip() for line in command.strip().splitlines()]
-    print("$ " + " \\\n      ".join(lines))
-
-
-# %%
-import subprocess
-
-
-def run(command, show="wrote|images", status=0):
-    """Run a command, and print those of its lines that match `show`."""
-    echo(command)
-    done = subprocess.run(
-        words(command), cwd=WORK, env=SURROUNDINGS,
-        capture_output=True, text=True,
-    )  # fmt: skip
-    if done.returncode != status:
-        raise RuntimeError(done.stdout + done.stderr)
-    for said in (done.stdout + done.stderr).splitlines():
-        if re.search(show, said):
-            varies = r"\d+\.\d+|\d+(?= m?s\b)"
-            if "pixelprior: error" in said:
-                varies = r"(?<=step )\d+|(?<=\(loss )[^)]+"
-            said = re.sub(varies, "…", said)
-            print(re.sub(r"(.{1,76})(?: |$)", r"\1\n", said).strip())
-
-
-# %% [markdown]
-# Now we run the pipeline, which is three commands with tiny networks. The flags are explained in the table of section 09.1. Their numbers are for 149 images: few images per step and a high rate. A tenth of the images is held out to choose the best epoch, so that 134 are trained on, and 30 epochs are 270 steps. New are `--image_size`, the side of the images in pixels, and in `sample` the flags `--num_samples` and `--temperature`, which below 1 prefers likely codes.
-
-# %%
-SHAPES = """--dataset imagefolder --data_root shapes
---validation_share 0.1 --batch_size 16 --mixed_precision no"""
-IMAGES = f"""
-pixelprior train-vqvae2 {SHAPES}
---image_size 16 --num_embeddings 32 --embedding_dim 16
---hidden_channels 32 --epochs 30 --sample_every 30"""
-run(f"{IMAGES} --lr 3e-3\n--output_dir vqvae2")
-
-# %% [markdown]
-# With `--use_tensorboard` and `--use_wandb`, a run also logs to TensorBoard and to Weights & Biases (`pip install tensorboard wandb`). We add a flag only where its package is installed. `WANDB_MODE=offline` among the helper's settings keeps the logs of Weights & Biases on this machine.
-
-# %%
-import importlib.util
-
-have = {
-    name: importlib.util.find_spec(name) is not None
-    for name in ("tensorboard", "wandb")
-}
-loggers = " ".join(f"--use_{name}" for name in have if have[name])
-PRIOR = f"""
-pixelprior train-prior {SHAPES}
---vqvae2_checkpoint vqvae2 --class_conditional
---hidden_channels 32 --num_layers 5
---epochs 16 --lr 1e-2 --sample_every 4"""
-run(f"{PRIOR}\n--output_dir prior {loggers}")
-for name in have:
-    if not have[name]:
-        print(f"{name} is not installed here, so it was left out")
-
-# %%
-run("""
-pixelprior sample --vqvae2_checkpoint vqvae2 --prior_checkpoint prior
---num_samples 30 --batch_size 30 --temperature 0.7 --output_dir new
-""")
-
-# %% [markdown]
-# **What did the networks make of our images?** The first row shows test images, which no training saw. The second row shows what the VQ-VAE-2 gives back from their codes. The others are new images, one row for each class.
-
-
-# %%
-from PIL import Image
-from torchvision.transforms.v2.functional import pil_to_tensor
-
-from pixelprior.data import load_images
-
-
-def opened(paths):
-    images = [pil_to_tensor(Image.open(path)) for path in sorted(paths)]
-    return torch.stack(images).float() / 255  # [N, 3, 16, 16]
-
-
-data = load_images(
-    "imagefolder", "test", data_root=WORK / "shapes", image_size=16
-)
-print("classes:", ", ".join(data.class_names), " held out:", len(data))
-images, _ = data[torch.tensor([0, 1, 2, 3, 5, 6, 7, 10, 11, 12])]
-# images [10, 3, 16, 16]
-vqvae2 = VQVAE2.from_pretrained(WORK / "vqvae2" / "best")
-with torch.no_grad():
-    rebuilt = vqvae2(images)  # [10, 3, 16, 16]
-new = opened((WORK / "new").glob("sample_*.png"))  # [30, 3, 16, 16]
-
-# %% tags=["cover"]
-figures.show(
-    figures.image_rows(
-        {"yours,\ntest": images, "rebuilt": rebuilt}
-        | {f"new:\n{data.class_names[c]}": new[c::3] for c in range(3)}
-    ),
-    "own_images",
-)
-
-# %% [markdown]
-# Most of the new images are blots of one colour. Squares come out best, few rings have a hole, and green has paled; the second row shows that this colour is already lost in the codes. This is what 134 images and seconds of training give. (On your processor the training ends with other weights, so that other images are drawn.)
-#
-# For images of your own, of 64 pixels and more, add `--image_size 64 --bottom_downsampling 4` to `train-vqvae2`, or `--image_size 128 --bottom_downsampling 8`. Then a bottom code stands for 4 × 4 or 8 × 8 pixels, and the grids are as large as for CIFAR-10. The prior takes the size from the checkpoint. If an image file is broken, the command names it and leaves it out.
-
-# %% [markdown]
-# ## 09.6 Watch a run
-#
-# *Further · 3 minutes*
-#
-# Each epoch prints a line with the training losses, the held-out losses and the seconds. The same numbers always go to `history.json`. With `--use_tensorboard` they also go to an **event file**, which TensorBoard draws in a browser while the run goes on: `tensorboard --logdir prior`.
-#
-# When we read the event file back, does it have the same numbers as `history.json`?
-
-
-# %%
-NAMES = ("train_top_loss", "heldout_top_loss")
-NAMES += ("train_bottom_loss", "heldout_bottom_loss")
-watched = {name: [e[name] for e in history_of("prior")] for name in NAMES}
-
-# %%
-if have["tensorboard"]:
-    from tensorboard.backend.event_processing import event_accumulator
-
-    folder = str(WORK / "prior" / "pixelprior")
-    events = event_accumulator.EventAccumulator(folder).Reload()
-    logged = {
-        name: [event.value for event in events.Scalars(name)]
-        for name in NAMES
-    }
-    largest = max(
-        abs(a - b)
-        for name in NAMES
-        for a, b in zip(logged[name], watched[name], strict=True)
-    )
-    print("event file and history.json differ by < 1e-5:", largest < 1e-5)
-    watched = logged
-if have["wandb"]:
-    offline = list((WORK / "wandb").glob("offline-run-*"))
-    print("runs that wandb keeps for later:", len(offline))
-
-# %% [markdown]
-# `wandb sync wandb/offline-run-…` would send the run, which wandb has kept on this machine, to the server. After `wandb login` and without `WANDB_MODE`, it would have been sent at once.
-#
-# **What do the curves say?** The pale band lies between the entropies of the two levels' frequencies: a prior above it has learned nothing about order (notebook 04).
-
-# %%
-from pixelprior.codes import load_codes
-
-codes = load_codes(WORK / "prior" / "codes" / "test.safetensors")
-frequencies = sorted(codes.unigram_entropy(e) for e in ("top", "bottom"))
-figures.show(
-    figures.curves(
-        {
-            "top: training": watched["train_top_loss"],
-            "top: held out": watched["heldout_top_loss"],
-            "bottom: training": watched["train_bottom_loss"],
-            "bottom: held out": watched["heldout_bottom_loss"],
-        },
-        x_label="epoch",
-        y_label="nats per code",
-        bands={"between the two frequencies' entropies": tuple(frequencies)},
-    ),
-    "watched_run",
-)
-
-# %% [markdown]
-# Both levels fall below the band within a few epochs, which is the first thing to look for. The second is the gap: the training losses continue to fall while the held-out losses stay level, because with so few images the prior begins to learn them by heart. (In the first epochs the held-out curve is the lower one, because it is measured at the epoch's end and without dropout, while the training loss is a mean over the epoch, with dropout.) `best` holds, for each level, the weights of its lowest held-out loss.
-
-# %% [markdown]
-# ## 09.7 Two processes
+# ## 09.11 Two processes
 #
 # *Further · 2 minutes*
 #
-# With several GPUs, each GPU runs a process of its own, on images of its own. After the backward pass the processes average their gradients, so that all take the same step. This is called **data parallel** training. Two processes on a processor do the same, and we start them as on GPUs. (`ACCELERATE_USE_CPU=true` among our helper's settings keeps them on the processor, and `--level top` trains the top level alone, to save time.)
+# With several GPUs, each GPU runs a process of its own, on images of its own. After the backward pass the processes average their gradients, so that all take the same step. This is called **data parallel** training. Two processes on a processor do the same, and we start them as on GPUs: a launcher takes the place of the word `pixelprior`. (`Terminal` sets `ACCELERATE_USE_CPU=true`, which keeps them on the processor, and `--level top` trains the top level alone, to save time.)
 
 # %%
-run(
-    f"""
+terminal.run(f"""
 accelerate launch --multi_gpu --num_processes 2
--m pixelprior.cli train-prior
-{SHAPES}
+-m pixelprior.cli train-prior {SHAPES}
 --vqvae2_checkpoint vqvae2 --class_conditional
 --hidden_channels 32 --num_layers 5
---level top --epochs 1 --lr 1e-2 --output_dir two""",
-)
+--level top --epochs 1 --lr 1e-2 --output_dir two""")
 
 # %% [markdown]
 # Only one of the processes prints anything. **Were there really two?** We do not rely on the command but look into the checkpoint, which keeps how many processes the run had and how many steps it took. With 134 images in batches of 16, one process takes 9 steps per epoch, and two take half of that, rounded up.
@@ -758,184 +961,10 @@ for name, epochs in (("prior", 16), ("two", 1)):
 # %% [markdown]
 # Such a check is worth its lines: with `--cpu --num_processes 2`, which looks right, the version of accelerate that we have (1.15) starts one process and says nothing about it. (The package notices this launch and refuses it.)
 #
-# Two processes halve the steps, so the run is a different one: with 16 images for each process, a step has 32. To get the curve of one process, give each half the batch. (Even then the runs differ as two seeds do, because each process drops features of its own.) A run may go on with another number of processes than it began with; it reports this, and its steps change.
+# Two processes halve the steps, so the run is a different one: with 16 images for each process, a step has 32. To get the curve of one process, give each half the batch, 8 images. (Even then the runs differ as two seeds do, because each process drops features of its own.) A run may go on with another number of processes than it began with; it reports this, and its steps change. The commands for several GPUs and several machines are in [docs/scale.md](../docs/scale.md#several-processes-several-machines).
 
 # %% [markdown]
-# ## 09.8 Where it breaks: a killed run
-#
-# *Core · 5 minutes*
-#
-# Suppose that the power fails, or that the time limit of the queue is reached. We start the training of section 09.5 once more, in another folder, and kill it when its fourth epoch is written. `SIGKILL` cannot be caught, so the program gets no chance to tidy up.
-
-
-# %%
-import time
-
-
-def epochs_done(run_name):
-    path = WORK / run_name / "history.json"
-    return len(json.loads(path.read_text())) if path.exists() else 0
-
-
-def start_and_kill(command, run_name, epochs):
-    echo(command)
-    started = subprocess.Popen(
-        words(command), cwd=WORK, env=SURROUNDINGS,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    while started.poll() is None and epochs_done(run_name) < epochs:
-        time.sleep(0.005)
-    started.kill()
-    print("killed:", started.wait() != 0)
-
-
-start_and_kill(f"{PRIOR}\n--output_dir cut", "cut", 4)
-before = history_of("cut")
-print("some of 16 epochs were done:", 4 <= len(before) < 16)
-
-# %% [markdown]
-# What is left after the kill? Everything is written under another name first, and renamed when it is whole, so that `last` is the end of an epoch and never half of one. It contains all that the run needs to go on: the weights and their average, the means of AdamW, the position in the schedule, and the losses of the best so far. The best weights are in `best`, so copy the whole run folder, not `last` alone. The order of the images need not be kept, because it is drawn anew for each epoch from the seed and the epoch's number.
-
-# %%
-print(*sorted(path.name for path in (WORK / "cut" / "last").iterdir()))
-
-# %% [markdown]
-# The same command without `--resume` is refused, so that nothing is overwritten by mistake. With `--resume`, the run goes on.
-
-# %%
-run(f"{PRIOR}\n--output_dir cut", "error", status=2)
-run(f"{PRIOR}\n--output_dir cut --resume")
-
-# %% [markdown]
-# **Does it end where the run that was never stopped ended?** The two curves would lie on each other, so we draw one of them a little higher.
-
-# %%
-whole, resumed = history_of("prior"), history_of("cut")
-LOSS = "heldout_total_loss"
-figures.show(
-    figures.curves(
-        {
-            "never stopped": [epoch[LOSS] for epoch in whole],
-            "until the kill, drawn 0.3 higher": [
-                epoch[LOSS] + 0.3 for epoch in before[:4]
-            ],
-            "resumed, drawn 0.3 higher": (
-                range(5, 17),
-                [epoch[LOSS] + 0.3 for epoch in resumed[4:]],
-            ),
-        },
-        x_label="epoch",
-        y_label="held out, nats per code, top + bottom",
-    ),
-    "killed_and_resumed",
-)
-
-
-# %%
-from pixelprior.checkpoints import fingerprint
-
-
-def without_times(history):
-    times = ("seconds", "steps_per_second")
-    return [
-        {name: value for name, value in epoch.items() if name not in times}
-        for epoch in history
-    ]
-
-
-same = without_times(whole) == without_times(resumed)
-print("all losses are the same, to the last bit:", same)
-for kept in ("best", "last"):
-    one, other = (
-        fingerprint(HierarchicalPixelCNN.from_pretrained(WORK / name / kept))
-        for name in ("prior", "cut")
-    )
-    print(f"the weights of {kept} are the same:", one == other)
-    assert same and one == other
-
-# %% [markdown]
-# The distance is the same all along, and what was saved is exactly the same, not only nearly the same. If one of the parts had been missing, the curve would show it. Without AdamW's means there is a bump where the run goes on; without the schedule the rate starts over; and without the epoch's number the images come in an order that the network has already seen. A resumed run that ends *near* the other one has lost something.
-#
-# (On a GPU some sums are taken in an order that varies, so that two runs may differ in their last digits even when nobody stops them. We have not tried this.)
-
-# %% [markdown]
-# ## 09.9 Where it breaks: a loss that is not finite
-#
-# *Further · 5 minutes*
-#
-# Suppose that we type `--lr 3` by mistake where 3e-3 was meant. **What does the package say?**
-
-# %%
-run(f"{IMAGES} --lr 3\n--output_dir too_fast", "error", status=1)
-
-# %% [markdown]
-# The run stops at a gradient that is not finite. On a processor it checks every step, and stops before the number reaches the weights. On a GPU each check makes the processor wait, so the run checks only at every 50th step and at the end of each epoch, for all steps since the last check. By then the weights in memory may be spoiled, but those on disk are not, because nothing is written before the check. The step in the message may be up to 49 late. (One bad number is enough to spoil all weights, as notebook 04 showed.)
-#
-# The run ends with status 1, so that what follows a `&&` does not start. Clipping does not help against this mistake: it makes long gradients shorter, but AdamW's steps are as long as the rate either way.
-#
-# The message has three parts: where the run stopped, what is left, and what to try. Here nothing is left, since no epoch was finished. The second mistake is harder to see: a minus is missing, `--weight_decay 1e3` for 1e-3.
-
-# %%
-run(
-    f"{IMAGES} --lr 3e-3\n--weight_decay 1e3 --output_dir decayed",
-    "error",
-    status=1,
-)
-
-# %% [markdown]
-# **What did the losses look like until then?** The axis of the losses is logarithmic.
-
-# %%
-broken = [epoch["heldout_total_loss"] for epoch in history_of("decayed")]
-healthy = [epoch["heldout_total_loss"] for epoch in history_of("vqvae2")]
-figures.show(
-    figures.curves(
-        {"decay 1e-2, the default": healthy, "decay 1e3": broken},
-        x_label="epoch",
-        y_label="held-out loss of the VQ-VAE-2",
-        log_y=True,
-        y_limits=(1e-3, 1),
-    ),
-    "too_much_decay",
-)
-print("it learned nothing:", min(broken) > 2 * min(healthy))
-assert min(broken) > 3 * min(healthy)
-
-# %% [markdown]
-# The curve gives little warning: it stays level where the other one falls, and then it ends. **How large are the weights in the last checkpoint of each run?**
-
-# %% tags=["nbval-ignore-output"]
-largest_weight = {
-    name: max(
-        p.abs().max().item()
-        for p in VQVAE2.from_pretrained(WORK / name / "last").parameters()
-    )
-    for name in ("vqvae2", "decayed")
-}
-for name, largest in largest_weight.items():
-    print(f"{name:8} largest weight {largest:.2f}")
-assert largest_weight["vqvae2"] < 1
-assert largest_weight["decayed"] < float("inf")
-
-# %% [markdown]
-# At each step, the decay subtracts rate × 1000 times the weight from each weight of a product. (Biases and embeddings do not decay.) While the rate rises, that is for the most part less than twice the weight, so that the weights shrink to almost nothing; the loss is level, since the output is the same for all images. At the full rate, 3e-3, the decay takes away three times the weight. Then 1 becomes −2, then 4, then −8, and within a dozen steps the loss is not a number. Whether the last epoch ended with weights that are nearly zero or already far too large is chance. So the message's "last good checkpoint" is certain to be finite, but not to be good.
-#
-# The message names the usual causes: the rate, the warm-up and the number format. A lower rate would have stopped the growth too, but the cause was another one. So compare the run's settings with those of a run that went well; they are saved beside each checkpoint.
-
-# %%
-well, ill = (
-    json.loads((WORK / name / "last" / "training.json").read_text())
-    for name in ("vqvae2", "decayed")
-)
-for name, value in well["settings"].items():
-    if value != (other := ill["settings"][name]):
-        print(f"{name}: {value:g} went well, {other:g} did not")
-
-# %% [markdown]
-# When this happens to you, look at the settings first. Then start again in another folder, with a third of the rate or a longer warm-up; `train-prior --init_checkpoint` begins with the weights of a good checkpoint. If it happens late in a run that went well, suspect bf16, and try `--mixed_precision no`. Not every bad rate ends in an error: the prior of notebook 04 at a rate of 1 stayed finite, and learned nothing but frequencies. So compare the loss with the cost of the frequencies as well.
-
-# %% [markdown]
-# ## 09.10 Publish, and load again
+# ## 09.12 Publish, and load again
 #
 # *Further · 2 minutes*
 #
@@ -961,74 +990,41 @@ print("same samples:", torch.equal(*draws))
 # Others can then load the prior by its name: `HierarchicalPixelCNN.from_pretrained("you/shapes-prior")`. A prior is of no use without its VQ-VAE-2, so publish both, and say in a README what they were trained on. The package's [model card](../pixelprior/assets/results/MODEL_CARD.md) is an example.
 
 # %% [markdown]
-# ## 09.11 Codes of another tokenizer
+# ## 09.13 CIFAR-10
 #
-# *Further · 3 minutes*
+# *Further · 2 minutes*
 #
-# A prior needs grids of whole numbers, and it does not matter where they come from. A model that turns images into such grids and back is called a **tokenizer**, and ours is the VQ-VAE-2. If you have another tokenizer, you can keep it: `FunctionTokenizer` takes its two functions, and `DiffusersTokenizer` takes a `VQModel` of the library diffusers.
+# CIFAR-10 has 50,000 training images and 10,000 test images of 32 × 32 pixels in colour, of ten classes. Its top grid has 8 × 8 codes and its bottom grid 16 × 16.
 #
-# Here is a tokenizer without any training: each code is the mean brightness of a square of 4 × 4 pixels, in 16 shades of grey.
-
+# **All in one.** `pixelprior reproduce cifar10` does both trainings with the flags below, a third one without the top codes for comparison, and measures all that notebook 07 measures. When it is started again, it goes on by itself. We have not run it in full. We have run its reduced form, `pixelprior reproduce cifar10_reduced`, with CIFAR-10 as image files (`--dataset imagefolder`): one epoch of small networks, which took 9 minutes on two cores. The top codes cost this prior 3.30<!--= cifar10_reduced likelihood.top.nats_per_code.value --> nats per code held out, where their frequencies would cost 4.69<!--= cifar10_reduced likelihood.top.unigram --> nats. This shows that colour images pass through the whole pipeline, but it does not show how good the result can become.
+#
+# **Command by command.** [A whole run, flag by flag](../docs/scale.md#a-whole-run-flag-by-flag) has the line to paste on a machine with a GPU, what each flag does and when to change it, what the run writes, and how to stop it and to go on.
+#
+# Which flags does the recipe set? The others keep their defaults.
 
 # %%
-import torch.nn.functional as F
-
-
-def encode(images):  # [B, 1, 32, 32] in [0, 1] to [B, 8, 8]
-    return (15 * F.avg_pool2d(images, 4)[:, 0]).round().long()
-
-
-def decode(codes):  # [B, 8, 8] to [B, 1, 32, 32]
-    return F.interpolate(codes[:, None] / 15, scale_factor=4)
-
+for name in ("vqvae2", "prior"):
+    print(f"flags of train-{name}:")
+    for flag, value in getattr(RECIPES["cifar10"], name).items():
+        print(f"  {flag}: {value}")
 
 # %% [markdown]
-# There is one grid for each image, so the prior is a `PixelCNN` and not a `HierarchicalPixelCNN`. `fit` is the training that the commands use, with the same checkpoints. **From the two functions to new codes:**
+# How long would it take on two cores? The recipe trains the VQ-VAE-2 for 100 epochs and the prior of 128 channels, with attention, for 150. For the VQ-VAE-2 we take the rate of the VQ-VAE-2 in the reduced recipe.
 
 # %%
-from pixelprior import (
-    FunctionTokenizer,
-    PixelCNN,
-    TrainingSettings,
-    extract_codes,
-    fit,
-)
-
-tokenizer = FunctionTokenizer(
-    encode, decode, grids=[(8, 8)], num_embeddings=16
-)
-shades = extract_codes(tokenizer, load_images("fashion_mnist_mini"))
-torch.manual_seed(0)
-prior = PixelCNN(16, 16, hidden_channels=32, num_layers=6, num_classes=10)
-settings = TrainingSettings(epochs=4, batch_size=64, lr=3e-3)
-fit(prior, shades, None, settings, WORK / "shades", log=lambda line: None)
-drawn = prior.eval().sample(20, (8, 8), labels=torch.arange(20) % 10, seed=0)
-print("codes:", *drawn.shape, drawn.dtype)
+colour = plan(VQVAE2)  # with the defaults, as in the recipe
+tiny = plan(VQVAE2, hidden_channels=64, embedding_dim=32, num_embeddings=128)
+rate = tiny.multiply_adds / 1e9 * speeds["cifar10_reduced, VQ-VAE-2"]
+of_prior = plans["128 ch, 15 blocks", "bf16"]
+print(f"VQ-VAE-2: {hours(colour, 100, rate):.0f} hours on two cores")
+prior_hours = hours(of_prior, 150, rate_of(of_prior))
+print(f"prior:    {prior_hours:.0f} hours on two cores")
 
 # %% [markdown]
-# The tokenizer encodes the first image, decodes it again, and stops with an error if the two functions do not fit together. What do the codes look like as images? The first row is held out, and the other two are drawn, one image of each class.
-
-# %%
-heldout = extract_codes(tokenizer, load_images("fashion_mnist_mini", "test"))
-_, first = torch.stack([heldout.labels == c for c in range(10)]).max(1)
-figures.show(
-    figures.image_rows(
-        {
-            "held out": tokenizer.decode_codes(heldout.z_top[first].long()),
-            "drawn": tokenizer.decode_codes(drawn[:10]),
-            "again": tokenizer.decode_codes(drawn[10:]),
-        }
-    ),
-    "own_codes",
-)
+# Together these are nearly two days. On a GPU it is less, but we cannot say how much, because *we have never measured on a GPU*.
 
 # %% [markdown]
-# The squares come from the tokenizer, and no prior can draw more than its tokenizer can show. This is the reason why the VQ-VAE-2 comes first.
-#
-# If another program wrote the codes, you need no Python at all: `pixelprior train-prior --codes codes.npz --class_conditional` trains on them, `sample` draws more of them, and `evaluate --codes` measures their likelihood ([the layout of such files](../docs/data.md#codes-from-a-file)).
-
-# %% [markdown]
-# ## 09.12 Exercises
+# ## 09.14 Exercises
 #
 # *Core: exercise 1*
 #
@@ -1042,17 +1038,17 @@ figures.show(
 #
 # *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes*
 #
-# Your card has 8 GiB, and you leave a quarter of it free. You want a prior of 160 channels and 12 blocks, with 512 codes, in float32. **How many images per step fit at most?** Let `plan` count: its `bytes_at(batch)` gives the bytes for a batch, which lie on a straight line. The check counts again, for your batch and for a batch of one image more.
+# Your card has 8 GiB, and you leave a quarter of it free. You want a prior of 160 channels and 12 blocks, with 512 codes, in float32. **How many images per step fit at most?** `plan` counts the bytes that a training takes without running it, as section 09.9 explains, and `planned.bytes_at(batch)` gives the bytes at a batch size. The check counts again, for your batch and for a batch of one image more.
 #
 # <details><summary>Hint 1</summary>
 #
-# `from pixelprior.course.planning import plan` and then `plan(HierarchicalPixelCNN, **wanted)` count, as in section 09.3. The bytes lie on a straight line over the batch: a part that is always there, and a part per image.
+# The bytes lie on a straight line over the batch: a part that is always there, and a part per image.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `bytes_at(1)` and `bytes_at(2)` give you both parts.
+# `planned.bytes_at(1)` and `planned.bytes_at(2)` give you both parts.
 #
 # </details>
 #
@@ -1063,10 +1059,14 @@ figures.show(
 # </details>
 
 # %%
+from pixelprior.course.planning import plan
+
 wanted = {
     "num_embeddings": 512, "embedding_dim": 64,
     "hidden_channels": 160, "num_layers": 12,
 }  # fmt: skip
+planned = plan(HierarchicalPixelCNN, **wanted)
+print(f"1 image per step: {planned.bytes_at(1) / 2**30:.2f} GiB")
 
 # %% tags=["exercise"]
 my_batch = None  # your turn: a whole number
@@ -1169,14 +1169,14 @@ check.sorted_folder(my_sorting)
 # %% [markdown]
 # ## What you can do now
 #
-# - Start a CIFAR-10 run with one line, and say for each flag what it does and when to change it.
+# - Stop a run at any time, resume it, and prove that nothing was lost.
+# - Train on your own images, on images that do not fit into memory, on the codes of another tokenizer, and on several processes.
 # - Count what a configuration needs before you start it, and extrapolate from one measured run how long it takes.
-# - Train on your own images, on several processes, and through a kill; find out why a loss is not finite; and publish the result.
-# - Train a prior on the codes of another tokenizer.
+# - Choose a learning rate by a range test, find out why a loss is not finite, and publish the result.
 #
 # **To take away.** With twice the GPUs and the same `--batch_size`, which of the numbers of a step change, and would you change the rate? A colleague's resumed run ends at nearly the same loss: what would you look for? What would you have to keep to resume in the *middle* of an epoch? ([Answers](ANSWERS.md))
 #
-# **Sources.** The prior of two levels: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. Weight decay apart from the gradient: Loshchilov and Hutter 2017, [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2. Large batches, several processes, warm-up: Goyal et al. 2017, [arXiv 1706.02677](https://arxiv.org/abs/1706.02677), sections 2 and 3. Half the bits while training: Micikevicius et al. 2017, [arXiv 1710.03740](https://arxiv.org/abs/1710.03740), section 3. CIFAR-10: Krizhevsky 2009, [Learning Multiple Layers of Features from Tiny Images](https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf), chapter 3.
+# **Sources.** The prior of two levels: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. Range test: Smith 2015, [arXiv 1506.01186](https://arxiv.org/abs/1506.01186), section 3.3. Weight decay apart from the gradient: Loshchilov and Hutter 2017, [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2. Large batches, several processes, warm-up: Goyal et al. 2017, [arXiv 1706.02677](https://arxiv.org/abs/1706.02677), sections 2 and 3. Half the bits while training: Micikevicius et al. 2017, [arXiv 1710.03740](https://arxiv.org/abs/1710.03740), section 3. CIFAR-10: Krizhevsky 2009, [Learning Multiple Layers of Features from Tiny Images](https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf), chapter 3.
 #
 # ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
 
@@ -1193,10 +1193,10 @@ check.sorted_folder(my_sorting)
 # %% tags=["solution"]
 # What is left of 6 GiB beside all that does not grow, over what an image
 # adds.
-found = plan(HierarchicalPixelCNN, **wanted)
-without_images = found.bytes_at(1) - found.kept_per_image
+per_image = planned.bytes_at(2) - planned.bytes_at(1)
+without_images = planned.bytes_at(1) - per_image
 room = 0.75 * 8 * 2**30 - without_images
-most = int(room // found.kept_per_image)
+most = int(room // per_image)
 
 check.largest_batch(most, wanted, gib=8, free=0.25)
 

@@ -126,6 +126,18 @@ def write_history(output_dir: Path, history: list[dict]) -> None:
     write_texts(output_dir, {"history.json": json.dumps(history, indent=1)})
 
 
+def read_history(output_dir) -> list[dict]:
+    """The losses of all epochs that a run has finished; none if it wrote no epoch yet.
+
+    Raises:
+        ValueError: history.json is damaged.
+    """
+    path = Path(output_dir) / "history.json"
+    if not path.is_file():
+        return []
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_last(output_dir: Path, state: dict, model, about: dict) -> None:
     """Write what a run keeps within an epoch: the checkpoint `last` alone.
 

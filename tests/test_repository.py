@@ -14,6 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from pixelprior.course.showing import alt_text
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -181,11 +183,15 @@ def test_imports_point_downwards():
         ["course.checks"],  # these modules share only what is below them
         ["course.checks.verdict"],
         ["course.figures", "course.widgets"],
-        ["course.figures.grids", "course.figures.diagrams"],
+        ["course.figures.grids", "course.figures.maps", "course.figures.diagrams"],
+        ["course.figures.judging"],
+        ["course.figures.fields"],
         ["course.figures.codes"],
         ["course.figures.plots"],
+        ["course.figures.lines"],
         ["course.showing"],
         ["course.planning", "course.known_entropy", "course.causality"],
+        ["course.running", "course.shapes"],
         ["evaluation.report", "evaluation.tried", "benchmark.training"],
         ["evaluation.suite", "evaluation.choosing", "benchmark.report"],
         ["benchmark.scale"],
@@ -260,3 +266,17 @@ def test_every_exported_name_is_the_one_of_its_module():
         assert name in dir(pixelprior)
     with pytest.raises(AttributeError, match="no attribute 'PixelCNM'"):
         pixelprior.PixelCNM  # noqa: B018
+
+
+def test_the_diagrams_of_the_readme_are_those_of_the_course(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import draw_readme_figures as tool
+
+    shown = dict(
+        re.findall(r'src="docs/pictures/(\w+)\.svg"[^>]*?alt="([^"]+)"', README)
+    )
+    assert shown == {name: alt_text(name) for name in tool.DIAGRAMS}
+    drawn = {path.name: path.read_bytes() for path in tool.draw(tmp_path)}
+    assert set(drawn) == {path.name for path in tool.FOLDER.iterdir()}
+    again = {path.name: path.read_bytes() for path in tool.draw(tmp_path)}
+    assert again == drawn, "the same bytes each time"

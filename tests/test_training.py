@@ -22,6 +22,7 @@ from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.codes import CodeData
 from pixelprior.devices import make_accelerator
 from pixelprior.held_out import hold_out
+from pixelprior.runs import read_history
 from pixelprior.schedule import average_weights, learning_rate_factor
 from pixelprior.settings import TrainingSettings
 from pixelprior.training import fit
@@ -79,6 +80,7 @@ def test_both_levels_learn_and_the_best_is_kept(tmp_path):
     assert history[-1]["heldout_top_loss"] < 0.6 * math.log(8)
     assert history[-1]["heldout_bottom_loss"] < 0.3 * math.log(8)
     assert json.loads((tmp_path / "history.json").read_text()) == history
+    assert read_history(tmp_path) == history and read_history(tmp_path / "no run") == []
     about = json.loads((tmp_path / "best" / "training.json").read_text())
     best = load_model(HierarchicalPixelCNN, tmp_path)
     for level in ("top", "bottom"):

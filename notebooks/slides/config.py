@@ -6,7 +6,8 @@ jupyter nbconvert --to slides --config notebooks/slides/config.py \\
 Which cell begins a slide stands in the notebooks' metadata (build.py writes it). The
 theme of JupyterLab is nbconvert's; reveal.js comes from the package sphinx-revealjs,
 which has it on the disk. Formulas become MathML by latex2mathml, since MathJax, which
-nbconvert would have the page load, is a program of its own.
+nbconvert would have the page load, is a program of its own. The last section is the
+notebook's quiz, from QUIZ.md.
 """
 
 import importlib.util
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 
 from nbconvert.preprocessors import Preprocessor
+from nbformat.v4 import new_markdown_cell
 
 found = importlib.util.find_spec("sphinx_revealjs")
 if found is None or importlib.util.find_spec("latex2mathml") is None:
@@ -24,6 +26,39 @@ if found is None or importlib.util.find_spec("latex2mathml") is None:
         '"latex2mathml>=3.77" while there is a network'
     )
 from latex2mathml.converter import convert
+
+DETAILS = re.compile("<details>.+</summary>|</details>")
+
+
+class Quiz(Preprocessor):
+    """Puts a notebook's questions, from QUIZ.md, after its last section.
+
+    Each question has a slide, on which the next key shows its answer.
+    """
+
+    head = (
+        "Predict first, by a show of hands. The next key shows the answer. Rows, "
+        "columns and codes are counted from 0."
+    )
+
+    def preprocess(self, notebook, resources):
+        number = resources["metadata"]["name"][:2]
+        text = (here.parent / "QUIZ.md").read_text(encoding="utf-8")
+        for part in re.split("(?m)^## ", text):
+            if part.startswith(f"{number} · "):
+                title, *questions = re.split("(?m)^### ", part)
+                cells = [("slide", f"## Quiz: {title}{self.head}")]
+                for question in questions:
+                    asked, answer, _ = DETAILS.split(question)
+                    cells.append(("subslide", f"### {asked}"))
+                    cells.append(("fragment", answer))
+                notebook.cells += [self.cell(*each) for each in cells]
+        return notebook, resources
+
+    @staticmethod
+    def cell(kind: str, text: str):
+        metadata = {"slideshow": {"slide_type": kind}, "tags": ["quiz"]}
+        return new_markdown_cell(text.strip(), metadata=metadata)
 
 
 class Formulas(Preprocessor):
@@ -49,4 +84,4 @@ c.TemplateExporter.extra_template_paths = [
     str(Path(found.origin).parent / "_static" / "revealjs")
 ]
 c.TemplateExporter.template_name = "slides"
-c.SlidesExporter.preprocessors = [Formulas]
+c.SlidesExporter.preprocessors = [Quiz, Formulas]

@@ -149,13 +149,15 @@ def figure(results: dict) -> Figure:
         axis.set_xlabel("batch size")
         axis.grid(alpha=0.3)
     sizes, machine = results["sizes"], results["machine"]
+    without = "" if machine["gpu"] else "\nnot measured: graph, which needs a GPU"
     lines = in_passes.get_legend_handles_labels()
     drawing.legend(*lines, loc="outside lower center", ncols=3, frameon=False)
     drawing.suptitle(
         f"Drawing grids of {sizes['top_size']}×{sizes['top_size']} and "
         f"{sizes['bottom_size']}×{sizes['bottom_size']} codes: "
         f"{sizes['hidden_channels']} channels, {sizes['num_layers']} blocks per level; "
-        f"{machine['gpu'] or machine['processor']}, {machine['threads']} threads",
+        f"{machine['gpu'] or machine['processor']}, {machine['threads']} threads"
+        f"{without}",
         fontsize=10,
     )
     return drawing

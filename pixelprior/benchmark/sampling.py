@@ -11,10 +11,12 @@ import os
 import platform
 import time
 from dataclasses import asdict
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from pixelprior.benchmark import timing
 from pixelprior.benchmark.sizes import Sizes
 from pixelprior.cache import PixelCNNCache
 from pixelprior.counting import multiply_adds
@@ -155,20 +157,7 @@ def _in_turns(jobs: dict, repeats: int, device, say) -> dict:
 
 def _seconds(run, device) -> float:
     """Mean seconds of a run, over as many runs as fill `SECONDS`."""
-    count, passed = 0, 0.0
-    while passed < SECONDS:
-        _wait_for(device)
-        started = time.perf_counter()
-        run()
-        _wait_for(device)
-        passed += time.perf_counter() - started
-        count += 1
-    return passed / count
-
-
-def _wait_for(device) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
+    return timing.seconds(run, device, SECONDS)
 
 
 @torch.inference_mode()
@@ -179,7 +168,7 @@ def _shares(prior, sizes: Sizes, batch_size: int) -> dict[str, float]:
     def timed(name: str, run, *arguments):
         started = time.perf_counter()
         result = run(*arguments)
-        _wait_for(prior.prior_top.embedding.weight.device)
+        timing.wait_for(prior.prior_top.embedding.weight.device)
         seconds[name] += time.perf_counter() - started
         return result
 
@@ -254,11 +243,8 @@ def _naive_in_full(prior, sizes: Sizes, device) -> dict | None:
         from_passes += times * _seconds(run, device)
         if from_passes > LONGEST_DRAW:
             return None
-        _wait_for(device)
-        started = time.perf_counter()
-        sample_codes(model, shape, numbers, condition, method="naive")
-        _wait_for(device)
-        whole += time.perf_counter() - started
+        draw_all = partial(sample_codes, model, shape, numbers, condition)
+        whole += timing.seconds(partial(draw_all, method="naive"), device)
     return {"batch_size": batch_size, "whole": whole, "from_passes": from_passes}
 
 

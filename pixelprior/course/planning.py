@@ -4,9 +4,12 @@ Memory is counted, not measured. What is counted are the bytes that autograd kee
 the backward pass, on the CPU and at two small batch sizes. These bytes grow by the same
 amount with each image, so that two counts give the bytes at any batch size. The memory
 that a GPU's own libraries and short-lived tensors take comes on top. Nothing here
-trains a model, and nothing is timed.
+trains a model, and nothing is timed: `measured_speeds` and `tried_runs` read what was
+measured before.
 """
 
+import json
+import re
 from dataclasses import dataclass
 from weakref import WeakSet
 
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from pixelprior.assets import FOLDER as ASSETS
 from pixelprior.counting import multiply_adds
 from pixelprior.ranges import check_positive
 from pixelprior.vqvae2 import VQVAE2
@@ -29,6 +33,7 @@ COPIES = {
 KEPT = "for the backward pass"
 FLOAT32 = 4  # bytes
 SMALL_BATCHES = (2, 4)
+TRAINING_IMAGES = 60_000  # of Fashion-MNIST
 
 
 @dataclass(frozen=True)
@@ -171,3 +176,47 @@ def example_batch(model: nn.Module, batch_size: int, top_size: int = 8) -> tuple
     if model.num_classes is None:
         return (*grids, None)
     return (*grids, torch.randint(model.num_classes, (batch_size,)))
+
+
+def measured_speeds() -> dict[str, float]:
+    """Images per second of the trainings that were measured on two cores, by name.
+
+    The numbers are in `assets/results`: the epochs of the recipe `cifar10_reduced` in
+    its log, the minutes of the shipped prior in `recipe.json`, and the steps per second
+    of `pixelprior benchmark --training` in `training.json`. All were trained in bf16.
+    """
+    results = ASSETS / "results"
+    log = (results / "cifar10_reduced.log").read_text(encoding="utf-8")
+    reduced, recipe, benchmark = (
+        json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("cifar10_reduced", "recipe", "training")
+    )
+
+    def seconds(part: str) -> int:
+        """Those of the epoch of a part, with its held-out images."""
+        return int(re.search(rf"== {part},.*?, (\d+) s\n", log, re.DOTALL)[1])
+
+    images, flags = reduced["data"]["training_images"], recipe["prior"]
+    held_out = float(flags.get("validation_share", 0))
+    trained = TRAINING_IMAGES - min(5000, round(held_out * TRAINING_IMAGES))
+    shipped = trained * int(flags["epochs"]) / recipe["minutes"]["prior"] / 60
+    steps = benchmark["loops"]["fit"]["steps_per_second"][0]
+    return {
+        "cifar10_reduced, VQ-VAE-2": images / seconds("VQ-VAE-2"),
+        "cifar10_reduced, prior": images / seconds("prior"),
+        "shipped prior": shipped,
+        "benchmark": benchmark["sizes"]["batch_size"] * steps,
+    }
+
+
+def tried_runs() -> dict[str, list[dict]]:
+    """What was tried for a lower loss, by option, from `assets/results/tried.json`.
+
+    Each option has one run per seed, with its `nats_per_image` on held-out images and
+    its `steps`. "base" is the run in which nothing was changed.
+    """
+    path = ASSETS / "results" / "tried.json"
+    runs: dict[str, list[dict]] = {}
+    for run in json.loads(path.read_text(encoding="utf-8"))["tried"]:
+        runs.setdefault(run["option"], []).append(run)
+    return runs

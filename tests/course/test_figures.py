@@ -4,6 +4,7 @@ import base64
 import html
 import inspect
 import io
+import itertools
 
 import nbconvert
 import nbformat
@@ -17,7 +18,15 @@ from PIL import Image
 from pixelprior import pictures
 from pixelprior.course import figures, showing
 from pixelprior.course.figures import codes as code_figures
-from pixelprior.course.figures import diagrams, grids, plots
+from pixelprior.course.figures import (
+    diagrams,
+    fields,
+    grids,
+    judging,
+    lines,
+    maps,
+    plots,
+)
 from pixelprior.course.figures.codes import code_colours, code_grids
 from pixelprior.pictures import (
     COLOURS,
@@ -156,6 +165,16 @@ def seen(height, width):
 
 BASIS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [9.0, 9.0]])
 
+TEMPERATURES = {
+    "temperature": {"T = 0.3": (1.0, 2.0), "T = 1": (3.0, 1.0), "T = 1.3": (3.1, 3.0)}
+}
+AXES = {
+    "start": "T = 1",
+    "cloud": {"photographs": [(3.3, 0.4), (3.5, 0.5)]},
+    "noise": (0.2, 0.3),
+    "x_label": "distance",
+    "y_label": "Fréchet distance",
+}
 NEEDS = {f"{n:02d}": f"{n // 2:02d} {n - 1:02d}" for n in range(1, 10)}
 
 # Each figure at the course's sizes, and at odd ones: one row, one code, not square.
@@ -199,9 +218,27 @@ FIGURES = {
             bands={"between": (2.0, 3.0)},
         ),
         lambda f: f(
-            {"one point": [1.0]}, x_label="x", y_label="y", log_x=True, log_y=True
+            {"one point": [1.0]},
+            x_label="x",
+            y_label="y",
+            log_x=True,
+            log_y=True,
+            x_ticks=[1, 4],
         ),
         lambda f: f({}, x_label="x", y_label="y", baselines={"alone": 1.0}),
+    ],
+    "stacked_curves": [
+        lambda f: f(
+            {
+                "one": {"a": [1.0, 2.0]},
+                "other": {"a": [2.0], "b": ([3, 4], [1.0, 2.0])},
+            },
+            x_label="step",
+            y_label="nats per code",
+            baselines={"uniform": 4.16},
+            log_y=True,
+        ),
+        lambda f: f({"alone": {}}, x_label="x", y_label="y"),
     ],
     "bars": [
         lambda f: f({"top": 1.8, "bottom": 1.2, "unigram": 3.7}, y_label="nats"),
@@ -232,10 +269,25 @@ FIGURES = {
         ),
         lambda f: f(images(1, 3, 4, 6), torch.zeros(1, 5, 3), ["alone"], unit="nats"),
     ],
+    "numbered_maps": [
+        lambda f: f(
+            {f"class {n}": codes(16, 16) / 9 for n in range(10)},
+            unit="nats",
+            outlines={f"class {n}": images(1, 1, 32, 32)[0] for n in range(10)},
+        ),
+        lambda f: f({"all": codes(16, 16) / 9}, unit="nats"),
+        lambda f: f(
+            {"a row": codes(1, 6), "one": torch.ones(1, 1)},
+            unit="nats",
+            columns=1,
+            outlines={"a row": images(1, 3, 4, 6)[0], "one": torch.zeros(1, 4, 4)},
+        ),
+    ],
     "masks": [
         lambda f: f({"A": torch.eye(3), "B": torch.eye(5)}),
         lambda f: f({"a row": torch.ones(1, 4, dtype=torch.bool)}),
     ],
+    "raster_order": [lambda f: f(8, 8, (3, 4)), lambda f: f(1, 6, (0, 0))],
     "receptive_fields": [
         lambda f: f({f"{n} layers": seen(8, 8) for n in range(6)}, (3, 4)),
         lambda f: f({"a row": seen(1, 6)}, (0, 5)),
@@ -260,8 +312,38 @@ FIGURES = {
         lambda f: f(codes(1, 6), (0, 5), torch.eye(6)[5]),
         lambda f: f(codes(1, 1), (0, 0), torch.ones(1)),
     ],
+    "stairs": [
+        lambda f: f(torch.tensor([0.1, 0.4, 0.2, 0.3]), 0.62),
+        lambda f: f([1.0], 0.0),
+    ],
+    "trade_off": [
+        lambda f: f(TEMPERATURES | {"guidance": {"w = 1": (2.0, 0.5)}}, **AXES),
+        lambda f: f({"alone": {"T = 1": (1.0, 1.0)}}, **AXES),
+    ],
+    "bar_panels": [
+        lambda f: f({"low is good": {"a": 0.1, "b": 0.7}, "high": {"b": 0.9}}),
+        lambda f: f({"": {"none": 0.0}}, unit_format="{:.0f}"),
+    ],
+    "curve_panels": [
+        lambda f: f(
+            {
+                "rate": {"a": [1.0, 0.1], "b": [[2.0, 0.3], [2.0, 0.2]]},
+                "file": {"c": [1.0, 2.0]},
+            },
+            x_label="step",
+            y_label="loss",
+            scales="log",
+            y_limits=(0.01, 10),
+        ),
+        lambda f: f(
+            {"first": {"a": [-1.0, 900.0]}, "second": {"a": [1.0]}},
+            x_label="step",
+            scales=("symlog", "linear"),
+        ),
+    ],
     "two_levels": [lambda f: f(), lambda f: f(64)],
     "gated_block": [lambda f: f()],
+    "shifted_kernel": [lambda f: f()],
     "cached_step": [lambda f: f()],
     "course_map": [
         lambda f: f({f"{n:02d}": "about\nthis" for n in range(10)}, NEEDS, here="03"),
@@ -276,8 +358,13 @@ FIGURES = {
         ),
         lambda f: f({"alone": codes(1, 6, 1)}, {"new": ("#56B4E9", "")}),
     ],
+    "what_is_computed": [
+        lambda f: f(3, 4),
+        lambda f: f(0, 0),
+        lambda f: f(0, 2, height=1, width=3),
+    ],
 }
-MODULES = [pictures, code_figures, diagrams, grids, plots]
+MODULES = [pictures, code_figures, diagrams, fields, grids, judging, lines, maps, plots]
 FUNCTIONS = {
     name: function
     for module in MODULES
@@ -335,8 +422,10 @@ def test_lines_join_equal_codes_that_are_a_step_apart():
     axis = code_grids({"codes": grid}, 3, joined={"codes": (1, -2)}).axes[0]
     assert len(axis.lines) == 2
     for line, (x, y) in zip(axis.lines, [(2, 0), (2, 1)], strict=True):
-        assert line.get_xdata() == pytest.approx([x - 0.56, x - 1.44])
-        assert line.get_ydata() == pytest.approx([y + 0.28, y + 0.72])
+        # Both ends lie in the cells that are joined, away from the numbers.
+        near, far = 0.3 / 5**0.5, 1 - 0.3 / 5**0.5
+        assert line.get_xdata() == pytest.approx([x - 2 * near, x - 2 * far])
+        assert line.get_ydata() == pytest.approx([y + near, y + far])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 8, 12])
@@ -456,6 +545,61 @@ def test_heat_maps_share_one_scale_whose_unit_is_written():
     assert centred.axes[0].images[0].get_clim() == (-3, 3)
 
 
+def test_numbered_maps_share_one_scale_and_number_their_rows_and_columns():
+    grids = {"low": torch.zeros(16, 6), "high": torch.full((16, 6), 3.0)}
+    low, high, bar = figures.numbered_maps(grids, unit="nats").axes
+    assert low.images[0].get_clim() == high.images[0].get_clim() == (0, 3)
+    assert [axis.get_title() for axis in (low, high)] == list(grids)
+    assert bar.get_ylabel() == "nats"
+    assert low.get_yticks().tolist() == [0, 5, 10, 15]
+    assert high.get_xticks().tolist() == [0, 5]
+    assert low.get_ylabel() == "row" and low.get_xlabel() == "column"
+
+
+def test_an_outline_lies_over_the_cells_that_the_shape_covers():
+    # Rows 4 to 11 and columns 8 to 19 of 32 × 32 pixels: cells 2 to 5 and 4 to 9.
+    shape = torch.zeros(1, 32, 32)
+    shape[:, 4:12, 8:20] = 1
+    figure = figures.numbered_maps(
+        {"a": torch.zeros(16, 16), "b": torch.zeros(16, 16)},
+        unit="nats",
+        outlines={"a": shape},
+    )
+    first, second, _ = figure.axes
+    (line,) = first.collections
+    corners = np.concatenate([path.vertices for path in line.get_paths()])
+    assert corners.min(axis=0) == pytest.approx([3.5, 1.5], abs=0.3)
+    assert corners.max(axis=0) == pytest.approx([9.5, 5.5], abs=0.3)
+    assert not second.collections, "no image was given for it"
+    (legend,) = figure.legends
+    assert legend.get_texts()[0].get_text() == "outline of the mean image"
+
+
+@LEVELS
+def test_a_baseline_of_a_level_has_its_colour(level):
+    levels = {f"{level}: frequencies": 2.0, "uniform": 3.0}
+    figure = figures.curves({"a": [1, 2]}, x_label="x", y_label="y", baselines=levels)
+    _, own, other = figure.axes[0].lines
+    assert to_hex(own.get_color()) == COLOURS[level].lower()
+    assert to_hex(other.get_color()) == COLOURS["baseline"]
+
+
+@pytest.mark.parametrize("gap", [0.002, 0.05, 0.5])
+@pytest.mark.parametrize("log_y", [False, True])
+def test_the_labels_of_two_baselines_never_overlap(gap, log_y):
+    figure = figures.curves(
+        {"a": [1, 4]},
+        x_label="x",
+        y_label="y",
+        baselines={"higher": 2 + gap, "lower": 2.0},
+        log_y=log_y,
+    )
+    figure.draw_without_rendering()
+    higher, lower = (text.get_window_extent() for text in figure.axes[0].texts)
+    assert higher.y0 > lower.y1
+    assert lower.y1 < figure.axes[0].transData.transform((0, 2.0 + gap))[1]
+
+
 def test_code_use_shows_shares_from_the_most_frequent_code_down():
     axis = figures.code_use({"top": torch.tensor([1, 0, 6, 3])}).axes[0]
     assert [bar.get_height() for bar in axis.patches] == [0.6, 0.3, 0.1, 0.0]
@@ -469,6 +613,81 @@ def test_lines_are_told_apart_without_colour():
     lines = figure.axes[0].lines
     assert len({line.get_marker() for line in lines}) == 6
     assert len({line.get_linestyle() for line in lines[:4]}) == 4
+
+
+def test_panels_have_the_same_axes_and_lines_of_their_own():
+    one, other = {"a": [1, 2]}, {"b": [30, 40, 50], "c": [3, 4, 5]}
+    figure = figures.stacked_curves(
+        {"one": one, "other": other}, x_label="x", y_label="y", baselines={"level": 7}
+    )
+    above, below = figure.axes
+    assert above.get_xlim() == below.get_xlim()
+    assert above.get_ylim() == below.get_ylim()
+    names = [
+        [text.get_text() for text in axis.get_legend().texts] for axis in (above, below)
+    ]
+    assert names == [["a"], ["b", "c"]]
+    assert all(7 in axis.lines[-1].get_ydata() for axis in (above, below))
+
+
+def test_the_shifted_kernel_is_drawn_one_row_smaller():
+    figure = figures.shifted_kernel()
+    past = to_hex(COLOURS["past"])
+    seen = [
+        each for each in figure.axes[0].patches if to_hex(each.get_facecolor()) == past
+    ]
+    middle = figure.axes[0].get_xlim()[1] / 2
+    assert sum(each.get_x() < middle for each in seen) == 2 * 3
+    assert sum(each.get_x() > middle for each in seen) == 3
+
+
+def test_each_point_has_one_label_and_no_label_covers_another_or_a_point():
+    close = {"T = 1": (3.0, 1.0), "T = 0.7": (2.96, 0.98), "T = 1.15": (3.04, 1.02)}
+    near = {"k = 10": (2.98, 0.96), "k = 7": (3.02, 0.97)}
+    figure = figures.trade_off({"temperature": close, "top_k": near}, **AXES)
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    labels = [text for text in axis.texts if "=" in text.get_text()]
+    assert sorted(text.get_text() for text in labels) == sorted([*close, *near])
+    boxes = [text.get_window_extent() for text in labels]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    points = axis.transData.transform([*close.values(), *near.values()])
+    assert not any(box.contains(x, y) for box in boxes for x, y in points)
+
+
+def test_knobs_begin_where_none_is_turned():
+    paths = TEMPERATURES | {"top_k": {"k = 10": (2.0, 0.5)}}
+    temperature, top_k = figures.trade_off(paths, **AXES).axes[0].lines
+    assert list(temperature.get_xdata()) == [1.0, 3.0, 3.1]
+    assert list(top_k.get_xdata()) == [3.0, 2.0], "from T = 1"
+    assert list(top_k.get_markevery()) == [1], "a mark at its own point alone"
+
+
+@pytest.mark.parametrize(("u", "code"), [(0.0, 0), (0.62, 2), (0.71, 3), (0.99, 3)])
+def test_the_stairs_lead_from_u_to_the_code_that_is_drawn(u, code):
+    axis = figures.stairs(torch.tensor([0.1, 0.4, 0.2, 0.3]).double(), u).axes[0]
+    _, riser = axis.lines
+    assert list(riser.get_xdata()) == [code, code]
+    low, high = riser.get_ydata()
+    assert low <= u + 1e-9 and u < high
+
+
+def test_panels_of_bars_have_axes_of_their_own():
+    figure = figures.bar_panels({"low": {"a": 0.1, "b": 7.0}, "high": {"b": 0.9}})
+    low, high = figure.axes
+    assert low.get_ylim()[1] > 7 and high.get_ylim()[1] < 2
+    b = low.patches[1]
+    (other,) = high.patches
+    assert b.get_facecolor() == other.get_facecolor(), "one name, one look"
+
+
+def test_several_runs_of_one_name_look_alike_and_are_named_once():
+    panels = {"rate": {"a": [[1.0, 2.0], [3.0, 4.0]]}, "file": {"a": [1.0, 2.0]}}
+    figure = figures.curve_panels(panels, x_label="step")
+    lines = figure.axes[0].lines
+    assert len(lines) == 2 and len({line.get_color() for line in lines}) == 1
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a"]
 
 
 def test_the_map_fills_in_where_you_are():

@@ -1,16 +1,21 @@
 """The count of what training needs agrees with torch's allocator and the loop."""
 
+import json
+
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN
+from pixelprior.assets import FOLDER as ASSETS
 from pixelprior.course.planning import (
     KEPT,
     example_batch,
     kept_for_backward,
+    measured_speeds,
     parameter_count,
     plan,
+    tried_runs,
 )
 from pixelprior.training_run import TrainingRun
 
@@ -187,3 +192,34 @@ def test_wrong_arguments_are_named():
         plan(HierarchicalPixelCNN, **PRIOR).bytes_at(0)
     with pytest.raises(ValueError, match="hidden_channels is 0"):
         plan(HierarchicalPixelCNN, **PRIOR | {"hidden_channels": 0})
+
+
+def test_the_speeds_are_those_of_the_kept_files():
+    results, speeds = ASSETS / "results", measured_speeds()
+    log = (results / "cifar10_reduced.log").read_text(encoding="utf-8")
+    reduced = json.loads((results / "cifar10_reduced.json").read_text("utf-8"))
+    images = reduced["data"]["training_images"]
+    for name in ("VQ-VAE-2", "prior"):
+        seconds = images / speeds[f"cifar10_reduced, {name}"]
+        part = log[log.index(f"== {name}, ") : log.index(f"== {name}: ")]
+        assert f"(training / held out), {seconds:.0f} s\n" in part
+    about = json.loads((results / "recipe.json").read_text("utf-8"))
+    seconds = 60 * about["minutes"]["prior"]
+    epochs, share = (
+        int(about["prior"]["epochs"]),
+        about["prior"].get("validation_share"),
+    )
+    trained_on = speeds["shipped prior"] * seconds / epochs
+    assert trained_on == pytest.approx(60_000 if not float(share or 0) else 57_000)
+    loops = json.loads((results / "training.json").read_text("utf-8"))
+    steps = speeds["benchmark"] / loops["sizes"]["batch_size"]
+    assert steps == loops["loops"]["fit"]["steps_per_second"][0]
+
+
+def test_the_runs_that_were_tried_are_those_of_the_kept_file():
+    kept = json.loads((ASSETS / "results" / "tried.json").read_text("utf-8"))["tried"]
+    tried = tried_runs()
+    assert [run for runs in tried.values() for run in runs] == sorted(
+        kept, key=lambda run: list(tried).index(run["option"])
+    )
+    assert len(tried["base"]) == 3

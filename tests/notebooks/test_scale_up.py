@@ -1,11 +1,11 @@
-"""The line of notebook 09 that starts a CIFAR-10 run can be pasted: the command line
-accepts it, and the notebook's table explains each of its flags and no other."""
+"""The line of docs/scale.md that starts a CIFAR-10 run can be pasted: the command line
+accepts it, and the table beside it explains each of its flags and no other. Notebook 09
+links to it, and what the notebook prints of the recipes agrees with it."""
 
 import dataclasses
 import re
 import shlex
 
-import jupytext
 import pytest
 import rules
 
@@ -13,12 +13,19 @@ from pixelprior import cli
 from pixelprior.cli.recipes import RECIPES
 
 SOURCE = rules.ROOT / "notebooks" / "09_scale_up.py"
-MARKDOWN = [  # lines broken by a backslash are joined, as by a shell
-    re.sub(r"\s*\\\n\s*", " ", cell.source)
-    for cell in jupytext.read(SOURCE).cells
-    if cell.cell_type == "markdown"
-]
-(SECTION,) = (text for text in MARKDOWN if "train-vqvae2" in text and "&&" in text)
+PAGE = (rules.ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+MARKDOWN = [cell.source for cell in rules.markdown(rules.read(SOURCE))]
+PRINTED = "\n".join(
+    rules.words(output) for _, output in rules.outputs(rules.read(SOURCE))
+)
+
+
+def joined(text):
+    """A text in which lines that end in a backslash are joined, as by a shell."""
+    return re.sub(r"\s*\\\n\s*", " ", text)
+
+
+SECTION = joined(PAGE[PAGE.index("\n## A whole run, flag by flag\n") :])
 (LINE,) = re.findall(r"```sh\n(pixelprior train-vqvae2 [^\n]*&&[^\n]*)\n```", SECTION)
 ROWS = re.findall(r"(?m)^\| `(--\w+)` \| (.+) \| (.+) \|$", SECTION)
 
@@ -90,26 +97,34 @@ def test_a_flag_that_the_recipe_leaves_out_has_its_default_in_the_line(commands)
 
 
 def test_a_pasted_line_is_one_command_and_no_backslash_is_followed_by_a_blank():
-    (raw,) = (
-        cell.source
-        for cell in jupytext.read(SOURCE).cells
-        if cell.cell_type == "markdown"
-        and "train-vqvae2" in cell.source
-        and "&&" in cell.source
-    )
-    block = re.findall(r"(?s)```sh\n(pixelprior .*?)\n```", raw)[0]
+    blocks = re.findall(r"(?s)```sh\n(.*?)\n```", PAGE)
+    (block,) = (each for each in blocks if "train-vqvae2" in each and "&&" in each)
     *lines, last = block.splitlines()
     assert all(line.endswith(" \\") for line in lines) and "\\" not in last
     assert max(map(len, block.splitlines())) <= 72
 
 
-def test_the_command_line_takes_every_other_command_of_the_text():
-    spoken = re.findall(r"`(pixelprior [^`…]+)`", "\n".join(MARKDOWN))
-    shell = "\n".join(MARKDOWN)
-    spoken += re.findall(r"(?m)^(pixelprior (?!train-vqvae2)[^…\n]+)$", shell)
+def test_the_command_line_takes_every_other_command_of_the_texts():
+    texts = joined("\n".join([*MARKDOWN, PAGE]))
+    spoken = re.findall(r"`(pixelprior [^`…]+)`", texts)
+    spoken += re.findall(r"(?m)^(pixelprior (?!train-vqvae2)[^…\n]+)$", texts)
     spoken = [command for command in spoken if not command.endswith("--help")]
     kinds = {type(parsed(command)).__name__ for command in spoken}
     assert kinds >= {"Sample", "Evaluate", "Reproduce", "Benchmark"}
+
+
+def test_the_command_line_takes_every_command_that_the_notebook_runs():
+    ran = re.findall(r"(?m)^\$ (.+)$", joined(PRINTED))
+    launcher = "accelerate launch --multi_gpu --num_processes 2 -m pixelprior.cli"
+    commands = [command.replace(launcher, "pixelprior") for command in ran]
+    kinds = [type(parsed(command)).__name__ for command in commands]
+    assert len(kinds) >= 10
+    assert set(kinds) == {"TrainVQVAE2", "TrainPrior", "Sample"}
+
+
+def test_the_section_on_cifar10_links_to_the_line():
+    (section,) = (text for text in MARKDOWN if "pixelprior reproduce cifar10" in text)
+    assert "(../docs/scale.md#a-whole-run-flag-by-flag)" in section
 
 
 def test_resuming_and_going_on_are_flags_of_both_commands(commands):
@@ -123,9 +138,20 @@ def test_the_steps_that_the_text_names_are_those_of_the_line(commands):
     trained_on = 50_000 - round(prior.validation_share * 50_000)
     settings = prior.settings
     steps = -(-trained_on // settings.batch_size)
-    text = " ".join(MARKDOWN)
-    assert f"{steps} per epoch, for {settings.epochs} epochs" in text
-    assert f"has {steps * settings.epochs:,} for the prior" in text
+    section = " ".join(SECTION.split())
+    assert f"{steps} per epoch, for {settings.epochs} epochs" in section
+    assert f"The training of the prior has {steps * settings.epochs:,} steps" in section
     shipped = RECIPES["fashion_mnist"].prior
     count = 60_000 // shipped["batch_size"] * shipped["epochs"]
-    assert f"the shipped weights has {count:,} steps" in text
+    for name, flags, taken in (
+        ("cifar10", RECIPES["cifar10"].prior, steps * settings.epochs),
+        ("fashion_mnist", shipped, count),
+    ):
+        (line,) = re.findall(rf"(?m)^{name} +(.*steps)$", PRINTED)
+        assert (
+            line
+            == (
+                f"{flags['batch_size']:3} images per step, rate {flags['lr']:g}, "
+                f"{taken:,} steps"
+            ).strip()
+        )

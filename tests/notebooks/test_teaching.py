@@ -1,6 +1,7 @@
 """The material beside the notebooks agrees with them: teachers' plans, handouts,
-slides, the glossary and the index of questions."""
+slides, the quiz, the glossary and the index of questions."""
 
+import functools
 import html.parser
 import re
 import shlex
@@ -17,7 +18,7 @@ build = rules.of_the_course("build")
 handout = rules.of_the_course("handout")
 COURSE = build.FOLDER
 SOURCES = build.sources()
-EXTRAS = ("GLOSSARY.md", "QUESTIONS.md", "TEACHING.md")
+EXTRAS = ("GLOSSARY.md", "QUESTIONS.md", "QUIZ.md", "TEACHING.md")
 
 
 def text_of(name):
@@ -197,6 +198,132 @@ def test_an_exercise_takes_the_same_minutes_everywhere():
     assert stated == dict(told)
 
 
+# The quiz.
+
+A_QUESTION = re.compile(
+    r"### Question (?P<number>\d+)\n\n(?P<asked>(?:.+\n)+)\n(?P<options>(?:- .+\n)+)\n"
+    r"<details><summary>Answer</summary>\n\n(?P<answer>(?:.+\n)+)\n</details>\n"
+)
+AN_ANSWER = re.compile(r"\*\*([A-D])\.\*\* (.+) \((\d\d\.\d+)(?:, exercise (\d))?\)")
+TEN_SECONDS = 40  # words of a question with its options
+
+
+def quiz_of(source, text):
+    """The questions of a notebook in a text such as QUIZ.md, and what else is there.
+
+    A question is a dictionary of its number, what is asked, the options and the answer.
+    """
+    parts = re.split("(?m)^## ", text)
+    mine = "".join(part for part in parts if part.startswith(f"{source.stem[:2]} · "))
+    found = [each.groupdict() for each in A_QUESTION.finditer(mine)]
+    return found, A_QUESTION.sub("", mine).strip()
+
+
+def faults_of_quiz(source, text):
+    """What is wrong with the quiz of a notebook in a text such as QUIZ.md, in words."""
+    questions, rest = quiz_of(source, text)
+    faults = [] if re.fullmatch(r"\d\d · .+", rest) else [f"beside them is {rest!r}"]
+    numbers = [int(question["number"]) for question in questions]
+    if numbers != list(range(1, 11)):
+        faults.append(f"the questions are {numbers}; 1 to 10 are needed")
+    core = {
+        part.title.split()[0]: part.exercise
+        for part in rules.READING.sections(rules.read(source))
+        if part.core
+    }
+    rights, sections = [], []
+    for number, question in zip(numbers, questions, strict=True):
+        asked, answer = (" ".join(question[e].split()) for e in ("asked", "answer"))
+        options = re.findall(r"(?m)^- \*\*(.)\*\* (.+)$", question["options"])
+        found = faults_of_question(asked, options)
+        if len(options) < question["options"].count("\n"):
+            found.append("has an option without a letter")
+        if named := AN_ANSWER.fullmatch(answer):
+            right, said, section, exercise = named.groups()
+            found += faults_of_answer(right, said, [letter for letter, _ in options])
+            if core.get(section, "none") != (int(exercise) if exercise else None):
+                found.append(f"refers to {section}, {exercise}, which is not core")
+            rights.append(right)
+            sections.append(int(section[3:]))
+        else:
+            found.append("has no answer of one letter, a text and a section")
+        faults += [f"question {number} {each}" for each in found]
+    if sections != sorted(sections):
+        faults.append(f"the questions do not follow the sections: {sections}")
+    if 2 * max(map(rights.count, rights), default=0) > len(rights):
+        faults.append(f"one letter is right too often: {rights}")
+    return faults
+
+
+def faults_of_question(asked, options):
+    letters = "".join(letter for letter, _ in options)
+    texts = [text for _, text in options]
+    words = [word for word in " ".join([asked, *texts]).split() if word.strip("×÷·=+")]
+    faults = []
+    if not asked.endswith("?**"):
+        faults.append("does not end in a question in bold")
+    if len(words) > TEN_SECONDS:
+        faults.append(f"has {len(words)} words, which take more than ten seconds")
+    if letters not in ("ABC", "ABCD"):
+        faults.append(f"has the options {letters}; A to C or D are needed")
+    if len(set(map(str.lower, texts))) < len(texts):
+        faults.append("has an option twice")
+    return faults
+
+
+def faults_of_answer(right, said, letters):
+    faults = []
+    if right not in letters or "**" in said:
+        faults.append("does not mark exactly one of its options as right")
+    others = set(re.findall(r"[Oo]ption ([A-D])\b", said))
+    if not others or not others <= set(letters) - {right}:
+        faults.append("does not say why a tempting option is wrong")
+    return faults
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_each_notebook_has_ten_questions_that_its_core_answers(source):
+    assert faults_of_quiz(source, text_of("QUIZ.md")) == []
+
+
+def test_nothing_in_the_quiz_is_called_easy():
+    assert rules.TOO_EASY.findall(text_of("QUIZ.md")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("## 00 · ", "## 0 · ", "the questions are []"),
+        ("### Question 2\n", "### Question 3\n", "1 to 10 are needed"),
+        ("- **A** The same", "The same", "beside them is"),
+        ("<details><summary>Answer</summary>\n", "", "beside them is"),
+        ("get?**", "get**", "does not end in a question"),
+        ("restart", "restart" + 20 * " again", "more than ten seconds"),
+        ("- **A** The same", "- The same", "has an option without a letter"),
+        ("- **C** The same", "- **D** The same", "has the options ABD"),
+        ("64 other images of the same classes", "the same 64 images", "option twice"),
+        ("**A.** The", "The", "has no answer of one letter"),
+        ("**A.** The", "**D.** The", "does not mark exactly one"),
+        ("**A.** The", "**A.** **B.** The", "does not mark exactly one"),
+        ("B is what another", "It is what another", "does not say why a tempting"),
+        ("(00.1)", "(00.19)", "refers to 00.19, None"),
+        ("(00.1)", "(00.6, exercise 2)", "refers to 00.6, 2"),
+        ("(00.1)", "(00.4)", "do not follow the sections"),
+        ("**B.** ", "**A.** ", "one letter is right too often"),
+    ],
+)
+def test_a_rule_of_the_quiz_can_fail(old, new, fault):
+    text = text_of("QUIZ.md")
+    assert old in text and not faults_of_quiz(SOURCES[0], text)
+    count = -1 if old == "**B.** " else 1
+    assert fault in "; ".join(faults_of_quiz(SOURCES[0], text.replace(old, new, count)))
+
+
+def test_a_question_of_the_quiz_may_not_need_what_is_further():
+    text = text_of("QUIZ.md").replace("(01.4)", "(01.5)", 1)
+    assert "refers to 01.5, None" in "; ".join(faults_of_quiz(SOURCES[1], text))
+
+
 # Handouts.
 
 
@@ -313,8 +440,16 @@ def slides_of(source, folder):
     return path.read_text(encoding="utf-8")
 
 
-def test_slides_are_made_as_teachers_are_told_and_load_nothing(tmp_path):
-    page = slides_of(SOURCES[0], tmp_path)
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory):
+    """A function that makes the slides of a notebook once."""
+    return functools.cache(
+        lambda source: slides_of(source, tmp_path_factory.mktemp(source.stem))
+    )
+
+
+def test_slides_are_made_as_teachers_are_told_and_load_nothing(slides):
+    page = slides(SOURCES[0])
     loaded = _Loaded(page)
     assert loaded.found == []
     assert loaded.sections > 20 and "Reveal.initialize(" in page
@@ -324,12 +459,29 @@ def test_slides_are_made_as_teachers_are_told_and_load_nothing(tmp_path):
     assert described == [html.escape(alt_text(name)) for name in shown]
 
 
-def test_slides_typeset_formulas_without_a_network(tmp_path):
+def test_slides_typeset_formulas_without_a_network(slides):
     cells = rules.markdown(rules.read(SOURCES[3]))
     formulas = sum(len(rules.FORMULA.findall(cell.source)) for cell in cells)
-    page = slides_of(SOURCES[3], tmp_path)
+    page = slides(SOURCES[3])
     assert _Loaded(page).found == []
     assert page.count("<math ") == formulas > 0 and "$$" not in page
+
+
+def letters_of(text):
+    """A text without tags, marks of Markdown and spaces."""
+    text = html.unescape(re.sub("<[^>]+>|(?m:^- )|[*`¶]", "", text))
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize("source", (SOURCES[0], SOURCES[3]), ids=lambda path: path.stem)
+def test_slides_end_in_the_quiz_with_each_answer_at_the_next_key(slides, source):
+    last = re.split("<section[^>]*>", slides(source).split("<script>")[0])[-10:]
+    questions, _ = quiz_of(source, text_of("QUIZ.md"))
+    for slide, question in zip(last, questions, strict=True):
+        first, then = re.split('<div class="fragment"[^>]*>', slide)
+        asked = f"Question {question['number']}", question["asked"], question["options"]
+        assert letters_of(first) == "".join(map(letters_of, asked))
+        assert letters_of(then) == letters_of(question["answer"])
 
 
 def test_a_question_is_asked_before_its_figure_is_shown():

@@ -39,7 +39,8 @@ def extremes(
     """
     words = (
         f"your answer is {kind(answer)}, but four whole numbers are needed: the "
-        "dearest class and the cheapest, the dearest image and the cheapest"
+        "most expensive class and the cheapest, the most expensive image and "
+        "the cheapest"
     )
     try:
         *classes, most, least = (need_number(value) for value in answer)
@@ -71,7 +72,9 @@ def extremes(
             f"{middle:.0f}"
         )
     if near(sums[given[0]], low) and near(sums[given[1]], high):
-        raise Wrong("both images are in the wrong order; the dearest comes first")
+        raise Wrong(
+            "both images are in the wrong order; the most expensive comes first"
+        )
     for part, what in (
         (top, "the top codes alone"),
         (bottom, "the bottom codes alone"),
@@ -111,7 +114,9 @@ def _need_classes(classes, sums: Tensor, labels: Tensor) -> None:
     if given == ends(means):
         return
     if given[::-1] == ends(means):
-        raise Wrong("both classes are in the wrong order; the dearest comes first")
+        raise Wrong(
+            "both classes are in the wrong order; the most expensive comes first"
+        )
     if given == ends(totals):
         raise Wrong(
             "those are the classes that cost most and least in all, and they have "
@@ -121,7 +126,7 @@ def _need_classes(classes, sums: Tensor, labels: Tensor) -> None:
     less = sum(mean < means[given[1]] for mean in means.values())
     found = []
     if more:
-        found.append(f"classes that cost more an image than class {given[0]}: {more}")
+        found.append(f"classes that cost more per image than class {given[0]}: {more}")
     if less:
         found.append(f"classes that cost less than class {given[1]}: {less}")
     raise Wrong("; ".join(found))
@@ -216,8 +221,8 @@ def _varied_by(answer, vqvae2, codes, images, labels, seed: int) -> Tensor:
             "so that the outline is not kept; what does prior.sample keep?"
         )
     pictures = need_tensor(given[2], tuple(images.shape), "what you give as pictures")
-    right = vqvae2.decode_codes(z_top, z_bottom)
-    apart = (pictures.detach().cpu().double() - right.cpu().double()).abs().max().item()
+    decoded = vqvae2.decode_codes(z_top, z_bottom).cpu().double()
+    apart = (pictures.detach().cpu().double() - decoded).abs().max().item()
     if math.isnan(apart) or apart > 1e-3:
         raise Wrong("your pictures are not what your two grids decode to")
     return z_bottom

@@ -20,7 +20,7 @@ from pixelprior.vqvae2 import VQVAE2
 CANDIDATES = 32  # how many the reader's function is asked for
 BLIND = 8  # number of the check's own draws, with which the candidates are compared
 SEED = 80_000  # of the check's own draws; a reader is unlikely to choose it
-CLOSE = 1e-3  # largest difference between a weight and the right weight
+CLOSE = 1e-3  # largest difference between a weight and the correct weight
 
 
 @judged
@@ -44,10 +44,11 @@ def hole(
         _need_likely(prior, tried[-1][1]["drawn"], knowns, label)
     _need_dependence(answer, vqvae2, images, labels[:1])
     _need_weights(tried)
-    sharing = ", ".join(f"{1 / weight.square().sum():.0f}" for weight, _ in tried)
+    sizes = ", ".join(f"{1 / weight.square().sum():.0f}" for weight, _ in tried)
     return (
-        "known codes are kept, and the weights are those of the known codes; over the "
-        f"{len(tried)} holes about {sharing} of {CANDIDATES} candidates share them"
+        "known codes are kept, and the weights are those of the known codes; the "
+        f"effective sample size of the {CANDIDATES} candidates is about {sizes} for "
+        f"the {len(tried)} holes"
     )
 
 
@@ -71,7 +72,7 @@ def _need_dependence(answer, vqvae2: VQVAE2, images: Tensor, label: Tensor) -> N
 
 def _need_weights(tried) -> None:
     """Raise `Wrong` if a weight does not follow from the cost of the known codes."""
-    right = [(-costs["known"]).softmax(dim=0) for _, costs in tried]
+    correct = [(-costs["known"]).softmax(dim=0) for _, costs in tried]
 
     def near(instead) -> bool:
         return all(
@@ -79,7 +80,7 @@ def _need_weights(tried) -> None:
             for (weight, _), each in zip(tried, instead, strict=True)
         )
 
-    if near(right):
+    if near(correct):
         return
     if all(torch.allclose(weight, weight[:1]) for weight, _ in tried):
         raise Wrong("all candidates weigh the same; ask what their known codes cost")
@@ -95,17 +96,19 @@ def _need_weights(tried) -> None:
         "the drawn codes; ask what the known ones cost": lambda costs: costs["drawn"],
         "all codes; a candidate comes up by its drawn codes already, so ask what the "
         "known ones cost": lambda costs: costs["known"] + costs["drawn"],
-        "+cost: the dearest has the largest weight": lambda costs: -costs["known"],
+        "+cost: the most expensive has the largest weight": lambda costs: (
+            -costs["known"]
+        ),
     }
     for words, cost in usual.items():
         if near([(-cost(costs)).softmax(dim=0) for _, costs in tried]):
             raise Wrong(f"your weights are those of {words}")
-    if near([F.one_hot(weights.argmax(), len(weights)).float() for weights in right]):
+    if near([F.one_hot(weights.argmax(), len(weights)).float() for weights in correct]):
         raise Wrong(
             "the cheapest candidate has all the weight, but others that cost a few "
             "nats more have their share of it"
         )
-    for (weight, _), each in zip(tried, right, strict=True):
+    for (weight, _), each in zip(tried, correct, strict=True):
         worst = int((weight - each).abs().argmax())
         if (weight - each).abs()[worst] >= CLOSE:
             raise Wrong(
@@ -117,8 +120,8 @@ def _need_weights(tried) -> None:
 def _holes(side: int, count: int) -> list[Tensor]:
     """Masks [S, S] of the known pixels, each with one of four holes in turn.
 
-    The holes are the upper half, a window at the right edge, the left half and a window
-    at the upper edge.
+    The holes are the upper half, a window at the right-hand edge, the left half and a
+    window at the upper edge.
     """
     rows, columns = torch.meshgrid(
         torch.arange(side), torch.arange(side), indexing="ij"
@@ -134,7 +137,7 @@ def _holes(side: int, count: int) -> list[Tensor]:
 
 
 def _left_hidden(side: int) -> Tensor:
-    """The mask [S, S] in which the right half is known.
+    """The mask [S, S] in which the right-hand half is known.
 
     In raster order, known codes come both before and after the drawn codes of each row
     but the first.

@@ -52,14 +52,24 @@ def _judge_mask(mask, mask_type: str, kernel_size: int, what: str) -> None:
 
 
 @judged
-def mask(answer, mask_type: str, kernel_size: int) -> str:
-    """The answer is a mask [k, k] of ones and zeros.
+def mask(answer, mask_type: str, kernel_size: int, predicted) -> str:
+    """The answer is a mask [k, k] of ones and zeros; `predicted` is its number of ones.
 
     With this mask, a position must see everything that it may see, and no more.
     """
     _judge_mask(answer, mask_type, kernel_size, "your mask")
+    if predicted is None:
+        raise Wrong("your mask is as it should be; how many ones did you predict?")
+    if need_number(predicted) != torch.as_tensor(answer).sum():
+        raise Wrong(
+            f"your mask is as it should be, but it does not have {predicted:g} ones; "
+            "how many positions under the kernel come before the middle?"
+        )
     itself = "and itself, " if mask_type == "B" else ""
-    return f"a position sees all of its past under the kernel, {itself}and no more"
+    return (
+        f"a position sees all of its past under the kernel, {itself}and no more, with "
+        f"{predicted:g} ones, as you predicted"
+    )
 
 
 @judged

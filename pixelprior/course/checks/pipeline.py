@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from pixelprior.codes import CodeData
 from pixelprior.course.checks.verdict import Wrong, judged, need_number
+from pixelprior.evaluation.measures import image_nats
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.vqvae2 import VQVAE2
 
@@ -92,18 +94,21 @@ def pixels_of_code(
 
 
 @judged
-def swapped_image(answer, originals: Tensor, rebuilt: Tensor) -> str:
-    """The answer is which rebuilt image [N, C, S, S] is farthest from its original."""
+def impostor(answer, prior: HierarchicalPixelCNN, codes: CodeData) -> str:
+    """The answer is the image whose bottom codes cost the prior most, given its top
+    codes.
+    """
     answer = need_number(answer)
-    errors = (originals - rebuilt).square().mean(dim=(1, 2, 3))  # [N]
-    if answer not in range(len(errors)):
-        raise Wrong(f"{answer:g} is no image; count from 0 to {len(errors) - 1}")
-    if answer != errors.argmax():
+    nats = image_nats(prior.prior_bottom, codes) / codes.z_bottom[0].numel()  # [N]
+    if answer not in range(len(nats)):
+        raise Wrong(f"{answer:g} is no image; count from 0 to {len(nats) - 1}")
+    cost = nats[int(answer)]
+    if answer != nats.argmax():
         raise Wrong(
-            f"image {answer:g} differs from its original by {errors[int(answer)]:.4f} "
-            "(mean squared error), and another differs by more"
+            f"given its top codes, image {answer:g} costs {cost:.1f} nats per bottom "
+            "code, and another image costs more"
         )
     return (
-        f"image {answer:g} differs from its original by {errors[int(answer)]:.3f}, "
-        f"the others by {errors.median():.4f} (median)"
+        f"given its top codes, image {answer:g} costs {cost:.1f} nats per bottom code, "
+        f"the others {nats.median():.1f} (median)"
     )

@@ -1,5 +1,7 @@
-"""Checks for notebook 06: the cached step of a block, the multiply-adds of `rows`, and
-how many images fit into memory."""
+"""Checks for notebook 06: the cached step of a block, the multiply-adds of `naive` and
+of `rows`, and how many images fit into memory."""
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +19,14 @@ from pixelprior.course.checks.verdict import (
 )
 from pixelprior.layers import GatedBlock, gate
 from pixelprior.pixelcnn import PixelCNN
-from pixelprior.sampling import rows_so_far, sample_codes, uniforms
+from pixelprior.prior import HierarchicalPixelCNN
+from pixelprior.sampling import rows_so_far
 
-BATCH, HEIGHT, WIDTH = 2, 5, 6
-CHANNELS = 3
+BATCH, CHANNELS, HEIGHT, WIDTH = 2, 3, 5, 6
 TOLERANCE = 1e-6  # in float64; the reader's function may have used float32
 MIB = 2**20
+# Whoever takes a bottom pass for four top passes is 1 % off; wrong ideas, 16 % or more.
+SPEED_UP_TOLERANCE = 0.05
 
 
 @judged
@@ -205,6 +209,52 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 @judged
+def speed_up(answer, prior: HierarchicalPixelCNN, top_shape, bottom_shape) -> str:
+    """The answer is naive ÷ cached in multiply-adds, for both levels of an image with
+    grids of these shapes. The check counts them; `SPEED_UP_TOLERANCE` is relative."""
+    answer, labels = need_number(answer), prior.labels_in_turn(1)
+    top, bottom = prior.prior_top, prior.prior_bottom
+    z_top = torch.zeros(1, *top_shape, dtype=torch.long)
+    from_top = bottom.top_condition(z_top, (1, *bottom_shape), labels)
+    one = _naive_and_cached(top, top_shape, top.label_condition(labels, 1))
+    other = _naive_and_cached(bottom, bottom_shape, from_top)
+    naive, cached = one[0] + other[0], one[1] + other[1]
+    of_top, of_bottom = math.prod(top_shape), math.prod(bottom_shape)
+    times = naive / cached
+    if _near(answer, times, SPEED_UP_TOLERANCE):
+        return (
+            f"an image takes {naive / 1e6:,.0f} million multiply-adds by naive, and "
+            f"{cached / 1e6:,.0f} million by cached, {times:.0f} times fewer"
+        )
+    for value, words in {
+        1 / times: "is cached ÷ naive; turn it over",
+        of_top: "is right for the top level alone",
+        of_bottom: "is right for the bottom level alone",
+        of_top + of_bottom: "passes are what naive takes; cached takes two of them",
+        (of_top + of_bottom) / 2: "would be right if both passes cost the same",
+    }.items():
+        if _near(answer, value):
+            raise Wrong(f"{answer:g} {words}")
+    raise Wrong(
+        f"{answer:g} is {'less' if answer < times else 'more'} than was counted: how "
+        "many passes of each level does each method take, and what does each pass cost?"
+    )
+
+
+@torch.no_grad()
+def _naive_and_cached(model: PixelCNN, shape, condition) -> tuple[int, int]:
+    """Multiply-adds of a draw of one image by `naive` and by `cached`, from one pass,
+    one row and one code, since all others cost the same."""
+    (height, width), codes = shape, torch.zeros(1, *shape, dtype=torch.long)
+    first = None if condition is None else condition[:, :, :1]
+    cache = PixelCNNCache(model, 1, shape)
+    row, code = multiply_adds(cache.row_step, first), multiply_adds(cache.code_step, 0)
+    code += multiply_adds(cache.keep_code, codes[:, 0, 0])
+    a_pass = multiply_adds(model.logits, codes, condition)
+    return height * width * a_pass, height * (row + width * code)
+
+
+@judged
 def fewest_for_rows(answer, codes: int) -> str:
     """The answer is (height, width, rows ÷ cached) for grids with `codes` codes.
 
@@ -240,8 +290,7 @@ def fewest_for_rows(answer, codes: int) -> str:
             "codes; what does a pass for a code in row y cost, and how many codes are "
             "in that row?"
         )
-    numbers = uniforms(0, 0, 1, codes)
-    by_cached = multiply_adds(sample_codes, model, (height, width), numbers)
+    _, by_cached = _naive_and_cached(model, (height, width), None)
     counted = by_rows[height, width] / by_cached
     if not _near(times, counted):
         if times > 0 and _near(1 / times, counted):
@@ -271,8 +320,8 @@ def _counted_for_rows(model: PixelCNN, shape: tuple[int, int]) -> float:
     return height * width * (first + last) / 2
 
 
-def _near(value: float, right: float) -> bool:
-    return abs(value - right) <= 0.002 * right
+def _near(value: float, right: float, within: float = 0.002) -> bool:
+    return abs(value - right) <= within * right
 
 
 @judged

@@ -1,8 +1,10 @@
 """All figures of the course in one namespace: `from pixelprior.course import figures`.
 
 `pixelprior/pictures.py` draws images, and the command line uses it as well. `codes.py`
-draws grids of codes; `plots.py` draws curves, bars and heat maps; `grids.py` draws
-masks, receptive fields and other grids; `diagrams.py` draws how parts are connected.
+draws grids of codes; `lines.py` draws curves, and `plots.py` bars and heat maps;
+`fields.py` draws masks and receptive fields, and `grids.py` other grids; `maps.py`
+draws maps with numbered rows and columns; `diagrams.py` draws how parts are connected;
+`judging.py` draws quality against variety, and panels of bars and curves.
 `show` shows a figure with its alt text.
 """
 
@@ -11,21 +13,27 @@ from pixelprior.course.figures.diagrams import (
     cached_step,
     course_map,
     gated_block,
+    shifted_kernel,
     two_levels,
 )
+from pixelprior.course.figures.fields import masks, raster_order, receptive_fields
 from pixelprior.course.figures.grids import (
     cells,
-    masks,
     nearest_cells,
     prediction,
-    receptive_fields,
+    what_is_computed,
 )
+from pixelprior.course.figures.judging import (
+    bar_panels,
+    curve_panels,
+    stairs,
+    trade_off,
+)
+from pixelprior.course.figures.lines import CYCLE, colour_of, curves, stacked_curves
+from pixelprior.course.figures.maps import numbered_maps
 from pixelprior.course.figures.plots import (
-    CYCLE,
     bars,
     code_use,
-    colour_of,
-    curves,
     grouped_bars,
     heatmaps,
     images_over_maps,
@@ -43,6 +51,7 @@ from pixelprior.pictures import (
 __all__ = [
     "COLOURS",
     "CYCLE",
+    "bar_panels",
     "bars",
     "cached_step",
     "captioned_images",
@@ -51,6 +60,7 @@ __all__ = [
     "code_use",
     "colour_of",
     "course_map",
+    "curve_panels",
     "curves",
     "gated_block",
     "grouped_bars",
@@ -61,10 +71,17 @@ __all__ = [
     "images_over_maps",
     "masks",
     "nearest_cells",
+    "numbered_maps",
     "picture",
     "pipeline",
     "prediction",
+    "raster_order",
     "receptive_fields",
+    "shifted_kernel",
     "show",
+    "stacked_curves",
+    "stairs",
+    "trade_off",
     "two_levels",
+    "what_is_computed",
 ]

@@ -1,5 +1,7 @@
 """Figures of grids of codes, alone and between the images that they stand for."""
 
+import math
+
 import numpy as np
 import torch
 from matplotlib.colors import hsv_to_rgb, to_rgb
@@ -60,8 +62,9 @@ def _join(axis, codes: Tensor, down: int, right: int) -> None:
     for y in range(max(0, -down), min(height, height - down)):
         for x in range(max(0, -right), min(width, width - right)):
             if 0 <= codes[y, x] == codes[y + down, x + right]:
-                # The numbers in the middle of the cells stay free.
-                ends = torch.tensor([[0.28], [0.72]]) * torch.tensor([right, down])
+                # The line ends in both cells, beside the numbers in their middles.
+                gap = 0.3 / math.hypot(down, right)
+                ends = torch.tensor([[gap], [1 - gap]]) * torch.tensor([right, down])
                 ends += torch.tensor([x, y])  # [2, 2]
                 axis.plot(*ends.T.tolist(), color="black", linewidth=1.5)
 

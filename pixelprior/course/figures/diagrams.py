@@ -111,6 +111,40 @@ def two_levels(image_size: int = 32) -> Figure:
     return d.figure
 
 
+def shifted_kernel() -> Figure:
+    """The rows that a vertical kernel of width 3 covers, without and with the shift."""
+    d = Diagram(9, 2.9)
+    names = ("zeros", "y − 2", "y − 1", "y", "y + 1")
+    for left, shift in ((0.9, 0), (5.4, 1)):
+        title = "with the shift: 1 row" if shift else "without the shift: 2 rows"
+        d.text(left + 1.5, 2.75, title, weight="bold")
+        d.text(left + 0.75, 2.45, "input")
+        d.text(left + 2.75, 2.45, "output")
+        under = {2} if shift else {2, 3}
+        for row, name in enumerate(names):
+            y = 2.25 - 0.38 * row
+            cut = shift and row == 4
+            colours = [
+                COLOURS["past"] if row in under and 1 <= x <= 3 else "white"
+                for x in range(5)
+            ]
+            if not cut:
+                d.cells(left, y, [colours])
+            if row:
+                d.cells(left + 2.0, y, [["white"] * 5])
+            d.text(left - 0.1, y - 0.15, name, ha="right")
+            if cut:
+                d.text(left + 0.75, y - 0.15, "cut off", style="italic")
+        y = 2.25 - 0.38 * 3
+        d.axis.add_patch(
+            Rectangle((left + 2.6, y - 0.3), 0.3, 0.3, fill=False, ec="black", lw=2.2)
+        )
+        middle = 2.25 - 0.38 * 2 - (0.15 if shift else 0.34)
+        d.arrow((left + 1.22, middle), (left + 2.6, y - 0.15))
+    d.text(4.5, 0.15, "coloured: under the kernel; framed: the output at row y")
+    return d.figure
+
+
 def gated_block() -> Figure:
     """A gated block: the vertical stack v, the horizontal stack h, and the link."""
     d = Diagram(8.2, 6.2)
@@ -146,37 +180,47 @@ def gated_block() -> Figure:
 
 def cached_step() -> Figure:
     """One cached step of a block with kernels 3 wide: once per row, once per code."""
-    d = Diagram(9, 4.5)
-    new, kept, open_ = COLOURS["past"], "#66C2A5", "white"
-    d.text(2.2, 4.25, "once per row: row_step", weight="bold")
-    d.cells(1.0, 3.9, [8 * [kept], 8 * [new]])
-    d.text(0.92, 3.75, "v at y − 1, kept", ha="right", size=8)
-    d.text(0.92, 3.45, "v at y, kept for y + 1", ha="right", size=8)
-    d.arrow((2.2, 3.3), (2.2, 2.75))
-    d.box(2.2, 2.5, "vertical convolution", width=1.9)
-    d.arrow((2.2, 2.25), (2.2, 1.9))
-    d.cells(1.0, 1.9, [8 * ["#DDEFFA"]])
-    d.text(0.92, 1.75, "2p numbers\nper position", ha="right", size=8)
-    d.arrow((2.2, 1.6), (2.2, 1.1))
-    d.box(2.2, 0.85, "gate, + v at y", width=1.9)
-    d.arrow((2.2, 0.6), (2.2, 0.25))
-    d.text(2.2, 0.12, "new v at row y: to the next block", size=8)
-    d.text(6.9, 4.25, "once per code: code_step", weight="bold")
-    d.cells(6.0, 3.9, [[kept, new] + 4 * [open_]])
-    d.text(5.92, 3.75, "h at x − 1 and x,\nkept for x + 1", ha="right", size=8)
-    d.arrow((6.3, 3.6), (6.3, 3.05))
-    d.box(6.3, 2.8, "horizontal convolution", width=1.9)
-    d.arrow((6.3, 2.55), (6.3, 1.91))
-    d.plus(6.3, 1.75)
-    d.arrow((3.4, 1.75), (6.14, 1.75), text="across, 1×1: at x alone", at=(4.75, 1.92))
-    d.arrow((6.3, 1.59), (6.3, 1.1))
-    d.box(6.3, 0.85, "gate, 1×1, + h at x", width=1.9)
-    d.arrow((6.3, 0.6), (6.3, 0.25))
-    d.text(6.3, 0.12, "new h at x: to the next block", size=8)
-    d.cells(7.9, 2.6, [[kept]])
-    d.text(8.25, 2.45, "kept", ha="left", size=8)
-    d.cells(7.9, 2.2, [[new]])
-    d.text(8.25, 2.05, "new", ha="left", size=8)
+    d = Diagram(9, 5)
+    new, kept, plain = COLOURS["past"], "#66C2A5", "white"
+    x, y, side = 2.7, 7.3, 0.26  # the middles of the two columns, and a cell
+    left = {"ha": "right"}
+    start = x - 4 * side
+    d.text(x, 4.8, "once per row: row_step", weight="bold", size=10)
+    d.cells(start, 4.5, [8 * [kept], 8 * [new]], side=side)
+    d.text(start - 0.1, 4.37, "v at row y − 1", **left)
+    d.text(start - 0.1, 4.11, "v at row y", **left)
+    d.arrow((x, 3.98), (x, 3.5))
+    d.box(x, 3.25, "vertical convolution", width=1.9)
+    d.arrow((x, 3.0), (x, 2.56))
+    d.cells(start, 2.56, [8 * [plain]], side=side)
+    d.text(start - 0.1, 2.43, "2p numbers\nper position", **left)
+    d.arrow((x, 2.3), (x, 1.5))
+    d.box(x, 1.25, "gate, + v at row y", width=1.9)
+    d.arrow((x, 1.0), (x, 0.5))
+    d.text(x, 0.3, "new v at row y, for the next block")
+    d.box(4.45, 2.43, "1×1", width=0.5, height=0.4)
+    d.arrow((start + 8 * side, 2.43), (4.2, 2.43))
+    d.arrow((4.7, 2.43), (4.9, 2.43))
+    d.cells(4.9, 2.53, [8 * [kept]], side=0.2)
+    d.axis.add_patch(Rectangle((5.7, 2.33), 0.2, 0.2, fill=False, ec="black", lw=2))
+    d.text(5.7, 2.75, "across, for all of row y")
+    d.text(5.8, 2.1, "the code step\nreads it at x", va="top")
+    d.arrow((6.5, 2.43), (y - 0.16, 2.43))
+    d.text(y, 4.8, "once per code: code_step", weight="bold", size=10)
+    d.cells(y - side, 4.3, [[kept, new] + 3 * [plain]], side=side)
+    d.text(y - side - 0.1, 4.17, "h at x − 1 and x", **left)
+    d.arrow((y, 4.04), (y, 3.5))
+    d.box(y, 3.25, "horizontal convolution", width=1.9)
+    d.arrow((y, 3.0), (y, 2.59))
+    d.plus(y, 2.43)
+    d.arrow((y, 2.27), (y, 1.5))
+    d.box(y, 1.25, "gate, 1×1, + h at x", width=1.9)
+    d.arrow((y, 1.0), (y, 0.5))
+    d.text(y, 0.3, "new h at x, for the next block")
+    d.cells(4.7, 1.15, [[kept]], side=side)
+    d.text(5.05, 1.02, "kept from before", ha="left")
+    d.cells(4.7, 0.75, [[new]], side=side)
+    d.text(5.05, 0.62, "new at this step", ha="left")
     return d.figure
 
 

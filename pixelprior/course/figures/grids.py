@@ -1,119 +1,18 @@
-"""Figures of masks, receptive fields, the cells of a codebook, a prior's prediction,
-and grids of cells of several kinds, in the style of `pictures.py`."""
+"""Figures of the cells of a codebook, a prior's prediction, and grids of cells of
+several kinds, in the style of `pictures.py`."""
 
 import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 from pixelprior.course.figures.codes import draw_codes, frame
-from pixelprior.course.figures.plots import as_numbers
+from pixelprior.course.figures.fields import frame_grid
+from pixelprior.course.figures.lines import as_numbers
 from pixelprior.pictures import COLOURS, WIDEST, panel_width
-
-
-def masks(kernels: dict[str, Tensor], *, title: str = "") -> Figure:
-    """Masks [k, k] of ones and zeros: 1 in the colour of the past, centre framed."""
-    width = panel_width(len(kernels), 2.6)
-    figure = Figure(figsize=(width * len(kernels), width + 0.3), layout="constrained")
-    axes = figure.subplots(1, len(kernels), squeeze=False)[0]
-    for axis, (name, kernel) in zip(axes, kernels.items(), strict=True):
-        kernel = as_numbers(kernel)
-        height, width = kernel.shape
-        for (y, x), value in np.ndenumerate(kernel):
-            colour = COLOURS["past"] if value else "white"
-            axis.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="grey"))
-            axis.text(x + 0.5, y + 0.5, f"{value:g}", ha="center", va="center", size=9)
-        axis.add_patch(
-            Rectangle((width // 2, height // 2), 1, 1, fill=False, lw=2.5, ec="black")
-        )
-        _frame_grid(axis, height, width)
-        axis.set_title(name, fontsize=9)
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def receptive_fields(
-    seen: dict[str, Tensor],
-    position: tuple[int, int],
-    *,
-    columns: int = 4,
-    title: str = "",
-) -> Figure:
-    """Which positions the output at one position depends on, bool [H, W] by name.
-
-    Past positions are blue if they are seen, and hatched if they are not. The position
-    itself and future positions are orange and cross-hatched if they are seen, which is
-    a leak. The position itself has a black frame.
-    """
-    rows = -(-len(seen) // columns)
-    columns = min(columns, len(seen))
-    width = max(panel_width(columns, 2.5) * columns, 4.6)  # room for the legend
-    figure = Figure(figsize=(width, 2.75 * rows + 0.5), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes:
-        axis.axis("off")
-    for axis, (name, each) in zip(axes, seen.items(), strict=False):
-        _draw_field(axis, each.detach().cpu().bool(), position)
-        axis.set_title(name, fontsize=9)
-    figure.legend(
-        handles=[
-            Patch(facecolor=COLOURS["past"], edgecolor="grey", label="past, seen"),
-            Patch(
-                facecolor="white",
-                edgecolor=COLOURS["blind"],
-                hatch="////",
-                label="past, not seen",
-            ),
-            Patch(
-                facecolor=COLOURS["future"],
-                edgecolor="grey",
-                hatch="xx",
-                label="itself or future, seen: a leak",
-            ),
-            Patch(facecolor="white", edgecolor="black", lw=2.5, label="the position"),
-        ],
-        loc="outside lower center",
-        ncols=2 if columns < 4 else 4,
-        fontsize=8,
-        frameon=False,
-    )
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def _draw_field(axis, seen: Tensor, position: tuple[int, int]) -> None:
-    height, width = seen.shape
-    here = position[0] * width + position[1]
-    for y in range(height):
-        for x in range(width):
-            past, sees = y * width + x < here, bool(seen[y, x])
-            style = {"facecolor": "#f4f4f4", "edgecolor": "#bbbbbb"}
-            if past and sees:
-                style = {"facecolor": COLOURS["past"], "edgecolor": "grey"}
-            elif past:
-                style = {
-                    "facecolor": "white",
-                    "edgecolor": COLOURS["blind"],
-                    "hatch": "////",
-                }
-            elif sees:
-                style = {
-                    "facecolor": COLOURS["future"],
-                    "edgecolor": "white",
-                    "hatch": "xx",
-                }
-            axis.add_patch(Rectangle((x, y), 1, 1, linewidth=0.6, **style))
-    axis.add_patch(Rectangle(position[::-1], 1, 1, fill=False, lw=2.5, ec="black"))
-    _frame_grid(axis, height, width)
-
-
-def _frame_grid(axis, height: int, width: int) -> None:
-    axis.set_xlim(-0.05, width + 0.05)
-    axis.set_ylim(height + 0.05, -0.05)
-    axis.set_aspect("equal")
-    axis.axis("off")
 
 
 def nearest_cells(
@@ -133,7 +32,7 @@ def nearest_cells(
         limits: limits of both axes.
     """
     width = panel_width(len(panels), 3.3, 0.4)
-    size = (width * len(panels) + 0.4, width + 0.6)
+    size = (max(width * len(panels) + 0.4, 4.6), width + 0.9)  # room for the legend
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     line = np.linspace(*limits, 301)
@@ -169,6 +68,20 @@ def nearest_cells(
         axis.set_title(name, fontsize=9)
         axis.set_xlabel(x_label)
     axes[0].set_ylabel(y_label)
+    style = {"linestyle": "", "color": "black", "markersize": 9}
+    figure.legend(
+        handles=[
+            Line2D([], [], marker="o", label="code nearest to some points", **style),
+            Line2D(
+                [], [], marker="s", label="to none", markerfacecolor="white", **style
+            ),
+            Line2D([], [], marker=".", label="points", **style | {"markersize": 4}),
+        ],
+        loc="outside lower center",
+        ncols=3,
+        fontsize=9,
+        frameon=False,
+    )
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -249,7 +162,7 @@ def cells(
             axis.add_patch(
                 Rectangle(position[::-1], 1, 1, fill=False, lw=2.5, ec="black")
             )
-        _frame_grid(axis, *panel.shape)
+        frame_grid(axis, *panel.shape)
         axis.set_title(name, fontsize=10)
     figure.legend(
         handles=[
@@ -262,3 +175,43 @@ def cells(
     )
     figure.suptitle(title, fontsize=11)
     return figure
+
+
+WORK = {
+    "computed, new": (COLOURS["past"], ""),
+    "computed again": ("white", "////"),
+    "computed for nothing": (COLOURS["future"], "xx"),
+    "kept": ("#66C2A5", ".."),
+    "untouched": ("#f4f4f4", ""),
+}
+
+
+def what_is_computed(row: int, column: int, height: int = 8, width: int = 8) -> Figure:
+    """What `naive`, `rows` and `cached` compute for the code at (row, column).
+
+    The upper three grids are of the vertical stack, and the lower three of the
+    horizontal stack. `cached` is drawn for kernels 3 wide.
+    """
+    new, again, nothing, kept, untouched = range(len(WORK))
+    number = torch.arange(height * width).view(height, width)
+    below = number >= (row + 1) * width
+    naive_v = torch.full_like(number, again).masked_fill(below, nothing)
+    naive_v[row] = again if column else new
+    naive_h = torch.full_like(number, again)
+    naive_h[number > number[row, column]] = nothing
+    naive_h[row, column] = new
+    cached_v, cached_h = torch.full((2, height, width), untouched)
+    cached_v[max(0, row - 1)] = kept
+    cached_v[row] = kept if column else new
+    cached_h[row, max(0, column - 1)] = kept
+    cached_h[row, column] = new
+    panels = {}
+    for stack, naive, cached in (
+        ("vertical", naive_v, cached_v),
+        ("horizontal", naive_h, cached_h),
+    ):
+        rows = naive.masked_fill(below, untouched)
+        for method, grid in (("naive", naive), ("rows", rows), ("cached", cached)):
+            count = int((grid <= nothing).sum())
+            panels[f"{method}, {stack}: {count} computed"] = grid
+    return cells(panels, WORK, position=(row, column), columns=3)

@@ -1,108 +1,13 @@
-"""Curves, bars and heat maps, in the style of `pictures.py`."""
+"""Bars and heat maps, in the style of `pictures.py`."""
 
 from collections.abc import Iterable
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pixelprior.pictures import COLOURS, draw_image, panel_width
-
-# Line styles and markers tell lines apart without colour as well.
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
-CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
-
-
-def colour_of(name: str, number: int) -> str:
-    """The colour of a name's first word ("top: …"), else the next of the cycle."""
-    first = name.split()[0].rstrip(":,") if name.split() else ""
-    return COLOURS.get(first, CYCLE[number % len(CYCLE)])
-
-
-def curves(
-    lines: dict[str, Iterable | tuple[Iterable, Iterable]],
-    *,
-    x_label: str,
-    y_label: str,
-    baselines: dict[str, float] | None = None,
-    bands: dict[str, tuple[float, float]] | None = None,
-    title: str = "",
-    log_x: bool = False,
-    log_y: bool = False,
-    y_limits: tuple[float | None, float | None] = (None, None),
-) -> Figure:
-    """Lines in one diagram, with horizontal baselines labelled at their right end.
-
-    Args:
-        lines: by name, y values or (x values, y values); without x values, x counts
-            from 1. A line whose name begins with "top" or "bottom" has that level's
-            colour.
-        x_label, y_label: names of the axes with their units.
-        baselines: values at which to draw a horizontal line, by name.
-        bands: (low, high) of the horizontal bands to shade, by the name to write in
-            their middle.
-    """
-    figure = Figure(figsize=(7.6, 4.0), layout="constrained")
-    axis = figure.subplots()
-    for number, (name, line) in enumerate(lines.items()):
-        x, y = line if isinstance(line, tuple) else (None, line)
-        y = as_numbers(y)
-        x = np.arange(1, len(y) + 1) if x is None else as_numbers(x)
-        axis.plot(
-            x,
-            y,
-            color=colour_of(name, number),
-            linestyle=LINES[number % len(LINES)],
-            marker=MARKERS[number % len(MARKERS)] if len(y) <= 40 else None,
-            markersize=4,
-            label=name,
-        )
-    for name, (low, high) in (bands or {}).items():
-        axis.axhspan(low, high, color=COLOURS["blind"], alpha=0.18, lw=0)
-        axis.text(
-            0.5,
-            (low + high) / 2,
-            name,
-            transform=axis.get_yaxis_transform(),
-            ha="center",
-            va="center",
-            fontsize=9,
-        )
-    for name, level in (baselines or {}).items():
-        axis.axhline(
-            level, color=COLOURS["baseline"], linewidth=1, linestyle=(0, (4, 3))
-        )
-        axis.annotate(
-            f"{name}, {level:.2f}",
-            (1, level),
-            xycoords=("axes fraction", "data"),
-            xytext=(-3, 2),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=8,
-            color="#444444",
-        )
-    axis.set_xlabel(x_label)
-    axis.set_ylabel(y_label)
-    if log_x:
-        axis.set_xscale("log")
-    if log_y:
-        axis.set_yscale("log")
-    axis.set_ylim(*y_limits)
-    axis.grid(alpha=0.25)
-    axis.spines[["top", "right"]].set_visible(False)
-    if lines:
-        figure.legend(
-            *axis.get_legend_handles_labels(),
-            loc="outside right upper",
-            fontsize=8,
-            frameon=False,
-        )
-    figure.suptitle(title, fontsize=11)
-    return figure
+from pixelprior.course.figures.lines import as_numbers, colour_of
+from pixelprior.pictures import draw_image, panel_width
 
 
 def bars(
@@ -227,15 +132,6 @@ def heatmaps(
     return figure
 
 
-def as_numbers(values) -> np.ndarray:
-    """A tensor, an array or any sequence of numbers as an array of float64."""
-    if isinstance(values, Tensor):
-        return values.detach().cpu().double().numpy()
-    if not isinstance(values, np.ndarray):
-        values = torch.as_tensor(list(values), dtype=torch.float64).numpy()
-    return values.astype(float)
-
-
 def images_over_maps(
     images: Tensor,
     maps: Tensor,
@@ -254,24 +150,25 @@ def images_over_maps(
         unit: unit of the maps' values, written at the colour bar.
         limits: ends of the colour scale; None takes that end from the data.
     """
-    values = as_numbers(maps)
+    values, captions = as_numbers(maps), list(captions)
     low = values.min() if limits[0] is None else limits[0]
     high = values.max() if limits[1] is None else limits[1]
     width = panel_width(len(images), 1.25, 0.9)
-    size = (width * len(images) + 0.9, 2 * width + 0.5)
+    lines = 1 + max(caption.count("\n") for caption in captions)
+    size = (width * len(images) + 0.9, 2 * width + 0.3 + 0.16 * lines)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(2, len(images), squeeze=False)
     for (above, below), image, value, caption in zip(
         axes.T, images, values, captions, strict=True
     ):
         draw_image(above, image)
-        above.set_title(caption, fontsize=8)
+        above.set_title(caption, fontsize=9)
         drawn = below.imshow(value, cmap="cividis", vmin=low, vmax=high)
         for axis in (above, below):
             axis.set_xticks([])
             axis.set_yticks([])
     bar = figure.colorbar(drawn, ax=list(axes.flat), shrink=0.44, anchor=(0, 0.03))
-    bar.set_label(unit, fontsize=8)
+    bar.set_label(unit, fontsize=9)
     figure.suptitle(title, fontsize=11)
     return figure
 

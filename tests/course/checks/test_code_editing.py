@@ -150,7 +150,7 @@ def test_candidates_weighed_by_the_cost_of_their_known_codes_are_right(
             lambda c: sum(v for name, v in c.items() if "mean" not in name),
             "those of all codes",
         ),
-        (lambda c: -c["top"] - c["bottom"], "the dearest has the largest"),
+        (lambda c: -c["top"] - c["bottom"], "the most expensive has the largest"),
         (lambda c: 1e6 * (c["top"] + c["bottom"]), "has all the weight"),
         (lambda c: 0 * c["top"], "all candidates weigh the same"),
         (lambda c: 0.5 * (c["top"] + c["bottom"]), "by the cost of its known codes"),
@@ -324,7 +324,7 @@ def test_the_usual_mistakes_about_extremes_are_named(prior, grids, sums, ends):
         ((cheap, dear, most, least), "both classes are in the wrong order"),
         (
             (middle, cheap, most, least),
-            f"cost more an image than class {middle}: 1",
+            f"cost more per image than class {middle}: 1",
         ),
         ((dear, middle, most, least), f"cost less than class {middle}: 1"),
         ((3, cheap, most, least), "3 is no class"),

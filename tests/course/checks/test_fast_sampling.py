@@ -11,6 +11,7 @@ from pixelprior.course.checks import slips
 from pixelprior.course.checks.verdict import Verdict
 from pixelprior.layers import gate
 from pixelprior.pixelcnn import PixelCNN
+from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.sampling import sample_codes, uniforms
 
 ODD = [
@@ -258,6 +259,67 @@ def test_odd_steps_are_refused_in_words(odd):
     refused(check.cached_step(row_step, odd), "not yet: ")
 
 
+# The multiply-adds of naive and cached.
+
+GRIDS = ((3, 4), (6, 8))
+
+
+def small_prior(**options):
+    torch.manual_seed(0)
+    return HierarchicalPixelCNN(8, 4, 6, 3, **options).eval()
+
+
+def counted(prior):
+    """Naive ÷ cached, from a whole draw of an image by each method."""
+    labels = prior.labels_in_turn(1)
+    draws = {}
+    for method in ("naive", "cached"):
+        draws[method] = multiply_adds(
+            prior.sample, 1, *GRIDS, labels=labels, seed=0, method=method
+        )
+    conditioning = multiply_adds(
+        prior.prior_bottom.top_condition,
+        torch.zeros(1, *GRIDS[0], dtype=torch.long),
+        (1, *GRIDS[1]),
+        labels,
+    )  # the same for both, once for an image
+    return (draws["naive"] - conditioning) / (draws["cached"] - conditioning)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"num_classes": 2}, {"attention_layers": 1, "attention_heads": 2}],
+    ids=["plain", "labels", "attention"],
+)
+def test_the_speed_up_is_that_of_whole_draws_within_5_percent(options):
+    prior = small_prior(**options)
+    times = counted(prior)
+    for answer in (times, 1.04 * times, 0.96 * times, torch.tensor(times)):
+        assert check.speed_up(answer, prior, *GRIDS).passed, answer
+    refused(check.speed_up(1.06 * times, prior, *GRIDS), "more than was counted")
+    refused(check.speed_up(0.94 * times, prior, *GRIDS), "less than was counted")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (12, "12 is right for the top level alone"),
+        (48, "48 is right for the bottom level alone"),
+        (60, "60 passes are what naive takes"),
+        (30, "30 would be right if both passes cost the same"),
+        (0, "0 is less than was counted"),
+        (-41, "-41 is less than was counted"),
+    ],
+)
+def test_a_wrong_speed_up_is_refused_for_what_is_wrong(answer, words):
+    refused(check.speed_up(answer, small_prior(), *GRIDS), words)
+
+
+def test_a_speed_up_that_is_upside_down_is_told_so():
+    prior = small_prior()
+    refused(check.speed_up(1 / counted(prior), prior, *GRIDS), "turn it over")
+
+
 # The multiply-adds of rows.
 
 
@@ -408,6 +470,7 @@ def test_slips_are_those_that_draw_the_same_codes(given):
 @pytest.mark.parametrize("odd", [*ODD, 10**30, "2", [2, 2, 2], object(), ["ab", "cd"]])
 def test_odd_answers_are_refused_in_words(odd, model, given):
     for verdict in (
+        check.speed_up(odd, small_prior(), *GRIDS),
         check.fewest_for_rows(odd, 12),
         check.batch_limit(odd, model, (4, 5), 10**6),
         slips.which(odd, [torch.zeros(6, 4, 5)] * 2, *given),
@@ -416,6 +479,7 @@ def test_odd_answers_are_refused_in_words(odd, model, given):
 
 
 def test_answers_that_are_not_there_are_not_attempted(model, given):
+    assert check.speed_up(None, small_prior(), *GRIDS).passed is None
     assert check.fewest_for_rows(None, 12).passed is None
     assert check.batch_limit(None, model, (4, 5), 10**6).passed is None
     assert slips.which(None, [], *given).passed is None

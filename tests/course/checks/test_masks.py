@@ -21,12 +21,23 @@ def changed(mask, row, column):
 @pytest.mark.parametrize("mask_type", ["A", "B"])
 @pytest.mark.parametrize("size", [3, 5, 7])
 def test_the_right_mask_passes(mask_type, size):
-    assert check.mask(mask_of(mask_type, size), mask_type, size).passed
-    assert check.mask(mask_of(mask_type, size).bool(), mask_type, size).passed
     numbers = torch.arange(size * size).view(size, size)
-    middle = size * size // 2
-    by_number = numbers < middle + (mask_type == "B")
-    assert check.mask(by_number.long(), mask_type, size).passed
+    ones = size * size // 2 + (mask_type == "B")
+    by_number = numbers < ones
+    given = mask_of(mask_type, size)
+    for mask in (given, given.bool(), by_number.long()):
+        assert check.mask(mask, mask_type, size, ones).passed
+
+
+def test_the_number_of_ones_is_to_be_predicted_as_well():
+    def judge(ones):
+        return check.mask(mask_of("A", 7), "A", 7, ones)
+
+    assert judge(24).passed and judge(torch.tensor(24.0)).passed
+    for ones, words in [(None, "how many ones did you predict"), (25, "have 25 ones")]:
+        assert judge(ones).passed is False and words in repr(judge(ones))
+    for odd in ("24", [24], float("nan"), True):
+        assert judge(odd).passed is False
 
 
 @pytest.mark.parametrize(
@@ -47,7 +58,7 @@ def test_the_right_mask_passes(mask_type, size):
     ],
 )
 def test_a_wrong_mask_is_told_what_is_wrong(mask, mask_type, words):
-    verdict = check.mask(mask, mask_type, 3)
+    verdict = check.mask(mask, mask_type, 3, 4 + (mask_type == "B"))
     assert verdict.passed is False and words in verdict.words
 
 
@@ -88,6 +99,6 @@ def test_an_odd_number_of_a_layer_is_told_so(odd):
 
 
 def test_stubs_are_not_attempted():
-    assert check.mask(None, "A", 3).passed is None
+    assert check.mask(None, "A", 3, None).passed is None
     assert check.mask_function(lambda size: None, "B").passed is None
     assert check.leaking_layer(None, suspect(2), (8, 8)).passed is None

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pixelprior.codes import extract_codes
 from pixelprior.course.checks import pipeline as check
 
 ODD = (
@@ -39,13 +40,15 @@ def pixels(shipped, images):
 
 
 @pytest.fixture(scope="module")
-def swapped():
-    """Eight images and their reconstructions; the sixth one is of another image."""
-    torch.manual_seed(0)
-    originals = torch.rand(8, 1, 4, 4)
-    rebuilt = originals + 0.01
-    rebuilt[5] = originals[2]
-    return lambda answer: check.swapped_image(answer, originals, rebuilt)
+def swapped(shipped, heldout_images):
+    """Eight photographs in codes; the sixth one has the top codes of another one of its
+    class."""
+    vqvae2, prior = shipped
+    codes = extract_codes(vqvae2, heldout_images)
+    eight = codes.subset(torch.arange(8))
+    of_class = (codes.labels == eight.labels[5]).nonzero().flatten()
+    eight.z_top[5] = codes.z_top[of_class[of_class > 8][0]]
+    return lambda answer: check.impostor(answer, prior, eight)
 
 
 def test_stubs_are_not_attempted(pixels, swapped):
@@ -120,20 +123,20 @@ def test_other_pixels_hear_what_is_wrong_with_them(pixels, answer, words):
 @pytest.mark.parametrize("answer", [5, 5.0, torch.tensor(5), torch.tensor([5])])
 def test_the_image_with_the_swapped_top_is_right(swapped, answer):
     assert swapped(answer)
-    assert repr(swapped(answer)).startswith("right: image 5 differs from its original")
+    assert repr(swapped(answer)).startswith("right: given its top codes, image 5 costs")
 
 
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (2, "image 2 differs from its original by 0.0001"),
-        (6, "another differs by more"),  # counted from 1
+        (2, "given its top codes, image 2 costs "),
+        (6, "another image costs more"),  # counted from 1
         (8, "8 is no image; count from 0 to 7"),
         (-3, "-3 is no image"),
         (4.5, "4.5 is no image"),
     ],
 )
-def test_another_image_hears_by_how_much_it_differs(swapped, answer, words):
+def test_another_image_hears_what_it_costs(swapped, answer, words):
     verdict = swapped(answer)
     assert verdict.passed is False and words in repr(verdict)
 

@@ -1,0 +1,39 @@
+"""The clock of the benchmarks and of the course: how long a computation takes."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+
+def seconds(run: Callable[[], object], device="cpu", at_least: float = 0.0) -> float:
+    """Mean seconds of a run, over as many runs as together take `at_least` seconds.
+
+    There is one run or more. The work that a run leaves to a GPU counts as well.
+    """
+    count, passed = 0, 0.0
+    while count == 0 or passed < at_least:
+        wait_for(device)
+        started = time.perf_counter()
+        run()
+        wait_for(device)
+        passed += time.perf_counter() - started
+        count += 1
+    return passed / count
+
+
+def median_seconds(run: Callable[[], object], device="cpu", rounds: int = 3) -> float:
+    """Median seconds of some runs, after a first run that is not timed.
+
+    A first run is slower, because it requests memory and prepares libraries. Of the
+    others, a single slow one does not change the median.
+    """
+    run()
+    return statistics.median(seconds(run, device) for _ in range(rounds))
+
+
+def wait_for(device) -> None:
+    """Wait until a GPU has done all that it was given; a CPU is done by itself."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,179 @@
+"""Curves in one diagram or several, in the style of `pictures.py`."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from torch import Tensor
+
+from pixelprior.pictures import COLOURS
+
+# Line styles and markers tell lines apart without colour as well.
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
+ROOM_FOR_A_LABEL = 15  # pixels between two baselines
+
+
+def colour_of(name: str, number: int) -> str:
+    """The colour of a name's first word ("top: …"), else the next of the cycle."""
+    return COLOURS.get(_first_word(name), CYCLE[number % len(CYCLE)])
+
+
+def _first_word(name: str) -> str:
+    return name.split()[0].rstrip(":,") if name.split() else ""
+
+
+def curves(
+    lines: dict[str, Iterable | tuple[Iterable, Iterable]],
+    *,
+    x_label: str,
+    y_label: str,
+    baselines: dict[str, float] | None = None,
+    bands: dict[str, tuple[float, float]] | None = None,
+    title: str = "",
+    log_x: bool = False,
+    log_y: bool = False,
+    x_ticks: Iterable[float] | None = None,
+    y_limits: tuple[float | None, float | None] = (None, None),
+) -> Figure:
+    """Lines in one diagram, with horizontal baselines labelled at their right end.
+
+    Args:
+        lines: by name, y values or (x values, y values); without x values, x counts
+            from 1. A line whose name begins with "top" or "bottom" has that level's
+            colour.
+        x_label, y_label: names of the axes with their units.
+        baselines: values at which to draw a horizontal line, by name. One whose name
+            begins with "top" or "bottom" has that level's colour.
+        bands: (low, high) of the horizontal bands to shade, by the name to write in
+            their middle.
+        x_ticks: the x values to write at the axis; None leaves the choice to
+            matplotlib.
+    """
+    return stacked_curves(
+        {title: lines},
+        x_label=x_label,
+        y_label=y_label,
+        baselines=baselines,
+        bands=bands,
+        log_x=log_x,
+        log_y=log_y,
+        y_limits=y_limits,
+        x_ticks=x_ticks,
+    )
+
+
+def stacked_curves(
+    panels: dict[str, dict[str, Iterable | tuple[Iterable, Iterable]]],
+    *,
+    x_label: str,
+    y_label: str,
+    baselines: dict[str, float] | None = None,
+    bands: dict[str, tuple[float, float]] | None = None,
+    log_x: bool = False,
+    log_y: bool = False,
+    y_limits: tuple[float | None, float | None] = (None, None),
+    x_ticks: Iterable[float] | None = None,
+) -> Figure:
+    """Diagrams one above the other with the same axes, each with lines as in `curves`.
+
+    Args:
+        panels: the lines of each diagram, by its title.
+        x_label, y_label, baselines, bands, y_limits, x_ticks: as in `curves`.
+    """
+    size = (7.6, 4.0 if len(panels) == 1 else 2.7 * len(panels) + 0.3)
+    figure = Figure(figsize=size, layout="constrained")
+    rows = figure.subplots(len(panels), 1, squeeze=False, sharex=True, sharey=True)
+    for axis, (title, lines) in zip(rows[:, 0], panels.items(), strict=True):
+        _draw_curves(axis, lines, baselines or {}, bands or {})
+        axis.set_ylabel(y_label)
+        axis.set_title(title, fontsize=11)
+        if lines:
+            axis.legend(
+                loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False
+            )
+    axis.set_xlabel(x_label)
+    if log_x:
+        axis.set_xscale("log")
+    if log_y:
+        axis.set_yscale("log")
+    if x_ticks is not None:
+        ticks = list(x_ticks)
+        axis.set_xticks(ticks, map(str, ticks))
+        axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_ylim(*y_limits)
+    for axis in rows[:, 0]:
+        _label_baselines(axis, baselines or {})
+    return figure
+
+
+def _draw_curves(axis: Axes, lines: dict, baselines: dict, bands: dict) -> None:
+    for number, (name, line) in enumerate(lines.items()):
+        x, y = line if isinstance(line, tuple) else (None, line)
+        y = as_numbers(y)
+        x = np.arange(1, len(y) + 1) if x is None else as_numbers(x)
+        axis.plot(
+            x,
+            y,
+            color=colour_of(name, number),
+            linestyle=LINES[number % len(LINES)],
+            marker=MARKERS[number % len(MARKERS)] if len(y) <= 40 else None,
+            markersize=4,
+            label=name,
+        )
+    for name, (low, high) in bands.items():
+        axis.axhspan(low, high, color=COLOURS["blind"], alpha=0.18, lw=0)
+        axis.text(
+            0.5,
+            (low + high) / 2,
+            name,
+            transform=axis.get_yaxis_transform(),
+            ha="center",
+            va="center",
+            fontsize=9,
+        )
+    for name, level in baselines.items():
+        axis.axhline(
+            level,
+            color=COLOURS.get(_first_word(name), COLOURS["baseline"]),
+            linewidth=1,
+            linestyle=(0, (4, 3)),
+        )
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _label_baselines(axis, baselines: dict[str, float]) -> None:
+    """Write each baseline's name and value at its right end: above the line, or below
+    it where the next line above leaves no room."""
+    heights = {
+        name: axis.transData.transform((0, level))[1]
+        for name, level in baselines.items()
+    }
+    for name, level in baselines.items():
+        gaps = [other - heights[name] for other in heights.values()]
+        below = any(0 < gap < ROOM_FOR_A_LABEL for gap in gaps)
+        axis.annotate(
+            f"{name}, {level:.2f}".removesuffix(".00"),
+            (1, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(-3, -2 if below else 2),
+            textcoords="offset points",
+            ha="right",
+            va="top" if below else "bottom",
+            fontsize=8,
+            color="#444444",
+        )
+
+
+def as_numbers(values) -> np.ndarray:
+    """A tensor, an array or any sequence of numbers as an array of float64."""
+    if isinstance(values, Tensor):
+        return values.detach().cpu().double().numpy()
+    if not isinstance(values, np.ndarray):
+        values = torch.as_tensor(list(values), dtype=torch.float64).numpy()
+    return values.astype(float)

@@ -1,0 +1,99 @@
+"""The parts of a notebook, as the rules of the course read them."""
+
+import ast
+import html.parser
+import importlib.util
+import re
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).parents[2]
+IGNORED = "nbval-ignore-output"
+NOT_ATTEMPTED, RIGHT, NOT_YET = "not attempted yet", "right:", "not yet:"
+RESULTS = ("results", "tried", "training", "benchmark", "cifar10_reduced")
+MEGABYTE = 1_000_000
+
+
+def of_the_course(name: str):
+    """The module of notebooks/ with this name, imported as `course_{name}`.
+
+    The new name keeps it apart from other modules called conftest or build.
+    """
+    path = ROOT / "notebooks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"course_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(source: Path) -> NotebookNode:
+    """The notebook beside a source."""
+    return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def markdown(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def outputs(notebook: NotebookNode):
+    """Each output with the cell that it belongs to."""
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            yield cell, output
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def words(output: NotebookNode) -> str:
+    """The text of an output, without that of a picture, which is its alt text."""
+    if output.output_type == "stream":
+        return output.text
+    data = output.get("data", {})
+    return "" if "image/png" in data else data.get("text/plain", "")
+
+
+def parsed(cell: NotebookNode) -> ast.Module:
+    """A cell's code, in which magic commands do nothing; empty if it is no Python."""
+    code = re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", cell.source)
+    try:
+        return ast.parse(code)
+    except SyntaxError:
+        return ast.parse("")
+
+
+def statements(cell: NotebookNode) -> list[ast.AST]:
+    """All syntax nodes of a cell's code."""
+    return list(ast.walk(parsed(cell)))
+
+
+class ImageTags(html.parser.HTMLParser):
+    def __init__(self, text: str):
+        super().__init__()
+        self.alts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.alts.append(dict(attrs).get("alt") or "")
+
+
+FENCED = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
+CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
+ADDRESS = re.compile(r"(?<=\])\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*\)|https?://[^\s<>)]+")
+
+
+def without_code(cell: NotebookNode) -> str:
+    return CODE_SPAN.sub("`", FENCED.sub("`", cell.source))
+
+
+def prose(cell: NotebookNode) -> str:
+    """The text of a markdown cell, without code and without addresses of links."""
+    return ADDRESS.sub("", without_code(cell))
