@@ -371,4 +371,4 @@ bottom_nats = image_nats(prior.prior_bottom, suspects)  # [8]
 check.impostor(bottom_nats.argmax().item(), prior, suspects)
 
 # %% [markdown] tags=["solution"]
-# Nobody told the prior what an impostor looks like. It knows which bottom codes to expect under a given top grid, and codes that it does not expect cost many nats. Notebook 08 finds the odd parts of a single image in the same way.
+# The prior was not trained on impostors. It predicts the bottom codes from the top grid, and codes to which it gives a low probability cost many nats. Notebook 08 finds the odd parts of a single image in the same way.

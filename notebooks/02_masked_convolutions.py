@@ -316,7 +316,7 @@ print(f"price of the blind spot: {bound - entropy:.2f} nats per code")
 #
 # *Further · 6 minutes*
 #
-# We train two networks on the same codes. One is the single stack from above. The other is the package's `PixelCNN`, which has *two* stacks that together see all of the past. You will build it in the next notebook; here we only ask what it can do. (It has about twice as many weights as the single stack, which do not explain a loss below the bound, because the bound holds for any number of weights.)
+# We train two networks on the same codes. One is the single stack from above. The other is the package's `PixelCNN`, which has *two* stacks that together see all of the past. You will build it in the next notebook; here we only ask what it can do. (It has more than twice as many weights as the single stack. They do not explain a loss below the bound, because the bound holds for any number of weights.)
 #
 # The loss is `F.cross_entropy`: the mean of −log P of the actual codes, in nats. The training loop is explained in detail in notebook 04. New codes are drawn for each step, so that there is nothing to learn by heart. Every 20 steps we measure the loss on 1,000 held-out grids.
 

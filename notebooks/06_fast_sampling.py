@@ -499,7 +499,7 @@ figures.show(
             for name in taken[1]
         },
         title="on this CPU (not measured: graph, which needs a GPU)",
-        x_label="images at once",
+        x_label="batch size",
         y_label="milliseconds per image, bottom level",
         log_x=True,
         log_y=True,
@@ -817,7 +817,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Some images of the lower row are nearly the same as those above, and others are quite different. But a right image may look odd too, now and then. If you saw the lower row alone, would you blame the cache? We therefore compare codes: **the same random numbers must give the codes of naive.** This is our check, and it is strict.
+# Some images of the lower row are nearly the same as those above, and others are quite different. But a right image may look odd too, now and then. If you saw the lower row alone, would you suspect the cache? We therefore compare codes: **the same random numbers must give the codes of naive.** This is our check, and it is strict.
 
 
 # %%
@@ -936,7 +936,7 @@ for block in (None, *range(len(top.blocks))):
 #
 # *Difficulty 2 of 5 · importance 4 of 5 · 4 minutes*
 #
-# Our prior is to draw larger images, of 64 × 64 pixels: their grids have 16 × 16 top codes and 32 × 32 bottom codes. **How many times as many multiply-adds does naive take as cached, for both levels of such an image?** Predict the factor from what 06.6 counted. The check counts the multiply-adds, and 5 % more or less will do.
+# Our prior is to draw larger images, of 64 × 64 pixels: their grids have 16 × 16 top codes and 32 × 32 bottom codes. **How many times as many multiply-adds does naive take as cached, for both levels of such an image?** Predict the factor from what 06.6 counted. (Leave out the condition of the bottom level, which both methods compute once.) The check counts the multiply-adds, and 5 % more or less will do.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1121,7 +1121,7 @@ check.cached_step(my_row_step, my_code_step)
 # - Count what a method costs without a clock, and measure the time where counting does not tell.
 # - Test a cache against the network without it, and tell from the first wrong logit what was not kept.
 #
-# **To take away.** With k = 5, at which position would the first wrong logit be if block 0 did not roll its rows? What would a block have to keep if its kernel looked at every row above? Drawing one image by cached takes as many multiply-adds as one pass, and more time: what would you change about the raster order to mend that, and what would it cost? ([Answers](ANSWERS.md))
+# **To take away.** With k = 5, at which position would the first wrong logit be if block 0 did not roll its rows? What would a block have to keep if its kernel looked at every row above? Drawing one image by cached takes as many multiply-adds as one pass, and more time: what would you change about the raster order to avoid that, and what would it cost? ([Answers](ANSWERS.md))
 #
 # **Sources.** Keeping the features of a PixelCNN while it draws, a row for the vertical stack and a code for the horizontal one: Ramachandran, Le Paine, Khorrami, Babaeizadeh, Chang, Zhang, Hasegawa-Johnson, Campbell and Huang 2017, [arXiv 1704.06001](https://arxiv.org/abs/1704.06001), section 2. The two stacks: van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), section 2. Queries, keys and values: Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser and Polosukhin 2017, [arXiv 1706.03762](https://arxiv.org/abs/1706.03762), section 3.2. Attention in the top prior: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2.
 #

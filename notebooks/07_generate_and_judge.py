@@ -524,7 +524,7 @@ for name, images in (
 # Here the core ends, but for [exercise 1](#07.12-Exercises).
 
 # %% [markdown]
-# ## 07.6 One number that wants both
+# ## 07.6 One number for both
 #
 # *Further · 4 minutes*
 #
@@ -1066,7 +1066,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Not clipped, the ratio has the wrong sign at first, and is then near 0, so that the weight stands still, because the mean of squares forgets more slowly than the mean of gradients. Clipped, it soon moves nearly as before. So clip, at a few times the usual norm, but do not expect clipping to replace a lower rate. (The package clips at 1.0, and `--max_grad_norm` changes it.)
+# Not clipped, the ratio has the wrong sign almost to the end and is soon near 0, so that the weight hardly moves: the mean of squares forgets more slowly than the mean of gradients. Clipped, it soon moves nearly as before. So clip, at a few times the usual norm, but do not expect clipping to replace a lower rate. (The package clips at 1.0, and `--max_grad_norm` changes it.)
 #
 # **What if the numbers are no longer finite?** At still higher rates they grow until float32 cannot hold them, and one `nan` spoils all weights in one step (section [04.10](04_top_prior.ipynb)). So the package's `fit` looks at the gradient's norm *before* the weights move (on a CPU at each step), and says what to do.
 
@@ -1173,7 +1173,7 @@ figures.show(
 # | **blurry** (07.7) | reconstructions of held-out images | if they are blurry, train the VQ-VAE-2 for longer, with more channels; if they are sharp, train the prior for longer; raise a low temperature |
 # | **all alike** (07.8) | temperature and `top_k`; mean distance within a class | back to temperature 1; then cool the bottom alone |
 # | **blows up** (07.9) | gradient norm; the loss against a good run | a lower rate; at the border a longer warm-up; clip for bad batches |
-# | **slow** (07.10) | `method` and batch size | `method="cached"`, many images at once |
+# | **slow** (07.10) | `method` and batch size | `method="cached"`, large batches |
 #
 # Whatever the symptom, never use one number alone: quality, variety and the search for copies belong together.
 

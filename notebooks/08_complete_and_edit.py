@@ -489,7 +489,7 @@ figures.show(
 # %% [markdown]
 # The background costs nearly nothing, and a plain surface is cheap, because once it has begun it goes on. What costs is print, plaid and the points where an outline begins or turns. Compare the plaid shirt with the trousers: it costs several times as much.
 #
-# Such maps have to be read with one caution: a surprise appears where something *becomes known* in raster order. The left edge of a stripe is a surprise and its inside is not, because by then the stripe is known. So the map shows where new information arrives, but it does not show which part of the image is to blame.
+# Such maps have to be read with one caution: a surprise appears where something *becomes known* in raster order. The left edge of a stripe is a surprise and its inside is not, because by then the stripe is known. So the map shows where new information arrives, but it does not show which part of the image is the cause.
 #
 # We can also ask what an image costs under another label than its own. The function below computes the surprise under both labels.
 
@@ -732,7 +732,7 @@ figures.show(
 #
 # The third row shows the same dress ten times. The top codes hold the outline and more, so that they leave the label little to decide. (Notebook 05 found the same with the top of another image.) To turn a dress into a boot, you have to draw top codes anew as well.
 #
-# Notebooks 00, 01 and 05 swapped the top codes of two images, and looked at the images. Now we can also ask which codes then surprise the prior. We swap within two pairs, and each image gets the label of the image from which its top codes come.
+# Notebooks 01 and 05 swapped the top codes of two images, and looked at the images; in exercise 3 of notebook 00, the nats revealed a swap. Now we ask which codes then surprise the prior. We swap within two pairs, and each image gets the label of the image from which its top codes come.
 
 # %%
 pair, pair_labels = photographs[torch.tensor([7, 14, 1, 0])]
@@ -1214,7 +1214,7 @@ holes.hole(my_complete, vqvae2, prior, some_images, some_labels)
 
 
 # %% tags=["solution"]
-# The encoder gives both grids; only the top one is passed on as known.
+# The encoder gives both grids; only the top grid is given as known.
 def new_texture(images, labels, seed):
     known_top, _ = codes_of(images)  # [B, 8, 8]
     z_top, z_bottom = prior.sample(

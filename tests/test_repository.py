@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -280,3 +281,7 @@ def test_the_diagrams_of_the_readme_are_those_of_the_course(tmp_path, monkeypatc
     assert set(drawn) == {path.name for path in tool.FOLDER.iterdir()}
     again = {path.name: path.read_bytes() for path in tool.draw(tmp_path)}
     assert again == drawn, "the same bytes each time"
+    for path in tool.FOLDER.iterdir():
+        kept = path.read_bytes()
+        if f"Matplotlib v{matplotlib.__version__}," in kept.decode():
+            assert drawn[path.name] == kept, "python tools/draw_readme_figures.py"

@@ -4,11 +4,12 @@ Run `python tools/try_soak.py FILE.json` on Linux with nothing else running; it 
 an hour. `pixelprior sample` is called again and again, and beside it `train-vqvae2` and
 then `train-prior` run for half of the time each, at small size and with a picture and
 checkpoints after every epoch; each in a process of its own, on one thread. Every
-second the resident memory and the open file descriptors are counted. The first quarter
-of the time is for caches to fill; the medians of memory in the second and in the last
-quarter are compared, and so are the fewest descriptors, since a file may be open at the
-moment of a count, while one that is never closed is open at all of them. In the end the
-folder must hold the files of so much work, and no others.
+second, or a hundred times in a short run, the resident memory and the open file
+descriptors are counted. The first quarter of the time is for caches to fill; the
+medians of memory in the second and in the last quarter are compared, and so are the
+fewest descriptors, since a file may be open at the moment of a count, while one that is
+never closed is open at all of them. In the end the folder must hold the files of so
+much work, and no others.
 """
 
 import argparse
@@ -41,14 +42,18 @@ IMAGES = (
 )
 EVERY = ("--sample_every", "1", "--hidden_channels", "8")
 FLAT = 0.02
+COUNTS = 100  # of memory and descriptors, at the least
 PER_CALL = 16  # images that one call of `sample` draws
 
 
 class Watch(threading.Thread):
-    """Counts the memory and the open files of this process, each second.
+    """Counts the memory and the open files of this process again and again.
+
+    Args:
+        every: seconds between two counts.
 
     Attributes:
-        counts: (resident megabytes, open descriptors) of each second.
+        counts: (resident megabytes, open descriptors), in the order of time.
     """
 
     def __init__(self, every: float = 1.0):
@@ -71,9 +76,7 @@ class Watch(threading.Thread):
         self.join()
         quarter = len(self.counts) // 4
         if not quarter:
-            raise SystemExit(
-                "the work took less than four seconds; give more --minutes"
-            )
+            raise SystemExit("the work took less than four counts; give more --minutes")
         parts = self.counts[quarter : 2 * quarter], self.counts[-quarter:]
         megabytes = [statistics.median(each[0] for each in part) for part in parts]
         return {
@@ -159,7 +162,7 @@ def soak(name: str, seconds: float, folder: Path) -> None:
         contextlib.redirect_stderr(printed),
     ):
         try:
-            watch = Watch()
+            watch = Watch(every=min(1.0, seconds / COUNTS))
             times, odd = JOBS[name](work, seconds, watch)
             found = {"what": JOBS[name].__doc__, "times": times, **watch.result()}
             odd += [

@@ -1,9 +1,9 @@
 """Runs the commands of the package from a notebook, and reads what a run has logged.
 
 A `Terminal` runs each command in a process of its own, as a shell would, always on the
-processor and without a network. It prints the command and those lines of its output
-that are asked for. In these lines it puts "…" in place of numbers that depend on the
-processor, so that a notebook has the same outputs everywhere.
+processor, and keeps what it logs on this machine. It prints the command and those lines
+of its output that are asked for. In these lines it puts "…" in place of numbers that
+depend on the processor, so that a notebook has the same outputs everywhere.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ PROGRAMS = {
     "accelerate": "accelerate.commands.accelerate_cli",
 }
 LOGGERS = ("tensorboard", "wandb")
-TIMES_AND_LOSSES = r"\d+\.\d+|\d+(?= m?s\b)"
+TIMES_AND_LOSSES = r"\d[\d,]*\.\d+(?:e[+-]?\d+)?|\d[\d,]*(?= m?s\b)"
 OF_A_STOPPED_RUN = r"(?<=step )\d+|(?<=\(loss )[^)]+"  # the flags stay readable
 WIDTH = 76  # characters
 
@@ -31,7 +31,7 @@ class Terminal:
     """
 
     def __init__(self, folder):
-        self.folder = Path(folder)
+        self.folder = Path(folder).resolve()
 
     def run(self, command: str, show: str = "wrote|images", status: int = 0) -> None:
         """Run a command to its end, and print those of its lines that match `show`.

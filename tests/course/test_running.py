@@ -43,13 +43,13 @@ def test_a_command_runs_in_the_folder_and_keeps_its_logs_here(terminal, capsys):
 
 def test_numbers_of_the_processor_are_left_out_and_others_are_kept(terminal, capsys):
     terminal.run(
-        "say 1 wrote_30_images_(4_ms_each,_0.25_nats,_12_s) "
+        "say 1 wrote_30_images_(4_ms_each,_0.25_nats,_12_s,_1.2e-05,_1,234.5_ms) "
         "pixelprior:_error:_stopped_at_step_41_(loss_1.5e9);_--lr_(now_0.003)",
         "wrote|error",
         status=1,
     )
     _, wrote, error = capsys.readouterr().out.splitlines()
-    assert wrote == "wrote 30 images (… ms each, … nats, … s)"
+    assert wrote == "wrote 30 images (… ms each, … nats, … s, …, … ms)"
     assert error == "pixelprior: error: stopped at step … (loss …); --lr (now 0.003)"
 
 

@@ -60,7 +60,8 @@ def mask(answer, mask_type: str, kernel_size: int, predicted) -> str:
     _judge_mask(answer, mask_type, kernel_size, "your mask")
     if predicted is None:
         raise Wrong("your mask is as it should be; how many ones did you predict?")
-    if need_number(predicted) != torch.as_tensor(answer).sum():
+    predicted = need_number(predicted, "your prediction")
+    if predicted != torch.as_tensor(answer).sum():
         raise Wrong(
             f"your mask is as it should be, but it does not have {predicted:g} ones; "
             "how many positions under the kernel come before the middle?"

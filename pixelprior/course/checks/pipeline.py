@@ -108,7 +108,8 @@ def impostor(answer, prior: HierarchicalPixelCNN, codes: CodeData) -> str:
             f"given its top codes, image {answer:g} costs {cost:.1f} nats per bottom "
             "code, and another image costs more"
         )
+    others = nats[torch.arange(len(nats)) != int(answer)]
     return (
         f"given its top codes, image {answer:g} costs {cost:.1f} nats per bottom code, "
-        f"the others {nats.median():.1f} (median)"
+        f"the others {others.median():.1f} (median)"
     )

@@ -210,8 +210,8 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 @judged
 def speed_up(answer, prior: HierarchicalPixelCNN, top_shape, bottom_shape) -> str:
-    """The answer is naive ÷ cached in multiply-adds, for both levels of an image with
-    grids of these shapes. The check counts them; `SPEED_UP_TOLERANCE` is relative."""
+    """The answer is naive ÷ cached in multiply-adds, which the check counts for both
+    levels with grids of these shapes, without the condition of the bottom level."""
     answer, labels = need_number(answer), prior.labels_in_turn(1)
     top, bottom = prior.prior_top, prior.prior_bottom
     z_top = torch.zeros(1, *top_shape, dtype=torch.long)

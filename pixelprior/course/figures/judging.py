@@ -33,7 +33,7 @@ def stairs(probabilities: Iterable, u: float) -> Figure:
     """
     p = as_numbers(probabilities)
     sums = np.cumsum(p)
-    code = int((sums <= u).sum())
+    code = min(int((sums <= u).sum()), len(p) - 1)
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axis = figure.subplots()
     x = np.concatenate([[-0.7], np.arange(len(p)).repeat(2), [len(p) - 0.3]])
@@ -237,7 +237,7 @@ def curve_panels(
     figure = Figure(figsize=(width * len(panels), 3.9), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=shared)[0]
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    one_legend = all(len(lines) == len(names) for lines in panels.values())
+    one_legend = all(list(lines) == names for lines in panels.values())
     for axis, (title, lines), scale in zip(axes, panels.items(), scales, strict=True):
         for number, (name, values) in enumerate(lines.items()):
             for k, line in enumerate(np.atleast_2d(as_numbers(values))):

@@ -5,6 +5,7 @@ import torch
 
 from pixelprior.codes import extract_codes
 from pixelprior.course.checks import pipeline as check
+from pixelprior.evaluation.measures import image_nats
 
 ODD = (
     ["seven", [], {}, (1, 2), object(), float("nan"), float("inf"), -1, True, 1e300]
@@ -49,6 +50,17 @@ def swapped(shipped, heldout_images):
     of_class = (codes.labels == eight.labels[5]).nonzero().flatten()
     eight.z_top[5] = codes.z_top[of_class[of_class > 8][0]]
     return lambda answer: check.impostor(answer, prior, eight)
+
+
+def test_the_cost_of_an_image_is_that_of_its_bottom_codes(shipped, heldout_images):
+    vqvae2, prior = shipped
+    codes = extract_codes(vqvae2, heldout_images).subset(torch.arange(3))
+    nats = image_nats(prior.prior_bottom, codes) / 256
+    cheap, most = nats.argmin().item(), nats.argmax().item()
+    assert f"costs {nats[cheap]:.1f} nats" in repr(check.impostor(cheap, prior, codes))
+    others = nats[torch.arange(3) != most].median()
+    words = f"costs {nats[most]:.1f} nats per bottom code, the others {others:.1f}"
+    assert words in repr(check.impostor(most, prior, codes))
 
 
 def test_stubs_are_not_attempted(pixels, swapped):
