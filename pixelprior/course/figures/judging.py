@@ -18,9 +18,9 @@ from pixelprior.course.figures.lines import (
     as_numbers,
     colour_of,
 )
+from pixelprior.course.figures.plots import draw_bars
 from pixelprior.pictures import DPI, WIDEST
 
-HATCHES = ("", "//", "..", "xx", "\\\\", "oo")
 Point = tuple[float, float]
 
 
@@ -187,28 +187,8 @@ def bar_panels(
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     names = list(dict.fromkeys(name for values in panels.values() for name in values))
     for axis, (title, values) in zip(axes, panels.items(), strict=True):
-        for place, (name, value) in enumerate(values.items()):
-            number = names.index(name)
-            axis.bar(
-                place,
-                value,
-                color=colour_of(name, number),
-                hatch=HATCHES[number % len(HATCHES)],
-                edgecolor="white",
-                width=0.7,
-            )
-            axis.annotate(
-                unit_format.format(value),
-                (place, value),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
-            )
-        axis.set_xticks(range(len(values)), list(values), fontsize=9)
+        draw_bars(axis, values, names, unit_format, size=9)
         axis.set_title(title, fontsize=10)
-        axis.margins(y=0.12)
-        axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from pixelprior.course.figures.lines import as_numbers, colour_of
 from pixelprior.pictures import draw_image, panel_width
+
+HATCHES = ("", "//", "..", "xx", "\\\\", "oo")
 
 
 def bars(
@@ -21,30 +24,45 @@ def bars(
     width = max(4.0, panel_width(len(values), 1.3, 1) * len(values) + 1)
     figure = Figure(figsize=(width, 3.6), layout="constrained")
     axis = figure.subplots()
-    hatches = ("", "//", "..", "xx", "\\\\", "oo")
-    for number, (name, value) in enumerate(values.items()):
+    draw_bars(axis, values, list(values), unit_format)
+    axis.set_ylabel(y_label)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def draw_bars(
+    axis: Axes,
+    values: dict[str, float],
+    names: list[str],
+    unit_format: str,
+    size: float = 8,
+) -> None:
+    """Draw bars by name on an axis, each with its value written on it.
+
+    The position of a name in `names` decides its colour and hatch; `size` is the font
+    size of the names.
+    """
+    for place, (name, value) in enumerate(values.items()):
+        number = names.index(name)
         axis.bar(
-            number,
+            place,
             value,
             color=colour_of(name, number),
-            hatch=hatches[number % len(hatches)],
+            hatch=HATCHES[number % len(HATCHES)],
             edgecolor="white",
             width=0.7,
         )
         axis.annotate(
             unit_format.format(value),
-            (number, value),
+            (place, value),
             xytext=(0, 2 if value >= 0 else -11),
             textcoords="offset points",
             ha="center",
             fontsize=9,
         )
-    axis.set_xticks(range(len(values)), list(values), fontsize=8)
-    axis.set_ylabel(y_label)
+    axis.set_xticks(range(len(values)), list(values), fontsize=size)
     axis.margins(y=0.12)
     axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=11)
-    return figure
 
 
 def code_use(counts: dict[str, Tensor], *, title: str = "") -> Figure:
