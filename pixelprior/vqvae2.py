@@ -210,7 +210,7 @@ class VQVAE2(nn.Module, Pretrained):
                     f"{', '.join(map(str, wanted))}] is needed; look codes up with "
                     ".embedding(codes) and move the vectors to dimension 1"
                 )
-        if len(quant_t) != len(quant_b):
+        if quant_t.shape[0] != quant_b.shape[0]:
             raise ValueError(
                 f"there are {len(quant_t)} top and {len(quant_b)} bottom grids; give "
                 "one of each per image"

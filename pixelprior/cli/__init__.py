@@ -19,6 +19,7 @@ from pixelprior.cli.flags import (
     Demo,
     Doctor,
     Evaluate,
+    ExportOnnx,
     Reproduce,
     Sample,
 )
@@ -31,6 +32,7 @@ COMMANDS = {
     "evaluate": Evaluate,
     "reproduce": Reproduce,
     "benchmark": Benchmark,
+    "export-onnx": ExportOnnx,
     "demo": Demo,
     "doctor": Doctor,
 }

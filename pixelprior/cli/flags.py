@@ -191,6 +191,25 @@ class Benchmark:
 
 
 @dataclass(kw_only=True)
+class ExportOnnx:
+    """Write a VQ-VAE-2 and its prior as ONNX graphs, and compare the codes that they
+    draw with PyTorch's. This needs onnx, onnxscript and onnxruntime."""
+
+    vqvae2_checkpoint: Path | None = None
+    """Checkpoint of the VQ-VAE-2. If both checkpoints are left out, the shipped weights
+    are written."""
+    prior_checkpoint: Path | None = None
+    """Checkpoint of the prior, which needs classes and must have no attention."""
+    output_dir: Path = Path("./pixelprior_onnx")
+    """Folder for the graphs and about.json; it is replaced if it exists."""
+
+    def run(self) -> None:
+        from pixelprior.cli.export_onnx import export
+
+        export(self)
+
+
+@dataclass(kw_only=True)
 class Demo:
     """Draw 64 new images of clothes with the shipped weights. This needs no network."""
 

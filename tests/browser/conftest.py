@@ -1,0 +1,66 @@
+"""A browser, and what it looks at. The browser is the system's own Chromium."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless Chromium, started once."""
+    if CHROMIUM is None:
+        pytest.skip(f"there is no {NAMES[0]} here; apt install chromium brings it")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files, and prints nothing."""
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The address of the built site, served from this machine."""
+    folder = os.environ.get("PIXELPRIOR_SITE")
+    if folder is None:
+        pytest.skip(
+            "PIXELPRIOR_SITE names no site; python docs/site/build.py FOLDER builds one"
+        )
+    assert (Path(folder) / "index.html").is_file(), folder
+    handler = functools.partial(Quiet, directory=folder)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture
+def page(chromium, site):
+    """A new page that remembers its `requests` and its `errors`."""
+    page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+    page.requests, page.errors = [], []
+    page.on("request", lambda request: page.requests.append(request.url))
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on(
+        "console",
+        lambda said: page.errors.append(said.text) if said.type == "error" else None,
+    )
+    yield page
+    page.close()
