@@ -176,7 +176,7 @@ def test_imports_point_downwards():
     order = [
         ["cli.__main__"],
         ["cli"],
-        ["cli.reproduce", "cli.sample", "cli.demo", "cli.export_onnx"],
+        ["cli.reproduce", "cli.sample", "cli.demo", "cli.export_onnx", "cli.lab"],
         ["cli.train_prior", "cli.train_vqvae2"],
         ["cli.train", "cli.evaluate", "cli.benchmark", "cli.doctor"],
         ["cli.flags"],

@@ -20,6 +20,7 @@ from pixelprior.cli.flags import (
     Doctor,
     Evaluate,
     ExportOnnx,
+    Lab,
     Reproduce,
     Sample,
 )
@@ -35,6 +36,7 @@ COMMANDS = {
     "export-onnx": ExportOnnx,
     "demo": Demo,
     "doctor": Doctor,
+    "lab": Lab,
 }
 
 

@@ -237,3 +237,22 @@ class Doctor:
         from pixelprior.cli.doctor import report
 
         report()
+
+
+@dataclass(kw_only=True)
+class Lab:
+    """Open the course in JupyterLab. Outside a checkout, the notebooks are copied to a
+    folder of your own first; what you have changed there stays."""
+
+    notebook: tyro.conf.Positional[str] = "00"
+    """Number or name of the notebook to open."""
+    folder: Path | None = None
+    """Folder for the course. If it is left out, the notebooks of a checkout are opened
+    where they are, and others are copied to ./pixelprior_course."""
+    copy_only: bool = False
+    """Copy the course, and open nothing."""
+
+    def run(self) -> None:
+        from pixelprior.cli.lab import lab
+
+        lab(self)
