@@ -49,7 +49,10 @@ def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor
         keys.append(key)
     seed, first_index = keys
     words = [
-        np.random.Philox(key=[seed, first_index + i]).random_raw(count)
+        np.random.Philox(
+            # As a list, numpy would turn a key from 2^63 on into floats.
+            key=np.array([seed, first_index + i], dtype=np.uint64)
+        ).random_raw(count)
         for i in range(batch_size)
     ]
     return torch.from_numpy((np.stack(words) >> np.uint64(12)) * 2.0**-52)

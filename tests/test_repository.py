@@ -213,7 +213,7 @@ def test_imports_point_downwards():
         ["conditional"],
         ["onnx_graphs"],
         ["pixelcnn"],
-        ["drawing"],
+        ["drawing", "onnx_sampler"],
         ["sampling"],
         ["cache"],
         ["layers"],

@@ -31,6 +31,16 @@ EXPECTED_WORDS = [
 ]
 
 
+def test_seeds_up_to_the_largest_have_streams_of_their_own():
+    """From 2^63 on, numpy would turn a list with one such number into floats."""
+    seeds = (2**63 - 1, 2**63, 2**63 + 1, 2**64 - 2, 2**64 - 1)
+    drawn = [tuple(uniforms(seed, 0, 1, 4)[0].tolist()) for seed in seeds]
+    assert len(set(drawn)) == len(seeds)
+    key = np.array([2**64 - 1, 5], dtype=np.uint64)
+    words = np.random.Philox(key=key).random_raw(3) >> np.uint64(12)
+    assert uniforms(2**64 - 1, 5, 1, 3)[0].tolist() == (words * 2.0**-52).tolist()
+
+
 def test_an_image_has_its_own_stream():
     many = uniforms(5, 0, 8, 20)
     assert torch.equal(many[6:7], uniforms(5, 6, 1, 20))

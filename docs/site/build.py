@@ -4,44 +4,70 @@ First, what the front page draws with is put beside its program, once: the shipp
 weights as ONNX graphs, and onnxruntime from npm. Both are left out of the repository.
 """
 
+import base64
+import hashlib
+import json
+import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 from pixelprior.assets import load_shipped
+from pixelprior.checkpoints import fingerprint
 from pixelprior.data import FASHION_CLASSES
+from pixelprior.files import swap_folder, temporary_folder
 from pixelprior.onnx_export import export_onnx
 
 HERE = Path(__file__).resolve().parent
 ROOT, STATIC = HERE.parents[1], HERE / "static"
-RUNTIME = "onnxruntime-web@^1.20"
+RUNTIME = "onnxruntime-web@1.30.0"
+SHA512 = (
+    "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3j"
+    "L02Vb7QmRMDs1SigqR4CXAfKYQ=="
+)
 FILES = (
-    "ort.wasm.min.mjs",
-    "ort-wasm-simd-threaded.mjs",
-    "ort-wasm-simd-threaded.wasm",
+    "dist/ort.wasm.min.mjs",
+    "dist/ort-wasm-simd-threaded.mjs",
+    "dist/ort-wasm-simd-threaded.wasm",
+    "package.json",
 )
 
 
-def fetch_runtime(target: Path) -> None:
+def fetch_runtime() -> None:
     """Take the files that the front page loads out of onnxruntime's npm package."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = ["npm", "pack", RUNTIME, "--silent", "--pack-destination", folder]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        (archive,) = Path(folder).glob("*.tgz")
-        target.mkdir()
+    npm = shutil.which("npm")
+    if npm is None:
+        sys.exit("the front page needs npm to fetch onnxruntime-web; install Node.js")
+    with temporary_folder(STATIC) as hidden:
+        command = [npm, "pack", RUNTIME, "--loglevel=error", "--pack-destination"]
+        if subprocess.run([*command, hidden], stdout=subprocess.DEVNULL).returncode:
+            sys.exit(f"npm could not fetch {RUNTIME}; is there a network?")
+        (archive,) = hidden.glob("*.tgz")
+        found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+        if found != SHA512:
+            sys.exit(f"{RUNTIME} has SHA-512 {found}, but {SHA512} is expected")
+        (hidden / "ort").mkdir()
         with tarfile.open(archive) as packed:
-            for name in (*(f"dist/{each}" for each in FILES), "package.json"):
+            for name in FILES:
                 inside = packed.extractfile(f"package/{name}")
-                (target / Path(name).name).write_bytes(inside.read())
+                (hidden / "ort" / Path(name).name).write_bytes(inside.read())
+        swap_folder(hidden / "ort", STATIC / "ort")
+
+
+def export_shipped() -> None:
+    """Write the graphs of the shipped pair, unless they are there already."""
+    pair, about = load_shipped(), STATIC / "onnx" / "about.json"
+    made_of = dict(zip(("vqvae2", "prior"), map(fingerprint, pair), strict=True))
+    there = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
+    if there.get("made_of") != made_of:
+        export_onnx(*pair, STATIC / "onnx", FASHION_CLASSES)
 
 
 def main(output: str = "site") -> None:
-    if not (STATIC / "onnx").is_dir():
-        export_onnx(*load_shipped(), STATIC / "onnx", FASHION_CLASSES)
+    export_shipped()
     if not (STATIC / "ort").is_dir():
-        fetch_runtime(STATIC / "ort")
+        fetch_runtime()
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q"]
     subprocess.run([*command, "-c", str(HERE), str(ROOT), output], check=True)
     print(f"wrote {output}/index.html")

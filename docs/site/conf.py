@@ -36,7 +36,12 @@ templates_path = ["templates"]
 html_theme = "furo"
 html_title = "pixelprior"
 html_additional_pages = {"index": "front.html"}
-html_context = {"class_names": FASHION_CLASSES}
+LOADED = sum(
+    path.stat().st_size
+    for folder in ("onnx", "ort")
+    for path in (Path(__file__).parent / "static" / folder).iterdir()
+)
+html_context = {"class_names": FASHION_CLASSES, "megabytes": round(LOADED / 1e6)}
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
@@ -71,19 +76,19 @@ def glossary() -> set[str]:
 WORDS = glossary()
 
 
-def here_named(link: re.Match) -> str:
+def with_anchor(link: re.Match) -> str:
     """A link to a heading, with the anchor of the site in place of JupyterLab's."""
     return link[1] + re.sub(r"[^\w-]", "", link[2].lower()) + ")"
 
 
 def prepare_notebook(app, name: str, source: list[str]) -> None:
-    """Fold the code of solutions, name headings as here, and hand on alt texts."""
+    """Fold the code of solutions, and set the anchors of links and the alt texts."""
     if not NOTEBOOK.match(name):
         return
     notebook = json.loads(source[0])
     for cell in notebook["cells"]:
         metadata = cell["metadata"]
-        cell["source"] = LINK.sub(here_named, "".join(cell["source"]))
+        cell["source"] = LINK.sub(with_anchor, "".join(cell["source"]))
         if cell["cell_type"] == "code":
             shown = metadata.setdefault("mystnb", {})
             if "solution" in metadata.get("tags", []):

@@ -28,6 +28,7 @@ def export(flags: ExportOnnx) -> None:
         f"wrote {flags.output_dir}: {len(about['graphs'])} graphs, {sizes / 1e6:.1f} MB"
     )
     print(
-        f"{COMPARED} images drawn with them: {about['codes_that_agree']:.2%} of the "
-        f"codes are those of PyTorch, and pixels differ by {about['pixels_apart']:.1g}"
+        f"{COMPARED} images compared with PyTorch: logits differ by up to "
+        f"{about['logits_apart']:.1g}, pixels by up to {about['pixels_apart']:.1g}; "
+        f"{about['codes_that_agree']:.2%} of the codes drawn are the same"
     )

@@ -192,8 +192,8 @@ class Benchmark:
 
 @dataclass(kw_only=True)
 class ExportOnnx:
-    """Write a VQ-VAE-2 and its prior as ONNX graphs, and compare the codes that they
-    draw with PyTorch's. This needs onnx, onnxscript and onnxruntime."""
+    """Write a VQ-VAE-2 and its prior as ONNX graphs, and compare their logits and
+    images with PyTorch's. This needs onnx and onnxruntime."""
 
     vqvae2_checkpoint: Path | None = None
     """Checkpoint of the VQ-VAE-2. If both checkpoints are left out, the shipped weights
@@ -201,7 +201,7 @@ class ExportOnnx:
     prior_checkpoint: Path | None = None
     """Checkpoint of the prior, which needs classes and must have no attention."""
     output_dir: Path = Path("./pixelprior_onnx")
-    """Folder for the graphs and about.json; it is replaced if it exists."""
+    """Folder for the graphs and about.json. An earlier export is replaced."""
 
     def run(self) -> None:
         from pixelprior.cli.export_onnx import export
@@ -247,8 +247,8 @@ class Lab:
     notebook: tyro.conf.Positional[str] = "00"
     """Number or name of the notebook to open."""
     folder: Path | None = None
-    """Folder for the course. If it is left out, the notebooks of a checkout are opened
-    where they are, and others are copied to ./pixelprior_course."""
+    """Folder for the course. If it is left out, a course in this folder or in a
+    checkout is opened where it is; otherwise it is copied to ./pixelprior_course."""
     copy_only: bool = False
     """Copy the course, and open nothing."""
 

@@ -8,15 +8,31 @@ not there to be written in.
 import importlib.metadata
 import importlib.util
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
 
 from pixelprior.cli.flags import Lab
-from pixelprior.files import writable_folder
+from pixelprior.files import (
+    remove_unfinished,
+    temporary_folder,
+    writable_folder,
+)
 
 SHARED = ("share", "pixelprior")  # where a wheel puts the files of the course
-OURS = Path("notebooks", "00_start_here.ipynb")
+FIRST = Path("notebooks", "00_start_here.ipynb")
+CHECKOUT = Path(__file__).resolve().parents[2]
+PATTERNS = (
+    "README.md",
+    "notebooks/*.ipynb",
+    "notebooks/*.md",
+    "notebooks/pictures/*.png",
+    "docs/*.md",
+    "docs/pictures/*.svg",
+    "pixelprior/assets/results/*.png",
+    "pixelprior/assets/results/MODEL_CARD.md",
+)
 
 
 def lab(flags: Lab) -> None:
@@ -25,19 +41,25 @@ def lab(flags: Lab) -> None:
             "JupyterLab is not installed in this environment; pip install jupyterlab "
             "brings it"
         )
-    folder = flags.folder
-    checkout = Path(__file__).resolve().parents[2]
-    if folder is None and (checkout / OURS).is_file() and not flags.copy_only:
-        folder = checkout
+    here = [folder for folder in (Path(), CHECKOUT) if (folder / FIRST).is_file()]
+    if flags.folder is None and here and not flags.copy_only:
+        folder = here[0].resolve()
     else:
-        folder = writable_folder(folder or Path("pixelprior_course"))
+        folder = writable_folder(flags.folder or Path("pixelprior_course"))
         copy_course(folder, course_files())
     notebook = chosen(folder / "notebooks", flags.notebook)
-    print(f"the course is in {folder / 'notebooks'}")
-    if flags.copy_only:
-        return
-    command = [sys.executable, "-m", "jupyter", "lab", str(notebook)]
-    raise SystemExit(subprocess.run(command).returncode)
+    print(f"the course is in {folder / 'notebooks'}", flush=True)
+    if not flags.copy_only:
+        raise SystemExit(open_lab(notebook))
+
+
+def open_lab(notebook: Path) -> int:
+    """Run JupyterLab until it is stopped; Ctrl-C is left to it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", str(notebook)]
+    ) as opened:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return opened.wait()
 
 
 def course_files() -> dict[PurePosixPath, Path]:
@@ -46,18 +68,15 @@ def course_files() -> dict[PurePosixPath, Path]:
     Raises:
         FileNotFoundError: the package has neither a checkout nor data files.
     """
-    checkout = Path(__file__).resolve().parents[2]
-    if (checkout / OURS).is_file():
-        found = [checkout / "README.md"]
-        for pattern in ("notebooks/*.ipynb", "notebooks/*.md", "docs/*.md"):
-            found += checkout.glob(pattern)
-        for pattern in ("notebooks/pictures/*.png", "docs/pictures/*.svg"):
-            found += checkout.glob(pattern)
-        return {
-            PurePosixPath(path.relative_to(checkout).as_posix()): path for path in found
-        }
+    if (CHECKOUT / FIRST).is_file():
+        found = [path for pattern in PATTERNS for path in CHECKOUT.glob(pattern)]
+        return {PurePosixPath(p.relative_to(CHECKOUT).as_posix()): p for p in found}
+    try:
+        listed = importlib.metadata.files("pixelprior") or ()
+    except importlib.metadata.PackageNotFoundError:
+        listed = ()
     installed = {}
-    for path in importlib.metadata.files("pixelprior") or ():
+    for path in listed:
         parts = path.parts
         for i in range(len(parts) - 2):
             if parts[i : i + 2] == SHARED:
@@ -72,21 +91,21 @@ def course_files() -> dict[PurePosixPath, Path]:
 
 def copy_course(folder: Path, files: dict[PurePosixPath, Path]) -> None:
     """Copy the files that are not in the folder yet; what is there is the reader's."""
-    kept = 0
-    for name, source in files.items():
-        target = folder / name
-        if target.exists():
-            kept += target.read_bytes() != source.read_bytes()
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}.unfinished")
-        shutil.copyfile(source, unfinished)
-        unfinished.replace(target)
-    if kept:
-        files_are = "file is" if kept == 1 else "files are"
+    differ = 0
+    remove_unfinished(folder)
+    with temporary_folder(folder) as hidden:
+        for name, source in files.items():
+            target = folder / name
+            if target.exists():
+                differ += target.read_bytes() != source.read_bytes()
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, hidden / target.name)
+            (hidden / target.name).replace(target)
+    if differ:
         print(
-            f"{kept} {files_are} not as installed, and left as they are; give a new "
-            "--folder for a fresh copy"
+            f"files that are not as installed, and stay as they are: {differ}; give a "
+            "new --folder for a fresh copy"
         )
 
 
@@ -97,6 +116,7 @@ def chosen(notebooks: Path, start: str) -> Path:
         ValueError: there is none, or more than one.
     """
     found = sorted(notebooks.glob("[0-9]*.ipynb"))
+    start = start.zfill(2) if start.isdigit() else start
     fitting = [path for path in found if path.name.startswith(start)]
     if len(fitting) != 1:
         raise ValueError(

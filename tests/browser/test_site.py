@@ -1,14 +1,19 @@
-"""The site in a browser: it draws, it is searched, and it asks nobody else."""
+"""The site in a browser: its front page, search, notebooks, and what it loads."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from pixelprior import VQVAE2, HierarchicalPixelCNN
+from pixelprior.onnx_export import export_onnx
+
 NOTEBOOKS = sorted(Path(__file__).parents[2].glob("notebooks/[0-9]*.ipynb"))
 DRAWN = "document.body.dataset.drawn"
+WORDS = "document.getElementById('drawing-words').textContent"
 
 
 def draw(page, **settings):
@@ -28,9 +33,15 @@ def draw(page, **settings):
     return json.loads(page.evaluate(DRAWN)), time.perf_counter() - started
 
 
-def test_the_front_page_draws_the_codes_of_pytorch(page, site, shipped):
-    vqvae2, prior = shipped
+def open_front_page(page, site):
     page.goto(f"{site}/index.html")
+    page.wait_for_selector("#drawing:visible")
+
+
+def test_the_front_page_draws_the_codes_of_pytorch(page, site, shipped):
+    """The same codes, unless a random number falls between two roundings of a sum."""
+    vqvae2, prior = shipped
+    open_front_page(page, site)
     guided = [0, 1] if prior.label_dropout else [0]
     assert page.is_visible("#guidance") == (len(guided) == 2)
     draw(page)  # the first image loads the weights
@@ -58,8 +69,60 @@ def test_the_front_page_draws_the_codes_of_pytorch(page, site, shipped):
     assert not page.errors and "in this page" in page.inner_text("#drawing-words")
 
 
+def test_the_page_draws_with_guidance(site_folder, serve, chromium, tmp_path):
+    """A small pair of colour images that can be guided, drawn by the site's program."""
+    torch.manual_seed(0)
+    vqvae2 = VQVAE2(3, 16, hidden_channels=8, embedding_dim=4, num_embeddings=6).eval()
+    vqvae2.get_code_indices(torch.rand(4, 3, 16, 16))  # starts the codebooks
+    options = {"num_classes": 3, "label_dropout": 0.1}
+    prior = HierarchicalPixelCNN(6, 4, 8, 3, **options).eval()
+    export_onnx(vqvae2, prior, tmp_path / "onnx")
+    for name in ("draw.mjs", "ort"):
+        source, target = site_folder / "_static" / name, tmp_path / name
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
+    (tmp_path / "index.html").write_text(
+        "<script type=module>import { Sampler } from './draw.mjs';"
+        "window.sampler = await Sampler.load('onnx');</script>"
+    )
+    page = chromium.new_page()
+    page.goto(f"{serve(tmp_path)}/index.html")
+    page.wait_for_function("window.sampler", timeout=60_000)
+    for label, guidance in ((0, 0.0), (1, 1.5), (2, 0.5)):
+        asked = f"{{label: {label}, seed: 9, guidance: {guidance}}}"
+        found = page.evaluate(f"window.sampler.draw({asked})")
+        wanted = prior.sample(
+            1,
+            *vqvae2.grids,
+            labels=torch.tensor([label]),
+            seed=9,
+            guidance=guidance,
+        )
+        for level, codes in zip(("top", "bottom"), wanted, strict=True):
+            assert found[level] == codes.flatten().tolist()
+        pixels = page.evaluate(
+            "async (z) => Array.from((await window.sampler.decode(z)).pixels)",
+            found,
+        )
+        image = vqvae2.decode_codes(*wanted).flatten()
+        assert (torch.tensor(pixels) - image).abs().max() < 1e-4
+    page.close()
+
+
+def test_what_cannot_be_drawn_is_said(page, site):
+    open_front_page(page, site)
+    page.route("**/bottom_row.onnx", lambda route: route.abort())
+    page.click("#draw")
+    page.wait_for_function(f"{WORDS}.startsWith('nothing was drawn')", timeout=60_000)
+    page.unroute("**/bottom_row.onnx")
+    draw(page)  # the next press loads what is missing
+    for seed in ("1.5", "-1", ""):
+        page.fill("#seed", seed)
+        page.click("#draw")
+        page.wait_for_function(f"{WORDS}.includes('give a whole number')")
+
+
 def test_another_one_draws_the_next_seed(page, site):
-    page.goto(f"{site}/index.html")
+    open_front_page(page, site)
     first, _ = draw(page, seed=4)
     page.evaluate(f"delete {DRAWN}")
     page.click("#another")
@@ -119,15 +182,20 @@ def test_no_page_is_wider_than_its_window(chromium, site, width, scheme):
     page = chromium.new_page(
         viewport={"width": width, "height": 900}, color_scheme=scheme
     )
-    for name in ("index", "README", "notebooks/07_generate_and_judge", "docs/results"):
-        page.goto(f"{site}/{name}.html")
+    for name in ("README", "notebooks/07_generate_and_judge", "docs/results", "index"):
+        if name != "index":
+            page.goto(f"{site}/{name}.html")
+        else:
+            open_front_page(page, site)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, f"{name} is {wide} wide in a window of {width}"
     page.close()
 
 
 def test_no_page_asks_another_host(page, site):
-    for name in ("index", "README", "search", "docs/site/api"):
+    open_front_page(page, site)
+    draw(page)  # onnxruntime's own files
+    for name in ("README", "search", "docs/site/api"):
         page.goto(f"{site}/{name}.html")
     for path in NOTEBOOKS:
         page.goto(f"{site}/notebooks/{path.stem}.html")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import zipfile
@@ -21,9 +22,9 @@ def test_the_course_is_copied_whole_and_its_links_lead_somewhere(tmp_path, capsy
     assert f"the course is in {course / 'notebooks'}" in capsys.readouterr().out
     names = {path.name for path in course.glob("notebooks/*.ipynb")}
     assert names == {path.name for path in ROOT.glob("notebooks/[0-9]*.ipynb")}
-    for page in course.glob("notebooks/*.md"):
+    for page in course.glob("notebooks/*.[im][pd]*"):
         text = page.read_text(encoding="utf-8")
-        for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
+        for link in re.findall(r"\]\(([\w./]+)(?:#[^)]*)?\)", text):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
     assert not list(course.rglob("*.unfinished"))
 
@@ -36,29 +37,55 @@ def test_what_the_reader_changed_stays_and_what_is_missing_comes(tmp_path, capsy
     gone.unlink()
     capsys.readouterr()
     cli.main(command)
-    assert "1 file is not as installed" in capsys.readouterr().out
+    assert "not as installed, and stay as they are: 1;" in capsys.readouterr().out
     assert mine.read_text(encoding="utf-8") == "mine" and gone.is_file()
 
 
-def test_a_checkout_opens_its_own_notebooks(monkeypatch, capsys):
-    started = []
-    done = subprocess.CompletedProcess([], 0)
-    monkeypatch.setattr(
-        lab.subprocess, "run", lambda command: started.append(command) or done
-    )
+@pytest.mark.parametrize("number", ["07", "7", "07_generate_and_judge"])
+def test_a_checkout_opens_its_own_notebooks(monkeypatch, number):
+    opened = []
+    monkeypatch.setattr(lab, "open_lab", lambda notebook: opened.append(notebook) or 0)
     with pytest.raises(SystemExit) as stop:
-        cli.main(["lab", "07"])
+        cli.main(["lab", number])
     assert stop.value.code == 0
-    path = str(ROOT / "notebooks" / "07_generate_and_judge.ipynb")
-    assert started == [[sys.executable, "-m", "jupyter", "lab", path]]
+    assert opened == [ROOT / "notebooks" / "07_generate_and_judge.ipynb"]
 
 
-@pytest.mark.parametrize("name", ["0", "10", "nothing"])
-def test_a_notebook_that_is_not_one_is_named(name, capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["lab", name])
-    assert stop.value.code == 2
-    assert "00_start_here" in capsys.readouterr().err
+def test_a_course_in_this_folder_is_opened_again(tmp_path, monkeypatch):
+    cli.main(["lab", "--copy_only", "--folder", str(tmp_path / "course")])
+    opened = []
+    monkeypatch.setattr(lab, "open_lab", lambda notebook: opened.append(notebook) or 0)
+    monkeypatch.chdir(tmp_path / "course")
+    with pytest.raises(SystemExit):
+        cli.main(["lab"])
+    (notebook,) = opened
+    assert notebook == tmp_path / "course" / "notebooks" / "00_start_here.ipynb"
+
+
+def test_jupyterlab_runs_in_this_environment_and_has_the_interrupt(tmp_path):
+    """`-m jupyterlab` is this Python's, and Ctrl-C is for it alone."""
+    program = (
+        "import signal, subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from pixelprior.cli import lab\n"
+        "class Opened:\n"
+        "    def __init__(self, command): print(command)\n"
+        "    def __enter__(self): return self\n"
+        "    def __exit__(self, *error): pass\n"
+        "    def wait(self): return signal.getsignal(signal.SIGINT).value\n"
+        "subprocess.Popen = Opened\n"
+        "print(lab.open_lab(Path('a.ipynb')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    command = [sys.executable, "-m", "jupyterlab", "a.ipynb"]
+    assert done.stdout.split("\n")[:2] == [str(command), str(int(signal.SIG_IGN))]
+
+
+@pytest.mark.parametrize("name", ["0x", "10", "nothing"])
+def test_a_notebook_that_is_not_one_is_named(name, fails):
+    assert "00_start_here" in fails("lab", name)
 
 
 def test_an_installed_package_has_the_course_among_its_files(tmp_path, monkeypatch):
@@ -73,7 +100,7 @@ def test_an_installed_package_has_the_course_among_its_files(tmp_path, monkeypat
         def locate(self):
             return place
 
-    monkeypatch.setattr(lab, "OURS", Path("nowhere"))
+    monkeypatch.setattr(lab, "FIRST", Path("nowhere"))
     monkeypatch.setattr(lab.importlib.metadata, "files", lambda name: [Listed()])
     assert lab.course_files() == {lab.PurePosixPath("notebooks", place.name): place}
     monkeypatch.setattr(lab.importlib.metadata, "files", lambda name: None)

@@ -6,11 +6,19 @@ import * as ort from "./ort/ort.wasm.min.mjs";
 
 const here = new URL(".", import.meta.url).href;
 ort.env.wasm.wasmPaths = `${here}ort/`;
-ort.env.wasm.numThreads = 1; // more need headers that a page of files cannot send
+ort.env.wasm.numThreads = 1; // more threads need headers that a static host does not send
 
 const MASK = (1n << 64n) - 1n;
 const MULTIPLIERS = [0xd2e7470ee14c6c93n, 0xca5a826395121157n];
 const WEYL = [0x9e3779b97f4a7c15n, 0xbb67ae8584caa73bn];
+
+/** A seed from text: a whole number from 0 to 2^64 - 1. */
+export function seedOf(text) {
+  const seed = /^\d+$/.test(text) ? BigInt(text) : -1n;
+  if (seed < 0n || seed > MASK)
+    throw new Error(`the seed is ${text || "empty"}; give a whole number from 0 to 2^64-1`);
+  return seed;
+}
 
 /** `uniforms` of one image: Philox4x64-10 (Salmon et al. 2011), keyed by both numbers. */
 export function uniforms(seed, index, count) {
@@ -77,12 +85,12 @@ export class Sampler {
    * codes of both levels.
    */
   async draw({ label, seed = 0, temperature = 1, guidance = 0, onRow = async () => {} }) {
-    const { grids, num_classes: none } = this.about;
+    const { grids, num_classes: unlabelled } = this.about;
     const levels = ["top", "bottom"];
     const counts = levels.map((level) => grids[level][0] * grids[level][1]);
     const numbers = uniforms(seed, 0, counts[0] + counts[1]);
     const twice = guidance ? 2 : 1; // the second half of the batch has no label
-    const labels = integers([label, none].slice(0, twice), [twice]);
+    const labels = integers([label, unlabelled].slice(0, twice), [twice]);
     const drawn = {};
     for (const [i, level] of levels.entries()) {
       const [height, width] = grids[level];

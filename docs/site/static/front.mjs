@@ -1,11 +1,21 @@
 // The front page: one image drawn in the page, its codes in raster order.
-import { Sampler } from "./draw.mjs";
+import { Sampler, seedOf } from "./draw.mjs";
 
 const folder = new URL("onnx", import.meta.url).href;
 const find = (id) => document.getElementById(id);
 const words = find("drawing-words");
-let sampler = null;
+let loading = null; // the sampler, once for all presses of the button
 let newest = 0;
+
+function load() {
+  loading ??= Sampler.load(folder, (share) => {
+    words.textContent = `loading the weights: ${Math.round(100 * share)} %`;
+  }).catch((error) => {
+    loading = null; // the next press tries again
+    throw error;
+  });
+  return loading;
+}
 
 /** A colour for each code: neighbouring numbers get hues far apart. */
 const colour = (code) => `hsl(${(code * 137.508) % 360} 60% ${45 + 15 * (code % 3)}%)`;
@@ -34,40 +44,39 @@ function paint(canvas, { pixels, shape: [channels, height, width] }) {
 
 async function drawOnce() {
   const number = ++newest; // a later press of the button stops this one
-  if (!sampler) {
-    sampler = await Sampler.load(folder, (share) => {
-      words.textContent = `loading the weights: ${Math.round(100 * share)} %`;
-    });
-  }
-  const { grids } = sampler.about;
-  const started = performance.now();
-  const drawn = { top: [], bottom: [] };
-  const onRow = async (level, codes) => {
-    if (number !== newest) throw new Error("stopped");
-    drawn[level] = codes;
-    show(find(`codes-${level}`), codes, grids[level]);
-    const filled = { ...drawn, bottom: drawn.bottom.slice() };
-    if (level === "bottom") {
-      while (filled.bottom.length < grids.bottom[0] * grids.bottom[1])
-        filled.bottom.push(filled.bottom[0]);
-      paint(find("drawn-image"), await sampler.decode(filled));
-    }
-    await new Promise(requestAnimationFrame);
-  };
   try {
+    const seed = seedOf(find("seed").value);
+    words.textContent = "drawing";
+    const sampler = await load();
+    const { grids } = sampler.about;
+    const started = performance.now();
+    const drawn = { top: [], bottom: [] };
+    const count = grids.bottom[0] * grids.bottom[1];
+    const onRow = async (level, codes) => {
+      if (number !== newest) throw new Error("stopped");
+      drawn[level] = codes;
+      show(find(`codes-${level}`), codes, grids[level]);
+      if (level === "bottom") {
+        const missing = new Array(count - codes.length).fill(codes[0]);
+        const filled = { top: drawn.top, bottom: [...codes, ...missing] };
+        paint(find("drawn-image"), await sampler.decode(filled));
+      }
+      await new Promise(requestAnimationFrame);
+    };
     const codes = await sampler.draw({
       label: Number(find("class").value),
-      seed: Number(find("seed").value),
+      seed,
       temperature: Number(find("temperature").value),
       guidance: Number(find("guidance").value),
       onRow,
     });
     paint(find("drawn-image"), await sampler.decode(codes));
-    const seconds = (performance.now() - started) / 1000;
-    words.textContent = `320 codes and their image in ${seconds.toFixed(1)} s, in this page`;
+    const seconds = ((performance.now() - started) / 1000).toFixed(1);
+    const total = codes.top.length + codes.bottom.length;
+    words.textContent = `${total} codes and their image in ${seconds} s, in this page`;
     document.body.dataset.drawn = JSON.stringify(codes);
   } catch (error) {
-    if (number === newest) words.textContent = `this browser cannot draw: ${error.message}`;
+    if (number === newest) words.textContent = `nothing was drawn: ${error.message}`;
   }
 }
 
@@ -77,7 +86,7 @@ for (const id of ["temperature", "guidance"])
   });
 find("draw").addEventListener("click", drawOnce);
 find("another").addEventListener("click", () => {
-  find("seed").value = Number(find("seed").value) + 1;
+  if (/^\d+$/.test(find("seed").value)) find("seed").value = BigInt(find("seed").value) + 1n;
   drawOnce();
 });
 const { guided } = await (await fetch(`${folder}/about.json`)).json();
