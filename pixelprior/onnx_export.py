@@ -2,8 +2,8 @@
 
 Each level becomes graphs of its steps for one row and for one code (`onnx_graphs.py`).
 `OnnxSampler` draws with the graphs, in onnxruntime; a program in another language has
-to do the same. `export_onnx` writes the graphs, and compares their codes with those of
-PyTorch.
+to do the same. `export_onnx` writes the graphs, and compares the logits and the pixels
+that they give with those of PyTorch.
 """
 
 import json

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -57,7 +58,7 @@ def run(name: str, *arguments) -> None:
 
 def test_options_are_tried_in_processes_of_their_own(tmp_path):
     file, small = tmp_path / "tried.json", ["--hidden_channels", 4, "--num_layers", 2]
-    options = ["--options", "base", "learning rate 4e-3"]
+    options = ["--options", "base", "learning rate 4e-3", "with mirrored copies"]
     where = [FOLDER / "fashion_mnist_vqvae2", file, "--dataset", "fashion_mnist_mini"]
     run("try_options.py", *where, *small, "--steps", 5, "--seeds", 3, *options)
     tried = json.loads(file.read_text(encoding="utf-8"))
@@ -65,8 +66,22 @@ def test_options_are_tried_in_processes_of_their_own(tmp_path):
         (option, 3) for option in options[1:]
     }
     assert {each["steps"] for each in tried["tried"]} == {5}
-    assert tried["tried"][0]["top"] != tried["tried"][1]["top"]
+    assert len({each["top"] for each in tried["tried"]}) == 3, "an option does nothing"
     assert "| nothing: the base |" in tried_table(tried)
+
+
+def test_changed_copies_are_among_the_first_codes_of_a_training(tmp_path):
+    """A short training sees no others."""
+    where = {"vqvae2": FOLDER / "fashion_mnist_vqvae2", "file": tmp_path / "tried.json"}
+    given = Namespace(dataset="fashion_mnist_mini", data_root=None, images=300, **where)
+    plain, _ = try_options.codes_of(given, "none")
+    both, heldout = try_options.codes_of(given, "flip")
+    own = {codes.numpy().tobytes() for codes in plain.z_bottom}
+    unchanged = sum(codes.numpy().tobytes() in own for codes in both.z_bottom[:200])
+    assert len(both) == 600 and 60 < unchanged < 140
+    assert len(heldout) == 200 and torch.equal(
+        both.labels.bincount(), 2 * plain.labels.bincount()
+    )
 
 
 @on_linux

@@ -208,7 +208,11 @@ def codes_of(arguments, augmentation: str) -> tuple[CodeData, CodeData]:
         (changed.z_top, changed.z_bottom, changed.labels),
         strict=True,
     )
-    return CodeData(*map(torch.cat, pairs), train.num_embeddings), heldout
+    both = list(map(torch.cat, pairs))
+    # A short training sees the first images alone, and these must be of both kinds.
+    mixed = torch.randperm(len(both[0]), generator=torch.Generator().manual_seed(0))
+    codes = CodeData(*(each[mixed] for each in both), train.num_embeddings)
+    return codes, heldout
 
 
 def first(codes: CodeData, count: int | None) -> CodeData:

@@ -55,6 +55,15 @@ def fetch_runtime() -> None:
         swap_folder(hidden / "ort", STATIC / "ort")
 
 
+def runtime_is_there() -> bool:
+    """Whether the fetched files are of the version that is named here."""
+    package = STATIC / "ort" / "package.json"
+    if not package.is_file():
+        return False
+    version = json.loads(package.read_text(encoding="utf-8"))["version"]
+    return version == RUNTIME.rpartition("@")[2]
+
+
 def export_shipped() -> None:
     """Write the graphs of the shipped pair, unless they are there already."""
     pair, about = load_shipped(), STATIC / "onnx" / "about.json"
@@ -66,7 +75,7 @@ def export_shipped() -> None:
 
 def main(output: str = "site") -> None:
     export_shipped()
-    if not (STATIC / "ort").is_dir():
+    if not runtime_is_there():
         fetch_runtime()
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q"]
     subprocess.run([*command, "-c", str(HERE), str(ROOT), output], check=True)

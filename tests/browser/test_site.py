@@ -167,7 +167,7 @@ def test_a_notebook_has_its_figures_its_solutions_and_its_links(page, site, path
     assert not page.errors
 
 
-def test_each_word_of_a_notebook_leads_to_the_glossary(page, site):
+def test_a_word_of_a_notebook_leads_to_its_entry_in_the_glossary(page, site):
     page.goto(f"{site}/notebooks/02_masked_convolutions.html")
     link = page.locator("a:has(strong)", has_text="blind spot").first
     link.click()
