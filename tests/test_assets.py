@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import json
 import re
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from pixelprior.assets import FOLDER
 from pixelprior.checkpoints import load_model
 from pixelprior.codes import CodeData, extract_codes
 from pixelprior.evaluation.measures import nats_per_code, reconstruction_errors
+from pixelprior.evaluation.report import table
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_shipped_prior_is_far_under_the_unigram_entropy(
@@ -93,7 +96,7 @@ def test_weights_are_small_and_in_half_precision():
     files = list(FOLDER.rglob("*.safetensors"))
     # What is to replace the shipped pair is not in the wheel.
     shipped = [path for path in files if "fashion_mnist_3" not in str(path)]
-    assert (len(shipped), len(files)) == (4, 6)
+    assert (len(shipped), len(files)) == (4, 7)
     assert sum(path.stat().st_size for path in shipped) < 8e6
     for path in files:
         kinds = {
@@ -126,6 +129,12 @@ def test_fewer_codes_and_a_longer_training_need_fewer_nats(
         )
     )
     assert ours < theirs - 5
+
+
+def test_the_documents_have_the_figures_of_the_next_pair():
+    path = FOLDER / "fashion_mnist_30_results" / "results.json"
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert table(json.loads(path.read_text(encoding="utf-8"))) in page
 
 
 def test_fewer_codes_and_more_passes_lose_less(shipped, heldout_images, next_pair):
