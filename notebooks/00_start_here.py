@@ -11,6 +11,11 @@
 #
 # [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
 
+# %% tags=["version"]
+from pixelprior.course import needs
+
+needs("0.2")  # says so if the installed package is older
+
 # %%
 import math
 
@@ -27,7 +32,7 @@ from pixelprior.evaluation.measures import nats_per_code
 # %% [markdown]
 # ## 00.1 Draw first, explain later
 #
-# *Core · 2 minutes*
+# *Core · 3 minutes*
 #
 # Two networks ship with the package. We load both and ask them for 64 images. The seed fixes the random numbers: with the same seed you get the images that you see here.
 
@@ -58,7 +63,21 @@ figures.show(
 # %% [markdown]
 # Block A was drawn, and block B holds the photographs. The model has never seen these photographs: they were held out, that is, kept aside for looking and measuring.
 #
-# In block A, most outlines, sleeves and soles are right. A few images are wrong, such as the two dark ones in the seventh row, and small prints are blurred. So you could tell some of our images from photographs, but not others. By the end of the course you can say which part of the model is responsible for each success and each fault.
+# In block A, most outlines, sleeves and soles are right. Some images are wrong, such as the first one of the sixth row, and small prints are blurred.
+#
+# **How many are wrong?** We ask a small classifier that was trained on photographs. It says which class an image looks like, and we count where this is not the class that the image was drawn for.
+
+# %%
+from pixelprior.assets import load_shipped_reference_models
+
+_, classifier = load_shipped_reference_models()
+for name, images in (("drawn", new_images), ("photographs", real_images)):
+    with torch.no_grad():
+        guess = classifier(images).argmax(dim=1)  # [64]
+    print(f"{name}: {(guess != labels).sum()} of 64 look like another class")
+
+# %% [markdown]
+# The classifier errs on some photographs too: a shirt can look like a coat. What it finds beyond that are faults of our images. So you could tell some of them from photographs, but not others. By the end of the course you can say which part of the model is responsible for each success and each fault. (Notebook 07 shows how to draw so that fewer are wrong.)
 
 # %% [markdown]
 # ## 00.2 Three steps from image to image
@@ -67,7 +86,7 @@ figures.show(
 #
 # An image of 32 × 32 pixels has 1,024 numbers. (Fashion-MNIST images are 28 × 28; a black border of two pixels makes them 32 × 32, and 32 can be halved five times, but 28 only twice.) It is hard to draw these numbers one by one so that each fits all others. We therefore first learn a shorter description of images.
 #
-# 1. A **VQ-VAE-2** (vector-quantized variational autoencoder, second version, which has more than one grid; the paper uses three for images of 1,024 × 1,024 pixels) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each code stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 64<!--= vqvae2 num_embeddings --> vectors.
+# 1. A **VQ-VAE-2** (vector-quantized variational autoencoder, second version, which has more than one grid; the paper uses three for images of 1,024 × 1,024 pixels) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each code stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 30<!--= vqvae2 num_embeddings --> vectors.
 # 2. A **prior** is a probability distribution over the grids: it says which grids of codes are likely. (Ours is also given the class, such as *bag*, which we leave out of the formulas.) To draw an image is to draw codes from the prior…
 # 3. …and then to **decode** them: the second half of the VQ-VAE-2 turns the grids back into pixels.
 #
@@ -108,7 +127,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In the bottom grid, nearly all of the background away from the bag has one of two codes, and the plain cloth mostly has two others. Along the edge of the bag the codes vary, on the black side too. The top grid is harder to read, because each of its codes describes more pixels and depends on more of the image around them.
+# In the bottom grid, nearly all of the background away from the bag has one of two codes, 11 and 26, and most of the plain cloth has one of four: 14, 28, 8 and 11 (which occurs in both). Along the edge of the bag the codes vary, on the black side too. The top grid is harder to read, because each of its codes describes more pixels and depends on more of the image around them.
 #
 # **What does a single code change in the image?** We replace one top code and decode again. In the third picture, brighter pixels have changed more. In JupyterLab you can choose the row, the column and the new code below the figure.
 
@@ -172,7 +191,7 @@ print(
 assert nats["top"] < math.log(K) / 2
 
 # %% [markdown]
-# On all 10,000 held-out images of the full data set, our prior needs 1.83<!--= results likelihood.top.nats_per_code.value --> nats per top code and 1.23<!--= results likelihood.bottom.nats_per_code.value --> nats per bottom code. Because exp(1.83) is about 6, the prior is as uncertain about the next top code as if it had to choose between 6 codes instead of 64<!--= vqvae2 num_embeddings -->.
+# On all 10,000 held-out images of the full data set, our prior needs 1.67<!--= results likelihood.top.nats_per_code.value --> nats per top code and 1.21<!--= results likelihood.bottom.nats_per_code.value --> nats per bottom code. Because exp(1.67) is about 5, the prior is as uncertain about the next top code as if it had to choose between 5 codes instead of 30<!--= vqvae2 num_embeddings -->.
 
 # %% [markdown]
 # ## 00.5 Where each part is taught
@@ -187,8 +206,8 @@ chapters = {
     "01": "images to codes:\nthe VQ-VAE-2",
     "02": "masked\nconvolutions",
     "03": "gated blocks,\ntwo stacks",
-    "04": "the top prior\nP(z_top)",
-    "05": "the bottom prior\nP(z_bottom | z_top)",
+    "04": "the top prior:\nthe coarse grid",
+    "05": "the bottom prior:\nthe fine grid",
     "06": "sampling,\nfast",
     "07": "generate\nand judge",
     "08": "complete\nand edit",

@@ -11,6 +11,11 @@
 #
 # ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
 
+# %% tags=["version"]
+from pixelprior.course import needs
+
+needs("0.2")  # says so if the installed package is older
+
 # %%
 import copy
 
@@ -273,7 +278,7 @@ print("same bottom codes:", torch.equal(z_bottom, package["indices_bottom"]))
 print(f"images differ by less than 1e-5: {difference < 1e-5}")
 
 # %% [markdown]
-# **What does each level hold?** We decode three times: with both levels, with the bottom vectors set to zero, and with the top vectors set to zero. While this model was trained, one image in ten was decoded without its bottom vectors (`bottom_dropout`), so that its decoder can work with the top alone. The decoder was never trained to work without the top.
+# **What does each level hold?** We decode three times: with both levels, with the bottom vectors set to zero, and with the top vectors set to zero. While this model was trained, one image in twenty was decoded without its bottom vectors (`bottom_dropout`), so that its decoder can work with the top alone. The decoder was never trained to work without the top.
 
 # %% tags=["cover"]
 with torch.no_grad():
@@ -304,7 +309,7 @@ for name, image in {
     print(f"{name:12s} {(images - image).square().mean():.3f}")
 
 # %% [markdown]
-# The top holds shape and shade, but print, checks and seams are missing. They are bright in the residual row, which shows the size of the error, three times as bright as it is, and they are what the bottom is for. The last row has to be read with care. It shows traces of the pattern, but its darkness says little, because the decoder never received zeros in place of the top while it was trained.
+# The top holds shape and shade, but print, checks and seams are missing. They are bright in the residual row, which shows the size of the error, three times as bright as it is, and they are what the bottom is for. The last row has to be read with care. It shows traces of edges and checks, but its darkness says little, because the decoder never received zeros in place of the top while it was trained.
 
 # %% [markdown]
 # ## 01.7 Is the codebook in use?
@@ -350,7 +355,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The dashed line is 1/K, the height that all bars would have if the codes were equally frequent. Every code occurs at both levels, and a few are much more frequent than the rest. Over all 10,000 test images the perplexity is 42.4<!--= results codes.top.perplexity --> at the top and 25.4<!--= results codes.bottom.perplexity --> at the bottom. It is lower at the bottom, because more of its small squares are all black, and there is little to add where the top codes already say "background".
+# The dashed line is 1/K, the height that all bars would have if the codes were equally frequent. Every code occurs at both levels. At the bottom a few are much more frequent than the rest. Over all 10,000 test images the perplexity is 25.5<!--= results codes.top.perplexity --> at the top and 12.8<!--= results codes.bottom.perplexity --> at the bottom. It is lower at the bottom, because more of its small squares are all black, and there is little to add where the top codes already say "background".
 #
 # **What is lost if only the most frequent codes are kept?** We keep the codes that are used most, and replace each of the remaining codes by the nearest of those kept: at both levels, at the top alone, and at the bottom alone. In JupyterLab you can choose how many codes are kept.
 
@@ -381,7 +386,7 @@ def keep_most_used(kept):
 explore(keep_most_used, "fewer_codes", kept=[8, 1, 2, 4, 16, K])
 
 # %% [markdown]
-# With few codes at the bottom, print and checks are lost. With few codes at the top, it is the shades: plain cloth becomes mottled, and dark cloth becomes black. Eight other codes might do better: many of the most frequent ones stand for black background, so that few are left for the garment.
+# With few codes at the bottom, print and checks are lost. With few codes at the top, it is the shades: plain cloth becomes mottled, and dark cloth becomes black. Eight other codes might do better, because some of the most frequent ones stand for black background.
 
 # %% [markdown]
 # ## 01.8 Train a small one
@@ -445,7 +450,7 @@ figures.show(
 )
 
 # %% [markdown]
-# After two rounds through 4,000 images, the small model has shapes and shades right, but blurs the fine details. The shipped weights had more of everything: all 60,000 images, and six rounds.
+# After two rounds through 4,000 images, the small model has shapes and shades right, but blurs the fine details. The shipped model has fewer codes in a codebook, but four times the weights, and its training was longer: fifteen rounds through nearly all of the 60,000 images.
 
 # %% [markdown]
 # ## 01.9 Where it breaks: codebook collapse
@@ -544,7 +549,7 @@ with torch.no_grad():
     )
 
 # %% [markdown]
-# The collapsed row is not a disaster, and that makes a collapse dangerous: shapes are there, and nothing stopped with an error. But dots lie over most of the cloth, shades are flat and the checks are rougher. (Why is this row so much better than that with eight kept codes above? There most of the kept codes stood for black background, while here the few codes have moved among all features. Besides, the bottom is quantized after the collapsed top, so that it can correct part of the error.) **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
+# The collapsed row is not a disaster, and that makes a collapse dangerous: most garments can still be recognized, and nothing stopped with an error. But legs and sleeves run together, shades are flat, and print and checks are smeared. (Why is this row no worse than that with eight kept codes above? Those were chosen by how often they occur, while here the few codes have moved among all features. Besides, the bottom is quantized after the collapsed top, so that it can correct part of the error.) **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
 
 # %%
 both_codes = {
@@ -562,7 +567,7 @@ figures.show(
 )
 
 # %% [markdown]
-# With renewal, the codes share the work. After the collapse, a handful of codes do all of it, and one of them does about half.
+# With renewal, the codes share the work. After the collapse, four codes do all of it, and one of them does about two thirds.
 #
 # The check that detects a collapse is cheap enough for every run: the share of codes in use, and the perplexity. Where to set the limits is a choice. We require that more than half of the codes occur, and that the perplexity is more than 15 % of K. `loss_function` gives you the perplexities of both levels in each step, and `pixelprior evaluate` gives the share in use and the perplexity on held-out images.
 
@@ -686,7 +691,7 @@ check.straight_through(my_straight_through)
 #
 # *Difficulty 3 of 5 · importance 3 of 5 · 10 minutes · after 01.9*
 #
-# Write the renewal that our moving average lacks. Your function gets the codebook e [K, D], the average counts N_k as [K], and a batch of features [N, D] with many more rows than K. It returns a codebook in which each code with a count below 1 is moved to a feature of the batch, each to a different one, while the living codes stay where they are. The check then trains with your renewal from the bad start. (It sets N_k = 1 and m_k = e_k for the renewed codes, because otherwise the next average would move them back.)
+# Write the renewal that our moving average lacks. Your function gets the codebook e [K, D], the average counts N_k as [K], and a batch of features [N, D] with many more rows than K. It returns a codebook in which each code with a count below 1 is moved to a feature of the batch, each to a different one, while the living codes stay where they are. The check then trains with your renewal from a bad start like ours. (It sets N_k = 1 and m_k = e_k for the renewed codes, because otherwise the next average would move them back.)
 #
 # <details><summary>Hint 1</summary>
 #

@@ -11,6 +11,11 @@
 #
 # ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [03 · Gated blocks](03_gated_blocks.ipynb) →
 
+# %% tags=["version"]
+from pixelprior.course import needs
+
+needs("0.2")  # says so if the installed package is older
+
 # %%
 import itertools
 import math

@@ -7,9 +7,14 @@
 #
 # **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and `PixelCNN`; the rest is repeated.
 #
-# **Time.** About 35 minutes for the core and 60 for all, with the exercises; 85<!--= timings 04_top_prior --> seconds to run on two CPU cores.
+# **Time.** About 35 minutes for the core and 65 for all, with the exercises; 85<!--= timings 04_top_prior --> seconds to run on two CPU cores.
 #
 # ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →
+
+# %% tags=["version"]
+from pixelprior.course import needs
+
+needs("0.2")  # says so if the installed package is older
 
 # %%
 import math
@@ -32,7 +37,7 @@ from pixelprior.schedule import learning_rate_factor
 #
 # *Core · 1 minute*
 #
-# The shipped VQ-VAE-2 encodes each photograph once. Each top grid has 8 × 8 codes out of K = 64<!--= vqvae2 num_embeddings -->. We train on 6,000 grids, and the other 1,000 are **held out**, as in notebook 00: no training step sees them.
+# The shipped VQ-VAE-2 encodes each photograph once. Each top grid has 8 × 8 codes out of K = 30<!--= vqvae2 num_embeddings -->. We train on 6,000 grids, and the other 1,000 are **held out**, as in notebook 00: no training step sees them.
 
 # %%
 vqvae2, shipped = load_shipped()
@@ -43,7 +48,7 @@ print("training", list(training.z_top.shape), "of", training.z_top.dtype)
 print("held out", list(heldout.z_top.shape), " codes K:", K)
 
 # %% [markdown]
-# Each grid comes with a label, the class of its image. The prior gets this label too, as in notebook 03, so that it learns P(z_top | class). The network of this notebook has 6 gated blocks of 32 channels. (Notebook 03 counted that an 8 × 8 grid needs seven blocks before every position sees its whole past. We use one fewer, which leaves the farthest corners out of sight.)
+# Each grid comes with a label, the class of its image. The prior gets this label too, as in notebook 03, so that it learns P(z_top | class). The network of this notebook has 6 gated blocks of 32 channels. (Notebook 03 counted that an 8 × 8 grid needs seven blocks before every position sees its whole past. We use one fewer: a code in the last column does not see the first column, a code in the first column does not see the last column of the rows above it, and the last row does not see the first.)
 
 
 # %%
@@ -68,7 +73,7 @@ print(f"{sum(p.numel() for p in net.parameters()):,} weights")
 # P(z) = \prod_i P(z_i \mid z_1, \dots, z_{i-1})
 # $$
 #
-# The logarithm turns the product into a sum. We want P(z) of real grids to be large, so −log P(z) has to be small. Three lines compute it: we turn the logits into log-probabilities, **gather** from the K at each position the one that belongs to the true code, and change the sign to get a cost.
+# The logarithm turns the product into a sum. We want P(z) of real grids to be large, so −log P(z) has to be small. (The class is given in every factor, and we leave it out of the formulas.) Three operations compute the cost: we turn the logits into log-probabilities, **gather** from the K at each position the one that belongs to the true code, and change the sign to get a cost.
 
 
 # %%
@@ -115,9 +120,9 @@ for name, other in (
 #
 # - **Uniform**: every code has probability 1/K, which costs log K.
 # - **Unigram**: the probability of each code is its frequency. This predictor knows that black background is common, but it looks at no other code of the grid. It costs the entropy of the frequencies, which you compute in exercise 1.
-# - **Left neighbour**: this predictor looks at the code to the left, and at nothing else. "The same code again" is a rule of that kind, and this predictor is the best such rule. With the true probabilities it would cost the **conditional entropy** H(code | left), where the vertical line is read as "given": the nats that a code still costs on average when its left neighbour is known.
+# - **Left neighbour**: this predictor gives the probability of each code when only the code to its left is known. With the true probabilities its mean cost is the **conditional entropy** H(code | left), where the vertical line is read as "given": what a code costs on average, in nats, when its left neighbour is known.
 #
-# We estimate this last cost by counting. For each left neighbour we count which codes followed it in training, and a count divided by the sum of these counts is a probability. A pair that never occurred would get probability 0, and a cost without limit if it came up in a held-out grid. So we add a little, 0.1, to each count, which is called **smoothing**. What a table of estimates costs on held-out grids is a *cross entropy*, which is a little above the conditional entropy.
+# We estimate this last cost by counting. For each left neighbour we count which codes followed it in training, and a count divided by the sum of these counts is a probability. A pair that never occurred would get probability 0, and a cost without limit if it came up in a held-out grid. So we add 0.1 to each count, which is called **smoothing**. Our probabilities are only estimates. The mean cost of held-out codes under estimated probabilities is called a *cross entropy*. Apart from chance in the held-out grids, it is never below the conditional entropy.
 #
 # The functions below work with any number of these neighbours: left, above, above left. Outside the grid, the neighbour is the number K, for "nothing there".
 
@@ -127,6 +132,7 @@ NEIGHBOURS = ((0, 1), (1, 0), (1, 1))  # (rows up, columns left)
 
 def context(z, count):
     """The neighbours of each position as one number, [N, 8, 8]."""
+    # One row above and one column at the left:
     padded = F.pad(z, (1, 0, 1, 0), value=K)  # [N, 9, 9]
     number = torch.zeros_like(z)  # [N, 8, 8]
     for up, left in NEIGHBOURS[:count]:
@@ -136,7 +142,7 @@ def context(z, count):
 
 
 # %% [markdown]
-# With one neighbour, the context is the code to the left. With two neighbours it is a pair of codes, written as one number with K + 1 as its base. The table then has a row for each context, and a column for each code.
+# With one neighbour, the context is the code to the left. With two neighbours it is a pair of codes, written as one number with K + 1 as its base: code a at the left and code b above become a · (K + 1) + b. The table then has a row for each context, and a column for each code.
 
 
 # %%
@@ -175,16 +181,17 @@ figures.show(
             "on the training grids": (range(4), on_training),
             "on held-out grids": (range(4), on_heldout),
         },
-        x_label="neighbours in the table: none, left, above, above left",
+        x_label="neighbours: 1 left, 2 also above, 3 also above left",
+        x_ticks=range(4),
         y_label="nats per code",
         baselines={"uniform": math.log(K)},
-        y_limits=(1.8, 4.3),
+        y_limits=(1.8, 3.6),
     ),
     "tables_by_neighbours",
 )
 
 # %% [markdown]
-# On the training grids it does, but on the held-out grids the cost rises again at three neighbours. The table with three neighbours has (K + 1)³ rows of K numbers, and all of them are to be filled from 384,000 codes. The codes crowd into a few common rows, and most rows saw one code or none. A row that saw none knows nothing, and a row that saw one has learned it by heart. This is **overfitting**, and you see it here without any network: the gap between the lines is what was learned and does not hold elsewhere.
+# On the training grids it does, but on the held-out grids the cost rises again at three neighbours. The table with three neighbours has (K + 1)³ rows of K numbers. These are more numbers than there are codes to estimate them from, 384,000, and most codes fall into a few common rows, so that many rows rest on a few counts. The probabilities in such a row fit the training grids and not others. This is **overfitting**, and you see it here without any network: the gap between the lines is what was learned and does not hold elsewhere.
 #
 # Counting treats each row of the table separately, while a network shares what it learns between similar contexts. That is why we can afford to let a network look at the whole past.
 
@@ -314,7 +321,7 @@ def train(
 
 
 # %% [markdown]
-# The package's loop is `fit`, which `pixelprior train-prior` calls, and it does more. It keeps a moving average of the weights, which fluctuates less than the last weights, and this average is measured and kept. It also writes **checkpoints** (files from which a run can go on), goes on where a run was stopped, and spreads over several GPUs. Its training steps are the same as ours. We train two copies of a network on 128 grids for two passes, one with our loop and one with `fit`. Do they have the same loss, and give the same logits afterwards? (`fit` leaves the last weights in the model, and the averaged ones go into the checkpoints.)
+# The package's loop is `fit`, which `pixelprior train-prior` calls, and it does more. It keeps a moving average of the weights, which fluctuates less than the last weights. The held-out loss is measured with this average, and the checkpoints hold it. It also writes **checkpoints** (files from which a run can go on), goes on where a run was stopped, and spreads over several GPUs. Its training steps are the same as ours. We train two copies of a network on 128 grids for two passes, one with our loop and one with `fit`. Do they have the same loss, and give the same logits afterwards? (`fit` leaves the last weights in the model, and the averaged ones go into the checkpoints.)
 
 
 # %%
@@ -338,7 +345,7 @@ from pixelprior.devices import make_accelerator
 from pixelprior.training import fit
 
 few, twin = first(training, 128), copy.deepcopy(both.prior_top)
-mine = train(twin, few, 8, HIGHEST)
+mine = train(twin, few, 8, HIGHEST)  # 128 grids are 4 batches of 32
 settings = TrainingSettings(
     epochs=2, batch_size=32, lr=HIGHEST, warmup=0.1, mixed_precision="no"
 )
@@ -359,7 +366,7 @@ with torch.no_grad():
 print(f"logits after training differ by < 1e-2: {apart < 1e-2}")
 
 # %% [markdown]
-# ## 04.7 Train it, live
+# ## 04.7 Train it
 #
 # *Core · 4 minutes*
 #
@@ -400,7 +407,7 @@ print("clipped in at most 10 of the 600 steps:", clipped <= 10)
 # %% [markdown]
 # In a healthy run of this size, clipping hardly ever acts. It is a safeguard, and section 04.10 shows what it guards against.
 #
-# How low could the loss get on these grids? For comparison we take the prior that ships with the package, measured on the same 1,000 held-out grids. It has 9<!--= prior num_layers --> blocks of 64<!--= prior hidden_channels --> channels, and was trained on all 60,000 images for 7,500 steps, at the same highest rate. We measure it by hand, and with the package's `image_nats`.
+# How low could the loss get on these grids? For comparison we take the prior that ships with the package, measured on the same 1,000 held-out grids. It has 9<!--= prior num_layers --> blocks of 80<!--= prior hidden_channels --> channels, and was trained in seven passes through nearly all of the 60,000 images, at the same highest rate. We measure it by hand, and with the package's `image_nats`.
 
 # %%
 from pixelprior.evaluation.measures import image_nats
@@ -431,7 +438,7 @@ figures.show(
             "left and above": left_above,
             "the shipped prior": by_shipped.mean().item(),
         },
-        y_limits=(1.6, 4.4),
+        y_limits=(1.4, 3.6),
     ),
     "learning_curve",
 )
@@ -439,18 +446,18 @@ figures.show(
 # %% tags=["nbval-ignore-output"]
 final = measured[STEPS]
 print(f"our network, held out: {final:.2f} nats per code")
-assert 1.95 < final < 2.35
+assert 1.75 < final < 2.15
 assert by_shipped.mean() < final < left_above
 
 # %% [markdown]
-# The curve starts on the uniform line. Below the unigram line, the network must use more than frequencies: other codes, the label, or the position in the grid, which the padding at the border reveals. Below the line of the left neighbour, one code no longer explains the loss, and so on from baseline to baseline. After that, each further tenth of a nat takes longer. The two curves stay together, so little was learned by heart so far.
+# The curve starts on the uniform line. Below the unigram line, the network must use more than frequencies: other codes, the label, or the position in the grid, which the padding at the border reveals. A loss below the line of the left neighbour cannot be reached by a table of the left neighbour alone, and the same holds for the next baseline. After that, each further tenth of a nat takes longer. The two curves stay together, so little was learned by heart so far.
 #
-# The shipped prior needs still fewer nats. It saw ten times as many images, with a larger network and for longer. On all 10,000 test images it costs 1.83<!--= results likelihood.top.nats_per_code.value --> nats per code.
+# The shipped prior needs still fewer nats. It saw ten times as many images, with a larger network and for longer. On all 10,000 test images it costs 1.67<!--= results likelihood.top.nats_per_code.value --> nats per code.
 
 # %% [markdown]
-# ## 04.8 From mud to clothes
+# ## 04.8 From tangles to clothes
 #
-# *Core · 4 minutes*
+# *Core · 5 minutes*
 #
 # A loss is only a number, so we look at images too. To draw a grid, we go through its positions in raster order. At each of them, the network gives the probabilities of the next code given the codes drawn so far, and a random number u from 0 to 1 picks one: the first code at which the sum of the probabilities exceeds u. (Notebook 07 explains this way to draw, and notebook 06 how to do it without 64 passes.)
 
@@ -509,11 +516,29 @@ figures.show(
 # %% [markdown]
 # Every row has the same decoder and the same bottom prior, so that only the top prior changes.
 #
-# - **0 steps**: the images are mud, a tangle of white and black. All codes are about equally likely, so that neighbouring codes do not fit together. The bottom prior has never seen such top grids, and cannot repair them.
-# - **50 steps**: the images are still mud, with more black in it. The network knows by now that background is common, and a little about which codes occur side by side, but not yet where the clothes belong.
-# - **200 steps**: there are shapes in the middle on a black ground, many of them a boot or a shirt already. Codes now agree with their neighbours, but over longer distances they often do not fit together.
-# - **600 steps**: most images have the outline of their class. A few fall apart, because one improbable code was drawn and all later codes were conditioned on it.
-# - **shipped**: there are sleeves, legs and heels, which is what the last few tenths of a nat bring.
+# - **0 steps**: the images are a tangle of white and black. All codes are about equally likely, so that neighbouring codes do not fit together. The bottom prior has never seen such top grids, and cannot repair them.
+# - **50 steps**: the images are still tangles, but the border is mostly black. The network has learned that background is common and lies at the border, and a little about which codes occur side by side.
+# - **200 steps**: there are shapes in the middle on a black ground, and some can be recognized, such as a shirt or a boot. Neighbouring codes agree, but over longer distances they often do not fit together.
+# - **600 steps**: most images have the outline of their class. Surfaces are still uneven, and some outlines have gaps or ragged edges.
+# - **shipped**: some outlines are smoother, such as those of the coat and the sandal. The last two rows differ less than the rows above them, and ten images are too few to judge by. The loss of the learning curve is a mean over 64,000 held-out codes, and it shows the difference more reliably.
+
+# %% [markdown]
+# **How different are bags from one another, and does our own 600-step prior know the class?** The upper row shows eight bags of the shipped prior, and the lower row eight of ours.
+
+# %%
+eight = torch.full((8,), 8)  # [8]
+figures.show(
+    figures.image_rows(
+        {
+            "shipped": images_from(shipped.prior_top, eight),
+            "600 steps": images_from(net, eight),
+        }
+    ),
+    "bags",
+)
+
+# %% [markdown]
+# Our own prior has learned the class roughly: some images of the lower row have the outline of a bag, two of them with a handle, and others have no shape that can be recognized. The label is one bias in each block, and it settles what kind of thing is drawn. The rest is left to chance, as it should be, because P(z_top | class) is a distribution and not a single picture.
 
 # %% [markdown]
 # ## 04.9 Where are the nats?
@@ -539,9 +564,9 @@ figures.show(
 # %% [markdown]
 # Look at the map at the right, and count its rows from 0.
 #
-# - **The left and right edges are cheap**, and the corners most of all, because they are background in nearly every image. The top edge is not cheap, because there the prior has seen little of the image.
-# - **The middle is expensive**, because that is where the clothes differ.
-# - **The cost falls from the top to the bottom.** In the middle columns, the first rows cost more than the last. The first codes decide between long and short sleeves, dark and light, plain and striped, and the last ones follow from what is above them.
+# - **The left edge is cheap**, and so are the lower corners, because they are often background. The right edge costs a little less than the middle.
+# - **The top row is not cheap**, because there the prior has seen little of the image. The highest cost of the map is in row 0.
+# - **In the middle columns the cost falls from the top to the bottom.** A likely reason is that the first codes decide between long and short sleeves, dark and light, plain and striped, and that the last ones can be predicted from what is above them.
 #
 # The cost of the left neighbour's table does not fall in this way. It is almost as high in row 6 as in row 3, because this table only ever sees one code. The difference between the two maps is what looking farther, the label and the position are worth together.
 #
@@ -571,21 +596,21 @@ explore(
 )
 
 # %% [markdown]
-# A handful of codes share nearly all the probability, and the prior could not say which of them would come. The cost of the position is −log of the hatched bar, and nats per code are the mean of this cost over all positions and images. Move to the first corner, where one bar takes most of the probability. Move along a row: the probability spreads over more bars where the outline begins, and gathers in fewer where it is past.
+# Six codes share most of the probability, and none of them has much more than 0.2. The cost of the position is −log of the hatched bar, and nats per code are the mean of this cost over all positions and images. Move to the first corner, where one bar takes most of the probability. Then move along a row, and watch at which positions the probability spreads over more bars.
 
 # %% [markdown]
 # ## 04.10 Where it breaks: a rate too high, nothing clipped
 #
-# *Further · 6 minutes*
+# *Further · 7 minutes*
 #
-# We make five short runs of 60 steps each, all from the same weights. The first is our recipe, and in the next two AdamW gets a rate of 10 instead of 3e-3, without warm-up: once without clipping and once with it. The last two use plain gradient descent, **SGD**, whose step is the rate *times the gradient*, at a rate of 20, again without clipping and with it.
+# We make five short runs of 60 steps each, all from the same weights. In two of them AdamW gets a rate of 10 instead of 3e-3, once without clipping and once with it. Two use plain gradient descent, **SGD**, whose step is the rate *times the gradient*, at a rate of 20, again without clipping and with it. None of these four has a warm-up. The fifth run is our recipe.
 
 # %%
 adamw, sgd, off = torch.optim.AdamW, torch.optim.SGD, math.inf
 trials = {
-    "AdamW, 3e-3, warm-up, clipped": (adamw, 3e-3, 1.0, 0.1),
     "AdamW, rate 10, not clipped": (adamw, 10.0, off, 0.0),
     "AdamW, rate 10, clipped": (adamw, 10.0, 1.0, 0.0),
+    "AdamW, 3e-3, warm-up, clipped": (adamw, 3e-3, 1.0, 0.1),
     "SGD, rate 20, not clipped": (sgd, 20.0, off, 0.0),
     "SGD, rate 20, clipped": (sgd, 20.0, 1.0, 0.0),
 }
@@ -631,7 +656,7 @@ figures.show(
 # - **SGD without clipping** explodes, because a large gradient makes a large step, which leads to weights with a still larger gradient. The numbers may become too large to be stored, which gives `inf`, and from there `nan`, which is not a number at all. With clipping, no step at this rate is longer than 20 and the loss stays within bounds, but the network does not learn much. Clipping keeps the numbers in range; it does not make a wrong rate right.
 # - **AdamW at rate 10** is the dangerous one. The loss jumps and then falls and falls, which looks like learning on a plot that begins at step 10. But it ends flat near the unigram line, the loss of a predictor that has only the frequencies of the codes left. Clipping does not save this run, because AdamW divides by the gradient's own size, so that its steps are about as long either way. What clipping spares AdamW are the rare outliers, which spoil its running means.
 #
-# **Which numbers reveal such a failure?** There are two, and the first is the gradient norm, which we have at each step for free.
+# **Which numbers reveal such a failure?** There are two, and the first is the gradient norm, which we have at each step for free. We raise an alarm when it is above 3, more than twice the largest norm of our own run.
 
 # %%
 figures.show(
@@ -639,7 +664,7 @@ figures.show(
         by_optimizer(norm_of),
         x_label="step",
         y_label="gradient norm before clipping",
-        baselines={"clip": 1.0, "alarm": 10.0},
+        baselines={"clip": 1.0, "alarm": 3.0},
         log_y=True,
         y_limits=(0.01, 1e6),
     ),
@@ -650,22 +675,24 @@ worst = {
     for name, norms in norm_of.items()
 }
 for name, norm in worst.items():
-    print(f"{name:30} {'ALARM' if norm > 10 else 'no alarm'}")
-ours, *others = worst.values()
-assert 2 * ours < 10 and min(others) > 20
+    print(f"{name:30} {'ALARM' if norm > 3 else 'no alarm'}")
+ours = worst.pop("AdamW, 3e-3, warm-up, clipped")
+assert 2 * ours < 3 and min(worst.values()) > 6
 
 # %% [markdown]
-# The second is the unigram baseline, which a prior has to be below after a few dozen steps. A prior that stays above it has learned next to nothing but frequencies, however well its curve falls.
+# The alarm comes within the first few steps. Later the norm of both AdamW runs at rate 10 is mostly as low as that of our recipe, or lower, so that the norm has to be recorded from the first step on.
+#
+# The second number is the unigram baseline, which a prior has to be below after a few dozen steps. A prior that stays above it has learned next to nothing but frequencies, however well its curve falls. We ask for a distance of two tenths of a nat, because a smaller one can be chance.
 
 # %%
 ends = {
     name: nats_of(trial_nets[name], heldout).mean().item()
-    for name in list(trials)[:2]
+    for name in list(trials)[:3]
 }
 for name, end in ends.items():
-    print(f"{name:30} below unigram by 0.1: {end < unigram - 0.1}")
-ours, hasty = ends.values()
-assert ours < unigram - 0.3 and hasty > unigram
+    print(f"{name:30} below unigram by 0.2: {end < unigram - 0.2}")
+hasty, clipped, ours = ends.values()
+assert ours < unigram - 0.3 and min(hasty, clipped) > unigram - 0.1
 
 # %% [markdown]
 # A `nan` spreads, and to see how far, we put one into the gradient of one weight. How many of the gradients are still finite after clipping?
@@ -680,19 +707,20 @@ left_over = sum(g.isfinite().sum().item() for g in gradients)
 print("gradient norm:", norm.item(), " finite gradients left:", left_over)
 
 # %% [markdown]
-# None is, because the norm is made of all gradients, so it is `nan` as well, and clipping multiplies all gradients by a factor that contains it. After one more step, all weights are lost. That is why one check of one number, `norm.isfinite()`, guards everything. On a CPU, the package's `fit` checks it at every step, before the optimizer moves. On a GPU this check means waiting, so `fit` makes it every 50 steps and at the end of each epoch: some steps may be lost, but no checkpoint. If the check fails, `fit` stops with a `FloatingPointError` and names the last good checkpoint.
+# None is, because the norm is made of all gradients, so it is `nan` as well, and clipping multiplies all gradients by a factor that contains it. After one more step, all weights are lost. That is why one check of one number, `norm.isfinite()`, guards everything. On a CPU, the package's `fit` checks it at every step, before the optimizer moves. On a GPU, reading this number makes the processor wait for the GPU, so `fit` reads it every 50 steps and at the end of each epoch. The steps since the last check may be lost, but a checkpoint is written only after a check has passed. If the check fails, `fit` stops with a `FloatingPointError` and names the last good checkpoint.
 
 # %% [markdown]
 # ## 04.11 Where it breaks again: 100 images
 #
 # *Further · 4 minutes*
 #
-# Suppose that you have 100 images and not 6,000. We train a network of four blocks on 100 grids for 200 steps. **What do training and held-out loss do?** The third line is the same network with the same number of steps on all training grids.
+# Suppose that you have 100 images and not 6,000. We train a network of four blocks on 100 grids for 200 steps. **What do training and held-out loss do?** The third line is the same network with the same number of steps on all training grids. The rate is 1e-2, higher than before, so that 200 steps are enough to show the effect.
 
 # %%
 hundred = first(training, 100)
 few_net, many_net = new_net(32, 4), new_net(32, 4)
-at, on_hundred, on_unseen, with_many = range(40, 201, 40), [], [], []
+at = (10, 20, 40, 80, 120, 160, 200)
+on_hundred, on_unseen, with_many = [], [], []
 
 
 def watch_few(step):
@@ -746,7 +774,7 @@ best, stopped = stop_at(on_unseen)
 print(f"best at step {at[best]}: {on_unseen[best]:.1f} nats held out")
 print(f"stopped at step {at[stopped]}; without: {on_unseen[-1]:.1f} nats")
 assert at[best] < 120 and on_unseen[best] < 3.3
-assert on_unseen[-1] > math.log(K) > on_unseen[best] + 0.7
+assert on_unseen[-1] > math.log(K) > on_unseen[best] + 0.6
 assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
 
 # %% [markdown]
@@ -767,7 +795,7 @@ assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
 #
 # *Difficulty 2 of 5 · importance 5 of 5 · 7 minutes*
 #
-# Write the entropy of the codes' frequencies, in nats,
+# Write a function that returns the entropy of the codes' frequencies, as one number in nats:
 #
 # $$
 # H = -\sum_k p_k \log p_k
@@ -805,7 +833,7 @@ check.unigram_entropy(my_unigram_entropy)
 #
 # *Difficulty 2 of 5 · importance 3 of 5 · 4 minutes*
 #
-# Draw 16 images of bags (class 8) from the shipped prior. `shipped.sample_with_vqvae2(vqvae2, count, labels=…, seed=…)` draws and decodes; each image needs a label, so the labels are a tensor [16]. The shipped classifier looks at your images and says which class it sees in them.
+# Draw 16 images of bags (class 8) from the shipped prior. `shipped.sample_with_vqvae2(vqvae2, count, labels=…, seed=…)` draws and decodes; each image needs a label, so the labels are a tensor [16]. The check passes if the shipped classifier takes at least 12 of your images for bags, and no two of them are equal.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -815,7 +843,7 @@ check.unigram_entropy(my_unigram_entropy)
 #
 # <details><summary>Hint 2</summary>
 #
-# The VQ-VAE-2 is the first argument, and the number of images is the second.
+# One call draws all sixteen. Any seed will do, because each image of a call has random numbers of its own.
 #
 # </details>
 
@@ -828,33 +856,15 @@ check.images_of_class(my_bags, 8)
 # [To solution 2](#Solution-2)
 
 # %% [markdown]
-# **How different are bags from one another, and does our own 600-step prior know the class?** The upper row shows eight bags of the shipped prior, and the lower row eight of ours.
-
-# %%
-eight = torch.full((8,), 8)  # [8]
-figures.show(
-    figures.image_rows(
-        {
-            "shipped": images_from(shipped.prior_top, eight),
-            "600 steps": images_from(net, eight),
-        }
-    ),
-    "bags",
-)
-
-# %% [markdown]
-# Our own prior knows the class roughly: most images of the lower row have the size of a bag, some have a handle, and others are lumps. The label is one bias in each block, and it settles what kind of thing is drawn. The rest is left to chance, as it should be, because P(z_top | class) is a distribution and not a single picture.
-
-# %% [markdown]
 # ### Exercise 3: a learning rate by measurement
 #
 # *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes*
 #
-# A **range test** finds a learning rate. It trains for a short time at each of several rates, a factor of three or ten apart, and compares the results. (In Smith's own form the rate rises within a single run.) Find a rate for a small network (three blocks of 16 channels, 100 steps, AdamW with our schedule and clipping). Your rate is judged by three such trainings: at your rate, at a tenth of it, and at ten times your rate. Neither of the others may end lower, on held-out codes, by more than a tenth of a nat per code. Use the `train` above, and `new_net(16, 3)` as the network.
+# A **range test** finds a learning rate. It trains for a short time at each of several rates, a factor of three or ten apart, and compares the results. (In the original paper, listed under *Sources*, the rate rises within a single run.) Find a rate for a small network (three blocks of 16 channels, 100 steps, AdamW with our schedule and clipping). Your rate is judged by three such trainings: at your rate, at a tenth of it, and at ten times your rate. Neither of the others may end lower, on held-out codes, by more than a tenth of a nat per code. Use the `train` above with `new_net(16, 3)`, in a new cell. In 100 steps no grid is seen twice, so that the training losses at the end tell about as much as held-out ones.
 #
 # <details><summary>Hint 1</summary>
 #
-# Train for 100 steps at rates that are a factor of ten apart, for example 3e-4, 3e-3, 3e-2 and 3e-1.
+# Train for 100 steps at four rates that are a factor of ten apart. Begin with a rate that is surely too low.
 #
 # </details>
 #
@@ -883,7 +893,7 @@ check.learning_rate(my_rate, training, heldout)
 #
 # - Write the loss of a prior in nats per code, and say which baselines to compare it with.
 # - Train a prior with warm-up, cosine and clipping, and know what each of them does.
-# - Tell by a number when training has gone wrong: a norm that is too large or not finite, a loss that stays at unigram, or a held-out loss that turns and rises.
+# - Tell by a number when training has gone wrong: a norm that is too large or not finite, a loss that stays at unigram, or a held-out loss that rises again.
 #
 # **To take away.** Our network starts at the uniform line: what would it mean if it started far above? Which would you rather have, ten times the images or ten times the weights, and which curve tells you? The first code of a grid has nothing before it: what does the prior use there? ([Answers](ANSWERS.md))
 #
@@ -943,4 +953,4 @@ rate_found = min(ends, key=ends.get)
 check.learning_rate(rate_found, training, heldout)
 
 # %% [markdown] tags=["solution"]
-# The rate that you found is likely to be higher than our 3e-3. A short test of a small network favours high rates, because there is no time for small steps. The longer the run and the deeper the network, the lower the best rate tends to be. But is 3e-3 the best for our 600 steps? Try your rate, or a third of it, in the live run above.
+# The rate that you found is likely to be higher than our 3e-3. A short test of a small network favours high rates, because there is no time for small steps. The longer the run and the deeper the network, the lower the best rate tends to be. But is 3e-3 the best for our 600 steps? To try it, set `HIGHEST` in section 04.4 to your rate, or to a third of it, and run the notebook again from the top.

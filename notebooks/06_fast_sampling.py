@@ -11,6 +11,11 @@
 #
 # ← [05 · The bottom prior](05_bottom_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [07 · Generate and judge](07_generate_and_judge.ipynb) →
 
+# %% tags=["version"]
+from pixelprior.course import needs
+
+needs("0.2")  # says so if the installed package is older
+
 # %%
 import copy
 import itertools
@@ -32,7 +37,7 @@ _ = torch.set_grad_enabled(False)  # nothing is trained here
 #
 # A prior draws codes in raster order (notebook 02): row by row, and within a row from left to right. Each code needs logits that depend on all codes before it, so that we cannot draw two codes of one image at the same time. But we can draw one code for each of *many* images at once.
 #
-# We start with the top level of the shipped prior: 8 × 8 codes out of K = 64<!--= vqvae2 num_embeddings -->, and 9<!--= prior num_layers --> gated blocks of p = 64<!--= prior hidden_channels --> channels. The label of an image enters each block as its condition. We take a copy of the prior in float64; section 06.5 explains why.
+# We start with the top level of the shipped prior: 8 × 8 codes out of K = 30<!--= vqvae2 num_embeddings -->, and 9<!--= prior num_layers --> gated blocks of p = 80<!--= prior hidden_channels --> channels. The label of an image enters each block as its condition. We take a copy of the prior in float64; section 06.5 explains why.
 
 # %%
 vqvae2, prior = load_shipped()
@@ -613,7 +618,7 @@ for name, method in (("naive", naive), ("cached", cached)):
     )
 
 # %% [markdown]
-# Naive takes about twice as many operations as cached, and 64 times the multiply-adds. As long as launches decide, we therefore expect cached to gain far less over naive on a GPU than on a processor. Cached takes thousands of operations, one after the other, each with little to do, so that we expect the GPU to be idle most of the time.
+# Naive takes between two and three times as many operations as cached, and 64 times the multiply-adds. As long as launches decide, we therefore expect cached to gain far less over naive on a GPU than on a processor. Cached takes thousands of operations, one after the other, each with little to do, so that we expect the GPU to be idle most of the time.
 #
 # The remedy is a **CUDA graph**: the operations of one row are *recorded* once, and then the whole record is replayed, by one launch for a row in place of one for every operation. This is the package's fourth method, `method="graph"`. Recording has conditions, which explain how the package's steps are written:
 #

@@ -11,6 +11,11 @@
 #
 # ← [06 · Sampling, fast](06_fast_sampling.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [08 · Complete and edit in code space](08_complete_and_edit.ipynb) →
 
+# %% tags=["version"]
+from pixelprior.course import needs
+
+needs("0.2")  # says so if the installed package is older
+
 # %%
 import torch
 
@@ -213,7 +218,7 @@ figures.show(
 )
 
 # %% [markdown]
-# At T = 0.3 the images are clean and plain, because each draw takes one of the likeliest codes, and what is likely is common: even cloth without a print. Around 1.0 folds, straps and prints appear, and now and then an image breaks. At 1.5 outlines fray, and several images fall apart. People disagree about which temperature between the two is best, so we need numbers.
+# At T = 0.3 the images are clean and plain, because each draw takes one of the likeliest codes, and what is likely is common: even cloth without a print. Folds appear from 0.6 on, and around 1.0 prints, and now and then an image breaks. At 1.5 outlines fray, and several images fall apart. People disagree about which temperature between the two is best, so we need numbers.
 
 # %% [markdown]
 # ## 07.4 How good, and how varied?
@@ -297,7 +302,7 @@ def judge(data):
 
 
 # %% [markdown]
-# Some priors have a fourth knob, **guidance**. If some labels were left out in training, the prior knows the logits ℓ with the label and without it, and we draw from logits that are moved away from the second ones:
+# There is a fourth knob, **guidance**. In the training of the shipped prior, a tenth of the labels were left out. So it knows the logits ℓ with the label and without it, and we can draw from logits that are moved away from the second ones:
 #
 # $$
 # \ell = \ell_{\text{label}} + w \, (\ell_{\text{label}} - \ell_{\text{no label}})
@@ -310,12 +315,8 @@ settings = {
     "temperature": (0.3, 0.7, 1.0, 1.15, 1.3),
     "top_k": (10,),
     "top_p": (0.9,),
+    "guidance": (0.25, 1.0),
 }
-if prior.label_dropout > 0:
-    settings["guidance"] = (0.25, 1.0)
-else:
-    print("This prior saw all labels: it has no embedding for 'no label',")
-    print("so that it cannot be guided.")
 drawn, scores = {}, {}
 for knob, values in settings.items():
     for value in values:
@@ -388,7 +389,8 @@ figures.show(
 # - **From T = 1 to the right** images get more varied, and worse. Beyond the distance of photographs this is no gain, because specks and frayed edges add to the distance too.
 # - **From T = 1 to the left** they get better at first. The prior is imperfect, and we think that its mistakes are mostly improbable codes, so that it helps to draw fewer of them.
 # - **Further to the left** they get worse again, though each image is clean. The Fréchet distance compares *sets*, and a set of look-alikes is not like photographs.
-# - **The crosses** show what a perfect prior would reach. This is not 0, because 250 images do not quite have the mean and covariance of 1,000 others. So compare Fréchet distances only for equal numbers of images, and in the same features.
+# - **Guidance** leads down, and only a little to the left. It favours what tells a class from the others, and not what is likely in general, so that it costs less variety than a low temperature does.
+# - **The crosses** show what a perfect prior with a perfect decoder would reach. This is not 0, because 250 images do not quite have the mean and covariance of 1,000 others. So compare Fréchet distances only for equal numbers of images, and in the same features.
 #
 # **Which settings are worse than another on both axes?** We count a difference only if it is larger than the noise.
 
@@ -410,7 +412,7 @@ for setting in scores:
 # %% [markdown]
 # Do not use a setting that is named here, because another one is both better and more varied. Of the other settings, none is both by more than the noise. Between them you choose quality or variety, or 250 images are too few to see a difference.
 #
-# Look also for points at about the same height: the one further to the right has more variety at the same quality. The knobs do not all make the same trade, because top-k and top-p remove improbable codes and keep the ratios of the others, while a low temperature changes these ratios too.
+# Look also for points at about the same height: the one further to the right has more variety at the same quality. The knobs do not all make the same trade. Guidance compares two predictions. Top-k and top-p remove improbable codes and keep the ratios of the others, and a low temperature changes these ratios too.
 
 # %% [markdown]
 # ## 07.5 Is it copying the training images?
@@ -488,7 +490,7 @@ assert below["drawn"] == 0 and below["a copier"] > 0.98
 # %% [markdown]
 # The copier's peak is far to the left, where hardly any unseen image lies. Look at this left end and not at the mean, because ten copies among thousands would not move a mean.
 #
-# This search was among the 6,000 photographs that ship, while our prior has seen 60,000. Measured among all of these, drawn images lie 1.108<!--= results neighbours.samples_to_heldout_rebuilt.value --> times as far from their nearest training image as rebuilt test images do, on average. Many copies would bring this ratio below 1.
+# This search was among the 6,000 photographs that ship, while our prior was trained on 58,200. Measured among all 60,000 training images, drawn images lie 1.140<!--= results neighbours.samples_to_heldout_rebuilt.value --> times as far from their nearest training image as rebuilt test images do, on average. Many copies would bring this ratio below 1.
 
 # %% [markdown]
 # ### Where it breaks: two numbers that are fooled
@@ -566,7 +568,7 @@ assert taught["drawn,\nT = 1.0"] > taught["top_k = 1:\nlook-alikes"] + 0.1
 # %% [markdown]
 # Images drawn at T = 1.0 teach somewhat less than photographs do. Broken images and look-alikes fall far behind, for opposite reasons. (Copies fool this number too: the second bar is the copier of section 07.5.)
 #
-# **And what does the full measurement say?** It ships with the package: 10,000 images drawn at T = 1 are compared with all 10,000 test images, and the classifier is a convolutional network.
+# **And what does the full measurement say?** It ships with the package: 10,000 images drawn at T = 1 are compared with all 10,000 test images, and the classifier is a convolutional network. As many images were drawn with guidance of 0.5 at both levels and T = 0.95, a setting that was chosen on held-out *training* images, by its Fréchet distance.
 
 # %%
 import json
@@ -581,7 +583,10 @@ sources = {
     "training\nimages": ("training images", "real"),
     "rebuilt\ntest images": ("reconstructions", "reconstructions"),
     "drawn\nimages": ("samples", "samples"),
+    "drawn with\nguidance": ("chosen_samples", "chosen_samples"),
 }
+
+# %%
 panels = {
     "Fréchet distance: low is good": {
         name: distances[f]["value"] for name, (f, _) in sources.items()
@@ -593,8 +598,9 @@ panels = {
 figures.show(figures.bar_panels(panels), "scores")
 
 # %% [markdown]
-# - **Fréchet distance.** Drawn images are at 0.72<!--= results frechet.distances.samples.value -->, with an interval of 95 % from 0.65<!--= results frechet.distances.samples.low --> to 0.79<!--= results frechet.distances.samples.high -->. (This is lower than in section 07.4, because more images have a smaller distance.) The reconstructions need no prior, so that what comes on top of their distance is due to the prior.
-# - **Accuracy.** The score from drawn images is 0.961<!--= results accuracy_score.samples_to_real.value --> times that from real ones, so that the samples lack something that photographs have.
+# - **Fréchet distance.** Drawn images are at 0.67<!--= results frechet.distances.samples.value -->, with an interval of 95 % from 0.60<!--= results frechet.distances.samples.low --> to 0.74<!--= results frechet.distances.samples.high -->. (This is lower than in section 07.4, because more images have a smaller distance.) The reconstructions need no prior, so that what comes on top of their distance is due to the prior.
+# - **Accuracy.** The score from drawn images is 0.951<!--= results accuracy_score.samples_to_real.value --> times that from real ones, so that the samples lack something that photographs have.
+# - **Guidance.** The Fréchet distance falls to 0.22<!--= results frechet.distances.chosen_samples.value -->, and the accuracy score does not rise: it is 0.943<!--= results accuracy_score.chosen_samples_to_real.value --> times that of real images. Images that are more typical of their class look better, and probably a classifier that sees only these learns less about the others. The two numbers answer different questions, and neither stands for the other.
 #
 # You may know the name **FID**: it is the Fréchet distance in the features of another network, Inception. Our numbers cannot be compared with FIDs.
 
@@ -717,6 +723,7 @@ for channels in (16, 32):
 shown = {"photograph": few[:8][0]}
 for step in at:
     shown[f"32 channels,\n{step} steps"] = rebuilt[32, step]
+shown["16 channels,\n400 steps"] = rebuilt[16, 400]
 shown["shipped"] = sets["held out, rebuilt"][:8][0]
 figures.show(
     figures.image_rows(shown),
@@ -752,10 +759,9 @@ for channels in (16, 32):
     early, _, late = frechet_by[channels]
     print(f"{channels} channels: Fréchet distance halved: {late < early / 2}")
     assert late < early / 2
-assert frechet_by[32][-1] < frechet_by[16][-1]
 
 # %% [markdown]
-# Both remedies help, and the shipped model shows how far they lead. The Fréchet distance falls too, so it is the right kind of sharpness. (We have not tried more layers in the decoder.)
+# Both remedies help, and the shipped model shows how far they lead. The Fréchet distance falls with the steps too, so it is the right kind of sharpness. (In most of our runs, but not in all, 32 channels also end with the smaller distance. We have not tried more layers in the decoder.)
 
 # %% [markdown]
 # ### And a prior that is not finished?
@@ -807,15 +813,17 @@ for name, (_, numbers) in by_prior.items():
     top, bottom, sharp_here, quality = numbers
     print(f"{name:19}{top:6.1f}{bottom:8.1f}", end="")
     print(f"{sharp_here:11.0f}{quality:9.0f}")
+unfinished = sharp_by[16][-1]
+print(f"{'unfinished decoder':38}{unfinished:8.0f}{frechet_by[16][-1]:9.0f}")
 plain, longer, best = (each for _, each in by_prior.values())
-assert plain[2] > 0.7 * best[2]  # as sharp as good samples, about
+assert min(plain[2], longer[2]) > unfinished
 for level in (0, 1):
     assert longer[level] < plain[level] - 0.1
     assert best[level] < longer[level] - 0.4
 assert best[3] < 2 < longer[3] - 3
 
 # %% [markdown]
-# The loss and the Fréchet distance do, while the sharpness of tangles means nothing. So if the reconstructions are sharp and the samples are lumps, train the prior for longer, and watch its nats per code on held-out codes (notebook 04).
+# The loss and the Fréchet distance do. The sharpness does not: the tangles are sharper than what our decoder of 16 channels rebuilt after 400 steps, in the last line, although its images were recognizable clothes. So if the reconstructions are sharp and the samples are lumps, train the prior for longer, and watch its nats per code on held-out codes (notebook 04).
 
 # %% [markdown]
 # ## 07.8 Why do my samples all look alike?
@@ -1016,9 +1024,9 @@ print("bad file: a norm over 10,000 times the usual:", ratio > 10_000)
 assert ratio > 10_000
 
 # %% [markdown]
-# - **Rate 0.1** is clipped, and still it learns nothing, because AdamW's step is about as long with clipping as without (section 04.10). After the peak the curve looks calm, but it lies flat, far above the first one. A long warm-up does not change that; the remedy is a lower rate.
+# - **Rate 0.1** is clipped, and still it learns nothing, because AdamW's step is about as long with clipping as without (section 04.10). After the peaks the curve looks calm, but it lies flat, far above the first one. A long warm-up does not change that; the remedy is a lower rate.
 # - **Rate 0.03** is at the border. Whether a run learns depends on its starting weights, and even the last digits of a sum, which differ from processor to processor, can decide. A long warm-up helps often, but not always. So do not judge such a rate by a single run.
-# - **The bad file** itself makes the two peaks. Clipped, the run goes on as before. Not clipped, the loss rises once more, and the network hardly learns.
+# - **The bad file** itself makes the peak of both runs. Clipped, the run goes on as before. Not clipped, the loss rises once more, and the network hardly learns.
 #
 # Why do two batches do so much harm? AdamW moves a weight against a running mean of its gradients, by the rate times the ratio of this mean and the root of a running mean of their squares. We compute both means by hand, for one weight whose gradient is −1 at each step but those of the bad file. There it is 10,000, or 4 after clipping. (The divisions make up for means that begin at 0.)
 
@@ -1161,7 +1169,7 @@ figures.show(
 # - **One image at a time.** A step of the cached method is so small that most of its time goes into starting its operations, and eight images share that time. So draw many at once: `sample` takes any batch size, and image i is the same in all. (With `naive` a single image already keeps the processor busy, so that eight at once gain less or nothing.)
 # - **The wrong machine or number format.** On a GPU, use `method="graph"` (section 06.9), and for large batches bf16 in place of float32 (section 06.8). (We have not measured this on a GPU yet.)
 #
-# The first two remedies leave each code as it was. On the two cores that made the committed results, a new image of both levels takes 4.4<!--= results speed.milliseconds_per_image.value --> ms in batches of 64.
+# The first two remedies leave each code as it was. On the two cores that made the committed results, a new image of both levels takes 7.6<!--= results speed.milliseconds_per_image.value --> ms in batches of 64.
 
 # %% [markdown]
 # ## 07.11 A page to keep
@@ -1225,7 +1233,7 @@ check.numbers_of_code(my_numbers, p, 2, 0.5)
 #
 # <details><summary>Hint 1</summary>
 #
-# Compare the five temperatures in `scores` with both limits. Which limit does 0.7 break, and which does 1.0?
+# Compare the five temperatures in `scores` with both limits. Which limit does 1.0 break, and how near is 0.7 to the other one?
 #
 # </details>
 #
@@ -1361,7 +1369,8 @@ check.numbers_of_code((low, high), p, 2, 0.5)
 # [Back to exercise 2](#Exercise-2:-a-temperature-by-two-numbers)
 
 # %% tags=["solution"]
-# 0.7 is too much alike, and 1.0 too far from photographs. Halfway:
+# 0.7 is close to the limit of variety, and 1.0 too far from photographs.
+# Halfway:
 halfway = (0.7 + 1.0) / 2
 
 check.temperature(halfway, vqvae2, prior, heldout)

@@ -26,6 +26,7 @@ from nbconvert.preprocessors import ExecutePreprocessor
 
 FOLDER = Path(__file__).resolve().parent
 TIMINGS = FOLDER / "timings.json"
+LEFT_OUT = {"about-solutions", "version"}  # tags of cells that no slide shows
 
 
 def sources(folder: Path = FOLDER) -> list[Path]:
@@ -68,12 +69,12 @@ def slide_types(cells: list[nbformat.NotebookNode]) -> list[str]:
     A section begins a new slide to the right of the last section, and all other slides
     lie below it. Code after a short question appears later on the question's slide, so
     that there is time to guess. Other code has its own slide, and so has a solution.
-    Imports and links to solutions are left out.
+    Imports, the check of the version and links to solutions are left out.
     """
     types, before = [], None
     for cell in cells:
         tags = cell.metadata.get("tags", [])
-        if "about-solutions" in tags or _imports_alone(cell):
+        if LEFT_OUT & set(tags) or _imports_alone(cell):
             kind = "skip"
         elif cell.cell_type == "markdown":
             kind = "slide" if re.match("##? ", cell.source) else "subslide"

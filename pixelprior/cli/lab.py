@@ -32,6 +32,7 @@ PATTERNS = (
     "docs/pictures/*.svg",
     "pixelprior/assets/results/*.png",
     "pixelprior/assets/results/MODEL_CARD.md",
+    "pixelprior/assets/results/kernels.json",
 )
 
 

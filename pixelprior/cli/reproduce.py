@@ -250,6 +250,9 @@ class Reproduction:
             trained.append(f"prior_seed_{seed}")
             path = self.folder / "results" / f"seed_{seed}" / "results.json"
             by_seed[seed] = json.loads(path.read_text(encoding="utf-8"))
+        seconds = {
+            name: each for name in trained if (each := self.seconds(name)) is not None
+        }
         sizes = {
             name: {
                 "bytes": path.stat().st_size,
@@ -265,10 +268,9 @@ class Reproduction:
                 k: str(v) for k, v in self.vqvae2_flags.items() if v is not None
             },
             "prior": {k: str(v) for k, v in self.prior_flags.items() if v is not None},
-            "minutes": {
-                name: minutes
-                for name in trained
-                if (minutes := self.minutes(name)) is not None
+            "minutes": {name: sum(each) / 60 for name, each in seconds.items()},
+            "seconds_of_the_fastest_epoch": {
+                name: min(each) for name, each in seconds.items()
             },
             "classifier_epochs": recipe.classifier_epochs,
             "weights": sizes,
@@ -279,11 +281,11 @@ class Reproduction:
         texts["MODEL_CARD.md"] = model_card(results, about, by_seed)
         write_texts(self.folder / "results", texts)
 
-    def minutes(self, name: str) -> float | None:
-        """Minutes of all epochs of a training run, however often it was stopped; None
+    def seconds(self, name: str) -> list[float] | None:
+        """Seconds of each epoch of a training run, however often it was stopped; None
         for weights that were given without their history."""
         history = self.folder / "runs" / name / "history.json"
         if not history.is_file():
             return None
         epochs = json.loads(history.read_text(encoding="utf-8"))
-        return sum(epoch["seconds"] for epoch in epochs) / 60
+        return [epoch["seconds"] for epoch in epochs]

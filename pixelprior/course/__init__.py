@@ -1,2 +1,31 @@
 """Code that only the course uses: figures, widgets, the checks of the exercises, and
 the tools with which a notebook measures or plans."""
+
+from packaging.version import Version
+
+import pixelprior
+
+
+class PackageTooOld(ImportError):
+    """The installed package is older than a notebook. Jupyter shows the words alone."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks an exception for this
+        return [str(self)]
+
+
+def needs(version: str) -> None:
+    """Check that the installed package is not older than a notebook.
+
+    Args:
+        version: that of the package for which the notebook was written, such as "0.1".
+
+    Raises:
+        PackageTooOld: the installed package is of an earlier version.
+    """
+    if Version(pixelprior.__version__) < Version(version):
+        installed = pixelprior.__version__
+        raise PackageTooOld(
+            f"this notebook needs pixelprior {version} or later, and {installed} is "
+            "installed: update it with pip install --upgrade pixelprior (in a "
+            "checkout: git pull, then pip install -e .), and restart the kernel"
+        )

@@ -228,7 +228,9 @@ def model_card(
         f"{data['training_images']:,} training images of {data['name']}, "
         f"{data['pixels']:,} pixels each with all channels. The "
         f"{data['heldout_images']:,} test images were measured when training was over: "
-        "no weights and no epoch were chosen by them.",
+        "no weights, no epoch and no setting of sampling were chosen by them. What was "
+        "chosen was chosen by training images that were held out "
+        f"({float(about['prior'].get('validation_share', 0.05)):.0%} for the prior).",
         "",
         "## Recipe",
         "",

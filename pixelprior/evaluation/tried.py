@@ -15,7 +15,13 @@ def tried_table(tried: dict) -> str:
     def mean(name: str, figure: str) -> float:
         return statistics.fmean(run[figure] for run in of[name])
 
-    base = mean("base", "nats_per_image")
+    by_seed = {run["seed"]: run["nats_per_image"] for run in of["base"]}
+
+    def against_base(name: str) -> float:
+        return statistics.fmean(
+            run["nats_per_image"] - by_seed[run["seed"]] for run in of[name]
+        )
+
     lines = [
         "| changed | nats per image | by seed | against the base | top | bottom | "
         "steps |",
@@ -26,7 +32,7 @@ def tried_table(tried: dict) -> str:
         nats = mean(name, "nats_per_image")
         each = ", ".join(f"{run['nats_per_image']:.1f}" for run in of[name])
         lines.append(
-            f"| {words} | {nats:.1f} | {each} | {nats - base:+.1f} | "
+            f"| {words} | {nats:.1f} | {each} | {against_base(name):+.1f} | "
             f"{mean(name, 'top'):.3f} | {mean(name, 'bottom'):.3f} | "
             f"{of[name][0]['steps']:,} |"
         )

@@ -3,26 +3,24 @@
 import functools
 import http.server
 import os
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+from look_at_notebooks import NAMES, find_chromium
 
 
 @pytest.fixture(scope="session")
 def chromium():
     """A headless Chromium, started once."""
-    if CHROMIUM is None:
+    path = find_chromium()
+    if path is None:
         pytest.skip(f"there is no {NAMES[0]} here; apt install chromium brings it")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
         )
         yield browser
         browser.close()

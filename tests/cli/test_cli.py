@@ -348,7 +348,7 @@ def test_bad_checkpoints_end_in_one_line(fails, pipeline, tmp_path):
 
     assert "no checkpoint at" in sample(tmp_path / "nowhere", prior)
     assert "holds a VQVAE2" in sample(vqvae2, vqvae2)
-    assert "512 codes, but the VQ-VAE-2 has 64" in sample(VQVAE2_FOLDER, prior)
+    assert "512 codes, but the VQ-VAE-2 has 30" in sample(VQVAE2_FOLDER, prior)
     (tmp_path / "junk.pth").write_bytes(b"junk")
     assert "junk.pth" in sample(tmp_path / "junk.pth", prior)
     other = VQVAE2(1, 32, 16, 8, 512)
@@ -375,12 +375,14 @@ def test_a_prior_that_was_trained_for_guidance_is_sampled_with_it(
         cli.main([str(word) for word in command])
         assert len(list((tmp_path / name).glob("*.png"))) == 2
     assert "guidance is" in fails(*sample, tmp_path / "x", "--guidance", "-1")
-    error = fails(*SAMPLE, "--output_dir", tmp_path / "x", "--guidance", "1")
+    HierarchicalPixelCNN(30, 8, 8, 2, 10).save_pretrained(tmp_path / "with_all")
+    sample = ["sample", "--vqvae2_checkpoint", VQVAE2_FOLDER, "--guidance", "1"]
+    error = fails(*sample, "--prior_checkpoint", tmp_path / "with_all")
     assert "trained with all labels" in error
 
 
 def test_a_label_for_a_prior_without_classes_ends_in_one_line(fails, tmp_path):
-    HierarchicalPixelCNN(64, 8, 8, 2).save_pretrained(tmp_path / "plain")
+    HierarchicalPixelCNN(30, 8, 8, 2).save_pretrained(tmp_path / "plain")
     error = fails(
         "sample",
         "--vqvae2_checkpoint",

@@ -242,8 +242,14 @@ def test_bad_files_and_flags_are_named(fails, tmp_path, trained):
     assert "give --prior_checkpoint" in fails(*measure)
     measure += ["--prior_checkpoint", trained / "prior"]
     assert "--top_k is for images" in fails(*measure, "--top_k", 3)
-    if not single:
-        assert "the prior has 2 level(s), but the codes have 1" in fails(*measure)
+    if single:
+        words = "was trained on grids of [[3, 5]], but"
+    else:
+        words = "the prior has 2 level(s), but the codes have 1"
+    assert words in fails(*measure)
+    np.savez(tmp_path / "unknown.npz", codes=np.zeros((2, 3, 5), int), labels=[0, -1])
+    flags = ["--codes", tmp_path / "unknown.npz", "--class_conditional"]
+    assert "leave out images whose class is not known" in fails(*train, *flags)
 
 
 def test_a_run_on_a_file_is_resumed_on_that_file_alone(fails, trained, tmp_path):

@@ -31,7 +31,7 @@ from pixelprior.cli.reproduce import Reproduction
 from pixelprior.cli.training_flags import TrainPrior, TrainVQVAE2
 from pixelprior.data import ImageData, load_images
 from pixelprior.evaluation import choosing, judging, report, suite
-from pixelprior.evaluation.choosing import read_setting
+from pixelprior.evaluation.choosing import read_setting, settings_table
 from pixelprior.evaluation.classifier import Classifier
 from pixelprior.evaluation.measures import samples
 from pixelprior.evaluation.report import table
@@ -166,6 +166,7 @@ def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
     "page, name, words",
     [
         ("results", "results", table),
+        ("results", "settings", settings_table),
         ("results", "tried", tried_table),
         ("results", "depth", tried_table),
         ("results", "seeds", seeds_table),
@@ -332,7 +333,7 @@ def test_weights_that_were_given_are_not_trained_again(tmp_path, monkeypatch, ca
         train()
         kept = f"kept from before: {tmp_path / 'weights' / name}"
         assert kept in capsys.readouterr().out
-        assert run.minutes(name) is None
+        assert run.seconds(name) is None
 
 
 def test_what_a_killed_run_of_a_recipe_left_is_removed(tmp_path, monkeypatch):
@@ -450,7 +451,9 @@ def test_a_prior_of_other_classes_is_refused_before_the_work(shipped):
     with pytest.raises(ValueError, match="4 or more of each"):
         evaluate(*shipped, train, heldout, num_samples=3)
     with pytest.raises(ValueError, match="trained with all labels"):
-        evaluate(*shipped, train, heldout, setting={"guidance": (0.5, 0.0)})
+        all_labels = HierarchicalPixelCNN(30, 4, 4, 1, num_classes=10)
+        guided = {"guidance": (0.5, 0.0)}
+        evaluate(shipped[0], all_labels, train, heldout, setting=guided)
     with pytest.raises(ValueError, match="temperature is 0"):
         evaluate(*shipped, train, heldout, setting={"temperature": 0})
     with pytest.raises(ValueError, match="3 classes of images of 2 channel"):
@@ -543,12 +546,17 @@ def test_at_the_default_depth_each_seed_is_better_than_those_of_the_first_design
     assert {(each["option"], each["seed"]) for each in depth["tried"]} == {
         (option, seed) for option in ("base", first) for seed in range(3)
     }
-    for level in ("top", "bottom"):
-        of = {
-            option: [each[level] for each in depth["tried"] if each["option"] == option]
-            for option in ("base", first)
+    of = {
+        option: {
+            each["seed"]: each for each in depth["tried"] if each["option"] == option
         }
-        assert max(of["base"]) < min(of[first])
+        for option in ("base", first)
+    }
+    most = max(run["nats_per_image"] for run in of["base"].values())
+    assert most < min(run["nats_per_image"] for run in of[first].values())
+    for seed, run in of["base"].items():
+        for level in ("top", "bottom"):
+            assert run[level] < of[first][seed][level]
 
 
 def test_no_small_prior_of_todays_design_stays_at_the_unigram_entropy():

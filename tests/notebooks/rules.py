@@ -20,7 +20,12 @@ from parts import (
     without_code,
     words,
 )
-from rules_of_code import cells_are_short, minutes_are_stated, the_core_stands_alone
+from rules_of_code import (
+    cells_are_short,
+    minutes_are_stated,
+    the_core_stands_alone,
+    the_version_is_checked_first,
+)
 from rules_of_exercises import (
     EXERCISE,
     READING,
@@ -78,6 +83,7 @@ OF_NOTEBOOKS = (
     code_fits_a_page,
     cells_are_short,
     the_core_stands_alone,
+    the_version_is_checked_first,
     minutes_are_stated,
     slides_are_marked,
     solutions_can_be_left_out,
@@ -141,6 +147,7 @@ __all__ = [
     "something_to_explore",
     "tags",
     "the_core_stands_alone",
+    "the_version_is_checked_first",
     "under_a_megabyte",
     "without_code",
     "words",

@@ -1,4 +1,5 @@
-"""Rules on the core path, its minutes, and the length of cells."""
+"""Rules on the version of the package, the core path, its minutes, and the length of
+cells."""
 
 import ast
 import builtins
@@ -6,8 +7,10 @@ import re
 import symtable
 
 from nbformat import NotebookNode
-from parts import code_cells, parsed, statements
+from parts import code_cells, parsed, statements, tags
 from rules_of_exercises import EXERCISE, READING
+
+from pixelprior import __version__
 
 
 def _used_and_assigned(code: ast.Module) -> tuple[set[str], set[str], set[str]]:
@@ -95,6 +98,18 @@ def minutes_are_stated(notebook: NotebookNode) -> list[str]:
             f"the head states {stated} minutes for the core and for all; it is {wanted}"
         )
     return problems
+
+
+def the_version_is_checked_first(notebook: NotebookNode) -> list[str]:
+    """The first code cell checks the package's version, which is the one built with."""
+    first = code_cells(notebook)[0]
+    asked = re.search(r'(?m)^needs\("([\d.]+)"\)', first.source)
+    if asked is None or "version" not in tags(first):
+        return [f"{first.id} is the first code cell, and does not check the version"]
+    series = ".".join(__version__.split(".")[:2])
+    if asked[1] != series:
+        return [f"{first.id} needs version {asked[1]}, and the package has {series}"]
+    return []
 
 
 LINES_OF_CODE, LINES_OF_IMPORTS = 20, 12

@@ -41,6 +41,11 @@ RIGHT = f"""\
 # [the course](README.md#the-course) · [words](GLOSSARY.md)
 # · next: [01 · Another](01_another.ipynb) →
 
+# %% tags=["version"]
+from pixelprior.course import needs
+
+needs("0.2")
+
 # %%
 print("images", [2, 3])
 
@@ -281,7 +286,7 @@ def a_notebook_that_was_never_executed(notebook):
         each.execution_count, each.outputs = None, []
 
 
-@wrong(rules.executed_and_numbered, "has number 9, and is number 2")
+@wrong(rules.executed_and_numbered, "has number 9, and is number 3")
 def a_cell_executed_out_of_order(notebook):
     cell(notebook, "import torch").execution_count = 9
 
@@ -455,7 +460,7 @@ def a_handout_that_speaks_of_solutions(notebook):
     reword(notebook, "A book.", "See the solution.")
 
 
-@wrong(rules.few_outputs_are_ignored, "2 of 12 code cells")
+@wrong(rules.few_outputs_are_ignored, "2 of 13 code cells")
 def too_many_ignored_outputs(notebook):
     ignore(notebook, "import torch")
     cell(notebook, "import torch").source += "\nassert torch.ones(1) == 1"
@@ -713,6 +718,21 @@ def a_core_that_changes_what_comes_further_on(notebook):
     cell(notebook, "is_six(my_six)").source += "\nis_six = is_six"
 
 
+@wrong(rules.the_version_is_checked_first, "does not check the version")
+def no_check_of_the_version(notebook):
+    reword(notebook, 'needs("0.2")', "pass")
+
+
+@wrong(rules.the_version_is_checked_first, "does not check the version")
+def a_check_of_the_version_that_slides_show(notebook):
+    cell(notebook, "needs(").metadata["tags"] = []
+
+
+@wrong(rules.the_version_is_checked_first, "needs version 9.7, and the package has 0.2")
+def a_version_that_is_not_the_packages(notebook):
+    reword(notebook, 'needs("0.2")', 'needs("9.7")')
+
+
 @wrong(rules.minutes_are_stated, "states 9 minutes, and its length says 2")
 def a_mark_with_other_minutes(notebook):
     reword(notebook, "*Core · 2 minutes*", "*Core · 9 minutes*")
@@ -762,7 +782,7 @@ def rewrite(source, old, new):
     source.write_text(text.replace(old, new), encoding="utf-8")
 
 
-@wrong(rules.pair_is_equal, "00-002 has another text")
+@wrong(rules.pair_is_equal, "00-003 has another text")
 def a_source_that_was_changed_later(source):
     rewrite(source, "[2, 3]", "[2, 4]")
 
@@ -777,7 +797,7 @@ def a_tag_that_was_changed_later(source):
     rewrite(source, 'tags=["exercise"]', 'tags=["exercise", "hard"]')
 
 
-@wrong(rules.pair_is_equal, "the notebook has no cell 00-028")
+@wrong(rules.pair_is_equal, "the notebook has no cell 00-029")
 def a_cell_that_was_added_later(source):
     rewrite(source, "is_six(six)\n", "is_six(six)\n\n# %%\nprint(2)\n")
 
@@ -787,7 +807,7 @@ def a_cell_that_was_put_in_front_later(source):
     rewrite(source, "# %% [markdown]\n# # 00", "# %%\n1\n\n# %% [markdown]\n# # 00")
 
 
-@wrong(rules.pair_is_equal, "the source has no cell 00-028")
+@wrong(rules.pair_is_equal, "the source has no cell 00-029")
 @changed_notebook
 def a_cell_that_the_source_lacks(notebook):
     notebook.cells.append(nbformat.v4.new_markdown_cell("more"))

@@ -142,7 +142,8 @@ def test_the_steps_that_the_text_names_are_those_of_the_line(commands):
     assert f"{steps} per epoch, for {settings.epochs} epochs" in section
     assert f"The training of the prior has {steps * settings.epochs:,} steps" in section
     shipped = RECIPES["fashion_mnist"].prior
-    count = 60_000 // shipped["batch_size"] * shipped["epochs"]
+    images = 60_000 - round(shipped["validation_share"] * 60_000)
+    count = -(-images // shipped["batch_size"]) * shipped["epochs"]
     for name, flags, taken in (
         ("cifar10", RECIPES["cifar10"].prior, steps * settings.epochs),
         ("fashion_mnist", shipped, count),

@@ -3,6 +3,7 @@ slides, the quiz, the glossary and the index of questions."""
 
 import functools
 import html.parser
+import json
 import re
 import shlex
 import subprocess
@@ -186,6 +187,18 @@ def test_each_exercise_has_what_people_get_wrong_in_it():
         if f"**{' '.join(title.split())}**" not in teaching
     ]
     assert missing == [] and len(exercises()) >= 30
+
+
+def test_the_table_of_a_server_has_what_was_measured():
+    path = rules.ROOT / "pixelprior" / "assets" / "results" / "kernels.json"
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    assert [run["kernels"] for run in measured["runs"]] == [1, 30]
+    page = (COURSE / "TEACHING.md").read_text(encoding="utf-8")
+    for run in measured["runs"]:
+        count, gigabytes = run["kernels"], run["bytes"] / run["kernels"] / 1e9
+        row = f"| {count} | {run['seconds']:.0f} | {gigabytes:.2f} | 0 |"
+        assert row in page and run["errors"] == []
+    assert f"another {measured['server_bytes'] / 1e9:.2f} GB" in page
 
 
 def test_an_exercise_takes_the_same_minutes_everywhere():

@@ -109,7 +109,7 @@ def _short_training(rate: float, training: CodeData, heldout: CodeData) -> float
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
         net = PixelCNN(
-            training.num_embeddings, 16, 16, 3, num_classes=classes, dropout=0.0
+            training.num_embeddings, 32, 16, 3, num_classes=classes, dropout=0.0
         )
         optimizer = torch.optim.AdamW(net.parameters(), lr=rate)
         for step in range(steps):

@@ -265,6 +265,6 @@ def course_map(chapters: dict[str, str], needs: dict[str, str], here="") -> Figu
     for number, (x, y) in at.items():
         filled = {"fill": COLOURS["past"] if number == here else "white", "edge": TOP}
         d.box(x, y, "", width=1.22, height=0.8, **filled)
-        d.text(x - 0.55, y + 0.26, number, weight="bold", ha="left")
-        d.text(x - 0.55, y - 0.1, chapters[number], ha="left", size=7.5)
+        d.text(x - 0.57, y + 0.26, number, weight="bold", ha="left")
+        d.text(x - 0.57, y - 0.1, chapters[number], ha="left", size=9)
     return d.figure

@@ -73,7 +73,7 @@ def receptive_fields(
         ],
         loc="outside lower center",
         ncols=2 if columns < 4 else 4,
-        fontsize=8,
+        fontsize=9,
         handlelength=2.4,
         handleheight=1.4,
         frameon=False,

@@ -55,7 +55,7 @@ def nearest_cells(
                 position,
                 ha="center",
                 va="center",
-                fontsize=8,
+                fontsize=9,
                 color="white" if alive else "black",
                 bbox={
                     "boxstyle": "circle" if alive else "square",

@@ -187,7 +187,7 @@ def bar_panels(
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     names = list(dict.fromkeys(name for values in panels.values() for name in values))
     for axis, (title, values) in zip(axes, panels.items(), strict=True):
-        draw_bars(axis, values, names, unit_format, size=9)
+        draw_bars(axis, values, names, unit_format)
         axis.set_title(title, fontsize=10)
     return figure
 

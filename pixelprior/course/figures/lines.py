@@ -94,7 +94,7 @@ def stacked_curves(
         axis.set_title(title, fontsize=11)
         if lines:
             axis.legend(
-                loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False
+                loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, frameon=False
             )
     axis.set_xlabel(x_label)
     if log_x:
@@ -165,7 +165,7 @@ def _label_baselines(axis, baselines: dict[str, float]) -> None:
             textcoords="offset points",
             ha="right",
             va="top" if below else "bottom",
-            fontsize=8,
+            fontsize=9,
             color="#444444",
         )
 

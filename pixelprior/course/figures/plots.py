@@ -35,12 +35,10 @@ def draw_bars(
     values: dict[str, float],
     names: list[str],
     unit_format: str,
-    size: float = 8,
 ) -> None:
     """Draw bars by name on an axis, each with its value written on it.
 
-    The position of a name in `names` decides its colour and hatch; `size` is the font
-    size of the names.
+    The position of a name in `names` decides its colour and hatch.
     """
     for place, (name, value) in enumerate(values.items()):
         number = names.index(name)
@@ -60,7 +58,7 @@ def draw_bars(
             ha="center",
             fontsize=9,
         )
-    axis.set_xticks(range(len(values)), list(values), fontsize=size)
+    axis.set_xticks(range(len(values)), list(values), fontsize=9)
     axis.margins(y=0.12)
     axis.spines[["top", "right"]].set_visible(False)
 
@@ -221,12 +219,12 @@ def grouped_bars(
             edgecolor="white",
             label=name,
         )
-    axis.set_xticks(range(len(names)), names, fontsize=8)
+    axis.set_xticks(range(len(names)), names, fontsize=9)
     axis.set_xlabel(x_label)
     axis.set_ylabel(y_label)
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(
-        loc="outside upper right", ncols=len(groups), fontsize=8, frameon=False
+        loc="outside upper right", ncols=len(groups), fontsize=9, frameon=False
     )
     figure.suptitle(title, fontsize=11)
     return figure
