@@ -139,7 +139,8 @@ def load_images(
             a pattern, and "hub:NAME" is a set of the Hugging Face hub, or a folder in
             its formats; `image_sources` and `image_shards` say how each is laid out.
         split: "train" or "test".
-        data_root: folder of the data; None stands for `default_root()`.
+        data_root: folder of the data; None stands for `default_root()`. A set of the
+            hub is kept there, or with None in the cache of `datasets`.
         image_size: height and width in pixels: one number for both, (height, width),
             or a text such as "64x96". 28×28 images are padded to 32×32; all others are
             scaled until they cover the size, and cropped in the centre.
@@ -201,7 +202,7 @@ def _picked(count: int, max_images: int | None) -> Tensor:
 def _source(name: str, split: str, data_root):
     """The source of a set of images as files, as in `image_sources`."""
     if name.startswith(HUB):
-        return HubSet(name.removeprefix(HUB), split)
+        return HubSet(name.removeprefix(HUB), split, data_root)
     if data_root is None:
         raise ValueError(f"{name} needs --data_root, the folder of your images")
     return SOURCES[name](Path(data_root), split)

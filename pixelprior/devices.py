@@ -14,7 +14,7 @@ import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 
 from pixelprior.settings import TrainingSettings
 
@@ -89,10 +89,11 @@ def make_accelerator(
         on_cpu: train on the CPU even if there is a GPU.
 
     Raises:
-        ValueError: a tracker is not installed, or a launcher was asked for several
-            processes and started one.
+        ValueError: a tracker is not installed, a launcher was asked for several
+            processes and started one, or it was asked for other settings than these.
     """
     check_launch()
+    _check_same_settings(settings)
     for tracker in trackers:
         if importlib.util.find_spec(tracker) is None:
             raise ValueError(
@@ -109,6 +110,8 @@ def make_accelerator(
         cpu=on_cpu,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
         mixed_precision=precision,
+        # The training divides the loss itself, by the images of each batch.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         log_with=list(trackers) or None,
         project_dir=str(output_dir),
     )
@@ -151,6 +154,28 @@ def check_launch() -> None:
             f"accelerate launch was asked for {asked} processes and started one, as it "
             "does without several GPUs; start several on the processor by `torchrun "
             f"--standalone --nproc_per_node {asked}`, or leave --num_processes out"
+        )
+
+
+def _check_same_settings(settings: TrainingSettings) -> None:
+    """Raise ValueError if accelerate's launcher asks for other settings than ours.
+
+    It hands on what its file or its own flags say in environment variables.
+    """
+    steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    if steps not in ("1", str(settings.gradient_accumulation_steps)):
+        raise ValueError(
+            f"accelerate launch was given gradient_accumulation_steps {steps}, but the "
+            f"command {settings.gradient_accumulation_steps}; give the command "
+            f"--gradient_accumulation_steps {steps}, and leave it out of accelerate's "
+            "file and flags"
+        )
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision not in ("no", "bf16"):
+        raise ValueError(
+            f"accelerate launch was given mixed_precision {precision}, but a training "
+            "here is in float32 or bf16; take it out of accelerate's file and flags, "
+            "and choose with the command's --mixed_precision"
         )
 
 

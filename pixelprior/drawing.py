@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pixelprior.cache import PixelCNNCache
 from pixelprior.modes import evaluation_mode
 from pixelprior.progress import progress_bar
 from pixelprior.ranges import check_positive, whole_number
@@ -22,12 +23,42 @@ if TYPE_CHECKING:
     from pixelprior.pixelcnn import PixelCNN
 
 CHUNK_SIZE = 256  # the largest batch that `pixelprior benchmark` times
+# What a batch takes at most, in [p, H, W] of features per image, beside its caches.
+FEATURES_CACHED, FEATURES_WHOLE_GRID, FEATURES_DECODED = 6, 50, 6
 
 
 def chunks_of(batch_size: int, chunk_size: int) -> list[slice]:
     """Slices of a batch with `chunk_size` images each, the last with the rest."""
     size = whole_number(chunk_size)
     return [slice(first, first + size) for first in range(0, batch_size, size)]
+
+
+def bytes_per_image(
+    levels: dict[str, "PixelCNN"],
+    shapes: list[tuple[int, int]],
+    guidance: tuple[float, ...],
+    method: str = "auto",
+) -> int:
+    """An upper bound of the memory that each image of a batch takes while it is drawn.
+
+    The levels are drawn one after the other, so that it is the largest level's. Tests
+    compare it with what drawing takes.
+
+    Args:
+        levels, guidance, method: as in `draw_grids`.
+        shapes: (height, width) of each level's grid.
+    """
+    needed = []
+    for level, shape, weight in zip(levels.values(), shapes, guidance, strict=True):
+        whole = method in ("naive", "rows")
+        kept = 0 if whole else PixelCNNCache(level, 1, shape).nbytes
+        features = FEATURES_WHOLE_GRID if whole else FEATURES_CACHED
+        numbers = features * len(level.head[1].weight) * math.prod(shape)
+        if whole:  # and the logits of the whole grid
+            numbers += 2 * level.num_embeddings * math.prod(shape)
+        kept += numbers * level.embedding.weight.element_size()
+        needed.append(kept * (2 if weight else 1))
+    return max(needed)
 
 
 @torch.no_grad()

@@ -207,6 +207,11 @@ class HubSet:
     and its first column of classes if it has one. A set without a test split (or a
     validation split) gives every tenth image to it.
 
+    Args:
+        name: of the set, or a folder.
+        split: "train" or "test".
+        kept_in: folder for the library's copy of the set; None is its own cache.
+
     Attributes: as for `Folder`.
 
     Raises:
@@ -214,7 +219,7 @@ class HubSet:
         FileNotFoundError: the set is neither on disk nor can be downloaded.
     """
 
-    def __init__(self, name: str, split: str):
+    def __init__(self, name: str, split: str, kept_in: Path | None = None):
         try:
             import datasets
         except ImportError as error:
@@ -223,7 +228,8 @@ class HubSet:
                 '"pixelprior[datasets]"'
             ) from error
         try:
-            found = datasets.load_dataset(name)
+            kept_in = None if kept_in is None else str(kept_in)
+            found = datasets.load_dataset(name, cache_dir=kept_in)
         except Exception as error:  # the library raises errors of many types
             raise FileNotFoundError(
                 f"the set {name!r} cannot be loaded ({type(error).__name__}: {error}); "
@@ -259,9 +265,11 @@ class HubSet:
                 )
             which = known[0]
         rows = found[which]
+        self.numbers = np.arange(len(rows))  # of the rows in the set, for errors
         if not splits:
-            numbers = every_tenth(list(range(len(rows))), split, name)
-            rows = rows.select(numbers)
+            numbers = every_tenth(self.numbers.tolist(), split, name)
+            self.numbers = np.array(numbers)
+            rows = rows.select(self.numbers)
         self.set_name, self.name, self.column = name, which, images[0]
         self.class_names: tuple[str, ...] = ("images",)
         self.labels: Tensor = torch.zeros(len(rows), dtype=torch.long)
@@ -285,7 +293,7 @@ class HubSet:
 
     def where(self, index: int) -> str:
         """The row of an image, for errors."""
-        return f"row {index} of {self.name} in {self.set_name}"
+        return f"row {self.numbers[index]} of {self.name} in {self.set_name}"
 
     def signature(self) -> str:
         """A text that changes when the set does."""

@@ -343,7 +343,8 @@ class TrainingRun:
         self.bare_optimizer.load_state_dict(state["optimizer"])
         self.best_figures, self.history = state["best_figures"], state["history"]
         self.within_epoch = state["within_epoch"]
-        # The schedule goes by epochs; steps per epoch depend on the processes.
-        self.step = len(self.history) * self.steps_per_epoch + math.ceil(
-            self.within_epoch["images"] / self.images_per_step
-        )
+        # The schedule goes by epochs, and steps per epoch depend on the processes: what
+        # is left of this epoch ends with its last step.
+        left = self.identity["training images"] - self.within_epoch["images"]
+        self.step = (len(self.history) + 1) * self.steps_per_epoch
+        self.step -= math.ceil(left / self.images_per_step)

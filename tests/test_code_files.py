@@ -47,6 +47,29 @@ def test_a_single_level_is_one_array(tmp_path):
     assert len(codes.to("cpu")) == 2 and codes.z_top.dtype == torch.int16
 
 
+@pytest.mark.parametrize("kind", ["safetensors", "npz", "npy"])
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "int64"])
+def test_the_largest_codebook_is_read_and_trained_on(tmp_path, kind, dtype):
+    path, grid = tmp_path / f"codes.{kind}", np.zeros((3, 2, 2), dtype)
+    grid[1, 0, 1] = 65_535
+    if kind == "npz":
+        np.savez(path, codes=grid)
+    elif kind == "npy":
+        np.save(path, grid)
+    else:
+        try:
+            save_file({"codes": torch.from_numpy(grid)}, path)
+        except KeyError:
+            pytest.skip(f"this release of safetensors cannot write {dtype}")
+    codes = read_codes(path)
+    assert codes.num_embeddings == 65_536 and codes.z_top.dtype == torch.int32
+    assert codes.batch(torch.tensor([1]))[0][0, 0, 1] == 65_535
+    model = PixelCNN(65_536, 2, 2, 1)
+    assert model.loss_function(*codes.batch(torch.arange(3)))["loss"].isfinite()
+    drawn = model.sample(2, (2, 2), seed=0)
+    assert drawn.max() > 2**15, "codes beyond int16 are drawn too"
+
+
 @pytest.mark.parametrize("levels", [1, 2])
 def test_what_this_package_keeps_is_read_as_it_was(tmp_path, levels):
     bottom = torch.from_numpy(BOTTOM) if levels == 2 else None

@@ -1,9 +1,19 @@
-"""A level is drawn alone as it is drawn within its prior."""
+"""A level is drawn alone as it is drawn within its prior, and in memory's bounds."""
+
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from pixelprior import ConditionalPixelCNN, HierarchicalPixelCNN, PixelCNN
+from pixelprior import (
+    VQVAE2,
+    ConditionalPixelCNN,
+    HierarchicalPixelCNN,
+    PixelCNN,
+    cli,
+)
+from pixelprior.assets import FOLDER
 
 TOP, BOTTOM = (3, 4), (6, 8)
 LABELS = torch.tensor([0, 2, 1, 1, 0])
@@ -91,3 +101,110 @@ def test_the_levels_have_names(prior):
     assert list(prior.levels()) == ["top", "bottom"]
     for level in (PixelCNN(8, 4, 8, 2), ConditionalPixelCNN(8, 4, 8, 2)):
         assert level.levels() == {"codes": level}
+
+
+DRAWN = r"""
+import re, sys, torch
+from pathlib import Path
+from pixelprior import HierarchicalPixelCNN
+from pixelprior.drawing import bytes_per_image
+torch.set_num_threads(1)
+method, (weight, count, side) = sys.argv[1], map(float, sys.argv[2:])
+count, side = int(count), int(side)
+prior = HierarchicalPixelCNN(64, 16, 64, 3, 4, label_dropout=0.1).eval()
+shapes = [(side // 2, side // 2), (side, side)]
+def resident(name):
+    text = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(name + r":\s+(\d+)", text)[1])
+def draw(n):
+    prior.sample(n, *shapes, labels=1, guidance=weight, method=method, chunk_size=n)
+draw(1)
+before = resident("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the highest begins anew
+draw(count)
+said = bytes_per_image(prior.levels(), shapes, (weight, weight), method)
+print(said, (resident("VmHWM") - before) / count)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it measures Linux's memory")
+@pytest.mark.parametrize(
+    "method, weight, count, side",
+    [("cached", 0, 256, 16), ("cached", 1, 128, 16), ("rows", 0, 64, 8)]
+    + [("naive", 0.5, 64, 6)],
+)
+def test_an_image_takes_no_more_memory_than_is_said(method, weight, count, side):
+    done = subprocess.run(
+        [sys.executable, "-c", DRAWN, method, *map(str, (weight, count, side))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said, taken = map(float, done.stdout.split())
+    assert taken < said < 8 * taken
+
+
+SAMPLED = """
+import resource, sys
+limit = int(sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from pixelprior import cli
+from pixelprior.cli import sample
+if limit:
+    import psutil
+    taken = psutil.Process().memory_info().data
+    resource.setrlimit(resource.RLIMIT_DATA, (taken + limit, taken + limit))
+drawn, draw = [], sample.Sampling.draw
+def watched(self, images):
+    drawn.append(images.stop - images.start)
+    return draw(self, images)
+sample.Sampling.draw = watched
+cli.main(sys.argv[2:])
+print("batches", *drawn)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_the_command_draws_as_many_images_together_as_fit(tmp_path):
+    """Under a limit that 96 images of 128×128 in one batch exceed."""
+    torch.manual_seed(0)
+    vqvae2 = VQVAE2(3, 128, 64, 16, 8, bottom_downsampling=8)
+    vqvae2.save_pretrained(tmp_path / "vqvae2")
+    prior = HierarchicalPixelCNN(8, 16, 16, 1)
+    prior.save_pretrained(tmp_path / "prior")
+    command = ["sample", "--vqvae2_checkpoint", str(tmp_path / "vqvae2")]
+    command += ["--prior_checkpoint", str(tmp_path / "prior"), "--num_samples", "96"]
+
+    def run(limit, *flags):
+        return subprocess.run(
+            [sys.executable, "-c", SAMPLED, str(limit), *command, *flags],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
+    limit = str(400 * 2**20)
+    failed = run(limit, "--batch_size", "96", "--output_dir", "all")
+    assert failed.returncode == 2 and "too large for this machine" in failed.stderr
+    done = run(limit, "--output_dir", "fitting")
+    assert done.returncode == 0, done.stderr
+    sizes = [int(each) for each in done.stdout.split("batches ")[1].split()]
+    assert sum(sizes) == 96 and 1 < sizes[0] < 96
+    assert "batches 96" in run(0, "--output_dir", "free").stdout
+    names = [path.name for path in sorted((tmp_path / "fitting").glob("*.png"))]
+    assert len(names) == 96
+    for name in names:
+        one, other = (tmp_path / each / name for each in ("fitting", "free"))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_where_no_image_fits_the_command_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("pixelprior.cli.sample.free_on", lambda device: 2**16)
+    command = ["sample", "--prior_checkpoint", str(FOLDER / "fashion_mnist_prior")]
+    command += ["--vqvae2_checkpoint", str(FOLDER / "fashion_mnist_vqvae2")]
+    with pytest.raises(SystemExit):
+        cli.main([*command, "--num_samples", "1", "--output_dir", str(tmp_path / "no")])
+    error = capsys.readouterr().err
+    assert "MiB to draw" in error and "give --batch_size 1 to try all the same" in error
+    assert not (tmp_path / "no").exists()

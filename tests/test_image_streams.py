@@ -17,6 +17,7 @@ from pixelprior import (
     VQVAE2,
     HierarchicalPixelCNN,
     TrainingSettings,
+    cli,
     complete,
     fit,
     load_images,
@@ -375,6 +376,20 @@ def test_bad_shards_are_named(tmp_path):
         load()
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_damaged_image_in_a_shard_is_named_and_left_out(
+    tmp_path, monkeypatch, streamed
+):
+    samples = {f"{n:03d}": {"png": encoded(n), "cls": b"1"} for n in range(20)}
+    samples["004"]["png"] = encoded(4)[:60]
+    write_shard(tmp_path / "0.tar", samples)
+    if streamed:
+        monkeypatch.setattr(streams, "free_memory", lambda: 0)
+    with pytest.warns(UserWarning, match=r"1 of 18 images .*: 004\.png in .*0\.tar"):
+        data = load_images("shards", data_root=tmp_path, image_size=16)
+    assert len(data) == 17 and isinstance(data, StreamedImages) == streamed
+
+
 @pytest.fixture
 def rows(tmp_path, monkeypatch):
     """A folder with a parquet file of images and classes, as the hub has them."""
@@ -387,9 +402,12 @@ def rows(tmp_path, monkeypatch):
         "image": [{"bytes": encoded(n), "path": None} for n in range(COUNT)],
         "label": [n % 2 for n in range(COUNT)],
     }
-    (tmp_path / "set").mkdir()
-    made = datasets.Dataset.from_dict(table, features=features)
-    made.to_parquet(tmp_path / "set" / "train.parquet")
+    for name, damaged in (("set", []), ("damaged", [12])):
+        for number in damaged:
+            table["image"][number]["bytes"] = encoded(number)[:60]
+        (tmp_path / name).mkdir()
+        made = datasets.Dataset.from_dict(table, features=features)
+        made.to_parquet(tmp_path / name / "train.parquet")
     return tmp_path / "set"
 
 
@@ -402,6 +420,20 @@ def test_a_set_of_the_hub_is_read_row_by_row(rows, no_memory):
     (images,) = next(train.batches([torch.tensor([9, 0])]))
     expected = read_image(io.BytesIO(encoded(10)), (16, 16))  # 9 is held out
     assert torch.equal(images[0], expected.float() / 255)
+    assert train.labels[:3].tolist() == [0, 1, 0]
+    # It is the set's row that is named: row 12 is number 11 of the training images.
+    with pytest.warns(UserWarning, match=r"1 of 36 images .*: row 12 of train in "):
+        assert len(load_images(f"hub:{rows.parent / 'damaged'}", image_size=16)) == 35
+
+
+def test_a_set_of_the_hub_is_trained_on_and_kept_under_data_root(rows, tmp_path):
+    kept = tmp_path / "kept"
+    command = ["train-vqvae2", "--dataset", f"hub:{rows}", "--data_root", str(kept)]
+    command += ["--hidden_channels", "8", "--num_embeddings", "8", "--epochs", "1"]
+    cli.main([*command, "--output_dir", str(tmp_path / "run")])
+    assert (tmp_path / "run" / "best" / "model.safetensors").is_file()
+    assert list(kept.rglob("*.arrow")) and not list(tmp_path.glob("cache/**/*.arrow"))
+    train = load_images(f"hub:{rows}", data_root=kept, image_size=16)
     assert train.labels[:3].tolist() == [0, 1, 0]
 
 

@@ -10,11 +10,14 @@ import time
 
 import psutil
 import pytest
+import torch
 from accelerate.commands import launch
+from PIL import Image
 
-from pixelprior import VQVAE2, cli, devices
+from pixelprior import VQVAE2, TrainingSettings, cli, devices, load_images
 from pixelprior.checkpoints import load_model
 from pixelprior.cli import doctor
+from pixelprior.schedule import learning_rate_factor
 
 QUIET = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 TWO = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -151,3 +154,122 @@ def test_other_programs_may_have_a_number_of_processes(monkeypatch):
     words = ["pytest", "--num_processes", "4"]
     monkeypatch.setattr(psutil.Process, "cmdline", lambda self: words)
     assert devices.processes_asked_for() == 1
+
+
+# Commands one after the other, on images that are said not to fit into memory, with
+# parts of 8 images in a file of codes. Which training images were trained on is
+# written to seen_RANK_N.json; STOP=1 ends at the first checkpoint within an epoch.
+WATCHED = """
+import json, os, shlex, sys
+from pathlib import Path
+from pixelprior import cli, code_writer, image_streams, training_run
+image_streams.free_memory = lambda: 0
+code_writer.PART = 8
+seen, batches = [], image_streams.StreamedImages.batches
+def watched(self, parts):
+    parts = [part.cpu() for part in parts]
+    for part, batch in zip(parts, batches(self, parts)):
+        if self.split == "train":
+            seen.append(self.numbers[part].tolist())
+        yield batch
+image_streams.StreamedImages.batches = watched
+save = training_run.TrainingRun._save_within_epoch
+def save_and_stop(self, *arguments):
+    save(self, *arguments)
+    if os.environ.get("STOP"):
+        raise SystemExit
+training_run.TrainingRun._save_within_epoch = save_and_stop
+name, *commands = sys.argv[1:]
+try:
+    for command in commands:
+        cli.main(shlex.split(command))
+finally:
+    Path(f"{name}_{os.environ.get('RANK', 0)}.json").write_text(json.dumps(seen))
+"""
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """A folder of images, the script, and a function that runs commands by it."""
+    folder = tmp_path_factory.mktemp("watched")
+    (folder / "watched.py").write_text(WATCHED)
+    images = load_images("fashion_mnist_mini", max_images=44)
+    for number, (image, label) in enumerate(
+        zip(images.images[:, 0].numpy(), images.labels.tolist(), strict=True)
+    ):
+        path = folder / "images" / str(label) / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+
+    def run(processes: int, name: str, *commands: str, **more) -> list[list[int]]:
+        launcher = ["-m", *TWO] if processes == 2 else []
+        done = subprocess.run(
+            [sys.executable, *launcher, "watched.py", name, *commands],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            env=QUIET | {"PIXELPRIOR_CACHE": str(folder / "cache"), **more},
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        return [
+            json.loads(p.read_text()) for p in sorted(folder.glob(f"{name}_?.json"))
+        ]
+
+    return folder, run
+
+
+STREAMED = "--dataset imagefolder --data_root images --mixed_precision no --workers 1"
+FIRST = f"train-vqvae2 {STREAMED} --hidden_channels 8 --embedding_dim 8"
+FIRST += " --num_embeddings 16 --validation_share 0 --epochs 1 --batch_size 2"
+FIRST += " --gradient_accumulation_steps 2 --save_steps 2 --output_dir "
+
+
+def test_an_epoch_goes_on_in_another_number_of_processes(watched):
+    """Of 40 images, two processes train on 16, one on 4, and two on the last 20."""
+    folder, run = watched
+    parts = [
+        run(2, "train_a", FIRST + "vqvae2", STOP="1"),
+        run(1, "train_b", FIRST + "vqvae2 --resume --save_steps 5", STOP="1"),
+        run(2, "train_c", FIRST + "vqvae2 --resume"),
+    ]
+    assert [[sum(map(len, each)) for each in part] for part in parts] == [
+        [8, 8],
+        [4],
+        [10, 10],
+    ]
+    trained = [n for part in parts for each in part for some in each for n in some]
+    assert sorted(trained) == list(range(40)), "each image once"
+    (epoch,) = json.loads((folder / "vqvae2" / "history.json").read_text())
+    # The rate ends as if two processes had trained all of it: after five steps.
+    settings = TrainingSettings(epochs=1)
+    last = settings.lr * learning_rate_factor(settings, 5)(4)
+    assert epoch["lr"] == pytest.approx(last) and epoch["train_total_loss"] < 1
+    state = torch.load(folder / "vqvae2" / "last" / "training_state.pt")
+    assert state["step"] == 5
+
+
+def test_two_processes_encode_a_stream_and_draw_images_as_one_does(watched):
+    """Codes in five parts, to one file; images to PNG files. Both have the bytes that
+    one process writes."""
+    folder, run = watched
+    if not (folder / "vqvae2" / "best").exists():
+        run(2, "train_d", FIRST + "vqvae2")
+    prior = f"train-prior {STREAMED} --vqvae2_checkpoint vqvae2 --class_conditional"
+    prior += " --hidden_channels 8 --num_layers 2 --epochs 1 --output_dir "
+    draw = "sample --vqvae2_checkpoint vqvae2 --prior_checkpoint two --num_samples 7"
+    draw += " --batch_size 2 --output_dir "
+    shares = run(2, "encode_2", prior + "two")
+    run(2, "drawn", draw + "drawn_2")
+    encoded = [[some[0] // 8 for some in each] for each in shares]
+    assert sorted(encoded[0] + encoded[1]) == [0, 1, 2, 3, 4] and all(encoded)
+    run(1, "encode_1", prior + "one", draw + "drawn_1")
+    for split in ("train", "test"):
+        one, two = (
+            folder / n / "codes" / f"{split}.safetensors" for n in ("one", "two")
+        )
+        assert one.read_bytes() == two.read_bytes()
+    drawn = [sorted(folder.glob(f"drawn_{n}/*.png")) for n in (1, 2)]
+    assert len(drawn[0]) == len(drawn[1]) == 7
+    for one, two in zip(*drawn, strict=True):
+        assert one.name == two.name and one.read_bytes() == two.read_bytes()

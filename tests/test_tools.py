@@ -87,7 +87,10 @@ def test_changed_copies_are_among_the_first_codes_of_a_training(tmp_path):
 @on_linux
 def test_training_beyond_memory_loses_nothing(tmp_path):
     """The small form of the measurement in docs/performance.md."""
-    file, few = tmp_path / "scale.json", ["--images", 320, "--side", 32, "--never_fits"]
+    file, few = (
+        tmp_path / "scale.json",
+        ["--images", 1200, "--side", 32, "--never_fits"],
+    )
     run("try_scale.py", file, *few, "--steps", 4, "--grid", 2, "--width", 8)
     found = json.loads(file.read_text(encoding="utf-8"))
     inside, beyond = found["without_limit"], found["under_the_limit"]
@@ -98,6 +101,7 @@ def test_training_beyond_memory_loses_nothing(tmp_path):
     assert inside["codes_sha256"] == beyond["codes_sha256"]
     killed, large = found["killed_extraction"], found["large_images"]
     assert killed["kills"] == 5 and killed["codes_sha256"] == inside["codes_sha256"]
+    assert 0 < killed["parts_done_after_each"][0] <= 2, "of two parts"
     alone, two = found["one_process"], found["two_processes"]
     assert (alone["processes"], two["processes"]) == (1, 2)
     assert two["heldout_total_loss"] == pytest.approx(
@@ -105,6 +109,12 @@ def test_training_beyond_memory_loses_nothing(tmp_path):
     )
     assert large["grids"] == [[2, 2], [4, 4]] and min(large["cached"]) > 0
     assert "it ended with the same bytes" in scale_markdown(found)
+    for each in found["memory_of_a_step"]:
+        assert each["side"] == 32 and each["bytes_per_image"] > 4 * 3 * 32 * 32
+    # What the file has is not measured again.
+    before = file.read_bytes()
+    run("try_scale.py", file)
+    assert file.read_bytes() == before
 
 
 @on_linux

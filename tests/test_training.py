@@ -26,7 +26,7 @@ from pixelprior.runs import read_history
 from pixelprior.schedule import average_weights, learning_rate_factor
 from pixelprior.settings import TrainingSettings
 from pixelprior.training import fit
-from pixelprior.training_run import decaying_parameters
+from pixelprior.training_run import TrainingRun, decaying_parameters
 
 SETTINGS = TrainingSettings(epochs=4, batch_size=16, lr=3e-3, mixed_precision="no")
 
@@ -279,9 +279,42 @@ def test_weights_decay_and_biases_and_embeddings_do_not():
     )
     trained = {name for name in names.values() if name.startswith("prior_bottom")}
     assert decaying | others == trained and not decaying & others
-    assert all(name.endswith("weight") for name in decaying)
-    assert {name for name in trained if name.endswith("bias")} <= others
-    assert {name for name in others if "embedding" in name}
+    kinds = dict(model.named_modules())
+    embeddings = {
+        n for n in trained if type(kinds[n.rpartition(".")[0]]) is nn.Embedding
+    }
+    assert len(embeddings) == 3, "of the codes above and here, and of the labels"
+    assert others == embeddings | {name for name in trained if name.endswith("bias")}
+
+
+def test_a_step_shrinks_what_decays_and_nothing_else(tmp_path):
+    """A step at rate 0.1 with gradients of 0: weights lose 0.1 · 0.5 of themselves."""
+    model = new_model()
+    settings = replace(SETTINGS, lr=0.1, weight_decay=0.5, warmup=0, epochs=1)
+    run = TrainingRun(model, settings, tmp_path, make_accelerator(settings, tmp_path))
+    run.set_parts(None, {}, {})
+    run.start(stripes(96, 1), resume=False)
+    before = {name: each.clone() for name, each in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    run.bare_optimizer.step()
+    decaying = {id(each) for each in decaying_parameters(model)[0]}
+    for name, parameter in model.named_parameters():
+        share = 0.95 if id(parameter) in decaying else 1
+        assert torch.allclose(parameter, share * before[name]), name
+
+
+def test_accelerates_own_setting_divides_no_loss(tmp_path, monkeypatch):
+    """`accelerate launch` hands its file's settings on as environment variables."""
+    settings = replace(SETTINGS, epochs=1, batch_size=8, gradient_accumulation_steps=2)
+    plain = train(tmp_path / "plain", settings)
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "2")
+    assert without_times(train(tmp_path / "same", settings)) == without_times(plain)
+    with pytest.raises(ValueError, match=r"steps 2, but the command 1; give the comma"):
+        train(tmp_path / "other", replace(settings, gradient_accumulation_steps=1))
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    with pytest.raises(ValueError, match=r"mixed_precision fp16, but .* float32 or bf"):
+        train(tmp_path / "fp16", settings)
 
 
 def test_a_run_goes_on_to_more_epochs_than_it_was_started_with(tmp_path):

@@ -10,9 +10,12 @@ processes of their own:
 - two processes against one at the same number of images per step;
 - one batch of 16 images of 256×256, grids of 32×32 and 64×64, drawn from an untrained
   prior of the default size: its time against one forward pass and against `naive`,
-  which is counted by a few passes, and its memory.
+  which is counted by a few passes, and its memory;
+- the memory that a training step takes per image of its batch, for models of the
+  default size.
 
-`docs/performance.md` has the results as `pixelprior/benchmark/scale.py` says them.
+Parts that the file has are not measured again. `docs/performance.md` has the results as
+`pixelprior/benchmark/scale.py` says them.
 """
 
 import argparse
@@ -246,11 +249,62 @@ def large_images(arguments) -> dict:
     }
 
 
+def training_step(arguments) -> dict:
+    """One step of a model of the default size, in float32, without the optimizer."""
+    side, batch = arguments.side, arguments.batch
+    halved = 2 if side <= 64 else 4  # grids of 8×8 and 16×16, or 32×32 and 64×64
+    torch.manual_seed(0)
+    if arguments.stage == "vqvae2":
+        model = VQVAE2(3, side, arguments.width, bottom_downsampling=halved)
+        given = (torch.rand(batch, 3, side, side),)
+    else:
+        model = HierarchicalPixelCNN(512, 64, arguments.width, num_classes=10)
+        shapes = [
+            (batch, side // halved // 2, side // halved // 2),
+            (batch, side // halved, side // halved),
+            (batch,),
+        ]
+        given = [torch.zeros(shape, dtype=torch.long) for shape in shapes]
+    losses = model.to(memory_format=torch.channels_last).loss_function(*given)
+    sum(losses[name] for name in model.training_parts()).backward()
+    return {
+        "parameters": sum(each.numel() for each in model.parameters()),
+        "highest_resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        * 1024,
+    }
+
+
+def memory_of_a_step(arguments) -> list[dict]:
+    """By stage and size of the images: bytes per image, from two sizes of a batch."""
+    found = []
+    for stage, side in itertools.product(
+        ("vqvae2", "prior"), sorted({32, arguments.side})
+    ):
+        sizes = (8, 64) if side <= 64 else (1, 4)
+        runs = [
+            start("step", arguments, stage=stage, side=side, batch=size)
+            for size in sizes
+        ]
+        few, many = (run["highest_resident_bytes"] for run in runs)
+        found.append(
+            {
+                "stage": stage,
+                "side": side,
+                "batch_sizes": sizes,
+                "parameters": runs[0]["parameters"],
+                "highest_resident_bytes": [few, many],
+                "bytes_per_image": (many - few) / (sizes[1] - sizes[0]),
+            }
+        )
+    return found
+
+
 PARTS = {
     "both": both_stages,
     "extraction": extraction,
     "processes": processes,
     "large": large_images,
+    "step": training_step,
 }
 
 
@@ -314,12 +368,30 @@ def killed_extraction(arguments, seconds: float) -> dict:
     return {"kills": KILLS, "parts_done_after_each": done, **found}
 
 
-def measure(arguments) -> dict:
+def measure(arguments, results: dict) -> None:
+    """Measure what `results` does not have yet."""
+    if "killed_extraction" not in results:
+        training_beyond_memory(arguments, results)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    cores = os.cpu_count() or 1
+    # These two use the codes that the trainings above have left.
+    if "two_processes" not in results:
+        results["one_process"] = start("processes", arguments, threads=cores)
+        results["two_processes"] = start(
+            "processes", arguments, *launcher, threads=max(1, cores // 2)
+        )
+    if "large_images" not in results:
+        results["large_images"] = start("large", arguments)
+    if "memory_of_a_step" not in results:
+        results["memory_of_a_step"] = memory_of_a_step(arguments)
+
+
+def training_beyond_memory(arguments, results: dict) -> None:
     count = arguments.images or 4 * arguments.limit // (3 * arguments.side**2)
     started = time.perf_counter()
     write_images(arguments.folder, count, arguments.side)
     print(f"{count:,} images in {time.perf_counter() - started:.0f} s", file=sys.stderr)
-    results = {
+    results |= {
         "machine": machine("cpu"),
         "limit_bytes": arguments.limit,
         "side": arguments.side,
@@ -339,14 +411,6 @@ def measure(arguments) -> dict:
     # In a share of the time that the whole took, so that some parts are left.
     seconds = results["under_the_limit"]["seconds_to_extract"] / KILLS
     results["killed_extraction"] = killed_extraction(arguments, seconds)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    cores = os.cpu_count() or 1
-    results["one_process"] = start("processes", arguments, threads=cores)
-    results["two_processes"] = start(
-        "processes", arguments, *launcher, threads=max(1, cores // 2)
-    )
-    results["large_images"] = start("large", arguments)
-    return results
 
 
 def main() -> None:
@@ -365,19 +429,23 @@ def main() -> None:
     )
     parser.add_argument("--grid", type=int, default=32, help="side of the top grid")
     parser.add_argument("--width", type=int, default=128, help="channels, to draw with")
-    for name in ("folder", "work", "part", "threads", "turn"):
+    for name in ("folder", "work", "part", "threads", "turn", "stage", "batch"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part is None:
         with tempfile.TemporaryDirectory() as folder:
             arguments.folder, arguments.work = Path(folder, "images"), Path(folder)
-            results = measure(arguments)
+            results = {}
+            if arguments.file.is_file():
+                results = json.loads(arguments.file.read_text(encoding="utf-8"))
+            measure(arguments, results)
         write_texts(
             arguments.file.parent, {arguments.file.name: json.dumps(results, indent=1)}
         )
         return
     arguments.folder, arguments.work = Path(arguments.folder), Path(arguments.work)
     arguments.turn = int(arguments.turn or 0)
+    arguments.batch = int(arguments.batch or 0)
     arguments.threads = int(arguments.threads or torch.get_num_threads())
     if arguments.limit:
         resource.setrlimit(resource.RLIMIT_DATA, (arguments.limit,) * 2)

@@ -2,7 +2,11 @@
 
 import statistics
 
-GIB = 2**30
+GIB, GB = 2**30, 1e9
+STAGES = {"vqvae2": "VQ-VAE-2", "prior": "prior"}
+# Of each parameter: weights, gradients, two moments, averaged and best weights; on disk
+# `last` with its state, and `best`.
+BYTES_IN_MEMORY, BYTES_ON_DISK = 24, 20
 
 
 def scale_markdown(results: dict) -> str:
@@ -17,7 +21,7 @@ def scale_markdown(results: dict) -> str:
         "|---|---:|---:|",
     ]
     rows = []
-    for stage, words in (("vqvae2", "VQ-VAE-2"), ("prior", "prior")):
+    for stage, words in STAGES.items():
         one, other = inside[stage], beyond[stage]
         speeds = [each["steps_per_second"] for each in (one, other)]
         share = statistics.median(speeds[1]) / statistics.median(speeds[0])
@@ -85,4 +89,59 @@ def _others(results: dict) -> list[str]:
         f"takes {cached / forward:.2f} forward passes of the batch, {cached:.0f} s; "
         f"naive, by the passes that it would need, {large['naive'] / cached:,.0f} "
         f"times as long; cached adds {grown / GIB:.2f} GiB to the process's memory",
+        _steps(results["memory_of_a_step"]),
     ]
+
+
+def _steps(found: list[dict]) -> str:
+    words = ", ".join(
+        f"{each['bytes_per_image'] / 1e6:.3g} MB ({STAGES[each['stage']]}, "
+        f"{each['side']}×{each['side']})"
+        for each in found
+    )
+    return f"a training step in float32, per image of its batch: {words}"
+
+
+def needs_markdown(results: dict) -> str:
+    """What two runs with models of the default size need, as in `docs/scale.md`.
+
+    The first is of 50,000 images of 32×32 in one process, with grids of 8×8 and 16×16;
+    the second of a million images of 256×256 on eight GPUs, of which each has a process
+    of its own, with grids of 32×32 and 64×64.
+    """
+    found, large = results["memory_of_a_step"], results["large_images"]
+    steps = {(each["stage"], each["side"]): each for each in found}
+    # Side of the images, how many, codes of each, and the batches of both stages.
+    runs = [
+        {"side": 32, "count": 50_000, "codes": 320, "vqvae2": 128, "prior": 128},
+        {"side": 256, "count": 1_000_000, "codes": 5120, "vqvae2": 16, "prior": 32},
+    ]
+    images = 3 * runs[0]["side"] ** 2 * runs[0]["count"] / GB
+    rows = [["memory: images (computed)", f"{images:.2f} GB", "a stream"]]
+    kept = 0.0
+    for stage, words in STAGES.items():
+        models = [steps[stage, run["side"]] for run in runs]
+        counts = [f"{each['parameters'] / 1e6:.1f}" for each in models]
+        million = " and ".join(dict.fromkeys(counts))
+        weights = [BYTES_IN_MEMORY * each["parameters"] / GB for each in models]
+        batches = [
+            f"{run[stage]} images: {run[stage] * each['bytes_per_image'] / GB:.1f} GB"
+            for run, each in zip(runs, models, strict=True)
+        ]
+        about = f"memory: {words}, {million} million parameters (computed)"
+        rows.append([about, *(f"{each:.2f} GB" for each in weights)])
+        rows.append(["memory: a batch of its training (measured)", *batches])
+        kept += BYTES_ON_DISK * models[1]["parameters"] / GB
+    drawn = large["highest_resident_bytes"] - large["resident_bytes_before"]
+    drawn *= 256 / large["batch_size"] / GB
+    codes = [2 * run["count"] * run["codes"] / GB for run in runs]
+    rows += [
+        ["memory: drawing codes (measured)", "", f"256 images: {drawn:.1f} GB"],
+        ["disk: codes (computed)", *(f"{each:.2f} GB" for each in codes)],
+        ["disk: `last` and `best` of both (computed)", *2 * [f"{kept:.2f} GB"]],
+    ]
+    lines = [
+        "|  | 50,000 of 32×32, one process | 1,000,000 of 256×256, each of 8 GPUs |",
+        "|---|---:|---:|",
+    ]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])

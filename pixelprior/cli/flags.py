@@ -52,8 +52,9 @@ class Sample:
     turn."""
     seed: int = 0
     """Seed of the images. The same seed gives the same images in any batch size."""
-    batch_size: int = 16
-    """Images per batch."""
+    batch_size: int | None = None
+    """Images per batch. If it is left out, as many as fit into half of the free memory,
+    at most 256, are drawn together."""
     output_dir: Path = Path("./generated_samples")
     """Folder for sample_00000.png and so on, or for codes.safetensors."""
     resume: bool = False

@@ -5,6 +5,7 @@ processes, and in any batch.
 """
 
 import json
+import math
 import re
 import time
 from dataclasses import asdict
@@ -21,7 +22,9 @@ from pixelprior.cli.flags import Sample, one_or_two
 from pixelprior.code_writer import CodeWriter
 from pixelprior.codes import metadata_of, smallest_integer_type
 from pixelprior.devices import process_group, usable_device
+from pixelprior.drawing import CHUNK_SIZE, FEATURES_DECODED, bytes_per_image
 from pixelprior.files import remove_unfinished, writable_folder, write_texts
+from pixelprior.memory import free_on
 from pixelprior.pictures import image_grid, save_images, save_picture
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.progress import progress_bar
@@ -34,6 +37,7 @@ from pixelprior.vqvae2 import VQVAE2
 CODES_NAME, ABOUT_NAME = "codes.safetensors", "drawn_with.json"
 CHANGE_NO_CODE = ("output_dir", "resume", "device", "batch_size", "method")
 CHANGE_NO_CODE += ("save_grid", "grid_nrow")
+SHARE_OF_MEMORY = 0.5  # of what is free, for a batch
 OWN_FILES = r"sample_\d{5,}\.png|codes\.safetensors(\.unfinished|\.done)?"
 
 
@@ -46,11 +50,9 @@ class Sampling:
 
     def __init__(self, flags: Sample):
         self.flags = flags
-        check_positive(
-            num_samples=flags.num_samples,
-            batch_size=flags.batch_size,
-            grid_nrow=flags.grid_nrow,
-        )
+        check_positive(num_samples=flags.num_samples, grid_nrow=flags.grid_nrow)
+        if flags.batch_size is not None:
+            check_positive(batch_size=flags.batch_size)
         check_filters(flags.temperature, flags.top_k, flags.top_p)
         if flags.save_grid and flags.vqvae2_checkpoint is None:
             raise ValueError(
@@ -75,8 +77,38 @@ class Sampling:
         check_method(flags.method, device)
         uniforms(flags.seed, 0, 1, 1)
         level = next(iter(self.prior.levels().values()))
-        check_guidance(one_or_two(flags.guidance), self.labels, level.label_dropout)
+        weights = one_or_two(flags.guidance)
+        self.guidance = check_guidance(weights, self.labels, level.label_dropout)
+        self.batch_size = flags.batch_size or self.fitting_batch_size(device)
         self.folder = writable_folder(flags.output_dir)
+
+    def fitting_batch_size(self, device: torch.device) -> int:
+        """How many images to draw together: as many as half of the free memory holds,
+        at most `CHUNK_SIZE`, and no more than this process has to draw.
+
+        Raises:
+            ValueError: not even one fits.
+        """
+        each = bytes_per_image(
+            self.prior.levels(),
+            self.grids,
+            self.guidance[: len(self.grids)],
+            self.flags.method,
+        )
+        if self.vqvae2 is not None:
+            width, sides = self.vqvae2.decoder[0].out_channels, self.vqvae2.image_shape
+            decoded = FEATURES_DECODED * 4 * width * math.prod(sides)
+            each = max(each, decoded)
+        free = free_on(device)
+        fitting = int(SHARE_OF_MEMORY * free) // each
+        if not fitting:
+            raise ValueError(
+                f"an image takes {each / 2**20:,.0f} MiB to draw, and "
+                f"{free / 2**20:,.0f} MiB are free, half of them for images; free some "
+                "memory, or give --batch_size 1 to try all the same"
+            )
+        own = math.ceil(self.flags.num_samples / self.state.num_processes)
+        return min(CHUNK_SIZE, fitting, own)
 
     def grids_of(self) -> list[tuple[int, int]]:
         """(height, width) of the grids to draw.
@@ -188,7 +220,7 @@ class Sampling:
             seed=flags.seed,
             first_index=images.start,
             method=flags.method,
-            chunk_size=flags.batch_size,
+            chunk_size=self.batch_size,
             progress=self.state.is_main_process,
         )
         return (grids,) if self.single else grids
@@ -201,8 +233,8 @@ class Sampling:
     def write_images(self) -> int:
         """Draw and write this process's images; return how many all have drawn."""
         flags, state = self.flags, self.state
-        starts = range(0, flags.num_samples, flags.batch_size)
-        parts = [slice(i, min(i + flags.batch_size, flags.num_samples)) for i in starts]
+        starts = range(0, flags.num_samples, self.batch_size)
+        parts = [slice(i, min(i + self.batch_size, flags.num_samples)) for i in starts]
         if flags.resume:
             parts = [
                 part

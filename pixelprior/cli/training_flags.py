@@ -24,7 +24,8 @@ class TrainingFlags:
     hub:NAME (of the Hugging Face hub, or a folder)."""
     data_root: Path | None = None
     """Folder of the data. If it is left out, $PIXELPRIOR_DATA is used, else a cache
-    folder."""
+    folder. The copy of a set of the hub is kept there, or else in the cache of the
+    library datasets."""
     max_images: int | None = None
     """Number of images to train and evaluate on, for short trials. They are picked at
     random, the same ones for every seed."""

@@ -20,7 +20,7 @@ from PIL import Image
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
 from pixelprior.assets import FOLDER, load_shipped_reference_models
-from pixelprior.benchmark.scale import scale_markdown
+from pixelprior.benchmark.scale import needs_markdown, scale_markdown
 from pixelprior.benchmark.training import training_markdown
 from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.cli import evaluate as cli_evaluate
@@ -173,6 +173,7 @@ def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
         ("results", "codes", codes_table),
         ("performance", "training", training_markdown),
         ("performance", "scale", scale_markdown),
+        ("scale", "scale", needs_markdown),
         ("reliability", "hostile", hostile_table),
         ("reliability", "faults", faults_table),
     ],
