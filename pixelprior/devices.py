@@ -93,7 +93,10 @@ def make_accelerator(
             processes and started one, or it was asked for other settings than these.
     """
     check_launch()
-    _check_same_settings(settings)
+    precision = settings.mixed_precision
+    if precision == "auto":
+        precision = "bf16" if has_bf16(on_cpu) else "no"
+    _check_same_settings(settings, precision)
     for tracker in trackers:
         if importlib.util.find_spec(tracker) is None:
             raise ValueError(
@@ -103,9 +106,6 @@ def make_accelerator(
     # Accelerate keeps one state per process and refuses a second number format or a
     # second device.
     AcceleratorState._reset_state(reset_partial_state=True)
-    precision = settings.mixed_precision
-    if precision == "auto":
-        precision = "bf16" if has_bf16(on_cpu) else "no"
     return Accelerator(
         cpu=on_cpu,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
@@ -157,11 +157,22 @@ def check_launch() -> None:
         )
 
 
-def _check_same_settings(settings: TrainingSettings) -> None:
+def _check_same_settings(settings: TrainingSettings, precision: str) -> None:
     """Raise ValueError if accelerate's launcher asks for other settings than ours.
 
-    It hands on what its file or its own flags say in environment variables.
+    It hands on what its file or its own flags say in environment variables, but the
+    accumulation of gradients only where it starts DeepSpeed or a single process.
+
+    Args:
+        precision: the number format of the training, "no" or "bf16".
     """
+    for name in ("FSDP", "DEEPSPEED"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1"):
+            raise ValueError(
+                f"accelerate launch was given {name}, which divides the weights, but a "
+                "training here needs all of them in each process; use distributed_type "
+                "MULTI_GPU in accelerate's file"
+            )
     steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
     if steps not in ("1", str(settings.gradient_accumulation_steps)):
         raise ValueError(
@@ -170,12 +181,13 @@ def _check_same_settings(settings: TrainingSettings) -> None:
             f"--gradient_accumulation_steps {steps}, and leave it out of accelerate's "
             "file and flags"
         )
-    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision not in ("no", "bf16"):
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if asked not in ("no", precision):
+        here = "float32" if precision == "no" else precision
         raise ValueError(
-            f"accelerate launch was given mixed_precision {precision}, but a training "
-            "here is in float32 or bf16; take it out of accelerate's file and flags, "
-            "and choose with the command's --mixed_precision"
+            f"accelerate launch was given mixed_precision {asked}, but this training "
+            f"is in {here}; take it out of accelerate's file and flags, and choose "
+            "float32 or bf16 with the command's --mixed_precision"
         )
 
 

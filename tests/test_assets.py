@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from pixelprior import cli
 from pixelprior.assets import FOLDER
 from pixelprior.evaluation.measures import nats_per_code
+from pixelprior.evaluation.report import model_card
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -105,3 +107,15 @@ def test_the_model_card_names_the_weights_that_ship():
     for name in ("vqvae2", "prior", "without_top", "classifier"):
         path = FOLDER / f"fashion_mnist_{name}" / "model.safetensors"
         assert hashlib.sha256(path.read_bytes()).hexdigest() in card, name
+
+
+def test_the_model_card_is_what_the_files_beside_it_give():
+    results, about = (
+        json.loads((FOLDER / "results" / name).read_text(encoding="utf-8"))
+        for name in ("results.json", "recipe.json")
+    )
+    card = (FOLDER / "results" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert card == model_card(results, about, by_seed={})
+    assert "no setting of sampling were chosen by them. What was chosen" in card
+    about["prior"]["validation_share"] = "0.0"
+    assert "No training images were held out" in model_card(results, about, by_seed={})

@@ -158,7 +158,8 @@ def test_other_programs_may_have_a_number_of_processes(monkeypatch):
 
 # Commands one after the other, on images that are said not to fit into memory, with
 # parts of 8 images in a file of codes. Which training images were trained on is
-# written to seen_RANK_N.json; STOP=1 ends at the first checkpoint within an epoch.
+# written to seen_RANK_N.json; STOP=1 ends at the first checkpoint within an epoch, and
+# FREE="3 2" leaves memory to draw 3 images in the first process and 2 in the second.
 WATCHED = """
 import json, os, shlex, sys
 from pathlib import Path
@@ -179,6 +180,11 @@ def save_and_stop(self, *arguments):
     if os.environ.get("STOP"):
         raise SystemExit
 training_run.TrainingRun._save_within_epoch = save_and_stop
+if free := os.environ.get("FREE"):
+    from pixelprior.cli import sample
+    sample.bytes_per_image, sample.FEATURES_DECODED = lambda *_: 1000, 0
+    fits = int(free.split()[int(os.environ["RANK"])])
+    sample.free_on = lambda device: 1000 * fits / sample.SHARE_OF_MEMORY
 name, *commands = sys.argv[1:]
 try:
     for command in commands:
@@ -251,19 +257,19 @@ def test_an_epoch_goes_on_in_another_number_of_processes(watched):
 
 def test_two_processes_encode_a_stream_and_draw_images_as_one_does(watched):
     """Codes in five parts, to one file; images to PNG files. Both have the bytes that
-    one process writes."""
+    one process writes, though one of the two has less memory than the other."""
     folder, run = watched
     if not (folder / "vqvae2" / "best").exists():
         run(2, "train_d", FIRST + "vqvae2")
     prior = f"train-prior {STREAMED} --vqvae2_checkpoint vqvae2 --class_conditional"
     prior += " --hidden_channels 8 --num_layers 2 --epochs 1 --output_dir "
     draw = "sample --vqvae2_checkpoint vqvae2 --prior_checkpoint two --num_samples 7"
-    draw += " --batch_size 2 --output_dir "
+    draw += " --output_dir "
     shares = run(2, "encode_2", prior + "two")
-    run(2, "drawn", draw + "drawn_2")
+    run(2, "drawn", draw + "drawn_2", FREE="3 2")
     encoded = [[some[0] // 8 for some in each] for each in shares]
     assert sorted(encoded[0] + encoded[1]) == [0, 1, 2, 3, 4] and all(encoded)
-    run(1, "encode_1", prior + "one", draw + "drawn_1")
+    run(1, "encode_1", prior + "one", draw + "drawn_1 --batch_size 2")
     for split in ("train", "test"):
         one, two = (
             folder / n / "codes" / f"{split}.safetensors" for n in ("one", "two")

@@ -312,9 +312,16 @@ def test_accelerates_own_setting_divides_no_loss(tmp_path, monkeypatch):
     assert without_times(train(tmp_path / "same", settings)) == without_times(plain)
     with pytest.raises(ValueError, match=r"steps 2, but the command 1; give the comma"):
         train(tmp_path / "other", replace(settings, gradient_accumulation_steps=1))
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
-    with pytest.raises(ValueError, match=r"mixed_precision fp16, but .* float32 or bf"):
-        train(tmp_path / "fp16", settings)
+    for name in ("fp16", "bf16"):
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", name)
+        with pytest.raises(ValueError, match=f"mixed_precision {name}, .* in float32;"):
+            train(tmp_path / name, settings)
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+    for name in ("FSDP", "DEEPSPEED"):
+        monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+        with pytest.raises(ValueError, match=f"given {name}, .* MULTI_GPU"):
+            train(tmp_path / name, settings)
+        monkeypatch.delenv(f"ACCELERATE_USE_{name}")
 
 
 def test_a_run_goes_on_to_more_epochs_than_it_was_started_with(tmp_path):

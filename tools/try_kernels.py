@@ -74,9 +74,11 @@ def measure(cells: list[str], count: int, folder: str) -> dict:
         def start(_):
             return start_new_kernel(startup_timeout=300, cwd=folder, env=environment)
 
-        kernels = list(pool.map(start, range(count)))
-        ready = time.perf_counter() - started
+        kernels = []
         try:
+            for each in [pool.submit(start, number) for number in range(count)]:
+                kernels.append(each.result())
+            ready = time.perf_counter() - started
 
             def run(kernel):
                 client = kernel[1]

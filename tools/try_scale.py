@@ -345,7 +345,8 @@ def start(part: str, arguments, *launcher, limit=None, wait=True, **changed):
 
 
 def killed_extraction(arguments, seconds: float) -> dict:
-    """Kill the extraction at random moments, and let the last one end."""
+    """Kill the extraction, first when it has written a part and then at random moments,
+    and let the last one end."""
     draw, done = random.Random(0), []
     marks = arguments.work / "again.safetensors.done"
 
@@ -355,12 +356,12 @@ def killed_extraction(arguments, seconds: float) -> dict:
         except FileNotFoundError:  # not there yet, or removed since all is done
             return 0
 
-    for _ in range(KILLS):
+    for number in range(KILLS):
         before = parts_done()
         process = start("extraction", arguments, limit=arguments.limit, wait=False)
         while process.poll() is None and parts_done() <= before:
             time.sleep(0.01)
-        time.sleep(draw.uniform(0.0, 1.0) * seconds)
+        time.sleep(draw.uniform(0.0, 1.0) * seconds * bool(number))
         process.kill()
         process.communicate()
         done.append(parts_done())
@@ -369,13 +370,22 @@ def killed_extraction(arguments, seconds: float) -> dict:
 
 
 def measure(arguments, results: dict) -> None:
-    """Measure what `results` does not have yet."""
-    if "killed_extraction" not in results:
-        training_beyond_memory(arguments, results)
+    """Measure what `results` does not have yet.
+
+    Raises:
+        SystemExit: the file is from another machine.
+    """
+    here = results.setdefault("machine", machine("cpu"))
+    if here != machine("cpu"):
+        raise SystemExit(
+            f"{arguments.file} was measured on {here}, and this is {machine('cpu')}; "
+            "measure all parts in a new file"
+        )
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     cores = os.cpu_count() or 1
-    # These two use the codes that the trainings above have left.
     if "two_processes" not in results:
+        training_beyond_memory(arguments, results)
+        # These two use the codes that the trainings have left.
         results["one_process"] = start("processes", arguments, threads=cores)
         results["two_processes"] = start(
             "processes", arguments, *launcher, threads=max(1, cores // 2)
@@ -392,7 +402,6 @@ def training_beyond_memory(arguments, results: dict) -> None:
     write_images(arguments.folder, count, arguments.side)
     print(f"{count:,} images in {time.perf_counter() - started:.0f} s", file=sys.stderr)
     results |= {
-        "machine": machine("cpu"),
         "limit_bytes": arguments.limit,
         "side": arguments.side,
         "steps": arguments.steps,

@@ -118,7 +118,7 @@ def needs_markdown(results: dict) -> str:
     ]
     images = 3 * runs[0]["side"] ** 2 * runs[0]["count"] / GB
     rows = [["memory: images (computed)", f"{images:.2f} GB", "a stream"]]
-    kept = 0.0
+    kept = [0.0, 0.0]  # on disk, for each of the two runs
     for stage, words in STAGES.items():
         models = [steps[stage, run["side"]] for run in runs]
         counts = [f"{each['parameters'] / 1e6:.1f}" for each in models]
@@ -130,15 +130,25 @@ def needs_markdown(results: dict) -> str:
         ]
         about = f"memory: {words}, {million} million parameters (computed)"
         rows.append([about, *(f"{each:.2f} GB" for each in weights)])
-        rows.append(["memory: a batch of its training (measured)", *batches])
-        kept += BYTES_ON_DISK * models[1]["parameters"] / GB
+        rows.append(
+            ["memory: a batch of its training (from a measured slope)", *batches]
+        )
+        for number, each in enumerate(models):
+            kept[number] += BYTES_ON_DISK * each["parameters"] / GB
     drawn = large["highest_resident_bytes"] - large["resident_bytes_before"]
     drawn *= 256 / large["batch_size"] / GB
     codes = [2 * run["count"] * run["codes"] / GB for run in runs]
     rows += [
-        ["memory: drawing codes (measured)", "", f"256 images: {drawn:.1f} GB"],
+        [
+            "memory: drawing codes (from a measured batch)",
+            "",
+            f"256 images: {drawn:.1f} GB",
+        ],
         ["disk: codes (computed)", *(f"{each:.2f} GB" for each in codes)],
-        ["disk: `last` and `best` of both (computed)", *2 * [f"{kept:.2f} GB"]],
+        [
+            "disk: `last` and `best` of both (computed)",
+            *(f"{each:.2f} GB" for each in kept),
+        ],
     ]
     lines = [
         "|  | 50,000 of 32×32, one process | 1,000,000 of 256×256, each of 8 GPUs |",

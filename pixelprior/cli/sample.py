@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object
 from torch import Tensor
 from torchvision.io import read_image
 
@@ -84,7 +85,9 @@ class Sampling:
 
     def fitting_batch_size(self, device: torch.device) -> int:
         """How many images to draw together: as many as half of the free memory holds,
-        at most `CHUNK_SIZE`, and no more than this process has to draw.
+        at most `CHUNK_SIZE`, and no more than a process has to draw. It is the same
+        number in all processes, which divide the images by it: what the process with
+        the least free memory can draw.
 
         Raises:
             ValueError: not even one fits.
@@ -99,7 +102,7 @@ class Sampling:
             width, sides = self.vqvae2.decoder[0].out_channels, self.vqvae2.image_shape
             decoded = FEATURES_DECODED * 4 * width * math.prod(sides)
             each = max(each, decoded)
-        free = free_on(device)
+        free = min(gather_object([free_on(device)]))
         fitting = int(SHARE_OF_MEMORY * free) // each
         if not fitting:
             raise ValueError(

@@ -24,8 +24,8 @@ class TrainingFlags:
     hub:NAME (of the Hugging Face hub, or a folder)."""
     data_root: Path | None = None
     """Folder of the data. If it is left out, $PIXELPRIOR_DATA is used, else a cache
-    folder. The copy of a set of the hub is kept there, or else in the cache of the
-    library datasets."""
+    folder. The copy of a set of the hub is kept in the folder given here, or else in
+    the cache of the library datasets."""
     max_images: int | None = None
     """Number of images to train and evaluate on, for short trials. They are picked at
     random, the same ones for every seed."""

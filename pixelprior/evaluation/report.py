@@ -218,6 +218,13 @@ def model_card(
         about: what `reproduce` noted of the recipe.
     """
     data = results["data"]
+    share = float(about["prior"].get("validation_share", 0.05))
+    chosen = (
+        "What was chosen was chosen by training images that were held out "
+        f"({share:.0%} for the prior)."
+        if share
+        else "No training images were held out, and the last weights were kept."
+    )
     lines = [
         f"# {about['recipe']}: a VQ-VAE-2 and its prior",
         "",
@@ -228,9 +235,8 @@ def model_card(
         f"{data['training_images']:,} training images of {data['name']}, "
         f"{data['pixels']:,} pixels each with all channels. The "
         f"{data['heldout_images']:,} test images were measured when training was over: "
-        "no weights, no epoch and no setting of sampling were chosen by them. What was "
-        "chosen was chosen by training images that were held out "
-        f"({float(about['prior'].get('validation_share', 0.05)):.0%} for the prior).",
+        "no weights, no epoch and no setting of sampling were chosen by them. "
+        f"{chosen}",
         "",
         "## Recipe",
         "",

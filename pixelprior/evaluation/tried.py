@@ -5,10 +5,14 @@ import statistics
 
 
 def tried_table(tried: dict) -> str:
-    """What was tried to lower the loss, best first, in Markdown.
+    """What was tried to lower the loss, in Markdown, best first by the mean difference
+    to the base from the same seeds.
 
     Args:
         tried: what `tools/try_options.py` wrote.
+
+    Raises:
+        ValueError: an option has a seed that the base has not.
     """
     of = _by_option(tried)
 
@@ -18,6 +22,12 @@ def tried_table(tried: dict) -> str:
     by_seed = {run["seed"]: run["nats_per_image"] for run in of["base"]}
 
     def against_base(name: str) -> float:
+        missing = {run["seed"] for run in of[name]} - by_seed.keys()
+        if missing:
+            raise ValueError(
+                f"the option {name!r} was tried with seeds {sorted(missing)}, but the "
+                "base was not; try the base with them too"
+            )
         return statistics.fmean(
             run["nats_per_image"] - by_seed[run["seed"]] for run in of[name]
         )
@@ -27,7 +37,7 @@ def tried_table(tried: dict) -> str:
         "steps |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for name in sorted(of, key=lambda name: mean(name, "nats_per_image")):
+    for name in sorted(of, key=against_base):
         words = "nothing: the base" if name == "base" else name
         nats = mean(name, "nats_per_image")
         each = ", ".join(f"{run['nats_per_image']:.1f}" for run in of[name])

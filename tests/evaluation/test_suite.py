@@ -345,6 +345,21 @@ def test_what_a_killed_run_of_a_recipe_left_is_removed(tmp_path, monkeypatch):
     assert not list(tmp_path.rglob(f"{UNFINISHED}*"))
 
 
+def test_tried_options_are_ordered_by_pairs_of_the_same_seed():
+    """The option "other" costs more than the base from its seed, if not in the mean."""
+
+    def run(option, seed, nats):
+        named = {"option": option, "seed": seed, "nats_per_image": nats, "steps": 1}
+        return named | {"top": 1.0, "bottom": 1.0}
+
+    tried = [run("base", 0, 10.0), run("base", 1, 30.0), run("other", 0, 11.0)]
+    rows = tried_table({"tried": tried}).splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| nothing: the base", "| other"]
+    assert " +1.0 |" in rows[1]
+    with pytest.raises(ValueError, match=r"'other' was tried with seeds \[2\]"):
+        tried_table({"tried": [*tried, run("other", 2, 1.0)]})
+
+
 def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(RECIPES, "fashion_mnist_mini", TINY)
     settings = [{}, {"top_k": 8}, {"guidance": [0.5, 0.0]}]
