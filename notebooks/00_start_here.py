@@ -34,29 +34,32 @@ from pixelprior.evaluation.measures import nats_per_code
 #
 # *Core · 3 minutes*
 #
-# Two networks ship with the package. We load both and ask them for 64 images. The seed fixes the random numbers: with the same seed you get the images that you see here.
+# A trained VQ-VAE-2 and its prior ship with the package. We load both and ask them for 60 images. The seed fixes the random numbers: with the same seed you get the images that you see here.
 
 # %%
 vqvae2, prior = load_shipped()
 K = vqvae2.num_embeddings  # codes in each codebook
-labels = prior.labels_in_turn(64)  # [64]: classes 0, 1, …, 9, 0, 1, …
+labels = prior.labels_in_turn(60)  # [60]: classes 0, 1, …, 9, 0, 1, …
 new_images = prior.sample_with_vqvae2(
-    vqvae2, 64, labels=labels, seed=0
-)  # [64, 1, 32, 32]
+    vqvae2, 60, labels=labels, seed=0
+)  # [60, 1, 32, 32]
 print("images", list(new_images.shape), "with pixels from 0 to 1")
 
 # %% [markdown]
-# **Which of the two blocks are photographs?** One block holds the 64 images that we drew, and the other 64 photographs from Fashion-MNIST, of the same ten classes in the same order. Decide before you read on.
+# **Which of the two blocks are photographs?** One block holds the 60 images that we drew, and the other 60 photographs from Fashion-MNIST. Each column has one of the ten classes, whose name stands above it. Decide before you read on.
 
 # %% tags=["cover"]
 heldout = load_images("fashion_mnist_mini", "test")
 of_class = [(heldout.labels == c).nonzero().flatten() for c in range(10)]
 real = torch.stack(
-    [of_class[i % 10][i // 10] for i in range(64)]
-)  # [64] numbers of images
-real_images, _ = heldout[real]  # [64, 1, 32, 32]
+    [of_class[i % 10][i // 10] for i in range(60)]
+)  # [60] numbers of images
+real_images, _ = heldout[real]  # [60, 1, 32, 32]
 figures.show(
-    figures.image_blocks({"block A": new_images, "block B": real_images}),
+    figures.image_blocks(
+        {"block A": new_images, "block B": real_images},
+        column_names=heldout.class_names,
+    ),
     "drawn_and_real",
 )
 
@@ -73,18 +76,18 @@ from pixelprior.assets import load_shipped_reference_models
 _, classifier = load_shipped_reference_models()
 for name, images in (("drawn", new_images), ("photographs", real_images)):
     with torch.no_grad():
-        guess = classifier(images).argmax(dim=1)  # [64]
-    print(f"{name}: {(guess != labels).sum()} of 64 look like another class")
+        guess = classifier(images).argmax(dim=1)  # [60]
+    print(f"{name}: {(guess != labels).sum()} of 60 look like another class")
 
 # %% [markdown]
-# The classifier errs on some photographs too: a shirt can look like a coat. What it finds beyond that are faults of our images. So you could tell some of them from photographs, but not others. By the end of the course you can say which part of the model is responsible for each success and each fault. (Notebook 07 shows how to draw so that fewer are wrong.)
+# The classifier errs on some photographs too: a shirt can look like a coat. It finds more such images among ours, and these are faults of our model. By the end of the course you can say which part of the model is responsible for each success and each fault. (Notebook 07 shows how to draw so that fewer are wrong.)
 
 # %% [markdown]
 # ## 00.2 Three steps from image to image
 #
-# *Core · 2 minutes*
+# *Core · 3 minutes*
 #
-# An image of 32 × 32 pixels has 1,024 numbers. (Fashion-MNIST images are 28 × 28; a black border of two pixels makes them 32 × 32, and 32 can be halved five times, but 28 only twice.) It is hard to draw these numbers one by one so that each fits all others. We therefore first learn a shorter description of images.
+# An image of 32 × 32 pixels has 1,024 numbers. (Fashion-MNIST images are 28 × 28. A black border of two pixels makes them 32 × 32, the size of CIFAR-10 images, so that the grids of both data sets have the same sizes.) It is hard to draw these numbers one by one so that each fits all others. We therefore first learn a shorter description of images.
 #
 # 1. A **VQ-VAE-2** (vector-quantized variational autoencoder, second version, which has more than one grid; the paper uses three for images of 1,024 × 1,024 pixels) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each code stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 30<!--= vqvae2 num_embeddings --> vectors.
 # 2. A **prior** is a probability distribution over the grids: it says which grids of codes are likely. (Ours is also given the class, such as *bag*, which we leave out of the formulas.) To draw an image is to draw codes from the prior…
@@ -164,18 +167,27 @@ explore(
 
 # %%
 torch.manual_seed(0)
-random_top = torch.randint(K, (8, 8, 8))  # [8, 8, 8]: eight images
-random_bottom = torch.randint(K, (8, 16, 16))  # [8, 16, 16]
-noise = vqvae2.decode_codes(random_top, random_bottom)  # [8, 1, 32, 32]
+random_top = torch.randint(K, (10, 8, 8))  # [10, 8, 8]: ten images
+random_bottom = torch.randint(K, (10, 16, 16))  # [10, 16, 16]
+noise = vqvae2.decode_codes(random_top, random_bottom)  # [10, 1, 32, 32]
 figures.show(
-    figures.image_rows({"uniform": noise, "our prior": new_images[:8]}),
+    figures.image_rows(
+        {"uniform": noise, "our prior": new_images[:10]},
+        column_names=heldout.class_names,
+    ),
     "uniform_codes",
 )
 
 # %% [markdown]
-# The images in the upper row are noise: every single code is valid, but the codes do not fit together.
+# The images in the upper row are noise: every single code is valid, but the codes do not fit together. (They have no class. The names are those of the images in the lower row.)
 #
-# The eye can be misled, so we also want a number that shows such a failure: **nats per code**, which we follow through the whole course. Take held-out images and ask the prior for the probability P of each code, given the class and the codes before it, row by row. (For a bottom code, the whole top grid is given too.) This P is called the **likelihood** of the code, and −log P is its cost. The number of nats per code is the mean cost of the codes, which is small when the prior gave the codes a high probability. (The natural logarithm gives costs in nats, and the logarithm with base 2 gives bits; one nat is 1.44 bits.)
+# The eye can be misled, so we also want a number that shows such a failure: **nats per code**, which we follow through the whole course. Take held-out images and ask the prior for the probability P of each code, given the class and the codes before it, row by row. (For a bottom code, the whole top grid is given too.) This P is called the **likelihood** of the code, and −log P is its cost. The number of nats per code is the mean cost of the N codes z_1 to z_N,
+#
+# $$
+# -\frac{1}{N} \sum_{i=1}^{N} \log P(z_i \mid \text{what the prior is given}),
+# $$
+#
+# which is small when the prior gave the codes a high probability. (The natural logarithm gives costs in nats, and the logarithm with base 2 gives bits; one nat is 1.44 bits.)
 #
 # A uniform prior gives each code the probability 1/K, so that each code costs log K nats. How many nats per code does our prior need? We measure this on 250 held-out images.
 
@@ -213,11 +225,11 @@ chapters = {
     "08": "complete\nand edit",
     "09": "scale up: GPUs,\nyour own images",
 }
-needs = {
+builds_on = {
     "01": "00", "02": "00", "03": "02", "04": "01 03", "05": "04",
     "06": "05", "07": "05", "08": "05", "09": "05",
 }  # fmt: skip
-figures.show(figures.course_map(chapters, needs, here="00"), "course_map")
+figures.show(figures.course_map(chapters, builds_on, here="00"), "course_map")
 
 # %% [markdown]
 # An arrow leads from a notebook to those that build on it. You can begin with [01 · Images to codes](01_images_to_codes.ipynb) or with [02 · Masked convolutions](02_masked_convolutions.ipynb). After [05 · The bottom prior](05_bottom_prior.ipynb), the last four can be read in any order: [06](06_fast_sampling.ipynb), [07](07_generate_and_judge.ipynb), [08](08_complete_and_edit.ipynb) and [09](09_scale_up.ipynb).
@@ -260,7 +272,7 @@ check.forward_passes(my_runs, 64, (8, 8), (16, 16))
 # [To solution 1](#Solution-1)
 
 # %% [markdown]
-# ### Exercise 2: where does a code stand?
+# ### Exercise 2: which pixels belong to a code?
 #
 # *Difficulty 2 of 5 · importance 3 of 5 · 4 minutes*
 #
@@ -292,7 +304,7 @@ check.pixels_of_code(my_pixels, vqvae2, real_images[:16], (2, 5))
 #
 # *Difficulty 3 of 5 · importance 4 of 5 · 6 minutes*
 #
-# Eight photographs were encoded, and for one of them the *top* codes were replaced by those of another photograph of the same class. The photographs are not at hand any more: all that you have are the codes of the eight images, `suspects`, and the figure shows what they decode to. **In which of the eight images do top and bottom codes not belong together?** Decide by eye first, and then write a program that finds it from the codes. Count from 0, from left to right.
+# Eight photographs were encoded, and for one of them the *top* codes were replaced by those of another photograph of the same class. They are photographs that you have not seen yet. All that you have are the codes of the eight images, `suspects`, and the figure shows what they decode to. **In which of the eight images do top and bottom codes not belong together?** Decide by eye first, and then write a program that finds it from the codes. Count from 0, from left to right.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -315,7 +327,8 @@ check.pixels_of_code(my_pixels, vqvae2, real_images[:16], (2, 5))
 # %%
 generator = torch.Generator().manual_seed(7)
 impostor = torch.randint(8, (), generator=generator).item()
-suspects = heldout_codes.subset(real[8:16])
+others = torch.stack([of_class[c][10] for c in range(8)])  # [8]
+suspects = heldout_codes.subset(others)
 donor = of_class[suspects.labels[impostor]][20]  # of the same class
 suspects.z_top[impostor] = heldout_codes.z_top[donor]
 decoded = vqvae2.decode_codes(
@@ -366,7 +379,7 @@ check.forward_passes(runs, 64, (8, 8), (16, 16))
 # %% [markdown] tags=["solution"]
 # ### Solution 2
 #
-# [Back to exercise 2](#Exercise-2:-where-does-a-code-stand?)
+# [Back to exercise 2](#Exercise-2:-which-pixels-belong-to-a-code?)
 
 # %% tags=["solution"]
 # 32 pixels for 8 codes: 4 pixels per code along each side.

@@ -38,7 +38,13 @@ heldout = load_images("fashion_mnist_mini", "test")
 #
 # *Core · 2 minutes*
 #
-# To **quantize** is to replace a value by the nearest one of a short list. Here we do this to vectors, and the list is the **codebook**: K vectors of D numbers each. We write e for the codebook and e_k for its row k, counted from 0. The **code** of a vector is the number k of the nearest row. (Where no confusion is possible, we also say *code k* for the vector e_k itself.)
+# To **quantize** is to replace a value by the nearest one of a short list. Here we do this to vectors, and the list is the **codebook**: K vectors of D numbers each. We write e for the codebook and e_k for its row k, counted from 0. The **code** of a vector x is the number of the nearest row:
+#
+# $$
+# \text{code}(x) = \operatorname{argmin}_k \lVert x - e_k \rVert^2
+# $$
+#
+# (Where no confusion is possible, we also say *code k* for the vector e_k itself.)
 #
 # Vectors of D = 2 numbers can be drawn as points. So we cut photographs into pairs of a pixel and its right neighbour, and each pair is a point in the plane. For K = 8 codes we take random numbers as a first attempt.
 
@@ -210,7 +216,11 @@ difference = (their_quantized - through).abs().max()
 print(f"values differ by less than 1e-5: {difference < 1e-5}")
 
 # %% [markdown]
-# This method is justified as long as a feature is near its code, because a step that lowers the loss at the code then also lowers it at the feature. So a second loss keeps each feature near its code. This **commitment loss** is the mean squared difference between the two, where the code counts as a constant, so that the loss pulls on the encoder alone. The whole training loss is
+# This method is justified as long as a feature is near its code, because a step that lowers the loss at the code then also lowers it at the feature. So a second loss keeps each feature near its code. This **commitment loss** is the mean squared difference between a feature x and its code, where the code counts as a constant, so that the loss pulls on the encoder alone. The whole training loss is
+#
+# $$
+# \text{commitment loss} = \operatorname{mean}\left[(x - \text{sg}[e_k])^2\right]
+# $$
 #
 # $$
 # \text{loss} = \text{reconstruction error} + \beta \cdot \text{commitment loss}
@@ -224,7 +234,7 @@ difference = (commitment - their_loss).abs()
 print(f"commitment losses differ by less than 1e-5: {difference < 1e-5}")
 
 # %% [markdown]
-# ## 01.5 The package's moving average is ours
+# ## 01.5 The package's moving average equals ours
 #
 # *Further · 1 minute*
 #
@@ -435,7 +445,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The error is below that of the mean image for good after some thirty steps. Part of the noise is on purpose: in each batch about one image in ten is decoded without its bottom codes. **How good are the images of the small model, beside those of the shipped model?**
+# The error is below that of the mean image for good after some thirty steps. Part of the noise is on purpose: in each batch about one image in ten is decoded without its bottom codes (0.1 is the default of `bottom_dropout`, while the shipped model had 0.05). **How good are the images of the small model, beside those of the shipped model?**
 
 # %%
 figures.show(
@@ -455,7 +465,7 @@ figures.show(
 # %% [markdown]
 # ## 01.9 Where it breaks: codebook collapse
 #
-# *Further · 7 minutes*
+# *Further · 8 minutes*
 #
 # The package's quantizer has two safeguards. Its codebook starts at the features, by k-means, and each dead code, one with N_k below 1, is **renewed**: it is moved to a random feature of the batch. Let us make the mistake of leaving both safeguards out. We start from normal random numbers instead, which is what PyTorch gives you for a table of vectors, and use our own moving average, which renews nothing. The features are those of the shipped encoder, so that only the codebook can be at fault. First we compute these features once, for 1,024 images.
 
@@ -525,7 +535,7 @@ figures.show(
 )
 
 # %% [markdown]
-# All four codebooks start with few codes in use. Renewal brings the dead codes in with the next step, while without it the perplexity stays about where it began. The few codes that were chosen move in among the features, and from there they are nearer to nearly all features than the other codes are. More training does not help. This failure is called **codebook collapse**.
+# All four codebooks start with few codes in use. Renewal brings the dead codes in with the next step, while without it the perplexity stays about where it began. The curve of the renewed bottom codes falls again towards its end: all of them are in use, but not equally often, as in the shipped codebook (01.7). The few codes that were chosen move in among the features, and from there they are nearer to nearly all features than the other codes are. More training does not help. This failure is called **codebook collapse**.
 #
 # **What do images look like after a collapse?** We put each pair of codebooks into a copy of the shipped model.
 
@@ -533,8 +543,9 @@ figures.show(
 collapsed, renewed = copy.deepcopy(vqvae2), copy.deepcopy(vqvae2)
 for level in ("top", "bottom"):
     for model, key in ((renewed, True), (collapsed, False)):
-        quantizer = getattr(model, f"vq_{level}")
-        quantizer.vq.codebook = learned[level, key][0]  # [K, D]
+        codebook, _ = learned[level, key]  # [K, D]
+        quantizer = Quantizer.from_codebook(codebook, ema_decay=0.8)
+        setattr(model, f"vq_{level}", quantizer.eval())
 five = images[[0, 1, 3, 4, 7]]  # [5, 1, 32, 32]
 with torch.no_grad():
     figures.show(
@@ -549,7 +560,7 @@ with torch.no_grad():
     )
 
 # %% [markdown]
-# The collapsed row is not a disaster, and that makes a collapse dangerous: most garments can still be recognized, and nothing stopped with an error. But legs and sleeves run together, shades are flat, and print and checks are smeared. (Why is this row no worse than that with eight kept codes above? Those were chosen by how often they occur, while here the few codes have moved among all features. Besides, the bottom is quantized after the collapsed top, so that it can correct part of the error.) **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
+# The collapsed row is not a disaster, and that makes a collapse dangerous: most garments can still be recognized, and nothing stopped with an error. But legs and sleeves run together, shades are flat, and print and checks are smeared. (Why is this row hardly worse than that with eight kept codes above, although fewer codes are in use? Those were chosen by how often they occur, while here the few codes have moved among all features. Besides, the bottom is quantized after the collapsed top, so that it can correct part of the error.) **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
 
 # %%
 both_codes = {
@@ -610,7 +621,7 @@ print(
 #
 # <details><summary>Hint 2</summary>
 #
-# Each codebook has K vectors, `vqvae2.num_embeddings`. How many digits 0 and 1 does the largest code, K − 1, have?
+# Each codebook has K vectors, `vqvae2.num_embeddings`. How many binary digits does the largest code, K − 1, need?
 #
 # </details>
 

@@ -37,7 +37,7 @@ from pixelprior.pixelcnn import PixelCNN
 #
 # *Core · 2 minutes*
 #
-# A grid of 8 × 8 codes, each one of K = 64, can be filled in 64⁶⁴ ways, and no table can hold a probability for each. The **chain rule** splits the one large distribution into a product of 64 factors:
+# A grid of 8 × 8 codes, each one of K = 30, can be filled in $30^{64}$ ways, and no table can hold a probability for each. The **chain rule** splits the one large distribution into a product of 64 factors:
 #
 # $$
 # P(\text{grid}) = P(z_0) \cdot P(z_1 \mid z_0) \cdot P(z_2 \mid z_0, z_1) \cdots
@@ -231,7 +231,7 @@ figures.show(
 )
 
 # %% [markdown]
-# There is no blind spot in the first row, nor in the last two columns (three for 5 × 5, and four for 7 × 7). Elsewhere the blind spot grows from row to row, until its slanted edge leaves the grid. It is largest at the left, where most of each row above lies to the right. Larger kernels make the angle of the line flatter, but they do not remove the blind spot.
+# There is no blind spot in the first row, nor in the last two columns (three for 5 × 5, and four for 7 × 7). Elsewhere the blind spot grows from row to row, until its slanted edge leaves the grid. It is largest at the left, where most of each row above lies to the right. With larger kernels the line is flatter and the blind spot smaller, but it does not disappear.
 #
 # In JupyterLab you can change the position, the kernel size and the number of layers, and put mask B in front. The figure shows the first choice of each.
 
@@ -286,7 +286,19 @@ figures.show(
 # %% [markdown]
 # A line joins two positions that hold the same value, one of which is the neighbour of the other. In u the lines run along the rows. In w they slant: each step goes one row down and two columns to the left.
 #
-# We can now compute the **entropy** of the whole source: the nats per code of a perfect model, which knows the source completely. No model can do better on average. A grid of 64 codes has 128 parts in total. If a part has a neighbour, the neighbour's value has probability 0.9 + 0.1/4, since a new draw may give the same value, and each of the other three values has probability 0.1/4. The entropy of a part without a neighbour is log 4.
+# We can now compute the **entropy** of the whole source: the nats per code of a perfect model, which knows the source completely. No model can do better on average. If a part has a neighbour, the neighbour's value has probability s = 0.9 + 0.1/4, since a new draw may give the same value, and each of the other three values has probability o = 0.1/4. This gives the entropy of a part that repeats, and the entropy of a fresh part, which has no neighbour:
+#
+# $$
+# h_r = -(s \log s + 3\, o \log o), \qquad h_f = \log 4
+# $$
+#
+# A grid of 64 codes has 128 parts in total. If f of them are fresh, the entropy of the source is
+#
+# $$
+# \frac{(128 - f)\, h_r + f\, h_f}{64}
+# $$
+#
+# nats per code.
 
 # %%
 same, other = 0.9 + 0.1 / 4, 0.1 / 4
@@ -410,7 +422,11 @@ figures.show(
         },
         unit="nats above the entropy",
         limits=(0, 1.2),
-        numbers="{:.2f}",
+        numbers={
+            "computed price": "{:.2f}",
+            "single masked stack": "{:.1f}",
+            "two stacks": "{:.1f}",
+        },
     ),
     "price_by_position",
 )
@@ -701,4 +717,4 @@ for number, layer in enumerate(suspect):
 check.leaking_layer(leaking, suspect, (8, 8))
 
 # %% [markdown] tags=["solution"]
-# The layer sees one position to its right, (4, 5). But what it sees there is not a code: it is made by the first layer, whose mask A ends one position before. So the code that comes through is that of (4, 4), the position itself.
+# The layer sees one position to its right, (4, 5). But what it sees there is not a code: it is a feature that the layers below have computed, and at (4, 5), the mask A of the first layer lets them see codes up to (4, 4) only. So the code that comes through is that of (4, 4), the position itself.

@@ -150,13 +150,13 @@ figures.show(
 #
 # *Core · 3 minutes*
 #
-# A convolution is often followed by a ReLU. In this block it is followed by a **gate** instead (equation 2 of the paper):
+# A convolution is often followed by a ReLU. In the block of the paper it is followed by a **gate** instead (equation 2):
 #
 # $$
 # \text{out} = \tanh(W_f * x) \odot \sigma(W_g * x)
 # $$
 #
-# Here x is the input of the layer, and not a column. The star is a convolution, and ⊙ is the product of numbers at the same position. W_f computes **features**, which tanh keeps between −1 and 1. W_g computes the gate itself: since σ is the sigmoid, the gate is a share between 0 (closed) and 1 (open). The network can decide at each position how much of a feature the gate lets through.
+# Here x is the input of the layer, and not a column. The star is a convolution, and ⊙ is the product of numbers at the same position. W_f computes **features**, which tanh keeps between −1 and 1. W_g computes how much of each feature passes: since σ is the sigmoid, this is a share between 0 (the gate is closed) and 1 (it is open). The share differs from position to position.
 
 # %% [markdown]
 # **How much of a feature does the gate let through?** The figure has one curve each for an open, a half-open and a closed gate, and one for the ReLU.
@@ -399,8 +399,8 @@ def three_fields(layers, kernel_size):
     masked = [MaskedConv2d(mask, 4, 4, kernel_size) for mask in masks]
     networks = {
         "one masked stack": nn.Sequential(*masked),
-        "vertical stack": lambda x: both_stacks(blocks, x)[0],
-        "horizontal stack": lambda x: both_stacks(blocks, x)[1],
+        "vertical: v": lambda x: both_stacks(blocks, x)[0],
+        "joined: h": lambda x: both_stacks(blocks, x)[1],
     }
     return figures.receptive_fields(
         {
@@ -421,7 +421,7 @@ explore(
 )
 
 # %% [markdown]
-# After L blocks of reach r, the vertical stack sees L · r rows up and L · r columns to each side, and the horizontal stack sees L · r codes to the left. For the single stack, a wider kernel makes the edge flatter, from one column per row to r columns per row, but more layers do not change it. So a grid with n rows and n columns needs (n − 1) ÷ r blocks, rounded up. For the single stack, a wider kernel makes the hatched part smaller, but at this position it does not disappear for k = 5 or 7, whatever the number of layers.
+# After L blocks of reach r, the vertical stack sees L · r rows up and L · r columns to each side, and the horizontal stack sees L · r codes to the left. So a grid with n rows and n columns needs (n − 1) ÷ r blocks, rounded up. In the single stack, a wider kernel makes the edge of the field flatter, from one column per row to r columns per row, and the hatched part smaller, while more layers do not change the edge. At this position the hatched part does not disappear for k = 5 or 7.
 
 # %% [markdown]
 # ## 03.6 How much does a distant code count?
@@ -512,7 +512,13 @@ for name, one, other in zip("vh", mine, given, strict=True):
 # %% [markdown]
 # What a network is given in addition to the codes is called a **condition**. The label is a condition that is the same at every position, [B, channels, 1, 1]. A condition may also differ from position to position, [B, channels, H, W]; notebook 05 gives the bottom prior the top codes in this way.
 #
-# **At which positions does the label matter?** We take the top codes of 100 photographs of ankle boots, and let the shipped prior predict each code twice, once with the right label and once with a wrong one. The maps show how far the two distributions are apart: half the sum of |P − P′| over all codes, which is called the **total variation distance**. At 0 the two distributions are the same, and at 1 they have nothing in common.
+# **At which positions does the label matter?** We take the top codes of 100 photographs of ankle boots, and let the shipped prior predict each code twice, once with the right label and once with a wrong one. The maps show how far the two distributions P and P′ of a code are apart, by their **total variation distance**:
+#
+# $$
+# \tfrac{1}{2} \sum_k |P_k - P'_k|
+# $$
+#
+# At 0 the two distributions are the same, and at 1 they have nothing in common.
 
 # %%
 from pixelprior.data import load_images
@@ -552,7 +558,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The label reaches every position, even the first one, which has no past at all. Between boots and T-shirts the first code differs, although the upper left corner of both *photographs* is black. The reason is probably that a code depends on more than its own 4 × 4 pixels, and the shoulder of a T-shirt is near. Between boots and sneakers the distance is close to 0 in the upper left corner, where the prior expects the same background for both. It is larger further to the right.
+# The label reaches every position, even the first one, which has no past at all. Between boots and T-shirts the distribution of the first code differs strongly, although the upper left corner of both *photographs* is black. The reason is probably that a code depends on more than its own 4 × 4 pixels, and the shoulder of a T-shirt is near. Between boots and sneakers the distance is close to 0 in the upper left corner, where the prior expects the same background for both. It is larger further to the right.
 
 # %% [markdown]
 # ## 03.8 Gate against ReLU
@@ -682,7 +688,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The gate is ahead in the first epochs. At equal *width* it stays ahead to the end, so a gated channel is worth more than a ReLU channel, but it also costs twice as much. At equal *size* the wider ReLU catches up, and after five epochs the two are nearly the same. This is one run of each network, with one seed and one learning rate, so that a difference of a few hundredths of a nat does not tell which is better.
+# The gate is ahead in the first epochs. At equal *width* it stays ahead to the end, as it did in our runs from five seeds, so a gated channel is worth more than a ReLU channel, but it also costs twice as much. At equal *size* the wider ReLU catches up, and after five epochs the two are nearly the same. The figure shows one run of each network, with one learning rate, so that a difference of a few hundredths of a nat does not tell which of the two is better.
 #
 # That is less than we had hoped to show. The paper gives a reason *for* gates, that products help with complex interactions (section 2.1). But it compares its whole network, gates and two stacks together, with the older one, so that it does not say how much of the gain is due to the gate. In this short training on small grids of codes the gate learns faster at first, and at equal size we see no gain after five epochs. The shipped prior has gates, as the paper does.
 
@@ -715,7 +721,13 @@ print("blocks:", len(stacks), " v of each:", list(stacks[0][0].shape))
 # %% [markdown]
 # What do these channels hold? A **linear probe** tests whether a quantity that we know can be computed from the channels, as a weighted sum of them plus a constant. The weights are found by least squares ([arXiv 1610.01644](https://arxiv.org/abs/1610.01644), section 3). What we know is how bright the photograph is at each position, [8, 8] numbers per image. We ask for the brightness one row *above*, one column to the *left*, and at the position *itself*, whose code h has not seen.
 #
-# The weights are fitted on 250 photographs, and the other 250 tell how good they are: R² is the share of the brightness's variance that the weighted sum explains, which is 1 where it is exact, and 0 where it is no better than the mean.
+# The weights are fitted on 250 photographs, and the other 250 tell how good they are. With y for the brightness, ŷ for the weighted sum and ȳ for the mean,
+#
+# $$
+# R^2 = 1 - \frac{\sum (y - \hat y)^2}{\sum (y - \bar y)^2}
+# $$
+#
+# is the share of the brightness's variance that the weighted sum explains. It is 1 where the sum is exact, and 0 where it is no better than the mean.
 
 # %%
 bright = F.avg_pool2d(images, 4)[:, 0]  # [500, 8, 8]
@@ -772,7 +784,7 @@ figures.show(
 # %% [markdown]
 # After the first block, the prediction is a smeared copy of what lies above and to the left. After the last block the map shows the boot in its place and with its outline, although h has not seen the code at the position that it predicts.
 #
-# **Does a stack lose its memory when it begins to predict?** The figure shows R² after each block. As a baseline, we fit the brightness at a position to the *true* brightness of its two neighbours, above and to the left, without any network.
+# **Can the past be read less well in later blocks, which begin to predict?** The figure shows R² after each block. As a baseline, we fit the brightness at a position to the *true* brightness of its two neighbours, above and to the left, without any network.
 
 
 # %%
@@ -816,16 +828,17 @@ maps = {}
 for name, number in (("v", 1), ("h", 1), ("v", 3), ("h", 3)):
     stack = kept[number - 1]["vh".index(name)]  # [2, p, 8, 8]
     moved = (stack[0] - stack[1]).abs().mean(dim=0)  # [8, 8]
-    maps[f"{name}, block {number}"] = moved / moved.max()
+    share = moved / moved.max()
+    maps[f"{name}, block {number}"] = share.where(share > 0, math.nan)
 figures.show(
     figures.heatmaps(
-        maps, unit="change ÷ the largest change", numbers="{:.1f}"
+        maps, unit="change ÷ the largest change", numbers="{:.1f}", columns=2
     ),
     "what_one_code_changes",
 )
 
 # %% [markdown]
-# This is the receptive field in reverse: it shows which positions see the changed code. v changes only below the code: after block 1 in one row and up to one column to each side, after block 3 in three rows and up to three columns to each side. h changes there as well, through v, and to the right of the code in its own row. Neither stack changes at (3, 3) itself, nor anywhere before.
+# This is the receptive field in reverse: it shows which positions see the changed code. Nothing is written where a stack does not change at all. v changes only below the code: after block 1 in one row and up to one column to each side, after block 3 in three rows and up to three columns to each side. h changes there as well, through v, and to the right of the code in its own row. Neither stack changes at (3, 3) itself, nor anywhere before.
 
 # %% [markdown]
 # ## 03.10 Where it breaks
@@ -883,7 +896,7 @@ same = fields["shift in every block"].equal(seen["8 layers"])
 print("shift in every block sees what the masked stack sees:", same)
 
 # %% [markdown]
-# Each mistake shows in one column of the table, and none shows in both. The last line compares two pictures for our position (5, 2): with a shift in every block, two stacks see what one masked stack sees. The counts over all positions also agree with the table of section 03.5, so the two stacks bring no gain here.
+# Each mistake shows in one column of the table, and none shows in both. (One mistake shows in neither: a block without the residual around v leaks nothing and, given enough blocks, sees everything. Only the size of the gradient in section 03.6 shows what is missing.) The last line compares two pictures for our position (5, 2): with a shift in every block, two stacks see what one masked stack sees. The counts over all positions also agree with the table of section 03.5, so the two stacks bring no gain here.
 
 # %% [markdown]
 # ## 03.11 Exercises
@@ -929,7 +942,7 @@ check.gate(my_gate)
 # %% [markdown]
 # ### Exercise 2: add the label
 #
-# *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes*
+# *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes · after 03.7*
 #
 # Write the function that adds a label to the features. You are given features [B, 2p, H, W], labels [B], which are whole numbers, and a table [classes, 2p] with one row per class. To the features of each image, add the row of *its* label, at every position. (For each class, the table holds the product of the label's vector and V, as computed in section 03.7.) The check puts your function into a small network, in front of v's gate, and looks at the logits.
 #

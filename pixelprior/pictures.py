@@ -163,16 +163,17 @@ def _putting(path: Path):
 def captioned_images(
     images: Tensor, captions, *, columns: int = 8, title: str = ""
 ) -> Figure:
-    """Images [N, C, S, S] with a caption under each, `columns` per row."""
+    """Images [N, C, S, S] with a caption above each, `columns` per row."""
     rows = -(-len(images) // columns)
-    width = panel_width(columns, 1.05)
-    figure = Figure(figsize=(columns * width, rows * 1.25 + 0.4), layout="constrained")
+    width = panel_width(columns, 1.05 if columns > 4 else 2.1)
+    size = (columns * width, rows * (width + 0.2) + 0.3 * bool(title))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, caption in zip(axes.flat, images, captions, strict=False):
         draw_image(axis, image)
-        axis.set_title(caption, fontsize=7, y=-0.22)
+        axis.set_title(caption, fontsize=9)
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -215,16 +216,32 @@ def image_rows(
 
 
 def image_blocks(
-    blocks: dict[str, Tensor], *, nrow: int = 8, title: str = ""
+    blocks: dict[str, Tensor], *, column_names: Sequence[str], title: str = ""
 ) -> Figure:
-    """Blocks of images [N, C, S, S], side by side, each block with its name above."""
-    width = panel_width(len(blocks), 4.2)
-    figure = Figure(figsize=(width * len(blocks), width + 0.4), layout="constrained")
-    axes = figure.subplots(1, len(blocks), squeeze=False)[0]
+    """Blocks of images [N, C, S, S], one above the other, each with its name above.
+
+    Args:
+        blocks: the blocks by name.
+        column_names: one for each column, such as the classes, above its images.
+    """
+    rows = max(-(-len(images) // len(column_names)) for images in blocks.values())
+    width = panel_width(len(column_names), 0.72)
+    size = (width * len(column_names), (width * rows + 0.6) * len(blocks))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(blocks), 1, squeeze=False)[:, 0]
     for axis, (name, images) in zip(axes, blocks.items(), strict=True):
-        axis.imshow(image_grid(images, nrow), interpolation="nearest")
-        axis.set_title(name, fontsize=10)
-        axis.axis("off")
+        axis.imshow(image_grid(images, len(column_names)), interpolation="nearest")
+        side = images.shape[-1]
+        axis.set_xticks(
+            [2 + side / 2 + number * (side + 2) for number in range(len(column_names))],
+            [column.replace(" ", "\n") for column in column_names],
+            fontsize=9,
+        )
+        axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
+        axis.tick_params(length=0)
+        axis.set_yticks([])
+        axis.set_title(name, fontsize=10, loc="left")
+        axis.set_frame_on(False)
     figure.suptitle(title, fontsize=11)
     return figure
 

@@ -17,23 +17,32 @@ def widgets_are_on() -> bool:
     return os.environ.get("PIXELPRIOR_WIDGETS", "") != "off"
 
 
-def is_interactive() -> bool:
-    """Whether stderr is a terminal, or this is a Jupyter kernel with widgets on."""
+def in_a_kernel() -> bool:
+    """Whether this is a Jupyter kernel."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    if shell is not None and "ipykernel" in type(shell).__module__:
+    return shell is not None and "ipykernel" in type(shell).__module__
+
+
+def is_interactive() -> bool:
+    """Whether stderr is a terminal, or this is a Jupyter kernel with widgets on."""
+    if in_a_kernel():
         return widgets_are_on()
     return hasattr(sys.stderr, "isatty") and sys.stderr.isatty()
 
 
 def progress_bar(iterable=None, *, total=None, desc="", enabled=True, unit="it"):
     """A tqdm bar over `iterable`, shown if `enabled` and `is_interactive()`."""
-    return tqdm(
+    shown = enabled and is_interactive()
+    kind = tqdm
+    if shown and in_a_kernel():
+        from pixelprior.notebook_bars import CellBar as kind
+    return kind(
         iterable,
         total=total,
         desc=desc,
         unit=unit,
         leave=False,
         dynamic_ncols=True,
-        disable=not (enabled and is_interactive()),
+        disable=not shown,
     )

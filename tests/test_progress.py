@@ -3,7 +3,9 @@
 import io
 import sys
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from pixelprior.progress import progress_bar
 
@@ -49,3 +51,34 @@ def test_a_notebook_gets_bars(monkeypatch):
     assert progress.is_interactive()
     monkeypatch.setenv("PIXELPRIOR_WIDGETS", "off")
     assert not progress.is_interactive()
+
+
+LOOPS = """
+from pixelprior.progress import progress_bar
+for _ in progress_bar(range(30), desc="outer"):
+    for _ in progress_bar(range(2), desc="inner"):
+        pass
+print("done")
+"""
+LEFT = """
+bar = progress_bar(range(3))
+for _ in bar:
+    open_bars = len(bar.box.children)
+stopped = progress_bar(range(3))
+for _ in stopped:
+    break
+stopped.close()
+print(open_bars, stopped.box.children == (stopped.container,))
+"""
+
+
+def test_all_bars_of_a_cell_are_one_output(monkeypatch):
+    """JupyterLab hides what a cell shows after its fiftieth output."""
+    monkeypatch.delenv("PIXELPRIOR_WIDGETS", raising=False)
+    cells = [nbformat.v4.new_code_cell(source) for source in (LOOPS, LEFT)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    for cell, words in zip(notebook.cells, ("done", "1 True"), strict=True):
+        bars, printed = cell.outputs
+        assert "application/vnd.jupyter.widget-view+json" in bars.data
+        assert printed.text.strip() == words

@@ -188,8 +188,10 @@ FIGURES = {
         lambda f: f({"one row": images(1, 3, 4, 6)}),
     ],
     "image_blocks": [
-        lambda f: f({"drawn": images(64), "real": images(64)}),
-        lambda f: f({"": images(1, 3, 4, 6)}, nrow=1),
+        lambda f: f(
+            {"drawn": images(60), "real": images(60)}, column_names=["Ankle boot"] * 10
+        ),
+        lambda f: f({"": images(1, 3, 4, 6)}, column_names=["alone"]),
     ],
     "code_grids": [
         lambda f: f(

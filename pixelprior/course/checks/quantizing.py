@@ -135,9 +135,9 @@ def outline_level(answer, vqvae2: VQVAE2, images: Tensor) -> str:
             "not name"
         )
     return (
-        f"with {answer} codes of another image, the picture seen in squares of 4 × 4 "
-        f"pixels changes {coarse[answer] / coarse[other]:.0f} times as much as with "
-        f"{other} codes of another image"
+        f"with {answer} codes of another image, the picture in squares of 4 × 4 "
+        f"pixels has {coarse[answer] / coarse[other]:.0f} times the mean squared "
+        f"change that it has with {other} codes of another image"
     )
 
 

@@ -44,9 +44,12 @@ def code_grids(
         joined: for the name of a grid, a step (rows down, columns to the right). A line
             joins two cells that are this step apart and hold the same code.
     """
-    width = panel_width(len(grids), 3.6)
-    figure = Figure(figsize=(width * len(grids), width + 0.3), layout="constrained")
-    axes = figure.subplots(1, len(grids), squeeze=False)[0]
+    # A number of two digits needs 0.23 inches, so that large grids are drawn larger.
+    wanted = [max(3.0, 0.23 * max(codes.shape)) for codes in grids.values()]
+    widest = panel_width(1, sum(wanted)) / sum(wanted)
+    size = (widest * sum(wanted), widest * max(wanted) + 0.3)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(grids), width_ratios=wanted, squeeze=False)[0]
     for axis, (name, codes) in zip(axes, grids.items(), strict=True):
         draw_codes(axis, codes, num_embeddings, numbers=numbers, name=name)
         if marked is not None and name in marked:
@@ -104,7 +107,7 @@ def draw_codes(
     luminance = colours @ [0.2126, 0.7152, 0.0722]
     axis.imshow(colours, interpolation="nearest")
     if numbers:
-        size = min(9, 84 / max(height, width))
+        size = min(9, 144 / max(height, width))
         for y in range(height):
             for x in range(width):
                 if codes[y, x] >= 0:

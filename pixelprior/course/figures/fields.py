@@ -113,7 +113,7 @@ def _number_grid(axis, height: int, width: int) -> None:
     """Write the numbers of rows and columns beside a grid."""
     axis.set_xlim(-0.8, width + 0.05)
     axis.set_ylim(height + 0.05, -0.8)
-    style = {"ha": "center", "va": "center", "size": 7, "color": "#555555"}
+    style = {"ha": "center", "va": "center", "size": 9, "color": "#555555"}
     for y in range(height):
         axis.text(-0.4, y + 0.5, str(y), **style)
     for x in range(width):

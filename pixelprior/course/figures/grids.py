@@ -119,7 +119,7 @@ def prediction(
     right.bar(
         came, shares[came], color=COLOURS["future"], hatch="xxx", edgecolor="black"
     )
-    right.set_title(f"hatched: code {came}, which came, p = {shares[came]:.2f}", size=9)
+    right.set_title(f"hatched: the true code, {came}, p = {shares[came]:.2f}", size=9)
     right.set_xlabel("code")
     right.set_ylabel("probability")
     right.set_ylim(0, max(0.25, 1.12 * shares.max()))

@@ -167,6 +167,7 @@ def _label_baselines(axis, baselines: dict[str, float]) -> None:
             va="top" if below else "bottom",
             fontsize=9,
             color="#444444",
+            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5},
         )
 
 

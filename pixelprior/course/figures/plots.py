@@ -97,39 +97,49 @@ def heatmaps(
     unit: str,
     title: str = "",
     limits: tuple[float | None, float | None] = (None, None),
-    numbers: str = "",
+    numbers: str | dict[str, str] = "",
     centred: bool = False,
+    columns: int | None = None,
 ) -> Figure:
     """Maps [H, W] side by side on one colour scale, with the unit at the colour bar.
 
     Args:
-        maps: the maps by name.
+        maps: the maps by name. A cell that is NaN stays white, and nothing is written
+            into it.
         unit: unit of the values.
         limits: ends of the colour scale; None takes that end from the data.
         numbers: format in which values are written into the cells, such as "{:.1f}", or
-            "" to write none.
+            "" to write none: one for all maps, or for each by its name.
         centred: whether 0 is the middle of the scale (blue below, red above).
+        columns: maps per row; None puts all into one row.
     """
+    columns = columns or len(maps)
     values = [as_numbers(grid) for grid in maps.values()]
-    low = min(grid.min() for grid in values) if limits[0] is None else limits[0]
-    high = max(grid.max() for grid in values) if limits[1] is None else limits[1]
+    low = min(np.nanmin(grid) for grid in values) if limits[0] is None else limits[0]
+    high = max(np.nanmax(grid) for grid in values) if limits[1] is None else limits[1]
     if centred:
         high = max(abs(low), abs(high)) or 1.0
         low = -high
-    width = panel_width(len(maps), 3.1, 0.9)
-    size = (width * len(maps) + 0.9, max(width, 2.2) + 0.4)
+    width, rows = panel_width(columns, 3.1, 0.9), -(-len(maps) // columns)
+    size = (width * columns + 0.9, rows * (max(width, 2.2) + 0.4))
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(1, len(maps), squeeze=False)[0]
-    for axis, name, value in zip(axes, maps, values, strict=True):
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, name, value in zip(axes.flat, maps, values, strict=False):
+        axis.axis("on")
+        form = numbers if isinstance(numbers, str) else numbers[name]
         drawn = axis.imshow(
             value, cmap="RdBu_r" if centred else "cividis", vmin=low, vmax=high
         )
-        if numbers:
-            size = min(9, 64 / max(value.shape))
+        if form:
+            size = min(9, 72 / max(value.shape))
             for (y, x), number in np.ndenumerate(value):
+                if np.isnan(number):
+                    continue
                 share = (number - low) / ((high - low) or 1)
                 dark = abs(share - 0.5) > 0.3 if centred else share < 0.5
-                written, zero = numbers.format(number), numbers.format(0.0)
+                written, zero = form.format(number), form.format(0.0)
                 axis.text(
                     x,
                     y,
@@ -142,7 +152,7 @@ def heatmaps(
         axis.set_title(name, fontsize=9)
         axis.set_xticks([])
         axis.set_yticks([])
-    bar = figure.colorbar(drawn, ax=list(axes), shrink=0.8)
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
     bar.set_label(unit)
     figure.suptitle(title, fontsize=11)
     return figure

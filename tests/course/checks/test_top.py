@@ -1,7 +1,10 @@
 """Checks of notebook 04: a baseline is judged by its number, a learning rate by
 training with it, and images of a class by the classifier."""
 
+import functools
+import itertools
 import math
+import random
 
 import pytest
 import torch
@@ -120,31 +123,58 @@ def test_trying_a_rate_leaves_the_readers_random_numbers_alone(codes):
     assert torch.equal(torch.rand(3), wanted)
 
 
-def drawn(shipped, labels, seed=1):
-    vqvae2, prior = shipped
-    return prior.sample_with_vqvae2(vqvae2, 16, labels=labels, seed=seed)
-
-
 @pytest.fixture(scope="module")
-def bags(shipped):
-    return drawn(shipped, torch.full((16,), 8))
+def kept(shipped, shipped_classifier):
+    """A right answer: draws until enough images are taken for the label."""
+
+    @functools.cache
+    def images_of(label, count, seed):
+        vqvae2, prior = shipped
+        seeds, images = random.Random(seed), torch.empty(0, 1, 32, 32)
+        while len(images) < count:
+            drawn = prior.sample_with_vqvae2(
+                vqvae2, 16, labels=torch.full((16,), label), seed=seeds.getrandbits(32)
+            )
+            found = shipped_classifier(drawn).argmax(dim=1)
+            images = torch.cat([images, drawn[found == label]])
+        return images[:count]
+
+    return images_of
 
 
-def test_sixteen_bags_pass_in_one_draw_or_two(shipped, bags):
-    assert check.images_of_class(bags, 8).passed
-    other = drawn(shipped, torch.full((16,), 8), seed=5)
-    assert check.images_of_class(torch.cat([bags[:8], other[8:]]), 8).passed
+def test_images_that_are_all_of_the_class_pass(kept):
+    verdict = check.images_of_class(kept)
+    assert verdict.passed, verdict.words
 
 
-def test_other_classes_are_told_by_their_names(shipped):
-    verdict = check.images_of_class(drawn(shipped, torch.full((16,), 9)), 8)
+def test_images_of_other_classes_are_named(shipped, kept):
+    vqvae2, prior = shipped
+
+    def all_that_are_drawn(label, count, seed):
+        labels = torch.full((count,), label)
+        return prior.sample_with_vqvae2(vqvae2, count, labels=labels, seed=seed)
+
+    verdict = check.images_of_class(all_that_are_drawn)
     assert verdict.passed is False
-    assert "Ankle boot" in verdict.words
-    in_turn = drawn(shipped, torch.arange(16) % 10)
-    assert check.images_of_class(in_turn, 8).passed is False
+    assert "of your 16 images for " in verdict.words
+    verdict = check.images_of_class(lambda label, *others: kept(8, *others))
+    assert verdict.passed is False
+    assert "0 of your 16 images for Shirt" in verdict.words
+    assert verdict.words.endswith("is Bag")
 
 
-def test_images_that_are_none_are_told_why(bags):
+def test_images_that_the_seed_does_not_fix_are_told_so(kept):
+    calls = itertools.count()
+    verdict = check.images_of_class(
+        lambda label, count, _: kept(label, count, 5 + next(calls) // 2)
+    )
+    assert verdict.passed is False and "same seed" in verdict.words
+    verdict = check.images_of_class(lambda label, count, _: kept(label, count, 1))
+    assert verdict.passed is False and "for seeds 1 and 2" in verdict.words
+
+
+def test_images_that_are_none_are_told_why(kept):
+    bags = kept(8, 16, 1)
     for answer, words in (
         (bags[:8], "shape [8, 1, 32, 32]"),
         (bags[0], "shape"),
@@ -155,7 +185,7 @@ def test_images_that_are_none_are_told_why(bags):
         (bags[:1].repeat(16, 1, 1, 1), "equal"),
         (torch.zeros(16, 1, 32, 32), "equal"),
     ):
-        verdict = check.images_of_class(answer, 8)
+        verdict = check.images_of_class(lambda *_, answer=answer: answer)
         assert verdict.passed is False
         assert words in verdict.words
 
@@ -164,7 +194,8 @@ def test_what_was_not_attempted_is_no_failure(codes):
     assert check.unigram_entropy(None).passed is None
     assert check.unigram_entropy(lambda codes, k: None).passed is None
     assert check.learning_rate(None, codes, codes).passed is None
-    assert check.images_of_class(None, 8).passed is None
+    assert check.images_of_class(None).passed is None
+    assert check.images_of_class(lambda *_: None).passed is None
 
 
 @pytest.mark.parametrize("odd", ODD)
@@ -172,7 +203,7 @@ def test_no_odd_answer_ends_in_a_traceback(codes, odd):
     for verdict in (
         check.unigram_entropy(odd),
         check.learning_rate(odd, codes, codes),
-        check.images_of_class(odd, 8),
+        check.images_of_class(odd),
     ):
         assert verdict.passed is False
         assert verdict.words
