@@ -351,7 +351,7 @@ check.impostor(my_impostor, prior, suspects)
 # - Say what a code, a codebook, a grid, a prior and a nat per code are.
 # - Distinguish a prior that has learned something from one that has not, by its images and by its nats per code.
 #
-# **To take away.** Why does swapping the top codes change more than swapping the bottom codes would? Would a prior over 1,024 pixels need more runs, or fewer? What would you see if only the *bottom* codes were uniform? ([Answers](ANSWERS.md))
+# **To take away.** Why does swapping the top codes change more than swapping the bottom codes would? Would a prior over 1,024 pixels need more runs, or fewer? What would you see if only the *bottom* codes were uniform? ([Answers](ANSWERS.md#00--start-here))
 #
 # **Sources.** Two levels of codes and a prior for each: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), sections 3.1 and 3.2. Codes for images: van den Oord, Vinyals and Kavukcuoglu 2017, [arXiv 1711.00937](https://arxiv.org/abs/1711.00937), section 3. The photographs: Xiao, Rasul and Vollgraf 2017, [arXiv 1708.07747](https://arxiv.org/abs/1708.07747).
 #

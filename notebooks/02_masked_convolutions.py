@@ -662,7 +662,7 @@ check.leaking_layer(my_layer, suspect, (8, 8))
 # - Say where a stack of masked convolutions is blind, and what that costs on codes of known entropy.
 # - Distrust a cost below the entropy, and name three checks that find a leak.
 #
-# **To take away.** Would another order of the codes, say column by column, have a blind spot too? In our source, w's neighbour is two columns to the right. Which kernel size would save the single stack, and what would we have to change in the source to fool that one as well? Why does the leak not show up on held-out data? ([Answers](ANSWERS.md))
+# **To take away.** Would another order of the codes, say column by column, have a blind spot too? In our source, w's neighbour is two columns to the right. Which kernel size would save the single stack, and what would we have to change in the source to fool that one as well? Why does the leak not show up on held-out data? ([Answers](ANSWERS.md#02--masked-convolutions))
 #
 # **Sources.** Masks A and B: van den Oord, Kalchbrenner and Kavukcuoglu 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759), section 3.4. The blind spot and the two stacks: van den Oord et al. 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), section 2.2 and figure 1. The source of known entropy is our own.
 #

@@ -1055,7 +1055,7 @@ check.wiring(my_block)
 # - Say what each stack sees after L blocks, and how many blocks a grid needs.
 # - Test a network for both faults, the leak and the blind spot, and say which mistake causes which fault.
 #
-# **To take away.** How many blocks does a grid of 16 × 16 codes need, with k = 3 and with k = 5? Why may the residual around the *vertical* stack stand in a later block, and not in the first? If the label were an extra code to the left of the first position, instead of a bias, which positions would depend on it after one block? ([Answers](ANSWERS.md))
+# **To take away.** How many blocks does a grid of 16 × 16 codes need, with k = 3 and with k = 5? Why may the residual around the *vertical* stack stand in a later block, and not in the first? If the label were an extra code to the left of the first position, instead of a bias, which positions would depend on it after one block? ([Answers](ANSWERS.md#03--gated-blocks))
 #
 # **Sources.** The gate, the two stacks and the label's bias: van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), sections 2.1 to 2.3, equations 2 and 4, figures 1 and 2. Masks A and B: van den Oord, Kalchbrenner and Kavukcuoglu 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759), section 3.4. A prior of this kind over a VQ-VAE-2's codes: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2.
 #

@@ -122,7 +122,7 @@ for name, other in (
 # - **Unigram**: the probability of each code is its frequency. It gives common codes, such as black background, a high probability, but it looks at no other code of the grid. It costs the entropy of the frequencies, which you compute in exercise 1.
 # - **Left neighbour**: this predictor gives the probability of each code when only the code to its left is known. With the true probabilities its mean cost is the **conditional entropy** H(code | left), where the vertical line is read as "given": what a code costs on average, in nats, when its left neighbour is known.
 #
-# We estimate this last cost by counting. For each left neighbour we count which codes followed it in training, and a count divided by the sum of these counts is a probability. A pair that never occurred would get probability 0, and a cost without limit if it came up in a held-out grid. So we add 0.1 to each count, which is called **smoothing**. Our probabilities are only estimates. The mean cost of held-out codes under estimated probabilities is called a *cross entropy*. Apart from chance in the held-out grids, it is never below the conditional entropy.
+# We estimate this last cost by counting. For each left neighbour we count which codes followed it in training, and a count divided by the sum of these counts is a probability. A pair that never occurred would get probability 0, and a cost without limit if it came up in a held-out grid. So we add 0.1 to each count, which is called **smoothing**. Our probabilities are only estimates. The mean cost of held-out codes under estimated probabilities is called a **cross entropy**. Apart from chance in the held-out grids, it is never below the conditional entropy.
 #
 # The functions below work with any number of these neighbours: left, above, above left. Outside the grid, the neighbour is the number K, for "nothing there".
 
@@ -676,6 +676,11 @@ figures.show(
     ),
     "gradient_norms",
 )
+
+# %% [markdown]
+# An alarm compares each norm with a limit, here 3. Which of the runs does it report?
+
+# %%
 worst = {
     name: max(norm if math.isfinite(norm) else math.inf for norm in norms)
     for name, norms in norm_of.items()
@@ -911,7 +916,7 @@ check.learning_rate(my_rate, training, heldout)
 # - Train a prior with warm-up, cosine and clipping, and know what each of them does.
 # - Tell by a number when training has gone wrong: a norm that is too large or not finite, a loss that stays at unigram, or a held-out loss that rises again.
 #
-# **To take away.** Our network starts at the uniform line: what would it mean if it started far above? Which would you rather have, ten times the images or ten times the weights, and which curve tells you? The first code of a grid has nothing before it: what does the prior use there? ([Answers](ANSWERS.md))
+# **To take away.** Our network starts at the uniform line: what would it mean if it started far above? Which would you rather have, ten times the images or ten times the weights, and which curve tells you? The first code of a grid has nothing before it: what does the prior use there? ([Answers](ANSWERS.md#04--the-top-prior))
 #
 # **Sources.** A top prior on codes and its loss: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. The gated PixelCNN and classes as a bias: van den Oord et al. 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), sections 2.1 and 2.3. AdamW: Loshchilov and Hutter 2017, [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2. Cosine: Loshchilov and Hutter 2016, [arXiv 1608.03983](https://arxiv.org/abs/1608.03983), section 3. Clipping by the norm: Pascanu, Mikolov and Bengio 2012, [arXiv 1211.5063](https://arxiv.org/abs/1211.5063), section 3.2. Range test: Smith 2015, [arXiv 1506.01186](https://arxiv.org/abs/1506.01186), section 3.3.
 #

@@ -984,7 +984,7 @@ check.upsample(my_upsample)
 # - Measure what a condition is worth, position by position, against a network that was trained without it.
 # - Keep the top of an image and draw bottoms that fit it, and detect grids that were paired wrongly.
 #
-# **To take away.** What would the gain be if the two levels held the same information? Could the *bottom* be drawn first, and the top given it, and what would have to change? With three levels, what does each network get for its condition? ([Answers](ANSWERS.md))
+# **To take away.** What would the gain be if the two levels held the same information? Could the *bottom* be drawn first, and the top given it, and what would have to change? With three levels, what does each network get for its condition? ([Answers](ANSWERS.md#05--the-bottom-prior))
 #
 # **Sources.** A prior for each level, the lower given the upper through a residual network: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. A condition that differs from position to position, added before the gate: van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), section 2.3, equations 4 and 5. The photographs: Xiao, Rasul and Vollgraf 2017, [arXiv 1708.07747](https://arxiv.org/abs/1708.07747).
 #

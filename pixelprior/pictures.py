@@ -96,7 +96,9 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
         # matplotlib, so that the declared width is used.
         width = round(figure.get_figwidth() * DPI)
         drawn = io.BytesIO()
-        figure.savefig(drawn, format="png", dpi=DPI, facecolor="white")
+        # A diagram of fine lines asks for more pixels than it is wide on the page.
+        dpi = max(DPI, figure.dpi)
+        figure.savefig(drawn, format="png", dpi=dpi, facecolor="white")
         figure = Image.open(drawn)
     else:
         width = figure.width

@@ -60,6 +60,7 @@ napoleon_custom_sections = ["Returns"]  # the first line may have a colon in it
 NOTEBOOK = re.compile(r"notebooks/\d\d_")
 LINK = re.compile(r"(\]\((?:\w+\.ipynb)?#)([^)]+)\)")
 GLOSSARY = "notebooks/GLOSSARY"
+FOLDED = "<details><summary>More about the solution</summary>\n\n{}\n\n</details>"
 
 
 def anchor(word: str) -> str:
@@ -82,16 +83,20 @@ def with_anchor(link: re.Match) -> str:
 
 
 def prepare_notebook(app, name: str, source: list[str]) -> None:
-    """Fold the code of solutions, and set the anchors of links and the alt texts."""
+    """Fold solutions, and set the anchors of links and the alt texts."""
     if not NOTEBOOK.match(name):
         return
     notebook = json.loads(source[0])
     for cell in notebook["cells"]:
         metadata = cell["metadata"]
         cell["source"] = LINK.sub(with_anchor, "".join(cell["source"]))
+        solution = "solution" in metadata.get("tags", [])
+        if cell["cell_type"] == "markdown" and solution:
+            if not cell["source"].startswith("#"):
+                cell["source"] = FOLDED.format(cell["source"])
         if cell["cell_type"] == "code":
             shown = metadata.setdefault("mystnb", {})
-            if "solution" in metadata.get("tags", []):
+            if solution:
                 metadata["tags"].append("hide-cell")
                 shown["code_prompt_show"] = "Show the solution"
                 shown["code_prompt_hide"] = "Hide the solution"

@@ -13,6 +13,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from pixelprior import pictures
@@ -128,6 +129,11 @@ def test_a_figure_is_shown_as_wide_as_declared_whatever_matplotlib_draws():
     assert shown.width == 1020 and '<img width="1020" ' in shown.html
 
 
+def test_a_diagram_has_twice_the_pixels_that_it_is_wide():
+    shown = picture(figures.gated_block(), ALT)
+    assert Image.open(io.BytesIO(shown.png)).width == 2 * shown.width
+
+
 def test_show_shows_one_picture_with_the_alt_text_of_its_name(monkeypatch):
     shown = []
     monkeypatch.setattr(showing, "display", shown.append)
@@ -175,7 +181,7 @@ AXES = {
     "x_label": "distance",
     "y_label": "Fréchet distance",
 }
-NEEDS = {f"{n:02d}": f"{n // 2:02d} {n - 1:02d}" for n in range(1, 10)}
+NEEDS = {f"{n:02d}": f"{n // 2:02d} {n // 3:02d}" for n in range(1, 10)}
 
 # Each figure at the course's sizes, and at odd ones: one row, one code, not square.
 FIGURES = {
@@ -391,6 +397,31 @@ def test_a_figure_is_drawn_and_twice_the_same(name, draw):
     once, again = (picture(draw(FUNCTIONS[name]), ALT) for _ in range(2))
     assert once.png == again.png
     assert np.asarray(Image.open(io.BytesIO(once.png)).convert("L")).std() > 2
+
+
+def drawn_figures():
+    """(name, figure) for each way in which a figure is tried."""
+    for name, draws in FIGURES.items():
+        for draw in draws:
+            yield name, draw(FUNCTIONS[name])
+
+
+def test_no_figure_is_wider_than_a_page():
+    wide = {n: f.get_figwidth() for n, f in drawn_figures() if f.get_figwidth() > 9.0}
+    assert not wide, "a page is 900 pixels wide, 9 inches"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:(matplotlib|pyparsing)")
+def test_no_text_in_a_figure_is_smaller_than_9_points():
+    for name, figure in drawn_figures():
+        figure.draw_without_rendering()
+        small = {
+            text.get_text(): text.get_fontsize()
+            for text in figure.findobj(Text)
+            if text.get_visible() and text.get_text().strip()
+            if text.get_fontsize() < 9
+        }
+        assert not small, f"{name} has texts of less than 9 points"
 
 
 @pytest.mark.parametrize("count", [2, 8, 9, 30, 64, 512])

@@ -403,7 +403,7 @@ def a_picture_in_prose_with_too_little_alt_text(notebook):
     reword(notebook, "Look.", "Look: ![plot](plot.png)")
 
 
-@wrong(rules.pictures_fit_a_page, "pixels, declared as 901")
+@wrong(rules.pictures_fit_a_page, "has a picture 901 pixels wide")
 def a_picture_that_is_declared_too_wide(notebook):
     picture_of(notebook, "figures.masks").metadata["image/png"].width = 901
 
@@ -413,8 +413,8 @@ def a_picture_without_a_width(notebook):
     del picture_of(notebook, "figures.masks").metadata["image/png"]["width"]
 
 
-@wrong(rules.pictures_fit_a_page, "has a picture 1000 pixels wide")
-def a_picture_that_is_too_wide(notebook):
+@wrong(rules.pictures_fit_a_page, "has a picture of 1000 pixels, declared as")
+def a_picture_of_other_pixels_than_it_declares(notebook):
     wide = figures.picture(Figure(figsize=(10, 1)), 20 * "x").png
     data = picture_of(notebook, "figures.masks").data
     data["image/png"] = base64.b64encode(wide).decode()

@@ -39,7 +39,8 @@ def code_grids(
         grids: the grids by name. The names are printed above the grids; a name that
             begins with "top" or "bottom" gives the frame the colour of that level.
         num_embeddings: number of codes K in the codebook. Cells of -1 are left white.
-        numbers: whether the codes are written into the cells.
+        numbers: whether the codes are written into the cells of a grid with up to 16
+            rows and columns; a larger one has no room for them.
         marked: for the name of a grid, (row, column) of a cell to put a frame around.
         joined: for the name of a grid, a step (rows down, columns to the right). A line
             joins two cells that are this step apart and hold the same code.
@@ -106,15 +107,14 @@ def draw_codes(
     colours[codes.numpy() < 0] = 1
     luminance = colours @ [0.2126, 0.7152, 0.0722]
     axis.imshow(colours, interpolation="nearest")
-    if numbers:
-        size = min(9, 144 / max(height, width))
+    if numbers and max(height, width) <= 16:
         for y in range(height):
             for x in range(width):
                 if codes[y, x] >= 0:
                     colour = "black" if luminance[y, x] > 0.4 else "white"
                     text = str(codes[y, x].item())
                     axis.text(
-                        x, y, text, ha="center", va="center", color=colour, size=size
+                        x, y, text, ha="center", va="center", color=colour, size=9
                     )
     bare(axis)
     level = name.split()[0].rstrip(":,") if name.split() else ""

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
-from pixelprior.pictures import COLOURS
+from pixelprior.pictures import COLOURS, DPI
 
 PLAIN, LINE = "#F2F2F2", "#444444"
 TOP, BOTTOM = COLOURS["top"], COLOURS["bottom"]
@@ -22,7 +22,7 @@ class Diagram:
     """
 
     def __init__(self, width: float, height: float):
-        self.figure = Figure(figsize=(width, height))
+        self.figure = Figure(figsize=(width, height), dpi=2 * DPI)
         self.axis: Axes = self.figure.add_axes((0, 0, 1, 1))
         self.axis.set(xlim=(0, width), ylim=(0, height))
         self.axis.axis("off")

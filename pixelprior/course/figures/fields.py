@@ -114,9 +114,10 @@ def _number_grid(axis, height: int, width: int) -> None:
     axis.set_xlim(-0.8, width + 0.05)
     axis.set_ylim(height + 0.05, -0.8)
     style = {"ha": "center", "va": "center", "size": 9, "color": "#555555"}
-    for y in range(height):
+    step = 1 if max(height, width) <= 10 else 2  # numbers of two digits need room
+    for y in range(0, height, step):
         axis.text(-0.4, y + 0.5, str(y), **style)
-    for x in range(width):
+    for x in range(0, width, step):
         axis.text(x + 0.5, -0.4, str(x), **style)
 
 

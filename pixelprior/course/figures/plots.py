@@ -109,7 +109,8 @@ def heatmaps(
         unit: unit of the values.
         limits: ends of the colour scale; None takes that end from the data.
         numbers: format in which values are written into the cells, such as "{:.1f}", or
-            "" to write none: one for all maps, or for each by its name.
+            "" to write none: one for all maps, or for each by its name. A map of more
+            than 8 rows or columns has no room for them.
         centred: whether 0 is the middle of the scale (blue below, red above).
         columns: maps per row; None puts all into one row.
     """
@@ -132,8 +133,7 @@ def heatmaps(
         drawn = axis.imshow(
             value, cmap="RdBu_r" if centred else "cividis", vmin=low, vmax=high
         )
-        if form:
-            size = min(9, 72 / max(value.shape))
+        if form and max(value.shape) <= 8:
             for (y, x), number in np.ndenumerate(value):
                 if np.isnan(number):
                     continue
@@ -146,7 +146,7 @@ def heatmaps(
                     zero if written == f"-{zero}" else written,
                     ha="center",
                     va="center",
-                    size=size,
+                    size=9,
                     color="white" if dark else "black",
                 )
         axis.set_title(name, fontsize=9)
