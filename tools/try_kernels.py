@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import psutil
@@ -74,10 +74,12 @@ def measure(cells: list[str], count: int, folder: str) -> dict:
         def start(_):
             return start_new_kernel(startup_timeout=300, cwd=folder, env=environment)
 
-        kernels = []
+        started_kernels = [pool.submit(start, number) for number in range(count)]
+        wait(started_kernels)  # one that fails must not keep others from being stopped
+        kernels = [each.result() for each in started_kernels if not each.exception()]
         try:
-            for each in [pool.submit(start, number) for number in range(count)]:
-                kernels.append(each.result())
+            for each in started_kernels:
+                each.result()  # or its error
             ready = time.perf_counter() - started
 
             def run(kernel):
