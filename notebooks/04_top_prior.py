@@ -678,7 +678,7 @@ figures.show(
 )
 
 # %% [markdown]
-# An alarm compares each norm with a limit, here 3. Which of the runs does it report?
+# **Which of the runs raise the alarm?**
 
 # %%
 worst = {

@@ -30,6 +30,7 @@ from pixelprior.progress import progress_bar
 
 SHARE_OF_MEMORY = 0.5  # of what is free, for images in memory
 PARTS_AHEAD = 2  # batches that each process decodes ahead of time
+NICE = 10  # of 19: how far the processes that decode stand back
 CHECKED = 256  # images of a stream that are checked as one batch
 SECONDS_TO_KEEP = 60  # from one time that the check of a stream is kept to the next
 SUBMITTED = 4096  # images that wait for a thread at the same time
@@ -98,6 +99,7 @@ class StreamedImages:
             batch_sampler=[self.numbers[part.cpu()].tolist() for part in parts],
             num_workers=self.workers,
             prefetch_factor=PARTS_AHEAD if self.workers else None,
+            worker_init_fn=give_way,
             generator=torch.Generator(),  # the global one is the training's
         )
         for images, problems in loader:
@@ -108,6 +110,13 @@ class StreamedImages:
                     "was, and go on with --resume"
                 )
             yield (images.float() / 255,)
+
+
+def give_way(_worker: int) -> None:
+    """Let this process decode where the training leaves a core idle: it decodes ahead
+    of time, while each thread of a training step waits for all others."""
+    if hasattr(os, "nice"):
+        os.nice(NICE)
 
 
 class _Images:

@@ -80,7 +80,9 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
     """A figure or an image as a `Picture`, reduced to 256 colours to keep it small.
 
     Args:
-        figure: the figure or image; an image is shown pixel for pixel.
+        figure: the figure or image; an image is shown pixel for pixel. A figure with an
+            attribute `sharpness` has this many times as many pixels as it is wide on
+            the page, for fine lines.
         alt: a description of what can be seen, for readers who cannot see it.
 
     Raises:
@@ -96,8 +98,7 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
         # matplotlib, so that the declared width is used.
         width = round(figure.get_figwidth() * DPI)
         drawn = io.BytesIO()
-        # A diagram of fine lines asks for more pixels than it is wide on the page.
-        dpi = max(DPI, figure.dpi)
+        dpi = DPI * getattr(figure, "sharpness", 1)
         figure.savefig(drawn, format="png", dpi=dpi, facecolor="white")
         figure = Image.open(drawn)
     else:

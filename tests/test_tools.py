@@ -20,6 +20,7 @@ import torch
 import try_codes
 import try_faults
 import try_hostile
+import try_kernels
 import try_mutants
 import try_options
 import try_soak
@@ -95,6 +96,7 @@ def test_training_beyond_memory_loses_nothing(tmp_path):
     found = json.loads(file.read_text(encoding="utf-8"))
     inside, beyond = found["without_limit"], found["under_the_limit"]
     assert inside["in_memory"] and not beyond["in_memory"]
+    assert beyond["codes_mapped"] and not inside["codes_mapped"]
     for stage in ("vqvae2", "prior"):
         one, other = inside[stage], beyond[stage]
         assert one["train_total_loss"] == other["train_total_loss"]
@@ -115,6 +117,27 @@ def test_training_beyond_memory_loses_nothing(tmp_path):
     before = file.read_bytes()
     run("try_scale.py", file)
     assert file.read_bytes() == before
+
+
+def test_kernels_that_started_are_stopped_when_one_does_not(tmp_path, monkeypatch):
+    stopped, numbers = [], itertools.count()
+
+    class Kernel:
+        def stop_channels(self):
+            pass
+
+        def shutdown_kernel(self, now):
+            stopped.append(self)
+
+    def start(**_options):
+        if next(numbers) == 1:
+            raise RuntimeError("no room for a kernel")
+        return Kernel(), Kernel()
+
+    monkeypatch.setattr(try_kernels, "start_new_kernel", start)
+    with pytest.raises(RuntimeError, match="no room for a kernel"):
+        try_kernels.measure([], 3, str(tmp_path))
+    assert len(stopped) == 2
 
 
 @on_linux

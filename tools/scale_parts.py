@@ -99,13 +99,15 @@ def both_stages(arguments) -> dict:
         extract_codes_to_file(vqvae2, data, work / "codes.safetensors", "here")
     extracted = time.perf_counter() - started
     codes = load_codes(work / "codes.safetensors", "here")
-    if isinstance(data, ImageData):  # then the codes are in memory as well, not mapped
+    in_memory = isinstance(data, ImageData)
+    if in_memory:  # and so are the codes; else the file is mapped
         codes = codes.subset(torch.arange(len(codes)))
     torch.manual_seed(0)
     prior = HierarchicalPixelCNN(64, 16, 32, 4, len(data.class_names))
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
-        "in_memory": isinstance(data, ImageData),
+        "in_memory": in_memory,
+        "codes_mapped": "codes.safetensors" in Path("/proc/self/maps").read_text(),
         "images": len(data),
         "bytes_decoded": len(data) * 3 * arguments.side**2,
         "seconds_to_load": loaded,

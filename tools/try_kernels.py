@@ -75,11 +75,8 @@ def measure(cells: list[str], count: int, folder: str) -> dict:
             return start_new_kernel(startup_timeout=300, cwd=folder, env=environment)
 
         started_kernels = [pool.submit(start, number) for number in range(count)]
-        wait(started_kernels)  # one that fails must not keep others from being stopped
-        kernels = [each.result() for each in started_kernels if not each.exception()]
         try:
-            for each in started_kernels:
-                each.result()  # or its error
+            kernels = [each.result() for each in started_kernels]
             ready = time.perf_counter() - started
 
             def run(kernel):
@@ -98,9 +95,12 @@ def measure(cells: list[str], count: int, folder: str) -> dict:
             processes = [psutil.Process(k.provisioner.pid) for k, _ in kernels]
             used = bytes_of(processes)
         finally:
-            for manager, client in kernels:
-                client.stop_channels()
-                manager.shutdown_kernel(now=True)
+            wait(started_kernels)  # one that failed keeps no other from being stopped
+            for each in started_kernels:
+                if not each.exception():
+                    manager, client = each.result()
+                    client.stop_channels()
+                    manager.shutdown_kernel(now=True)
     return {
         "kernels": count,
         "seconds_to_start": ready,

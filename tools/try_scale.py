@@ -4,8 +4,9 @@ Run `python tools/try_scale.py FILE.json` on Linux, with nothing else running. I
 a folder of JPEG images whose pixels take four times a limit of memory, and measures, in
 processes of their own:
 
-- the same steps of a VQ-VAE-2, and of a prior on its codes, with the images in memory
-  and without a limit, and under the limit (RLIMIT_DATA), where they do not fit;
+- the same steps of a VQ-VAE-2, and of a prior on its codes, with images and codes in
+  memory and without a limit, and under the limit (RLIMIT_DATA), where the images are a
+  stream and the file of codes is mapped;
 - the extraction of the codes, killed five times at random, against one that is not;
 - two processes against one at the same number of images per step;
 - one batch of 16 images of 256×256, grids of 32×32 and 64×64, drawn from an untrained
@@ -14,8 +15,8 @@ processes of their own:
 - the memory that a training step takes per image of its batch, for models of the
   default size.
 
-Parts that the file has are not measured again. `docs/performance.md` has the results as
-`pixelprior/benchmark/scale.py` says them.
+The parts are in `scale_parts.py`. Those that the file has are not measured again.
+`docs/performance.md` has the results as `pixelprior/benchmark/scale.py` says them.
 """
 
 import argparse
@@ -36,8 +37,8 @@ from pixelprior import load_images
 from pixelprior.benchmark.sampling import machine
 from pixelprior.files import write_texts
 
-# Speeds are those of several trainings in each of TURNS processes. The two kinds take
-# turns, so that a machine that slows down for a while slows both.
+# Speeds are those of ROUNDS trainings (`scale_parts.py`) in each of TURNS processes.
+# The two kinds take turns, so that a machine that slows down for a while slows both.
 KILLS, TURNS = 5, 2
 MOST_THREADS = 8
 PARTS = Path(__file__).with_name("scale_parts.py")

@@ -167,6 +167,14 @@ def test_a_notebook_has_its_figures_its_solutions_and_its_links(page, site, path
     assert not page.errors
 
 
+def test_what_is_said_about_a_solution_is_folded_too(page, site):
+    page.goto(f"{site}/notebooks/01_images_to_codes.html")
+    said = page.locator("p", has_text="This is what the format takes.")
+    assert not said.is_visible()
+    page.locator("summary", has_text="More about the solution").first.click()
+    assert said.is_visible()
+
+
 def test_a_word_of_a_notebook_leads_to_its_entry_in_the_glossary(page, site):
     page.goto(f"{site}/notebooks/02_masked_convolutions.html")
     link = page.locator("a:has(strong)", has_text="blind spot").first

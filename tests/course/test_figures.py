@@ -134,6 +134,11 @@ def test_a_diagram_has_twice_the_pixels_that_it_is_wide():
     assert Image.open(io.BytesIO(shown.png)).width == 2 * shown.width
 
 
+def test_other_settings_of_matplotlib_change_no_pixels():
+    shown = picture(Figure(figsize=(4, 1), dpi=150), ALT)
+    assert Image.open(io.BytesIO(shown.png)).width == shown.width == 400
+
+
 def test_show_shows_one_picture_with_the_alt_text_of_its_name(monkeypatch):
     shown = []
     monkeypatch.setattr(showing, "display", shown.append)
@@ -181,7 +186,8 @@ AXES = {
     "x_label": "distance",
     "y_label": "Fréchet distance",
 }
-NEEDS = {f"{n:02d}": f"{n // 2:02d} {n // 3:02d}" for n in range(1, 10)}
+NEEDS = {"01": "00", "02": "00", "03": "02", "04": "01 03", "05": "04"}
+NEEDS |= dict.fromkeys(("06", "07", "08", "09"), "05")  # those of the course
 
 # Each figure at the course's sizes, and at odd ones: one row, one code, not square.
 FIGURES = {
@@ -407,8 +413,8 @@ def drawn_figures():
 
 
 def test_no_figure_is_wider_than_a_page():
-    wide = {n: f.get_figwidth() for n, f in drawn_figures() if f.get_figwidth() > 9.0}
-    assert not wide, "a page is 900 pixels wide, 9 inches"
+    widths = [(name, figure.get_figwidth()) for name, figure in drawn_figures()]
+    assert not [each for each in widths if each[1] > pictures.WIDEST]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:(matplotlib|pyparsing)")
@@ -748,6 +754,32 @@ def test_the_map_has_a_notebook_to_the_right_of_all_that_it_needs():
     assert left[0] < left[1] == left[2] < left[3]  # 00, 01 and 03, 02
     with pytest.raises(ValueError, match="01 needs 03, which does not come before it"):
         figures.course_map(chapters, {"01": "03"})
+
+
+def test_a_map_wider_than_a_page_is_refused():
+    chain = {f"{n:02d}": f"{n - 1:02d}" for n in range(1, 10)}
+    with pytest.raises(ValueError, match="15 inches wide, and a page has 9"):
+        figures.course_map(dict.fromkeys(["00", *chain], "about"), chain)
+
+
+@pytest.mark.parametrize(("side", "written"), [(8, 64), (9, 0)])
+def test_a_heat_map_has_numbers_where_they_have_room(side, written):
+    figure = figures.heatmaps(
+        {"a map": torch.rand(side, side)}, unit="nats", numbers="{:.1f}"
+    )
+    assert len(figure.axes[0].texts) == written
+
+
+@pytest.mark.parametrize(("side", "written"), [(16, 256), (17, 0)])
+def test_a_grid_of_codes_has_numbers_where_they_have_room(side, written):
+    figure = code_grids({"top": codes(side, side)}, 64)
+    assert len(figure.axes[0].texts) == written
+
+
+@pytest.mark.parametrize(("side", "written"), [(10, 20), (11, 12)])
+def test_rows_and_columns_are_numbered_or_every_second_of_them(side, written):
+    figure = figures.receptive_fields({"seen": seen(side, side)}, (1, 1))
+    assert len(figure.axes[0].texts) == written
 
 
 def test_the_map_stays_within_the_picture():

@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import inspect
 import itertools
 import re
 from pathlib import Path
@@ -22,6 +23,9 @@ from parts import (
     without_code,
     words,
 )
+
+from pixelprior.course.figures import diagrams
+from pixelprior.course.figures.diagrams import SHARPNESS
 
 # What was executed.
 
@@ -184,11 +188,13 @@ def pictures_have_alt_text(notebook: NotebookNode) -> list[str]:
 
 
 WIDEST = 900  # pixels
+NAMES = "|".join(n for n, f in vars(diagrams).items() if inspect.isfunction(f))
+DIAGRAM = re.compile(rf"figures\.({NAMES})\(")
 
 
 def pictures_fit_a_page(notebook: NotebookNode) -> list[str]:
-    """No picture is shown wider than 900 pixels, and each has as many pixels as it is
-    shown wide, or twice as many.
+    """No picture is wider than 900 pixels, and each is as wide as it is declared. A
+    diagram has `SHARPNESS` pixels for each of these.
 
     Releases of matplotlib differ by a pixel.
     """
@@ -198,14 +204,10 @@ def pictures_fit_a_page(notebook: NotebookNode) -> list[str]:
             png = base64.b64decode(output.data["image/png"])
             width = int.from_bytes(png[16:20], "big")
             declared = output.metadata.get("image/png", {}).get("width")
-            if (declared or width) > WIDEST:
-                problems.append(
-                    f"{cell.id} has a picture {declared or width} pixels wide"
-                )
-            if (
-                declared is None
-                or min(abs(width - declared * sharp) for sharp in (1, 2)) > 1
-            ):
+            sharp = SHARPNESS if DIAGRAM.search(cell.source) else 1
+            if max(width / sharp, declared or 0) > WIDEST:
+                problems.append(f"{cell.id} has a picture {width} pixels wide")
+            if declared is None or abs(width / sharp - declared) > 1:
                 problems.append(
                     f"{cell.id} has a picture of {width} pixels, declared as {declared}"
                 )

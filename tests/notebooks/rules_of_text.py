@@ -55,6 +55,15 @@ def sections_are_numbered(source: Path) -> list[str]:
     ]
 
 
+def anchors_on_github(path: Path) -> list[str]:
+    """The anchors that GitHub gives to the headings of a Markdown file."""
+    headings = re.findall(r"(?m)^#+ (.+)$", path.read_text(encoding="utf-8"))
+    return [
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in headings
+    ]
+
+
 def links_lead_somewhere(source: Path) -> list[str]:
     """The head links to the notebooks before and after; each linked file exists, and
     so does each heading of the notebook that is linked to."""
@@ -81,6 +90,12 @@ def links_lead_somewhere(source: Path) -> list[str]:
             outside = re.match(r"[a-z]+:", target)
             if path and not outside and not (source.parent / path).exists():
                 problems.append(f"{cell.id} links to {path}, which is not there")
+            elif (
+                path.endswith(".md")
+                and "#" in target
+                and target.split("#")[1] not in anchors_on_github(source.parent / path)
+            ):
+                problems.append(f"{cell.id} links to {target}, which is no heading")
             if not path and unquote(target) not in headings:
                 problems.append(
                     f"{cell.id} links to the heading {target}, which is none"

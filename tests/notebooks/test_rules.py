@@ -224,6 +224,7 @@ def built(tmp_path_factory):
     build.build(source)
     for name in ("README.md", "GLOSSARY.md", "01_another.py", "01_another.ipynb"):
         (folder / name).touch()
+    (folder / "README.md").write_text("## The course\n", encoding="utf-8")
     (folder / "timings.json").write_text('{"00_right": 5}')
     return source
 
@@ -403,7 +404,7 @@ def a_picture_in_prose_with_too_little_alt_text(notebook):
     reword(notebook, "Look.", "Look: ![plot](plot.png)")
 
 
-@wrong(rules.pictures_fit_a_page, "has a picture 901 pixels wide")
+@wrong(rules.pictures_fit_a_page, "pixels, declared as 901")
 def a_picture_that_is_declared_too_wide(notebook):
     picture_of(notebook, "figures.masks").metadata["image/png"].width = 901
 
@@ -413,8 +414,13 @@ def a_picture_without_a_width(notebook):
     del picture_of(notebook, "figures.masks").metadata["image/png"]["width"]
 
 
-@wrong(rules.pictures_fit_a_page, "has a picture of 1000 pixels, declared as")
-def a_picture_of_other_pixels_than_it_declares(notebook):
+@wrong(rules.pictures_fit_a_page, "pixels, declared as 130")
+def a_plot_that_is_declared_half_as_wide(notebook):
+    picture_of(notebook, "figures.masks").metadata["image/png"].width = 130
+
+
+@wrong(rules.pictures_fit_a_page, "has a picture 1000 pixels wide")
+def a_picture_that_is_too_wide(notebook):
     wide = figures.picture(Figure(figsize=(10, 1)), 20 * "x").png
     data = picture_of(notebook, "figures.masks").data
     data["image/png"] = base64.b64encode(wide).decode()
@@ -929,6 +935,12 @@ def a_neighbour_that_is_not_there(source):
 @changed_notebook
 def a_link_into_nowhere(notebook):
     reword(notebook, "A book.", "A [book](gone.md#page).")
+
+
+@wrong(rules.links_lead_somewhere, "links to GLOSSARY.md#none, which is no heading")
+@changed_notebook
+def a_link_to_a_heading_that_a_page_lacks(notebook):
+    reword(notebook, "A book.", "A [book](GLOSSARY.md#none).")
 
 
 @wrong(rules.links_lead_somewhere, "does not begin with # 00")

@@ -24,6 +24,9 @@ OKABE_ITO = (
 )
 
 
+LARGEST = 16  # rows or columns of a grid whose codes are written into its cells
+
+
 def code_grids(
     grids: dict[str, Tensor],
     num_embeddings: int,
@@ -46,7 +49,8 @@ def code_grids(
             joins two cells that are this step apart and hold the same code.
     """
     # A number of two digits needs 0.23 inches, so that large grids are drawn larger.
-    wanted = [max(3.0, 0.23 * max(codes.shape)) for codes in grids.values()]
+    sides = [min(LARGEST, max(codes.shape)) for codes in grids.values()]
+    wanted = [max(3.0, 0.23 * side) for side in sides]
     widest = panel_width(1, sum(wanted)) / sum(wanted)
     size = (widest * sum(wanted), widest * max(wanted) + 0.3)
     figure = Figure(figsize=size, layout="constrained")
@@ -107,7 +111,7 @@ def draw_codes(
     colours[codes.numpy() < 0] = 1
     luminance = colours @ [0.2126, 0.7152, 0.0722]
     axis.imshow(colours, interpolation="nearest")
-    if numbers and max(height, width) <= 16:
+    if numbers and max(height, width) <= LARGEST:
         for y in range(height):
             for x in range(width):
                 if codes[y, x] >= 0:

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
-from pixelprior.pictures import COLOURS, DPI
+from pixelprior.pictures import COLOURS, WIDEST
 
+SHARPNESS = 2  # pixels for one on the page
 PLAIN, LINE = "#F2F2F2", "#444444"
 TOP, BOTTOM = COLOURS["top"], COLOURS["bottom"]
 
@@ -22,7 +23,8 @@ class Diagram:
     """
 
     def __init__(self, width: float, height: float):
-        self.figure = Figure(figsize=(width, height), dpi=2 * DPI)
+        self.figure = Figure(figsize=(width, height))
+        self.figure.sharpness = SHARPNESS
         self.axis: Axes = self.figure.add_axes((0, 0, 1, 1))
         self.axis.set(xlim=(0, width), ylim=(0, height))
         self.axis.axis("off")
@@ -234,7 +236,8 @@ def course_map(chapters: dict[str, str], needs: dict[str, str], here="") -> Figu
         here: number of the notebook whose box is filled.
 
     Raises:
-        ValueError: a notebook needs one that does not come before it.
+        ValueError: a notebook needs one that does not come before it, or the map is
+            wider than a page.
     """
     columns: dict[str, int] = {}
     for number in chapters:
@@ -246,6 +249,11 @@ def course_map(chapters: dict[str, str], needs: dict[str, str], here="") -> Figu
             )
         columns[number] = max((columns[each] for each in given), default=-1) + 1
     stacks = {c: [n for n in columns if columns[n] == c] for c in columns.values()}
+    if (wide := 1.5 * len(stacks)) > WIDEST:
+        raise ValueError(
+            f"the map is {wide:g} inches wide, and a page has {WIDEST:g}; let fewer "
+            "notebooks build on one another"
+        )
     step, height = 1.5, max(map(len, stacks.values())) * 0.92 + 0.08
     d = Diagram(step * len(stacks), height)
     at: dict[str, tuple[float, float]] = {}

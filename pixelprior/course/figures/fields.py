@@ -110,7 +110,8 @@ def _draw_field(axis, seen: Tensor, position: tuple[int, int]) -> None:
 
 
 def _number_grid(axis, height: int, width: int) -> None:
-    """Write the numbers of rows and columns beside a grid."""
+    """Write the numbers of rows and columns beside a grid, or every second of them if
+    there are more than 10."""
     axis.set_xlim(-0.8, width + 0.05)
     axis.set_ylim(height + 0.05, -0.8)
     style = {"ha": "center", "va": "center", "size": 9, "color": "#555555"}
