@@ -91,9 +91,9 @@ def prepare_notebook(app, name: str, source: list[str]) -> None:
         metadata = cell["metadata"]
         cell["source"] = LINK.sub(with_anchor, "".join(cell["source"]))
         solution = "solution" in metadata.get("tags", [])
-        if cell["cell_type"] == "markdown" and solution:
-            if not cell["source"].startswith("#"):
-                cell["source"] = FOLDED.format(cell["source"])
+        heading = cell["source"].startswith("#")
+        if cell["cell_type"] == "markdown" and solution and not heading:
+            cell["source"] = FOLDED.format(cell["source"])
         if cell["cell_type"] == "code":
             shown = metadata.setdefault("mystnb", {})
             if solution:
