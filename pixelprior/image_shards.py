@@ -25,6 +25,8 @@ from pixelprior.image_sources import (
     every_tenth,
 )
 
+NO_CLASSES = ("images",)  # the one class of images that have none
+CLASS_COLUMNS = ("label", "labels", "class")  # of a set that marks none as such
 BLOCK = 512  # bytes; a tar file consists of such blocks, and ends with zeros
 
 
@@ -66,11 +68,12 @@ class Shards:
                 f"there are no images in the shards {pattern}; give tar files with "
                 f"{', '.join(sorted(IMAGE_SUFFIXES))} files"
             )
-        self.class_names, labels = self._classes(found)
         if held_out and split == "test":
             # The numbers of the classes are those of the training images.
             self.class_names = Shards(pattern, "train").class_names
-        labels = self._numbers(labels)
+        else:
+            self.class_names = self._classes(found)
+        labels = self._numbers(found)
         if not held_out:
             pairs = list(zip(found, labels, strict=True))
             pairs = every_tenth(pairs, split, pattern)
@@ -113,34 +116,22 @@ class Shards:
             place, member = group["image"]
             yield place, member, _label(group, f"{member} in {path}")
 
-    def _classes(self, found) -> tuple[tuple[str, ...], list[str | None]]:
-        labels = [label for _, _, label in found]
-        named = {label for label in labels if label is not None}
-        if not named:
-            return ("images",), labels
-        if None in labels:
-            (_, _, _), member, _ = found[labels.index(None)]
-            raise ValueError(
-                f"{member} in {self.pattern} has no .cls or .json with its class, but "
-                "other images have; give all images a class, or none"
-            )
-        if all(re.fullmatch(r"\d{1,6}", label) for label in named):
-            return tuple(map(str, range(max(map(int, named)) + 1))), labels
-        return tuple(sorted(named)), labels
+    def _classes(self, found) -> tuple[str, ...]:
+        named = {label for _, _, label in found if label is not None}
+        return _class_names(named) if named else NO_CLASSES
 
-    def _numbers(self, labels: list[str | None]) -> list[int]:
+    def _numbers(self, found) -> list[int]:
         """The number of each class; NO_LABEL for a class that training lacks."""
-        if self.class_names == ("images",):  # there are no classes
-            return [0] * len(labels)
+        if self.class_names == NO_CLASSES:
+            return [0] * len(found)
+        labels = [label for _, _, label in found]
         if None in labels:
+            (number, _, _), member, _ = found[labels.index(None)]
             raise ValueError(
-                f"images in the test shards of {self.pattern} have no class, but the "
-                "training images have; give all a class in .cls or .json, or none"
+                f"{member} in {self.shards[number]} has no .cls or .json with its "
+                "class, but other images have; give all images a class, or none"
             )
-        numbers = {name: number for number, name in enumerate(self.class_names)}
-        if "0" in numbers:  # 007 is 7
-            labels = [str(int(each)) if each.isdecimal() else each for each in labels]
-        return [numbers.get(label, NO_LABEL) for label in labels]
+        return _class_numbers(labels, self.class_names)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -160,6 +151,23 @@ class Shards:
         """A text that changes when a shard does."""
         states = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in self.shards]
         return hashlib.sha256(repr((states, self.class_names)).encode()).hexdigest()
+
+
+def _class_names(named: set[str]) -> tuple[str, ...]:
+    """Classes in their order: all numbers up to the largest, or names by the letter."""
+    if all(re.fullmatch(r"\d{1,6}", label) for label in named):
+        return tuple(map(str, range(max(map(int, named)) + 1)))
+    return tuple(sorted(named))
+
+
+def _class_numbers(labels: list[str | None], names: tuple[str, ...]) -> list[int]:
+    """The number of each class; NO_LABEL for none, and for one that has no number."""
+    numbers = {name: number for number, name in enumerate(names)}
+    if "0" in numbers:  # 007 is 7
+        labels = [
+            str(int(each)) if each and each.isdecimal() else each for each in labels
+        ]
+    return [numbers.get(label, NO_LABEL) for label in labels]
 
 
 def _shard_files(pattern: Path) -> list[Path]:
@@ -204,8 +212,9 @@ class HubSet:
     """One split of a set of the Hugging Face hub, or of a local folder in its formats.
 
     The library `datasets` maps the set from disk. Its first column of images is read,
-    and its first column of classes if it has one. A set without a test split (or a
-    validation split) gives every tenth image to it.
+    and its first column of classes; if no column is marked as classes, the column of
+    numbers or names that is called label, labels or class. A set without a test split
+    (or a validation split) gives every tenth image to it.
 
     Args:
         name: of the set, or a folder.
@@ -215,7 +224,8 @@ class HubSet:
     Attributes: as for `Folder`.
 
     Raises:
-        ValueError: `datasets` is not installed, or the set has no images.
+        ValueError: `datasets` is not installed, the set has no images, or one of its
+            files is damaged.
         FileNotFoundError: the set is neither on disk nor can be downloaded.
     """
 
@@ -231,6 +241,8 @@ class HubSet:
             kept_in = None if kept_in is None else str(kept_in)
             found = datasets.load_dataset(name, cache_dir=kept_in)
         except Exception as error:  # the library raises errors of many types
+            for path in sorted(Path(name).rglob("*.parquet")):
+                _check_parquet(path)
             raise FileNotFoundError(
                 f"the set {name!r} cannot be loaded ({type(error).__name__}: {error}); "
                 "give the name of a set of the hub, or a folder with its files"
@@ -246,6 +258,7 @@ class HubSet:
         }
         images = [column for column, kind in kinds.items() if kind == "Image"]
         classes = [column for column, kind in kinds.items() if kind == "ClassLabel"]
+        classes += [column for column in CLASS_COLUMNS if kinds.get(column) == "Value"]
         if not images:
             raise ValueError(
                 f"the set {name!r} has columns {', '.join(kinds)} but no images; give "
@@ -254,7 +267,7 @@ class HubSet:
         splits = [each for each in HELD_OUT_NAMES if each in found]
         # The classes of a test split are often withheld: then the next split is taken.
         known = [
-            each for each in splits if not classes or _labels(found[each], classes)
+            each for each in splits if not classes or any(_labels(found[each], classes))
         ]
         which = "train"
         if splits and split == "test":
@@ -271,11 +284,15 @@ class HubSet:
             self.numbers = np.array(numbers)
             rows = rows.select(self.numbers)
         self.set_name, self.name, self.column = name, which, images[0]
-        self.class_names: tuple[str, ...] = ("images",)
+        self.class_names: tuple[str, ...] = NO_CLASSES
         self.labels: Tensor = torch.zeros(len(rows), dtype=torch.long)
-        if classes:
-            self.class_names = tuple(rows.features[classes[0]].names)
-            self.labels = torch.tensor(_labels(rows, classes))
+        # The numbers of the classes are those of the training images.
+        named = {*(_labels(found["train"], classes) if classes else ())} - {None}
+        if named:
+            marked = getattr(found["train"].features[classes[0]], "names", None)
+            self.class_names = tuple(marked or _class_names(named))
+            numbers = _class_numbers(_labels(rows, classes), self.class_names)
+            self.labels = torch.tensor(numbers)
         self.fingerprint = rows._fingerprint
         self.rows = rows.select_columns(images[:1]).cast_column(
             self.column, datasets.Image(decode=False)
@@ -300,7 +317,25 @@ class HubSet:
         return self.fingerprint
 
 
-def _labels(rows, classes: list[str]) -> list[int]:
-    """The classes of some rows, NO_LABEL where one is missing; [] if all are."""
-    labels = [NO_LABEL if each is None else each for each in rows[classes[0]][:]]
-    return labels if any(label != NO_LABEL for label in labels) else []
+def _labels(rows, classes: list[str]) -> list[str | None]:
+    """The class of each row by its name or number, None where it is withheld."""
+    kind, values = rows.features[classes[0]], rows[classes[0]][:]
+    values = [None if each in (None, -1) else each for each in values]
+    names = getattr(kind, "names", None)
+    return [
+        each if each is None else str(each if names is None else names[each])
+        for each in values
+    ]
+
+
+def _check_parquet(path: Path) -> None:
+    """Raise ValueError if a file has no end as parquet files have it."""
+    from pyarrow import ArrowException, parquet
+
+    try:
+        parquet.read_metadata(path)
+    except (ArrowException, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}): it is cut short, or no parquet file; "
+            "copy it again"
+        ) from error

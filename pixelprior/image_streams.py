@@ -1,6 +1,7 @@
 """Images decoded from a source: all into memory, or batch by batch by other processes.
 
-`load_source` decides between the two by the memory that is free. Images in memory are
+`load_source` decides between the two by the memory that is free: each of the processes
+on a machine would hold all images. Images in memory are
 also kept on disk as they were decoded, so that a second command need not decode them.
 """
 
@@ -33,6 +34,7 @@ PARTS_AHEAD = 2  # batches that each process decodes ahead of time
 NICE = 10  # of 19: how far the processes that decode stand back
 CHECKED = 256  # images of a stream that are checked as one batch
 SECONDS_TO_KEEP = 60  # from one time that the check of a stream is kept to the next
+NAMED = 20  # images that cannot be read, in a warning
 SUBMITTED = 4096  # images that wait for a thread at the same time
 
 
@@ -185,7 +187,8 @@ def load_source(
     about.update(f"{source.signature()} {split} {sides} {MOST_PIXELS}".encode())
     key = about.hexdigest()
     needed = len(picked) * 3 * math.prod(sides)
-    if needed <= SHARE_OF_MEMORY * free_memory():
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes on this machine
+    if here * needed <= SHARE_OF_MEMORY * free_memory():
         return _in_memory(
             source, picked, sides, cache / f"{key}.safetensors", split, progress
         )
@@ -196,7 +199,6 @@ def load_source(
             "--max_images"
         )
     if workers is None:
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes on this machine
         workers = max(1, min(8, (os.cpu_count() or 1) // here))
     data = StreamedImages(
         source,
@@ -290,10 +292,10 @@ def _good(source, picked: Tensor, problems: list[str]) -> Tensor:
             f"first: {broken[0]}; give a folder with undamaged images"
         )
     if broken:
-        named = "; ".join(broken[:5]) + ("; …" if len(broken) > 5 else "")
+        more = f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
         warnings.warn(
             f"{len(broken)} of {len(problems):,} images could not be read and were "
-            f"left out: {named}",
+            f"left out (replace or remove them): {'; '.join(broken[:NAMED])}{more}",
             stacklevel=2,
         )
     return torch.tensor([not problem for problem in problems])

@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import re
 import tarfile
 import time
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -216,10 +218,26 @@ def test_damaged_images_of_a_stream_are_named_before_the_work(tmp_path, no_memor
     (tmp_path / "cat" / "002.png").write_bytes(encoded(2)[:200])
     (tmp_path / "dog" / "003.png").write_text("no image")
     for _ in range(2):  # the second time from what was kept of the first
-        with pytest.warns(UserWarning, match=r"2 of 36.*cat/002\.png.*dog/003\.png"):
+        with pytest.warns(
+            UserWarning, match=r"2 of 36.*replace.*cat/002\.png.*dog/003"
+        ):
             data = load_images("imagefolder", "train", data_root=tmp_path)
         assert len(data) == len(data.labels) == 34
     next(data.batches([torch.arange(34)]))
+
+
+def test_of_many_damaged_images_some_are_named_and_all_are_counted(tmp_path):
+    write_folder(tmp_path)
+    for path in sorted(tmp_path.rglob("*.png"))[:25]:
+        path.write_text("no image")
+    with pytest.warns(UserWarning, match=r"\d+ of 36 .*; and \d+ more") as said:
+        data = load_images("imagefolder", "train", data_root=tmp_path)
+    (warned,) = [str(each.message) for each in said if "36" in str(each.message)]
+    broken = 36 - len(data)
+    assert (
+        warned.startswith(f"{broken} of 36") and f"; and {broken - 20} more" in warned
+    )
+    assert warned.count("cannot identify") == 20
 
 
 def test_a_check_that_was_stopped_goes_on(tmp_path, no_memory, monkeypatch):
@@ -326,7 +344,7 @@ def test_a_split_without_the_classes_of_the_other_is_named_or_needs_none(tmp_pat
     without = {f"{i}": {"png": encoded(i)} for i in range(3)}
     write_shard(tmp_path / "train.tar", with_classes)
     write_shard(tmp_path / "test.tar", without)
-    with pytest.raises(ValueError, match=r"test shards of .* have no class, but"):
+    with pytest.raises(ValueError, match=r"0\.png in .*/test\.tar has no \.cls or"):
         load_images("shards", "test", data_root=tmp_path)
     write_shard(tmp_path / "train.tar", without)
     write_shard(tmp_path / "test.tar", with_classes)
@@ -352,27 +370,27 @@ def test_bad_shards_are_named(tmp_path):
     # Within an image, between two files, and before the zeros at the end.
     for size in (len(whole) // 2 + 100, 4096, whole.rindex(b"1") + 512 & -512):
         path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=r"2\.tar cannot be read .* cut short"):
+        with pytest.raises(ValueError, match=r"2\.tar cannot .* cut short.*copy it ag"):
             load()
     path.write_bytes(b"no tar file at all" * 60)
-    with pytest.raises(ValueError, match=r"2\.tar cannot be read"):
+    with pytest.raises(ValueError, match=r"2\.tar cannot .* no tar file.*copy it aga"):
         load()
     path.unlink()
     write_shard(tmp_path / "9.tar", {"x": {"png": encoded(1)}})
     with pytest.raises(
-        ValueError, match=r"x\.png in .* has no \.cls or \.json with its"
+        ValueError, match=r"x\.png in .*/9\.tar has no \.cls .* give all images a"
     ):
         load()
     write_shard(tmp_path / "9.tar", {"x": {"png": encoded(1), "json": b"{"}})
-    with pytest.raises(ValueError, match=r"class of x\.png in .*9\.tar cannot be read"):
+    with pytest.raises(ValueError, match=r"class of x\.png in .*9\.tar .*in \.cls"):
         load()
     for path in tmp_path.glob("*.tar"):
         path.unlink()
     write_shard(tmp_path / "0.tar", {"x": {"txt": b"words"}})
-    with pytest.raises(ValueError, match="no images in the shards"):
+    with pytest.raises(ValueError, match=r"no images in the shards .*; give tar"):
         load()
     write_shard(tmp_path / "0.tar", {"x": {"png": encoded(1)}})
-    with pytest.raises(ValueError, match=r"1 images in .* too few to hold out every"):
+    with pytest.raises(ValueError, match=r"1 images in .* too few .*; give at least"):
         load()
 
 
@@ -437,6 +455,23 @@ def test_a_set_of_the_hub_is_trained_on_and_kept_under_data_root(rows, tmp_path)
     assert train.labels[:3].tolist() == [0, 1, 0]
 
 
+def test_the_commands_take_a_stream_of_shards_that_is_not_square(tmp_path, no_memory):
+    (tmp_path / "in").mkdir()
+    write_shards(tmp_path / "in")
+    images = ["--dataset", "shards", "--data_root", str(tmp_path / "in" / "*.tar")]
+    small = ["--hidden_channels", "8", "--epochs", "1", "--batch_size", "8"]
+    vqvae2, prior, drawn = (str(tmp_path / name) for name in ("vqvae2", "prior", "new"))
+    first = ["train-vqvae2", *images, *small, "--image_size", "24x16"]
+    cli.main([*first, "--num_embeddings", "8", "--output_dir", vqvae2])
+    second = ["train-prior", *images, *small, "--vqvae2_checkpoint", vqvae2]
+    second += ["--num_layers", "2", "--class_conditional"]
+    cli.main([*second, "--output_dir", prior])
+    models = ["--vqvae2_checkpoint", vqvae2, "--prior_checkpoint", prior]
+    cli.main(["sample", *models, "--num_samples", "3", "--output_dir", drawn])
+    sizes = {Image.open(path).size for path in (tmp_path / "new").glob("*.png")}
+    assert sizes == {(16, 24)} and len(list((tmp_path / "new").glob("*.png"))) == 3
+
+
 def test_a_split_whose_classes_are_withheld_is_passed_over(rows):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features(
@@ -460,10 +495,48 @@ def test_what_the_hub_does_not_have_is_named(tmp_path, rows, monkeypatch):
     (tmp_path / "words").mkdir()
     made = datasets.Dataset.from_dict({"text": ["a"] * 12})
     made.to_parquet(tmp_path / "words" / "train.parquet")
-    with pytest.raises(ValueError, match="has columns text but no images"):
+    with pytest.raises(ValueError, match="has columns text but no images; give a s"):
         load_images(f"hub:{tmp_path / 'words'}")
     with pytest.raises(ValueError, match="dataset is 'hub:'; give one of"):
         load_images("hub:")
+    # One of two files is cut short.
+    content = (rows / "train.parquet").read_bytes()
+    for number, size in ((0, len(content)), (1, len(content) // 2)):
+        (rows / f"train-{number}.parquet").write_bytes(content[:size])
+    (rows / "train.parquet").unlink()
+    with pytest.raises(ValueError, match=r"train-1\.parquet cannot .*; copy it again"):
+        load_images(f"hub:{rows}")
+
+
+@pytest.mark.parametrize(
+    "labels, names, numbers",
+    [
+        ([7, 0, None, 2], tuple("01234567"), [7, 0, 2]),
+        (["cat", "ant", None, "cat"], ("ant", "cat"), [1, 0, 1]),
+        ([-1, None, -1, None], ("images",), [0, 0, 0, 0]),
+    ],
+)
+def test_a_column_called_label_has_the_classes_where_none_is_marked(
+    rows, labels, names, numbers
+):
+    """Images without a class are left out where others have one."""
+    datasets = pytest.importorskip("datasets")
+    for split, some in (("train", labels), ("test", labels[:2])):
+        images = [{"bytes": encoded(n), "path": None} for n in range(len(some))]
+        made = datasets.Dataset.from_dict({"image": images, "label": some})
+        made = made.cast_column("image", datasets.Image())
+        made.to_parquet(rows / f"{split}.parquet")
+    left_out = "row 2 of train in .*no class" if None in labels[2:3] else ""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        train = load_images(f"hub:{rows}", "train", image_size=16)
+    warned = [str(each.message) for each in said if each.category is UserWarning]
+    assert train.class_names == names and train.labels.tolist() == numbers
+    if len(numbers) == 3:
+        (warned,) = warned
+        assert re.search(left_out, warned) and "replace or remove" in warned
+        test = load_images(f"hub:{rows}", "test", image_size=16)
+        assert test.labels.tolist() == numbers[:2]
 
 
 def test_without_the_library_the_hub_says_how_to_get_it(monkeypatch):
@@ -485,9 +558,12 @@ def test_what_fits_is_decided_by_the_memory_that_is_free(tmp_path, monkeypatch):
     needed = 36 * 3 * 16**2
 
     load = {"data_root": tmp_path, "image_size": 16}
-    for free, kind in ((2 * needed - 1, StreamedImages), (2 * needed, ImageData)):
-        monkeypatch.setattr(streams, "free_memory", lambda free=free: free)
-        assert isinstance(load_images("imagefolder", **load), kind)
+    for processes in (1, 4):  # each of them would hold all images
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        enough = 2 * needed * processes
+        for free, kind in ((enough - 1, StreamedImages), (enough, ImageData)):
+            monkeypatch.setattr(streams, "free_memory", lambda free=free: free)
+            assert isinstance(load_images("imagefolder", **load), kind)
 
 
 @pytest.mark.parametrize("fits", [True, False])

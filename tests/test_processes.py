@@ -229,6 +229,8 @@ STREAMED = "--dataset imagefolder --data_root images --mixed_precision no --work
 FIRST = f"train-vqvae2 {STREAMED} --hidden_channels 8 --embedding_dim 8"
 FIRST += " --num_embeddings 16 --validation_share 0 --epochs 1 --batch_size 2"
 FIRST += " --gradient_accumulation_steps 2 --save_steps 2 --output_dir "
+PRIOR = f"train-prior {STREAMED} --vqvae2_checkpoint vqvae2 --class_conditional"
+PRIOR += " --hidden_channels 8 --num_layers 2 --batch_size 2"
 
 
 def test_an_epoch_goes_on_in_another_number_of_processes(watched):
@@ -261,8 +263,7 @@ def test_two_processes_encode_a_stream_and_draw_images_as_one_does(watched):
     folder, run = watched
     if not (folder / "vqvae2" / "best").exists():
         run(2, "train_d", FIRST + "vqvae2")
-    prior = f"train-prior {STREAMED} --vqvae2_checkpoint vqvae2 --class_conditional"
-    prior += " --hidden_channels 8 --num_layers 2 --epochs 1 --output_dir "
+    prior = PRIOR + " --epochs 1 --output_dir "
     draw = "sample --vqvae2_checkpoint vqvae2 --prior_checkpoint two --num_samples 7"
     draw += " --output_dir "
     shares = run(2, "encode_2", prior + "two")
@@ -279,3 +280,28 @@ def test_two_processes_encode_a_stream_and_draw_images_as_one_does(watched):
     assert len(drawn[0]) == len(drawn[1]) == 7
     for one, two in zip(*drawn, strict=True):
         assert one.name == two.name and one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize("stage", ["vqvae2", "prior"])
+def test_two_processes_go_on_to_the_same_bits(watched, stage):
+    """Stopped within an epoch, and started again in as many processes."""
+    folder, run = watched
+    if not (folder / "vqvae2" / "best").exists():
+        run(2, "train_e", FIRST + "vqvae2")
+    command = FIRST if stage == "vqvae2" else PRIOR + " --save_steps 2 --output_dir "
+    run(2, f"whole_{stage}", command + f"whole_{stage} --epochs 2")
+    run(2, f"cut_{stage}", command + f"cut_{stage} --epochs 2", STOP="1")
+    assert not (folder / f"cut_{stage}" / "best").exists()
+    run(2, f"again_{stage}", command + f"cut_{stage} --epochs 2 --resume")
+    for name in ("best", "last"):
+        whole, again = (
+            (folder / f"{run}_{stage}" / name / "model.safetensors").read_bytes()
+            for run in ("whole", "cut")
+        )
+        assert whole == again
+    histories = [
+        json.loads((folder / f"{run}_{stage}" / "history.json").read_text())
+        for run in ("whole", "cut")
+    ]
+    for one, other in zip(*histories, strict=True):
+        assert {k: v for k, v in one.items() if "loss" in k and other[k] != v} == {}

@@ -30,7 +30,7 @@ def scale_markdown(results: dict) -> str:
             for each in speeds
         ]
         rows.append((f"{words}: steps per second", cells[0], cells[1]))
-        rows.append((f"{words}: share of the speed", "", f"{100 * share:.0f} %"))
+        rows.append((f"{words}: share of the speed", "", f"{100 * share:.1f} %"))
         rows.append(
             (
                 f"{words}: mean loss of all steps",

@@ -128,11 +128,17 @@ def evaluate_codes(flags: Evaluate, device) -> dict:
                 f"--{name} is for images, and on codes the likelihood alone is "
                 f"measured; leave --{name} out"
             )
-    folder = writable_folder(flags.output_dir)
     prior = load_prior(flags.prior_checkpoint, device)
     codes = read_codes(flags.codes, prior.num_embeddings)
     check_grids(flags, codes)
+    classes = next(iter(prior.levels().values())).num_classes
+    if classes is not None and codes.labels is None:
+        raise ValueError(
+            f"the prior was trained with {classes} classes, but {flags.codes} has no "
+            "labels; write labels [N] into it, the class of each image"
+        )
     check_classes(flags, prior, codes.class_names, str(flags.codes))
+    folder = writable_folder(flags.output_dir)
     results = suite.evaluate_codes(prior, codes, seed=flags.seed)
     texts = {"results.json": json.dumps(results, indent=1)}
     write_texts(folder, texts | {"results.md": table(results)})

@@ -48,7 +48,7 @@ def trained(request, tmp_path_factory):
         np.savez(folder / f"{name}.npz", **make[request.param - 1](96, seed))
     run(
         *["train-prior", "--codes", folder / "train.npz", "--class_conditional"],
-        *["--test_codes", folder / "test.npz", *SMALL, "--epochs", 30],
+        *["--test_codes", folder / "test.npz", *SMALL, "--epochs", 10],
         *["--output_dir", folder / "prior"],
     )
     return folder
@@ -95,6 +95,21 @@ def test_codes_of_other_classes_are_not_measured(fails, tmp_path):
     numbers = replace(codes, class_names=())
     save_codes(numbers, tmp_path / "numbers.safetensors", "here")
     run(*measure, tmp_path / "numbers.safetensors", *into)
+
+
+def test_codes_without_labels_are_not_measured_by_a_prior_with_classes(fails, tmp_path):
+    images = load_images("fashion_mnist_mini", "test", max_images=4)
+    codes = extract_codes(load_model(VQVAE2, VQVAE2_FOLDER), images)
+    path = tmp_path / "codes.safetensors"
+    save_codes(replace(codes, labels=None), path, "here")
+    error = fails(
+        *["evaluate", "--codes", path, "--prior_checkpoint", PRIOR_FOLDER],
+        *["--output_dir", tmp_path / "out"],
+    )
+    assert (
+        "10 classes, but" in error and "codes.safetensors has no labels; wri" in error
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def sample(folder, *flags, name="drawn"):
@@ -213,7 +228,8 @@ def test_bad_files_and_flags_are_named(fails, tmp_path, trained):
     single = isinstance(load_prior(trained / "prior"), PixelCNN)
     train = ["train-prior", *SMALL, "--epochs", 1, "--output_dir", tmp_path / "out"]
     file = ["--codes", trained / "train.npz"]
-    np.savez(tmp_path / "other.npz", codes=np.zeros((20, 4, 4), int))
+    other = {"codes": np.zeros((20, 4, 4), int), "labels": np.zeros(20, int)}
+    np.savez(tmp_path / "other.npz", **other)
     np.savez(tmp_path / "bare.npz", codes=np.zeros((20, 3, 5), int))
     for arguments, words in (
         ([], "give one of --vqvae2_checkpoint and --codes"),
