@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 00 · Start here: new images in one minute
 #
-# **What you will do.** Load a trained model, draw 64 new images, and look at the steps by which they are made.
+# **What you will do.** Load a trained model, draw 60 new images, and look at the steps by which they are made.
 #
 # **What you will learn.** What a code and a prior are, why an image is drawn in two levels, and what goes wrong without a prior.
 #
 # **What you need.** Python and PyTorch, but no internet connection and no GPU, because data and weights are in the package.
 #
-# **Time.** About 20 minutes for the core and 30 for all, with the exercises; 15<!--= timings 00_start_here --> seconds to run on two CPU cores.
+# **Time.** About 18 minutes for the core and 28 for all, with the exercises; 15<!--= timings 00_start_here --> seconds to run on two CPU cores.
 #
 # [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
 
@@ -110,7 +110,7 @@ print("top codes:", z_top.numel(), " bottom codes:", z_bottom.numel())
 # %% [markdown]
 # Why are there two grids? The **top** grid is coarse, with one code for 4 × 4 pixels, and the **bottom** grid is finer, with one for 2 × 2. The top grid is drawn first and settles the main things, such as what the image shows and where its outline runs. The bottom grid then fills in the details.
 #
-# We write z_top and z_bottom for the two grids. The prior has a part for each grid: P(z_top) for the top, and P(z_bottom | z_top) for the bottom when the top is known. Read the vertical bar in this formula as "given".
+# We write z_top and z_bottom for the two grids. The prior has a part for each grid: P(z_top) for the top, and P(z_bottom | z_top) for the bottom when the top is known. The vertical bar is the **condition bar**, read as "given".
 
 # %% [markdown]
 # ## 00.3 Read a grid of codes
@@ -232,7 +232,7 @@ builds_on = {
 figures.show(figures.course_map(chapters, builds_on, here="00"), "course_map")
 
 # %% [markdown]
-# An arrow leads from a notebook to those that build on it. You can begin with [01 · Images to codes](01_images_to_codes.ipynb) or with [02 · Masked convolutions](02_masked_convolutions.ipynb). After [05 · The bottom prior](05_bottom_prior.ipynb), the last four can be read in any order: [06](06_fast_sampling.ipynb), [07](07_generate_and_judge.ipynb), [08](08_complete_and_edit.ipynb) and [09](09_scale_up.ipynb).
+# An arrow leads from a notebook to those that build on it. You can begin with [01 · Images to codes](01_images_to_codes.ipynb) or with [02 · Masked convolutions](02_masked_convolutions.ipynb); [03](03_gated_blocks.ipynb) continues 02, and [04](04_top_prior.ipynb) needs 01 and 03. After [05 · The bottom prior](05_bottom_prior.ipynb), the last four can be read in any order: [06](06_fast_sampling.ipynb), [07](07_generate_and_judge.ipynb), [08](08_complete_and_edit.ipynb) and [09](09_scale_up.ipynb).
 
 # %% [markdown]
 # ## 00.6 Exercises
@@ -325,16 +325,14 @@ check.pixels_of_code(my_pixels, vqvae2, real_images[:16], (2, 5))
 # </details>
 
 # %%
-generator = torch.Generator().manual_seed(7)
-impostor = torch.randint(8, (), generator=generator).item()
-others = torch.stack([of_class[c][10] for c in range(8)])  # [8]
-suspects = heldout_codes.subset(others)
-donor = of_class[suspects.labels[impostor]][20]  # of the same class
-suspects.z_top[impostor] = heldout_codes.z_top[donor]
+suspects = check.suspects(heldout_codes)  # the codes of eight images
 decoded = vqvae2.decode_codes(
     suspects.z_top.long(), suspects.z_bottom.long()
 )  # [8, 1, 32, 32]
-figures.show(figures.image_rows({"decoded": decoded}), "impostor")
+names = [heldout.class_names[label] for label in suspects.labels]
+figures.show(
+    figures.image_rows({"decoded": decoded}, column_names=names), "impostor"
+)
 
 # %% tags=["exercise"]
 my_impostor = None  # your turn

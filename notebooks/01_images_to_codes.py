@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) and PyTorch, but no internet connection and no GPU.
 #
-# **Time.** About 30 minutes for the core and 60 for all, with the exercises; 60<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
+# **Time.** About 25 minutes for the core and 55 for all, with the exercises; 60<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
 #
 # ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
 
@@ -32,6 +32,7 @@ from pixelprior.quantizer import perplexity
 
 training = load_images("fashion_mnist_mini", "train")
 heldout = load_images("fashion_mnist_mini", "test")
+classes = [heldout.class_names[label] for label in heldout.labels[:8]]
 
 # %% [markdown]
 # ## 01.1 A codebook for pairs of pixels
@@ -182,13 +183,13 @@ print(f"the same codes in more than 99.9 % of positions: {same > 0.999}")
 #
 # How does the encoder learn if its features are quantized? The decoder sees e_k, and k comes from an argmin. If a feature moves a little, mostly the same k wins, and the output does not change at all. The slope is zero, and PyTorch does not even give a gradient. So the encoder does not learn in which direction its features should move.
 #
-# The remedy is to treat the two passes differently. In the forward pass the decoder gets the quantized vector. In the backward pass we act as if nothing had been quantized, and give the decoder's gradient to the features unchanged. This method is called the **straight-through estimator**:
+# The remedy is to treat the two passes differently. In the forward pass the decoder gets the quantized vector. In the backward pass we act as if nothing had been quantized, and give the decoder's gradient to the features unchanged. This method is called the **straight-through estimator**. It computes
 #
-# ```python
-# features + (quantized - features).detach()
-# ```
+# $$
+# x + \text{sg}[e_k - x]
+# $$
 #
-# The two occurrences of `features` cancel, so that the value is `quantized`. But `.detach()` is a **stop gradient**: what is inside it counts as a constant in the backward pass. What is left to differentiate is `features`, with slope 1. The papers write sg[…] for a stop gradient.
+# and, in the code below, `features + (quantized - features).detach()`. The two occurrences of x cancel, so that the value is e_k. But sg[…], `.detach()`, is a **stop gradient**: what is inside it counts as a constant in the backward pass. What is left to differentiate is x, with slope 1.
 
 # %%
 features = features_t[:16].clone().requires_grad_(True)  # [16, D, 8, 8]
@@ -308,7 +309,8 @@ figures.show(
             "top only": top_only[:8],
             "residual × 3": residual[:8],
             "bottom only": bottom_only[:8],
-        }
+        },
+        column_names=classes,
     ),
     "both_levels",
 )
@@ -394,7 +396,8 @@ def keep_most_used(kept):
         for level in reduced:
             few[level] = stand_ins(level, kept)[few[level]]  # [8, H, W]
         rows[name] = vqvae2.decode_codes(few["top"], few["bottom"])
-    return figures.image_rows(rows)  # [8, 1, 32, 32] each
+    # [8, 1, 32, 32] each
+    return figures.image_rows(rows, column_names=classes)
 
 
 explore(keep_most_used, "fewer_codes", kept=[8, 1, 2, 4, 16, K])
@@ -468,7 +471,8 @@ figures.show(
             "photograph": images[:8],
             "small": by_small[:8],
             "shipped": rebuilt[:8],
-        }
+        },
+        column_names=classes,
     ),
     "small_and_shipped",
 )
@@ -548,7 +552,8 @@ for level in ("top", "bottom"):
 # **What do images look like after a collapse?**
 
 # %%
-five = images[[0, 1, 3, 4, 7]]  # [5, 1, 32, 32]
+chosen = [0, 1, 3, 4, 7]
+five = images[chosen]  # [5, 1, 32, 32]
 with torch.no_grad():
     by_unguarded = unguarded(images)  # [64, 1, 32, 32]
     figures.show(
@@ -557,7 +562,8 @@ with torch.no_grad():
                 "photograph": five,
                 "with safeguards": small(five),
                 "without": unguarded(five),
-            }
+            },
+            column_names=[classes[number] for number in chosen],
         ),
         "collapsed_images",
     )

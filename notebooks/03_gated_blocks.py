@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [02](02_masked_convolutions.ipynb) for raster order, masks A and B, receptive fields and the blind spot; notebook [00](00_start_here.ipynb) for *prior*, *top codes* and *nats per code*.
 #
-# **Time.** About 30 minutes for the core and 80 for all, with the exercises; 50<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
+# **Time.** About 28 minutes for the core and 79 for all, with the exercises; 50<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
 #
 # ← [02 · Masked convolutions](02_masked_convolutions.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [04 · The top prior](04_top_prior.ipynb) →
 
@@ -424,7 +424,7 @@ explore(
 # After L blocks of reach r, the vertical stack sees L · r rows up and L · r columns to each side, and the horizontal stack sees L · r codes to the left. So a grid with n rows and n columns needs (n − 1) ÷ r blocks, rounded up. In the single stack, a wider kernel makes the edge of the field flatter, from one column per row to r columns per row, and the hatched part smaller, while more layers do not change the edge. At this position the hatched part does not disappear for k = 5 or 7.
 
 # %% [markdown]
-# ## 03.6 How much does a distant code count?
+# ## 03.6 Where it breaks: a distant code hardly counts
 #
 # *Further · 4 minutes*
 #
@@ -695,7 +695,7 @@ figures.show(
 # %% [markdown]
 # ## 03.9 Inside the trained prior
 #
-# *Further · 8 minutes*
+# *Further · 9 minutes*
 #
 # The shipped top prior has nine blocks, with p = 80<!--= prior hidden_channels -->. We run the codes of real photographs through them, and keep both stacks after each block.
 
@@ -765,7 +765,9 @@ def map_of(number, stack, where):
 photo = {"brightness of a boot": bright[boot]}  # [8, 8]
 maps = photo | map_of(1, "v", "above") | map_of(1, "h", "to the left")
 figures.show(
-    figures.heatmaps(maps, unit="brightness", limits=(0, 1)),
+    figures.heatmaps(
+        maps, unit="brightness", limits=(0, 1), numbers="{:.1f}"
+    ),
     "first_block_probes",
 )
 
@@ -777,7 +779,9 @@ figures.show(
 # %%
 maps = photo | map_of(1, "h", "itself") | map_of(9, "h", "itself")
 figures.show(
-    figures.heatmaps(maps, unit="brightness", limits=(0, 1)),
+    figures.heatmaps(
+        maps, unit="brightness", limits=(0, 1), numbers="{:.1f}"
+    ),
     "predictions_of_a_boot",
 )
 
@@ -817,7 +821,7 @@ figures.show(
 # %% [markdown]
 # The answer differs for the two stacks. In h, the brightness to the left can be read after every block, at least about as well as after the first. Beside this, the prediction grows. At first it is worth a little less than the two neighbours themselves. Above the dashed line, h predicts better than a weighted sum of the brightness of two neighbours: it can use codes farther away, the label, and more of a code than its brightness. In v, the row above can be read less well in the later blocks. The head never reads v, so that v may change its features into any form that is useful for h.
 #
-# **If one code changes, at which positions do the stacks change?** We replace the code at (3, 3) of the boot, and compare both stacks before and after.
+# **If one code changes, at which positions do the stacks change?** We replace the code at (3, 3) of the boot, which has a frame in the figure, and compare both stacks before and after.
 
 # %%
 changed = z_top[boot : boot + 1].clone()  # [1, 8, 8]
@@ -832,7 +836,11 @@ for name, number in (("v", 1), ("h", 1), ("v", 3), ("h", 3)):
     maps[f"{name}, block {number}"] = share.where(share > 0, math.nan)
 figures.show(
     figures.heatmaps(
-        maps, unit="change ÷ the largest change", numbers="{:.1f}", columns=2
+        maps,
+        unit="change ÷ the largest change",
+        numbers="{:.1f}",
+        columns=2,
+        position=(3, 3),
     ),
     "what_one_code_changes",
 )
@@ -841,7 +849,7 @@ figures.show(
 # This is the receptive field in reverse: it shows which positions see the changed code. Nothing is written where a stack does not change at all. v changes only below the code: after block 1 in one row and up to one column to each side, after block 3 in three rows and up to three columns to each side. h changes there as well, through v, and to the right of the code in its own row. Neither stack changes at (3, 3) itself, nor anywhere before.
 
 # %% [markdown]
-# ## 03.10 Where it breaks
+# ## 03.10 Where it breaks again: shift and residual
 #
 # *Further · 3 minutes*
 #

@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and `PixelCNN`; the rest is repeated.
 #
-# **Time.** About 35 minutes for the core and 70 for all, with the exercises; 85<!--= timings 04_top_prior --> seconds to run on two CPU cores.
+# **Time.** About 35 minutes for the core and 65 for all, with the exercises; 85<!--= timings 04_top_prior --> seconds to run on two CPU cores.
 #
 # ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →
 
@@ -48,7 +48,7 @@ print("training", list(training.z_top.shape), "of", training.z_top.dtype)
 print("held out", list(heldout.z_top.shape), " codes K:", K)
 
 # %% [markdown]
-# Each grid comes with a label, the class of its image. The prior gets this label too: each block adds a bias that depends on the class (section 03.7). So it learns P(z_top | class). The network of this notebook has 6 gated blocks of 32 channels. (Notebook 03 counted that an 8 × 8 grid needs seven blocks before every position sees its whole past. We use one fewer, to save time, and what stays unseen is little: a code in the last column does not see the first column, a code in the first column does not see the last column of the rows above it, and the last row does not see the first.)
+# Each grid comes with a label, the class of its image. The prior gets this label too: each block adds a bias that depends on the class (section 03.7). So it learns P(z_top | class). The network of this notebook has 6 gated blocks of 32 channels. (Notebook 03 counted that an 8 × 8 grid needs seven blocks before every position sees its whole past. We use one fewer, to save time; all that stays unseen lies seven rows or columns away.)
 
 
 # %%
@@ -93,7 +93,13 @@ print(f"nats per grid ÷ 64 are nats per code: {grid.mean() / 64:.1f}")
 print(f"a uniform guess costs log K:          {math.log(K):.1f}")
 
 # %% [markdown]
-# One pass through the network gives all 64 factors, because no position sees its own code or those after it. The mean over all codes is the **loss**. An untrained network guesses almost evenly, so it pays as much as a uniform guess.
+# One pass through the network gives all 64 factors, because no position sees its own code or those after it. The mean over all N codes is the **loss**,
+#
+# $$
+# \text{loss} = -\frac{1}{N} \sum_i \log P(z_i \mid z_1, \dots, z_{i-1}).
+# $$
+#
+# An untrained network guesses almost evenly, so it pays as much as a uniform guess.
 #
 # PyTorch has these three lines as `cross_entropy`. The package has them in `HierarchicalPixelCNN.loss_function`, a method of the class that holds both levels. With the same weights, do all three give the same loss?
 
@@ -120,9 +126,15 @@ for name, other in (
 #
 # - **Uniform**: every code has probability 1/K, which costs log K.
 # - **Unigram**: the probability of each code is its frequency. It gives common codes, such as black background, a high probability, but it looks at no other code of the grid. It costs the entropy of the frequencies, which you compute in exercise 1.
-# - **Left neighbour**: this predictor gives the probability of each code when only the code to its left is known. With the true probabilities its mean cost is the **conditional entropy** H(code | left), where the vertical line is read as "given": what a code costs on average, in nats, when its left neighbour is known.
+# - **Left neighbour**: this predictor gives the probability of each code when only the code to its left is known. With the true probabilities its mean cost is the **conditional entropy** H(code | left): what a code costs on average, in nats, when its left neighbour is known.
 #
-# We estimate this last cost by counting. For each left neighbour we count which codes followed it in training, and a count divided by the sum of these counts is a probability. A pair that never occurred would get probability 0, and a cost without limit if it came up in a held-out grid. So we add 0.1 to each count, which is called **smoothing**. Our probabilities are only estimates. The mean cost of held-out codes under estimated probabilities is called a **cross entropy**. Apart from chance in the held-out grids, it is never below the conditional entropy.
+# We estimate this last cost by counting. For each left neighbour we count which codes followed it in training, and a count divided by the sum of these counts is a probability. A pair that never occurred would get probability 0, and a cost without limit if it came up in a held-out grid. So we add 0.1 to each count, which is called **smoothing**. If code k followed the neighbour j in n_jk places, then
+#
+# $$
+# P(k \mid j) = \frac{n_{jk} + 0.1}{\sum_{k'} (n_{jk'} + 0.1)}.
+# $$
+#
+# Our probabilities are only estimates. The mean cost of held-out codes under estimated probabilities is called a **cross entropy**. Apart from chance in the held-out grids, it is never below the conditional entropy.
 #
 # The functions below work with any number of these neighbours: left, above, above left. Outside the grid, the neighbour is the number K, for "nothing there".
 
@@ -202,7 +214,11 @@ figures.show(
 #
 # We train with **AdamW**, which keeps a running mean of each weight's gradient and another of the gradient's square, and divides the first by the root of the second. So each weight moves by about the **learning rate** at each step, whether its gradient is large or small. (The W stands for weight decay: all weights shrink a little at each step.)
 #
-# At the start those means rest on few gradients and the steps are unreliable, so the rate starts small and rises, which is called the **warm-up**. At the end the weights should settle and not jump about, so the rate falls to zero along half a **cosine** wave: slowly, then fast, then slowly again.
+# At the start those means rest on few gradients and the steps are unreliable, so the rate starts small and rises, which is called the **warm-up**. At the end the weights should settle and not jump about, so the rate falls to zero along half a **cosine** wave: slowly, then fast, then slowly again. With t for the share of these steps that is done, the highest rate is multiplied by
+#
+# $$
+# \tfrac{1}{2} (1 + \cos \pi t).
+# $$
 
 
 # %%
@@ -411,7 +427,7 @@ clipped = sum(norm > 1 for _, norm in record)
 print("clipped in at most 10 of the 600 steps:", clipped <= 10)
 
 # %% [markdown]
-# In a healthy run of this size, clipping hardly ever acts. It is a safeguard, and section 04.10 shows what it guards against.
+# In a healthy run of this size, clipping hardly ever acts. (The number is printed below the learning curve.) It is a safeguard, and section 04.10 shows what it guards against.
 #
 # How low could the loss get on these grids? For comparison we take the prior that ships with the package, measured on the same 1,000 held-out grids. It has 9<!--= prior num_layers --> blocks of 80<!--= prior hidden_channels --> channels, and was trained in seven passes through nearly all of the 60,000 images, at the same highest rate. We measure it by hand, and with the package's `image_nats`.
 
@@ -452,6 +468,7 @@ figures.show(
 # %% tags=["nbval-ignore-output"]
 final = measured[STEPS]
 print(f"our network, held out: {final:.2f} nats per code")
+print(f"gradients clipped: {clipped} of {STEPS}")
 assert 1.75 < final < 2.15
 assert by_shipped.mean() < final < left_above
 
@@ -522,9 +539,9 @@ figures.show(
 # %% [markdown]
 # Every row has the same decoder and the same bottom prior, so that only the top prior changes.
 #
-# - **0 steps**: the images are a tangle of white and black. All codes are about equally likely, so that neighbouring codes do not fit together. The bottom prior has never seen such top grids, and cannot repair them.
-# - **50 steps**: the images are still tangles, but the border is mostly black. The network has learned that background is common and lies at the border, and a little about which codes occur side by side.
-# - **200 steps**: there are shapes in the middle on a black ground, and some can be recognized, such as a shirt or a boot. Neighbouring codes agree, but over longer distances they often do not fit together.
+# - **0 steps**: a tangle of white and black. All codes are about equally likely, so that neighbouring codes do not fit together. The bottom prior has never seen such top grids, and cannot repair them.
+# - **50 steps**: still tangles, but the border is mostly black. The network has learned that background is common and lies at the border, and a little about which codes occur side by side.
+# - **200 steps**: shapes in the middle on a black ground, and some can be recognized, such as a shirt or a boot. Neighbouring codes agree, but over longer distances they often do not fit together.
 # - **600 steps**: most images have the outline of their class. Surfaces are still uneven, and some outlines have gaps or ragged edges.
 # - **shipped**: some outlines are smoother, such as those of the coat and the sandal. The last two rows differ less than the rows above them, and ten images are too few to judge by. The loss of the learning curve is a mean over 64,000 held-out codes, and it shows the difference more reliably.
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** Gated blocks from notebook [03](03_gated_blocks.ipynb), and the loss and the training loop from notebook [04](04_top_prior.ipynb). We repeat the parts of them that we use.
 #
-# **Time.** About 25 minutes for the core and 70 for all, with the exercises; 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
+# **Time.** About 23 minutes for the core and 67 for all, with the exercises; 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
 #
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and the two stacks, and notebook [05](05_bottom_prior.ipynb) for the two levels; what we use of them is repeated. You do not need a GPU: all that concerns GPUs is in section 06.9.
 #
-# **Time.** About 20 minutes for the core and 90 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
+# **Time.** About 19 minutes for the core and 88 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
 #
 # ← [05 · The bottom prior](05_bottom_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [07 · Generate and judge](07_generate_and_judge.ipynb) →
 

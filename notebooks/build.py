@@ -105,6 +105,7 @@ def _imports_alone(cell: nbformat.NotebookNode) -> bool:
 def executed(source: Path) -> nbformat.NotebookNode:
     """The executed notebook of a source, with its outputs."""
     os.environ["PIXELPRIOR_WIDGETS"] = "off"
+    os.environ["PIXELPRIOR_CHECK_FIGURES"] = "on"
     # With one thread, the outputs do not depend on the number of cores. A busy machine
     # also does not take many times as long then, as it would with threads that spin
     # while they wait.

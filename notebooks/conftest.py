@@ -4,9 +4,10 @@ import os
 from collections import defaultdict
 from pathlib import Path, PurePath
 
-# For the kernels that nbval starts, both variables are set as in build.py, except
+# For the kernels that nbval starts, the variables are set as in build.py, except
 # that `arithmetic.py` may choose the number of threads.
 os.environ["PIXELPRIOR_WIDGETS"] = "off"
+os.environ["PIXELPRIOR_CHECK_FIGURES"] = "on"
 os.environ["OMP_NUM_THREADS"] = os.environ.get(
     "PIXELPRIOR_COURSE_THREADS", "1"
 )

@@ -100,11 +100,6 @@ def rounded(minutes: float) -> int:
     return max(1, round(minutes))
 
 
-def up_to_five(minutes: float) -> int:
-    """Minutes rounded up to a multiple of five."""
-    return -5 * int(-minutes // 5)
-
-
 def totals(parts: list[Section]) -> tuple[float, float]:
     """The minutes of the core, with its one exercise, and of all of a notebook."""
     core = sum(
@@ -146,7 +141,7 @@ def update(path: Path) -> None:
                 rf"\g<1>{minutes} minute{'s' * (minutes > 1)}*",
                 text,
             )
-    core, everything = map(up_to_five, totals(parts))
+    core, everything = map(rounded, totals(parts))
     text = re.sub(
         r"(?m)^(# \*\*Time\.\*\* About )\d+( minutes for the core and )\d+( for all,)",
         rf"\g<1>{core}\g<2>{everything}\g<3>",

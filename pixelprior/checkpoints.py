@@ -22,7 +22,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.utils import EntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from pixelprior.checksums import SUMS_NAME, check_checksum, write_checksum
 from pixelprior.files import temporary_folder, writable_folder
@@ -235,7 +235,8 @@ def _check_fit(model_class, config: dict, state: dict) -> None:
 
 def _read_safetensors(path: Path, sums: Path | None = None) -> dict:
     try:
-        state = load_file(path)
+        # `load_file` of safetensors 0.8 loses some 80 bytes for each tensor it reads.
+        state = load(path.read_bytes())
     except (SafetensorError, ValueError, EOFError) as error:
         raise ValueError(
             f"{path} cannot be read ({error}): it is cut short or damaged; "

@@ -7,6 +7,7 @@ message. torch is loaded when a command runs, and not for `--help`.
 """
 
 import errno
+import functools
 import os
 import sys
 import warnings
@@ -40,13 +41,19 @@ COMMANDS = {
 }
 
 
-def _parse(arguments: list[str]):
-    """The command's dataclass; tyro names what it cannot parse, and exits."""
+@functools.cache  # typing keeps all types that are made
+def _any_command():
     union = None
     for name, command in COMMANDS.items():
         each = Annotated[command, tyro.conf.subcommand(name)]
         union = each if union is None else union | each
-    return tyro.cli(union, prog="pixelprior", args=arguments, use_underscores=True)
+    return union
+
+
+def _parse(arguments: list[str]):
+    """The command's dataclass; tyro names what it cannot parse, and exits."""
+    command = _any_command()
+    return tyro.cli(command, prog="pixelprior", args=arguments, use_underscores=True)
 
 
 def _say(kind: str, message: str) -> None:

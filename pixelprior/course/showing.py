@@ -10,16 +10,25 @@ course, as in the text of the notebooks; readers do not get to see it.
 import difflib
 import functools
 import json
+import os
 import re
+from collections.abc import Iterator
 from importlib.resources import files
 
+import numpy as np
 from IPython.display import display
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter, ScalarFormatter
 from PIL import Image
 
 from pixelprior.pictures import picture
 
 SOURCE_OF_NUMBER = re.compile(r"<!--=.*?-->")
+DECIMAL = re.compile(r"(?<![\w.])[-−]?\d+\.\d+")
+OF_NUMBERS = (ScalarFormatter, LogFormatter)  # of the ticks of an axis
+CHECK = "PIXELPRIOR_CHECK_FIGURES"  # set where the course is built and tested
 
 
 @functools.cache
@@ -49,7 +58,69 @@ def alt_text(name: str) -> str:
 def show(figure: Figure | Image.Image, name: str) -> None:
     """Show a figure of the course, with the alt text of that name.
 
+    With PIXELPRIOR_CHECK_FIGURES=on the decimal numbers of the alt text are compared
+    with what a matplotlib figure has drawn.
+
     Raises:
-        ValueError: no figure of the course has this name.
+        ValueError: no figure of the course has this name, or its alt text has a number
+            that the figure does not have.
     """
-    display(picture(figure, alt_text(name)))
+    text = alt_text(name)
+    if os.environ.get(CHECK) == "on" and isinstance(figure, Figure):
+        wrong = numbers_not_drawn(figure, text)
+        if wrong:
+            raise ValueError(
+                f"the alt text {name!r} has {', '.join(wrong)}, and nothing in the "
+                "figure has that value; correct alt_texts.json"
+            )
+    display(picture(figure, text))
+
+
+def numbers_not_drawn(figure: Figure, text: str) -> list[str]:
+    """The decimal numbers of a text that no value of a figure is near.
+
+    Near is one unit of the last digit, since trainings differ between processors.
+    """
+    values = np.concatenate([np.ravel(v).astype(float) for v in _drawn(figure)])
+    wrong = []
+    for written in DECIMAL.findall(text):
+        unit = 10.0 ** -len(written.partition(".")[2])
+        near = np.abs(values - float(written.replace("−", "-"))) <= 1.001 * unit
+        if not near.any():
+            wrong.append(written)
+    return wrong
+
+
+def _drawn(figure: Figure) -> Iterator[np.ndarray | list[float]]:
+    """The values of lines, points, bars and maps, and the numbers in labels.
+
+    Left out are the ticks of an axis of numbers and the colour bar, which have all
+    values of a range.
+    """
+    for legend in figure.legends:
+        yield from map(_numbers_in, legend.get_texts())
+    for axis in figure.axes:
+        if axis.get_label() == "<colorbar>":
+            continue
+        for line in axis.lines:
+            yield from (line.get_xdata(orig=False), line.get_ydata(orig=False))
+        for points in axis.collections:
+            yield np.ma.filled(points.get_offsets().astype(float), np.nan)
+            yield from (path.vertices for path in points.get_paths())
+        for bar in axis.patches:
+            yield bar.get_extents().transformed(axis.transData.inverted()).get_points()
+        for image in axis.images:
+            yield np.ma.filled(np.ma.asarray(image.get_array(), float), np.nan)
+        labels = [axis.title, axis.xaxis.label, axis.yaxis.label, *axis.texts]
+        for legend in axis.get_children():
+            labels += legend.get_texts() if isinstance(legend, Legend) else []
+        for side in (axis.xaxis, axis.yaxis):
+            if not isinstance(side.get_major_formatter(), OF_NUMBERS):
+                labels += side.get_ticklabels()
+        yield from map(_numbers_in, labels)
+    yield []
+
+
+def _numbers_in(label: Text) -> list[float]:
+    words = label.get_text().replace("−", "-")
+    return [float(each) for each in re.findall(r"-?\d+(?:\.\d+)?", words)]

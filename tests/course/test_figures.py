@@ -152,6 +152,30 @@ def test_an_alt_text_is_shown_without_the_source_of_its_numbers(monkeypatch):
     assert showing.alt_text("bar") == "A single bar as high as 1.83 nats."
 
 
+@pytest.mark.parametrize(
+    "figure",
+    [
+        figures.curves({"a": [3.21, 1.94]}, x_label="step", y_label="nats"),
+        figures.bars({"a": 3.21, "b": 1.94}, y_label="nats"),
+        figures.heatmaps({"a": torch.tensor([[3.21, 0.0], [1.94, 7.0]])}, unit="nats"),
+    ],
+    ids=["curves", "bars", "heatmaps"],
+)
+def test_numbers_of_an_alt_text_are_compared_with_the_figure(figure, monkeypatch):
+    """To one unit of the last digit; whole numbers may count anything."""
+    monkeypatch.setattr(showing, "display", lambda shown: None)
+    monkeypatch.delenv(showing.CHECK, raising=False)
+    right = "From 3.2 down to 1.9<!--= results a.b --> or 2.0, over 9 steps."
+    wrong = "From 3.2 down to 1.7, or to 1.97."
+    assert showing.numbers_not_drawn(figure, wrong) == ["1.7", "1.97"]
+    monkeypatch.setattr(showing, "alt_texts", lambda: {"00": {"a": right, "b": wrong}})
+    figures.show(figure, "b")  # a reader's figure is not checked
+    monkeypatch.setenv(showing.CHECK, "on")
+    figures.show(figure, "a")
+    with pytest.raises(ValueError, match=r"'b' has 1\.7, 1\.97, and nothing"):
+        figures.show(figure, "b")
+
+
 @pytest.mark.parametrize("name", ["impostors", "A reader's own words", "", 3])
 def test_an_unknown_name_is_refused_and_the_remedy_named(name):
     with pytest.raises(ValueError, match=r"figures.picture\(figure, ") as refused:

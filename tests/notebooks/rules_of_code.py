@@ -90,7 +90,7 @@ def minutes_are_stated(notebook: NotebookNode) -> list[str]:
         if part.stated is not None
         and part.stated != (minutes := READING.rounded(part.minutes))
     ]
-    wanted = tuple(map(READING.up_to_five, READING.totals(parts)))
+    wanted = tuple(map(READING.rounded, READING.totals(parts)))
     head = READING.HEAD.search(notebook.cells[0].source)
     stated = head and tuple(map(int, head.groups()))
     if stated != wanted:

@@ -52,6 +52,8 @@ def test_each_alt_text_belongs_to_one_figure_of_its_notebook():
 def test_the_core_of_all_notebooks_takes_an_afternoon_as_the_pages_say():
     core, everything = rules.READING.course_minutes()
     assert 180 < core <= 240
+    heads = [rules.READING.HEAD.search(executed(s).cells[0].source) for s in SOURCES]
+    assert abs(sum(int(head[1]) for head in heads) - core) <= len(heads) / 2
     hours = math.ceil(everything / 60)
     for page in (README, (build.FOLDER / "TEACHING.md").read_text(encoding="utf-8")):
         text = " ".join(page.split())

@@ -88,7 +88,8 @@ def test_each_question_to_take_away_has_its_answer(source):
     asked = "".join(question for question, _ in bold)
     for question in questions(source):
         assert question.strip() in asked, question
-    assert all(answer.count(". ") >= 1 for _, answer in bold)
+    ends = [len(re.findall(r"[.?!](?= |$)", answer)) for _, answer in bold]
+    assert [count for count in ends if count not in (2, 3)] == []
 
 
 # The glossary.

@@ -93,6 +93,22 @@ def pixels_of_code(
     return "when the code is changed, these pixels change most"
 
 
+def suspects(heldout: CodeData) -> CodeData:
+    """Codes of eight images for exercise 3, one of each of the first eight classes.
+
+    One of them, drawn by a seed, has the top codes of another image of its class.
+
+    Args:
+        heldout: codes of at least 21 images of each class.
+    """
+    generator = torch.Generator().manual_seed(7)
+    changed = torch.randint(8, (), generator=generator).item()
+    of_class = [(heldout.labels == label).nonzero().flatten() for label in range(8)]
+    eight = heldout.subset(torch.stack([numbers[10] for numbers in of_class]))
+    eight.z_top[changed] = heldout.z_top[of_class[changed][20]]
+    return eight
+
+
 @judged
 def impostor(answer, prior: HierarchicalPixelCNN, codes: CodeData) -> str:
     """The answer is the image whose bottom codes cost the prior most, given its top

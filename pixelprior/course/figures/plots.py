@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from pixelprior.course.figures.lines import as_numbers, colour_of
@@ -100,6 +101,7 @@ def heatmaps(
     numbers: str | dict[str, str] = "",
     centred: bool = False,
     columns: int | None = None,
+    position: tuple[int, int] | None = None,
 ) -> Figure:
     """Maps [H, W] side by side on one colour scale, with the unit at the colour bar.
 
@@ -113,6 +115,7 @@ def heatmaps(
             than 8 rows or columns has no room for them.
         centred: whether 0 is the middle of the scale (blue below, red above).
         columns: maps per row; None puts all into one row.
+        position: row and column of the cell that has a frame in each map.
     """
     columns = columns or len(maps)
     values = [as_numbers(grid) for grid in maps.values()]
@@ -149,6 +152,9 @@ def heatmaps(
                     size=9,
                     color="white" if dark else "black",
                 )
+        if position is not None:
+            corner = (position[1] - 0.5, position[0] - 0.5)
+            axis.add_patch(Rectangle(corner, 1, 1, fill=False, lw=2.5, ec="black"))
         axis.set_title(name, fontsize=9)
         axis.set_xticks([])
         axis.set_yticks([])

@@ -52,6 +52,25 @@ def swapped(shipped, heldout_images):
     return lambda answer: check.impostor(answer, prior, eight)
 
 
+def test_one_of_the_suspects_has_top_codes_that_are_not_its_own(
+    shipped, heldout_images
+):
+    codes = extract_codes(shipped[0], heldout_images)
+    before, eight = codes.z_top.clone(), check.suspects(codes)
+    assert eight.labels.tolist() == [*range(8)] and torch.equal(codes.z_top, before)
+    whole = {(t.tobytes(), b.tobytes()) for t, b in zip(*grids_of(codes), strict=True)}
+    own = [
+        (t.tobytes(), b.tobytes()) in whole
+        for t, b in zip(*grids_of(eight), strict=True)
+    ]
+    assert own.count(False) == 1
+    assert check.impostor(own.index(False), shipped[1], eight)
+
+
+def grids_of(codes):
+    return codes.z_top.numpy(), codes.z_bottom.numpy()
+
+
 def test_the_cost_of_an_image_is_that_of_its_bottom_codes(shipped, heldout_images):
     vqvae2, prior = shipped
     codes = extract_codes(vqvae2, heldout_images).subset(torch.arange(3))
