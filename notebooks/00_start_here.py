@@ -46,7 +46,7 @@ new_images = prior.sample_with_vqvae2(
 print("images", list(new_images.shape), "with pixels from 0 to 1")
 
 # %% [markdown]
-# **Which of the two blocks are photographs?** One block holds the 60 images that we drew, and the other 60 photographs from Fashion-MNIST. Each column has one of the ten classes, whose name stands above it. Decide before you read on.
+# **Which block holds the photographs?** One holds the 60 images that we drew, the other holds 60 photographs from Fashion-MNIST. Each column has one of the ten classes, whose name stands above it. Decide before you read on.
 
 # %% tags=["cover"]
 heldout = load_images("fashion_mnist_mini", "test")
@@ -80,16 +80,16 @@ for name, images in (("drawn", new_images), ("photographs", real_images)):
     print(f"{name}: {(guess != labels).sum()} of 60 look like another class")
 
 # %% [markdown]
-# The classifier errs on some photographs too: a shirt can look like a coat. It finds more such images among ours, and these are faults of our model. By the end of the course you can say which part of the model is responsible for each success and each fault. (Notebook 07 shows how to draw so that fewer are wrong.)
+# The classifier errs on some photographs too: a shirt can look like a coat. It finds more such images among ours. Some are its own errors, and most of the difference is due to our model. By the end of the course you can say which part of the model to look at for a fault. (Notebook 07 shows how to draw so that fewer are wrong.)
 
 # %% [markdown]
 # ## 00.2 Three steps from image to image
 #
-# *Core · 3 minutes*
+# *Core · 2 minutes*
 #
 # An image of 32 × 32 pixels has 1,024 numbers. (Fashion-MNIST images are 28 × 28. A black border of two pixels makes them 32 × 32, the size of CIFAR-10 images, so that the grids of both data sets have the same sizes.) It is hard to draw these numbers one by one so that each fits all others. We therefore first learn a shorter description of images.
 #
-# 1. A **VQ-VAE-2** (vector-quantized variational autoencoder, second version, which has more than one grid; the paper uses three for images of 1,024 × 1,024 pixels) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each code stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 30<!--= vqvae2 num_embeddings --> vectors.
+# 1. A **VQ-VAE-2** (vector-quantized variational autoencoder, second version: it has two grids or more) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each code stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 30<!--= vqvae2 num_embeddings --> vectors.
 # 2. A **prior** is a probability distribution over the grids: it says which grids of codes are likely. (Ours is also given the class, such as *bag*, which we leave out of the formulas.) To draw an image is to draw codes from the prior…
 # 3. …and then to **decode** them: the second half of the VQ-VAE-2 turns the grids back into pixels.
 #
@@ -132,7 +132,7 @@ figures.show(
 # %% [markdown]
 # In the bottom grid, nearly all of the background away from the bag has one of two codes, 11 and 26, and most of the plain cloth has one of four: 14, 28, 8 and 11 (which occurs in both). Along the edge of the bag the codes vary, on the black side too. The top grid is harder to read, because each of its codes describes more pixels and depends on more of the image around them.
 #
-# **What does a single code change in the image?** We replace one top code and decode again. In the third picture, brighter pixels have changed more. In JupyterLab you can choose the row, the column and the new code below the figure.
+# **What does a single code change in the image?** We replace one top code and decode again. In the third picture, the pixel that changed most is white. In JupyterLab you can choose the row, the column and the new code below the figure.
 
 
 # %%
@@ -304,7 +304,7 @@ check.pixels_of_code(my_pixels, vqvae2, real_images[:16], (2, 5))
 #
 # *Difficulty 3 of 5 · importance 4 of 5 · 6 minutes*
 #
-# Eight photographs were encoded, and for one of them the *top* codes were replaced by those of another photograph of the same class. They are photographs that you have not seen yet. All that you have are the codes of the eight images, `suspects`, and the figure shows what they decode to. **In which of the eight images do top and bottom codes not belong together?** Decide by eye first, and then write a program that finds it from the codes. Count from 0, from left to right.
+# Eight photographs were encoded, and for one of them the *top* codes were replaced by those of another photograph of the same class. They are photographs that you have not seen yet. All that you have are the codes of the eight images, `suspects`, and the figure shows what they decode to. **In which of the eight images do top and bottom codes not belong together?** Guess by eye first, which is hard, and then write a program that finds it from the codes. Count from 0, from left to right.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -320,7 +320,7 @@ check.pixels_of_code(my_pixels, vqvae2, real_images[:16], (2, 5))
 #
 # <details><summary>Hint 3</summary>
 #
-# `image_nats` from `pixelprior.evaluation.measures` takes one part of the prior and codes, and returns the nats of each image.
+# `pixelprior.evaluation.measures` has a function that returns the nats of each image for one part of the prior.
 #
 # </details>
 

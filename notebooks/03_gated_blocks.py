@@ -60,7 +60,7 @@ figures.show(
 # %% [markdown]
 # ## 03.2 Two stacks instead of one
 #
-# *Core · 5 minutes*
+# *Core · 6 minutes*
 #
 # The edge is there because one mask has to do two jobs. In the row of the framed position, the mask must end before that position, while in the rows above nothing is forbidden. But a code that is one row up and several columns to the right could be reached only by a step up and then by steps to the right within that row, and the mask forbids steps to the right within a row.
 #
@@ -79,7 +79,7 @@ figures.show(
 figures.show(figures.shifted_kernel(), "shifted_kernel")
 
 # %% [markdown]
-# Padding decides on which rows a kernel lies: both inputs get r rows of zeros above, and with the shift the last row of the input is cut off, which PyTorch calls a negative padding. The output then has as many rows as the input. In the code, `conv` is the convolution itself. (The first block receives embedded codes of D numbers each, and later blocks receive p channels.)
+# Padding decides on which rows a kernel lies: both inputs get r rows of zeros above, and with the shift the last row of the input is cut off, which PyTorch calls a negative padding. The output then has as many rows as the input. In the code, `conv` is the convolution itself. (The first block receives embedded codes of D numbers each, later blocks p channels. `conv` gives 2p; section 03.3 says why.)
 
 
 # %%
@@ -156,7 +156,7 @@ figures.show(
 # \text{out} = \tanh(W_f * x) \odot \sigma(W_g * x)
 # $$
 #
-# Here x is the input of the layer, and not a column. The star is a convolution, and ⊙ is the product of numbers at the same position. W_f computes **features**, which tanh keeps between −1 and 1. W_g computes how much of each feature passes: since σ is the sigmoid, this is a share between 0 (the gate is closed) and 1 (it is open). The share differs from position to position.
+# Here x is the input of the layer. The star is a convolution, and ⊙ is the product of numbers at the same position. W_f computes **features**, which tanh keeps between −1 and 1. W_g computes how much of each feature passes: since σ is the sigmoid, this is a share between 0 (the gate is closed) and 1 (it is open). The share differs from position to position.
 
 # %% [markdown]
 # **How much of a feature does the gate let through?** The figure has one curve each for an open, a half-open and a closed gate, and one for the ReLU.
@@ -386,7 +386,7 @@ for n in (1, 4, 6, 7):
 # %% [markdown]
 # A grid of 8 × 8 positions needs seven blocks: the last code of a row depends on the first one, seven positions away, and each block reaches one position farther. The single stack keeps its blind spot, whatever its depth.
 #
-# **How many blocks does a wider kernel need?** In JupyterLab, you can change the number of layers and the kernel's width with the sliders. Which of the two makes the hatched part of the single stack smaller, and does this part ever disappear?
+# **What does each stack see after three layers with k = 3?** In JupyterLab, move the sliders: how many blocks does a wider kernel need, and does the hatched part of the single stack ever disappear?
 
 
 # %%
@@ -430,7 +430,7 @@ explore(
 #
 # A position sees a code when the gradient for this code is not zero, but that says nothing about the gradient's size. A half-open gate halves what goes through it, and a network has many gates in a row. We therefore measure sizes at the default size of the package's `PixelCNN`: 15 blocks of 128 channels, before any training.
 #
-# **How much does a code many rows above count?** For the last row of a 16 × 16 grid, we take the gradient of the logits with respect to the embedded codes of each row above: without the residual around v, with it, and with it in a network of twice the depth. The figure shows the gradient's size divided by that for the row directly above. (The ratio may exceed 1.)
+# **How much does a code many rows above count?** For one position in the last row of a 16 × 16 grid, we take the gradient of a random combination of its logits with respect to the embedded codes of each row above: without the residual around v, with it, and with it in a network of twice the depth. The figure shows the gradient's size divided by that for the row directly above. (The ratio may exceed 1.)
 
 
 # %%
@@ -491,7 +491,7 @@ assert with_it > 5 * without and deeper > 50 * without
 # \text{out} = \tanh(W_f * x + V_f c) \odot \sigma(W_g * x + V_g c)
 # $$
 #
-# Here c is the label's vector. V_f and V_g are stacked into one matrix V with 2p rows, as W_f and W_g are. The product is a bias, the same at every position of the grid. In the package, each block has one V, for the vertical features, and the 1×1 between the stacks relays the bias to h's gate.
+# Here c is the label's vector, and not a column. V_f and V_g are stacked into one matrix V with 2p rows, as W_f and W_g are. The product is a bias, the same at every position of the grid. In the package, each block has one V, for the vertical features, and the 1×1 between the stacks relays the bias to h's gate.
 #
 # Written by hand, the label takes one product and one sum.
 
@@ -721,7 +721,7 @@ print("blocks:", len(stacks), " v of each:", list(stacks[0][0].shape))
 # %% [markdown]
 # What do these channels hold? A **linear probe** tests whether a quantity that we know can be computed from the channels, as a weighted sum of them plus a constant. The weights are found by least squares ([arXiv 1610.01644](https://arxiv.org/abs/1610.01644), section 3). What we know is how bright the photograph is at each position, [8, 8] numbers per image. We ask for the brightness one row *above*, one column to the *left*, and at the position *itself*, whose code h has not seen.
 #
-# The weights are fitted on 250 photographs, and the other 250 tell how good they are. With y for the brightness, ŷ for the weighted sum and ȳ for the mean,
+# The weights are fitted on 250 photographs, and the other 250 tell how good they are. With y for the brightness of these others, ŷ for the weighted sum (`guess`) and ȳ for the mean,
 #
 # $$
 # R^2 = 1 - \frac{\sum (y - \hat y)^2}{\sum (y - \bar y)^2}
@@ -741,8 +741,8 @@ brightness = {
 def probe(features, target):  # [500, p, 8, 8] and [500, 8, 8]
     x = features.movedim(1, -1).double()  # [500, 8, 8, p]
     x = F.pad(x, (0, 1), value=1.0)  # [500, 8, 8, p + 1]: a constant
-    fit, y = x[:250].flatten(0, 2), target[:250].flatten().double()
-    w, *_ = torch.linalg.lstsq(fit, y[:, None])  # [p + 1, 1]
+    fit, goal = x[:250].flatten(0, 2), target[:250].flatten().double()
+    w, *_ = torch.linalg.lstsq(fit, goal[:, None])  # [p + 1, 1]
     guess = (x[250:] @ w)[..., 0]  # [250, 8, 8]
     off = (guess - target[250:]).square().mean()
     return guess, 1 - (off / target[250:].var()).item()
@@ -786,7 +786,7 @@ figures.show(
 )
 
 # %% [markdown]
-# After the first block, the prediction is a smeared copy of what lies above and to the left. After the last block the map shows the boot in its place and with its outline, although h has not seen the code at the position that it predicts.
+# After the first block, the prediction is a smeared copy of what lies above and to the left. After the last block the map shows the boot in its place, if blurred, although h has not seen the code at the position that it predicts.
 #
 # **Can the past be read less well in later blocks, which begin to predict?** The figure shows R² after each block. As a baseline, we fit the brightness at a position to the *true* brightness of its two neighbours, above and to the left, without any network.
 
@@ -819,7 +819,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The answer differs for the two stacks. In h, the brightness to the left can be read after every block, at least about as well as after the first. Beside this, the prediction grows. At first it is worth a little less than the two neighbours themselves. Above the dashed line, h predicts better than a weighted sum of the brightness of two neighbours: it can use codes farther away, the label, and more of a code than its brightness. In v, the row above can be read less well in the later blocks. The head never reads v, so that v may change its features into any form that is useful for h.
+# The answer differs for the two stacks. In h, the brightness to the left can be read after every block, no worse than after the first. Beside this, the prediction grows. At first it is worth a little less than the two neighbours themselves. Above the dashed line, h predicts better than a weighted sum of the brightness of two neighbours: it can use codes farther away, the label, and more of a code than its brightness. In v, the row above can be read less well in the later blocks. The head never reads v, so that v may change its features into any form that is useful for h.
 #
 # **If one code changes, at which positions do the stacks change?** We replace the code at (3, 3) of the boot, which has a frame in the figure, and compare both stacks before and after.
 
@@ -931,7 +931,7 @@ print("shift in every block sees what the masked stack sees:", same)
 #
 # <details><summary>Hint 2</summary>
 #
-# Slice the channels into two halves. One half goes through tanh, and the other through the sigmoid.
+# `x[:, :p]` is the first half. Multiply the results of the two halves.
 #
 # </details>
 
@@ -999,7 +999,7 @@ check.label_bias(my_label_bias)
 #
 # <details><summary>Hint 3</summary>
 #
-# There are four convolutions: the two cropped ones, the 1×1 across from 2p to 2p, and the last 1×1 from p to p.
+# Do not forget the two 1×1 convolutions, and a bias for each output of all four.
 #
 # </details>
 

@@ -212,9 +212,9 @@ figures.show(
 #
 # *Core · 2 minutes*
 #
-# We train with **AdamW**, which keeps a running mean of each weight's gradient and another of the gradient's square, and divides the first by the root of the second. So each weight moves by about the **learning rate** at each step, whether its gradient is large or small. (The W stands for weight decay: all weights shrink a little at each step.)
+# We train with **AdamW**, which keeps a running mean of each weight's gradient and another of the gradient's square, and divides the first by the root of the second. So each weight moves by at most about the **learning rate** at each step, however large its gradient. (The W stands for weight decay: all weights shrink a little at each step.)
 #
-# At the start those means rest on few gradients and the steps are unreliable, so the rate starts small and rises, which is called the **warm-up**. At the end the weights should settle and not jump about, so the rate falls to zero along half a **cosine** wave: slowly, then fast, then slowly again. With t for the share of these steps that is done, the highest rate is multiplied by
+# At the start those means rest on few gradients and the steps are unreliable, so the rate starts small and rises, which is called the **warm-up**. After the warm-up it falls to zero along half a **cosine** wave, slowly, then fast, then slowly again, so that the weights settle. With t for the share of the falling steps that is done, the highest rate is multiplied by
 #
 # $$
 # \tfrac{1}{2} (1 + \cos \pi t).
@@ -257,7 +257,7 @@ figures.show(
 #
 # *Core · 2 minutes*
 #
-# The gradients of all weights together form one long vector, whose length is the **gradient norm**. Now and then a batch gives a gradient many times longer than the rest, and with plain gradient descent a single step along it can undo hundreds of steps. (AdamW's steps stay about as long as usual, but its running means carry such a gradient on for many steps.) **Clipping** scales the vector g down to a norm of 1 when it is longer, and leaves it unchanged when it is not:
+# The gradients of all weights together form one long vector, whose length is the **gradient norm**. In some trainings, a batch now and then gives a gradient many times longer than the rest, and with plain gradient descent a single step along it can undo hundreds of steps. (AdamW's steps stay about as long as usual, but its running means carry such a gradient on for many steps.) **Clipping** scales the vector g down to a norm of 1 when it is longer, and leaves it unchanged when it is not:
 #
 # $$
 # g \leftarrow g \cdot \min\left(1, \frac{1}{\lVert g \rVert}\right)
@@ -343,7 +343,7 @@ def train(
 
 
 # %% [markdown]
-# The package's loop is `fit`, which `pixelprior train-prior` calls, and it does more. It keeps a moving average of the weights, which fluctuates less than the last weights. The held-out loss is measured with this average, and the checkpoints hold it. It also writes **checkpoints** (files from which a run can go on), goes on where a run was stopped, and spreads over several GPUs. Its training steps are the same as ours. We train two copies of a network on 128 grids for two passes, one with our loop and one with `fit`, which `parts` and `loss_options` restrict to the top level. Do they have the same loss, and give the same logits afterwards? (`fit` leaves the last weights in the model, and the averaged ones go into the checkpoints.)
+# The package's loop is `fit`, which `pixelprior train-prior` calls, and it does more. It writes **checkpoints** (files from which a run can go on) and continues a stopped run from them. It keeps a moving average of the weights, which fluctuates less than the last weights; the held-out loss is measured with it, and the checkpoints hold it. It also spreads over several GPUs. Its training steps are ours, except that biases and embeddings do not decay. We train two copies of a network on 128 grids for two passes, one with our loop and one with `fit`, which `parts` and `loss_options` restrict to the top level. Do they have the same loss, and give the same logits afterwards? (`fit` leaves the last weights in the model, and the averaged ones go into the checkpoints.)
 
 
 # %%
@@ -382,7 +382,7 @@ with tempfile.TemporaryDirectory() as folder:
 second_pass = sum(loss for loss, _ in mine[4:]) / 4
 apart = abs(second_pass - history[1]["train_top_loss"])
 print(f"training losses differ by < 1e-3: {apart < 1e-3}")
-# Rounding grows from step to step, hence the wider limit for the logits.
+# Weight decay differs a little, and rounding grows: hence the wider limit.
 with torch.no_grad():
     apart = (twin(z, labels) - both.prior_top(z, labels)).abs().max().item()
 print(f"logits after training differ by < 1e-2: {apart < 1e-2}")
@@ -427,7 +427,7 @@ clipped = sum(norm > 1 for _, norm in record)
 print("clipped in at most 10 of the 600 steps:", clipped <= 10)
 
 # %% [markdown]
-# In a healthy run of this size, clipping hardly ever acts. (The number is printed below the learning curve.) It is a safeguard, and section 04.10 shows what it guards against.
+# In a healthy run of this size, clipping hardly ever acts. (The number is printed below the learning curve.) It is a safeguard, and section 04.10 shows what it can prevent and what it cannot.
 #
 # How low could the loss get on these grids? For comparison we take the prior that ships with the package, measured on the same 1,000 held-out grids. It has 9<!--= prior num_layers --> blocks of 80<!--= prior hidden_channels --> channels, and was trained in seven passes through nearly all of the 60,000 images, at the same highest rate. We measure it by hand, and with the package's `image_nats`.
 
@@ -473,7 +473,7 @@ assert 1.75 < final < 2.15
 assert by_shipped.mean() < final < left_above
 
 # %% [markdown]
-# The curve starts on the uniform line. Below the unigram line, the network must use more than frequencies: other codes, the label, or the position in the grid, which the padding at the border reveals. A loss below the line of the left neighbour cannot be reached by a table of the left neighbour alone, and the same holds for the next baseline. After that, each further tenth of a nat takes longer. The two curves stay together, so little was learned by heart so far.
+# The curve starts on the uniform line. Below the unigram line, the network must use more than frequencies: other codes, the label, or the position in the grid, which the padding at the border reveals. By step 100 it is below the lines of the tables too, so that it uses more than these neighbours. After that, each further tenth of a nat takes longer. The two curves stay together, so little was learned by heart so far.
 #
 # The shipped prior needs still fewer nats. It saw ten times as many images, with a larger network and for longer. On all 10,000 test images it costs 1.67<!--= results likelihood.top.nats_per_code.value --> nats per code.
 
@@ -561,7 +561,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Our own prior has learned the class roughly: some images of the lower row have the outline of a bag, two of them with a handle, and others have no shape that can be recognized. The label is one bias in each block, and it settles what kind of thing is drawn. The rest is left to chance, as it should be, because P(z_top | class) is a distribution and not a single picture.
+# The shipped prior's bags differ in width, shade and handle. Our own prior has learned the class roughly: some images of the lower row have the outline of a bag, two of them with a handle, and others have no shape that can be recognized. The label is one bias in each block, and it settles what kind of thing is drawn. The rest is left to chance, as it should be, because P(z_top | class) is a distribution and not a single picture.
 
 # %% [markdown]
 # ## 04.9 Where are the nats?
@@ -677,9 +677,9 @@ figures.show(
 
 # %% [markdown]
 # - **SGD without clipping** explodes, because a large gradient makes a large step, which leads to weights with a still larger gradient. The numbers may become too large to be stored, which gives `inf`, and from there `nan`, which is not a number at all. With clipping, no step at this rate is longer than 20 and the loss stays within bounds, but the network does not learn much. Clipping keeps the numbers in range; it does not make a wrong rate right.
-# - **AdamW at rate 10** is the dangerous one. The loss jumps and then falls and falls, which looks like learning on a plot that begins at step 10. But it ends flat near the unigram line, the loss of a predictor that has only the frequencies of the codes left. Clipping does not save this run, because AdamW divides by the gradient's own size, so that its steps are about as long either way. What clipping spares AdamW are the rare outliers, which spoil its running means.
+# - **AdamW at rate 10** is the dangerous one. The loss jumps and then mostly falls, which looks like learning on a plot that begins at step 10. But it ends flat near the unigram line, the loss of a predictor that has only the frequencies of the codes left. Clipping does not save this run, because AdamW divides by the gradient's own size, so that its steps are about as long either way. Clipping would help AdamW against a rare outlier, which would spoil its running means; no run here has one.
 #
-# **Which numbers reveal such a failure?** There are two, and the first is the gradient norm, which we have at each step for free. We raise an alarm when it is above 3, more than twice the largest norm of our own run.
+# **Which numbers reveal such a failure?** There are two, and the first is the gradient norm, which we have at each step for free. We raise an alarm when it is above 3, more than twice the largest norm of our recipe in these 60 steps.
 
 # %%
 figures.show(
@@ -710,7 +710,7 @@ assert 2 * ours < 3 and min(worst.values()) > 6
 # %% [markdown]
 # The alarm comes within the first few steps. Later the norm of both AdamW runs at rate 10 is mostly as low as that of our recipe, or lower, so that the norm has to be recorded from the first step on.
 #
-# The second number is the unigram baseline, which a prior has to be below after a few dozen steps. A prior that stays above it has learned next to nothing but frequencies, however well its curve falls. We ask for a distance of two tenths of a nat, because a smaller one can be chance.
+# The second number is the held-out loss, which has to be below the unigram baseline after a few dozen steps. A prior that stays above that has learned next to nothing but frequencies, however well its curve falls. We ask for a distance of two tenths of a nat, because a smaller one can be chance.
 
 # %%
 ends = {
@@ -781,7 +781,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The training loss looks excellent, but the held-out loss ends up worse than a uniform guess. The network has learned the hundred grids by heart, and gives their codes a probability near 1. Where an unknown grid differs from them, the network gives almost no probability to the true code, which costs many nats.
+# The training loss looks excellent, but the held-out loss ends up worse than a uniform guess. The network has learned the hundred grids by heart, and gives their codes a probability of about three quarters. Where an unknown grid differs from them, the network gives almost no probability to the true code, which costs many nats.
 #
 # The training loss alone cannot show this. The check is the held-out loss, and the remedy it suggests is **early stopping**: keep the weights from where the held-out loss was lowest, and stop when it has not improved for a while. How long we wait is called the **patience**.
 

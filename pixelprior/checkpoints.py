@@ -237,7 +237,7 @@ def _read_safetensors(path: Path, sums: Path | None = None) -> dict:
     try:
         # `load_file` of safetensors 0.8 loses some 80 bytes for each tensor it reads.
         state = load(path.read_bytes())
-    except (SafetensorError, ValueError, EOFError) as error:
+    except (SafetensorError, ValueError, EOFError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} cannot be read ({error}): it is cut short or damaged; "
             "copy it again or train again"

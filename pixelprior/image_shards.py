@@ -58,7 +58,7 @@ class Shards:
                 f"all shards of {pattern} are test shards by their names; name those "
                 "of the training images without test or val"
             )
-        self.pattern, self.name = pattern, f"shards of {split}"
+        self.name = f"shards of {split}"
         self.shards = chosen
         found = [
             sample for number in range(len(chosen)) for sample in self._list(number)
@@ -163,7 +163,7 @@ def _class_names(named: set[str]) -> tuple[str, ...]:
 def _class_numbers(labels: list[str | None], names: tuple[str, ...]) -> list[int]:
     """The number of each class; NO_LABEL for none, and for one that has no number."""
     numbers = {name: number for number, name in enumerate(names)}
-    if "0" in numbers:  # 007 is 7
+    if all(name == str(number) for name, number in numbers.items()):  # 007 is 7
         labels = [
             str(int(each)) if each and each.isdecimal() else each for each in labels
         ]
@@ -225,7 +225,7 @@ class HubSet:
 
     Raises:
         ValueError: `datasets` is not installed, the set has no images, or one of its
-            files is damaged.
+            parquet files is cut short.
         FileNotFoundError: the set is neither on disk nor can be downloaded.
     """
 
@@ -243,8 +243,9 @@ class HubSet:
         except Exception as error:  # the library raises errors of many types
             for path in sorted(Path(name).rglob("*.parquet")):
                 _check_parquet(path)
+            why = error.__cause__ or error
             raise FileNotFoundError(
-                f"the set {name!r} cannot be loaded ({type(error).__name__}: {error}); "
+                f"the set {name!r} cannot be loaded ({type(why).__name__}: {why}); "
                 "give the name of a set of the hub, or a folder with its files"
             ) from error
         if "train" not in found:
@@ -258,12 +259,20 @@ class HubSet:
         }
         images = [column for column, kind in kinds.items() if kind == "Image"]
         classes = [column for column, kind in kinds.items() if kind == "ClassLabel"]
-        classes += [column for column in CLASS_COLUMNS if kinds.get(column) == "Value"]
+        classes += [
+            column
+            for column in CLASS_COLUMNS
+            if kinds.get(column) == "Value"
+            and re.match("u?int|(large_)?str", found["train"].features[column].dtype)
+        ]
         if not images:
             raise ValueError(
                 f"the set {name!r} has columns {', '.join(kinds)} but no images; give "
                 "a set of images"
             )
+        named = {*(_labels(found["train"], classes) if classes else ())} - {None}
+        if not named:
+            classes = []
         splits = [each for each in HELD_OUT_NAMES if each in found]
         # The classes of a test split are often withheld: then the next split is taken.
         known = [
@@ -286,9 +295,8 @@ class HubSet:
         self.set_name, self.name, self.column = name, which, images[0]
         self.class_names: tuple[str, ...] = NO_CLASSES
         self.labels: Tensor = torch.zeros(len(rows), dtype=torch.long)
-        # The numbers of the classes are those of the training images.
-        named = {*(_labels(found["train"], classes) if classes else ())} - {None}
-        if named:
+        if classes:
+            # The numbers of the classes are those of the training images.
             marked = getattr(found["train"].features[classes[0]], "names", None)
             self.class_names = tuple(marked or _class_names(named))
             numbers = _class_numbers(_labels(rows, classes), self.class_names)
@@ -320,21 +328,22 @@ class HubSet:
 def _labels(rows, classes: list[str]) -> list[str | None]:
     """The class of each row by its name or number, None where it is withheld."""
     kind, values = rows.features[classes[0]], rows[classes[0]][:]
-    values = [None if each in (None, -1) else each for each in values]
     names = getattr(kind, "names", None)
-    return [
-        each if each is None else str(each if names is None else names[each])
-        for each in values
-    ]
+    if names is None:
+        return [None if each in (None, -1) else str(each) for each in values]
+    known = range(len(names))
+    return [names[each] if each in known else None for each in values]
 
 
 def _check_parquet(path: Path) -> None:
     """Raise ValueError if a file has no end as parquet files have it."""
     from pyarrow import ArrowException, parquet
 
+    if not path.is_file():
+        return
     try:
         parquet.read_metadata(path)
-    except (ArrowException, OSError) as error:
+    except ArrowException as error:
         raise ValueError(
             f"{path} cannot be read ({error}): it is cut short, or no parquet file; "
             "copy it again"

@@ -1,7 +1,7 @@
 """Images decoded from a source: all into memory, or batch by batch by other processes.
 
-`load_source` decides between the two by the memory that is free: each of the processes
-on a machine would hold all images. Images in memory are
+`load_source` decides between the two by the memory that is free. Each process on a
+machine would hold all images, so that all of them are counted. Images in memory are
 also kept on disk as they were decoded, so that a second command need not decode them.
 """
 
@@ -185,6 +185,7 @@ def load_source(
     about = hashlib.sha256(picked.numpy().tobytes())
     # The limit is named, since what is kept says which images can be read.
     about.update(f"{source.signature()} {split} {sides} {MOST_PIXELS}".encode())
+    about.update(repr((source.class_names, source.labels[picked].tolist())).encode())
     key = about.hexdigest()
     needed = len(picked) * 3 * math.prod(sides)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes on this machine
@@ -283,7 +284,7 @@ def _good(source, picked: Tensor, problems: list[str]) -> Tensor:
     for index in (source.labels[picked] == NO_LABEL).nonzero()[:, 0].tolist():
         where = source.where(int(picked[index]))
         problems[index] = (
-            problems[index] or f"{where} (no class of the training images)"
+            problems[index] or f"{where} (it has no class of the training images)"
         )
     broken = [problem for problem in problems if problem]
     if len(broken) == len(problems):
@@ -294,8 +295,8 @@ def _good(source, picked: Tensor, problems: list[str]) -> Tensor:
     if broken:
         more = f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
         warnings.warn(
-            f"{len(broken)} of {len(problems):,} images could not be read and were "
-            f"left out (replace or remove them): {'; '.join(broken[:NAMED])}{more}",
+            f"{len(broken)} of {len(problems):,} images cannot be used and were "
+            f"left out (mend or remove them): {'; '.join(broken[:NAMED])}{more}",
             stacklevel=2,
         )
     return torch.tensor([not problem for problem in problems])

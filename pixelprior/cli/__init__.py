@@ -41,7 +41,7 @@ COMMANDS = {
 }
 
 
-@functools.cache  # typing keeps all types that are made
+@functools.cache  # typing keeps each type that is made, also of a second call
 def _any_command():
     union = None
     for name, command in COMMANDS.items():

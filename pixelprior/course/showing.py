@@ -107,8 +107,11 @@ def _drawn(figure: Figure) -> Iterator[np.ndarray | list[float]]:
         for points in axis.collections:
             yield np.ma.filled(points.get_offsets().astype(float), np.nan)
             yield from (path.vertices for path in points.get_paths())
-        for bar in axis.patches:
-            yield bar.get_extents().transformed(axis.transData.inverted()).get_points()
+        yield from (bars.datavalues for bars in axis.containers)
+        in_bars = {bar for bars in axis.containers for bar in bars}
+        for shape in {*axis.patches} - in_bars:
+            corners = shape.get_extents().transformed(axis.transData.inverted())
+            yield corners.get_points() if shape.get_fill() else []
         for image in axis.images:
             yield np.ma.filled(np.ma.asarray(image.get_array(), float), np.nan)
         labels = [axis.title, axis.xaxis.label, axis.yaxis.label, *axis.texts]
@@ -123,4 +126,4 @@ def _drawn(figure: Figure) -> Iterator[np.ndarray | list[float]]:
 
 def _numbers_in(label: Text) -> list[float]:
     words = label.get_text().replace("−", "-")
-    return [float(each) for each in re.findall(r"-?\d+(?:\.\d+)?", words)]
+    return [float(each) for each in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?", words)]

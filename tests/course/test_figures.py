@@ -152,6 +152,12 @@ def test_an_alt_text_is_shown_without_the_source_of_its_numbers(monkeypatch):
     assert showing.alt_text("bar") == "A single bar as high as 1.83 nats."
 
 
+def test_the_frame_of_a_heat_map_is_at_its_row_and_column():
+    figure = figures.heatmaps({"a": torch.zeros(3, 5)}, unit="", position=(2, 4))
+    (frame,) = figure.axes[0].patches
+    assert frame.get_xy() == (3.5, 1.5) and not frame.get_fill()
+
+
 @pytest.mark.parametrize(
     "figure",
     [
@@ -168,6 +174,7 @@ def test_numbers_of_an_alt_text_are_compared_with_the_figure(figure, monkeypatch
     right = "From 3.2 down to 1.9<!--= results a.b --> or 2.0, over 9 steps."
     wrong = "From 3.2 down to 1.7, or to 1.97."
     assert showing.numbers_not_drawn(figure, wrong) == ["1.7", "1.97"]
+    assert showing.numbers_not_drawn(figure, "0.65 wide") == ["0.65"]
     monkeypatch.setattr(showing, "alt_texts", lambda: {"00": {"a": right, "b": wrong}})
     figures.show(figure, "b")  # a reader's figure is not checked
     monkeypatch.setenv(showing.CHECK, "on")

@@ -99,7 +99,7 @@ def suspects(heldout: CodeData) -> CodeData:
     One of them, drawn by a seed, has the top codes of another image of its class.
 
     Args:
-        heldout: codes of at least 21 images of each class.
+        heldout: codes of at least 21 images of each of these classes.
     """
     generator = torch.Generator().manual_seed(7)
     changed = torch.randint(8, (), generator=generator).item()
