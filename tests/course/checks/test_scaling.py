@@ -222,7 +222,7 @@ def in_the_wrong_place(source, target):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (without_looking, "could not be read"),
+        (without_looking, "images cannot be used and were left out"),
         (without_grey, "missing"),
         (moved, "copy its files"),
         (both_splits, "there twice"),
