@@ -219,7 +219,7 @@ def test_damaged_images_of_a_stream_are_named_before_the_work(tmp_path, no_memor
     (tmp_path / "dog" / "003.png").write_text("no image")
     for _ in range(2):  # the second time from what was kept of the first
         with pytest.warns(
-            UserWarning, match=r"2 of 36.*mend or remove.*cat/002\.png.*dog/003"
+            UserWarning, match=r"2 of 36.*mend or rem.*cat/002\.png.*dog/003\.png"
         ):
             data = load_images("imagefolder", "train", data_root=tmp_path)
         assert len(data) == len(data.labels) == 34
@@ -370,19 +370,26 @@ def test_bad_shards_are_named(tmp_path):
     # Within an image, between two files, and before the zeros at the end.
     for size in (len(whole) // 2 + 100, 4096, whole.rindex(b"1") + 512 & -512):
         path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=r"2\.tar cannot .* cut short.*; copy it"):
+        with pytest.raises(
+            ValueError, match=r"2\.tar cannot be read .* cut short.*; copy it again"
+        ):
             load()
     path.write_bytes(b"no tar file at all" * 60)
-    with pytest.raises(ValueError, match=r"2\.tar cannot .* no tar file.*; copy"):
+    with pytest.raises(
+        ValueError, match=r"2\.tar cannot be read .* no tar file.*; copy it again"
+    ):
         load()
     path.unlink()
     write_shard(tmp_path / "9.tar", {"x": {"png": encoded(1)}})
     with pytest.raises(
-        ValueError, match=r"x\.png in .*/9\.tar has no \.cls .* give all images"
+        ValueError,
+        match=r"x\.png in .*/9\.tar has no \.cls or \.json with its .*; give",
     ):
         load()
     write_shard(tmp_path / "9.tar", {"x": {"png": encoded(1), "json": b"{"}})
-    with pytest.raises(ValueError, match=r"class of x\.png in .*9\.tar .*in \.cls"):
+    with pytest.raises(
+        ValueError, match=r"class of x\.png in .*9\.tar cannot be read .*; write it as"
+    ):
         load()
     for path in tmp_path.glob("*.tar"):
         path.unlink()
@@ -390,7 +397,9 @@ def test_bad_shards_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"no images in the shards .*; give tar"):
         load()
     write_shard(tmp_path / "0.tar", {"x": {"png": encoded(1)}})
-    with pytest.raises(ValueError, match=r"1 images in .* too few .*; give at least"):
+    with pytest.raises(
+        ValueError, match=r"1 images in .* too few to hold out every .*; give at least"
+    ):
         load()
 
 

@@ -592,3 +592,14 @@ def test_no_small_prior_of_todays_design_stays_at_the_unigram_entropy():
         assert row["stuck"] == {"top": 0, "bottom": 0}
         assert {len(nats) for nats in row["nats_per_code"].values()} == {20}
     assert max(row["stuck"]["bottom"] for row in first) >= 5
+
+
+def test_the_page_on_reliability_has_the_soak_run_that_is_kept():
+    kept = json.loads((FOLDER / "results" / "soak.json").read_text(encoding="utf-8"))
+    page = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    assert f"`--minutes {kept['minutes']:g}`" in page and kept["jobs"]
+    for job in kept["jobs"].values():
+        (before, after), (first, last) = job["megabytes"], job["descriptors"]
+        row = f"| {job['what']} | {job['times']:,} | {before:,} → {after:,} MB "
+        row += f"({100 * job['growth']:.1f} %) | {first} → {last} |"
+        assert row in page and job["growth"] < kept["flat"] and not job["files"]
