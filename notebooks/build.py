@@ -4,8 +4,10 @@ jupytext turns each NN_name.py (percent format) into NN_name.ipynb, and nbconver
 executes the notebook in a new kernel and an empty folder, without timing or widget
 state. Two builds in a row give the same bytes on one machine. The figure of the cell
 that is tagged "cover" is written to pictures/NN_name.png, for the README. If sources
-are named, only these are built. With `--time`, the program instead measures the seconds
-that each notebook takes and writes them to timings.json; nothing else should run then.
+are named, only these are built. With `--text`, nothing is executed: where the source
+has the code of the built notebook, the notebook gets the source's text and keeps its
+outputs. With `--time`, the program instead measures the seconds that each notebook
+takes and writes them to timings.json; nothing else should run then.
 """
 
 import argparse
@@ -162,9 +164,46 @@ def write(path: Path, content: bytes) -> None:
     os.replace(temporary, path)
 
 
-def build(source: Path) -> None:
-    """Write the executed notebook beside its source, and its cover figure."""
-    notebook = executed(source)
+def with_new_text(source: Path) -> nbformat.NotebookNode:
+    """The notebook beside a source, with the source's text and its own outputs.
+
+    Raises:
+        FileNotFoundError: the notebook is not there.
+        ValueError: a cell of code has changed since the notebook was built, or there
+            are more cells or fewer.
+    """
+    notebook = unexecuted(source)
+    built = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    pairs = zip(notebook.cells, built.cells, strict=False)
+    same = len(notebook.cells) == len(built.cells) and all(
+        new.cell_type == old.cell_type
+        and (
+            new.cell_type == "markdown"
+            or (new.source, new.metadata) == (old.source, old.metadata)
+        )
+        for new, old in pairs
+    )
+    if not same:
+        raise ValueError(
+            f"the cells of {source.name} are not those of {source.stem}.ipynb, apart "
+            f"from text; build it by python notebooks/build.py {source.stem[:2]}"
+        )
+    for new, old in zip(notebook.cells, built.cells, strict=True):
+        if new.cell_type == "code":
+            new.outputs, new.execution_count = (
+                old.outputs,
+                old.execution_count,
+            )
+    return notebook
+
+
+def build(source: Path, text_alone: bool = False) -> None:
+    """Write the executed notebook beside its source, and its cover figure.
+
+    Args:
+        source: the source. text_alone: keep the outputs of the built notebook.
+    """
+    notebook = with_new_text(source) if text_alone else executed(source)
     text = nbformat.writes(notebook) + "\n"
     write(source.with_suffix(".ipynb"), text.encode())
     if picture := cover(notebook):
@@ -188,8 +227,12 @@ def main() -> None:
     parser.add_argument(
         "names", nargs="*", help="sources, such as 02; all without"
     )
-    parser.add_argument(
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument(
         "--time", action="store_true", help="measure; write timings"
+    )
+    kinds.add_argument(
+        "--text", action="store_true", help="new text, with the outputs kept"
     )
     arguments = parser.parse_args()
     chosen = [
@@ -210,7 +253,13 @@ def main() -> None:
             write(TIMINGS, text.encode())
             print(f"{source.stem}: {timings[source.stem]} s", flush=True)
         else:
-            build(source)
+            if arguments.text:
+                try:
+                    build(source, text_alone=True)
+                except (OSError, ValueError) as error:
+                    sys.exit(str(error))
+            else:
+                build(source)
             print(f"{source.stem}.ipynb", flush=True)
 
 

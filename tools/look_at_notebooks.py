@@ -66,6 +66,9 @@ def jupyterlab(folder: Path, theme: str = "Light") -> Iterator[str]:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     own = {"JUPYTER_CONFIG_DIR": str(folder / ".config"), "OMP_NUM_THREADS": "1"}
+    own["PIXELPRIOR_WIDGETS"] = (
+        "on"  # as for readers; the tests of the course have none
+    )
     for name in ("DATA", "RUNTIME"):
         own[f"JUPYTER_{name}_DIR"] = str(folder / f".{name.lower()}")
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]

@@ -33,6 +33,8 @@ PATTERNS = (
     "pixelprior/assets/results/*.png",
     "pixelprior/assets/results/MODEL_CARD.md",
     "pixelprior/assets/results/kernels.json",
+    "pixelprior/assets/results/cifar10/*.png",
+    "pixelprior/assets/results/cifar10/MODEL_CARD.md",
 )
 
 
@@ -55,9 +57,13 @@ def lab(flags: Lab) -> None:
 
 
 def open_lab(notebook: Path) -> int:
-    """Run JupyterLab until it is stopped; Ctrl-C is left to it."""
+    """Run JupyterLab until it is stopped; Ctrl-C is left to it.
+
+    The folder above `notebooks` is its root, so that links to `../README.md` work.
+    """
+    root = f"--ServerApp.root_dir={notebook.parent.parent}"
     with subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", str(notebook)]
+        [sys.executable, "-m", "jupyterlab", root, str(notebook)]
     ) as opened:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return opened.wait()

@@ -63,7 +63,8 @@ def test_a_course_in_this_folder_is_opened_again(tmp_path, monkeypatch):
 
 
 def test_jupyterlab_runs_in_this_environment_and_has_the_interrupt(tmp_path):
-    """`-m jupyterlab` is this Python's, and Ctrl-C is for it alone."""
+    """`-m jupyterlab` is this Python's, Ctrl-C is for it alone, and its root has the
+    README and the documents that the notebooks link to."""
     program = (
         "import signal, subprocess, sys\n"
         "from pathlib import Path\n"
@@ -74,12 +75,13 @@ def test_jupyterlab_runs_in_this_environment_and_has_the_interrupt(tmp_path):
         "    def __exit__(self, *error): pass\n"
         "    def wait(self): return signal.getsignal(signal.SIGINT).value\n"
         "subprocess.Popen = Opened\n"
-        "print(lab.open_lab(Path('a.ipynb')))\n"
+        "print(lab.open_lab(Path('course/notebooks/a.ipynb')))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    command = [sys.executable, "-m", "jupyterlab", "a.ipynb"]
+    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.root_dir=course"]
+    command.append("course/notebooks/a.ipynb")
     assert done.stdout.split("\n")[:2] == [str(command), str(int(signal.SIG_IGN))]
 
 

@@ -229,6 +229,24 @@ def built(tmp_path_factory):
     return source
 
 
+def test_new_text_keeps_the_outputs_unless_the_code_has_changed(source):
+    before = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text + "\n# %% [markdown]\n# One more.\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"are not those of 00_right[.]ipynb"):
+        build.build(source, text_alone=True)
+    heading = next(line for line in text.splitlines() if line.startswith("# # "))
+    source.write_text(text.replace(heading, heading + "!"), encoding="utf-8")
+    build.build(source, text_alone=True)
+    after = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    assert heading[2:] + "!" in after.cells[0].source
+    assert before.cells[1:] == after.cells[1:]
+    code = next(line for line in text.splitlines() if line.startswith("import "))
+    source.write_text(text.replace(code, code + "  # so"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"python notebooks/build[.]py 00"):
+        build.build(source, text_alone=True)
+
+
 @pytest.fixture
 def source(built, tmp_path):
     """The right notebook's source in a folder of its own, to be changed."""
