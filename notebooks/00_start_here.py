@@ -18,6 +18,7 @@ needs("0.2")  # says so if the installed package is older
 
 # %%
 import math
+import random
 
 import torch
 
@@ -55,9 +56,10 @@ real = torch.stack(
     [of_class[i % 10][i // 10] for i in range(60)]
 )  # [60] numbers of images
 real_images, _ = heldout[real]  # [60, 1, 32, 32]
+first, second = random.Random(3).sample([new_images, real_images], 2)
 figures.show(
     figures.image_blocks(
-        {"block A": new_images, "block B": real_images},
+        {"block A": first, "block B": second},
         column_names=heldout.class_names,
     ),
     "drawn_and_real",
@@ -66,7 +68,7 @@ figures.show(
 # %% [markdown]
 # Block A was drawn, and block B holds the photographs. The model has never seen these photographs: they were held out, that is, kept aside for looking and measuring.
 #
-# In block A, most outlines, sleeves and soles are right. Some images are wrong, such as the first one of the sixth row, and small prints are blurred.
+# In block A, most outlines, sleeves and soles are right. Some images are torn, such as the first one of the sixth row, and prints are broken into patches.
 #
 # **How many are wrong?** We ask a small classifier that was trained on photographs. It says which class an image looks like, and we count where this is not the class that the image was drawn for.
 
@@ -80,7 +82,7 @@ for name, images in (("drawn", new_images), ("photographs", real_images)):
     print(f"{name}: {(guess != labels).sum()} of 60 look like another class")
 
 # %% [markdown]
-# The classifier errs on some photographs too: a shirt can look like a coat. It finds more such images among ours. Some are its own errors, and most of the difference is due to our model. By the end of the course you can say which part of the model to look at for a fault. (Notebook 07 shows how to draw so that fewer are wrong.)
+# The classifier errs on some photographs too: a shirt can look like a coat. It finds more such images among ours. About as many as among the photographs are probably its own errors, and the others are errors of our model. By the end of the course you can say which part of the model to look at for a fault. (Notebook 07 shows how to draw so that fewer are wrong.)
 
 # %% [markdown]
 # ## 00.2 Three steps from image to image
@@ -349,7 +351,7 @@ check.impostor(my_impostor, prior, suspects)
 # - Say what a code, a codebook, a grid, a prior and a nat per code are.
 # - Distinguish a prior that has learned something from one that has not, by its images and by its nats per code.
 #
-# **To take away.** Why does swapping the top codes change more than swapping the bottom codes would? Would a prior over 1,024 pixels need more runs, or fewer? What would you see if only the *bottom* codes were uniform? ([Answers](ANSWERS.md#00--start-here))
+# **To take away.** Why does one top code also change pixels around its own square? Would a prior over 1,024 pixels need more runs, or fewer? What would you see if only the *bottom* codes were uniform? ([Answers](ANSWERS.md#00--start-here))
 #
 # **Sources.** Two levels of codes and a prior for each: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), sections 3.1 and 3.2. Codes for images: van den Oord, Vinyals and Kavukcuoglu 2017, [arXiv 1711.00937](https://arxiv.org/abs/1711.00937), section 3. The photographs: Xiao, Rasul and Vollgraf 2017, [arXiv 1708.07747](https://arxiv.org/abs/1708.07747).
 #

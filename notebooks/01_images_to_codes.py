@@ -149,7 +149,7 @@ print("codes with an average count below 1:", (counts < 1).sum().item())
 #
 # *Core · 2 minutes*
 #
-# We used pairs of pixels because they can be drawn, but a better vector to quantize is one that a network has made for the purpose. The **encoder** is a network that turns an image into a grid of vectors, its **features**, and the **decoder** turns such a grid into an image. With quantization in between, and a loss that is small if the original image comes back, the two form a **VQ-VAE**: a vector-quantized variational autoencoder. (*Variational*: the loss of a variational autoencoder has one more term, the distance between the distribution over codes that the encoder gives and a prior. Here the encoder chooses one code with certainty, and the prior is taken to be uniform while the VQ-VAE is trained. The term is then the constant log K per code, and is left out.)
+# We used pairs of pixels because they can be drawn, but a better vector to quantize is one that a network has made for the purpose. The **encoder** is a network that turns an image into a grid of vectors, its **features**, and the **decoder** turns such a grid into an image. With quantization in between, and a loss that is small if the original image comes back, the two form a **VQ-VAE**: a vector-quantized variational autoencoder. (*Variational*: the loss of a variational autoencoder has one more term, the Kullback–Leibler divergence of the encoder's distribution over codes from a prior. Here the encoder chooses one code with certainty, and the prior is taken to be uniform while the VQ-VAE is trained. The term is then the constant log K per code, and is left out.)
 #
 # We load the trained model that ships with the package, and take the features of its coarse level, 8 × 8 vectors of D = 32 numbers for each image. Does our lookup give the same codes as the package?
 
@@ -332,7 +332,7 @@ for name, image in {
 #
 # *Core · 4 minutes*
 #
-# A codebook is of full use only if all of its K codes occur. We count them over 1,000 held-out images and sum up the counts in one number, the **perplexity**. Take p_k, the share of code k, and the **entropy** H of these shares: what a code costs on average, in nats, for someone who knows the shares and nothing else.
+# A codebook is of full use only if all of its K codes occur. We count them over 1,000 held-out images and summarize the counts in one number, the **perplexity**. Take p_k, the share of code k, and the **entropy** H of these shares: what a code costs on average, in nats, for someone who knows the shares and nothing else.
 #
 # $$
 # H = -\sum_k p_k \log p_k, \qquad \text{perplexity} = \exp(H)
@@ -410,7 +410,7 @@ explore(keep_most_used, "fewer_codes", kept=[8, 1, 2, 4, 16, K])
 #
 # *Further · 4 minutes*
 #
-# Apart from eight codes in a plane, nothing above was trained here. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on 4,000 of the 6,000 images that ship with the package. `loss_function` gives the loss of section 01.4, with the commitment losses of both levels added. The codebooks move by themselves in each forward pass, because they are in training mode. A codebook starts with k-means on its first batch: K random features are the first codes, and ten times the features choose their codes and each code is moved to the mean of the features that chose it, without a moving average. N_k is then the number of these features. (Codes that die are renewed, as 01.9 explains.)
+# Apart from eight codes in a plane, nothing above was trained here. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on 4,000 of the 6,000 images that ship with the package. `loss_function` gives the loss of section 01.4, with the commitment losses of both levels added. The codebooks move by themselves in each forward pass, because they are in training mode. A codebook starts with k-means on its first batch: K random features are the first codes. Then two steps are repeated ten times: the features choose their codes, and each code is moved to the mean of the features that chose it, without a moving average. N_k is then the number of these features. (Codes that die are renewed, as 01.9 explains.)
 
 # %%
 from pixelprior.vqvae2 import VQVAE2
@@ -478,7 +478,7 @@ figures.show(
 )
 
 # %% [markdown]
-# After two rounds through 4,000 images, the small model has shapes and shades right, but blurs the fine details. The shipped model has fewer codes in a codebook, but four times the weights, and its training was longer: fifteen rounds through nearly all of the 60,000 images.
+# After two passes through 4,000 images, the small model has shapes and shades right, but blurs the fine details. The shipped model has fewer codes in a codebook, but four times the weights, and its training was longer: fifteen passes through nearly all of the 60,000 images.
 
 # %% [markdown]
 # ## 01.9 Where it breaks: codebook collapse

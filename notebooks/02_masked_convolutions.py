@@ -317,7 +317,7 @@ print(f"entropy: {entropy:.2f} nats per code")
 print("as in the package:", abs(entropy - source.entropy()) < 1e-12)
 
 # %% [markdown]
-# We call a model with this blind spot *blind*. How low can its cost be? It sees the left neighbour, so u costs no more than before. It sees nothing of the slanted line on which w lies, because all earlier positions of the line are in the blind spot and all later ones in the future. For such a model, w is uniform and costs log 4 everywhere. This gives a **bound**: no single causal stack of 3 × 3 masked layers can go below it on average, however deep it is, however many weights it has and however long it is trained.
+# How low can the cost of a model with this blind spot be? The model sees the left neighbour, so u costs no more than before. It sees nothing of the slanted line on which w lies, because all earlier positions of the line are in the blind spot and all later ones in the future. For such a model, w is uniform and costs log 4 everywhere. This gives a **bound**: no single causal stack of 3 × 3 masked layers can go below it on average, however deep it is, however many weights it has and however long it is trained.
 
 # %%
 bound = (repeated * (64 - fresh_u) + fresh * (64 + fresh_u)) / 64
@@ -333,7 +333,7 @@ print(f"price of the blind spot: {bound - entropy:.2f} nats per code")
 #
 # *Further · 6 minutes*
 #
-# We train two networks on the same codes. One is the single stack from above. The other is the package's `PixelCNN`, which has *two* stacks that together see all of the past. You will build it in the next notebook; here we only ask what it can do. (It has more than twice as many weights as the single stack. They do not explain a loss below the bound, because the bound holds for any number of weights.)
+# We train two networks on the same codes. One is the single stack from above. The other is the package's `PixelCNN`, which has *two* stacks that together have no blind spot. You will build it in the next notebook; here we only ask what it can do. (It has more than twice as many weights as the single stack. They do not explain a loss below the bound, because the bound holds for any number of weights.)
 #
 # The loss is `F.cross_entropy`: the mean of −log P of the actual codes, in nats. The training loop is explained in detail in notebook 04. New codes are drawn for each step, so that there is nothing to learn by heart. Every 20 steps we measure the loss on 1,000 held-out grids.
 

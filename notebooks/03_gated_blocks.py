@@ -218,7 +218,7 @@ figures.show(figures.gated_block(), "gated_block")
 # - This connection leaves v *before* the gate, with all 2p channels, and goes through a **1×1 convolution**, which cannot leak because it mixes channels and never positions.
 # - The **residuals** add the old v and the old h to the new ones, so that a block has to learn only what to change. The first block has none, because there v and h are the code itself, which is to be predicted. (Figure 2 of the paper has a residual around h alone. Section 03.6 shows why our block has one around v as well.)
 #
-# We write the block as a module. Its four convolutions have the names that the package uses, so that both can hold the same weights: `vertical` and `horizontal` are the convolutions inside look_up and look_left, `vertical_to_horizontal` is across, and `horizontal_out` is the last 1×1. Compare the code of `forward` with the drawing, line by line.
+# We write the block as a module. Its four convolutions have the names that the package uses, so that both can hold the same weights: `vertical` and `horizontal` are the convolutions inside look_up and look_left, `vertical_to_horizontal` is the 1×1 named *across* in the drawing, and `horizontal_out` is the last 1×1. Compare the code of `forward` with the drawing, line by line.
 
 
 # %%
@@ -343,7 +343,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The vertical stack sees a rectangle with all columns of the rows above, to the left and to the right, and the horizontal stack sees the rest. Joined, they see the whole past and nothing but the past.
+# The vertical stack sees all columns of the rows above, and the horizontal stack sees the codes to the left in its own row. Joined, they see the whole past and nothing but the past.
 #
 # **How does the view of h grow from block to block?**
 
@@ -386,42 +386,41 @@ for n in (1, 4, 6, 7):
 # %% [markdown]
 # A grid of 8 × 8 positions needs seven blocks: the last code of a row depends on the first one, seven positions away, and each block reaches one position farther. The single stack keeps its blind spot, whatever its depth.
 #
-# **What does each stack see after three layers with k = 3?** In JupyterLab, move the sliders: how many blocks does a wider kernel need, and does the hatched part of the single stack ever disappear?
+# **What does each stack see after three layers, and what does a wider kernel add?** In JupyterLab, move the slider: how many layers does each kernel need, and does the hatched part of the single stack ever disappear?
 
 
 # %%
 grid, here = (9, 9), (6, 3)
 
 
-def three_fields(layers, kernel_size):
-    blocks = new_blocks(layers, kernel_size)
+def fields_of(layers, k):
+    blocks = new_blocks(layers, k)
     masks = "A" + "B" * (layers - 1)
-    masked = [MaskedConv2d(mask, 4, 4, kernel_size) for mask in masks]
+    masked = [MaskedConv2d(mask, 4, 4, k) for mask in masks]
     networks = {
-        "one masked stack": nn.Sequential(*masked),
-        "vertical: v": lambda x: both_stacks(blocks, x)[0],
-        "joined: h": lambda x: both_stacks(blocks, x)[1],
+        f"one masked stack, k = {k}": nn.Sequential(*masked),
+        f"vertical: v, k = {k}": lambda x: both_stacks(blocks, x)[0],
+        f"joined: h, k = {k}": lambda x: both_stacks(blocks, x)[1],
     }
-    return figures.receptive_fields(
-        {
-            name: seen_by(each, here, grid, 4)
-            for name, each in networks.items()
-        },
-        here,
-        title=f"{layers} layers, k = {kernel_size}",
-    )
+    return {
+        name: seen_by(each, here, grid, 4) for name, each in networks.items()
+    }
 
 
 # %%
-explore(
-    three_fields,
-    "three_fields",
-    layers=[3, 1, 2, 4, 5, 6, 7, 8],
-    kernel_size=[3, 5, 7],
-)
+def two_kernels(layers):
+    return figures.receptive_fields(
+        fields_of(layers, 3) | fields_of(layers, 5),
+        here,
+        columns=3,
+        title=f"{layers} layer{'s' * (layers > 1)}",
+    )
+
+
+explore(two_kernels, "two_kernels", layers=[3, 1, 2, 4, 5, 6, 7, 8])
 
 # %% [markdown]
-# After L blocks of reach r, the vertical stack sees L · r rows up and L · r columns to each side, and the horizontal stack sees L · r codes to the left. So a grid with n rows and n columns needs (n − 1) ÷ r blocks, rounded up. In the single stack, a wider kernel makes the edge of the field flatter, from one column per row to r columns per row, and the hatched part smaller, while more layers do not change the edge. At this position the hatched part does not disappear for k = 5 or 7.
+# After L blocks of reach r, the vertical stack sees L · r rows up and L · r columns to each side, and the horizontal stack sees L · r codes to the left. So a grid with n rows and n columns needs (n − 1) ÷ r blocks, rounded up. (The framed position needs fewer: six for k = 3, and three for k = 5.) In the single stack, a wider kernel makes the edge of the field flatter, from one column per row to r columns per row, and the hatched part smaller, while more layers do not change the edge. At this position the hatched part does not disappear for k = 5 either.
 
 # %% [markdown]
 # ## 03.6 Where it breaks: a distant code hardly counts
@@ -476,7 +475,7 @@ assert with_it > 5 * without and deeper > 50 * without
 # %% [markdown]
 # All three networks see all of the past, and no test for a blind spot tells them apart. But in the first network, the codes eight rows above count for less than a thousandth of those in the row directly above, because their signal has to pass eight gates or more, and each gate makes it smaller. Although such a network has many blocks, the nearby rows have by far the largest influence when its training begins. The residual around v is a way past the gates. It costs one sum per block, and it cannot leak, since v at row y has seen only the rows above.
 #
-# At the right end of the figure, the residual does not help the network of 15 blocks. A signal from fifteen rows above has to move up by one row in each block, so that it passes every kernel and every gate, and can never take the residual. Signals from nearer rows can take it, so that the share of the farthest rows becomes even smaller than without the residual. With 30 blocks it is many times larger, although it is still below a thousandth. As many blocks as the grid has rows are enough to *see* the first row, and more blocks give it more weight.
+# At the right end of the figure, the residual does not help the network of 15 blocks. A signal from fifteen rows above has to move down by one row in each block, so that it passes every kernel and every gate, and can never take the residual. Signals from nearer rows can take it, so that the share of the farthest rows becomes even smaller than without the residual. With 30 blocks it is many times larger, although it is still below a thousandth. As many blocks as the grid has rows are enough to *see* the first row, and more blocks give it more weight.
 #
 # The paper's block has no residual around v. The package's block has one, and so has the shipped prior.
 
@@ -512,7 +511,7 @@ for name, one, other in zip("vh", mine, given, strict=True):
 # %% [markdown]
 # What a network is given in addition to the codes is called a **condition**. The label is a condition that is the same at every position, [B, channels, 1, 1]. A condition may also differ from position to position, [B, channels, H, W]; notebook 05 gives the bottom prior the top codes in this way.
 #
-# **At which positions does the label matter?** We take the top codes of 100 photographs of ankle boots, and let the shipped prior predict each code twice, once with the right label and once with a wrong one. The maps show how far the two distributions P and P′ of a code are apart, by their **total variation distance**:
+# **At which positions does the label matter?** We take the top codes of 100 photographs of ankle boots, and let the shipped prior predict each code twice, once with the right label and once with a wrong one. The maps show, on average over the photographs, how far the two distributions P and P′ of a code are apart, by their **total variation distance** (the sum is over the K codes):
 #
 # $$
 # \tfrac{1}{2} \sum_k |P_k - P'_k|
@@ -952,7 +951,7 @@ check.gate(my_gate)
 #
 # *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes · after 03.7*
 #
-# Write the function that adds a label to the features. You are given features [B, 2p, H, W], labels [B], which are whole numbers, and a table [classes, 2p] with one row per class. To the features of each image, add the row of *its* label, at every position. (For each class, the table holds the product of the label's vector and V, as computed in section 03.7.) The check puts your function into a small network, in front of v's gate, and looks at the logits.
+# Write the function that adds a label to the features. You are given features [B, 2p, H, W], labels [B], which are whole numbers, and a table [classes, 2p] with one row per class. To the features of each image, add the row of *its* label, at every position. (For each class, the table holds the product of the label's vector and V, as computed in section 03.7.) The check puts your function into two blocks, in front of v's gate, and looks at h, from which logits are computed.
 #
 # <details><summary>Hint 1</summary>
 #

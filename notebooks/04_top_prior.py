@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and `PixelCNN`; the rest is repeated.
 #
-# **Time.** About 35 minutes for the core and 65 for all, with the exercises; 85<!--= timings 04_top_prior --> seconds to run on two CPU cores.
+# **Time.** About 33 minutes for the core and 65 for all, with the exercises; 85<!--= timings 04_top_prior --> seconds to run on two CPU cores.
 #
 # ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →
 
@@ -70,7 +70,7 @@ print(f"{sum(p.numel() for p in net.parameters()):,} weights")
 # The **chain rule** of notebook 02 says that the probability of a grid is a product, with one factor for each code given the codes before it:
 #
 # $$
-# P(z) = \prod_i P(z_i \mid z_1, \dots, z_{i-1})
+# P(z) = \prod_i P(z_i \mid z_0, \dots, z_{i-1})
 # $$
 #
 # The logarithm turns the product into a sum. We want P(z) of real grids to be large, so −log P(z) has to be small. (The class is given in every factor, and we leave it out of the formulas.) Three operations compute the cost: we turn the logits into log-probabilities, **gather** from the K at each position the one that belongs to the true code, and change the sign to get a cost.
@@ -96,12 +96,12 @@ print(f"a uniform guess costs log K:          {math.log(K):.1f}")
 # One pass through the network gives all 64 factors, because no position sees its own code or those after it. The mean over all N codes is the **loss**,
 #
 # $$
-# \text{loss} = -\frac{1}{N} \sum_i \log P(z_i \mid z_1, \dots, z_{i-1}).
+# \text{loss} = -\frac{1}{N} \sum_i \log P(z_i \mid z_0, \dots, z_{i-1}).
 # $$
 #
 # An untrained network guesses almost evenly, so it pays as much as a uniform guess.
 #
-# PyTorch has these three lines as `cross_entropy`. The package has them in `HierarchicalPixelCNN.loss_function`, a method of the class that holds both levels. With the same weights, do all three give the same loss?
+# PyTorch has these three lines as `cross_entropy`. The package has them in `HierarchicalPixelCNN.loss_function`, a method of the class that holds both levels. With the same weights, do both give our loss?
 
 # %%
 both = HierarchicalPixelCNN(K, 32, 32, 6, num_classes=10, dropout=0.0)
@@ -205,7 +205,7 @@ figures.show(
 # %% [markdown]
 # On the training grids it does, but on the held-out grids the cost rises again at three neighbours. The table with three neighbours has (K + 1)³ rows of K numbers. These are more than twice as many numbers as the 384,000 codes that they are estimated from. Most codes fall into a few common rows, so that many rows rest on a few counts. The probabilities in such a row fit the training grids and not others. This is **overfitting**, and you see it here without any network: the gap between the lines is what was learned and does not hold elsewhere.
 #
-# Counting treats each row of the table separately, while a network shares what it learns between similar contexts. That is why we can afford to let a network look at the whole past.
+# Counting treats each row of the table separately, while a network shares what it learns between similar contexts. That is why we can afford to let a network look at nearly the whole past.
 
 # %% [markdown]
 # ## 04.4 The learning rate, step by step
@@ -255,7 +255,7 @@ figures.show(
 # %% [markdown]
 # ## 04.5 Clipping
 #
-# *Core · 2 minutes*
+# *Further · 2 minutes*
 #
 # The gradients of all weights together form one long vector, whose length is the **gradient norm**. In some trainings, a batch now and then gives a gradient many times longer than the rest, and with plain gradient descent a single step along it can undo hundreds of steps. (AdamW's steps stay about as long as usual, but its running means carry such a gradient on for many steps.) **Clipping** scales the vector g down to a norm of 1 when it is longer, and leaves it unchanged when it is not:
 #
@@ -299,7 +299,7 @@ print(f"clipped gradients differ by < 1e-5: {apart < 1e-5}")
 #
 # *Core · 4 minutes*
 #
-# Now the pieces come together: at each step we set the rate, compute the loss, clip the gradient and move the weights. We record the loss and the norm of each step. The argument `clip=math.inf` means no clipping, and `kind` is for an experiment further below.
+# Now the pieces come together: at each step we set the rate, compute the loss, clip the gradient (all gradients form one vector, scaled down where its length, the norm, is above 1; see 04.5) and move the weights. We record the loss and the norm of each step. The argument `clip=math.inf` means no clipping, and `kind` is for an experiment further below.
 
 
 # %%
@@ -497,7 +497,7 @@ def draw_by_hand(net, labels, u):  # u [B, 64]: one number per code
 
 
 # %% [markdown]
-# Does the package draw the same codes from our network, if it is given the same random numbers?
+# Does the package draw the same codes from our network, if it is given the same random numbers (from `uniforms`) and the label's vector (from `label_condition`)?
 
 # %%
 from pixelprior.sampling import sample_codes, uniforms
@@ -510,7 +510,7 @@ theirs = sample_codes(net, (8, 8), numbers, condition)  # [10, 8, 8]
 print(f"the same codes: {(ours == theirs).float().mean():.0%}")
 
 # %% [markdown]
-# **What do the draws look like on the way?** At each of the four moments we draw ten top grids, one per class, with our loop. The random numbers are the same in each row. An image needs a bottom grid as well, and we have no prior for it yet, so we borrow one: the shipped bottom prior draws z_bottom given our z_top (`known_top`), and the VQ-VAE-2 decodes both.
+# **What do the draws look like on the way?** At each of the four moments, and for the shipped prior, we draw ten top grids, one per class, with our loop. The random numbers are the same in each row. An image needs a bottom grid as well, and we have no prior for it yet, so we borrow one: the shipped bottom prior draws z_bottom given our z_top (`known_top`), and the VQ-VAE-2 decodes both.
 
 
 # %%
@@ -677,7 +677,7 @@ figures.show(
 
 # %% [markdown]
 # - **SGD without clipping** explodes, because a large gradient makes a large step, which leads to weights with a still larger gradient. The numbers may become too large to be stored, which gives `inf`, and from there `nan`, which is not a number at all. With clipping, no step at this rate is longer than 20 and the loss stays within bounds, but the network does not learn much. Clipping keeps the numbers in range; it does not make a wrong rate right.
-# - **AdamW at rate 10** is the dangerous one. The loss jumps and then mostly falls, which looks like learning on a plot that begins at step 10. But it ends flat near the unigram line, the loss of a predictor that has only the frequencies of the codes left. Clipping does not save this run, because AdamW divides by the gradient's own size, so that its steps are about as long either way. Clipping would help AdamW against a rare outlier, which would spoil its running means; no run here has one.
+# - **AdamW at rate 10** is the dangerous one. The loss jumps and then mostly falls, which looks like learning on a plot that begins at step 10. But it ends flat near the unigram line, the loss of a predictor that uses only the frequencies of the codes. Clipping does not save this run, because AdamW divides by the gradient's own size, so that its steps are about as long either way. Clipping would help AdamW against a rare outlier, which would spoil its running means (07.9).
 #
 # **Which numbers reveal such a failure?** There are two, and the first is the gradient norm, which we have at each step for free. We raise an alarm when it is above 3, more than twice the largest norm of our recipe in these 60 steps.
 
@@ -710,7 +710,7 @@ assert 2 * ours < 3 and min(worst.values()) > 6
 # %% [markdown]
 # The alarm comes within the first few steps. Later the norm of both AdamW runs at rate 10 is mostly as low as that of our recipe, or lower, so that the norm has to be recorded from the first step on.
 #
-# The second number is the held-out loss, which has to be below the unigram baseline after a few dozen steps. A prior that stays above that has learned next to nothing but frequencies, however well its curve falls. We ask for a distance of two tenths of a nat, because a smaller one can be chance.
+# The second number is the held-out loss, which has to be below the unigram baseline after a few dozen steps. A prior that stays above that has learned next to nothing but frequencies, however well its curve falls. We ask this of the three AdamW runs, with a distance of two tenths of a nat, because a smaller one can be chance.
 
 # %%
 ends = {
@@ -806,7 +806,7 @@ assert on_unseen[-1] > math.log(K) > on_unseen[best] + 0.6
 assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
 
 # %% [markdown]
-# Early stopping does not turn 100 images into 6,000: compare the lowest point of the second line with the end of the third. But it keeps the best of what there is. (The best step was *chosen* on these held-out grids, so its loss looks a little better than it is. A fair number needs a third set.) `fit` measures each epoch and keeps two checkpoints, `best` and `last`. Other remedies are more images, a smaller network, and **dropout**, which sets a random share of the features to zero at each training step.
+# Early stopping does not turn 100 images into 6,000: compare the lowest point of the second line with the end of the third. But it keeps the best of what there is. (The best step was *chosen* on these held-out grids, so its loss looks a little better than it is. A fair number needs a third set.) `fit` does not stop early: it measures each epoch and keeps two checkpoints, `best` and `last`. Other remedies are more images, a smaller network, and **dropout**, which sets a random share of the features to zero at each training step.
 
 # %% [markdown]
 # ## 04.12 Exercises
@@ -861,7 +861,7 @@ check.unigram_entropy(my_unigram_entropy)
 #
 # *Difficulty 2 of 5 · importance 3 of 5 · 8 minutes*
 #
-# Not every image that the prior draws for a label is taken for that class. Write a function that draws images of one class and returns only those that the shipped classifier takes for it. `shipped.sample_with_vqvae2(vqvae2, 16, labels=…, seed=…)` draws and decodes 16 images; each image needs a label, so the labels are a tensor [16]. `classifier(images)` gives logits over the classes, [B, 10]. The check asks your function for 16 bags (class 8), and then for 16 shirts (class 6), of which the prior draws more that are taken for something else. No two images may be equal, and the same seed must give the same images again.
+# Not every image that the prior draws for a label is taken for that class. Write a function that draws images of one class and returns only those that the shipped classifier takes for it. `shipped.sample_with_vqvae2(vqvae2, 16, labels=…, seed=…)` draws and decodes 16 images; each image needs a label, so the labels are a tensor [16]. `classifier(images)` gives logits over the classes, [B, 10]. The check asks your function for 16 bags (class 8), and then for 16 shirts (class 6), of which the prior draws more that are taken for something else. No two images may be equal; the same seed must give the same images again, and another seed other images.
 #
 # <details><summary>Hint 1</summary>
 #

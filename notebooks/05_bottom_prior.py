@@ -7,7 +7,7 @@
 #
 # **What you need.** Gated blocks from notebook [03](03_gated_blocks.ipynb), and the loss and the training loop from notebook [04](04_top_prior.ipynb). We repeat the parts of them that we use.
 #
-# **Time.** About 23 minutes for the core and 67 for all, with the exercises; 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
+# **Time.** About 23 minutes for the core and 68 for all, with the exercises; 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
 #
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 
@@ -208,7 +208,7 @@ bounded, residual = config["bounded_condition"], config["vertical_residual"]
 print("bound:", bounded, " residual around v:", residual)
 
 # %% [markdown]
-# Does our code give the same logits, with new weights and with the shipped ones? (As in notebook 03, the label's vector is added to the condition.)
+# Does our code give the same logits, with new weights and with the shipped ones? (In notebook 03, the label's vector was the condition. Here it is added to the condition from the top codes, at every position.)
 
 
 # %%
@@ -282,7 +282,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The prior sees every earlier code, and no other. We repeat the test at the corners and in between. Each of the prior's 9<!--= prior num_layers --> blocks reaches one row up and one column to either side. What is farther away than that is out of reach, which is a matter of depth and not a blind spot: for the last code to see the first, 15 blocks would be needed. Within reach there must be no hole.
+# The prior sees every earlier code, and no other. We repeat the test at the corners and in between. Each of the prior's 9<!--= prior num_layers --> blocks reaches one row up and one column to either side. What is farther away than that is out of reach, which is a matter of depth and not a blind spot: for the last code to see the first, 15 blocks would be needed. Within reach there must be no hole, which is an earlier code that the position does not see.
 
 # %%
 from pixelprior.course.causality import blind_spot, leak
@@ -333,7 +333,7 @@ figures.show(
 # %% [markdown]
 # In the middle map, the bottom code at (8, 8) lies over the top code at (4, 4), which has the largest share. But top codes below it and to the right of it count too. In a single grid that would be a leak, while here it is intended: the top tells the network what is *coming*. At the left edge of a sleeve, for example, the network can know how wide the sleeve will be.
 #
-# This view has two causes. The convolutions over the top grid mix neighbouring top codes, and then the blocks relay the condition from position to position. **Which positions does the condition at one position reach?** We add 1 to the condition at the framed position, row 5 and column 8, and see where h changes after the first blocks.
+# There are two reasons why a bottom code sees top codes on all sides. The convolutions over the top grid mix neighbouring top codes, and then the blocks relay the condition from position to position. **Which positions does the condition at one position reach?** We add 1 to the condition at the framed position, row 5 and column 8, and see where h changes after the first blocks.
 
 # %%
 from pixelprior.course.causality import before
@@ -362,7 +362,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The first block uses the condition where it is. Each further block relays it one row down and one column to either side, because its vertical kernel covers the row above and its own row, three columns wide. So a condition also reaches positions to its *left*, which come earlier in raster order. If it held anything of the bottom codes, that would be a leak. But it was computed from top codes alone, which are known before the first bottom code.
+# In the first block, the condition at a position changes h only at this position. Each further block relays it one row down and one column to either side, because its vertical kernel covers the row above and its own row, three columns wide. So a condition also reaches positions to its *left*, which come earlier in raster order. If it held anything of the bottom codes, that would be a leak. But it was computed from top codes alone, which are known before the first bottom code.
 #
 # How far does the view of the top reach in principle, if we count every top code with any gradient at all?
 
@@ -495,7 +495,7 @@ for mine, other in zip(with_curve[1:], without_curve[1:], strict=True):
     assert mine < other  # from the second point on
 
 # %% [markdown]
-# **From which step on does the top help?** Both curves are measured on the same 128 held-out images. The dashed line is the **unigram entropy**, which is what the codes cost by their frequencies alone (notebook 04).
+# **From which step on does the top help?** Both curves are measured on the same 128 held-out images. The horizontal dashed line at the top is the **unigram entropy**, which is what the codes cost by their frequencies alone (notebook 04).
 
 # %%
 steps = range(48, 193, 48)
@@ -547,7 +547,7 @@ print(f"gain {gain.mean():.3f} nats per code")
 print(f"gain {by_image.mean():.0f} nats per image of 256 codes")
 
 # %% [markdown]
-# On all 10,000<!--= results data.heldout_images --> held-out images, a code costs 1.503<!--= results likelihood.bottom.without_top.value --> nats without the top codes and 1.206<!--= results likelihood.bottom.nats_per_code.value --> with them, which is a gain of 0.296<!--= results likelihood.bottom.gain_from_top.value --> nats per code.
+# On all 10,000<!--= results data.heldout_images --> held-out images, a code costs 1.503<!--= results likelihood.bottom.without_top.value --> nats without the top codes and 1.206<!--= results likelihood.bottom.nats_per_code.value --> with them, which is a gain of 0.296<!--= results likelihood.bottom.gain_from_top.value --> nats per code (computed before rounding).
 #
 # **At which positions is the gain large?** We take the mean over the images at each position.
 
@@ -565,7 +565,7 @@ print(f"saved in rows 1 to 14: {by_row[1:15].mean():.0%} of theirs")
 
 # %% [markdown]
 # - **The middle**, where there are clothes in most images, gains about a third to half a nat per code.
-# - **The border** is dark: the outer columns, the upper corners and row 15. It is background in most images, and where everything is certain anyway there is nothing to save.
+# - **The border** is dark: the outer columns, the upper corners and row 15. It is background in most images, where a code costs little even without the top, so that few nats can be saved.
 # - **Row 0** has no codes above it, so that without the top the network has little to go on. The top saves a larger share of the cost there than elsewhere, as the two printed lines show.
 #
 # **Is the gain on the clothes, on their outline, or beside them?** The map above mixes boots and dresses, so we take the mean class by class, and draw the outline of the class over it: the line where the mean image of the class is a quarter as bright as white. A class has only as many images as the number in brackets says, so we also average each position with its neighbours to reduce the noise.
@@ -589,7 +589,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The gain follows the shape of the class. It is small far from the shape, and large on it and a few positions beside it, because a single image may be wider than the mean. Pullovers gain most inside, while coats and dresses gain less in the middle than along the line. But the outline of a mean image is not that of any one image. So we also count, in each image by itself. A pixel is part of the clothes if it is not nearly black. A bottom position is **background** if no pixel within two pixels of it is part of the clothes, **inside** if all of these pixels are, and on the **outline** otherwise.
+# The gain follows the shape of the class. It is small far from the shape, and large on it and a few positions beside it, because a single image may be wider than the mean. Pullovers gain most inside, while coats and dresses gain less in the middle than along the line. But the outline of a mean image is not that of any one image. So we also sort the positions of each image into three kinds, by that image alone, and count. A pixel is part of the clothes if it is not nearly black. A bottom position is **background** if no pixel within two pixels of it is part of the clothes, **inside** if all of these pixels are, and on the **outline** otherwise.
 
 # %%
 on = (pixels > 0.1).float()  # [500, 1, 32, 32]
@@ -656,9 +656,9 @@ figures.show(
 # %% [markdown]
 # With the top kept, it is the same pullover eight times, but none of them says "Lee". There is *something* written on each, at the same spot, because the top says that there is print, and where. What it says was in the bottom codes, which are new here. With nothing kept, the outline and the shade differ too.
 #
-# The last row is a check: the decoder gets a part of the outline from the top codes, but only bottom codes that fit the top make a pullover of it.
+# The last row shows how much of this comes from the decoder alone: with uniform bottom codes, the top codes give a blurred part of the outline. Only bottom codes that fit the top turn it into a pullover.
 #
-# A **difference map** shows the same for every pixel. **How much does a pixel vary over 32 draws?**
+# A **difference map** shows how strongly each pixel varies, by its standard deviation over the draws. **How much does a pixel vary over 32 draws?**
 
 # %%
 figures.show(
@@ -676,7 +676,7 @@ ratio = (free.std(dim=0).mean() / kept.std(dim=0).mean()).item()
 print(f"nothing kept varies more than 3 times as much: {ratio > 3}")
 
 # %% [markdown]
-# With the top kept, the print varies, and thin lines along the sleeves and the outline vary a little. With nothing kept, the whole image varies. In JupyterLab, choose another image and another seed below. (A `temperature` below 1 makes likely codes even more likely.) The last row shows where each drawn image differs from the decoded photograph.
+# With the top kept, the print varies, and thin lines along the sleeves and the outline vary a little. With nothing kept, the whole pullover varies, most of all at its edges and at the hem. In JupyterLab, choose another image and another seed below. (A `temperature` below 1 makes likely codes even more likely.) The last row shows where each drawn image differs from the decoded photograph, twice as bright as it is.
 
 
 # %%
@@ -790,7 +790,7 @@ figures.show(
 )
 
 # %% [markdown]
-# In the third row, top and bottom contradict each other, and the decoder shows both. The mean squared error is on average 0.109<!--= results reconstruction.mean_squared_error_with_wrong_top.value --> with the top of another image, against 0.0008<!--= results reconstruction.mean_squared_error.value --> with its own.
+# In the third row, top and bottom contradict each other, and the decoder shows both. On all held-out images, the mean squared error of a pixel is 0.109<!--= results reconstruction.mean_squared_error_with_wrong_top.value --> with the top of another image, against 0.0008<!--= results reconstruction.mean_squared_error.value --> with the image's own top.
 #
 # The mistake in the last row is harder to notice, because the images are whole. But they have the outline of the *other* image: below the trousers of the first row, for example, we see a pullover. The label named one class and the top another, and the network followed the top. Samples that are shown without their labels would not reveal this mistake, while the loss reveals it at once.
 
@@ -955,13 +955,13 @@ print(f"nats per code: {loss:.0f}, worse than uniform: {loss > math.log(K)}")
 #
 # <details><summary>Hint 2</summary>
 #
-# `torch.arange(height) * high // height` gives this number for each bottom row, where `high` is the number of top rows. Columns go likewise.
+# In 05.2, every row and every column was repeated twice. How often must each be repeated here?
 #
 # </details>
 #
 # <details><summary>Hint 3</summary>
 #
-# Index the tensor with these numbers, first along the height and then along the width.
+# The two factors are the height divided by the number of top rows, and the width divided by the number of top columns. You can repeat with them as in 05.2, or index the tensor with the numbers of hint 1, first along the height and then along the width.
 #
 # </details>
 

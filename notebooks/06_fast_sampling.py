@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and the two stacks, and notebook [05](05_bottom_prior.ipynb) for the two levels; what we use of them is repeated. You do not need a GPU: all that concerns GPUs is in section 06.9.
 #
-# **Time.** About 19 minutes for the core and 88 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
+# **Time.** About 19 minutes for the core and 89 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
 #
 # ← [05 · The bottom prior](05_bottom_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [07 · Generate and judge](07_generate_and_judge.ipynb) →
 
@@ -164,7 +164,7 @@ print("the same codes:", torch.equal(right, by_rows))
 # - **The vertical stack: once per row.** In row y, v depends on the rows above and on no code of row y. As soon as row y − 1 is drawn, v at row y is therefore fixed in every column and in every block, and so is what goes across from it. No code of row y will change them.
 # - **The horizontal stack: once per code.** At column x, h depends on the code at column x − 1, so that it has to wait for this code. This cannot be avoided, because it is the raster order itself.
 #
-# How much has to be kept? A kernel of width k looks r = k // 2 rows up and r positions to the left. **A block therefore keeps r rows of v and r positions of h, besides the row and the position that are new, and what goes across for one row.** This is the same however many rows the grid has.
+# How much has to be kept? A kernel of width k looks r = k // 2 rows up and r positions to the left. **A block therefore keeps three things: r rows of v, r positions of h, and what goes across for one row. The new row and the new position are held as well while they are used.** This is the same however many rows the grid has.
 #
 # **What does each method compute for the code at (3, 4), and what does it have from before?** The upper three pictures show the vertical stack, and the lower three the horizontal stack. In JupyterLab, you can move the position; look at column 0 as well.
 
@@ -381,12 +381,12 @@ for method in ("rows", "cached"):
     assert same
 
 # %% [markdown]
-# Why do we use float64? The methods add up the same products in another order, so that their logits differ in the last digits. The border between two codes therefore lies at slightly different numbers, and if a random number falls into the tiny gap between them, the drawn codes differ. In float32 this happens now and then in a great many codes, and in float64 practically never. A test of the *method* should not depend on rounding. For drawing images, float32 is as good.
+# Why do we use float64? The methods add up the same products in another order, so that their logits differ in the last digits. The border between two codes therefore lies at slightly different numbers, and if a random number falls into the tiny gap between them, the drawn codes differ. In float32 this happens to a few codes among a great many, and in float64 practically never. A test of the *method* should not depend on rounding. For drawing images, float32 is as good.
 
 # %% [markdown]
 # ## 06.6 Count the work
 #
-# *Core · 3 minutes*
+# *Core · 4 minutes*
 #
 # How much work do the methods save? We can count it exactly, without a clock. The unit is a **multiply-add**: two numbers are multiplied, and the product is added to a sum. Convolutions and products of matrices consist of multiply-adds, and nearly all the work is done there. The package's `multiply_adds` runs a function and counts them. (Section 06.10 counts by hand.) How many does one pass of one image take, at each of the two levels?
 
@@ -425,7 +425,7 @@ for level, (model, size, given) in levels.items():
 
 # %% [markdown]
 # - **naive** costs one pass per code: 64 at the top, and 256 at the bottom.
-# - **rows** costs y + 1 rows of a pass for a code in row y. The mean of 1, 2, …, H rows is (H + 1) / 2, so that a draw costs W · (H + 1) / 2 passes: 36 for the top, 136 for the bottom.
+# - **rows** computes y + 1 of the H rows of a pass for a code in row y. Averaged over all codes these are (H + 1) / 2 rows. A draw has H · W codes, so that it costs H · W · (H + 1) / 2 rows, which are W · (H + 1) / 2 passes: 36 for the top, 136 for the bottom.
 # - **cached** costs **one pass for the whole draw**, because each feature is computed once, as in a single pass over a finished grid. No method can cost less, because each feature has to be computed at least once.
 #
 # An image needs both levels. From here on, the unit for an image is **one pass through both levels**: a top pass and a bottom pass.
@@ -438,7 +438,7 @@ for method in ("naive", "rows", "cached"):
     print(f"an image by {method:6} {passes:4.0f} passes through both levels")
 
 # %% [markdown]
-# Naive runs 64 + 256 = 320 passes, but a pass of one level alone costs less than a pass through both. The number that is printed for naive is a mean of 64 and 256, in which each level counts as much as its pass costs. It is nearer to 256, because a bottom pass costs more. Cached takes one pass through both levels, so that this number is also the factor by which cached saves multiply-adds.
+# Naive runs 64 + 256 = 320 passes, but a pass of one level alone costs less than a pass through both. The number that is printed for naive is a weighted mean of 64 and 256: the weight of a level is the cost of its pass. It is nearer to 256, because a bottom pass costs more. Cached takes one pass through both levels, so that this number is also the factor by which cached saves multiply-adds.
 #
 # Is cached faster by this factor too? Section 06.7 measures the time.
 
@@ -518,16 +518,16 @@ figures.show(
 #
 # - **Naive and rows lie close together**, up to about a factor of two apart, and cached lies far below both.
 # - **The time per image of cached falls with larger batches.** With one image, the step of a code multiplies a matrix by a single vector, and the whole matrix is fetched from memory for this vector. With 32 images, the same matrix is fetched once for 32 vectors.
-# - **Cached comes close to one pass** where many images are drawn. With few images it stays some way above: it takes as many multiply-adds, but in thousands of small pieces.
+# - **Cached comes close to one pass** where many images are drawn. With few images it takes several times as long: the multiply-adds are as many, but they come in thousands of small pieces.
 #
-# **Is cached 256 times as fast as naive**, as the count of the bottom level says? With one image it is not, because the gap between the two lines is far smaller there. The gap widens the more images are drawn at once.
+# **Is cached 256 times as fast as naive**, as the count of the bottom level says? With one image it is not: the gap between the two lines is far smaller there, because cached then works in small pieces. The gap widens the more images are drawn at once.
 
 # %% [markdown]
 # ## 06.8 A larger benchmark, and bf16
 #
 # *Further · 3 minutes*
 #
-# The command `pixelprior benchmark` measures more: both levels, larger batches, and a larger prior (128 channels, 15 blocks, K = 512). This prior is not trained, because the time does not depend on the weights. **What did the command measure on our machine?** The figure shows the result that ships with the package. On the left, the time of a batch is divided by that of one pass of the same batch through both levels. The shaded band around a line reaches from the fastest of five rounds to the slowest. The lines are the three methods, and cached once more in the number format bf16, which we come to below.
+# The command `pixelprior benchmark` measures more: both levels, larger batches, and a larger prior (128 channels, 15 blocks, K = 512). This prior is not trained, because the time does not depend on the weights. **What did the command measure on our machine?** The figure shows the result that ships with the package. On the left, the time of a batch is divided by that of one pass of the same batch through both levels. The shaded band around a line reaches from the fastest of five rounds to the slowest. On the right is the time per image. The dashed line is one pass. The lines are the three methods, and cached once more in the number format bf16, which we come to below.
 
 # %%
 import json
@@ -554,9 +554,9 @@ print(f"naive ÷ cached in multiply-adds: {factor:.0f}")
 # %% [markdown]
 # The factor that was counted is the same as for our prior. A larger prior makes the passes of both levels more expensive, but it does not change how many there are.
 #
-# - **Naive** takes about as long as that many passes, with any batch.
+# - **Naive** takes, divided by the time of one pass, about the counted number, with any batch.
 # - **Cached** takes several times one pass with few images, and with 256 images *less* than one pass. A pass over 256 grids fills large pieces of memory after every layer, while cached works on one row at a time.
-# - **The first column of the table** is therefore far below the factor with one image, and above it with 256.
+# - The column *naive ÷ cached* of the table is therefore far below the counted factor with one image, and above it with 256.
 #
 # **bf16** is a number format of 16 bits in place of 32, which halves what has to be fetched. Yet cached took longer in bf16 with 1 or 4 images, about as long with 16, and much less only from 64 on. Fetching is therefore not the only cost.
 #
@@ -572,7 +572,7 @@ print(f"naive ÷ cached in multiply-adds: {factor:.0f}")
 #
 # *Further · 6 minutes*
 #
-# A GPU multiplies many thousands of numbers at the same time. But each operation has to be **launched**: the processor tells the GPU what to do next. A launch takes about as long for a small operation as for a large one. Where the operations are as small as ours, the time on a GPU therefore depends on their number, and not on their multiply-adds.
+# A GPU multiplies many thousands of numbers at the same time. But each operation has to be **launched**: the CPU tells the GPU what to do next. A launch takes about as long for a small operation as for a large one. Where the operations are as small as ours, the time on a GPU therefore depends on their number, and not on their multiply-adds.
 #
 # **How many operations does one cached step of one block take?** We let PyTorch list their names.
 
@@ -618,15 +618,15 @@ for name, method in (("naive", naive), ("cached", cached)):
     )
 
 # %% [markdown]
-# Naive takes between two and three times as many operations as cached, and 64 times the multiply-adds. As long as launches decide, we therefore expect cached to gain far less over naive on a GPU than on a processor. Cached takes thousands of operations, one after the other, each with little to do, so that we expect the GPU to be idle most of the time.
+# Naive takes between two and three times as many operations as cached, and 64 times the multiply-adds. As long as launches decide, we therefore expect cached to gain far less over naive on a GPU than on a CPU. Cached takes thousands of operations, one after the other, each with little to do, so that we expect the GPU to be idle most of the time.
 #
-# The remedy is a **CUDA graph**: the operations of one row are *recorded* once, and then the whole record is replayed, by one launch for a row in place of one for every operation. This is the package's fourth method, `method="graph"`. Recording has conditions, which explain how the package's steps are written:
+# The remedy is a **CUDA graph**: the operations of one row are *recorded* once, and then the whole record is replayed, by one launch for a row in place of one for every operation. This is the package's fourth method, `method="graph"`. Recording has three requirements, which explain how the package's steps are written:
 #
 # 1. **The memory stays where it is.** A record holds addresses in memory. The caches are therefore rolled by copying, and before each replay, the row's random numbers and its condition are copied to fixed addresses.
 # 2. **Each row is the same work.** Every row needs the same operations in the same shapes, which would not hold with a cache that grows. Ours holds as many rows at row 0 as at row 7, with zeros for what is above the grid.
 # 3. **Within a row, nothing asks the GPU for a number.** If Python looked at a code, the recording would stop. The codes therefore stay on the GPU, and `draw` works there.
 #
-# The first condition can be checked on any machine. **Are the cached rows of all blocks still at the same addresses after two rows were drawn?**
+# The first requirement can be checked on any machine. **Are the cached rows of all blocks still at the same addresses after two rows were drawn?**
 
 
 # %%
@@ -754,20 +754,20 @@ figures.show(
 )
 
 # %% [markdown]
-# At the right end, when all codes are drawn, naive has cost 256 passes, rows 136, and cached one. The small steps in the lowest line come from the vertical stack, which computes 16 positions at the first code of a row, and nothing at the other 15. Its share is large: a row of the vertical stack costs several times as much as the 16 codes of the horizontal stack together, as the ratio above the figure says.
+# At the right end, when all codes are drawn, naive has cost 256 passes, rows 136, and cached one. The steps in the lowest line come from the vertical stack, which computes 16 positions at the first code of a row, and nothing at the other 15. Its share is large: a row of the vertical stack costs several times as much as the 16 codes of the horizontal stack together, as the ratio above the figure says.
 
 # %% [markdown]
 # ## 06.11 How many images fit into memory
 #
 # *Further · 2 minutes*
 #
-# In the benchmark of 06.8, an image costs less the more images are drawn at once, though little is gained from 64 on. But each image also needs memory for what is kept.
+# In the benchmark of 06.8, cached in float32 takes less time per image the larger the batch is, though little is gained from 64 images on. But each image also needs memory for what is kept.
 #
 # Let us first look at the **key-value cache** of a transformer. A transformer draws a text token by token, and each layer computes three vectors for a token: a query, a key and a value. The query is compared with the keys of all tokens so far, including its own, and their values are added up, weighted by how well key and query fit. Since the model is causal, no later token changes a key or a value, so that each of them is computed once and kept. A query looks at all of the past, so that this cache grows with the text.
 #
 # A PixelCNN has features in place of keys and values, and a kernel in place of **attention**. A kernel does not look farther than its reach, so that our cache does not grow. (The package can put layers of attention between the blocks. These keep the keys and values of the whole past, as a transformer does.)
 #
-# For one image, each block keeps the rows under the vertical kernel, with the padding; what goes across, for one row; and the positions under the horizontal kernel. In addition, the last h is kept once.
+# For one image, each block keeps the rows under the vertical kernel, with the padding; what goes across, for one row; and the positions under the horizontal kernel. In addition, the last h is kept once. (In the code, `block.reach` is r. `block.span` is the number of rows, and of positions, under the kernels: r + 1, or r in the first block.)
 
 
 # %%
@@ -870,7 +870,7 @@ explore(
 # %% [markdown]
 # ## 06.13 Which check finds it
 #
-# *Further · 3 minutes*
+# *Further · 4 minutes*
 #
 # What block 4 sends across is wrong at (1, 0) in every image. Then why is the code at (1, 0) not wrong in all 16 images? We look at the logits to find out.
 
@@ -889,9 +889,9 @@ for position in (7, 8):
 # The *logits* at (1, 0) are off in every image. But a code is drawn by comparing a random number with the probabilities, and if these shift a little, most random numbers still give the same code.
 #
 # - The **first wrong logit** tells you what was not kept: a row if it is at (1, 0), and a position if it is at (0, 1). It does not tell you the block.
-# - The **first wrong code** comes at that position or somewhat later. After it, an image has another past than in naive, so that nearly all later codes may differ.
+# - The **first wrong code** comes at that position or somewhat later. After it, the image has another past than in naive, so that any later code may differ.
 #
-# **How late can the first wrong code come?** The figure shows the one of the 16 images that stays right the longest, and frames its first wrong code.
+# **How late does the first wrong code come in our 16 images?** The figure shows the image that stays right the longest, and frames its first wrong code.
 
 # %%
 late = wrong.int().argmax(dim=1)  # [16]: the first wrong position of each
@@ -908,7 +908,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Would another check have found the mistake? A test of shapes would not, and a look at the images might or might not. What about nats per code, the measure that we followed through the course? The right prior says what the wrongly drawn codes cost.
+# The logits of this image are off from (1, 0) on, yet all codes before the frame are right. A test that draws few codes of one image can therefore miss the mistake. Would another check have found it? A test of shapes would not, and a look at the images might or might not. What about nats per code, the measure that we followed through the course? The right prior says what the wrongly drawn codes cost.
 
 # %%
 print("not rolled   wrong codes of 1,024   nats per code")
@@ -941,7 +941,7 @@ for block in (None, *range(len(top.blocks))):
 #
 # *Difficulty 2 of 5 · importance 4 of 5 · 4 minutes*
 #
-# Our prior is to draw larger images, of 64 × 64 pixels: their grids have 16 × 16 top codes and 32 × 32 bottom codes. **How many times as many multiply-adds does naive take as cached, for both levels of such an image?** Predict the factor from what 06.6 counted. (Leave out the condition of the bottom level, which both methods compute once.) The check counts the multiply-adds, and 5 % more or less will do.
+# Our prior is to draw larger images, of 64 × 64 pixels: their grids have 16 × 16 top codes and 32 × 32 bottom codes. **By what factor does naive take more multiply-adds than cached, for both levels of such an image together?** Predict the factor from what 06.6 counted. (Leave out the condition of the bottom level, which both methods compute once.) The check counts the multiply-adds, and 5 % more or less will do.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1078,7 +1078,7 @@ slips.which(my_slips, found, top, random, condition)
 #
 # *Difficulty 5 of 5 · importance 5 of 5 · 15 minutes · after 06.4*
 #
-# Write both steps, this time for **any** block: the first block with mask A or a later one, and kernels of any width k. Only the past is kept: r rows or r positions, with the oldest first. The input has C channels, D in the first block and p in later ones. Unlike in 06.4, `kept` does not hold the new row yet.
+# Write both steps, this time for **any** block: the first block with mask A or a later one, and kernels of any width k. Only the past is kept: r rows or r positions, with the oldest first. The input has C channels: in the first block the D numbers of an embedded code, in later blocks p. Unlike in 06.4, `kept` does not hold the new row yet.
 #
 # - `my_row_step(block, kept, new)`: `kept` [B, C, r, W] holds the r rows of v above, and `new` [B, C, W] is row y. The step returns three tensors: the new v [B, p, W], across [B, 2p, W], and what is kept for the next row.
 # - `my_code_step(block, kept, new, across)`: `kept` [B, C, r] holds the r positions to the left, `new` [B, C] is h at this position, and `across` [B, 2p] came from the vertical stack. The step returns the new h [B, p], and what is kept for the next code.

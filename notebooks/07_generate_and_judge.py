@@ -7,7 +7,7 @@
 #
 # **What you need.** The VQ-VAE-2 from notebook [01](01_images_to_codes.ipynb), the two levels of the prior from [04](04_top_prior.ipynb) and [05](05_bottom_prior.ipynb), and for section 07.10 the samplers of [06](06_fast_sampling.ipynb). The parts that we use are repeated here.
 #
-# **Time.** About 30 minutes for the core and 88 for all, with the exercises; 105<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
+# **Time.** About 30 minutes for the core and 89 for all, with the exercises; 105<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
 #
 # ← [06 · Sampling, fast](06_fast_sampling.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [08 · Complete and edit in code space](08_complete_and_edit.ipynb) →
 
@@ -218,7 +218,7 @@ figures.show(
 )
 
 # %% [markdown]
-# At T = 0.3 the images are clean and plain, because each draw takes one of the likeliest codes, and what is likely is common: even cloth without a print. Folds appear from 0.6 on, and around 1.0 prints, and now and then an image breaks. At 1.5 outlines fray, and several images fall apart. People disagree about which temperature between the two is best, so we need numbers.
+# At T = 0.3 the images are clean and plain, because each draw takes one of the likeliest codes, and these are the codes of common images, such as plain cloth without a print. Folds appear from 0.6 on, and around 1.0 prints, and now and then an image breaks. At 1.5 outlines fray, and several images fall apart. People disagree about which temperature between 0.3 and 1.5 is best, so we need numbers.
 
 # %% [markdown]
 # ## 07.4 How good, and how varied?
@@ -230,16 +230,16 @@ figures.show(
 # **How good?** We compare two *sets* of images, drawn ones and photographs, by the 64 **features** into which a shipped classifier turns an image right before its answer. We treat each set of features as a normal distribution, which is known by its mean and its **covariance**: how much each two features vary together. The **Fréchet distance** says how far apart two such distributions are. For one feature with the means μ and the standard deviations σ, its square is
 #
 # $$
-# d^2 = (\mu_1 - \mu_2)^2 + (\sigma_1 - \sigma_2)^2
+# F^2 = (\mu_1 - \mu_2)^2 + (\sigma_1 - \sigma_2)^2
 # $$
 #
 # For many features, with their covariances Σ, it is
 #
 # $$
-# d^2 = \lVert \mu_1 - \mu_2 \rVert^2 + \mathrm{tr}\left(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1 \Sigma_2)^{1/2}\right)
+# F^2 = \lVert \mu_1 - \mu_2 \rVert^2 + \mathrm{tr}\left(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1 \Sigma_2)^{1/2}\right)
 # $$
 #
-# where tr is the sum of the diagonal, and the power 1/2 is the root of a matrix, which we take by **eigenvalues**: we split a symmetric matrix into directions, and take the root along each of them. It is common to call the square the distance, and we do so too.
+# where tr is the sum of the diagonal, and the power 1/2 is the root of a matrix, which we take by **eigenvalues**: we split a symmetric matrix into directions, and take the root along each of them. It is common to call the square F² the distance, and we do so too. (In the comments of the code, d is the number of features.)
 
 
 # %%
@@ -324,7 +324,7 @@ for knob, values in settings.items():
         scores[knob, value] = judge(drawn[knob, value][1])
 
 # %% [markdown]
-# How much of a difference is chance? We cut the 250 images of T = 1 at random into two halves, again and again. Both halves come from the same prior at the same setting, so that what differs between them is chance. Two whole sets are twice as large, and differ less by a factor √2. We call *noise* what they differ by at most in 19 of 20 cases.
+# How much of a difference is chance? We cut the 250 images of T = 1 at random into two halves, again and again. Both halves come from the same prior at the same setting, so that what differs between them is chance. Two whole sets are about twice as large as two halves, so that they differ less, by a factor of √2. We therefore take the difference that 19 of 20 pairs of halves do not exceed, divide it by √2, and call the result *noise*.
 
 
 # %%
@@ -410,7 +410,7 @@ for setting in scores:
         print("  " + ", ".join(ahead))
 
 # %% [markdown]
-# Do not use a setting that is named here, because another one is both better and more varied. Of the other settings, none is both by more than the noise. Between them you choose quality or variety, or 250 images are too few to see a difference.
+# Do not use a setting that is listed as worse, that is, at the start of a line that ends with “than:”, because another setting is both better and more varied. Among the settings that are never listed as worse, no setting is both better and more varied than another by more than the noise. Between them you choose quality or variety, or 250 images are too few to see a difference.
 #
 # Look also for points at about the same height: the one further to the right has more variety at the same quality. The knobs do not all make the same trade. Guidance compares two predictions. Top-k and top-p remove improbable codes and keep the ratios of the others, and a low temperature changes these ratios too.
 
@@ -504,7 +504,7 @@ better = copier < honest / 2 and honest - copier > noise["Fréchet"]
 print("the copier is better, and by more than the noise:", better)
 
 # %% [markdown]
-# It does not, and even prefers the copier, because nothing is as much like photographs as photographs. So the Fréchet distance needs the search for neighbours beside it.
+# It does not. It even rates the copier better than our samples, because the features of rebuilt training photographs have nearly the mean and covariance of other photographs. So report a search for copies beside every Fréchet distance.
 #
 # Can the search itself be fooled? Suppose that someone shifts the training images by a single pixel, down and to the right, as in the last row of the pairs above. **Are these copies found?**
 
@@ -568,7 +568,7 @@ assert taught["drawn,\nT = 1.0"] > taught["top_k = 1:\nlook-alikes"] + 0.1
 # %% [markdown]
 # Images drawn at T = 1.0 teach somewhat less than photographs do. Broken images and look-alikes fall far behind, for opposite reasons. (Copies fool this number too: the second bar is the copier of section 07.5.)
 #
-# **And what does the full measurement say?** It ships with the package: 10,000 images drawn at T = 1 are compared with all 10,000 test images, and the classifier is a convolutional network. As many images were drawn with guidance of 0.5 at both levels and T = 0.95, a setting that was chosen on held-out *training* images, by its Fréchet distance.
+# **And what does the full measurement say?** It ships with the package: 10,000 images drawn at T = 1 are compared with all 10,000 test images, and the classifier is a convolutional network. Another 10,000 images were drawn with guidance of 0.5 at both levels and T = 0.95, a setting that was chosen on held-out *training* images, by its Fréchet distance.
 
 # %%
 import json
@@ -598,7 +598,7 @@ panels = {
 figures.show(figures.bar_panels(panels), "scores")
 
 # %% [markdown]
-# - **Fréchet distance.** Drawn images are at 0.67<!--= results frechet.distances.samples.value -->, with an interval of 95 % from 0.60<!--= results frechet.distances.samples.low --> to 0.74<!--= results frechet.distances.samples.high -->. (This is lower than in section 07.4, because more images have a smaller distance.) The reconstructions need no prior, so that what comes on top of their distance is due to the prior.
+# - **Fréchet distance.** Drawn images are at 0.67<!--= results frechet.distances.samples.value -->, with a 95 % confidence interval from 0.60<!--= results frechet.distances.samples.low --> to 0.74<!--= results frechet.distances.samples.high -->. (This is lower than in section 07.4, because more images have a smaller distance.) The reconstructions need no prior, so that what comes on top of their distance is due to the prior.
 # - **Accuracy.** The score from drawn images is 0.951<!--= results accuracy_score.samples_to_real.value --> times that from real ones, so that the samples lack something that photographs have.
 # - **Guidance.** The Fréchet distance falls to 0.22<!--= results frechet.distances.chosen_samples.value -->, and the accuracy score does not rise: it is 0.943<!--= results accuracy_score.chosen_samples_to_real.value --> times that of real images. Images that are more typical of their class look better, and probably a classifier that sees only these learns less about the others. The two numbers answer different questions, and neither stands for the other.
 #
@@ -823,7 +823,7 @@ for level in (0, 1):
 assert best[3] < 2 < longer[3] - 3
 
 # %% [markdown]
-# The loss and the Fréchet distance do. The sharpness does not: the tangles are sharper than what our decoder of 16 channels rebuilt after 400 steps, in the last line, although its images were recognizable clothes. So if the reconstructions are sharp and the samples are lumps, train the prior for longer, and watch its nats per code on held-out codes (notebook 04).
+# The loss and the Fréchet distance do. The sharpness rises with the training too, but you cannot rely on it alone: it is higher for the tangles than for the images in the last line, which our decoder of 16 channels rebuilt after 400 steps and which are recognizable clothes. So if the reconstructions are sharp and the samples are lumps, train the prior for longer, and watch its nats per code on held-out codes (notebook 04).
 
 # %% [markdown]
 # ## 07.8 Why do my samples all look alike?
@@ -856,7 +856,7 @@ for name, data in list(sandals.items())[:2]:
     print(f"{name:10} different images of 250: {different}")
 
 # %% [markdown]
-# With `top_k=1` there are only ten different images, one per class. At T = 0.3 all 250 differ, but not by much.
+# With `top_k=1` there are only ten different images, one per class. At T = 0.3 all 250 differ, but they are less varied than photographs.
 #
 # A common check is the **perplexity** of the drawn codes: exp of the entropy of their frequencies (notebook 01). Another is the share of codes that occur at all. We compare both with the mean distance within a class, and divide each by what rebuilt photographs have.
 
@@ -909,7 +909,7 @@ for level in ("top", "bottom"):
 # %% [markdown]
 # Our codebooks are healthy. If yours has collapsed to a few codes, no temperature brings back what these codes cannot represent, and section 01.9 has the remedy.
 #
-# If you had lowered the temperature, go back to 1, and if you had set `top_k`, leave it out. A temperature above 1 adds variety too, but section 07.4 showed that it consists of mistakes. If samples are alike at T = 1, look at the codebook, and at the held-out loss: we expect a prior that has learned few images by heart (section 04.11) to draw those few.
+# If you had lowered the temperature, go back to 1, and if you had set `top_k`, leave it out. A temperature above 1 adds distance too, but the images get worse: section 07.4 shows the Fréchet distance rise, and specks and frayed edges add to the distance. If samples are alike at T = 1, look at the codebook, and at the held-out loss: we expect a prior that has learned few images by heart (section 04.11) to draw those few.
 #
 # **Can we have good and varied at once?** The top codes decide shape and shade, and that is where the variety is. So we keep the top codes drawn at T = 1, and draw the bottom codes alone at a lower temperature.
 
@@ -1024,11 +1024,11 @@ print("bad file: a norm over 10,000 times the usual:", ratio > 10_000)
 assert ratio > 10_000
 
 # %% [markdown]
-# - **Rate 0.1** is clipped, and still it learns nothing, because AdamW's step is about as long with clipping as without (section 04.10). After the peaks the curve looks calm, but it lies flat, far above the first one. A long warm-up does not change that; the remedy is a lower rate.
-# - **Rate 0.03** is at the border. Whether a run learns depends on its starting weights, and even the last digits of a sum, which differ from processor to processor, can decide. A long warm-up helps often, but not always. So do not judge such a rate by a single run.
+# - **Rate 0.1** is clipped, and still it learns nothing, because AdamW's step is about as long with clipping as without (section 04.10). After the peaks the curve looks calm, but it stays flat, far above that of the run in which all is as it should be. A long warm-up does not change that; the remedy is a lower rate.
+# - **Rate 0.03** is at the border. Whether a run learns depends on its starting weights, and even the last digits of a sum, which differ from processor to processor, can decide. A long warm-up helps often, but not on every processor and from every start. A run at this rate that learns can even end below the first curve, because its steps are longer and 90 steps are few. So do not judge such a rate by a single run.
 # - **The bad file** itself makes the peak of both runs. Clipped, the run goes on as before. Not clipped, the loss rises once more, and the network hardly learns.
 #
-# Why do two batches do so much harm? AdamW moves a weight against a running mean of its gradients, by the rate times the ratio of this mean and the root of a running mean of their squares. We compute both means by hand, for one weight whose gradient is −1 at each step but those of the bad file. There it is 10,000, or 4 after clipping. (The divisions make up for means that begin at 0.)
+# Why do two batches do so much harm? For each weight, AdamW keeps a running mean of its gradients and a running mean of their squares. A step is minus the learning rate times the first mean, divided by the root of the second. We compute both means by hand, for one weight whose gradient is −1 at every step except the two of the bad file. At those two steps it is 10,000 without clipping. With clipping we take 4, as if the limit were four times the usual norm. (Both means start at 0 and are too small at first; the divisions correct this.)
 
 
 # %%
@@ -1074,7 +1074,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Not clipped, the ratio has the wrong sign almost to the end and is soon near 0, so that the weight hardly moves: the mean of squares forgets more slowly than the mean of gradients. Clipped, it soon moves nearly as before. So clip, at a few times the usual norm, but do not expect clipping to replace a lower rate. (The package clips at 1.0, and `--max_grad_norm` changes it.)
+# Not clipped, the ratio has the wrong sign almost to the end and is soon near 0, so that the weight hardly moves: the mean of squares forgets more slowly than the mean of gradients. Clipped, the ratio has the right sign again at the next step, is back at half its size after twelve, and at nearly nine tenths at the end. So clip, at a few times the usual norm, but do not expect clipping to replace a lower rate. (The package clips at 1.0, and `--max_grad_norm` changes it.)
 #
 # **What if the numbers are no longer finite?** At still higher rates they grow until float32 cannot hold them, and one `nan` spoils all weights in one step (section [04.10](04_top_prior.ipynb)). So the package's `fit` looks at the gradient's norm *before* the weights move (on a CPU at each step), and says what to do.
 
@@ -1106,7 +1106,7 @@ assert "is not finite" in message and "lower --lr" in message
 #
 # *Further · 3 minutes*
 #
-# There are three usual causes, and we measure two of them; notebook 06 has more. We draw the 64 top codes of eight images in two ways: with the whole network for each code (`naive`), and leaving out what was computed before (`cached`). Each way is timed with one image at a time and with all eight at once.
+# There are three usual causes, and we measure two of them; notebook 06 has more. We draw the 64 top codes of eight images in two ways: with the whole network for each code (`naive`), and keeping what earlier codes needed, so that nothing is computed twice (`cached`). Each way is timed with one image at a time and with all eight at once.
 
 
 # %%
@@ -1167,7 +1167,7 @@ figures.show(
 # %% [markdown]
 # - **The whole network for each code.** `method="cached"` is the default, so you miss this factor only in a loop of your own.
 # - **One image at a time.** A step of the cached method is so small that most of its time goes into starting its operations, and eight images share that time. So draw many at once: `sample` takes any batch size, and image i is the same in all. (With `naive` a single image already keeps the processor busy, so that eight at once gain less or nothing.)
-# - **The wrong machine or number format.** On a GPU, use `method="graph"` (section 06.9), and for large batches bf16 in place of float32 (section 06.8). (We have not measured this on a GPU yet.)
+# - **The wrong machine or number format.** On a GPU, use `method="graph"` (section 06.9), and for large batches bf16 in place of float32 (section 06.8). (We expect this, but neither has been run on a GPU yet: see the end of section 06.9.)
 #
 # The first two remedies leave each code as it was. On the two cores that made the committed results, a new image of both levels takes 7.6<!--= results speed.milliseconds_per_image.value --> ms in batches of 64.
 

@@ -222,7 +222,7 @@ print(f"by hand and package differ by < 1e-5: {bool(apart < 1e-5)}")
 print(f"the same with noise in the hole: {torch.equal(package, from_noisy)}")
 
 # %% [markdown]
-# The second comparison is a test worth keeping: when we put noise in the place of the hidden pixels, nothing may change.
+# The second comparison is a test worth keeping: when we put noise in the place of the hidden pixels, the result must not change.
 
 # %% [markdown]
 # ## 08.3 The encoder saw a hole: look twice
@@ -352,7 +352,7 @@ print(f"the error inside falls by {1 - mean[1] / mean[0]:.0%}")
 #
 # *Core · 3 minutes*
 #
-# A prior is not a repair tool that knows the answer. It is a distribution over answers, and another seed gives another answer. We complete five upper halves with eight seeds each. (By default `complete` draws twice, and encodes the first completion for the second: see 08.3.)
+# A prior is not a repair tool that knows the answer. It is a distribution over answers, and another seed gives another answer. We keep the upper halves of five photographs, and draw the lower half of each with eight seeds. (By default `complete` draws twice, and encodes the first completion for the second: see 08.3.)
 
 # %%
 upper = row < 16  # [32, 32], True where known
@@ -381,7 +381,7 @@ figures.show(
 # %% [markdown]
 # The second column is all that the prior was given, apart from the label. In the draws the upper half stays nearly the same (not quite, because all pixels come from the decoder, the known ones too). Below it, heels, sleeves, the width of the skirt and the bag itself vary, and they go on from where the upper half ends. Not all draws are good: plaid is hard to continue, and some draws fall apart.
 #
-# **How much must be known before the rest is settled?** Here are seven draws for the same coat. In JupyterLab, change the number of known rows, the seed and the image.
+# **How much must be known before the rest is settled?** Here are seven draws for one coat, of which the first 12 rows of pixels are known. In JupyterLab, change the number of known rows, the seed and the image.
 
 
 # %%
@@ -510,7 +510,7 @@ def under_two_labels(image, other):
 
 
 # %% [markdown]
-# **Which codes cost more under a wrong label?** The third map is the difference of the first two. In JupyterLab, go through the images and labels.
+# **Which codes cost more under a wrong label?** The third map is the difference of the first two, on the same scale, so that it is faint; a code that costs less is as dark as one that costs the same. In JupyterLab, go through the images and labels.
 
 
 # %%
@@ -548,7 +548,7 @@ explore(
 #
 # A code is drawn given what is before it. In 08.1 and 08.4 we hid the lower half, so that within each grid all that was known came before the hole. Now we hide the *upper* half, so that what is known comes after the hole, in the top grid and in the bottom grid. (For the bottom codes this is not the whole truth: they are drawn last, given the whole top grid on all sides, as in notebook 05. But the top grid itself is drawn without what comes after.)
 #
-# We complete the lower half of 100 photographs and then the upper half, and compute the surprise of the whole images, known and drawn codes together.
+# We draw the lower half of 100 photographs, then instead their upper half, and each time compute the surprise of the whole images, known and drawn codes together.
 
 # %%
 lower = ~upper  # [32, 32], True where known
@@ -571,7 +571,7 @@ for name, mean in mean_nats.items():
     print(f"{name:16} {rounded:.0f} nats per image, to tens")
 
 # %% [markdown]
-# With the lower half completed, images cost a little more than photographs do. With the upper half completed they cost more again, though as many codes were drawn, by the same prior. **Where are these nats?** Each map is the mean surprise of the 100 completions, less that of the photographs.
+# With the lower half drawn, images cost a little more than photographs do. With the upper half drawn they cost still more, though as many codes were drawn, by the same prior. **Where are these nats?** Each map is the mean surprise of the 100 completions, less that of the photographs.
 
 # %%
 figures.show(
@@ -670,7 +670,7 @@ figures.show(
 # %% [markdown]
 # In the row of the most expensive candidates, most halves do not fit together. In the row of the cheapest most of them do, and the photograph was not used to choose them. Where the last two rows differ, another candidate had a share of the weight, and was drawn.
 #
-# Look for a column whose draft is much darker than its known half. There the cheapest candidate may be no better than the most expensive one. This is the trap of 08.3 again: the known codes beside the hole were encoded next to black, so the cheapest *draft* is dark. In the second look the same codes were encoded next to this draft, and they favour dark once more. Codes that depend on the draft are no independent evidence.
+# Look for a column whose draft is much darker than its known half. There the cheapest candidate may be no better than the most expensive one. This is the effect of 08.3 again: the known codes beside the hole were encoded next to black, so the cheapest *draft* is dark. In the second look the same codes were encoded next to this draft, and they can favour dark once more. Codes that depend on the draft are no independent evidence.
 #
 # How many of the sixteen candidates share the weight? The **effective sample size** answers this with one number,
 #
@@ -707,7 +707,7 @@ for words, which in (
 #
 # *Further · 5 minutes*
 #
-# The label is a condition like any other, so nothing keeps us from giving a wrong one. We complete the upper half of a dress under each of the ten labels, and then the upper half of a pair of trousers. Last, `vary` keeps *all* top codes of the dress, and draws the bottom codes anew under each label.
+# The label is a condition like any other, so nothing keeps us from giving a wrong one. We keep the upper half of a dress and draw the lower half under each of the ten labels, and then do the same with a pair of trousers. Last, `vary` keeps *all* top codes of the dress, and draws the bottom codes anew under each label.
 
 # %%
 ten = torch.arange(10)  # [10], one image under each label
@@ -733,11 +733,11 @@ figures.show(
 )
 
 # %% [markdown]
-# The label can decide what grows: under the three kinds of shoes, a foot. The neck of the dress becomes the shaft of a boot, because the prior has to continue the codes that are kept. Under the other labels the dress stays a dress, and under nearly every label the trousers stay trousers: what is seen says more than the label.
+# The label can decide what grows: under the three kinds of shoes, something like a shoe. The upper part of the dress becomes the shaft of a boot, because the prior has to continue the codes that are kept. Under the other labels the dress stays a dress, and under nearly every label the trousers stay trousers: what is seen says more than the label.
 #
 # The third row shows the same dress ten times. The top codes hold the outline and more, so that they leave the label little to decide. (Notebook 05 found the same with the top of another image.) To turn a dress into a boot, you have to draw top codes anew as well.
 #
-# Notebooks 01 and 05 swapped the top codes of two images, and looked at the images; in exercise 3 of notebook 00, the nats revealed a swap. Now we ask which codes then surprise the prior. We swap within two pairs, and each image gets the label of the image from which its top codes come.
+# Section 05.9 decoded bottom codes with the top codes of another image and measured their cost, and in exercise 3 of notebook 00 the nats revealed such an image. Now we ask at which positions the codes surprise the prior after a swap. We swap within two pairs, and each image gets the label of the image from which its top codes come.
 
 # %%
 pair, pair_labels = photographs[torch.tensor([7, 14, 1, 0])]
@@ -905,7 +905,7 @@ figures.show(
 # %% [markdown]
 # Nearly every photograph costs more when it is turned upside down. But photographs differ from one another by far more than that. As a comparison of *the same* content the cost is precise, but as a score over all images it measures first of all how much detail they have.
 #
-# That is also why black is the cheapest of all. It has no detail, and a prior that has learned that background goes on predicts it well. Black is more probable than any of the photographs, and no photograph looks like it. The digit one is the next cheapest of our odd images. (Nalisnick and others report the same of likelihoods of pixels, while ours are of codes: models trained on one set of images can find another set more likely, and Fashion-MNIST and handwritten digits are one of their pairs.) **A high likelihood does not mean that an image is good, or that it is normal.** (This is no contradiction: there is one black image and there are a great many plaid shirts, so each single shirt is improbable, and all shirts together are not.)
+# That is also why black is the cheapest of all. It has no detail, and its codes cost little, because the prior has learned that background is followed by more background. Black is more probable than any of the photographs, and no photograph looks like it. The digit one is the next cheapest of our odd images. (Nalisnick and others report the same of likelihoods of pixels, while ours are of codes: models trained on one set of images can find another set more likely, and Fashion-MNIST and handwritten digits are one of their pairs.) **A high likelihood does not mean that an image is good, or that it is normal.** (This is no contradiction: there is one black image and there are a great many plaid shirts, so each single shirt is improbable, and all shirts together are not.)
 #
 # Two remedies are in use. One is to raise the alarm on *both* sides: black costs less than any of the 200 photographs, and the digit one less than nearly all of them, which is as odd as costing too much. The other is to compare the cost with how complicated the image is, for instance with the bytes of its PNG. And where you can, compare like with like, as in 08.6: candidates for the same hole.
 #

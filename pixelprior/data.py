@@ -165,6 +165,8 @@ def load_images(
         raise ValueError(f"dataset is {name!r}; give one of {', '.join(DATASETS)}NAME")
     if kind in SOURCES:
         source = _source(name, split, data_root)
+        if kind == "imagefolder":
+            name = f"{name} {source.root.name}".strip()
         loaded = load_source(
             source,
             _picked(len(source), max_images),

@@ -12,10 +12,20 @@ import torch
 from safetensors.torch import load_file
 
 from pixelprior import cli
-from pixelprior.assets import FOLDER
+from pixelprior.assets import (
+    FOLDER,
+    SHIPPED,
+    load_shipped,
+    load_shipped_reference_models,
+)
 from pixelprior.evaluation.measures import nats_per_code
 from pixelprior.evaluation.report import model_card
 
+RESULTS = {"fashion_mnist": FOLDER / "results", "cifar10": FOLDER / "results/cifar10"}
+PARTS = {
+    name: {f"{name}_{part}" for part in ("vqvae2", "prior", "classifier", *more)}
+    for name, more in (("fashion_mnist", ["without_top"]), ("cifar10", []))
+}
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
@@ -89,9 +99,32 @@ def test_the_readme_shows_what_the_demo_prints(demo):
     assert len(now) == 5 and now == pytest.approx(then, rel=0.005)
 
 
-def test_weights_are_small_and_in_half_precision():
-    files = list(FOLDER.rglob("*.safetensors"))
-    assert len(files) == 4
+def test_the_demo_draws_in_colour(tmp_path, capsys):
+    cli.main(["demo", "--dataset", "cifar10", "--output_dir", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "no test images of this data set ship" in printed and "evaluate" in printed
+    names = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert names == ["samples.png"]  # no setting was chosen for this prior
+
+
+def test_cifar10_has_colour_and_its_classes_differ():
+    """Samples have colours, and the classifier takes many of them for their class."""
+    vqvae2, prior = load_shipped("cifar10")
+    assert load_shipped_reference_models("cifar10")[0] is None
+    classifier = load_shipped_reference_models("cifar10")[1]
+    labels = prior.labels_in_turn(60)
+    images = prior.sample_with_vqvae2(vqvae2, 60, labels=labels, seed=0, guidance=0.5)
+    assert images.shape == (60, 3, 32, 32)
+    assert 0.05 < (images.amax(1) - images.amin(1)).mean() < 0.3
+    with torch.no_grad():
+        right = classifier(images).argmax(1).eq(labels).float().mean()
+    assert right > 0.3  # 0.1 by chance
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_weights_are_small_and_in_half_precision(name):
+    files = list(FOLDER.glob(f"{name}_*/*.safetensors"))
+    assert {path.parent.name for path in files} == PARTS[name]
     assert sum(path.stat().st_size for path in files) < 10e6
     for path in files:
         kinds = {
@@ -102,19 +135,28 @@ def test_weights_are_small_and_in_half_precision():
         assert kinds == {torch.float16}
 
 
-def test_the_model_card_names_the_weights_that_ship():
-    card = (FOLDER / "results" / "MODEL_CARD.md").read_text(encoding="utf-8")
-    for name in ("vqvae2", "prior", "without_top", "classifier"):
-        path = FOLDER / f"fashion_mnist_{name}" / "model.safetensors"
-        assert hashlib.sha256(path.read_bytes()).hexdigest() in card, name
+def test_no_other_weights_ship_and_all_assets_are_small():
+    files = list(FOLDER.rglob("*.safetensors"))
+    assert {path.parent.name for path in files} == set().union(*PARTS.values())
+    assert sum(path.stat().st_size for path in files) < 17e6
+    assert sum(p.stat().st_size for p in FOLDER.rglob("*") if p.is_file()) < 24e6
 
 
-def test_the_model_card_is_what_the_files_beside_it_give():
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_model_card_names_the_weights_that_ship(name):
+    card = (RESULTS[name] / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for part in PARTS[name]:
+        weights = (FOLDER / part / "model.safetensors").read_bytes()
+        assert hashlib.sha256(weights).hexdigest() in card, part
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_model_card_is_what_the_files_beside_it_give(name):
     results, about = (
-        json.loads((FOLDER / "results" / name).read_text(encoding="utf-8"))
-        for name in ("results.json", "recipe.json")
+        json.loads((RESULTS[name] / file).read_text(encoding="utf-8"))
+        for file in ("results.json", "recipe.json")
     )
-    card = (FOLDER / "results" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    card = (RESULTS[name] / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert card == model_card(results, about, by_seed={})
     assert "no setting of sampling were chosen by them. What was chosen" in card
     about["prior"]["validation_share"] = "0.0"

@@ -13,7 +13,12 @@ import pytest
 import torch
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, checkpoints, checksums
-from pixelprior.assets import FOLDER
+from pixelprior.assets import (
+    SHIPPED,
+    WITH_WITHOUT_TOP,
+    load_shipped,
+    shipped_folder,
+)
 from pixelprior.checkpoints import (
     fingerprint,
     load_model,
@@ -496,8 +501,12 @@ def test_a_fingerprint_tells_one_code_from_another(shipped):
     assert len(seen) == 1 + quantizer.num_embeddings
 
 
-def test_the_shipped_priors_were_trained_on_the_shipped_codes(shipped):
-    for name in ("prior", "without_top"):
-        folder = FOLDER / f"fashion_mnist_{name}"
-        assert read_training_notes(folder)["vqvae2"] == fingerprint(shipped[0])
-    check_trained(FOLDER / "fashion_mnist_prior", shipped[0])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_priors_were_trained_on_the_shipped_codes(name):
+    vqvae2 = load_shipped(name)[0]
+    folders = [shipped_folder(name, "prior")]
+    if name in WITH_WITHOUT_TOP:
+        folders.append(shipped_folder(name, "without_top"))
+    for folder in folders:
+        assert read_training_notes(folder)["vqvae2"] == fingerprint(vqvae2)
+    check_trained(folders[0], vqvae2)

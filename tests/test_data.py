@@ -81,6 +81,7 @@ def test_a_folder_is_cropped_to_squares_and_classed_by_its_folders(tmp_path):
     test = load_images("imagefolder", "test", data_root=tmp_path, image_size=32)
     assert train.images.shape == (6, 3, 32, 32) and test.images.shape == (4, 3, 32, 32)
     assert train.class_names == test.class_names == ("cats", "dogs")
+    assert train.name == test.name == f"imagefolder {tmp_path.name}"
     assert train.labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 

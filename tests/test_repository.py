@@ -137,10 +137,11 @@ def test_what_a_page_links_to_in_the_repository_is_there(page):
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_kept_results():
-    markers = re.findall(r"([\d.,]+)<!--= results (\S+) -->", README)
-    assert len(markers) >= 9
-    kept = ROOT / "pixelprior" / "assets" / "results" / "results.json"
-    for written, key in markers:
+    markers = re.findall(r"([\d.,]+)<!--= (\S*results) (\S+) -->", README)
+    assert len(markers) >= 13
+    assert {name for _, name, _ in markers} == {"results", "cifar10/results"}
+    for written, name, key in markers:
+        kept = ROOT / "pixelprior" / "assets" / "results" / f"{name}.json"
         value = json.loads(kept.read_text(encoding="utf-8"))
         for step in key.split("."):
             value = value[step]

@@ -6,7 +6,7 @@ its codes for the same number of steps. Both are measured on training images tha
 held out. First, the training loop of each option that may cost more or less than the
 base is timed alone on one thread; the options then run two at a time, on one thread
 each. Fewer nats at the same error are better codes. The Fréchet distance is measured
-for Fashion-MNIST alone, because the shipped classifier is of its images.
+for Fashion-MNIST alone, because it takes the shipped classifier of Fashion-MNIST.
 """
 
 import statistics

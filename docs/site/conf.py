@@ -31,6 +31,7 @@ include_patterns = [
     "notebooks/*.md",
     "pixelprior/assets/README.md",
     "pixelprior/assets/results/MODEL_CARD.md",
+    "pixelprior/assets/results/cifar10/MODEL_CARD.md",
 ]
 templates_path = ["templates"]
 html_theme = "furo"

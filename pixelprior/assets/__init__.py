@@ -3,7 +3,8 @@
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SHIPPED = ("fashion_mnist",)  # the data sets whose weights ship
+SHIPPED = ("fashion_mnist", "cifar10")  # the data sets whose weights ship
+WITH_WITHOUT_TOP = ("fashion_mnist",)  # those with a bottom level without the top codes
 
 
 def shipped_folder(name: str, part: str) -> Path:
@@ -19,9 +20,28 @@ def shipped_folder(name: str, part: str) -> Path:
     if name not in SHIPPED:
         raise ValueError(
             f"there are no shipped weights for {name!r}, only for {', '.join(SHIPPED)};"
-            " give one of these, or train weights with pixelprior reproduce"
+            " give one of these (pixelprior evaluate takes it as --weights), or train "
+            "weights with pixelprior reproduce"
         )
     return FOLDER / f"{name}_{part}"
+
+
+def shipped_class_names(name: str = "fashion_mnist") -> list[str]:
+    """The names of the classes of a shipped prior, in the order of its labels.
+
+    Raises:
+        ValueError: no weights for that data set ship, or their `training.json` is
+            absent or damaged.
+    """
+    from pixelprior.checkpoints import read_training_notes
+
+    folder = shipped_folder(name, "prior")
+    names = read_training_notes(folder).get("class_names")
+    if not names:
+        raise ValueError(
+            f"{folder / 'training.json'} names no classes; pip install pixelprior again"
+        )
+    return names
 
 
 def load_shipped(name: str = "fashion_mnist"):
@@ -54,7 +74,8 @@ def load_shipped_reference_models(name: str = "fashion_mnist"):
 
     Returns:
         (ConditionalPixelCNN, Classifier), in evaluation mode: the bottom level trained
-        without the top codes, and a classifier of the data set's images.
+        without the top codes, and a classifier of the data set's images. The first is
+        None for "cifar10", whose recipe does not train it.
 
     Raises:
         ValueError: no weights for that data set ship.
@@ -63,7 +84,12 @@ def load_shipped_reference_models(name: str = "fashion_mnist"):
     from pixelprior.conditional import ConditionalPixelCNN
     from pixelprior.evaluation.classifier import Classifier
 
+    without_top = None
+    if name in WITH_WITHOUT_TOP:
+        without_top = load_model(
+            ConditionalPixelCNN, shipped_folder(name, "without_top")
+        )
     return (
-        load_model(ConditionalPixelCNN, shipped_folder(name, "without_top")),
+        without_top,
         load_model(Classifier, shipped_folder(name, "classifier")),
     )

@@ -1,12 +1,13 @@
 """The command `demo`: 64 new images from the shipped weights, and what they reach."""
 
 import time
+from pathlib import Path
 
-from pixelprior.assets import FOLDER, load_shipped
+from pixelprior.assets import load_shipped, shipped_class_names, shipped_folder
 from pixelprior.cli.flags import Demo
 from pixelprior.cli.train import report_nats
 from pixelprior.codes import extract_codes
-from pixelprior.data import FASHION_CLASSES, load_images
+from pixelprior.data import load_images
 from pixelprior.evaluation.choosing import read_setting, setting_in_words
 from pixelprior.evaluation.measures import reconstructions, samples, squared_errors
 from pixelprior.evaluation.report import (
@@ -18,18 +19,25 @@ from pixelprior.files import writable_folder
 from pixelprior.pictures import save_picture
 from pixelprior.validation import check_filters
 
+# Data sets with test images that ship with the package, and under which name.
+EMBEDDED = {"fashion_mnist": "fashion_mnist_mini"}
+
 
 def demo(flags: Demo) -> None:
     check_filters(flags.temperature, None, None)
-    folder = writable_folder(flags.output_dir)
-    vqvae2, prior = load_shipped()
-    heldout = load_images("fashion_mnist_mini", "test")
-    figure = reconstruction_picture(vqvae2, heldout)
-    wrote = save_picture(figure, folder / "reconstructions.png")
-    print(f"wrote {wrote}")
+    own = "" if flags.dataset == "fashion_mnist" else f"_{flags.dataset}"
+    folder = writable_folder(flags.output_dir or Path(f"pixelprior_demo{own}"))
+    vqvae2, prior = load_shipped(flags.dataset)
+    weights = shipped_folder(flags.dataset, "prior")
+    heldout = None
+    if flags.dataset in EMBEDDED:
+        heldout = load_images(EMBEDDED[flags.dataset], "test")
+        figure = reconstruction_picture(vqvae2, heldout)
+        wrote = save_picture(figure, folder / "reconstructions.png")
+        print(f"wrote {wrote}")
 
     settings = {"samples": {"temperature": flags.temperature}}
-    chosen = read_setting(FOLDER / "fashion_mnist_prior")
+    chosen = read_setting(weights)
     if chosen is not None:
         settings["chosen_samples"] = chosen
     for name, setting in settings.items():
@@ -38,7 +46,7 @@ def demo(flags: Demo) -> None:
             vqvae2,
             prior,
             PICTURED,
-            class_names=FASHION_CLASSES,
+            class_names=shipped_class_names(flags.dataset),
             seed=flags.seed,
             **setting,
         )
@@ -48,6 +56,12 @@ def demo(flags: Demo) -> None:
         wrote = save_picture(picture, folder / f"{name}.png")
         print(f"wrote {wrote}, {PICTURED} new images in {seconds:.1f} s")
 
+    if heldout is None:
+        print(
+            "no test images of this data set ship; to measure these weights, use "
+            f"pixelprior evaluate --dataset {flags.dataset}"
+        )
+        return
     rebuilt = reconstructions(vqvae2, heldout)
     error = squared_errors(heldout, rebuilt).mean().item()
     print(f"on {len(heldout):,} held-out test images, measured now:")

@@ -151,7 +151,12 @@ def _images() -> Finding:
 
 
 def _weights() -> Finding:
-    from pixelprior.assets import load_shipped
+    from pixelprior.assets import (
+        SHIPPED,
+        load_shipped,
+        load_shipped_reference_models,
+        shipped_class_names,
+    )
 
     weights = sorted(ASSETS.rglob("*.safetensors"))
     try:
@@ -159,12 +164,15 @@ def _weights() -> Finding:
             if not path.with_name(SUMS_NAME).is_file():
                 raise ValueError(f"there is no {SUMS_NAME} beside {path}")
             check_checksum(path)
-        vqvae2, prior = load_shipped()
+        models = [model for name in SHIPPED for model in load_shipped(name)]
+        for name in SHIPPED:
+            load_shipped_reference_models(name)
+            shipped_class_names(name)
     except (OSError, ValueError) as error:
         return Finding(
             "weights", f"unreadable ({error})", "pip install pixelprior again"
         )
-    count = sum(p.numel() for model in (vqvae2, prior) for p in model.parameters())
+    count = sum(p.numel() for model in models for p in model.parameters())
     size = sum(path.stat().st_size for path in weights)
     found = f"{count / 1e6:.1f} M parameters, {size / 1e6:.1f} MB, checksums correct"
     return Finding("weights", found)

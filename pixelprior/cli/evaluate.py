@@ -63,10 +63,11 @@ def evaluate(flags: Evaluate) -> dict:
     if flags.codes is not None:
         return evaluate_codes(flags, device)
     folder = writable_folder(flags.output_dir)
+    dataset = dataset_of(flags)
     vqvae2, prior, without_top, classifier = models_of(flags, device)
     train, heldout = (
         load_images(
-            flags.dataset,
+            dataset,
             split,
             data_root=flags.data_root,
             image_size=vqvae2.image_size,
@@ -76,7 +77,7 @@ def evaluate(flags: Evaluate) -> dict:
         )
         for split in ("train", "test")
     )
-    check_classes(flags, prior, heldout.class_names, flags.dataset)
+    check_classes(flags, prior, heldout.class_names, dataset)
     setting = setting_of(flags)
     results = suite.evaluate(
         vqvae2,
@@ -175,10 +176,16 @@ def setting_of(flags: Evaluate) -> dict | None:
     return setting
 
 
+def dataset_of(flags: Evaluate) -> str:
+    """The data set to measure on: the one given, or that of the shipped weights."""
+    return flags.dataset or flags.weights or "fashion_mnist"
+
+
 def weights_name(flags: Evaluate) -> str:
     """The name of the shipped weights that go with the flags."""
-    mini = flags.dataset == "fashion_mnist_mini"
-    return flags.weights or ("fashion_mnist" if mini else flags.dataset)
+    dataset = dataset_of(flags)
+    mini = dataset == "fashion_mnist_mini"
+    return flags.weights or ("fashion_mnist" if mini else dataset)
 
 
 def prior_folder(flags: Evaluate):

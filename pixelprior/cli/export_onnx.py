@@ -16,7 +16,7 @@ def export(flags: ExportOnnx) -> None:
     elif None in given:
         raise ValueError(
             "--vqvae2_checkpoint and --prior_checkpoint go together; give both, or "
-            "leave both out for the shipped weights"
+            "leave both out for the shipped weights of Fashion-MNIST"
         )
     else:
         pair = load_model(VQVAE2, given[0]), load_prior(given[1])

@@ -15,7 +15,7 @@ from pixelprior.benchmark.sizes import Sizes
 from pixelprior.cli.recipes import RECIPES
 
 # The names in `assets.SHIPPED` and `sampling.METHODS`; a test compares them.
-Shipped = Literal["fashion_mnist"]
+Shipped = Literal["fashion_mnist", "cifar10"]
 Method = Literal["auto", "naive", "rows", "cached", "graph"]
 
 
@@ -85,9 +85,10 @@ class Evaluate:
     and accuracy scores of samples. Without checkpoints, the shipped weights are
     measured."""
 
-    dataset: str = "fashion_mnist"
+    dataset: str | None = None
     """Data set whose test images are measured on, and whose training images the samples
-    are compared with; see train-prior."""
+    are compared with; see train-prior. If it is left out, it is the one that --weights
+    names, else fashion_mnist."""
     data_root: Path | None = None
     """Folder of the data. If it is left out, $PIXELPRIOR_DATA is used, else a cache
     folder."""
@@ -147,9 +148,9 @@ class Reproduce:
     are weights that were put into weights/NAME of the output folder."""
 
     recipe: tyro.conf.Positional[Literal[tuple(RECIPES)]]
-    """Name of the recipe. fashion_mnist made the shipped weights; fashion_mnist_mini
-    takes minutes and needs no data; cifar10 is for a GPU; cifar10_reduced is for two
-    cores."""
+    """Name of the recipe. fashion_mnist and cifar10 made the shipped weights on two
+    cores; fashion_mnist_mini takes minutes and needs no data; cifar10_large is for a
+    GPU; cifar10_reduced is one epoch of small networks, in minutes."""
     data_root: Path | None = None
     """Folder of the data. If it is left out, $PIXELPRIOR_DATA is used, else a cache
     folder."""
@@ -212,11 +213,16 @@ class ExportOnnx:
 
 @dataclass(kw_only=True)
 class Demo:
-    """Draw 64 new images of clothes with the shipped weights. This needs no network."""
+    """Draw 64 new images with shipped weights. This needs no network."""
 
-    output_dir: Path = Path("./pixelprior_demo")
-    """Folder for samples.png and reconstructions.png, and for chosen_samples.png if a
-    setting was chosen for the shipped prior."""
+    dataset: Shipped = "fashion_mnist"
+    """Name of the shipped weights: fashion_mnist draws clothes, and cifar10 animals and
+    vehicles in colour."""
+    output_dir: Path | None = None
+    """Folder for samples.png, for chosen_samples.png if a setting was chosen for the
+    shipped prior, and for reconstructions.png if test images ship with the package, as
+    they do for fashion_mnist. If it is left out, it is ./pixelprior_demo, or
+    ./pixelprior_demo_cifar10."""
     seed: int = 0
     """Seed of the images. The same seed gives the same images."""
     temperature: float = 1.0

@@ -37,8 +37,6 @@ from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.runs import load_without_top
 from pixelprior.vqvae2 import VQVAE2
 
-SAMPLES_PER_SETTING = 5000  # at most, to choose the setting of sampling by
-
 
 class Log:
     """A stream that shows what is written to it, and also keeps it in a file.
@@ -95,7 +93,8 @@ class Reproduction:
         self.prior_flags = recipe.prior | data
         self.part("VQ-VAE-2", self.train_vqvae2)
         self.part("prior", self.train_prior)
-        self.part("bottom level without the top", self.train_without_top)
+        if recipe.without_top:
+            self.part("bottom level without the top", self.train_without_top)
         self.part("classifier", partial(self.train_classifier, recipe))
         self.part("setting of sampling", partial(self.choose_setting, recipe))
         for seed in recipe.more_seeds:
@@ -201,7 +200,7 @@ class Reproduction:
             load_model(HierarchicalPixelCNN, weights / "prior", device),
             load_model(Classifier, weights / "classifier", device),
             heldout,
-            num_samples=min(SAMPLES_PER_SETTING, recipe.num_samples),
+            num_samples=min(recipe.samples_per_setting, recipe.num_samples),
             say=partial(print, file=sys.stderr, flush=True),
         )
         print(settings_table(compared))
@@ -226,7 +225,9 @@ class Reproduction:
             data_root=self.flags.data_root,
             vqvae2_checkpoint=weights / "vqvae2",
             prior_checkpoint=weights / prior,
-            without_top_checkpoint=weights / "without_top",
+            without_top_checkpoint=weights / "without_top"
+            if recipe.without_top
+            else None,
             classifier_checkpoint=classifier if classifier.is_dir() else None,
             num_samples=recipe.num_samples,
             output_dir=self.folder / "results" / folder,
@@ -244,7 +245,7 @@ class Reproduction:
     def evaluate_all(self, recipe: Recipe) -> None:
         weights = self.folder / "weights"
         results = self.evaluate(recipe, "prior", "")
-        trained = ["vqvae2", "prior", "without_top"]
+        trained = ["vqvae2", "prior", *(["without_top"] if recipe.without_top else [])]
         by_seed = {}
         for seed in recipe.more_seeds:
             trained.append(f"prior_seed_{seed}")

@@ -47,7 +47,7 @@ class TrainingFlags:
     )
     resume: bool = False
     """Continue the run in --output_dir. All flags must be the same as before, but
-    --epochs and the number of processes may differ."""
+    --epochs, --save_steps and the number of processes may differ."""
     use_tensorboard: bool = False
     """Log to TensorBoard, in --output_dir."""
     use_wandb: bool = False

@@ -59,7 +59,8 @@ def compare_settings(
         classifier: gives the features, on the same device.
         heldout: images that were trained on by neither, and that are not reported on.
         settings: settings to compare, each with some of the keywords in `NAMES`. None
-            takes `SETTINGS`, without guidance if the prior was trained with all labels.
+            takes `SETTINGS`, without guidance if the prior was trained with all labels,
+            and without a top_k that keeps the whole codebook.
         num_samples: number of images to draw under each setting.
         seed: seed of the samples and classifiers.
         say: called with one line when a setting has been measured.
@@ -77,7 +78,10 @@ def compare_settings(
     device = next(prior.parameters()).device
     if settings is None:
         settings = [
-            each for each in SETTINGS if prior.label_dropout or "guidance" not in each
+            each
+            for each in SETTINGS
+            if (prior.label_dropout or "guidance" not in each)
+            and each.get("top_k", 0) < vqvae2.num_embeddings
         ]
     reference, rows = outputs(classifier.features, heldout, device=device), []
     for setting in settings:

@@ -248,10 +248,11 @@ def model_card(
         )
         more = " --vqvae2_checkpoint weights/vqvae2" if name == "prior" else ""
         lines.append(f"- `pixelprior train-{name} {' '.join(flags)}{more}`")
-    lines.append(
-        "- the bottom level without the top: the same as the prior, with "
-        "`--level bottom --without_top`"
-    )
+    if "without_top" in about["weights"]:
+        lines.append(
+            "- the bottom level without the top: the same as the prior, with "
+            "`--level bottom --without_top`"
+        )
     lines += [f"- the prior of seed {seed}: `--seed {seed}`" for seed in by_seed or ()]
     if "classifier" in about["weights"]:
         lines.append(f"- the classifier: {about['classifier_epochs']} epochs")

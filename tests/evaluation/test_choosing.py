@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from pixelprior import VQVAE2
 from pixelprior.assets import load_shipped_reference_models
 from pixelprior.evaluation import choosing, judging
 from pixelprior.evaluation.choosing import (
@@ -71,6 +72,26 @@ def test_a_prior_without_label_dropout_is_compared_without_guidance(
     assert all(each["guidance"] is None for each in asked)
     assert "accuracy" not in found["rows"][0]
     assert settings_table(found).count("|  |  |") == len(asked)
+
+
+def test_a_top_k_that_keeps_the_whole_codebook_is_not_compared(
+    heldout_images, monkeypatch
+):
+    asked = []
+
+    def samples(vqvae2, prior, count, **options):
+        asked.append(options.get("top_k"))
+        return few
+
+    monkeypatch.setattr(choosing, "samples", samples)
+    few = some_of_each_class(heldout_images, 100)
+    classifier = load_shipped_reference_models()[1]
+    for codes, wanted in ((8, set()), (16, {8}), (17, {8, 16})):
+        vqvae2 = VQVAE2(1, 32, hidden_channels=4, num_embeddings=codes)
+        prior = HierarchicalPixelCNN(codes, 4, 4, 2).eval()
+        asked.clear()
+        compare_settings(vqvae2, prior, classifier, few, num_samples=10)
+        assert set(asked) - {None} == wanted
 
 
 def test_settings_in_words():

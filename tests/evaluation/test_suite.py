@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,13 +20,18 @@ import torch
 from PIL import Image
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
-from pixelprior.assets import FOLDER, load_shipped_reference_models
+from pixelprior.assets import (
+    FOLDER,
+    load_shipped,
+    load_shipped_reference_models,
+    shipped_folder,
+)
 from pixelprior.benchmark.scale import needs_markdown, scale_markdown
 from pixelprior.benchmark.training import training_markdown
-from pixelprior.checkpoints import fingerprint, load_model
+from pixelprior.checkpoints import fingerprint, load_model, read_training_notes
 from pixelprior.cli import evaluate as cli_evaluate
 from pixelprior.cli import recipes
-from pixelprior.cli.flags import Reproduce
+from pixelprior.cli.flags import Evaluate, Reproduce
 from pixelprior.cli.recipes import RECIPES, Recipe
 from pixelprior.cli.reproduce import Reproduction
 from pixelprior.cli.training_flags import TrainPrior, TrainVQVAE2
@@ -167,6 +173,7 @@ def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
     [
         ("results", "results", table),
         ("results", "settings", settings_table),
+        ("results", "cifar10/results", table),
         ("results", "tried", tried_table),
         ("results", "depth", tried_table),
         ("results", "seeds", seeds_table),
@@ -191,28 +198,29 @@ def test_what_was_tried_was_tried_on_the_shipped_codes(shipped, name):
 
 
 def images_in(path, size: int = 32) -> torch.Tensor:
-    """The grey images [N, size, size] of a picture that shows them on white.
+    """The images [N, 3, S, S] of a picture that shows them in a grid on white.
 
-    They are found by their dark left and upper edges, wherever they are in the picture.
+    White lines separate rows of images from captions, and columns from each other. The
+    lines of a caption are lower than an image.
     """
-    grey = np.asarray(Image.open(path).convert("L"))
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    inked = pixels.min(axis=2) < 245
 
-    def dark_runs(line):
-        edges = np.flatnonzero(np.diff(np.pad((line < 128).astype(int), 1)))
-        return edges.reshape(-1, 2)
+    def runs(line):
+        found = np.flatnonzero(np.diff(np.pad(line.astype(int), 1))).reshape(-1, 2)
+        return [run for run in found if run[1] - run[0] > size]  # no lines of text
 
     def middles(run):  # of the image's pixels, each drawn as a square of several
         return np.linspace(*run, 2 * size + 1)[1::2].astype(int)
 
-    left = (grey < 128).any(axis=0).argmax() + 1
-    rows = dark_runs(grey[:, left])
-    columns = dark_runs(grey[rows[0][0] + 1])
+    rows = runs(inked.any(axis=1))
+    columns = runs(np.any([inked[slice(*row)].any(axis=0) for row in rows], axis=0))
     images = [
-        grey[np.ix_(middles(row), middles(column))]
+        pixels[np.ix_(middles(row), middles(column))]
         for row in rows
         for column in columns
     ]
-    return torch.from_numpy(np.stack(images)).int()
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).int()
 
 
 def test_the_command_measures_the_shipped_weights(evaluated):
@@ -226,16 +234,29 @@ def test_the_command_measures_the_shipped_weights(evaluated):
 
 
 def by_class(data: ImageData) -> torch.Tensor:
-    """Grey images [N, S, S] in the order of `sample_picture`."""
-    return data.images[data.labels.argsort(stable=True), 0].int()
+    """Images [N, 3, S, S] in the order of `sample_picture`."""
+    images = data.images[data.labels.argsort(stable=True)]
+    return images.expand(-1, 3, -1, -1).int()
 
 
-def test_the_samples_in_the_readme_are_the_first_64_of_seed_0(shipped):
-    drawn = by_class(samples(*shipped, 64))
-    apart = (drawn - images_in(FOLDER / "results" / "samples.png")).abs()
-    # Another processor may round a grey level differently. Now and then it may draw
-    # another code, which changes the later codes of the same image.
-    assert (apart.amax(dim=(1, 2)) > 2).sum() <= 2
+@pytest.mark.parametrize(
+    "name, folder, picture",
+    [
+        ("fashion_mnist", "", "samples"),
+        ("fashion_mnist", "", "chosen_samples"),
+        ("cifar10", "cifar10", "samples"),
+    ],
+)
+def test_the_samples_in_the_readme_are_the_first_64_of_seed_0(name, folder, picture):
+    setting = {}
+    if picture == "chosen_samples":
+        setting = read_setting(shipped_folder(name, "prior"))
+    drawn = by_class(samples(*load_shipped(name), 64, **setting))
+    kept = images_in(FOLDER / "results" / folder / f"{picture}.png")
+    apart = (drawn - kept).abs()
+    # Another processor may round a level differently. Now and then it may draw another
+    # code, which changes the later codes of the same image.
+    assert (apart.amax(dim=(1, 2, 3)) > 2).sum() <= 2
 
 
 def test_the_figures_agree_with_each_other(on_the_embedded_images):
@@ -413,6 +434,45 @@ def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, 
     assert all(path.read_text() == text for path, text in histories.items())
     log = (tmp_path / "reproduce.log").read_text()
     assert log.count("== prior:") == 2 and log.count("epoch 1/2") == 3
+
+
+def test_a_recipe_without_the_third_training_leaves_it_out(tmp_path, monkeypatch):
+    """It is neither trained nor measured."""
+    recipe = replace(TINY, without_top=False, more_seeds=())
+    ran = Reproduction(Reproduce(recipe="fashion_mnist_mini", output_dir=tmp_path))
+    (tmp_path / "results").mkdir()
+    ran.folder, measured = tmp_path, []
+    for name in ("train_vqvae2", "train_prior", "train_classifier", "choose_setting"):
+        monkeypatch.setattr(ran, name, lambda *_: None)
+    monkeypatch.setattr(ran, "train_without_top", lambda: measured.append("trained"))
+    monkeypatch.setattr(Evaluate, "run", lambda flags: measured.append(flags) or KEPT)
+    ran.all_parts(recipe)
+    assert [flags.without_top_checkpoint for flags in measured] == [None]
+    card = (tmp_path / "results" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "--without_top" not in card
+
+
+@pytest.mark.parametrize(
+    "flags", [{"dataset": "cifar10"}, {"dataset": "imagefolder", "weights": "cifar10"}]
+)
+def test_the_weights_for_cifar10_are_measured_with_their_own_classifier(flags):
+    given = Evaluate(**flags)
+    vqvae2, prior, without_top, classifier = cli_evaluate.models_of(given, "cpu")
+    assert vqvae2.in_channels == 3 and without_top is None
+    assert classifier(torch.rand(2, 3, 32, 32)).shape == (2, prior.num_classes)
+
+
+def test_the_data_set_is_that_of_the_weights_unless_it_is_given():
+    assert cli_evaluate.dataset_of(Evaluate()) == "fashion_mnist"
+    assert cli_evaluate.dataset_of(Evaluate(weights="cifar10")) == "cifar10"
+    other = Evaluate(weights="cifar10", dataset="imagefolder")
+    assert cli_evaluate.dataset_of(other) == "imagefolder"
+
+
+def test_the_shipped_classes_of_cifar10_are_those_of_torchvision():
+    classes = read_training_notes(shipped_folder("cifar10", "prior"))["class_names"]
+    first = ["airplane", "automobile", "bird", "cat", "deer"]
+    assert classes == [*first, "dog", "frog", "horse", "ship", "truck"]
 
 
 def test_a_recipe_on_one_screen():

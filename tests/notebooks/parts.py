@@ -12,7 +12,14 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).parents[2]
 IGNORED = "nbval-ignore-output"
 NOT_ATTEMPTED, RIGHT, NOT_YET = "not attempted yet", "right:", "not yet:"
-RESULTS = ("results", "tried", "training", "benchmark", "cifar10_reduced")
+RESULTS = (
+    "results",
+    "tried",
+    "training",
+    "benchmark",
+    "cifar10_reduced",
+    "cifar10/results",
+)
 MEGABYTE = 1_000_000
 
 

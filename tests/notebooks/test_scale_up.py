@@ -78,9 +78,11 @@ def test_a_flag_of_one_command_has_the_value_shown_in_the_other_too(commands):
                 assert value == values[flag], flag
 
 
-def test_the_recipe_for_cifar10_has_the_same_settings(commands):
+def test_the_large_recipe_for_cifar10_has_the_same_settings(commands):
     for command, flags in zip(
-        commands, (RECIPES["cifar10"].vqvae2, RECIPES["cifar10"].prior), strict=True
+        commands,
+        (RECIPES["cifar10_large"].vqvae2, RECIPES["cifar10_large"].prior),
+        strict=True,
     ):
         values = flat(command)
         assert {name: values[name] for name in flags} == flags
@@ -89,7 +91,7 @@ def test_the_recipe_for_cifar10_has_the_same_settings(commands):
 def test_a_flag_that_the_recipe_leaves_out_has_its_default_in_the_line(commands):
     folders = {"data_root", "output_dir", "vqvae2_checkpoint"}
     for command, recipe in zip(commands, ("vqvae2", "prior"), strict=True):
-        given = getattr(RECIPES["cifar10"], recipe)
+        given = getattr(RECIPES["cifar10_large"], recipe)
         needed = {"vqvae2_checkpoint": None} if recipe == "prior" else {}
         values, defaults = flat(command), flat(type(command)(**needed))
         for name in defaults.keys() - folders - given.keys():
@@ -123,7 +125,9 @@ def test_the_command_line_takes_every_command_that_the_notebook_runs():
 
 
 def test_the_section_on_cifar10_links_to_the_line():
-    (section,) = (text for text in MARKDOWN if "pixelprior reproduce cifar10" in text)
+    (section,) = (
+        text for text in MARKDOWN if "pixelprior reproduce cifar10_large" in text
+    )
     assert "(../docs/scale.md#a-whole-run-flag-by-flag)" in section
 
 
@@ -145,7 +149,7 @@ def test_the_steps_that_the_text_names_are_those_of_the_line(commands):
     images = 60_000 - round(shipped["validation_share"] * 60_000)
     count = -(-images // shipped["batch_size"]) * shipped["epochs"]
     for name, flags, taken in (
-        ("cifar10", RECIPES["cifar10"].prior, steps * settings.epochs),
+        ("cifar10_large", RECIPES["cifar10_large"].prior, steps * settings.epochs),
         ("fashion_mnist", shipped, count),
     ):
         (line,) = re.findall(rf"(?m)^{name} +(.*steps)$", PRINTED)

@@ -41,18 +41,18 @@ def numbers_of_code(answer, p: Tensor, code: int, temperature: float) -> str:
         raise Wrong(words) from error
     if not 0 <= low < high <= 1:
         raise Wrong(
-            f"{low:g} to {high:g} is no stretch of the numbers from 0 to 1; give the "
+            f"{low:g} to {high:g} is not an interval within 0 to 1; give the "
             "lower end first"
         )
     found = _stretch(p, code, temperature)
     if _agree((low, high), found):
         return (
-            f"numbers within your stretch drew code {code} at temperature "
+            f"numbers within your piece drew code {code} at temperature "
             f"{temperature:g}, and numbers outside drew others"
         )
     if temperature != 1 and _agree((low, high), _stretch(p, code, 1.0)):
         raise Wrong(
-            f"that is the stretch of code {code} at temperature 1; at {temperature:g} "
+            f"that is the piece of code {code} at temperature 1; at {temperature:g} "
             "the probabilities are others"
         )
     if temperature != 1 and _agree((low, high), _stretch(p, code, 1 / temperature)):
@@ -62,14 +62,14 @@ def numbers_of_code(answer, p: Tensor, code: int, temperature: float) -> str:
         )
     if abs(high - low - (found[1] - found[0])) < CLOSE:
         raise Wrong(
-            f"your stretch is as long as that of code {code}, but lies elsewhere; "
+            f"your piece is as long as that of code {code}, but lies elsewhere; "
             "which codes come before it, counted from 0?"
         )
     for u in torch.linspace(low, high, 9)[1:-1].tolist():
         drawn = _drawn(p, torch.tensor([u], dtype=torch.float64), temperature).item()
         if drawn != code:
-            raise Wrong(f"u = {u:.3f} lies in your stretch, and draws code {drawn}")
-    raise Wrong(f"numbers outside of your stretch draw code {code} as well")
+            raise Wrong(f"u = {u:.3f} lies in your piece, and draws code {drawn}")
+    raise Wrong(f"numbers outside of your piece draw code {code} as well")
 
 
 def _agree(one, other) -> bool:

@@ -53,13 +53,13 @@ def largest_batch(
         elif needed <= gib * GIB:
             hint = "; it fits only if nothing is left free"
         raise Wrong(
-            f"{batch} images per step need {needed / GIB:.2f} GiB, and "
-            f"{limit / GIB:.2f} GiB are to be used{hint}"
+            f"{batch} images per step need {needed / GIB:.3f} GiB, and "
+            f"{limit / GIB:.3f} GiB are to be used{hint}"
         )
     if planned.bytes_at(batch + 1) <= limit:
         raise Wrong(
-            f"{batch} images per step need {needed / GIB:.2f} GiB of the "
-            f"{limit / GIB:.2f} GiB; more of them would fit"
+            f"{batch} images per step need {needed / GIB:.3f} GiB of the "
+            f"{limit / GIB:.3f} GiB; more of them would fit"
         )
     return "that batch fits into what is to be used, and one image more would not"
 

@@ -62,9 +62,9 @@ def test_the_numbers_of_a_code_pass_as_a_pair_a_list_or_a_tensor():
     [
         ((0.5, 0.7), "at temperature 1"),
         ((0.7, 0.5), "lower end first"),
-        ((-0.1, 0.5), "no stretch"),
+        ((-0.1, 0.5), "not an interval"),
         ((0.0, 4 / 30), "lies elsewhere"),
-        ((0.6, 0.65), "outside of your stretch"),
+        ((0.6, 0.65), "outside of your piece"),
         ((0.3, 0.65), "draws code 1"),
         (0.6, "two numbers"),
     ],
