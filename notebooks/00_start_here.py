@@ -82,14 +82,14 @@ for name, images in (("drawn", new_images), ("photographs", real_images)):
     print(f"{name}: {(guess != labels).sum()} of 60 look like another class")
 
 # %% [markdown]
-# The classifier errs on some photographs too: a shirt can look like a coat. It finds more such images among ours. About as many as among the photographs are probably its own errors, and the others are errors of our model. By the end of the course you can say which part of the model to look at for a fault. (Notebook 07 shows how to draw so that fewer are wrong.)
+# The classifier errs on some photographs too: a shirt can look like a coat. It finds more such images among ours. Some of these, about as many as among the photographs, are probably its own errors; the others are our model's. By the end of the course you can say which part of the model to look at for a fault. (Notebook 07 shows how to draw so that fewer are wrong.)
 
 # %% [markdown]
 # ## 00.2 Three steps from image to image
 #
 # *Core · 2 minutes*
 #
-# An image of 32 × 32 pixels has 1,024 numbers. (Fashion-MNIST images are 28 × 28. A black border of two pixels makes them 32 × 32, the size of CIFAR-10 images, so that the grids of both data sets have the same sizes.) It is hard to draw these numbers one by one so that each fits all others. We therefore first learn a shorter description of images.
+# An image of 32 × 32 pixels has 1,024 numbers. (Fashion-MNIST images are 28 × 28. A black border of two pixels makes them 32 × 32, the size of CIFAR-10 images, the other data set of the course, so that both have grids of the same sizes.) It is hard to draw these numbers one by one so that each fits all others. We therefore first learn a shorter description of images.
 #
 # 1. A **VQ-VAE-2** (vector-quantized variational autoencoder, second version: it has two grids or more) turns an image into two small grids of whole numbers, and back. Such a number is called a **code**. Each code stands for a short vector, and the list of all the vectors is the **codebook**. Each of the two grids has a codebook of its own, with K = 30<!--= vqvae2 num_embeddings --> vectors.
 # 2. A **prior** is a probability distribution over the grids: it says which grids of codes are likely. (Ours is also given the class, such as *bag*, which we leave out of the formulas.) To draw an image is to draw codes from the prior…
@@ -212,7 +212,7 @@ assert nats["top"] < math.log(K) / 2
 #
 # *Core · 2 minutes*
 #
-# You have now used all parts once without looking inside them. **What comes next in the course?** Each notebook explains one part and runs by itself, in a newly started kernel. A word is explained where it first appears, and later notebooks recall in a line what they use of it. For a word there is a [list of words and symbols](GLOSSARY.md), and for a question an [index by question](QUESTIONS.md).
+# You have now used all parts once without looking inside them. **What comes next in the course?** Each notebook explains one part and runs by itself, in a newly started kernel. A word is explained where it first appears, and later notebooks recall in a line what they use of it. Look a word up in the [list of words and symbols](GLOSSARY.md), and a question in the [index by question](QUESTIONS.md).
 
 # %%
 chapters = {
@@ -322,7 +322,7 @@ check.pixels_of_code(my_pixels, vqvae2, real_images[:16], (2, 5))
 #
 # <details><summary>Hint 3</summary>
 #
-# `pixelprior.evaluation.measures` has a function that returns the nats of each image for one part of the prior.
+# `image_nats(part, codes)` of `pixelprior.evaluation.measures` returns the nats of each image for one part of the prior.
 #
 # </details>
 
@@ -374,7 +374,7 @@ runs = 8 * 8 + 16 * 16
 check.forward_passes(runs, 64, (8, 8), (16, 16))
 
 # %% [markdown] tags=["solution"]
-# This is the naive way to draw codes. The package keeps what each layer has computed before, so that the draw above took about as much arithmetic as one run of each network.
+# The check drew in this naive way. In 00.1 the package kept what each layer had computed before, so that the draw took about as much arithmetic as one run of each network.
 
 # %% [markdown] tags=["solution"]
 # ### Solution 2

@@ -142,7 +142,7 @@ print("codes with an average count below 1:", (counts < 1).sum().item())
 # %% [markdown]
 # The codes that were nearest to some points moved in among these points, and one of them now lies at (0, 0), in the black background. Two codes did not move: they are nearest to no point, so that no point moves them. Such a code is **dead**. Its N_k is multiplied by γ in each step, and so is its m_k, so that the quotient e_k stays where it was.
 #
-# (N_k follows the number of points that a code gets per step. In practice a code counts as dead when N_k is below 1, which is fewer than one point per step. A code that loses all its points is therefore counted as dead some steps later.) The codebook has eight codes, but only six of them are used. We return to dead codes in 01.9, *Where it breaks*.
+# (N_k follows the number of points that a code gets per step. In the package a code counts as dead when N_k is below 1, which is fewer than one point per step. A code that loses all its points is therefore counted as dead some steps later.) The codebook has eight codes, but only six of them are used. We return to dead codes in 01.9, *Where it breaks*.
 
 # %% [markdown]
 # ## 01.3 From pixels to features
@@ -325,7 +325,7 @@ for name, image in {
     print(f"{name:12s} {(images - image).square().mean():.3f}")
 
 # %% [markdown]
-# The top holds shape and shade, but print, checks and seams are missing. The residual row shows the size of this error, three times as bright as it is. It is bright at print, checks and seams, and along outlines. These are what the bottom codes are for. The last row has to be read with care. It shows traces of edges and checks, but its darkness says little, because the decoder never received zeros in place of the top while it was trained.
+# The top holds shape and shade, but print, checks and seams are missing. The residual row shows how far *top only* is from the photograph, three times as bright as it is. It is bright at print, checks and seams, and along outlines. These are what the bottom codes are for. The last row has to be read with care. It shows traces of edges and checks, but its darkness says little, because the decoder never received zeros in place of the top while it was trained.
 
 # %% [markdown]
 # ## 01.7 Is the codebook in use?
@@ -575,7 +575,7 @@ print(f"error with safeguards: {small_error:.4f}")
 print(f"error without: {unguarded_error:.4f}")
 
 # %% [markdown]
-# The collapsed row is not a disaster, and that makes a collapse dangerous: most garments can still be recognized, and nothing stopped with an error. But outlines are vague, shades are flat or patchy, print is a dark patch, and checks are gone. **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
+# The collapsed row is not a disaster, and that makes a collapse dangerous: most garments can still be recognized, and nothing stopped with an error. But outlines are vague, shades are flat or patchy, and checks are gone. (Print is only a patch in both rows.) **How many codes do the work?** We count the bottom codes of the held-out images, as we did before.
 
 # %%
 # Few images at once: `nearest` keeps all differences in memory.

@@ -110,6 +110,7 @@ x = torch.randn(2, 3, 8, 8)  # [B, channels, H, W]
 for mask_type, size in itertools.product("AB", (3, 5)):
     mine = MyMaskedConv2d(mask_type, 3, 4, size)
     theirs = MaskedConv2d(mask_type, 3, 4, size)
+    # Not strict, because the package does not save its masks.
     theirs.load_state_dict(mine.state_dict(), strict=False)
     difference = (mine(x) - theirs(x)).abs().max().item()
     print(mask_type, size, "same output:", difference < 1e-6)
@@ -120,7 +121,7 @@ for mask_type, size in itertools.product("AB", (3, 5)):
 #
 # *Core · 2 minutes*
 #
-# We stack masked convolutions, the first with mask A and all others with mask B, and put an ELU between them. (An ELU is like a ReLU, but its slope is nowhere zero, which will help us when we use the gradient.) An **embedding** in front turns each code into a vector. (It is a table of the prior's own, learned with it, and not the codebook of notebook 01.) At the end, a 1 × 1 convolution computes the logits. This is the simplest form of a **PixelCNN**. (The original has a first layer of 7 × 7 and residual blocks.)
+# We stack masked convolutions, the first with mask A and all others with mask B, and put an ELU between them. (An ELU is like a ReLU, but its slope is nowhere zero, which will help us when we use the gradient.) An **embedding** in front turns each code into a vector. (It is a table of the prior's own, learned with it, and not the codebook of the VQ-VAE-2.) At the end, a 1 × 1 convolution computes the logits. This is the simplest form of a **PixelCNN**. (The original has a first layer of 7 × 7 and residual blocks.)
 
 
 # %%
@@ -207,7 +208,7 @@ figures.show(
 )
 
 # %% [markdown]
-# No cell is orange and cross-hatched in this figure. That would mark a **leak**: a position that sees itself or its future. (Rows and columns are numbered from 0.) From five layers on, however, nothing changes any more, and a triangle to the upper right is still hatched. The stack cannot see it, whether it has 5 layers or 20.
+# (Rows and columns are numbered from 0.) An orange, cross-hatched cell would mark a **leak**: a position that sees itself or its future. There is none here. From five layers on, however, nothing changes any more, and a triangle to the upper right is still hatched. The stack cannot see it, whether it has 5 layers or 20.
 #
 # One layer is enough to see why. In the row above, a masked 3 × 3 kernel reaches at most one position to the right. Each further row upwards adds one position to the right, so that the reach ends at a line at 45°. Past positions to the right of this line can never be reached, and they form the **blind spot**.
 #
@@ -320,6 +321,7 @@ print("as in the package:", abs(entropy - source.entropy()) < 1e-12)
 # How low can the cost of a model with this blind spot be? The model sees the left neighbour, so u costs no more than before. It sees nothing of the slanted line on which w lies, because all earlier positions of the line are in the blind spot and all later ones in the future. For such a model, w is uniform and costs log 4 everywhere. This gives a **bound**: no single causal stack of 3 × 3 masked layers can go below it on average, however deep it is, however many weights it has and however long it is trained.
 
 # %%
+# All 64 parts w count as fresh, and so do 8 parts u.
 bound = (repeated * (64 - fresh_u) + fresh * (64 + fresh_u)) / 64
 print(f"bound for a single masked stack: {bound:.2f} nats per code")
 print("as in the package:", abs(bound - source.masked_stack_bound()) < 1e-12)
@@ -368,7 +370,11 @@ def train(network, steps=200):
 torch.manual_seed(0)
 single = SingleStack(source.num_embeddings)
 two_stacks = PixelCNN(
-    source.num_embeddings, 32, 32, num_layers=5, dropout=0.0
+    source.num_embeddings,
+    embedding_dim=32,
+    hidden_channels=32,
+    num_layers=5,
+    dropout=0.0,
 )
 single_curve = train(single)
 two_curve = train(two_stacks)
@@ -618,7 +624,9 @@ check.mask_function(my_mask_b, "B")
 #
 # *Difficulty 3 of 5 · importance 5 of 5 · 10 minutes*
 #
-# A colleague hands you this stack of seven layers: masked convolutions with an ELU after each but the last. Its samples are noise, and the framed position below is orange and cross-hatched, which is a leak. Which of the layers causes the leak? Count the layers of `suspect` from 0, including the ELUs. Use the gradient on one layer at a time. `leak(seen, position)` returns the first position that is seen and is not past. Remember that a layer with mask B may see its own position, but the first layer may not. Then explain: the layer that you found sees one position of the future, so why does the whole stack see its own position, and not that one?
+# A colleague hands you this stack of seven layers: four masked convolutions, with an ELU after each but the last. Its samples are noise, and the framed position below is orange and cross-hatched, which is a leak. **Which of the layers causes the leak?** Count the layers of `suspect` from 0, including the ELUs. Use the gradient on one layer at a time. `leak(seen, position)` returns the first position that is seen and is not past. Remember that a layer with mask B may see its own position, but the first layer may not.
+#
+# Then explain: the layer that you found sees one position of the future, so why does the whole stack see its own position, and not that one?
 #
 # <details><summary>Hint 1</summary>
 #

@@ -475,7 +475,7 @@ assert with_it > 5 * without and deeper > 50 * without
 # %% [markdown]
 # All three networks see all of the past, and no test for a blind spot tells them apart. But in the first network, the codes eight rows above count for less than a thousandth of those in the row directly above, because their signal has to pass eight gates or more, and each gate makes it smaller. Although such a network has many blocks, the nearby rows have by far the largest influence when its training begins. The residual around v is a way past the gates. It costs one sum per block, and it cannot leak, since v at row y has seen only the rows above.
 #
-# At the right end of the figure, the residual does not help the network of 15 blocks. A signal from fifteen rows above has to move down by one row in each block, so that it passes every kernel and every gate, and can never take the residual. Signals from nearer rows can take it, so that the share of the farthest rows becomes even smaller than without the residual. With 30 blocks it is many times larger, although it is still below a thousandth. As many blocks as the grid has rows are enough to *see* the first row, and more blocks give it more weight.
+# At the right end of the figure, the residual does not help the network of 15 blocks. A signal from fifteen rows above has to move down by one row in each block, so that it passes every kernel and every gate, and can never take the residual. Signals from nearer rows can take it, so that the share of the farthest rows becomes even smaller than without the residual. With 30 blocks it is many times larger, although it is still below a thousandth. One block fewer than the grid has rows is enough to *see* the first row, and more blocks give it more weight.
 #
 # The paper's block has no residual around v. The package's block has one, and so has the shipped prior.
 
@@ -564,7 +564,7 @@ figures.show(
 #
 # *Further · 6 minutes*
 #
-# Is the gate worth its second half of channels? To compare at equal size, we write a ReLU block with the same two stacks, the same shift and the same residuals. Its convolutions give q channels instead of 2p, so that there are two fair comparisons: the same *width*, q = p, or the same number of *parameters*, with q larger than p.
+# Is the gate worth the second half of its channels? To compare, we write a ReLU block with the same two stacks, the same shift and the same residuals. Its convolutions give q channels instead of 2p, so that there are two fair comparisons: the same *width*, q = p, or the same number of *parameters*, with q larger than p.
 
 
 # %%
@@ -718,7 +718,7 @@ stacks = activations(z_top, labels)
 print("blocks:", len(stacks), " v of each:", list(stacks[0][0].shape))
 
 # %% [markdown]
-# What do these channels hold? A **linear probe** tests whether a quantity that we know can be computed from the channels, as a weighted sum of them plus a constant. The weights are found by least squares ([arXiv 1610.01644](https://arxiv.org/abs/1610.01644), section 3). What we know is how bright the photograph is at each position, [8, 8] numbers per image. We ask for the brightness one row *above*, one column to the *left*, and at the position *itself*, whose code h has not seen.
+# What do these channels hold? A **linear probe** tests whether a quantity that we know can be computed from the channels, as a weighted sum of them plus a constant. The idea is from [arXiv 1610.01644](https://arxiv.org/abs/1610.01644), section 3, where the probes are linear classifiers; we find the weights by least squares. What we know is how bright the photograph is at each position, [8, 8] numbers per image. We ask for the brightness one row *above*, one column to the *left*, and at the position *itself*, whose code h has not seen.
 #
 # The weights are fitted on 250 photographs, and the other 250 tell how good they are. With y for the brightness of these others, ŷ for the weighted sum (`guess`) and ȳ for the mean,
 #
@@ -787,7 +787,7 @@ figures.show(
 # %% [markdown]
 # After the first block, the prediction is a smeared copy of what lies above and to the left. After the last block the map shows the boot in its place, if blurred, although h has not seen the code at the position that it predicts.
 #
-# **Can the past be read less well in later blocks, which begin to predict?** The figure shows R² after each block. As a baseline, we fit the brightness at a position to the *true* brightness of its two neighbours, above and to the left, without any network.
+# **Later blocks begin to predict: is the past harder to read in them?** The figure shows R² after each block. As a baseline, we fit the brightness at a position to the *true* brightness of its two neighbours, above and to the left, without any network.
 
 
 # %%
@@ -818,7 +818,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The answer differs for the two stacks. In h, the brightness to the left can be read after every block, no worse than after the first. Beside this, the prediction grows. At first it is worth a little less than the two neighbours themselves. Above the dashed line, h predicts better than a weighted sum of the brightness of two neighbours: it can use codes farther away, the label, and more of a code than its brightness. In v, the row above can be read less well in the later blocks. The head never reads v, so that v may change its features into any form that is useful for h.
+# The answer differs for the two stacks. In h, the brightness to the left can be read about equally well after every block. At the same time, the prediction gets better. At first it is worth a little less than the two neighbours themselves. Above the dashed line, h predicts better than a weighted sum of the brightness of two neighbours: it can use codes farther away, the label, and more of a code than its brightness. In v, the row above can be read less well in the later blocks. The head never reads v, so that v may change its features into any form that is useful for h.
 #
 # **If one code changes, at which positions do the stacks change?** We replace the code at (3, 3) of the boot, which has a frame in the figure, and compare both stacks before and after.
 
@@ -852,7 +852,7 @@ figures.show(
 #
 # *Further · 3 minutes*
 #
-# A block has few lines of code, and three of them can be wrong without an error message. Our block by hand takes the shift and the residual as arguments, so that we can make each mistake on purpose.
+# A block has few lines of code, and at least three mistakes in them raise no error message. Our block by hand takes the shift and the residual as arguments, so that we can make each mistake on purpose.
 
 
 # %%
@@ -903,7 +903,7 @@ same = fields["shift in every block"].equal(seen["8 layers"])
 print("shift in every block sees what the masked stack sees:", same)
 
 # %% [markdown]
-# Each mistake shows in one column of the table, and none shows in both. (One mistake shows in neither: a block without the residual around v leaks nothing and, given enough blocks, sees everything. Only the size of the gradient in section 03.6 shows what is missing.) The last line compares two pictures for our position (5, 2): with a shift in every block, two stacks see what one masked stack sees. The counts over all positions also agree with the table of section 03.5, so the two stacks bring no gain here.
+# Each of the three mistakes shows in one column of the table, and none in both. (A missing residual around v, as in the paper's block, shows in neither: such a network leaks nothing and, given enough blocks, sees everything. Only the size of the gradient in section 03.6 shows the difference.) The last line compares two pictures for our position (5, 2): with a shift in every block, two stacks see what one masked stack sees. The counts over all positions also agree with the table of section 03.5, so the two stacks bring no gain here.
 
 # %% [markdown]
 # ## 03.11 Exercises

@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and `PixelCNN`; the rest is repeated.
 #
-# **Time.** About 33 minutes for the core and 65 for all, with the exercises; 85<!--= timings 04_top_prior --> seconds to run on two CPU cores.
+# **Time.** About 33 minutes for the core and 66 for all, with the exercises; 85<!--= timings 04_top_prior --> seconds to run on two CPU cores.
 #
 # ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →
 
@@ -203,7 +203,7 @@ figures.show(
 )
 
 # %% [markdown]
-# On the training grids it does, but on the held-out grids the cost rises again at three neighbours. The table with three neighbours has (K + 1)³ rows of K numbers. These are more than twice as many numbers as the 384,000 codes that they are estimated from. Most codes fall into a few common rows, so that many rows rest on a few counts. The probabilities in such a row fit the training grids and not others. This is **overfitting**, and you see it here without any network: the gap between the lines is what was learned and does not hold elsewhere.
+# On the training grids it does, but on the held-out grids the cost rises again at three neighbours. The table with three neighbours has (K + 1)³ rows of K numbers. These are more than twice as many numbers as the 384,000 codes that they are estimated from. Most codes fall into a few common rows, so that many rows rest on a few counts. The probabilities in such a row fit the training grids and not others. This is **overfitting**, and you see it here without any network: the gap between the lines is the part of the gain that does not carry over to other grids.
 #
 # Counting treats each row of the table separately, while a network shares what it learns between similar contexts. That is why we can afford to let a network look at nearly the whole past.
 
@@ -214,7 +214,7 @@ figures.show(
 #
 # We train with **AdamW**, which keeps a running mean of each weight's gradient and another of the gradient's square, and divides the first by the root of the second. So each weight moves by at most about the **learning rate** at each step, however large its gradient. (The W stands for weight decay: all weights shrink a little at each step.)
 #
-# At the start those means rest on few gradients and the steps are unreliable, so the rate starts small and rises, which is called the **warm-up**. After the warm-up it falls to zero along half a **cosine** wave, slowly, then fast, then slowly again, so that the weights settle. With t for the share of the falling steps that is done, the highest rate is multiplied by
+# At the start those means rest on few gradients and the steps are unreliable, so the rate starts small and rises, which is called the **warm-up**. After the warm-up it falls to zero along half a **cosine** wave, slowly, then fast, then slowly again, so that the weights settle. If t is the share of the falling steps that are done, the highest rate is multiplied by
 #
 # $$
 # \tfrac{1}{2} (1 + \cos \pi t).
@@ -482,7 +482,7 @@ assert by_shipped.mean() < final < left_above
 #
 # *Core · 5 minutes*
 #
-# A loss is only a number, so we look at images too. To draw a grid, we go through its positions in raster order. At each of them, the network gives the probabilities of the next code given the codes drawn so far, and a random number u from 0 to 1 picks one: the first code at which the sum of its probability and those of all codes before it exceeds u. (Notebook 07 explains this way to draw, and notebook 06 how to do it without 64 passes.)
+# A loss is only a number, so we look at images too. To draw a grid, we go through its positions in raster order. At each of them, the network gives the probabilities of the next code given the codes drawn so far, and a random number u from 0 to 1 picks one: we add up the probabilities of the codes 0, 1, 2, … and take the first code at which the sum exceeds u. (Notebook 07 explains this way to draw, and notebook 06 how to do it without 64 passes.)
 
 
 # %%
@@ -561,7 +561,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The shipped prior's bags differ in width, shade and handle. Our own prior has learned the class roughly: some images of the lower row have the outline of a bag, two of them with a handle, and others have no shape that can be recognized. The label is one bias in each block, and it settles what kind of thing is drawn. The rest is left to chance, as it should be, because P(z_top | class) is a distribution and not a single picture.
+# The shipped prior's bags differ in width, outline and handle. Our own prior has learned the class roughly: some images of the lower row have the outline of a bag, two of them with a handle, and others have no shape that can be recognized. The label is one bias in each block, and it settles what kind of thing is drawn. The rest is left to chance, as it should be, because P(z_top | class) is a distribution and not a single picture.
 
 # %% [markdown]
 # ## 04.9 Where are the nats?
@@ -580,12 +580,13 @@ figures.show(
         unit="nats per code",
         numbers="{:.1f}",
         limits=(0.0, None),
+        numbered=True,
     ),
     "nats_by_position",
 )
 
 # %% [markdown]
-# Look at the map at the right, and count its rows from 0.
+# Look at the map at the right.
 #
 # - **The left edge and the corners are cheap**, because they are often background. The upper left corner is the cheapest position of all. The right edge costs a little less than the middle.
 # - **The middle of the top row is not cheap**, because there the prior has seen little of the image. The highest cost of the map is in row 0.
@@ -710,7 +711,7 @@ assert 2 * ours < 3 and min(worst.values()) > 6
 # %% [markdown]
 # The alarm comes within the first few steps. Later the norm of both AdamW runs at rate 10 is mostly as low as that of our recipe, or lower, so that the norm has to be recorded from the first step on.
 #
-# The second number is the held-out loss, which has to be below the unigram baseline after a few dozen steps. A prior that stays above that has learned next to nothing but frequencies, however well its curve falls. We ask this of the three AdamW runs, with a distance of two tenths of a nat, because a smaller one can be chance.
+# The second number is the held-out loss, which has to be below the unigram baseline after a few dozen steps. A prior that stays above it has learned hardly more than frequencies, however well its curve falls. For the three AdamW runs, whose curves fall, we check that the loss is lower by two tenths of a nat, because a smaller distance can be chance.
 
 # %%
 ends = {
@@ -800,7 +801,8 @@ def stop_at(losses, patience=3):
 
 best, stopped = stop_at(on_unseen)
 print(f"best at step {at[best]}: {on_unseen[best]:.1f} nats held out")
-print(f"stopped at step {at[stopped]}; without: {on_unseen[-1]:.1f} nats")
+print(f"stopped at step {at[stopped]}")
+print(f"at step {at[-1]}: {on_unseen[-1]:.1f} nats held out")
 assert at[best] < 120 and on_unseen[best] < 2.8
 assert on_unseen[-1] > math.log(K) > on_unseen[best] + 0.6
 assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
@@ -861,7 +863,7 @@ check.unigram_entropy(my_unigram_entropy)
 #
 # *Difficulty 2 of 5 · importance 3 of 5 · 8 minutes*
 #
-# Not every image that the prior draws for a label is taken for that class. Write a function that draws images of one class and returns only those that the shipped classifier takes for it. `shipped.sample_with_vqvae2(vqvae2, 16, labels=…, seed=…)` draws and decodes 16 images; each image needs a label, so the labels are a tensor [16]. `classifier(images)` gives logits over the classes, [B, 10]. The check asks your function for 16 bags (class 8), and then for 16 shirts (class 6), of which the prior draws more that are taken for something else. No two images may be equal; the same seed must give the same images again, and another seed other images.
+# The shipped classifier does not take every image that the prior draws for a label for that class. Write a function of `label`, `count` and `seed` that returns `count` images of the class, all of which the classifier takes for it. `shipped.sample_with_vqvae2(vqvae2, 16, labels=…, seed=…)` draws and decodes 16 images; each image needs a label, so the labels are a tensor [16]. `classifier(images)` gives logits over the classes, [B, 10]. The check asks your function for 16 bags (class 8), and then for 16 shirts (class 6), of which the prior draws more that are taken for something else. No two images may be equal; the same seed must give the same images again, and another seed other images.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -871,7 +873,7 @@ check.unigram_entropy(my_unigram_entropy)
 #
 # <details><summary>Hint 2</summary>
 #
-# The same seed draws the same 16 images, so each round of the loop needs a seed of its own, which depends on `seed`. `random.Random(seed).getrandbits(32)` is such a number, and each further call of `getrandbits` gives another.
+# The same seed draws the same 16 images, so each round of the loop needs a seed of its own, which depends on `seed`. Write `seeds = random.Random(seed)` before the loop. Each call of `seeds.getrandbits(32)` then gives another such number.
 #
 # </details>
 
@@ -898,7 +900,7 @@ check.images_of_class(my_images)
 #
 # *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes*
 #
-# A **range test** finds a learning rate. It trains for a short time at each of several rates, a factor of three or ten apart, and compares the results. (In the original paper, listed under *Sources*, the rate rises within a single run.) Find a rate for a small network (three blocks of 16 channels, 100 steps, AdamW with our schedule and clipping). Your rate is judged by three such trainings: at your rate, at a tenth of it, and at ten times your rate. Neither of the others may end lower, on held-out codes, by more than a tenth of a nat per code. Use the `train` above with `new_net(16, 3)`, in a new cell. In 100 steps no grid is seen twice, so that the training losses at the end tell about as much as held-out ones.
+# A **range test** finds a learning rate. It trains for a short time at each of several rates, a factor of three or ten apart, and compares the results. (In the original paper, listed under *Sources*, the rate rises within a single run.) Find a rate for a small network (three blocks of 16 channels, 100 steps, AdamW with our schedule and clipping). Your rate is judged by three such trainings: at your rate, at a tenth of it, and at ten times your rate. Neither of the others may end lower, on held-out codes, by more than a tenth of a nat per code, and yours must end below the unigram entropy by as much. Use the `train` above with `new_net(16, 3)`, in a new cell. In 100 steps no grid is seen twice, so that the training losses at the end tell about as much as held-out ones.
 #
 # <details><summary>Hint 1</summary>
 #

@@ -282,7 +282,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The prior sees every earlier code, and no other. We repeat the test at the corners and in between. Each of the prior's 9<!--= prior num_layers --> blocks reaches one row up and one column to either side. What is farther away than that is out of reach, which is a matter of depth and not a blind spot: for the last code to see the first, 15 blocks would be needed. Within reach there must be no hole, which is an earlier code that the position does not see.
+# The prior sees every earlier code, and no other. We repeat the test at the corners and in between. Each of the prior's 9<!--= prior num_layers --> blocks reaches one row up and one column to either side. What is farther away than that is out of reach, which is a matter of depth and not a blind spot: for the last code to see the first, 15 blocks would be needed. Within reach there must be no hole: no earlier code that the position does not see.
 
 # %%
 from pixelprior.course.causality import blind_spot, leak
@@ -367,11 +367,11 @@ figures.show(
 # How far does the view of the top reach in principle, if we count every top code with any gradient at all?
 
 # %%
-few = slice(0, 1)  # one image, 8 times: seen_by tries 8 inputs
+one = slice(0, 1)  # seen_by calls with 8 inputs: we repeat one image
 for position in ((0, 0), (8, 8)):
     seen = seen_by(
         lambda embedded: from_top(
-            embedded, z_bottom[few].expand(8, -1, -1), labels[few].expand(8)
+            embedded, z_bottom[one].expand(8, -1, -1), labels[one].expand(8)
         ),
         position,
         (8, 8),
@@ -380,7 +380,7 @@ for position in ((0, 0), (8, 8)):
     print(position, "can see", seen.sum().item(), "of 64 top codes")
 
 # %% [markdown]
-# The bottom code in the middle sees the whole top. The first bottom code sees six rows of eight: its own and the five below it, because the 3×3 convolution at the start and the one in each of the four residual blocks reach one row further each. Its gated blocks add nothing below, since they look only up and sideways. But they look to the right, as the figure shows, so that with the whole width the first code sees 6 × 8 top codes.
+# The bottom code in the middle sees the whole top. The first bottom code sees six rows of eight: its own and the five below it, because the 3×3 convolution at the start and the one in each of the four residual blocks reach one row further each. Its gated blocks add nothing below, since they look only up and sideways. But they look to the right: in the figure, the hatched positions see a condition to their right, so that with the whole width the first code sees 6 × 8 top codes.
 
 # %% [markdown]
 # ## 05.5 The loss, and the chain rule for an image
@@ -506,6 +506,7 @@ figures.show(
             "with the top codes": (steps, with_curve),
         },
         x_label="training steps of 16 images",
+        x_ticks=steps,
         y_label="nats per bottom code, held out",
         baselines={"unigram": heldout.unigram_entropy("bottom")},
     ),
@@ -565,8 +566,8 @@ print(f"saved in rows 1 to 14: {by_row[1:15].mean():.0%} of theirs")
 
 # %% [markdown]
 # - **The middle**, where there are clothes in most images, gains about a third to half a nat per code.
-# - **The border** is dark: the outer columns, the upper corners and row 15. It is background in most images, where a code costs little even without the top, so that few nats can be saved.
-# - **Row 0** has no codes above it, so that without the top the network has little to go on. The top saves a larger share of the cost there than elsewhere, as the two printed lines show.
+# - **The border** is darker than the middle: the outer columns, the upper corners and row 15. It is background in most images, where a code costs little even without the top, so that few nats can be saved.
+# - **Row 0** has no codes above it, so that without the top the network has little to go on. The top saves a larger share of the cost there than in rows 1 to 14, as the two printed lines show.
 #
 # **Is the gain on the clothes, on their outline, or beside them?** The map above mixes boots and dresses, so we take the mean class by class, and draw the outline of the class over it: the line where the mean image of the class is a quarter as bright as white. A class has only as many images as the number in brackets says, so we also average each position with its neighbours to reduce the noise.
 
@@ -608,7 +609,7 @@ for name, kind in (
     )
 
 # %% [markdown]
-# The positions on an outline bring most of the gain, and more than their share of the grid. The positions inside also bring more than their share. (Dark print within the clothes counts as outline here too.) Is this only because these codes cost more? The last column gives the share of the cost that is saved. It is about the same on the outline and inside, and largest in the background, which costs little in any case. So the top codes settle where nothing is, and on the clothes they help everywhere: shade and print are in them too, as the next section shows.
+# The positions on an outline bring most of the gain, and more than their share of the grid. The positions inside also bring more than their share. (Dark print within the clothes counts as outline here too.) Is this only because these codes cost more? The last column gives the share of the cost that is saved. It is about the same on the outline and inside, and largest in the background, which costs little in any case. So the top codes tell where there is only background, and on the clothes they help everywhere: shade and print are in them too, as the next section shows.
 
 # %% [markdown]
 # ## 05.8 One top, many bottoms
@@ -647,7 +648,7 @@ figures.show(
             "photo, decoded": torch.cat([shirt, its_own]),
             "top kept": kept[:8],
             "nothing kept": free[:8],
-            "top kept,\nuniform below": uniform,
+            "top kept,\nuniform bottom": uniform,
         }
     ),
     "one_top_many_bottoms",
@@ -656,7 +657,7 @@ figures.show(
 # %% [markdown]
 # With the top kept, it is the same pullover eight times, but none of them says "Lee". There is *something* written on each, at the same spot, because the top says that there is print, and where. What it says was in the bottom codes, which are new here. With nothing kept, the outline and the shade differ too.
 #
-# The last row shows how much of this comes from the decoder alone: with uniform bottom codes, the top codes give a blurred part of the outline. Only bottom codes that fit the top turn it into a pullover.
+# The last row shows how much of this comes from the decoder alone: with uniform bottom codes we get a noisy pullover with a dark bar on its chest. Only bottom codes that fit the top turn it into a pullover.
 #
 # A **difference map** shows how strongly each pixel varies, by its standard deviation over the draws. **How much does a pixel vary over 32 draws?**
 
@@ -881,7 +882,7 @@ check.nats_per_image(my_nats, prior, bag)
 #
 # *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes · after 05.6 and 05.7*
 #
-# Write a function that measures what the top codes are worth, in nats per bottom code. Its arguments are the network with the top, its twin that was trained without, and codes. `image_nats(network, codes)` gives the nats of each image's codes, [N], of the level that the network belongs to. `erase_top(codes)` gives the same codes with all top codes 0, as the twin was trained on. Do not rely on the number 256, because the check tries another grid too.
+# Write a function that measures what the top codes are worth, in nats per bottom code. Its arguments are the network with the top, its twin that was trained without, and codes. `image_nats(network, codes)` gives the nats of each image's codes, [N], of the level that the network belongs to. `erase_top(codes)` gives the same codes with all top codes 0. Do not rely on the number 256, because the check tries another grid too.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -945,7 +946,7 @@ with torch.no_grad():
 print(f"nats per code: {loss:.0f}, worse than uniform: {loss > math.log(K)}")
 
 # %% [markdown]
-# The grid is four small copies of the top, so that most bottom positions have a code from far away beneath them. Write the enlargement correctly, for any bottom size that is a multiple of the top size: 8 × 8 over 16 × 16, but also 5 × 3 over 15 × 9, and with one factor for the height and another for the width. Return a tensor [B, p, height, width].
+# The grid is four small copies of the top, so that most bottom positions have a code from far away beneath them. Write the enlargement correctly, for any bottom size that is a multiple of the top size: from 8 × 8 to 16 × 16, but also from 5 × 3 to 15 × 9, with one factor for the height and another for the width. Return a tensor [B, p, height, width].
 #
 # <details><summary>Hint 1</summary>
 #

@@ -131,7 +131,7 @@ print("up to (3, 4) nothing changed:", bool((share[:, past] == 0).all()))
 #
 # - **Up to (3, 4), nothing changed**, in no block and in no channel. This is causality once more: the features there depend on earlier codes, which stay the same. The new pass has computed all of them again.
 # - **What we need is at (3, 5)**, because the next logits are computed there.
-# - **After (3, 5) in row 3 of h, and in all rows below, much has changed, and will change again** with every further code. Nothing reads these features: they were computed for nothing.
+# - **After (3, 5) in row 3 of h, and in all rows below, much has changed, and will change again** with every further code. The logits that we need do not depend on these features: they were computed for nothing.
 #
 # In v, all of row 3 is of the first kind, up to its last column. The next section uses this fact. The third kind suggests a first remedy: we need not compute the rows below the one that we draw, so we cut them off. This is the method **rows**.
 
@@ -177,7 +177,7 @@ explore(
 )
 
 # %% [markdown]
-# Naive and rows compute many positions in both stacks, and of these only h at (3, 4) is new. With cached, all that is computed is new. At column 0, the vertical stack computes its row, 8 positions at once, and at the other seven columns nothing.
+# Naive and rows compute many positions in both stacks, and of these only h at (3, 4) is new. With cached, all that is computed is new. (The lower green row of v is the new one.) At column 0, the vertical stack computes its row, 8 positions at once, and at the other seven columns nothing.
 
 # %% [markdown]
 # ## 06.4 The cached step of one block, by hand
@@ -381,7 +381,7 @@ for method in ("rows", "cached"):
     assert same
 
 # %% [markdown]
-# Why do we use float64? The methods add up the same products in another order, so that their logits differ in the last digits. The border between two codes therefore lies at slightly different numbers, and if a random number falls into the tiny gap between them, the drawn codes differ. In float32 this happens to a few codes among a great many, and in float64 practically never. A test of the *method* should not depend on rounding. For drawing images, float32 is as good.
+# Why do we use float64? The methods add up the same products in another order, so that their logits differ in the last digits. The random number at which `draw` changes from one code to the next therefore differs a little, and if a random number falls between the two values, the drawn codes differ. In float32 this happens to a few codes among a great many, and in float64 practically never. A test of the *method* should not depend on rounding. For drawing images, float32 is as good.
 
 # %% [markdown]
 # ## 06.6 Count the work
@@ -459,7 +459,7 @@ from pixelprior.sampling import rows_so_far, whole_grid
 
 
 def parts_of_draws(batch):
-    """A function that runs a part of a draw, and how many such a draw has."""
+    """A function for a part of a draw, and how many parts a draw has."""
     z_top = torch.zeros(batch, 8, 8, dtype=torch.long)
     codes = torch.zeros(batch, 16, 16, dtype=torch.long)
     labels = prior.labels_in_turn(batch)  # [B]
@@ -684,7 +684,7 @@ else:
 # %% [markdown]
 # ## 06.10 Count by hand, code by code
 #
-# *Further · 3 minutes*
+# *Further · 4 minutes*
 #
 # Section 06.6 left the counting to the package. Here we count a pass by hand, with hooks. A convolution computes each number of its output from `weight[0].numel()` products.
 
@@ -696,14 +696,14 @@ def multiply_adds_of_a_pass(model, codes, condition):
     def count(conv, _given, out):
         nonlocal total, passes
         total += out.numel() * conv.weight[0].numel()
-        passes += conv is model.head[-1]
+        passes += conv is model.head[-1]  # the last layer
 
     convs = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
     hooks = [conv.register_forward_hook(count) for conv in convs]
     model.logits(codes, condition)
     for hook in hooks:
         hook.remove()
-    assert passes == 1
+    assert passes == 1  # and not more
     return total
 
 
@@ -716,6 +716,7 @@ print("both counts agree:", one_pass == a_pass["top"])
 
 # %%
 size, of_a_pass = (16, 16), a_pass["bottom"]
+empty = torch.zeros(1, *size, dtype=torch.long)
 rows_cost = [
     multiply_adds(rows_so_far, bottom, empty, from_top, y, 0)
     for y in range(16)
@@ -794,7 +795,7 @@ print(f"top level: {kept:,} bytes per image; the package's: {packages:,}")
 #
 # *Further · 4 minutes*
 #
-# Mistakes in a cache are silent: the shapes are right, no error is raised, and images are drawn. Here is a mistake that anyone can make: **in one block, block 4, the rows are never rolled.** (Here we count the blocks from 0, as Python does, while notebook 03 counted from 1.) The new row overwrites the last one, as it should, but the row before it never moves up. Where row y − 1 should be, there are zeros, from the first row to the last.
+# Mistakes in a cache are silent: the shapes are right, no error is raised, and images are drawn. Here is a mistake that anyone can make: **in one block, block 4, the rows are never rolled.** (Here we count the blocks from 0, as Python does, while notebook 03 counted from 1.) The new row is written into the last place, as it should be, but the row before it never moves up. Where row y − 1 should be, there are zeros, from the first row to the last.
 #
 # **What do the drawn images look like?** We draw the 16 top grids with this mistake, and the bottom grids without it. For comparison we show the right images, with the same labels and the same random numbers.
 
@@ -808,16 +809,21 @@ def rows_not_rolled(block):
 
 
 slip = rows_not_rolled(4)
-stale, stale_logits = cached(top, shape, random, condition, slip)
+not_rolled, not_rolled_logits = cached(top, shape, random, condition, slip)
 # [16, 8, 8] and [16, 64, K]
 images = {
     name: prior.sample_with_vqvae2(
-        vqvae2, 8, labels=labels[:8], seed=0, known_top=codes[:8]
-    )  # [8, 1, 32, 32]
-    for name, codes in (("right", right), ("row not rolled", stale))
+        vqvae2, 10, labels=labels[:10], seed=0, known_top=codes[:10]
+    )  # [10, 1, 32, 32]
+    for name, codes in (("right", right), ("row not rolled", not_rolled))
 }
+
+# %%
+from pixelprior.data import load_images
+
+classes = load_images("fashion_mnist_mini", "test").class_names
 figures.show(
-    figures.image_rows(images),
+    figures.image_rows(images, column_names=classes),
     "images_of_stale_caches",
 )
 
@@ -832,10 +838,10 @@ def first_wrong(codes, right):
     return tuple(wrong[0].tolist()) if len(wrong) else None
 
 
-print("healthy: first wrong code at", first_wrong(drawn["cached"], right))
-print("stale:   first wrong code at", first_wrong(stale, right))
+print("rolled:     first wrong code at", first_wrong(drawn["cached"], right))
+print("not rolled: first wrong code at", first_wrong(not_rolled, right))
 assert first_wrong(drawn["cached"], right) is None
-assert first_wrong(stale, right) == (1, 0)
+assert first_wrong(not_rolled, right) == (1, 0)
 
 # %% [markdown]
 # **Where are the wrong codes in the grid?** The map counts, for each position, in how many of the 16 images the code differs from that of naive. In JupyterLab, you can choose the block.
@@ -876,8 +882,8 @@ explore(
 
 # %%
 _, right_logits = cached(top, shape, random, condition)  # [16, 64, K]
-off = (stale_logits - right_logits).abs().amax(dim=2) > 1e-6  # [16, 64]
-wrong = (stale != right).flatten(1)  # [16, 64]
+off = (not_rolled_logits - right_logits).abs().amax(dim=2) > 1e-6  # [16, 64]
+wrong = (not_rolled != right).flatten(1)  # [16, 64]
 for position in (7, 8):
     print(
         f"position {divmod(position, 8)}: logits off in"
@@ -900,7 +906,7 @@ position = divmod(late[image].item(), 8)
 names = ("top codes, naive", "top codes, row not rolled")
 figures.show(
     figures.code_grids(
-        {names[0]: right[image], names[1]: stale[image]},
+        {names[0]: right[image], names[1]: not_rolled[image]},
         top.num_embeddings,
         marked=dict.fromkeys(names, position),
     ),
@@ -995,7 +1001,7 @@ check.batch_limit(my_images, bottom, (16, 16), 2**30)
 #
 # *Difficulty 3 of 5 · importance 3 of 5 · 6 minutes*
 #
-# A grid has 240 codes, and you may choose its height and its width. There is no label and no other condition. **At which shape does rows take the fewest multiply-adds, and how many times those of cached are they?** Answer with three numbers: (height, width, rows ÷ cached). Predict them on paper before you let them be counted.
+# A grid has 240 codes, and you may choose its height and its width. There is no label and no other condition. **At which shape does the method rows take the fewest multiply-adds, and by what factor is that more than cached takes?** Answer with three numbers: (height, width, rows ÷ cached). Predict them on paper before you let them be counted.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1143,8 +1149,8 @@ check.cached_step(my_row_step, my_code_step)
 # [Back to exercise 1](#Exercise-1:-predict-the-speed-up)
 
 # %% tags=["solution"]
-# The unit is a top pass over its 256 positions. A bottom pass over 1,024
-# positions costs as many of them as before: both grids grew by four.
+# The unit is a top pass over its 256 positions. A bottom pass costs as many
+# units as in 06.6, because both grids grew by the same factor of four.
 bottom_pass = a_pass["bottom"] / a_pass["top"]
 by_naive = 256 + 1024 * bottom_pass
 by_one_pass_each = 1 + bottom_pass
@@ -1167,7 +1173,7 @@ images_at_once = 2**30 // bytes_per_image
 check.batch_limit(images_at_once, bottom, (16, 16), 2**30)
 
 # %% [markdown] tags=["solution"]
-# The caches of thousands of images fit into this memory. (In addition, the weights are needed twice, however many images are drawn: those of the model, and a copy laid out for the steps. Then there are the condition of the whole grid and, for a moment, its product with all blocks' weights, for one row. Expect that half as many images fit.) A pass of naive holds one layer's features at a time, but for all 16 rows.
+# The caches of thousands of images fit into this memory. (In addition, the weights are needed twice, however many images are drawn: those of the model, and a copy laid out for the steps. Then there are the condition of the whole grid and, for a moment, its product with all blocks' weights, for one row. Expect that half as many images fit.)
 
 # %% [markdown] tags=["solution"]
 # ### Solution 3

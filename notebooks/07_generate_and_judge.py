@@ -7,7 +7,7 @@
 #
 # **What you need.** The VQ-VAE-2 from notebook [01](01_images_to_codes.ipynb), the two levels of the prior from [04](04_top_prior.ipynb) and [05](05_bottom_prior.ipynb), and for section 07.10 the samplers of [06](06_fast_sampling.ipynb). The parts that we use are repeated here.
 #
-# **Time.** About 30 minutes for the core and 89 for all, with the exercises; 105<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
+# **Time.** About 30 minutes for the core and 90 for all, with the exercises; 105<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
 #
 # ← [06 · Sampling, fast](06_fast_sampling.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [08 · Complete and edit in code space](08_complete_and_edit.ipynb) →
 
@@ -410,7 +410,7 @@ for setting in scores:
         print("  " + ", ".join(ahead))
 
 # %% [markdown]
-# Do not use a setting that is listed as worse, that is, at the start of a line that ends with “than:”, because another setting is both better and more varied. Among the settings that are never listed as worse, no setting is both better and more varied than another by more than the noise. Between them you choose quality or variety, or 250 images are too few to see a difference.
+# Do not use a setting that is listed as worse, that is, at the start of a line that ends with “than:”, because another setting is both better and more varied. Among the others you choose quality or variety, or 250 images are too few to see a difference. (T = 1.15 and 1.3 are not listed, but lie at or beyond the distance of photographs, where more distance is no gain.)
 #
 # Look also for points at about the same height: the one further to the right has more variety at the same quality. The knobs do not all make the same trade. Guidance compares two predictions. Top-k and top-p remove improbable codes and keep the ratios of the others, and a low temperature changes these ratios too.
 
@@ -490,7 +490,7 @@ assert below["drawn"] == 0 and below["a copier"] > 0.98
 # %% [markdown]
 # The copier's peak is far to the left, where hardly any unseen image lies. Look at this left end and not at the mean, because ten copies among thousands would not move a mean.
 #
-# This search was among the 6,000 photographs that ship, while our prior was trained on 58,200. Measured among all 60,000 training images, drawn images lie 1.140<!--= results neighbours.samples_to_heldout_rebuilt.value --> times as far from their nearest training image as rebuilt test images do, on average. Many copies would bring this ratio below 1.
+# This search was among the 6,000 photographs that ship, while our prior was trained on 58,200. Measured among all 60,000 training images, drawn images lie 1.140<!--= results neighbours.samples_to_heldout_rebuilt.value --> times as far from their nearest training image as rebuilt test images do, on average. This is a mean: many copies would bring it below 1, and a few would not show in it.
 
 # %% [markdown]
 # ### Where it breaks: two numbers that are fooled
@@ -530,7 +530,7 @@ for name, images in (
 #
 # *Further · 4 minutes*
 #
-# Train a classifier on drawn images and the labels for which they were drawn, and test it on real photographs. The share that it gets right is the **classification accuracy score** (Ravuri and Vinyals 2019). Bad images teach the wrong thing, and look-alikes teach too little. The smallest classifier needs no training: it gives each photograph the label of the nearest drawn image.
+# Train a classifier on drawn images and the labels for which they were drawn, and test it on real photographs. The share that it gets right is the **classification accuracy score** (Ravuri and Vinyals 2019). Bad images teach the wrong thing, and look-alikes teach too little. The simplest classifier needs no training: it gives each photograph the label of the nearest drawn image.
 
 
 # %%
@@ -540,8 +540,8 @@ def accuracy_score(data):
     return right.float().mean().item()
 
 
-one_each, look_alikes = draw_images(top_k=1)
-drawn["top_k", 1] = one_each, look_alikes
+look_alike_codes, look_alikes = draw_images(top_k=1)
+drawn["top_k", 1] = look_alike_codes, look_alikes
 _, hot = draw_images(temperature=1.5)
 learned_from = {
     "photographs": first(training, 250),
@@ -598,9 +598,9 @@ panels = {
 figures.show(figures.bar_panels(panels), "scores")
 
 # %% [markdown]
-# - **Fréchet distance.** Drawn images are at 0.67<!--= results frechet.distances.samples.value -->, with a 95 % confidence interval from 0.60<!--= results frechet.distances.samples.low --> to 0.74<!--= results frechet.distances.samples.high -->. (This is lower than in section 07.4, because more images have a smaller distance.) The reconstructions need no prior, so that what comes on top of their distance is due to the prior.
+# - **Fréchet distance.** Drawn images are at 0.67<!--= results frechet.distances.samples.value -->, with a 95 % confidence interval from 0.60<!--= results frechet.distances.samples.low --> to 0.74<!--= results frechet.distances.samples.high -->. (This is lower than in section 07.4, partly because more images have a smaller distance; the rest may be chance.) The reconstructions need no prior, so that what comes on top of their distance is due to the prior.
 # - **Accuracy.** The score from drawn images is 0.951<!--= results accuracy_score.samples_to_real.value --> times that from real ones, so that the samples lack something that photographs have.
-# - **Guidance.** The Fréchet distance falls to 0.22<!--= results frechet.distances.chosen_samples.value -->, and the accuracy score does not rise: it is 0.943<!--= results accuracy_score.chosen_samples_to_real.value --> times that of real images. Images that are more typical of their class look better, and probably a classifier that sees only these learns less about the others. The two numbers answer different questions, and neither stands for the other.
+# - **Guidance.** The Fréchet distance falls to 0.22<!--= results frechet.distances.chosen_samples.value -->, and the accuracy score does not rise: it is 0.943<!--= results accuracy_score.chosen_samples_to_real.value --> times that of real images. The difference from the ratio without guidance may be chance. The two numbers answer different questions, and neither stands for the other.
 #
 # You may know the name **FID**: it is the Fréchet distance in the features of another network, Inception. Our numbers cannot be compared with FIDs.
 
@@ -883,14 +883,14 @@ ratios = [
 measures = ("mean distance", "perplexity, top", "codes in use, top")
 
 # %% [markdown]
-# **Which of the three measures notices that there are ten images?**
+# **Which of the three measures notices that there are ten images?** (A bar of height 0 is not visible.)
 
 # %%
 figures.show(
     figures.grouped_bars(
         dict(zip(measures, zip(*ratios, strict=True), strict=True)),
         ["top_k = 1", *(f"T = {T}" for _, T in settings_shown[1:])],
-        y_label="÷ that of photographs",
+        y_label="÷ that of rebuilt photographs",
     ),
     "measures_of_variety",
 )
@@ -1054,7 +1054,7 @@ by_gradient = {
 }
 
 # %% [markdown]
-# **What do two bad gradients do to the next seventy steps?**
+# **What do two bad gradients do to the next seventy steps?** (The left axis is linear from −1 to 1 and logarithmic beyond, hence the kink at 1.)
 
 # %%
 titles = (
@@ -1165,8 +1165,10 @@ figures.show(
 )
 
 # %% [markdown]
+# Keeping what was computed helps most, and drawing many at once comes second.
+#
 # - **The whole network for each code.** `method="cached"` is the default, so you miss this factor only in a loop of your own.
-# - **One image at a time.** A step of the cached method is so small that most of its time goes into starting its operations, and eight images share that time. So draw many at once: `sample` takes any batch size, and image i is the same in all. (With `naive` a single image already keeps the processor busy, so that eight at once gain less or nothing.)
+# - **One image at a time.** A step of the cached method is so small that most of its time goes into starting its operations, and eight images share that time. So draw many at once: `sample` takes any batch size, and image i does not depend on it. (With `naive` a single image already keeps the processor busy, so that eight at once gain less or nothing.)
 # - **The wrong machine or number format.** On a GPU, use `method="graph"` (section 06.9), and for large batches bf16 in place of float32 (section 06.8). (We expect this, but neither has been run on a GPU yet: see the end of section 06.9.)
 #
 # The first two remedies leave each code as it was. On the two cores that made the committed results, a new image of both levels takes 7.6<!--= results speed.milliseconds_per_image.value --> ms in batches of 64.
@@ -1200,7 +1202,7 @@ figures.show(
 #
 # *Difficulty 2 of 5 · importance 3 of 5 · 4 minutes*
 #
-# The four codes of section 07.1 have the probabilities 0.1, 0.4, 0.2 and 0.3. At temperature 1, each u from 0.5 to 0.7 draws code 2. **From which u to which is it at temperature 0.5?** Predict before you compute: will the piece of code 2 be longer or shorter?
+# The four codes of section 07.1 have the probabilities 0.1, 0.4, 0.2 and 0.3. At temperature 1, each u from 0.5 to 0.7 draws code 2. **Which interval of u draws code 2 at temperature 0.5?** Predict before you compute: will the piece of code 2 be longer or shorter?
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1227,7 +1229,7 @@ check.numbers_of_code(my_numbers, p, 2, 0.5)
 #
 # *Difficulty 3 of 5 · importance 5 of 5 · 6 minutes*
 #
-# Someone wants images that look more like photographs than ours at T = 1, and gives you two limits. The Fréchet distance must be at most 0.9 times that at T = 1, and images of a class must lie at least 0.88 times as far apart as held-out photographs do. **Choose a temperature** for both levels; it is then tested on 400 new images of another seed. Numbers from a few hundred images vary by chance, and the Fréchet distance most, so measure on a second seed, and stay well away from both limits.
+# Someone wants images that look more like photographs than ours at T = 1, and gives you two limits. The Fréchet distance must be at most 0.9 times that at T = 1, and images of a class must lie at least 0.88 times as far apart as held-out photographs do. **Choose a temperature** for both levels; it is then tested on 400 new images of another seed, against 400 at T = 1 of the same seed. Numbers from a few hundred images vary by chance, and the Fréchet distance most, so measure on a second seed, and stay well away from both limits.
 #
 # You have `scores["temperature", T]` for five temperatures. `judge(draw_images(temperature=T, seed=1)[1])` measures others, on a second seed, and `mean_distance(heldout)` measures photographs.
 #
@@ -1259,7 +1261,7 @@ check.temperature(my_temperature, vqvae2, prior, heldout)
 #
 # *Difficulty 3 of 5 · importance 5 of 5 · 10 minutes*
 #
-# Our `with_top_p` goes through one row in a loop. Write it for logits [B, K], and return the probabilities [B, K] that are drawn from: the fewest of the likeliest codes that hold the share p, at least one in each row, with the sum 1, each at its own code. (Do not call the package's function.)
+# Our `with_top_p` goes through one row in a loop. Write it for logits [B, K], and return probabilities [B, K]. In each row, keep the fewest of the likeliest codes that together hold `share`, and at least one. Give the others the probability 0, make the sum of the row 1, and leave each code at its own place. (Do not call the package's function.)
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1269,7 +1271,7 @@ check.temperature(my_temperature, vqvae2, prior, heldout)
 #
 # <details><summary>Hint 2</summary>
 #
-# A code is kept if the codes *before* it hold less than p together. What those before it hold is the cumulative sum minus the probability of the code itself.
+# A code is kept if the codes *before* it hold less than `share` together. What those before it hold is the cumulative sum minus the probability of the code itself.
 #
 # </details>
 #
@@ -1281,7 +1283,7 @@ check.temperature(my_temperature, vqvae2, prior, heldout)
 
 
 # %% tags=["exercise"]
-def my_top_p(logits, p):
+def my_top_p(logits, share):
     return None  # your turn
 
 
@@ -1296,7 +1298,7 @@ check.top_p(my_top_p)
 #
 # *Difficulty 4 of 5 · importance 3 of 5 · 10 minutes*
 #
-# Section 07.5 ended with copies that were shifted by a pixel and not found. Write a function that computes a better number from images [N, 1, 32, 32] and training images [M, 1, 32, 32]. It gives one number per image, [N], which is **small for a copy**, whether the copy is exact, or shifted by a pixel to any of eight sides and slightly blurred. The function is tried on 50 copies and 50 unseen images, in random order. In 95 of 100 pairs of a copy and an unseen image, the copy must have the smaller number. Copies and unseen images are shifted and blurred in the same way, so that the blur itself gives nothing away.
+# Section 07.5 ended with copies that were shifted by a pixel and not found. Write a function that computes a better number from images [N, 1, 32, 32] and training images [M, 1, 32, 32]. It gives one number per image, [N], which is **small for a copy**, whether the copy is exact, or shifted by a pixel in any of eight directions and slightly blurred. The function is tried on 50 copies and 50 unseen images, in random order. In 95 of 100 pairs of a copy and an unseen image, the copy must have the smaller number. Copies and unseen images are shifted and blurred in the same way, so that the blur itself gives nothing away.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1340,7 +1342,7 @@ check.distance_to_copies(my_distance, training, heldout)
 #
 # **To take away.** Why can the Fréchet distance of good images get *worse* when each single image gets better? Your samples are sharp, varied, and have a small Fréchet distance: what is left to check? Which temperature would you take to fill a shop window, and which to make training data? ([Answers](ANSWERS.md#07--generate-and-judge))
 #
-# **Sources.** Fréchet distance of features: Heusel, Ramsauer, Unterthiner, Nessler and Hochreiter 2017, [arXiv 1706.08500](https://arxiv.org/abs/1706.08500), equation 6. Classification accuracy score: Ravuri and Vinyals 2019, [arXiv 1905.10887](https://arxiv.org/abs/1905.10887). Both for a VQ-VAE-2, and quality against diversity: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), the part on quantitative evaluation. Top-p, there called nucleus sampling, and why the likeliest is dull: Holtzman, Buys, Du, Forbes and Choi 2019, [arXiv 1904.09751](https://arxiv.org/abs/1904.09751), the part on decoding. Top-k: Fan, Lewis and Dauphin 2018, [arXiv 1805.04833](https://arxiv.org/abs/1805.04833), the part on generation. Clipping: Pascanu, Mikolov and Bengio 2012, [arXiv 1211.5063](https://arxiv.org/abs/1211.5063), section 3.2.
+# **Sources.** Fréchet distance of features: Heusel, Ramsauer, Unterthiner, Nessler and Hochreiter 2017, [arXiv 1706.08500](https://arxiv.org/abs/1706.08500), equation 6. Classification accuracy score: Ravuri and Vinyals 2019, [arXiv 1905.10887](https://arxiv.org/abs/1905.10887). Both for a VQ-VAE-2, and quality against diversity: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), the part on quantitative evaluation. Top-p, there called nucleus sampling, and why the likeliest is dull: Holtzman, Buys, Du, Forbes and Choi 2019, [arXiv 1904.09751](https://arxiv.org/abs/1904.09751), the part on decoding. Top-k: Fan, Lewis and Dauphin 2018, [arXiv 1805.04833](https://arxiv.org/abs/1805.04833), the part on generation. Guidance: Ho and Salimans 2022, [arXiv 2207.12598](https://arxiv.org/abs/2207.12598), equation 6, for another kind of model. Clipping: Pascanu, Mikolov and Bengio 2012, [arXiv 1211.5063](https://arxiv.org/abs/1211.5063), section 3.2.
 #
 # ← [06 · Sampling, fast](06_fast_sampling.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [08 · Complete and edit in code space](08_complete_and_edit.ipynb) →
 
@@ -1361,7 +1363,7 @@ low, high = (1 + 16) / 30, (1 + 16 + 4) / 30
 check.numbers_of_code((low, high), p, 2, 0.5)
 
 # %% [markdown] tags=["solution"]
-# The piece becomes shorter, because the likeliest code gains, and code 2 is not the likeliest. Code 1 gains and pushes the lower end up, so that some numbers u that drew code 2 draw code 1 now.
+# The piece becomes shorter, because 0.2 is less than 0.3, the sum of the squares: 0.2 · 0.2 ÷ 0.3 is about 0.13. (Code 3, with 0.3, keeps its length.) Code 1 gains and pushes the lower end up, so that some numbers u that drew code 2 draw code 1 now.
 
 # %% [markdown] tags=["solution"]
 # ### Solution 2

@@ -7,7 +7,7 @@
 #
 # **What you need.** Both levels from notebook [05](05_bottom_prior.ipynb), the cache from notebook [06](06_fast_sampling.ipynb), and the draw by inverse CDF from notebook [07](07_generate_and_judge.ipynb); what we use of them is repeated. Nothing is trained here, because everything comes from the weights that ship with the package.
 #
-# **Time.** About 22 minutes for the core and 80 for all, with the exercises; 60<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
+# **Time.** About 22 minutes for the core and 81 for all, with the exercises; 60<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
 #
 # ← [07 · Generate and judge](07_generate_and_judge.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [09 · Scale up](09_scale_up.ipynb) →
 
@@ -414,7 +414,7 @@ explore(
 # %% [markdown]
 # ## 08.5 What each code costs
 #
-# *Further · 6 minutes*
+# *Further · 7 minutes*
 #
 # In 04.9 and 05.5 we kept the cost of each code, −log P(code | codes before it). Now we call this cost the **surprise** of the code, and look at it image by image. A code with probability 1/2 costs log 2 nats, and one with probability 1/1000 costs log 1000 nats, ten times as much.
 #
@@ -472,9 +472,14 @@ def of_image(nats):  # to [B], −log P of each image
 
 
 # %%
-def with_maps(images, maps, names, highest=1.5):
+def with_maps(images, maps, names, highest=1.5, difference=""):
     return figures.images_over_maps(
-        images, maps, names, unit="nats per pixel", limits=(0, highest)
+        images,
+        maps,
+        names,
+        unit="nats per pixel",
+        limits=(0, highest),
+        difference=difference,
     )
 
 
@@ -510,7 +515,7 @@ def under_two_labels(image, other):
 
 
 # %% [markdown]
-# **Which codes cost more under a wrong label?** The third map is the difference of the first two, on the same scale, so that it is faint; a code that costs less is as dark as one that costs the same. In JupyterLab, go through the images and labels.
+# **Which codes cost more under a wrong label?** The third map is the difference of the first two, on a scale of its own: red where a code costs more under the second label, blue where it costs less. In JupyterLab, go through the images and labels.
 
 
 # %%
@@ -525,9 +530,10 @@ def map_of(image, label):
     more = {level: each[1:] - each[:1] for level, each in nats.items()}
     # more [1, 8, 8] and [1, 16, 16]
     top, bottom = (more[level].sum() for level in ("top", "bottom"))  # []
-    names.append(f"more: {top:.0f} in top,\n{bottom:.0f} in bottom codes")
+    names.append(f"nats more:\n{top:+.0f} top, {bottom:+.0f} bottom")
     maps = torch.cat([surprise_map(nats), surprise_map(more)])  # [3, 32, 32]
-    return with_maps(photo.expand(3, -1, -1, -1), maps, names)
+    photos = photo.expand(3, -1, -1, -1)  # [3, 1, 32, 32]
+    return with_maps(photos, maps, names, difference="nats per pixel more")
 
 
 # %%
@@ -539,7 +545,7 @@ explore(
 )
 
 # %% [markdown]
-# All of the additional cost is in the top codes, and most of it in their first row, above all in the first code, where nothing but the label is known yet. The bottom codes cost about what they did, because the top codes already say what is needed to predict them. The first code says most against the label, but it is the sum over all codes that refutes it.
+# The additional cost is in the top codes, and most of it in their first row, above all in the first code, where nothing but the label is known yet. The bottom codes cost more in some places and less in others, and together about what they did, because the top codes already say what is needed to predict them. The first code says most against the label, but it is the sum over all codes that refutes it.
 
 # %% [markdown]
 # ## 08.6 What raster order means: seams
@@ -670,7 +676,7 @@ figures.show(
 # %% [markdown]
 # In the row of the most expensive candidates, most halves do not fit together. In the row of the cheapest most of them do, and the photograph was not used to choose them. Where the last two rows differ, another candidate had a share of the weight, and was drawn.
 #
-# Look for a column whose draft is much darker than its known half. There the cheapest candidate may be no better than the most expensive one. This is the effect of 08.3 again: the known codes beside the hole were encoded next to black, so the cheapest *draft* is dark. In the second look the same codes were encoded next to this draft, and they can favour dark once more. Codes that depend on the draft are no independent evidence.
+# Some drafts are much darker than their known half. In such a column the cheapest candidate can be worse than the most expensive one: look for it. This is the effect of 08.3 again: the known codes beside the hole were encoded next to black, so the cheapest *draft* is dark. In the second look the same codes were encoded next to this draft, and they can favour dark once more. Codes that depend on the draft are no independent evidence.
 #
 # How many of the sixteen candidates share the weight? The **effective sample size** answers this with one number,
 #
@@ -685,7 +691,7 @@ n_eff = 1 / weight.square().sum(dim=1)  # [8]
 spread = cost[:, -1] - cost[:, 0]  # [8]
 error = (pictures - photos[:, None]).square()[..., upper]  # [8, 16, 1, 512]
 error = error.mean(dim=(2, 3))  # [8, 16]
-nearer = error[:, 0] < error.mean(dim=1)  # [8]
+less = error[:, 0] < error.mean(dim=1)  # [8]
 
 # %%
 print(
@@ -695,7 +701,7 @@ print(
 for words, which in (
     ("the most expensive costs over 30 nats more", spread > 30),
     ("the cheapest was also drawn by weight", number == 0),
-    ("the cheapest is nearer to the photograph than the mean", nearer),
+    ("the cheapest has less error than the candidates' mean", less),
 ):
     print(f"{words + ':':55} {which.sum()} of 8 images")
 
@@ -808,8 +814,8 @@ odd = {
     "upside down": sneaker.flip(2),
     "pullover": pullover,
     "with stripes": pasted,
-    "seven": seven,
-    "one": one,
+    "digit seven": seven,
+    "digit one": one,
     "white": torch.ones(1, 1, 32, 32),
     "noise": torch.rand(1, 1, 32, 32),
     "black": torch.zeros(1, 1, 32, 32),
@@ -869,7 +875,9 @@ upright = of_image(surprise(prior, *codes_of(images), labels))  # [200]
 turned = of_image(surprise(prior, *codes_of(images.flip(2)), labels))
 low, alarm = upright.quantile(torch.tensor([0.05, 0.95]))  # [] each
 more = (turned - upright).mean().round(decimals=-1)  # []
-one, black = (scores[list(odd).index(name)] for name in ("one", "black"))
+one, black = (
+    scores[list(odd).index(name)] for name in ("digit one", "black")
+)
 rank = torch.arange(1, 201) / 2  # [200], percent
 
 # %%
@@ -880,7 +888,7 @@ for words, which in (
 ):
     print(f"    {words + ':':38} {which.float().mean():.0%}")
 print(f"    cost more by about {more:.0f} nats on average, to tens")
-print("one costs less than 19 of 20 photographs:", bool(one < low))
+print("the digit one costs less than 19 of 20 photographs:", bool(one < low))
 print("black costs less than all 200:", bool(black < upright.min()))
 
 # %% [markdown]
@@ -909,7 +917,7 @@ figures.show(
 #
 # Two remedies are in use. One is to raise the alarm on *both* sides: black costs less than any of the 200 photographs, and the digit one less than nearly all of them, which is as odd as costing too much. The other is to compare the cost with how complicated the image is, for instance with the bytes of its PNG. And where you can, compare like with like, as in 08.6: candidates for the same hole.
 #
-# One half of the answer is still missing, because the prior judges only *codes*. **Do the codes say what is in the image?** We decode them, and measure the error.
+# One thing is still missing: the prior judges only *codes*. **Do the codes say what is in the image?** We decode them, and measure the error.
 
 
 # %%
@@ -1046,7 +1054,7 @@ for (name, slip), difference in differences.items():
 # %% [markdown]
 # With the upper half known, the loop with the slip along the row is **equal** to the naive loop, although it is wrong. Where every row is either all known or all drawn, no drawn code ever has a known one to its left, so a sampler with this slip would pass every test on lower halves. The left half and the checkerboard reveal all three slips.
 #
-# So a test of equality needs an input in which every possible mistake can show. A checkerboard is such an input, because it has known codes to the left, above, and on all sides. The first code that differs then tells where to look. With the checkerboard, a first difference in row 0 points to `keep_code`, which relays along the row. There may be another slip behind it, so correct the first and run the test again. A first difference in row 1 points to `keep_row`.
+# So a test of equality needs an input in which every possible mistake can show. A checkerboard is such an input, because nearly every drawn code in it has a known code to its left and another above it. The first code that differs then tells where to look. With the checkerboard, a first difference in row 0 points to `keep_code`, which relays along the row. There may be another slip behind it, so correct the first and run the test again. A first difference in row 1 points to `keep_row`.
 
 # %% [markdown]
 # ## 08.10 Exercises
@@ -1150,7 +1158,7 @@ check.extremes(my_extremes, prior, more_top, more_bottom, more_labels)
 # figures.picture(figure, "the most and the least surprising image")
 # ```
 #
-# Why are they the extremes? A class is cheap where its pieces are alike and of plain cloth, because then each code follows from those before it. It is expensive where cut, cloth and print all vary.
+# Why are they the extremes? Plain cloth is cheap, because each code follows from those before it, and cut and print that vary are expensive. The same holds for classes: those whose pieces are alike and plain cost least.
 
 # %% [markdown]
 # ### Exercise 3: complete a hole
@@ -1159,7 +1167,7 @@ check.extremes(my_extremes, prior, more_top, more_bottom, more_labels)
 #
 # Write a function that gets the known codes of one image, [8, 8] and [16, 16] with −1 where nothing is known, its label (a tensor of shape [1]), and a count. It draws as many candidates as the count says, and returns three things: the top grids and the bottom grids of all candidates, and the weights of the candidates, which sum to 1. You can start from `candidates` of 08.6, which gives the costs.
 #
-# Your function is tried on four holes: the upper half, a window at the right-hand edge, the left half, and a window that begins at the upper edge. For each hole the check reports the effective sample size of your weights. Which number do you expect for each hole, from 1 to 32?
+# Your function is tried on four holes: the upper half, a window at the right-hand edge, the left half, and a window that begins at the upper edge. For each hole the check draws 32 candidates and reports the effective sample size of your weights. Do you expect a large number or a small one?
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1265,3 +1273,6 @@ def weighed(known_top, known_bottom, label, count):
 
 
 holes.hole(weighed, vqvae2, prior, some_images, some_labels)
+
+# %% [markdown] tags=["solution"]
+# All four are small: in each hole, codes were drawn before known codes that come after them in raster order, and few of the 32 candidates fit those known codes.

@@ -104,7 +104,7 @@ def test_the_demo_draws_in_colour(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "no test images of this data set ship" in printed and "evaluate" in printed
     names = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
-    assert names == ["samples.png"]  # no setting was chosen for this prior
+    assert names == ["chosen_samples.png", "samples.png"]
 
 
 def test_cifar10_has_colour_and_its_classes_differ():
@@ -159,5 +159,7 @@ def test_the_model_card_is_what_the_files_beside_it_give(name):
     card = (RESULTS[name] / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert card == model_card(results, about, by_seed={})
     assert "no setting of sampling were chosen by them. What was chosen" in card
+    from_files = "All images were read from image files" in card
+    assert from_files == (about["vqvae2"]["dataset"] == "imagefolder")
     about["prior"]["validation_share"] = "0.0"
     assert "No training images were held out" in model_card(results, about, by_seed={})

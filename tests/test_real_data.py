@@ -4,12 +4,22 @@ These tests need `PIXELPRIOR_DATA`, a folder with `FashionMNIST/raw/` or `cifar1
 Without it they are skipped, with a reason.
 """
 
+import json
 import re
 
 import pytest
+import torch
 
 from pixelprior import cli
-from pixelprior.data import load_images
+from pixelprior.assets import FOLDER, load_shipped
+from pixelprior.codes import extract_codes
+from pixelprior.data import ImageData, load_images
+from pixelprior.evaluation.measures import (
+    image_nats,
+    mean_with_interval,
+    reconstructions,
+    squared_errors,
+)
 
 SOURCES = {
     "fashion_mnist": ("FashionMNIST", ["--num_embeddings", "256"]),
@@ -64,6 +74,32 @@ def test_cifar10_as_a_folder_is_whole(real_data):
     assert data.images.shape == (10_000, 3, 32, 32)
     assert data.labels.bincount().tolist() == [1000] * 10
     assert data.class_names[0] == "airplane"
+
+
+def test_the_shipped_weights_of_cifar10_have_their_kept_figures(real_data):
+    """The kept figures are of all test images, and these of every tenth.
+
+    They agree within 1.5 times half the interval of the new figures, and within 4 %.
+    """
+    if not (real_data / "cifar10").is_dir():
+        pytest.skip("there is no cifar10 in PIXELPRIOR_DATA")
+    data = load_images("imagefolder", "test", data_root=real_data / "cifar10")
+    tenth = torch.arange(0, 10_000, 10)
+    some = ImageData(data.images[tenth], data.labels[tenth], data.class_names)
+    vqvae2, prior = load_shipped("cifar10")
+    codes = extract_codes(vqvae2, some)
+    errors = squared_errors(some, reconstructions(vqvae2, some))
+    kept = FOLDER / "results" / "cifar10" / "results.json"
+    kept = json.loads(kept.read_text(encoding="utf-8"))
+    stated = [(errors, kept["reconstruction"]["mean_squared_error"])]
+    for name, level in prior.levels().items():
+        nats = image_nats(level, codes) / codes.grid(name)[0].numel()
+        stated.append((nats, kept["likelihood"][name]["nats_per_code"]))
+    for each, before in stated:
+        now = mean_with_interval(each, seed=0)
+        reach = 1.5 * (now["high"] - now["low"]) / 2
+        assert abs(now["value"] - before["value"]) < reach
+        assert now["value"] == pytest.approx(before["value"], rel=0.04)
 
 
 def test_the_embedded_images_are_those_of_the_full_set(real_data):

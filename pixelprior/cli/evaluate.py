@@ -39,7 +39,7 @@ from pixelprior.runs import check_trained, load_prior, load_without_top
 from pixelprior.vqvae2 import VQVAE2
 
 OF_IMAGES = (*NAMES, "vqvae2_checkpoint", "weights", "without_top_checkpoint")
-OF_IMAGES += ("classifier_checkpoint", "inception", "max_images")  # flags
+OF_IMAGES += ("classifier_checkpoint", "inception", "max_images", "dataset")  # flags
 
 
 def check_one_process(command: str) -> None:

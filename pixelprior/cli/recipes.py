@@ -56,7 +56,7 @@ FASHION_MNIST_MINI = Recipe(
     num_samples=1000,
 )
 CIFAR10 = Recipe(
-    about="the shipped weights of CIFAR-10, in two hours on two cores",
+    about="the shipped weights of CIFAR-10, in three hours on two cores",
     vqvae2=FASHION_MNIST.vqvae2
     | {"dataset": "cifar10", "num_embeddings": 8, "flip": True, "epochs": 10},
     prior=FASHION_MNIST.prior

@@ -27,7 +27,7 @@ SETTING_NAME = "sampling.json"
 NAMES = ("guidance", "temperature", "top_k", "top_p")
 GUIDED = [
     *({"guidance": [w, 0.0]} for w in (0.25, 0.5, 1.0, 2.0)),
-    *({"guidance": [w, w]} for w in (0.25, 0.5, 1.0)),
+    *({"guidance": [w, w]} for w in (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)),
     {"guidance": [0.0, 0.5]},
     *({"guidance": [w, 0.0], "top_p": 0.95} for w in (0.25, 0.5)),
     *({"guidance": [w, w], "temperature": 0.95} for w in (0.25, 0.5)),

@@ -236,7 +236,13 @@ def model_card(
         f"{data['pixels']:,} pixels each with all channels. The "
         f"{data['heldout_images']:,} test images were measured when training was over: "
         "no weights, no epoch and no setting of sampling were chosen by them. "
-        f"{chosen}",
+        f"{chosen}"
+        + (
+            " All images were read from image files, which differ from the original "
+            "images if they are compressed with loss, as JPEG files are."
+            if about["vqvae2"].get("dataset") == "imagefolder"
+            else ""
+        ),
         "",
         "## Recipe",
         "",

@@ -258,6 +258,7 @@ def test_bad_files_and_flags_are_named(fails, tmp_path, trained):
     assert "give --prior_checkpoint" in fails(*measure)
     measure += ["--prior_checkpoint", trained / "prior"]
     assert "--top_k is for images" in fails(*measure, "--top_k", 3)
+    assert "--dataset is for images" in fails(*measure, "--dataset", "cifar10")
     if single:
         words = "was trained on grids of [[3, 5]], but"
     else:

@@ -313,6 +313,13 @@ FIGURES = {
             images(8), images(8)[:, 0], [str(n) for n in range(8)], unit="nats"
         ),
         lambda f: f(images(1, 3, 4, 6), torch.zeros(1, 5, 3), ["alone"], unit="nats"),
+        lambda f: f(
+            images(3),
+            images(3)[:, 0] - 0.5,
+            ["one", "two", "two less one"],
+            unit="nats",
+            difference="nats more",
+        ),
     ],
     "numbered_maps": [
         lambda f: f(

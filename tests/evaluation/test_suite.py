@@ -174,6 +174,7 @@ def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
         ("results", "results", table),
         ("results", "settings", settings_table),
         ("results", "cifar10/results", table),
+        ("results", "cifar10/settings", settings_table),
         ("results", "tried", tried_table),
         ("results", "depth", tried_table),
         ("results", "seeds", seeds_table),
@@ -245,6 +246,7 @@ def by_class(data: ImageData) -> torch.Tensor:
         ("fashion_mnist", "", "samples"),
         ("fashion_mnist", "", "chosen_samples"),
         ("cifar10", "cifar10", "samples"),
+        ("cifar10", "cifar10", "chosen_samples"),
     ],
 )
 def test_the_samples_in_the_readme_are_the_first_64_of_seed_0(name, folder, picture):

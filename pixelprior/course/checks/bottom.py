@@ -260,7 +260,10 @@ def nats_per_image(answer, prior, codes: CodeData) -> str:
     bottom = image_nats(prior.prior_bottom, codes).mean().item()
     both = top + bottom
     if abs(given - both) <= 0.01 * both:
-        return f"this image has {top:.0f} nats in its top codes and {bottom:.0f} below"
+        return (
+            f"this image has {top:.0f} nats in its top codes and {bottom:.0f} in its "
+            "bottom codes"
+        )
 
     def near(value: float, share: float = 0.01) -> bool:
         return abs(given - value) <= share * abs(value)

@@ -209,8 +209,9 @@ def cached_step() -> Figure:
     d.text(5.8, 2.1, "the code step\nreads it at x", va="top")
     d.arrow((6.5, 2.43), (y - 0.16, 2.43))
     d.text(y, 4.8, "once per code: code_step", weight="bold", size=10)
-    d.cells(y - side, 4.3, [[kept, new] + 3 * [plain]], side=side)
-    d.text(y - side - 0.1, 4.17, "h at x − 1 and x", **left)
+    row = 3 * [plain] + [kept, new] + 3 * [plain]
+    d.cells(y - 4.5 * side, 4.3, [row], side=side)
+    d.text(y - 4.5 * side - 0.1, 4.17, "h at x − 1 and x", **left)
     d.arrow((y, 4.04), (y, 3.5))
     d.box(y, 3.25, "horizontal convolution", width=1.9)
     d.arrow((y, 3.0), (y, 2.59))

@@ -102,6 +102,7 @@ def heatmaps(
     centred: bool = False,
     columns: int | None = None,
     position: tuple[int, int] | None = None,
+    numbered: bool = False,
 ) -> Figure:
     """Maps [H, W] side by side on one colour scale, with the unit at the colour bar.
 
@@ -116,6 +117,8 @@ def heatmaps(
         centred: whether 0 is the middle of the scale (blue below, red above).
         columns: maps per row; None puts all into one row.
         position: row and column of the cell that has a frame in each map.
+        numbered: whether rows and columns are numbered, from 0; with a position they
+            always are.
     """
     columns = columns or len(maps)
     values = [as_numbers(grid) for grid in maps.values()]
@@ -156,8 +159,10 @@ def heatmaps(
             corner = (position[1] - 0.5, position[0] - 0.5)
             axis.add_patch(Rectangle(corner, 1, 1, fill=False, lw=2.5, ec="black"))
         axis.set_title(name, fontsize=9)
-        axis.set_xticks([])
-        axis.set_yticks([])
+        height, width_in_cells = value.shape if numbered or position else (0, 0)
+        axis.set_xticks(range(width_in_cells))
+        axis.set_yticks(range(height))
+        axis.tick_params(labelsize=9, length=0)
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
     bar.set_label(unit)
     figure.suptitle(title, fontsize=11)
@@ -172,6 +177,7 @@ def images_over_maps(
     unit: str,
     title: str = "",
     limits: tuple[float | None, float | None] = (0, None),
+    difference: str = "",
 ) -> Figure:
     """A row of images, each with its caption above and its map below.
 
@@ -180,27 +186,39 @@ def images_over_maps(
         maps: [N, H, W], all on one colour scale.
         captions: the N captions.
         unit: unit of the maps' values, written at the colour bar.
-        limits: ends of the colour scale; None takes that end from the data.
+        limits: ends of the colour scale; None takes that end from the data (without a
+            difference).
+        difference: if the last of several maps is a difference of others, the unit of
+            its own scale, whose middle is 0 (blue below, red above).
     """
     values, captions = as_numbers(maps), list(captions)
-    low = values.min() if limits[0] is None else limits[0]
-    high = values.max() if limits[1] is None else limits[1]
-    width = panel_width(len(images), 1.25, 0.9)
+    on_scale = values[:-1] if difference else values
+    low = on_scale.min() if limits[0] is None else limits[0]
+    high = on_scale.max() if limits[1] is None else limits[1]
+    scales = [{"cmap": "cividis", "vmin": low, "vmax": high}] * len(on_scale)
+    if difference:
+        farthest = np.abs(values[-1]).max() or 1.0
+        scales.append({"cmap": "RdBu_r", "vmin": -farthest, "vmax": farthest})
+    bars = 1.8 if difference else 0.9
+    width = panel_width(len(images), 1.25, bars)
     lines = 1 + max(caption.count("\n") for caption in captions)
-    size = (width * len(images) + 0.9, 2 * width + 0.3 + 0.16 * lines)
+    size = (width * len(images) + bars, 2 * width + 0.3 + 0.16 * lines)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(2, len(images), squeeze=False)
-    for (above, below), image, value, caption in zip(
-        axes.T, images, values, captions, strict=True
+    drawn = []
+    for (above, below), image, value, caption, scale in zip(
+        axes.T, images, values, captions, scales, strict=True
     ):
         draw_image(above, image)
         above.set_title(caption, fontsize=9)
-        drawn = below.imshow(value, cmap="cividis", vmin=low, vmax=high)
+        drawn.append(below.imshow(value, **scale))
         for axis in (above, below):
             axis.set_xticks([])
             axis.set_yticks([])
-    bar = figure.colorbar(drawn, ax=list(axes.flat), shrink=0.44, anchor=(0, 0.03))
-    bar.set_label(unit, fontsize=9)
+    of_difference = [(drawn[-1], difference)] if difference else []
+    for which, its_unit in ((drawn[0], unit), *of_difference):
+        bar = figure.colorbar(which, ax=list(axes.flat), shrink=0.44, anchor=(0, 0.03))
+        bar.set_label(its_unit, fontsize=9)
     figure.suptitle(title, fontsize=11)
     return figure
 
