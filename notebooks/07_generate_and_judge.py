@@ -568,7 +568,7 @@ assert taught["drawn,\nT = 1.0"] > taught["top_k = 1:\nlook-alikes"] + 0.1
 # %% [markdown]
 # Images drawn at T = 1.0 teach somewhat less than photographs do. Broken images and look-alikes fall far behind, for opposite reasons. (Copies fool this number too: the second bar is the copier of section 07.5.)
 #
-# **And what does the full measurement say?** It ships with the package: 10,000 images drawn at T = 1 are compared with all 10,000 test images, and the classifier is a convolutional network. Another 10,000 images were drawn with guidance of 0.5 at both levels and T = 0.95, a setting that was chosen on held-out *training* images, by its Fréchet distance.
+# **And what does the full measurement say?** It ships with the package: 10,000 images drawn at T = 1 are compared with all 10,000 test images, and the classifier is a convolutional network. Another 10,000 images were drawn with guidance of 1 at both levels and T = 0.95, a setting that was chosen on held-out *training* images, by its Fréchet distance.
 
 # %%
 import json
@@ -600,7 +600,7 @@ figures.show(figures.bar_panels(panels), "scores")
 # %% [markdown]
 # - **Fréchet distance.** Drawn images are at 0.67<!--= results frechet.distances.samples.value -->, with a 95 % confidence interval from 0.60<!--= results frechet.distances.samples.low --> to 0.74<!--= results frechet.distances.samples.high -->. (This is lower than in section 07.4, partly because more images have a smaller distance; the rest may be chance.) The reconstructions need no prior, so that what comes on top of their distance is due to the prior.
 # - **Accuracy.** The score from drawn images is 0.951<!--= results accuracy_score.samples_to_real.value --> times that from real ones, so that the samples lack something that photographs have.
-# - **Guidance.** The Fréchet distance falls to 0.22<!--= results frechet.distances.chosen_samples.value -->, and the accuracy score does not rise: it is 0.943<!--= results accuracy_score.chosen_samples_to_real.value --> times that of real images. The difference from the ratio without guidance may be chance. The two numbers answer different questions, and neither stands for the other.
+# - **Guidance.** The Fréchet distance falls to 0.17<!--= results frechet.distances.chosen_samples.value -->, and the accuracy score falls as well: it is 0.932<!--= results accuracy_score.chosen_samples_to_real.value --> times that of real images. Guidance draws images that are more typical of their class, and such images probably teach less about where a class ends. The two numbers answer different questions, and neither stands for the other.
 #
 # You may know the name **FID**: it is the Fréchet distance in the features of another network, Inception. Our numbers cannot be compared with FIDs.
 
@@ -1171,7 +1171,7 @@ figures.show(
 # - **One image at a time.** A step of the cached method is so small that most of its time goes into starting its operations, and eight images share that time. So draw many at once: `sample` takes any batch size, and image i does not depend on it. (With `naive` a single image already keeps the processor busy, so that eight at once gain less or nothing.)
 # - **The wrong machine or number format.** On a GPU, use `method="graph"` (section 06.9), and for large batches bf16 in place of float32 (section 06.8). (We expect this, but neither has been run on a GPU yet: see the end of section 06.9.)
 #
-# The first two remedies leave each code as it was. On the two cores that made the committed results, a new image of both levels takes 7.6<!--= results speed.milliseconds_per_image.value --> ms in batches of 64.
+# The first two remedies leave each code as it was. On the two cores that made the committed results, a new image of both levels takes 9.1<!--= results speed.milliseconds_per_image.value --> ms in batches of 64.
 
 # %% [markdown]
 # ## 07.11 A page to keep

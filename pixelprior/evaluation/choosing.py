@@ -30,7 +30,7 @@ GUIDED = [
     *({"guidance": [w, w]} for w in (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)),
     {"guidance": [0.0, 0.5]},
     *({"guidance": [w, 0.0], "top_p": 0.95} for w in (0.25, 0.5)),
-    *({"guidance": [w, w], "temperature": 0.95} for w in (0.25, 0.5)),
+    *({"guidance": [w, w], "temperature": 0.95} for w in (0.25, 0.5, 1.0)),
 ]
 SETTINGS = [
     {},
