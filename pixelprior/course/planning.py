@@ -32,7 +32,7 @@ COPIES = {
 }
 KEPT = "for the backward pass"
 FLOAT32 = 4  # bytes
-SMALL_BATCHES = (2, 4)
+SMALL_BATCHES = (1, 2)
 TRAINING_IMAGES = 60_000  # of Fashion-MNIST
 
 
