@@ -209,6 +209,7 @@ def test_imports_point_downwards():
         ["runs", "held_out"],
         ["schedule", "devices"],
         ["settings"],
+        ["anomalies"],
         ["editing", "tokenizers", "onnx_export"],
         ["prior"],
         ["conditional"],
@@ -227,7 +228,7 @@ def test_imports_point_downwards():
         ["image_sources"],
         ["vqvae2"],
         ["checkpoints", "image_files", "progress", "modes", "memory"],
-        ["quantizer", "checksums", "validation"],
+        ["quantizer", "checksums", "validation", "anomaly_scores"],
         ["files"],
         ["ranges", "counting"],
         ["course", "evaluation", "benchmark"],  # folders
