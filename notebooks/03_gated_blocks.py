@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [02](02_masked_convolutions.ipynb) for raster order, masks A and B, receptive fields and the blind spot; notebook [00](00_start_here.ipynb) for *prior*, *top codes* and *nats per code*.
 #
-# **Time.** About 28 minutes for the core and 79 for all, with the exercises; 50<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
+# **Time.** About 28 minutes for the core and 79 for all, with the exercises; 45<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
 #
 # ← [02 · Masked convolutions](02_masked_convolutions.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [04 · The top prior](04_top_prior.ipynb) →
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** The VQ-VAE-2 from notebook [01](01_images_to_codes.ipynb), the two levels of the prior from [04](04_top_prior.ipynb) and [05](05_bottom_prior.ipynb), and for section 07.10 the samplers of [06](06_fast_sampling.ipynb). The parts that we use are repeated here.
 #
-# **Time.** About 30 minutes for the core and 90 for all, with the exercises; 105<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
+# **Time.** About 30 minutes for the core and 90 for all, with the exercises; 135<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
 #
 # ← [06 · Sampling, fast](06_fast_sampling.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [08 · Complete and edit in code space](08_complete_and_edit.ipynb) →
 

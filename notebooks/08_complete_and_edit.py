@@ -7,7 +7,7 @@
 #
 # **What you need.** Both levels from notebook [05](05_bottom_prior.ipynb), the cache from notebook [06](06_fast_sampling.ipynb), and the draw by inverse CDF from notebook [07](07_generate_and_judge.ipynb); what we use of them is repeated. Nothing is trained here, because everything comes from the weights that ship with the package.
 #
-# **Time.** About 22 minutes for the core and 81 for all, with the exercises; 60<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
+# **Time.** About 22 minutes for the core and 81 for all, with the exercises; 75<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
 #
 # ← [07 · Generate and judge](07_generate_and_judge.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [09 · Scale up](09_scale_up.ipynb) →
 

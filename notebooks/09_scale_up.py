@@ -7,7 +7,7 @@
 #
 # **What you need.** The course so far helps, but each command is explained where it is used. You need no GPU and no internet connection: everything here runs on a processor, with networks so small that it takes seconds.
 #
-# **Time.** About 19 minutes for the core and 83 for all, with the exercises; 80<!--= timings 09_scale_up --> seconds to run on two CPU cores.
+# **Time.** About 19 minutes for the core and 83 for all, with the exercises; 105<!--= timings 09_scale_up --> seconds to run on two CPU cores.
 #
 # ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
 
