@@ -6,13 +6,16 @@ of normal images.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHARES = {"top": 1 / 16, "bottom": 1 / 32, "map": 1 / 100}  # of a grid, for the score
-SMOOTH = 0.7  # standard deviation of the map's smoothing, in pixels per 32
+SHARES = {"top": 1 / 16, "bottom": 1 / 32, "distance": 1 / 100}  # of the pixels
+PIXEL_QUANTILES = 10_001
+SMOOTH, SMOOTH_NATS = 0.7, 1.5  # standard deviations, in pixels per 32
+LEAST_DISTANCE = 0.005
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,13 @@ class Calibration:
         nats: by level, float [H, W, N]: the nats of each position's code in N normal
             images, in ascending order.
         centres, scales: float [3], mean and standard deviation of the parts of the
-            score, over the same N images.
-        scores: float64 [M], scores of M other normal images, in ascending order.
-        pixels: float [Q], quantiles of the values of their maps, in ascending order.
-        draws, seed: with which they were drawn, as in `find`.
+            score, over other normal images.
+        scores: float64 [M], scores of M normal images that are among neither, in
+            ascending order.
+        pixels: float [PIXEL_QUANTILES], quantiles of the values of the maps of these M,
+            in ascending order.
+        draws: with how many restorations each, as in `find`.
+        labelled: whether the images had labels.
     """
 
     nats: dict[str, Tensor]
@@ -35,7 +41,7 @@ class Calibration:
     scores: Tensor
     pixels: Tensor
     draws: int
-    seed: int
+    labelled: bool
 
     def code_p_values(self, level: str, nats: Tensor) -> Tensor:
         """The share of normal images whose code at a position costs at least as much.
@@ -51,29 +57,64 @@ class Calibration:
         count = normal.shape[-1]
         return ((1 + count - less) / (count + 1)).permute(2, 0, 1)
 
+    def scores_of(self, parts: Tensor) -> Tensor:
+        """The scores of images, float64 [B], from their parts, as in `score_parts`."""
+        return ((parts - self.centres) / self.scales).double().sum(1)
+
     def p_values(self, scores: Tensor) -> Tensor:
         """Conformal p-values of scores [B], float64 [B] (Vovk et al. 2005, *Algorithmic
         Learning in a Random World*, section 2.2).
 
-        If an image is drawn as the M normal images were, its p-value is at most α with
-        a probability of at most α.
+        If an image is drawn as the M normal images were, and took no part in the
+        calibration, its p-value is at most α with a probability of at most α.
         """
         less = torch.searchsorted(self.scores, scores.double().cpu().contiguous())
         return (1 + len(self.scores) - less).double() / (len(self.scores) + 1)
 
+    def check_fits(self, grids, draws: int, labelled: bool) -> None:
+        """Raise ValueError unless images may be compared with these.
+
+        Args:
+            grids: (height, width) of each level of the VQ-VAE-2.
+            draws, labelled: as the attributes.
+        """
+        for (level, nats), shape in zip(self.nats.items(), grids, strict=True):
+            if nats.shape[:2] != tuple(shape):
+                raise ValueError(
+                    f"the calibration is for {level} grids of {list(nats.shape[:2])}, "
+                    f"but those of this VQ-VAE-2 are {list(shape)}; calibrate with the "
+                    "same VQ-VAE-2"
+                )
+        if draws != self.draws:
+            raise ValueError(
+                f"draws is {draws}, but the calibration was made with {self.draws}; "
+                "give the same number, or calibrate again"
+            )
+        if labelled != self.labelled:
+            had, have = ("with", "without") if self.labelled else ("without", "with")
+            raise ValueError(
+                f"the calibration was made {had} labels, but these images are {have}; "
+                f"give them {had} labels, or calibrate again"
+            )
+
     def check_rate(self, rate: float) -> None:
         """Raise ValueError unless p-values can be as small as a false-alarm rate."""
         least = 1 / (len(self.scores) + 1)
-        if not least <= rate < 1:
+        if not 0 < rate < 1:
+            raise ValueError(
+                f"the false-alarm rate is {rate}; give one between 0 and 1"
+            )
+        if rate < least:
             raise ValueError(
                 f"the false-alarm rate is {rate}, but {len(self.scores)} normal scores "
-                f"allow {least:.2g} to below 1; give such a rate, or calibrate on "
-                f"more images (about {math.ceil(2 / rate) if rate > 0 else 'twice'} "
-                "for this rate)"
+                f"allow {least:.2g} or more; give such a rate, or calibrate on more "
+                f"images, about {math.ceil(2.5 / rate):,} for this one"
             )
 
     def map_threshold(self, rate: float) -> float:
         """The value that a share `rate` of the pixels of normal images exceeds.
+
+        It is interpolated between quantiles, and means nothing below a rate of 1e-4.
 
         Raises:
             ValueError: the rate is not between 0 and 1.
@@ -83,41 +124,71 @@ class Calibration:
         return torch.quantile(self.pixels, 1 - rate).item()
 
 
-def odd_map(images: Tensor, restorations: Tensor, weights: Tensor) -> Tensor:
-    """The distance of each pixel from the restorations, smoothed.
+class Evidence(NamedTuple):
+    """What there is about each pixel of B images, float [B, H, W] each, on the CPU.
+
+    Attributes:
+        top, bottom: nats of the codes over a pixel; those of the top as `shifted_nats`
+            returns them.
+        distance: from the restorations, as `distances` returns it.
+    """
+
+    top: Tensor
+    bottom: Tensor
+    distance: Tensor
+
+
+def distances(images: Tensor, restorations: Tensor, weights: Tensor) -> Tensor:
+    """How far each pixel is from the restorations.
 
     Args:
         images: [B, C, H, W]. restorations: [B, D, C, H, W]. weights: [B, D].
 
     Returns:
-        float [B, H, W]: the mean over restorations and channels of |image −
-        restoration|.
+        float [B, H, W], on the CPU: the weighted mean over restorations, and the mean
+        over channels, of |image − restoration|, smoothed.
     """
-    apart = (images[:, None] - restorations).abs().mean(2)  # [B, D, H, W]
-    maps = (apart * weights[:, :, None, None]).sum(1)  # [B, H, W]
-    sigma = SMOOTH * math.sqrt(maps[0].numel()) / 32
+    apart = (images.to(weights.device)[:, None] - restorations).abs().mean(2)
+    # On the CPU, because a GPU's convolutions may round to 10 bits.
+    return smooth((apart * weights[:, :, None, None]).sum(1).float().cpu(), SMOOTH)
+
+
+def smooth(values: Tensor, sigma: float) -> Tensor:
+    """Values [B, H, W] smoothed by a Gaussian of `sigma` pixels per 32."""
+    sigma *= math.sqrt(values[0].numel()) / 32
     reach = math.ceil(3 * sigma)
-    steps = torch.arange(-reach, reach + 1, device=maps.device)
-    kernel = (-0.5 * (steps / sigma) ** 2).exp()
-    kernel = (kernel / kernel.sum()).to(maps.dtype)
-    padded = F.pad(maps[:, None], (reach,) * 4, mode="replicate")
+    kernel = (-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2).exp()
+    kernel = kernel / kernel.sum()
+    padded = F.pad(values[:, None], (reach,) * 4, mode="replicate")
     along = F.conv2d(padded, kernel.view(1, 1, 1, -1))
     return F.conv2d(along, kernel.view(1, 1, -1, 1))[:, 0]
 
 
-def score_parts(nats: dict[str, Tensor], maps: Tensor) -> Tensor:
-    """The parts of an image's score: how odd its oddest places are.
+def odd_map(evidence: Evidence, scores: Tensor) -> Tensor:
+    """How odd each pixel is, float [B, H, W], on the CPU, 0 or more.
+
+    The product of how far the pixel is from the restorations, how many nats the top
+    codes there cost, and how odd the image is, so that maps of several images can be
+    compared.
 
     Args:
-        nats: by level, [B, h, w]. maps: [B, H, W].
+        scores: float64 [B], as `Calibration.scores_of` returns them.
+    """
+    there = 1 + smooth(evidence.top, SMOOTH_NATS)
+    image = F.softplus(scores.float() / 1.5)[:, None, None]
+    return (LEAST_DISTANCE + evidence.distance) * there * image
+
+
+def score_parts(evidence: Evidence) -> Tensor:
+    """The parts of an image's score: how odd its oddest places are.
 
     Returns:
-        float [B, 3], on the CPU: the means of the largest top nats, bottom nats and
-        values of the map, of the shares in `SHARES`.
+        float [B, 3], of the top nats, the bottom nats and the distances: the mean of
+        the largest values, a share `SHARES` of each grid.
     """
     parts = []
-    for name, values in (*nats.items(), ("map", maps)):
+    for name, values in evidence._asdict().items():
         flat = values.flatten(1)
         count = max(1, round(SHARES[name] * flat.shape[1]))
-        parts.append(flat.topk(count).values.mean(1).cpu())
+        parts.append(flat.topk(count).values.mean(1))
     return torch.stack(parts, dim=1)

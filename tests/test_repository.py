@@ -210,6 +210,7 @@ def test_imports_point_downwards():
         ["schedule", "devices"],
         ["settings"],
         ["anomalies"],
+        ["anomaly_search"],
         ["editing", "tokenizers", "onnx_export"],
         ["prior"],
         ["conditional"],
