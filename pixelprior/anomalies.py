@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from pixelprior.anomaly_scores import (
+    PARTS,
     PIXEL_QUANTILES,
-    SHARES,
     Calibration,
     Evidence,
     distances,
-    odd_map,
     score_parts,
 )
 from pixelprior.anomaly_search import (
@@ -134,8 +133,8 @@ def calibrate(
             level: torch.cat(each).permute(1, 2, 0).sort(-1).values.contiguous()
             for level, each in nats.items()
         },
-        centres=torch.zeros(len(SHARES)),
-        scales=torch.ones(len(SHARES)),
+        centres=torch.zeros(len(PARTS)),
+        scales=torch.ones(len(PARTS)),
         scores=torch.zeros(0).double(),
         pixels=torch.zeros(1),
         draws=draws,
@@ -162,13 +161,10 @@ def calibrate(
         unscaled, centres=parts.mean(0), scales=parts.std(0).clamp(min=1e-6)
     )
     scores = scaled.scores_of(score_parts(kept))
-    pixels = odd_map(kept, scores).flatten().numpy()
+    scaled = replace(scaled, scores=scores.sort().values)
+    pixels = scaled.maps_of(kept, scores).flatten().numpy()
     quantiles = np.quantile(pixels, np.linspace(0, 1, PIXEL_QUANTILES))
-    return replace(
-        scaled,
-        scores=scores.sort().values,
-        pixels=torch.from_numpy(quantiles).float(),
-    )
+    return replace(scaled, pixels=torch.from_numpy(quantiles).float())
 
 
 @torch.no_grad()
@@ -213,7 +209,7 @@ def find(
         first_index=first_index,
     )
     scores = calibration.scores_of(score_parts(evidence))
-    maps = odd_map(evidence, scores)
+    maps = calibration.maps_of(evidence, scores)
     return Findings(scores, calibration.p_values(scores), maps, *restored)
 
 

@@ -12,10 +12,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHARES = {"top": 1 / 16, "bottom": 1 / 32, "distance": 1 / 100}  # of the pixels
+# The parts of an image's score: of a level's pixels, the share with the most nats.
+PARTS = (("top", 1 / 64), ("top", 1 / 16), ("bottom", 1 / 128))
 PIXEL_QUANTILES = 10_001
-SMOOTH, SMOOTH_NATS = 0.7, 1.5  # standard deviations, in pixels per 32
-LEAST_DISTANCE = 0.005
+SMOOTH = 0.7  # standard deviation of the map's smoothing, in pixels per 32
+LEAST_DISTANCE = 0.002
+USUAL = 0.9  # share of normal images whose maps are dimmed to less than half
+
+
+class Evidence(NamedTuple):
+    """What there is about each pixel of B images, float [B, H, W] each, on the CPU.
+
+    Attributes:
+        top, bottom: nats of the codes over a pixel; those of the top as `shifted_nats`
+            returns them.
+        distance: from the restorations, as `distances` returns it.
+    """
+
+    top: Tensor
+    bottom: Tensor
+    distance: Tensor
 
 
 @dataclass(frozen=True)
@@ -25,8 +41,8 @@ class Calibration:
     Attributes:
         nats: by level, float [H, W, N]: the nats of each position's code in N normal
             images, in ascending order.
-        centres, scales: float [3], mean and standard deviation of the parts of the
-            score, over other normal images.
+        centres, scales: float [3], mean and standard deviation of each of `PARTS`,
+            over other normal images.
         scores: float64 [M], scores of M normal images that are among neither, in
             ascending order.
         pixels: float [PIXEL_QUANTILES], quantiles of the values of the maps of these M,
@@ -60,6 +76,23 @@ class Calibration:
     def scores_of(self, parts: Tensor) -> Tensor:
         """The scores of images, float64 [B], from their parts, as in `score_parts`."""
         return ((parts - self.centres) / self.scales).double().sum(1)
+
+    def maps_of(self, evidence: Evidence, scores: Tensor) -> Tensor:
+        """How odd each pixel is, float [B, H, W], on the CPU, 0 or more.
+
+        The distance from the restorations, times a number from 0 to 1 that grows with
+        the score of the image, so that maps of several images can be compared: a normal
+        image differs from its restorations as well.
+
+        Args:
+            scores: float64 [B], as `scores_of` returns them.
+        """
+        if not len(self.scores):
+            return evidence.distance
+        above = scores - torch.quantile(self.scores, USUAL)
+        return (LEAST_DISTANCE + evidence.distance) * above.sigmoid().float()[
+            :, None, None
+        ]
 
     def p_values(self, scores: Tensor) -> Tensor:
         """Conformal p-values of scores [B], float64 [B] (Vovk et al. 2005, *Algorithmic
@@ -124,20 +157,6 @@ class Calibration:
         return torch.quantile(self.pixels, 1 - rate).item()
 
 
-class Evidence(NamedTuple):
-    """What there is about each pixel of B images, float [B, H, W] each, on the CPU.
-
-    Attributes:
-        top, bottom: nats of the codes over a pixel; those of the top as `shifted_nats`
-            returns them.
-        distance: from the restorations, as `distances` returns it.
-    """
-
-    top: Tensor
-    bottom: Tensor
-    distance: Tensor
-
-
 def distances(images: Tensor, restorations: Tensor, weights: Tensor) -> Tensor:
     """How far each pixel is from the restorations.
 
@@ -164,31 +183,16 @@ def smooth(values: Tensor, sigma: float) -> Tensor:
     return F.conv2d(along, kernel.view(1, 1, -1, 1))[:, 0]
 
 
-def odd_map(evidence: Evidence, scores: Tensor) -> Tensor:
-    """How odd each pixel is, float [B, H, W], on the CPU, 0 or more.
-
-    The product of how far the pixel is from the restorations, how many nats the top
-    codes there cost, and how odd the image is, so that maps of several images can be
-    compared.
-
-    Args:
-        scores: float64 [B], as `Calibration.scores_of` returns them.
-    """
-    there = 1 + smooth(evidence.top, SMOOTH_NATS)
-    image = F.softplus(scores.float() / 1.5)[:, None, None]
-    return (LEAST_DISTANCE + evidence.distance) * there * image
-
-
 def score_parts(evidence: Evidence) -> Tensor:
     """The parts of an image's score: how odd its oddest places are.
 
     Returns:
-        float [B, 3], of the top nats, the bottom nats and the distances: the mean of
-        the largest values, a share `SHARES` of each grid.
+        float [B, 3]: for each of `PARTS`, the mean of the largest nats of the level, a
+        share of the pixels.
     """
     parts = []
-    for name, values in evidence._asdict().items():
-        flat = values.flatten(1)
-        count = max(1, round(SHARES[name] * flat.shape[1]))
+    for level, share in PARTS:
+        flat = getattr(evidence, level).flatten(1)
+        count = max(1, round(share * flat.shape[1]))
         parts.append(flat.topk(count).values.mean(1))
     return torch.stack(parts, dim=1)

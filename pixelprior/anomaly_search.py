@@ -23,6 +23,7 @@ SHIFTS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 GUIDANCE = 1.0  # of the looks at the top grid
 LOOKS = 3  # before both grids are drawn for the restorations
 DRAFTS = 4  # a look has one draft for so many restorations
+FLAT = 4.0  # by how much importance weights are flattened, so that several count
 
 
 class Search:
@@ -60,7 +61,7 @@ class Search:
             **known,
         )
         cost = self.cost_of_known(drawn[0], known["known_top"]).view(-1, draws)
-        weights = (-cost).softmax(1)
+        weights = (-cost / FLAT).softmax(1)
         decoded = vqvae2.decode_codes(*drawn)
         restorations = decoded.view(self.size, draws, *decoded.shape[1:])
         return restorations, weights, flagged, nats

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pixelprior.anomalies import LEAST_NORMAL, calibrate, find
-from pixelprior.anomaly_scores import Evidence, distances, odd_map, score_parts
+from pixelprior.anomaly_scores import Evidence, distances, score_parts
 from pixelprior.anomaly_search import moved
 from pixelprior.evaluation.defects import with_defects
 from pixelprior.prior import HierarchicalPixelCNN
@@ -159,23 +159,25 @@ def test_a_distance_is_weighted_and_smoothed():
     torch.testing.assert_close(spot[10 - 3 : 10], spot[11:14].flip(0))
 
 
-def test_a_map_grows_with_each_of_its_factors():
-    plain = Evidence(*torch.full((3, 1, 32, 32), 0.1))
-    scores = torch.zeros(1).double()
-    least = odd_map(plain, scores)
-    assert least.min() > 0 and least.max() - least.min() < 1e-6
-    assert (odd_map(plain, scores + 1) > least).all()
-    for name, grows in (("top", True), ("distance", True), ("bottom", False)):
-        more = plain._replace(**{name: getattr(plain, name) + 1})
-        assert (odd_map(more, scores) > least).all() == grows
+def test_a_map_is_the_distance_dimmed_for_usual_images(calibration):
+    evidence = Evidence(*torch.rand(3, 1, 32, 32))
+    usual = torch.quantile(calibration.scores, 0.9).view(1)
+    maps = [
+        calibration.maps_of(evidence, usual + more) for more in (-1e3, -1.0, 0.0, 1e3)
+    ]
+    distance = evidence.distance + 0.002
+    assert maps[0].max() < 1e-6
+    assert (maps[0] < maps[1]).all() and (maps[1] < maps[2]).all()
+    torch.testing.assert_close(maps[2], distance / 2)
+    torch.testing.assert_close(maps[3], distance)
 
 
-def test_the_parts_of_a_score_are_means_of_the_largest_values():
+def test_the_parts_of_a_score_are_means_of_the_largest_nats():
     top, bottom, distance = torch.zeros(3, 1, 32, 64).unbind(0)
-    top[0, 0, :4] = torch.tensor([1.0, 2, 3, 122])  # 128 of 2048
-    bottom[0, 3, 3] = 64  # one of the 64 of 2048
-    evidence = Evidence(top, bottom, 0.5 + distance)
-    assert score_parts(evidence).tolist() == [[1.0, 1.0, 0.5]]
+    top[0, 0, :4] = torch.tensor([8.0, 16, 8, 96])  # of 32 and of 128 pixels
+    bottom[0, 3, 3] = 64  # of 16 pixels
+    evidence = Evidence(top, bottom, distance)
+    assert score_parts(evidence).tolist() == [[4.0, 1.0, 4.0]]
 
 
 def test_a_moved_image_repeats_the_edge_behind_it():

@@ -197,7 +197,7 @@ def test_imports_point_downwards():
         ["evaluation.report", "evaluation.tried", "benchmark.training"],
         ["evaluation.suite", "evaluation.choosing", "benchmark.report"],
         ["benchmark.scale"],
-        ["evaluation.judging"],
+        ["evaluation.judging", "evaluation.detection"],
         ["evaluation.measures", "evaluation.inception", "benchmark.sampling"],
         ["benchmark.sizes"],
         ["assets"],
