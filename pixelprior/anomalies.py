@@ -7,6 +7,7 @@ scores and restores others.
 """
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,11 +27,13 @@ from pixelprior.anomaly_search import (
     LOOKS,
     Search,
     code_nats,
+    codes_of,
     over_pixels,
     seed_of,
     shifted_nats,
 )
 from pixelprior.drawing import CHUNK_SIZE
+from pixelprior.editing import surprise
 from pixelprior.modes import evaluation_mode
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
@@ -48,14 +51,17 @@ class Findings:
     """What is odd in B images, each with D restorations.
 
     Attributes:
-        scores: float64 [B], on the CPU; higher is odder. p_values: float64 [B], on the
+        scores: float64 [B], on the CPU; higher is odder. They are of nats alone, and
+            do not depend on the restorations. p_values: float64 [B], on the
             CPU, as in `Calibration.p_values`.
-        maps: float [B, H, W], on the CPU: how far each pixel is from the restorations.
+        maps: float [B, H, W], on the CPU: how odd each pixel is, as
+            `Calibration.maps_of` returns it.
         restorations: float [B, D, C, H, W] in [0, 1].
         weights: float [B, D], the share of each restoration in the map; each row sums
             to 1.
-        flagged: by level, bool [B, h, w]: the codes that were drawn anew, judged given
-            the restored codes before them.
+        flagged: by level, bool [B, h, w]: the codes that were drawn anew. They were
+            judged given the restored codes before them; with a top code, those of the
+            bottom under it are drawn anew too.
         nats: by level, float [B, h, w]: nats of each code given the image's own codes
             before it.
     """
@@ -82,7 +88,6 @@ class Findings:
         return both.float().mean(1)
 
 
-@torch.no_grad()
 def calibrate(
     vqvae2: VQVAE2,
     prior: HierarchicalPixelCNN,
@@ -95,29 +100,32 @@ def calibrate(
 ) -> Calibration:
     """Learn from normal images which nats and which scores are normal.
 
-    Half of the images, drawn at random, give the nats of each position, a tenth the
-    scale of the score, and the scores of the others are kept. None of them should have
-    been trained on, because such images cost fewer nats than new ones, and none should
-    be a copy of another.
+    Half of the images, drawn at random, give the nats of each position, a tenth (at
+    least 10) the scale of the score, and the others their scores and the values of
+    their maps. None of them should have been trained on, because such images cost fewer
+    nats than new ones, nor be a copy of another. Images by which an epoch was chosen
+    will do if they are many.
 
     Args:
         vqvae2, prior: trained on normal images; the images are processed on the device
             of the prior, and the VQ-VAE-2 is moved there.
         normal_images: float [N, C, H, W] in [0, 1].
         labels: as in `find`; given here if and only if they are given there.
-        draws: as in `find`, which has to be given the same number.
+        draws: as in `find`, which has to be given the same number, since maps of more
+            draws have other values.
         seed: of the division of the images and of the draws.
         progress: show a progress bar.
 
     Raises:
         ValueError: there are fewer than `LEAST_NORMAL` images, or as in `find`.
     """
-    labels = _checked(vqvae2, prior, normal_images, labels, draws, seed, 0)
+    labels = _checked(vqvae2, prior, normal_images, labels, draws)
+    seed = _whole("seed", seed, 64)
     count = len(normal_images)
     if count < LEAST_NORMAL:
         raise ValueError(
             f"there are {count} normal images, too few to say what is odd; give at "
-            f"least {LEAST_NORMAL}, and for a false-alarm rate of 1 % at least 248"
+            f"least {LEAST_NORMAL}, and for a false-alarm rate of 1 % about 250"
         )
     order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
     for_scale = max(LEAST_FOR_SCALE, int(SHARE_FOR_SCALE * count))
@@ -125,9 +133,10 @@ def calibrate(
     reference, scaling, scored = (part.sort().values for part in order.split(sizes))
     nats: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
     for part in reference.split(CHUNK_SIZE):
-        of_part = code_nats(vqvae2, prior, normal_images[part], _of(labels, part))
+        with _undisturbed(prior, vqvae2):
+            of_part = code_nats(vqvae2, prior, normal_images[part], _of(labels, part))
         for level, each in of_part.items():
-            nats[level].append(each)
+            nats[level].append(each.cpu())
     unscaled = Calibration(
         nats={
             level: torch.cat(each).permute(1, 2, 0).sort(-1).values.contiguous()
@@ -140,26 +149,24 @@ def calibrate(
         draws=draws,
         labelled=labels is not None,
     )
-    others = torch.cat([scaling, scored])
-    bar = progress_bar(total=len(others), desc="calibrating", enabled=progress)
-    with bar:
-        evidence, _ = _searched(
-            vqvae2,
-            prior,
-            normal_images[others],
-            unscaled,
-            _of(labels, others),
-            seed=seed_of(seed, OWN_STREAMS),
-            progress=bar,
-        )
-    to_scale, kept = (
-        Evidence(*each)
-        for each in zip(*(x.split(sizes[1:]) for x in evidence), strict=True)
-    )
-    parts = score_parts(to_scale)
+    parts = score_parts(_nats_of(vqvae2, prior, normal_images, labels, scaling))
     scaled = replace(
         unscaled, centres=parts.mean(0), scales=parts.std(0).clamp(min=1e-6)
     )
+    bar = progress_bar(total=len(scored), desc="calibrating", enabled=progress)
+    kept = []
+    with bar:
+        for evidence, _ in _searched(
+            vqvae2,
+            prior,
+            normal_images[scored],
+            unscaled,
+            _of(labels, scored),
+            seed=seed_of(seed, OWN_STREAMS),
+        ):
+            kept.append(evidence)
+            bar.update(len(evidence.top))
+    kept = Evidence(*map(torch.cat, zip(*kept, strict=True)))
     scores = scaled.scores_of(score_parts(kept))
     scaled = replace(scaled, scores=scores.sort().values)
     pixels = scaled.maps_of(kept, scores).flatten().numpy()
@@ -167,7 +174,6 @@ def calibrate(
     return replace(scaled, pixels=torch.from_numpy(quantiles).float())
 
 
-@torch.no_grad()
 def find(
     vqvae2: VQVAE2,
     prior: HierarchicalPixelCNN,
@@ -197,44 +203,29 @@ def find(
         ValueError: the images do not fit the VQ-VAE-2, the labels or the calibration do
             not fit the prior, or an argument is out of its range.
     """
-    labels = _checked(vqvae2, prior, images, labels, draws, seed, first_index)
+    labels = _checked(vqvae2, prior, images, labels, draws)
+    seed, first_index = _whole("seed", seed, 64), _whole("first_index", first_index, 48)
     calibration.check_fits(vqvae2.grids, draws, labels is not None)
-    evidence, restored = _searched(
-        vqvae2,
-        prior,
-        images,
-        calibration,
-        labels,
-        seed=seed,
-        first_index=first_index,
+    evidence, restored = zip(
+        *_searched(
+            vqvae2,
+            prior,
+            images,
+            calibration,
+            labels,
+            seed=seed,
+            first_index=first_index,
+        ),
+        strict=True,
     )
+    evidence = Evidence(*map(torch.cat, zip(*evidence, strict=True)))
     scores = calibration.scores_of(score_parts(evidence))
     maps = calibration.maps_of(evidence, scores)
-    return Findings(scores, calibration.p_values(scores), maps, *restored)
-
-
-def _searched(
-    vqvae2, prior, images, calibration, labels, *, seed, first_index=0, progress=None
-):
-    """The evidence in images, and the other attributes of `Findings`, in order."""
-    evidence, restored = [], []
-    at_once = max(1, CHUNK_SIZE // calibration.draws)
-    with evaluation_mode(prior), evaluation_mode(vqvae2):
-        for part in torch.arange(len(images)).split(at_once):
-            some, of_some = images[part], _of(labels, part)
-            search = Search(
-                prior, calibration, of_some, seed, first_index + int(part[0])
-            )
-            restored.append(search.restore(vqvae2, some))
-            restorations, weights, _, nats = restored[-1]
-            top = shifted_nats(vqvae2, prior, some, of_some, nats["top"])
-            bottom = over_pixels(nats["bottom"], some.shape[2:])
-            distance = distances(some, restorations, weights)
-            evidence.append((top, bottom, distance))
-            if progress is not None:
-                progress.update(len(part))
     restorations, weights, *by_level = zip(*restored, strict=True)
-    return Evidence(*map(torch.cat, zip(*evidence, strict=True))), (
+    return Findings(
+        scores,
+        calibration.p_values(scores),
+        maps,
         torch.cat(restorations),
         torch.cat(weights),
         *(
@@ -244,19 +235,71 @@ def _searched(
     )
 
 
-def _checked(vqvae2, prior, images, labels, draws, seed, first_index) -> Tensor | None:
+def _searched(vqvae2, prior, images, calibration, labels, *, seed, first_index=0):
+    """For some images after the other, the `Evidence`, and what `Search.restore` gives.
+
+    Gradients are off, and so is autocast: a calibration and what is compared with it
+    must be computed in the same number format.
+    """
+    for part in torch.arange(len(images)).split(_at_once(calibration.draws)):
+        with _undisturbed(prior, vqvae2):
+            some, of_some = images[part], _of(labels, part)
+            first = first_index + int(part[0])
+            search = Search(prior, calibration, of_some, seed, first)
+            restored = search.restore(vqvae2, some)
+            restorations, weights, _, nats = restored
+            distance = distances(some, restorations, weights)
+            top = shifted_nats(vqvae2, prior, some, of_some, nats["top"])
+            bottom = over_pixels(nats["bottom"], some.shape[2:])
+        yield Evidence(top, bottom, distance), restored
+
+
+def _nats_of(vqvae2, prior, images, labels, which: Tensor) -> Evidence:
+    """The evidence in some images without their restorations; the distances are 0."""
+    found = []
+    for part in which.split(CHUNK_SIZE):
+        with _undisturbed(prior, vqvae2):
+            some, of_some = images[part], _of(labels, part)
+            nats = surprise(prior, *codes_of(vqvae2, prior, some), of_some)
+            top = shifted_nats(vqvae2, prior, some, of_some, nats["top"])
+            bottom = over_pixels(nats["bottom"], some.shape[2:])
+        found.append((top, bottom, torch.zeros_like(top)))
+    return Evidence(*map(torch.cat, zip(*found, strict=True)))
+
+
+@contextmanager
+def _undisturbed(prior, vqvae2):
+    """No gradients, no autocast, and evaluation mode."""
+    device = next(prior.parameters()).device
+    with (
+        torch.no_grad(),
+        torch.autocast(device.type, enabled=False),
+        evaluation_mode(prior),
+        evaluation_mode(vqvae2),
+    ):
+        yield
+
+
+def _at_once(draws: int) -> int:
+    """How many images are searched together."""
+    return max(1, CHUNK_SIZE // draws)
+
+
+def _whole(name: str, value, bits: int) -> int:
+    """A whole number that fits so many bits."""
+    number = whole_number(value)
+    if number is None or not 0 <= number < 2**bits:
+        raise ValueError(f"{name} is {value}; give a whole number from 0 to 2^{bits}-1")
+    return number
+
+
+def _checked(vqvae2, prior, images, labels, draws) -> Tensor | None:
     """Check arguments, and return the labels as `PixelCNN.check_labels` does."""
     check_positive(draws=draws)
     vqvae2.check_images(images)
     prior.check_matches(vqvae2)
     if not len(images):
         raise ValueError("there are no images; give at least one")
-    for name, value, bits in (("seed", seed, 64), ("first_index", first_index, 48)):
-        number = whole_number(value)
-        if number is None or not 0 <= number < 2**bits:
-            raise ValueError(
-                f"{name} is {value}; give a whole number from 0 to 2^{bits}-1"
-            )
     return prior.prior_top.check_labels(labels, len(images))
 
 

@@ -40,7 +40,7 @@ class Calibration:
 
     Attributes:
         nats: by level, float [H, W, N]: the nats of each position's code in N normal
-            images, in ascending order.
+            images, in ascending order; on the CPU, as all other tensors.
         centres, scales: float [3], mean and standard deviation of each of `PARTS`,
             over other normal images.
         scores: float64 [M], scores of M normal images that are among neither, in
@@ -82,7 +82,8 @@ class Calibration:
 
         The distance from the restorations, times a number from 0 to 1 that grows with
         the score of the image, so that maps of several images can be compared: a normal
-        image differs from its restorations as well.
+        image differs from its restorations as well. The number is a half at the score
+        that a share of 1 − `USUAL` of normal images exceeds, and changes fast there.
 
         Args:
             scores: float64 [B], as `scores_of` returns them.
@@ -99,7 +100,8 @@ class Calibration:
         Learning in a Random World*, section 2.2).
 
         If an image is drawn as the M normal images were, and took no part in the
-        calibration, its p-value is at most α with a probability of at most α.
+        calibration, its p-value is at most α with a probability of at most α, over all
+        calibrations; that of a single one differs from α by chance.
         """
         less = torch.searchsorted(self.scores, scores.double().cpu().contiguous())
         return (1 + len(self.scores) - less).double() / (len(self.scores) + 1)
@@ -127,7 +129,8 @@ class Calibration:
             had, have = ("with", "without") if self.labelled else ("without", "with")
             raise ValueError(
                 f"the calibration was made {had} labels, but these images are {have}; "
-                f"give them {had} labels, or calibrate again"
+                f"{'give' if self.labelled else 'leave out'} the labels, or calibrate "
+                "again"
             )
 
     def check_rate(self, rate: float) -> None:

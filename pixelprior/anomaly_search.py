@@ -18,7 +18,9 @@ from pixelprior.modes import evaluation_mode
 from pixelprior.pixelcnn import negative_log_likelihood
 from pixelprior.prior import LEVELS
 
-FLAG_RATES = {"top": 0.05, "bottom": 0.02}  # of the codes of normal images
+# Of the codes of normal images, given their own codes before them; given restored ones,
+# about as many are flagged.
+FLAG_RATES = {"top": 0.05, "bottom": 0.02}
 SHIFTS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 GUIDANCE = 1.0  # of the looks at the top grid
 LOOKS = 3  # before both grids are drawn for the restorations

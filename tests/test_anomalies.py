@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pixelprior.anomalies import LEAST_NORMAL, calibrate, find
+from pixelprior import anomaly_search
+from pixelprior.anomalies import LEAST_NORMAL, Findings, calibrate, find
 from pixelprior.anomaly_scores import Evidence, distances, score_parts
-from pixelprior.anomaly_search import moved
+from pixelprior.anomaly_search import Search, guided_nats, moved, over_pixels
+from pixelprior.editing import surprise
 from pixelprior.evaluation.defects import with_defects
 from pixelprior.prior import HierarchicalPixelCNN
 
@@ -81,7 +83,8 @@ def test_an_image_is_restored_in_the_same_way_in_any_batch(
         *shipped, images[4:5], calibration, labels[4:5], draws=DRAWS, first_index=4
     )
     assert alone.flagged_share > 0
-    torch.testing.assert_close(alone.maps, together.maps[4:5], rtol=1e-4, atol=1e-4)
+    same = (alone.maps - together.maps[4:5]).abs() < 1e-3
+    assert same.float().mean() > 0.95  # a rounding tie may draw another code
     torch.testing.assert_close(alone.scores, together.scores[4:5], rtol=1e-4, atol=1e-3)
     elsewhere = find(*shipped, images[4:5], calibration, labels[4:5], draws=DRAWS)
     assert not torch.equal(elsewhere.restorations, alone.restorations)
@@ -121,9 +124,10 @@ def test_scores_of_other_images_do_not_change_how_images_are_scored(
     last = order[-1:]  # among those whose scores are kept
     images[last] = 1 - images[last]
     again = calibrate(*shipped, images, labels, draws=DRAWS)
-    assert torch.equal(again.centres, calibration.centres)
-    assert torch.equal(again.nats["top"], calibration.nats["top"])
-    assert (again.scores != calibration.scores).any()
+    torch.testing.assert_close(again.centres, calibration.centres)
+    torch.testing.assert_close(again.nats["top"], calibration.nats["top"])
+    gone = torch.isclose(again.scores[:, None], calibration.scores, atol=1e-3).any(0)
+    assert (~gone).sum() == 1  # of the image that was changed
     assert len(again.scores) == 80 and again.nats["top"].shape == (8, 8, 100)
 
 
@@ -178,6 +182,80 @@ def test_the_parts_of_a_score_are_means_of_the_largest_nats():
     bottom[0, 3, 3] = 64  # of 16 pixels
     evidence = Evidence(top, bottom, distance)
     assert score_parts(evidence).tolist() == [[4.0, 1.0, 4.0]]
+
+
+def test_the_draft_is_kept_whose_known_codes_cost_least(shipped, calibration):
+    vqvae2, prior = shipped
+    kept = replace(calibration, draws=8)
+    labels = torch.tensor([3, 5])
+    search = Search(prior, kept, labels, seed=0, first_index=0)
+    z_top, _ = prior.sample(2, *vqvae2.grids, labels=labels, seed=1)
+    known = z_top.clone()
+    known[:, 2:5] = -1
+    search.size, asked = 2, []
+    with torch.no_grad():
+        cost = search.cost_of_known
+        search.cost_of_known = lambda *each: (
+            asked.append((each, cost(*each))) or cost(*each)
+        )
+        best = search.best_draft(known, look=0)
+    (((drafts, _), costs),) = asked
+    assert len(drafts) == 4 and (best[known >= 0] == z_top[known >= 0]).all()
+    for image in (0, 1):
+        of_image = slice(2 * image, 2 * image + 2)
+        assert torch.equal(best[image], drafts[of_image][costs[of_image].argmin()])
+    nats = surprise(
+        prior, drafts, torch.zeros(4, 16, 16).long(), labels.repeat_interleave(2)
+    )
+    known_nats = (nats["top"] * (known >= 0).repeat_interleave(2, 0)).sum((1, 2))
+    torch.testing.assert_close(costs, known_nats, rtol=1e-4, atol=1e-3)
+
+
+def test_guided_nats_count_what_the_label_adds(shipped, heldout_codes):
+    prior, (z_top, _, labels) = shipped[1], heldout_codes.batch(torch.arange(4))
+    with torch.no_grad():
+        found = guided_nats(prior.prior_top, z_top.long(), labels, 1.0)
+        plain, none = (
+            guided_nats(prior.prior_top, z_top.long(), each, 0.0)
+            for each in (labels, None)
+        )
+    torch.testing.assert_close(found, 2 * plain - none, rtol=1e-4, atol=1e-4)
+    assert (plain - none).abs().max() > 0.1
+
+
+def test_shifted_nats_are_moved_back(shipped, others, monkeypatch):
+    images, labels = others[:2]
+    nats, copies = torch.arange(128.0).view(2, 8, 8), []
+
+    def codes(_vqvae2, _prior, moved_images):
+        copies.append(moved_images)
+        return torch.zeros(2, 8, 8).long(), None
+
+    def of_copy(_logits, _codes):
+        return nats * (1 + len(copies))  # 2, 3, 4 and 5 times
+
+    monkeypatch.setattr(anomaly_search, "codes_of", codes)
+    monkeypatch.setattr(anomaly_search, "negative_log_likelihood", of_copy)
+    with torch.no_grad():
+        found = anomaly_search.shifted_nats(*shipped, images, labels, nats)
+    assert len(copies) == 4
+    assert torch.equal(copies[0][:, :, 1:], images[:, :, :-1])  # moved down
+    own = over_pixels(nats, (32, 32))
+    # In the third row and column of a code, all copies have the same code.
+    torch.testing.assert_close(found[:, 2, 2], own[:, 2, 2] * 15 / 5)
+    # In the first ones, the copy that was moved up has the code above, and the one that
+    # was moved to the left the code to the left.
+    here, above, left = own[:, 8, 8], own[:, 7, 8], own[:, 8, 7]
+    expected = (here * (1 + 2 + 4) + above * 3 + left * 5) / 5
+    torch.testing.assert_close(found[:, 8, 8], expected)
+
+
+def test_the_best_restoration_has_the_largest_weight():
+    restorations = torch.arange(6.0).view(2, 3, 1, 1, 1)
+    weights = torch.tensor([[0.2, 0.7, 0.1], [0.1, 0.3, 0.6]])
+    empty = torch.zeros(2)
+    found = Findings(empty, empty, empty, restorations, weights, {}, {})
+    assert found.best.flatten().tolist() == [1, 5]
 
 
 def test_a_moved_image_repeats_the_edge_behind_it():

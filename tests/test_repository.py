@@ -198,6 +198,7 @@ def test_imports_point_downwards():
         ["evaluation.suite", "evaluation.choosing", "benchmark.report"],
         ["benchmark.scale"],
         ["evaluation.judging", "evaluation.detection"],
+        ["evaluation.detectors"],
         ["evaluation.measures", "evaluation.inception", "benchmark.sampling"],
         ["benchmark.sizes"],
         ["assets"],

@@ -7,8 +7,10 @@ running. There are two parts:
   `evaluation.defects`, calibrated on training images that the shipped prior did not
   train on. CIFAR-10 is read as image files from `--cifar10` if that is given.
 - "one class": each class of Fashion-MNIST in turn is normal. A small VQ-VAE-2 and a
-  prior without labels are trained on nine tenths of its training images, and calibrated
-  on the others; its test images are compared with as many of the other classes.
+  prior without labels are trained on nine tenths of its training images. The others
+  choose the epochs and calibrate; the test images of the class are compared with as
+  many of the other classes. The nearest neighbours are looked for in the features of
+  the shipped classifier, which has seen all ten classes with their labels.
 
 Parts and classes that the file already has are not measured again, and trainings in
 RUNS go on where they were stopped.
@@ -31,13 +33,8 @@ from pixelprior.codes import extract_codes
 from pixelprior.data import ImageData, load_images
 from pixelprior.devices import keep_freed_memory, make_accelerator
 from pixelprior.evaluation.defects import with_defects
-from pixelprior.evaluation.detection import (
-    OURS,
-    evaluate_defects,
-    measured,
-    others,
-    ours,
-)
+from pixelprior.evaluation.detection import evaluate_defects, measured
+from pixelprior.evaluation.detectors import OURS, others, ours
 from pixelprior.files import write_texts
 from pixelprior.held_out import hold_out
 from pixelprior.prior import HierarchicalPixelCNN
@@ -45,7 +42,7 @@ from pixelprior.settings import TrainingSettings
 from pixelprior.training import fit
 from pixelprior.vqvae2 import VQVAE2
 
-TRAINED_ON = 0.03  # share that the recipes of the shipped weights hold out
+HELD_OUT = 0.03  # share that the recipes of the shipped weights hold out
 SHARE = 0.1  # of a class, to calibrate on
 NETWORKS = {
     "vqvae2": {"num_embeddings": 30, "embedding_dim": 32, "hidden_channels": 32}
@@ -77,7 +74,7 @@ def defects(name: str, dataset: str, data_root, arguments) -> dict:
         load_images(dataset, split, data_root=data_root, stream=False)
         for split in ("train", "test")
     )
-    _, heldout = hold_out(train, TRAINED_ON)
+    _, heldout = hold_out(train, HELD_OUT)
     count = arguments.images
     return evaluate_defects(
         vqvae2,

@@ -1,13 +1,12 @@
 """How well what is odd is found, by `anomalies.find` and by what else one would use.
 
 Images are compared by one number each, and pixels by the values of maps. All methods
-see the same images, and none of them sees a defect before it is measured.
+see the same images.
 """
 
 import time
-import zlib
-from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,124 +15,15 @@ from torchmetrics.functional.classification import (
     binary_average_precision,
 )
 
-from pixelprior.anomalies import calibrate, find
-from pixelprior.anomaly_scores import Calibration, smooth
-from pixelprior.anomaly_search import codes_of, over_pixels
+from pixelprior.anomalies import calibrate
 from pixelprior.data import ImageData
-from pixelprior.editing import surprise
-from pixelprior.evaluation.classifier import outputs
 from pixelprior.evaluation.defects import KINDS, DefectData
+from pixelprior.evaluation.detectors import OURS, Judged, others, ours
 from pixelprior.evaluation.measures import bootstrap
-from pixelprior.prior import LEVELS
 
-OURS = "restorations and nats"
 RATES = (0.01, 0.05)  # false alarms
 PIXEL_RATE = 0.01  # of normal pixels above the threshold of the Dice coefficient
 PIXEL_ROUNDS = 20  # of the bootstrap by pixel, which sorts millions of values
-NEIGHBOURS = 3
-
-
-@dataclass
-class Judged:
-    """What a method says about images.
-
-    Attributes:
-        scores: float64 [B]; higher is odder.
-        maps: float [B, H, W], or None from a method without maps.
-    """
-
-    scores: Tensor
-    maps: Tensor | None = None
-
-
-def ours(
-    vqvae2, prior, data: ImageData, calibration: Calibration, labels, **options
-) -> tuple[Judged, Tensor]:
-    """What `find` says, and its p-values, float64 [B]."""
-    scores, maps, p_values = [], [], []
-    for part in torch.arange(len(data)).split(256):
-        images, _ = data[part]
-        some = None if labels is None else labels[part]
-        found = find(
-            vqvae2,
-            prior,
-            images,
-            calibration,
-            some,
-            draws=calibration.draws,
-            first_index=int(part[0]),
-            **options,
-        )
-        scores.append(found.scores)
-        maps.append(found.maps)
-        p_values.append(found.p_values)
-    return Judged(torch.cat(scores), torch.cat(maps)), torch.cat(p_values)
-
-
-@torch.no_grad()
-def others(
-    vqvae2, prior, data: ImageData, labels, classifier=None, normal=None
-) -> dict[str, Judged]:
-    """What else one would use, by name.
-
-    - "reconstruction error" of the VQ-VAE-2, squared, and by pixel.
-    - "nats alone": those of all codes, and by pixel.
-    - "nats less complexity" (Serrà et al. 2020, arXiv 1909.11480, equation 1): nats
-      less those of the codes' bytes, compressed by zlib.
-    - "nearest neighbours" in the classifier's features: the mean distance to the
-      nearest `NEIGHBOURS` normal images.
-
-    Args:
-        labels: long [B], or None, as in `find`.
-        classifier, normal: a `Classifier`, and the normal `ImageData` to look for
-            neighbours in; None leaves these out.
-    """
-    judged: dict[str, list[Judged]] = {}
-    for part in torch.arange(len(data)).split(250):
-        images, _ = data[part]
-        z = codes_of(vqvae2, prior, images)
-        nats = surprise(prior, *z, None if labels is None else labels[part])
-        apart = (images - vqvae2.decode_codes(*z).cpu()).abs()
-        error = Judged(
-            apart.double().square().mean((1, 2, 3)), smooth(apart.mean(1), 1)
-        )
-        total = sum(each.double().sum((1, 2)).cpu() for each in nats.values())
-        pixels = sum(
-            over_pixels(nats[level], images.shape[2:]) * grid[0].numel()
-            for level, grid in zip(LEVELS, z, strict=True)
-        )
-        simple = total - torch.tensor(
-            [_complexity(*each) for each in zip(*z, strict=True)]
-        )
-        found = {
-            "reconstruction error": error,
-            "nats alone": Judged(total, smooth(pixels, 1)),
-            "nats less complexity": Judged(simple),
-        }
-        for name, each in found.items():
-            judged.setdefault(name, []).append(each)
-    whole = {
-        name: Judged(
-            torch.cat([each.scores for each in parts]),
-            None if parts[0].maps is None else torch.cat([each.maps for each in parts]),
-        )
-        for name, parts in judged.items()
-    }
-    if classifier is not None:
-        device = next(classifier.parameters()).device
-        features, known = (
-            outputs(classifier.features, each, device=device).double()
-            for each in (data, normal)
-        )
-        near = torch.cdist(features, known).topk(NEIGHBOURS, largest=False).values
-        whole["nearest neighbours"] = Judged(near.mean(1))
-    return whole
-
-
-def _complexity(*grids: Tensor) -> float:
-    """The nats that zlib needs for the codes of an image."""
-    codes = b"".join(grid.cpu().to(torch.int32).numpy().tobytes() for grid in grids)
-    return 8 * len(zlib.compress(codes, 9)) * float(torch.log(torch.tensor(2.0)))
 
 
 def measured(
@@ -154,8 +44,9 @@ def measured(
 
     Returns:
         By name: "roc_auc" and "average_precision" by image, and with masks
-        "pixel_roc_auc", "pixel_average_precision" and "dice", each with an interval
-        over images.
+        "pixel_roc_auc", "pixel_average_precision", "pixel_roc_auc_within", which is the
+        mean of the areas within each odd image, and "dice", each with an interval over
+        images.
     """
     results = {}
     for name, (normal, odd) in methods.items():
@@ -165,6 +56,9 @@ def measured(
         }
         if masks is not None and odd.maps is not None:
             found["pixel_roc_auc"] = _by_pixel(binary_auroc, normal, odd, masks, seed)
+            found["pixel_roc_auc_within"] = bootstrap(
+                lambda each: each.mean(), _within(odd, masks), seed=seed
+            )
             found["pixel_average_precision"] = _by_pixel(
                 binary_average_precision, normal, odd, masks, seed
             )
@@ -213,6 +107,20 @@ def _by_pixel(measure, normal: Judged, odd: Judged, masks: Tensor, seed: int) ->
     return bootstrap(statistic, *numbers, paired=False, rounds=PIXEL_ROUNDS, seed=seed)
 
 
+def quantile(maps: Tensor, share: float) -> float:
+    """The value below which a share of all values of maps is."""
+    return float(np.quantile(maps.numpy(), share))
+
+
+def _within(odd: Judged, masks: Tensor) -> Tensor:
+    """The area under the ROC curve by pixel within each image, float64 [B]."""
+    areas = []
+    for values, mask in zip(odd.maps, masks, strict=True):
+        (ranked,) = _ranked(values)
+        areas.append(binary_auroc(ranked.flatten(), mask.flatten().long()).item())
+    return torch.tensor(areas).double()
+
+
 def evaluate_defects(
     vqvae2,
     prior,
@@ -241,7 +149,8 @@ def evaluate_defects(
         {"methods": as `measured` returns them; "by_kind": by kind of defect and
         method, the area under the ROC curve by image and by pixel; "false_alarms": by
         rate, the share of normal images with a p-value of at most the rate, with its
-        interval; "milliseconds_per_image": of `find`; "images": how many of each}.
+        interval, where there are enough normal images for it; "seconds_of_calibration";
+        "milliseconds_per_image": of `find`; "images": how many of each; "draws"}.
     """
     say(f"calibrating on {len(reference):,} images")
     of = [
@@ -249,34 +158,53 @@ def evaluate_defects(
         for each in (reference, normal, defects.images)
     ]
     images, _ = reference[:]
+    started = time.perf_counter()
     calibration = calibrate(vqvae2, prior, images, of[0], draws=draws, seed=seed)
+    calibrated = time.perf_counter() - started
     say(f"{len(normal):,} normal images and {len(defects):,} with defects")
     started = time.perf_counter()
     (low, p_values), (high, _) = (
-        ours(vqvae2, prior, data, calibration, labels, seed=seed)
-        for data, labels in zip((normal, defects.images), of[1:], strict=True)
+        ours(
+            vqvae2,
+            prior,
+            data,
+            calibration,
+            labels,
+            seed=seed,
+            first_index=first,
+        )
+        for data, labels, first in zip(
+            (normal, defects.images), of[1:], (0, len(normal)), strict=True
+        )
     )
     seconds = time.perf_counter() - started
     methods = {OURS: (low, high)}
     say("other methods")
-    lower, higher = (
+    usual, lower, higher = (
         others(vqvae2, prior, data, labels, classifier, reference)
-        for data, labels in zip((normal, defects.images), of[1:], strict=True)
+        for data, labels in zip((reference, normal, defects.images), of, strict=True)
     )
     methods |= {name: (lower[name], higher[name]) for name in lower}
-    thresholds = {OURS: calibration.map_threshold(PIXEL_RATE)}
+    thresholds = {OURS: calibration.map_threshold(PIXEL_RATE)} | {
+        name: quantile(each.maps, 1 - PIXEL_RATE)
+        for name, each in usual.items()
+        if each.maps is not None
+    }
     return {
         "methods": measured(methods, defects.masks, thresholds=thresholds, seed=seed),
         "by_kind": {
             kind: _of_kind(methods, defects, number)
             for number, kind in enumerate(KINDS)
+            if (defects.kinds == number).any()
         },
         "false_alarms": {
             str(rate): bootstrap(
                 lambda each: each.mean(), (p_values <= rate).double(), seed=seed
             )
             for rate in RATES
+            if rate * (len(calibration.scores) + 1) >= 1
         },
+        "seconds_of_calibration": calibrated,
         "milliseconds_per_image": 1000 * seconds / (len(normal) + len(defects)),
         "images": {
             "calibration": len(reference),
