@@ -27,13 +27,12 @@ from pixelprior.anomaly_search import (
     LOOKS,
     Search,
     code_nats,
-    codes_of,
     over_pixels,
     seed_of,
     shifted_nats,
 )
 from pixelprior.drawing import CHUNK_SIZE
-from pixelprior.editing import surprise
+from pixelprior.editing import codes_of, surprise
 from pixelprior.modes import evaluation_mode
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar

@@ -88,8 +88,6 @@ class Calibration:
         Args:
             scores: float64 [B], as `scores_of` returns them.
         """
-        if not len(self.scores):
-            return evidence.distance
         above = scores - torch.quantile(self.scores, USUAL)
         return (LEAST_DISTANCE + evidence.distance) * above.sigmoid().float()[
             :, None, None

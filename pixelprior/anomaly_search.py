@@ -13,13 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelprior.editing import surprise
+from pixelprior.editing import codes_of, surprise
 from pixelprior.modes import evaluation_mode
 from pixelprior.pixelcnn import negative_log_likelihood
 from pixelprior.prior import LEVELS
 
-# Of the codes of normal images, given their own codes before them; given restored ones,
-# about as many are flagged.
+# Of the codes of normal images, given their own codes before them.
 FLAG_RATES = {"top": 0.05, "bottom": 0.02}
 SHIFTS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 GUIDANCE = 1.0  # of the looks at the top grid
@@ -159,13 +158,6 @@ def spread(flags: Tensor) -> Tensor:
 def seed_of(seed: int, look: int) -> int:
     """A seed of its own for each look."""
     return int(np.random.SeedSequence([seed, 1 + look]).generate_state(1, np.uint64)[0])
-
-
-def codes_of(vqvae2, prior, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Both grids of codes, on the prior's device."""
-    device = next(prior.parameters()).device
-    codes = vqvae2.to(device).get_code_indices(images.to(device))
-    return codes["indices_top"], codes["indices_bottom"]
 
 
 def code_nats(vqvae2, prior, images: Tensor, labels) -> dict[str, Tensor]:

@@ -78,7 +78,7 @@ def complete(
     known = known.to(device).expand(len(images), 1, *sides)
     drawn = torch.zeros_like(images)
     for _ in range(looks):
-        codes = _codes(vqvae2, prior, torch.where(known, images, drawn))
+        codes = codes_of(vqvae2, prior, torch.where(known, images, drawn))
         kept = {
             name: z.masked_fill(~_all_known(known, z.shape[1:]), -1)
             for name, z in zip(("known_top", "known_bottom"), codes, strict=True)
@@ -114,7 +114,7 @@ def vary(
         ValueError: as in `complete`.
     """
     vqvae2.check_images(images)
-    z_top, _ = _codes(vqvae2, prior, images)
+    z_top, _ = codes_of(vqvae2, prior, images)
     return prior.sample_with_vqvae2(
         vqvae2, len(images), labels=labels, seed=seed, known_top=z_top, **options
     )
@@ -154,7 +154,7 @@ def surprise(
     }
 
 
-def _codes(vqvae2, prior, images: Tensor) -> tuple[Tensor, Tensor]:
+def codes_of(vqvae2, prior, images: Tensor) -> tuple[Tensor, Tensor]:
     """Both grids of codes, on the prior's device."""
     device = next(prior.parameters()).device
     codes = vqvae2.to(device).get_code_indices(images.to(device))

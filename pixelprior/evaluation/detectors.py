@@ -13,10 +13,10 @@ from torch import Tensor
 
 from pixelprior.anomalies import find
 from pixelprior.anomaly_scores import Calibration, Evidence, score_parts, smooth
-from pixelprior.anomaly_search import codes_of, over_pixels
+from pixelprior.anomaly_search import over_pixels
 from pixelprior.codes import smallest_integer_type
 from pixelprior.data import ImageData
-from pixelprior.editing import surprise
+from pixelprior.editing import codes_of, surprise
 from pixelprior.evaluation.classifier import outputs
 from pixelprior.prior import LEVELS
 
