@@ -31,6 +31,7 @@ from pixelprior.anomaly_search import (
     seed_of,
     shifted_nats,
 )
+from pixelprior.checkpoints import fingerprint
 from pixelprior.drawing import CHUNK_SIZE
 from pixelprior.editing import codes_of, surprise
 from pixelprior.modes import evaluation_mode
@@ -120,16 +121,11 @@ def calibrate(
     """
     labels = _checked(vqvae2, prior, normal_images, labels, draws)
     seed = _whole("seed", seed, 64)
-    count = len(normal_images)
-    if count < LEAST_NORMAL:
-        raise ValueError(
-            f"there are {count} normal images, too few to say what is odd; give at "
-            f"least {LEAST_NORMAL}, and for a false-alarm rate of 1 % about 250"
-        )
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
-    for_scale = max(LEAST_FOR_SCALE, int(SHARE_FOR_SCALE * count))
-    sizes = [count // 2, for_scale, count - count // 2 - for_scale]
-    reference, scaling, scored = (part.sort().values for part in order.split(sizes))
+    sizes = division(len(normal_images))
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(sum(sizes)))
+    reference, scaling, scored = (
+        part.sort().values for part in order.split(list(sizes))
+    )
     nats: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
     for part in reference.split(CHUNK_SIZE):
         with _undisturbed(prior, vqvae2):
@@ -146,7 +142,8 @@ def calibrate(
         scores=torch.zeros(0).double(),
         pixels=torch.zeros(1),
         draws=draws,
-        labelled=labels is not None,
+        classes=None if labels is None else tuple(labels.unique().tolist()),
+        models=(fingerprint(vqvae2), fingerprint(prior)),
     )
     parts = score_parts(_nats_of(vqvae2, prior, normal_images, labels, scaling))
     scaled = replace(
@@ -171,6 +168,21 @@ def calibrate(
     pixels = scaled.maps_of(kept, scores).flatten().numpy()
     quantiles = np.quantile(pixels, np.linspace(0, 1, PIXEL_QUANTILES))
     return replace(scaled, pixels=torch.from_numpy(quantiles).float())
+
+
+def division(count: int) -> tuple[int, int, int]:
+    """How many of so many normal images give the nats, the scale, and the scores.
+
+    Raises:
+        ValueError: there are fewer than `LEAST_NORMAL`.
+    """
+    if count < LEAST_NORMAL:
+        raise ValueError(
+            f"there are {count} normal images, too few to say what is odd; give at "
+            f"least {LEAST_NORMAL}, and for a false-alarm rate of 1 % about 250"
+        )
+    for_scale = max(LEAST_FOR_SCALE, int(SHARE_FOR_SCALE * count))
+    return count // 2, for_scale, count - count // 2 - for_scale
 
 
 def find(
@@ -204,7 +216,7 @@ def find(
     """
     labels = _checked(vqvae2, prior, images, labels, draws)
     seed, first_index = _whole("seed", seed, 64), _whole("first_index", first_index, 48)
-    calibration.check_fits(vqvae2.grids, draws, labels is not None)
+    calibration.check_fits(vqvae2.grids, draws, labels)
     evidence, restored = zip(
         *_searched(
             vqvae2,

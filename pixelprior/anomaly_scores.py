@@ -20,6 +20,23 @@ LEAST_DISTANCE = 0.002
 USUAL = 0.9  # share of normal images whose maps are dimmed to less than half
 
 
+def check_rate(rate: float, count: int) -> None:
+    """Raise ValueError unless p-values can be as small as a false-alarm rate.
+
+    Args:
+        count: of the normal images whose scores are kept.
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"the false-alarm rate is {rate}; give one between 0 and 1")
+    least = 1 / (count + 1)
+    if rate < least:
+        raise ValueError(
+            f"the false-alarm rate is {rate}, but {count} normal scores allow "
+            f"{least:.2g} or more; give such a rate, or calibrate on more images: on "
+            f"about {math.ceil(2.5 / rate):,} for this one"
+        )
+
+
 class Evidence(NamedTuple):
     """What there is about each pixel of B images, float [B, H, W] each, on the CPU.
 
@@ -48,7 +65,8 @@ class Calibration:
         pixels: float [PIXEL_QUANTILES], quantiles of the values of the maps of these M,
             in ascending order.
         draws: with how many restorations each, as in `find`.
-        labelled: whether the images had labels.
+        classes: the labels that the images had, in ascending order, or None.
+        models: SHA-256 of the VQ-VAE-2 and of the prior, as `fingerprint` gives them.
     """
 
     nats: dict[str, Tensor]
@@ -57,7 +75,8 @@ class Calibration:
     scores: Tensor
     pixels: Tensor
     draws: int
-    labelled: bool
+    classes: tuple[int, ...] | None
+    models: tuple[str, str]
 
     def code_p_values(self, level: str, nats: Tensor) -> Tensor:
         """The share of normal images whose code at a position costs at least as much.
@@ -104,12 +123,13 @@ class Calibration:
         less = torch.searchsorted(self.scores, scores.double().cpu().contiguous())
         return (1 + len(self.scores) - less).double() / (len(self.scores) + 1)
 
-    def check_fits(self, grids, draws: int, labelled: bool) -> None:
+    def check_fits(self, grids, draws: int, labels: Tensor | None) -> None:
         """Raise ValueError unless images may be compared with these.
 
         Args:
             grids: (height, width) of each level of the VQ-VAE-2.
-            draws, labelled: as the attributes.
+            draws: as the attribute.
+            labels: long [B], of the images, or None.
         """
         for (level, nats), shape in zip(self.nats.items(), grids, strict=True):
             if nats.shape[:2] != tuple(shape):
@@ -123,27 +143,31 @@ class Calibration:
                 f"draws is {draws}, but the calibration was made with {self.draws}; "
                 "give the same number, or calibrate again"
             )
-        if labelled != self.labelled:
-            had, have = ("with", "without") if self.labelled else ("without", "with")
+        labelled = self.classes is not None
+        if labelled != (labels is not None):
+            had, have = ("with", "without") if labelled else ("without", "with")
             raise ValueError(
                 f"the calibration was made {had} labels, but these images are {have}; "
-                f"{'give' if self.labelled else 'leave out'} the labels, or calibrate "
-                "again"
+                f"{'give' if labelled else 'leave out'} the labels, or calibrate again"
+            )
+        other = set() if labels is None else set(labels.tolist()) - set(self.classes)
+        if other:
+            raise ValueError(
+                f"the calibration was made on classes {list(self.classes)}, but there "
+                f"are images of class {min(other)}; calibrate on normal images of this "
+                "class too"
             )
 
-    def check_rate(self, rate: float) -> None:
-        """Raise ValueError unless p-values can be as small as a false-alarm rate."""
-        least = 1 / (len(self.scores) + 1)
-        if not 0 < rate < 1:
-            raise ValueError(
-                f"the false-alarm rate is {rate}; give one between 0 and 1"
-            )
-        if rate < least:
-            raise ValueError(
-                f"the false-alarm rate is {rate}, but {len(self.scores)} normal scores "
-                f"allow {least:.2g} or more; give such a rate, or calibrate on more "
-                f"images, about {math.ceil(2.5 / rate):,} for this one"
-            )
+    def score_threshold(self, rate: float) -> float:
+        """The score above which an image has a p-value of at most `rate`.
+
+        Raises:
+            ValueError: as `check_rate`.
+        """
+        check_rate(rate, len(self.scores))
+        # A product such as 0.29 · 100 is rounded to below the whole number.
+        rank = math.floor(rate * (len(self.scores) + 1) + 1e-9)
+        return self.scores[-rank].item()
 
     def map_threshold(self, rate: float) -> float:
         """The value that a share `rate` of the pixels of normal images exceeds.

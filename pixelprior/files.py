@@ -32,6 +32,16 @@ def writable_folder(path) -> Path:
     return folder
 
 
+def check_outside(output, *roots) -> None:
+    """Raise ValueError if files would be written into a folder that is read."""
+    for root in roots:
+        if Path(output).resolve().is_relative_to(Path(root).resolve()):
+            raise ValueError(
+                f"the output folder {output} is inside {root}, which is read; choose "
+                "an --output_dir outside of it"
+            )
+
+
 def write_texts(folder: Path, texts: dict[str, str]) -> None:
     """Write files by name into a folder; each is put in place when it is complete."""
     with temporary_folder(folder) as temporary:

@@ -43,6 +43,26 @@ def read_image(stream: BinaryIO, sides: tuple[int, int]) -> Tensor:
     return covering(image, sides)
 
 
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Images [..., 3, H, W], uint8, as a model of so many channels takes them.
+
+    For one channel they are weighted as in ITU-R BT.601, as Pillow does.
+
+    Raises:
+        ValueError: the number of channels is neither 1 nor 3.
+    """
+    if channels == 3:
+        return images
+    if channels != 1:
+        raise ValueError(
+            f"the model takes images of {channels} channels, but files have 1 or 3; "
+            "give a model that was trained on such images"
+        )
+    red, green, blue = images.float().unbind(-3)
+    grey = 0.299 * red + 0.587 * green + 0.114 * blue
+    return grey.round().byte().unsqueeze(-3)
+
+
 def covering(images: Tensor, sides: tuple[int, int]) -> Tensor:
     """Images [..., h, w], scaled until they just cover (H, W), and cropped to it.
 

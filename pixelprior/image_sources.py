@@ -18,6 +18,13 @@ IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tif
 IMAGE_SUFFIXES |= {".webp"}
 HELD_OUT_NAMES = ("test", "val", "valid", "validation")
 NO_LABEL = -1
+NAMED = 20  # images that cannot be read, in a warning
+
+
+def listed(problems: list[str]) -> str:
+    """Problems in one line of a warning, the first `NAMED` of them."""
+    more = f"; and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
+    return "; ".join(problems[:NAMED]) + more
 
 
 class Texts:
@@ -85,6 +92,28 @@ class Folder:
             listing.update(os.fsencode(self.files[index]))
             listing.update(f" {about.st_size} {about.st_mtime_ns}\n".encode())
         return listing.hexdigest()
+
+
+class AllFiles(Folder):
+    """All image files below a folder, sorted by their paths, without classes or splits.
+
+    Raises:
+        FileNotFoundError, ValueError: as for `Folder`.
+    """
+
+    def __init__(self, root: Path):
+        if not root.is_dir():
+            raise FileNotFoundError(f"there is no folder {root}; give one with images")
+        files = _images_below(root)
+        if not files:
+            raise ValueError(
+                f"there are no images in {root}; give a folder with "
+                f"{', '.join(sorted(IMAGE_SUFFIXES))} files"
+            )
+        self.root = self.folder = root
+        self.name, self.class_names = root.name, ("images",)
+        self.labels = torch.zeros(len(files), dtype=torch.int64)
+        self.files = Texts(path.relative_to(root) for path in files)
 
 
 def _images_below(folder: Path) -> list[Path]:

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from pixelprior.checkpoints import write_tensors
 from pixelprior.files import temporary_folder, writable_folder, write_texts
 from pixelprior.image_files import MOST_PIXELS, read_image
-from pixelprior.image_sources import NO_LABEL
+from pixelprior.image_sources import NO_LABEL, listed
 from pixelprior.memory import free_memory
 from pixelprior.progress import progress_bar
 
@@ -34,7 +34,6 @@ PARTS_AHEAD = 2  # batches that each process decodes ahead of time
 NICE = 10  # of 19: how far the processes that decode stand back
 CHECKED = 256  # images of a stream that are checked as one batch
 SECONDS_TO_KEEP = 60  # from one time that the check of a stream is kept to the next
-NAMED = 20  # images that cannot be read, in a warning
 SUBMITTED = 4096  # images that wait for a thread at the same time
 
 
@@ -97,7 +96,7 @@ class StreamedImages:
             ValueError: an image cannot be read any more.
         """
         loader = DataLoader(
-            _Images(self.source, self.sides),
+            Images(self.source, self.sides),
             batch_sampler=[self.numbers[part.cpu()].tolist() for part in parts],
             num_workers=self.workers,
             prefetch_factor=PARTS_AHEAD if self.workers else None,
@@ -121,7 +120,7 @@ def give_way(_worker: int) -> None:
         os.nice(NICE)
 
 
-class _Images:
+class Images:
     """The images of a source by number, each with its problem or "", for a loader."""
 
     def __init__(self, source, sides: tuple[int, int]):
@@ -140,7 +139,7 @@ class _Images:
             return nothing, f"{self.source.where(number)} ({error})"
 
 
-class _Problems(_Images):
+class _Problems(Images):
     """The problem of each image, or "", without the image."""
 
     def __getitem__(self, number: int) -> str:
@@ -221,7 +220,7 @@ def _in_memory(source, picked, sides, kept: Path, split, progress) -> Decoded:
         _good(source, picked, problems)
         return Decoded(images, labels)
     images = torch.empty(len(picked), 3, *sides, dtype=torch.uint8)
-    reader = _Images(source, sides)
+    reader = Images(source, sides)
 
     def read(index: int) -> str:
         images[index], problem = reader[int(picked[index])]
@@ -293,10 +292,9 @@ def _good(source, picked: Tensor, problems: list[str]) -> Tensor:
             f"first: {broken[0]}; give a folder with undamaged images"
         )
     if broken:
-        more = f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
         warnings.warn(
             f"{len(broken)} of {len(problems):,} images cannot be used and were "
-            f"left out (mend or remove them): {'; '.join(broken[:NAMED])}{more}",
+            f"left out (mend or remove them): {listed(broken)}",
             stacklevel=2,
         )
     return torch.tensor([not problem for problem in problems])

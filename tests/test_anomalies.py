@@ -8,8 +8,9 @@ import torch
 
 from pixelprior import anomaly_search
 from pixelprior.anomalies import LEAST_NORMAL, Findings, calibrate, find
-from pixelprior.anomaly_scores import Evidence, distances, score_parts
+from pixelprior.anomaly_scores import Evidence, check_rate, distances, score_parts
 from pixelprior.anomaly_search import Search, guided_nats, moved, over_pixels
+from pixelprior.calibration_files import load_calibration, save_calibration
 from pixelprior.editing import surprise
 from pixelprior.evaluation.defects import with_defects
 from pixelprior.prior import HierarchicalPixelCNN
@@ -277,7 +278,7 @@ def test_a_prior_without_classes_takes_no_labels(shipped, normal):
     prior = HierarchicalPixelCNN(30, 4, hidden_channels=8, num_layers=1).eval()
     images, labels = normal[:LEAST_NORMAL]
     calibration = calibrate(shipped[0], prior, images, draws=1)
-    assert not calibration.labelled
+    assert calibration.classes is None
     found = find(shipped[0], prior, images[:3], calibration, draws=1)
     assert found.p_values.shape == (3,) and found.weights.eq(1).all()
     with pytest.raises(ValueError, match="was built without classes"):
@@ -311,8 +312,75 @@ def test_what_does_not_fit_is_named(shipped, normal, calibration):
 
 
 def test_a_rate_that_the_scores_do_not_allow_is_refused(calibration):
-    calibration.check_rate(0.02)
+    check_rate(0.02, 80)
     with pytest.raises(ValueError, match=r"80 normal scores allow 0\.012 or more"):
-        calibration.check_rate(0.01)
+        calibration.score_threshold(0.01)
     with pytest.raises(ValueError, match="the false-alarm rate is 1; give one between"):
-        calibration.check_rate(1)
+        check_rate(1, 80)
+
+
+def test_images_above_the_threshold_of_scores_are_those_of_small_p_values(calibration):
+    scores = torch.arange(99).double()
+    among = replace(calibration, scores=scores)
+    tried = torch.cat([scores, scores + 0.5, scores - 0.5])
+    for rate in (0.01, 0.05, 0.29, 0.5):
+        flagged = tried > among.score_threshold(rate)
+        assert torch.equal(flagged, among.p_values(tried) <= rate)
+    assert among.score_threshold(0.29) == 70  # 0.29 · 100 is 28.999… in binary
+
+
+def test_a_calibration_is_the_same_after_it_was_written(shipped, calibration, tmp_path):
+    path = tmp_path / "kept" / "calibration.safetensors"
+    save_calibration(calibration, path)
+    again = load_calibration(path, *shipped)
+    for name, value in vars(calibration).items():
+        if name == "nats":
+            for level in value:
+                assert torch.equal(again.nats[level], value[level])
+        elif isinstance(value, torch.Tensor):
+            assert torch.equal(getattr(again, name), value)
+            assert getattr(again, name).dtype == value.dtype
+        else:
+            assert getattr(again, name) == value
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_that_holds_no_calibration_of_these_models_is_refused(
+    shipped, calibration, tmp_path
+):
+    path = tmp_path / "calibration.safetensors"
+
+    def refused(message, kept=None, models=shipped):
+        if kept is not None:
+            save_calibration(kept, path)
+        with pytest.raises(ValueError, match=message):
+            load_calibration(path, *models)
+
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*; name a"):
+        load_calibration(path, *shipped)
+    path.write_bytes(b"no calibration")
+    refused("cut short or of another kind")
+    save_calibration(calibration, path)
+    path.write_bytes(path.read_bytes()[:-100])
+    refused("cut short or of another kind")
+    other = HierarchicalPixelCNN(30, 4, hidden_channels=8, num_layers=1)
+    refused("made with another prior", calibration, (shipped[0], other))
+    refused("made with another VQ-VAE-2", replace(calibration, models=("", "")))
+    refused("draws is 0", replace(calibration, draws=0))
+    refused(r"classes are \('a',\)", replace(calibration, classes=("a",)))
+    refused("centres has shape", replace(calibration, centres=torch.zeros(2)))
+    refused("scores has shape", replace(calibration, scores=torch.zeros(0)))
+    down = calibration.scores.flip(0)
+    refused("scores is not in ascending", replace(calibration, scores=down))
+    refused("scales are not above 0", replace(calibration, scales=torch.zeros(3)))
+    nan = torch.full((3,), float("nan"))
+    refused("not finite", replace(calibration, centres=nan))
+
+
+def test_images_of_a_class_without_normal_images_are_refused(
+    shipped, others, calibration
+):
+    images, labels = others[:3]
+    of_some = replace(calibration, classes=(10, 11))
+    with pytest.raises(ValueError, match=r"on classes \[10, 11\], but there are"):
+        find(*shipped, images, of_some, labels, draws=DRAWS)

@@ -4,11 +4,9 @@ It may run in several processes, and be resumed: image i is the same in any numb
 processes, and in any batch.
 """
 
-import json
 import math
 import re
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -20,11 +18,12 @@ from torchvision.io import read_image
 
 from pixelprior.checkpoints import fingerprint, load_model, read_training_notes
 from pixelprior.cli.flags import Sample, one_or_two
+from pixelprior.cli.resuming import begin
 from pixelprior.code_writer import CodeWriter
 from pixelprior.codes import metadata_of, smallest_integer_type
 from pixelprior.devices import process_group, usable_device
 from pixelprior.drawing import CHUNK_SIZE, FEATURES_DECODED, bytes_per_image
-from pixelprior.files import remove_unfinished, writable_folder, write_texts
+from pixelprior.files import writable_folder
 from pixelprior.memory import free_on
 from pixelprior.pictures import image_grid, save_images, save_picture
 from pixelprior.pixelcnn import PixelCNN
@@ -173,40 +172,26 @@ class Sampling:
         print(f"wrote {flags.num_samples} {what} to {self.folder}{speed}")
 
     def check_folder(self) -> None:
-        """Note how the images are drawn; with --resume, compare it with before.
+        """Note how the images are drawn, or go on with what is there."""
+        begin(
+            self.folder,
+            ABOUT_NAME,
+            self.flags,
+            leave_out=CHANGE_NO_CODE,
+            fingerprints={
+                "prior_checkpoint": fingerprint(self.prior),
+                "vqvae2_checkpoint": self.vqvae2 and fingerprint(self.vqvae2),
+            },
+            command="sample",
+            made="drawn",
+            clear=self.clear,
+        )
 
-        Raises:
-            FileNotFoundError, ValueError: there is nothing to resume, or it was drawn
-                in another way.
-        """
-        about = asdict(self.flags)
-        for name in CHANGE_NO_CODE:
-            about.pop(name)
-        for name, model in (("prior", self.prior), ("vqvae2", self.vqvae2)):
-            about[f"{name}_checkpoint"] = None if model is None else fingerprint(model)
-        about = json.loads(json.dumps(about))
-        path = self.folder / ABOUT_NAME
-        remove_unfinished(self.folder)
-        if not self.flags.resume:
-            # What another run drew must not be taken for this one's.
-            for old in self.folder.iterdir():
-                if re.fullmatch(OWN_FILES, old.name):
-                    old.unlink()
-            write_texts(self.folder, {ABOUT_NAME: json.dumps(about)})
-            return
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"there is no run of sample to resume in {self.folder}; leave --resume "
-                "out to start one"
-            )
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [name for name in about if before.get(name) != about[name]]
-        if changed:
-            raise ValueError(
-                f"what is in {self.folder} was drawn with another "
-                f"{', '.join(changed)}; resume it with the same, or choose another "
-                "--output_dir"
-            )
+    def clear(self) -> None:
+        """Remove what another run drew."""
+        for old in self.folder.iterdir():
+            if re.fullmatch(OWN_FILES, old.name):
+                old.unlink()
 
     def draw(self, images: slice) -> tuple[Tensor, ...]:
         """The grids of some images, one or two."""

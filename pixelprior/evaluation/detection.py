@@ -113,9 +113,13 @@ def quantile(maps: Tensor, share: float) -> float:
 
 
 def _within(odd: Judged, masks: Tensor) -> Tensor:
-    """The area under the ROC curve by pixel within each image, float64 [B]."""
+    """The area under the ROC curve by pixel within each image, float64 [B].
+
+    Images whose pixels are all odd, or none, have none.
+    """
     areas = []
-    for values, mask in zip(odd.maps, masks, strict=True):
+    partly = masks.flatten(1).any(1) & ~masks.flatten(1).all(1)
+    for values, mask in zip(odd.maps[partly], masks[partly], strict=True):
         (ranked,) = _ranked(values)
         areas.append(binary_auroc(ranked.flatten(), mask.flatten().long()).item())
     return torch.tensor(areas).double()
@@ -220,9 +224,7 @@ def _of_kind(methods, defects: DefectData, kind: int) -> dict:
     of_kind = defects.kinds == kind
     found = {}
     for name, (normal, odd) in methods.items():
-        some = Judged(
-            odd.scores[of_kind], None if odd.maps is None else odd.maps[of_kind]
-        )
+        some = odd.subset(of_kind)
         low, high = _ranked(normal.scores, some.scores)
         target = F.pad(torch.ones(len(high)), (len(low), 0)).long()
         found[name] = {"roc_auc": binary_auroc(torch.cat([low, high]), target).item()}
@@ -232,3 +234,41 @@ def _of_kind(methods, defects: DefectData, kind: int) -> dict:
             pixels = torch.cat([low.flatten(), high.flatten()])
             found[name]["pixel_roc_auc"] = binary_auroc(pixels, target).item()
     return found
+
+
+COLUMNS = {
+    "roc_auc": "ROC, by image",
+    "average_precision": "average precision, by image",
+    "pixel_roc_auc": "ROC, by pixel",
+    "pixel_roc_auc_within": "ROC within an image",
+    "pixel_average_precision": "average precision, by pixel",
+    "dice": "Dice",
+}
+
+
+def detection_table(results: dict) -> str:
+    """The measures of each method in Markdown, each with half of its interval.
+
+    Args:
+        results: {"methods": as `measured` returns them, "images": how many of each}.
+    """
+    counts = results["images"]
+    below = f"{counts['normal']:,} normal images and {counts['defects']:,} with defects"
+    methods = results.get("methods")
+    if methods is None:
+        return f"- {below} could be read, so that nothing is measured"
+    names = [name for name in COLUMNS if any(name in each for each in methods.values())]
+    lines = [
+        f"| method | {' | '.join(COLUMNS[name] for name in names)} |",
+        "|---" + "|---:" * len(names) + "|",
+    ]
+    for method, measures in methods.items():
+        cells = [
+            f"{measures[name]['value']:.3f} ± "
+            f"{(measures[name]['high'] - measures[name]['low']) / 2:.3f}"
+            if name in measures
+            else ""
+            for name in names
+        ]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"- {below}"])

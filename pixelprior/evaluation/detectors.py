@@ -36,6 +36,12 @@ class Judged:
     scores: Tensor
     maps: Tensor | None = None
 
+    def subset(self, which: Tensor) -> "Judged":
+        """What it says about some of the images; `which` is bool [B]."""
+        return Judged(
+            self.scores[which], None if self.maps is None else self.maps[which]
+        )
+
 
 def ours(
     vqvae2,

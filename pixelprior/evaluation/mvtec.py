@@ -1,0 +1,195 @@
+"""Folders in the layout of MVTec AD (Bergmann et al. 2019, "MVTec AD", section 3).
+
+`test/good` has normal images, each other folder of `test` has images with one kind of
+defect, and `ground_truth` has the mask of each, in a folder of the same name:
+`test/scratch/007.png` has the mask `ground_truth/scratch/007_mask.png`. Sets that name
+it `007.png` are read as well.
+"""
+
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pixelprior.data import ImageData
+from pixelprior.evaluation.detection import measured
+from pixelprior.evaluation.detectors import OURS, Judged, others
+from pixelprior.files import temporary_folder, writable_folder
+from pixelprior.image_files import covering
+from pixelprior.image_sources import AllFiles, listed
+
+GOOD = "good"
+
+
+def has_layout(root: Path) -> bool:
+    """Whether a folder has images with masks beside them."""
+    return (root / "test").is_dir() and (root / "ground_truth").is_dir()
+
+
+class MVTecTest(AllFiles):
+    """The test images of such a folder, and their masks.
+
+    Attributes:
+        masks: the mask file of each image, None for a normal one.
+
+    Raises:
+        FileNotFoundError: an image with a defect has no mask.
+        ValueError: there are no normal images or no others, or a mask cannot be read or
+            has another size than its image.
+    """
+
+    def __init__(self, root: Path):
+        super().__init__(root / "test")
+        self.root, self.name = root, root.name
+        paths = [Path(self.files[index]) for index in range(len(self))]
+        loose = [path for path in paths if len(path.parts) < 2]
+        if loose:
+            raise ValueError(
+                f"{self.folder / loose[0]} is in none of the folders of "
+                f"{self.folder}; put normal images into good, and others into a folder "
+                "that is named after their defect"
+            )
+        stems = [path.with_suffix("") for path in paths]
+        if len({*stems}) < len(stems):
+            twice = next(stem for stem in stems if stems.count(stem) > 1)
+            raise ValueError(
+                f"two images are named {self.folder / twice}, and would have the same "
+                "mask; rename one"
+            )
+        kinds = [path.parts[0] for path in paths]
+        if GOOD not in kinds or {*kinds} == {GOOD}:
+            raise ValueError(
+                f"{self.folder} has {' and '.join(sorted({*kinds}))} alone; give "
+                "normal images in good, and images with defects in other folders"
+            )
+        self.masks = [
+            None if kind == GOOD else self._mask(path)
+            for kind, path in zip(kinds, paths, strict=True)
+        ]
+        for path, mask in zip(paths, self.masks, strict=True):
+            if mask is not None:
+                self._check(self.folder / path, mask)
+
+    def _mask(self, path: Path) -> Path:
+        folder = self.root / "ground_truth" / path.parent
+        for name in (f"{path.stem}_mask.png", f"{path.stem}.png"):
+            if (folder / name).is_file():
+                return folder / name
+        raise FileNotFoundError(
+            f"there is no mask {folder / f'{path.stem}_mask.png'} for the image "
+            f"{self.folder / path}; put one there, or take the image away"
+        )
+
+    def _check(self, image: Path, mask: Path) -> None:
+        try:
+            with Image.open(mask) as file:
+                of_mask = file.size
+                file.load()
+        except Exception as error:  # decoders raise errors of many types
+            raise ValueError(
+                f"the mask {mask} cannot be read ({error}); put a whole one there"
+            ) from error
+        try:
+            with Image.open(image) as file:
+                of_image = file.size
+        except Exception:  # the image is named when it is read
+            return
+        if of_mask != of_image:
+            raise ValueError(
+                f"the mask {mask} has {of_mask[0]}×{of_mask[1]} pixels, but the image "
+                f"{image} {of_image[0]}×{of_image[1]}; give a mask of the same size"
+            )
+
+    def read_masks(self, which: list[int], sides: tuple[int, int]) -> Tensor:
+        """The masks of some images, scaled and cropped as these, bool [N, H, W].
+
+        A pixel counts if the mask covers half of it. Where a defect covers half of no
+        pixel, those count that it covers most. Images whose defects are outside of the
+        crop are named in a warning.
+        """
+        masks, outside = [], []
+        for index in which:
+            if self.masks[index] is None:
+                masks.append(torch.zeros(*sides, dtype=torch.bool))
+                continue
+            with Image.open(self.masks[index]) as file:
+                given = np.asarray(file.convert("L")) > 0
+            covered = covering(torch.from_numpy(given)[None].float(), sides)[0]
+            most = covered.max()
+            masks.append((covered > 0) & (covered >= most.clamp(max=0.5)))
+            if not most:
+                outside.append(self.where(index))
+        if outside:
+            warnings.warn(
+                f"{len(outside)} images have no odd pixel in what is looked at, and "
+                "count as odd images only (give masks with pixels above 0, or images "
+                f"with the defect in the middle): {listed(outside)}",
+                stacklevel=2,
+            )
+        return torch.stack(masks)
+
+
+def write_map(values: Tensor, path: Path) -> None:
+    """Write a map [H, W] as a TIFF of 32-bit floats, as the scripts of MVTec AD do."""
+    with temporary_folder(writable_folder(path.parent)) as temporary:
+        Image.fromarray(values.numpy()).save(temporary / path.name)
+        os.replace(temporary / path.name, path)
+
+
+def read_maps(paths: Iterable[Path]) -> Tensor:
+    """Maps that `write_map` has written, float [N, H, W]."""
+    maps = []
+    for path in paths:
+        with Image.open(path) as file:
+            maps.append(torch.from_numpy(np.array(file)))
+    return torch.stack(maps)
+
+
+def evaluate_folder(
+    vqvae2,
+    prior,
+    test: MVTecTest,
+    which: list[int],
+    images: Tensor,
+    found: Judged,
+    *,
+    threshold: float,
+    label: int | None = None,
+    seed: int = 0,
+) -> dict:
+    """How well `find` and other methods tell images with defects from normal ones.
+
+    Args:
+        vqvae2, prior: in evaluation mode, on one device.
+        which: the numbers of the images that could be read.
+        images: uint8 [N, C, H, W], these images. found: what `find` says of them.
+        threshold: of the maps, for the Dice coefficient.
+        label: class of all images, or None. seed: of the intervals.
+
+    Returns:
+        {"methods": as `measured` returns them, "images": how many of each}; without
+        "methods" if all images that could be read are normal, or none is.
+    """
+    odd = torch.tensor([test.masks[number] is not None for number in which])
+    counts = {"normal": int((~odd).sum()), "defects": int(odd.sum())}
+    if not all(counts.values()):
+        return {"images": counts}
+    masks = test.read_masks(which, tuple(images.shape[2:]))
+    labels = torch.full((len(images),), label or 0)
+    data = ImageData(images, labels, test.class_names)
+    judged = {OURS: found} | others(
+        vqvae2, prior, data, None if label is None else labels, None, data
+    )
+    methods = {
+        name: (each.subset(~odd), each.subset(odd)) for name, each in judged.items()
+    }
+    thresholds = {OURS: threshold}
+    return {
+        "methods": measured(methods, masks[odd], thresholds=thresholds, seed=seed),
+        "images": counts,
+    }

@@ -1,0 +1,297 @@
+"""`find-anomalies` on image files: what it writes, how it goes on, and bad input."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
+from pixelprior.assets import FOLDER
+from pixelprior.checkpoints import load_model
+from pixelprior.cli import find_anomalies as command
+
+MODELS = ["--vqvae2_checkpoint", str(FOLDER / "fashion_mnist_vqvae2")]
+MODELS += ["--prior_checkpoint", str(FOLDER / "fashion_mnist_prior")]
+SHIRTS = ["--label", "0", "--draws", "2", "--rate", "0.05"]
+ODD = 4
+
+
+def write(image, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image.squeeze(0).numpy()).save(path)
+
+
+@pytest.fixture(scope="module")
+def shirts(heldout_images):
+    """Test images of one class: 100 of them, which are all."""
+    return heldout_images.subset(heldout_images.labels == 0)
+
+
+@pytest.fixture(scope="module")
+def normal(shirts, tmp_path_factory):
+    """A folder of 180 normal images: shirts, and the same from left to right."""
+    folder = tmp_path_factory.mktemp("normal")
+    for number in range(90):
+        write(shirts.images[number], folder / "first" / f"{number:03d}.png")
+        write(shirts.images[number].flip(2), folder / f"{number:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def new(shirts, tmp_path_factory):
+    """A folder of new images: shirts, negatives of shirts, and a broken file."""
+    folder = tmp_path_factory.mktemp("new")
+    for number in range(90, 96):
+        write(shirts.images[number], folder / "shirts" / f"{number:03d}.png")
+    for number in range(ODD):
+        colour = 255 - shirts.images[number].expand(3, -1, -1).permute(1, 2, 0)
+        path = folder / "negatives" / f"{number}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(colour.numpy()).save(path, quality=100)
+    (folder / "shirts" / "093b.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(normal, new, tmp_path_factory):
+    """The folder of a run that was not stopped."""
+    folder = tmp_path_factory.mktemp("runs") / "found"
+    search(new, normal, folder)
+    return folder
+
+
+def search(new, normal, folder, *more):
+    flags = ["--data_root", str(new), "--calibrate", str(normal)]
+    flags += ["--output_dir", str(folder), *map(str, more)]
+    cli.main(["find-anomalies", *MODELS, *SHIRTS, *flags])
+
+
+def table(folder):
+    with (folder / "scores.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_image_has_a_line_and_odd_ones_have_pictures(found):
+    rows = table(found)
+    names = [row["path"] for row in rows]
+    assert names == sorted(names) and len(names) == 11
+    broken = [row for row in rows if row["problem"]]
+    assert [row["path"] for row in broken] == ["shirts/093b.png"]
+    assert broken[0]["score"] == broken[0]["flagged"] == ""
+    assert "shirts/093b.png (cannot identify" in broken[0]["problem"]
+    negatives = [row for row in rows if row["path"].startswith("negatives")]
+    assert all(row["flagged"] == "1" for row in negatives) and len(negatives) == ODD
+    assert all(float(row["flagged_share"]) > 0.1 for row in negatives)
+    for row in rows:
+        if not row["problem"]:
+            assert (row["flagged"] == "1") == (float(row["p_value"]) <= 0.05)
+        picture = found / "flagged" / f"{row['path']}.png"
+        assert picture.is_file() == (row["flagged"] == "1")
+    with Image.open(found / "summary.png") as summary:
+        assert summary.width > 600
+    assert not list(found.glob("*.unfinished")) and not (found / "maps").exists()
+
+
+def test_a_run_that_was_stopped_goes_on_and_finds_the_same(
+    found, new, tmp_path, monkeypatch, fails
+):
+    monkeypatch.setattr(command, "BATCH", 3)
+    real, searched = command.find, []
+
+    def stopped(*arguments, **more):
+        searched.append(more["first_index"])
+        if len(searched) == 3:
+            raise OSError("the disk is full")
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(command, "find", stopped)
+    flags = ["find-anomalies", *MODELS, *SHIRTS, "--data_root", new]
+    flags += ["--calibrate", found / "calibration.safetensors"]
+    flags += ["--output_dir", tmp_path]
+    assert "disk is full" in fails(*flags)
+    assert not (tmp_path / "scores.csv").exists()
+    search(new, found / "calibration.safetensors", tmp_path, "--resume")
+    assert searched[:3] == [0, 3, 6] and searched[3] == 6  # and the oddest, once more
+    for row, whole in zip(table(tmp_path), table(found), strict=True):
+        assert row["path"] == whole["path"] and row["flagged"] == whole["flagged"]
+        if not row["problem"]:
+            assert float(row["score"]) == pytest.approx(float(whole["score"]), abs=1e-2)
+    assert "found with another rate, seed; resume" in fails(
+        *flags, "--resume", "--seed", "1", "--rate", "0.1"
+    )
+    assert "the calibration was made with 2" in fails(*flags, "--draws", "3")
+    shutil.copy(new / "negatives" / "0.jpg", new / "zebra.jpg")
+    assert "another data_root; resume" in fails(*flags, "--resume")
+    (new / "zebra.jpg").unlink()
+    empty = tmp_path / "empty"
+    assert "no run of find-anomalies to resume" in fails(
+        *flags, "--resume", "--output_dir", empty
+    )
+
+
+def test_a_calibration_is_used_again_and_replaced_by_none(found, new, tmp_path, capsys):
+    kept = shutil.copy(found / "calibration.safetensors", tmp_path)
+    search(new, kept, tmp_path)
+    said = capsys.readouterr()
+    assert "of 10 images are flagged at a false-alarm rate of 0.05" in said.out
+    assert "warning: 1 of 11 images cannot be read and have no score" in said.err
+    assert "calibrating" not in said.err
+    assert table(tmp_path) == table(found)
+    before = (tmp_path / "calibration.safetensors").read_bytes()
+    search(new, kept, tmp_path)  # in the same folder, which is cleared
+    assert (tmp_path / "calibration.safetensors").read_bytes() == before
+
+
+def test_a_new_run_removes_what_another_found_and_nothing_else(
+    found, normal, new, tmp_path
+):
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "own.txt").write_text("of somebody")
+    search(new, found / "calibration.safetensors", tmp_path)
+    assert (tmp_path / "maps" / "own.txt").is_file()
+    stale = tmp_path / "flagged" / "another.png"
+    stale.write_bytes(b"of another run")
+    search(new, found / "calibration.safetensors", tmp_path)
+    assert not stale.exists() and (tmp_path / "flagged" / "negatives").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--rate", "0.001"], "72 normal scores allow 0.014 or more; give such a rate"),
+        (["--rate", "0"], "the false-alarm rate is 0.0; give one between"),
+        (["--draws", "0"], "draws is 0; give a whole number"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--label", "10"], "label 10 is out of range"),
+        (["--label", str(2**70)], "labels"),
+        (["--device", "abacus"], "abacus"),
+        (["--data_root", "nowhere"], "there is no folder nowhere"),
+        (["--calibrate", "nowhere"], "there is no folder nowhere"),
+        (["--vqvae2_checkpoint", "nowhere"], "no checkpoint at nowhere"),
+    ],
+)
+def test_bad_flags_end_in_one_line_and_write_nothing(
+    fails, normal, new, tmp_path, flags, words
+):
+    error = fails(
+        *["find-anomalies", *MODELS, *SHIRTS, "--data_root", new],
+        *["--calibrate", normal, "--output_dir", tmp_path / "out", *flags],
+    )
+    assert words in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_are_of_no_use_are_named(
+    fails, found, normal, new, tmp_path, heldout_images
+):
+    def refused(data=new, calibrate=normal, output=tmp_path / "out", models=MODELS):
+        flags = ["--data_root", data, "--calibrate", calibrate, "--output_dir", output]
+        return fails("find-anomalies", *models, *SHIRTS, *flags)
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "there are no images in" in refused(data=empty)
+    assert "there are no images in" in refused(calibrate=empty)
+    assert "there are 11 normal images, too few" in refused(calibrate=new)
+    for inside in (new, new / "out", normal):
+        assert "which is read; choose an --output_dir outside" in refused(output=inside)
+    text = tmp_path / "text"
+    text.write_text("no calibration")
+    assert "cut short or of another kind" in refused(calibrate=text)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "0.png").write_bytes(b"no image")
+    error = refused(
+        data=tmp_path / "broken", calibrate=found / "calibration.safetensors"
+    )
+    assert "none of the 1 images in broken could be read" in error
+    layout = tmp_path / "bottle"
+    for name in ("test", "ground_truth"):
+        (layout / name).mkdir(parents=True)
+    assert "has images with defects as well" in refused(calibrate=layout)
+
+
+def test_a_prior_with_classes_alone_needs_a_label(fails, normal, new, tmp_path):
+    vqvae2 = VQVAE2(1, 32, hidden_channels=8, embedding_dim=4, num_embeddings=8)
+    prior = HierarchicalPixelCNN(8, 4, 8, 1, num_classes=2)
+    vqvae2.save_pretrained(tmp_path / "vqvae2")
+    prior.save_pretrained(tmp_path / "prior")
+    flags = ["--vqvae2_checkpoint", tmp_path / "vqvae2"]
+    flags += ["--prior_checkpoint", tmp_path / "prior"]
+    flags += ["--data_root", new, "--calibrate", normal]
+    assert "trained with 2 classes; give --label" in fails("find-anomalies", *flags)
+
+
+def make_mvtec(root, images, side):
+    """A small set in the layout of MVTec AD: `train/good`, `test`, `ground_truth`.
+
+    Args:
+        images: uint8 [N, 1, 32, 32]; each file shows several, `side` pixels wide.
+    """
+    random = np.random.default_rng(0)
+    for split, count in (("train/good", 98), ("test/good", 6), ("test/noise", 6)):
+        for number in range(count):
+            tiles = images[random.integers(0, len(images), (side // 32) ** 2), 0]
+            image = np.block(
+                [
+                    list(row)
+                    for row in tiles.numpy().reshape(side // 32, side // 32, 32, 32)
+                ]
+            )
+            name = f"{number:03d}.png"
+            if split == "test/noise":
+                mask = np.zeros((side, side), np.uint8)
+                y, x = random.integers(side // 4, side // 2, 2)
+                mask[y : y + side // 5, x : x + side // 5] = 255
+                image[mask > 0] = random.integers(0, 256, (mask > 0).sum())
+                write(torch.from_numpy(mask)[None], root / "ground_truth/noise" / name)
+            write(torch.from_numpy(image)[None], root / split / name)
+
+
+def test_a_folder_in_the_layout_of_mvtec_ad_is_evaluated(shirts, tmp_path, capsys):
+    make_mvtec(tmp_path / "four", shirts.images, 64)
+    larger = load_model(VQVAE2, FOLDER / "fashion_mnist_vqvae2", image_size=64)
+    larger.save_pretrained(tmp_path / "vqvae2")
+    flags = ["--data_root", str(tmp_path / "four"), "--draws", "1", "--label", "0"]
+    flags += ["--calibrate", str(tmp_path / "four" / "train"), "--rate", "0.05"]
+    flags += [*MODELS, "--vqvae2_checkpoint", str(tmp_path / "vqvae2")]
+    cli.main(["find-anomalies", *flags, "--output_dir", str(tmp_path / "found")])
+    results = json.loads((tmp_path / "found" / "results.json").read_text())
+    assert results["images"] == {"normal": 6, "defects": 6}
+    # The prior has seen no such images, but noise is where the masks say.
+    methods = results["methods"]
+    assert methods["find"]["pixel_roc_auc_within"]["value"] > 0.9
+    assert methods["reconstruction error"]["pixel_roc_auc"]["value"] > 0.95
+    assert methods["reconstruction error"]["roc_auc"]["value"] > 0.95
+    assert {"nats alone", "nats less complexity"} < methods.keys()
+    assert {"average_precision", "dice"} < methods["find"].keys()
+    assert (tmp_path / "found" / "results.md").read_text() in capsys.readouterr().out
+    for name in ("good/000", "noise/005"):
+        with Image.open(tmp_path / "found" / "maps" / f"{name}.tiff") as written:
+            assert written.mode == "F" and written.size == (64, 64)
+    assert len(table(tmp_path / "found")) == 12
+
+
+def test_models_are_trained_on_normal_images_and_find_what_is_not(shirts, tmp_path):
+    root = tmp_path / "sixteen"
+    make_mvtec(root, shirts.images, 128)
+    data = ["--dataset", "imagefolder", "--data_root", root / "train"]
+    data += ["--epochs", 1, "--batch_size", 16, "--hidden_channels", 8]
+    models = ["--vqvae2_checkpoint", tmp_path / "vqvae2"]
+    for arguments in (
+        ["train-vqvae2", *data, "--image_size", 128, "--num_embeddings", 16]
+        + ["--embedding_dim", 8, "--output_dir", tmp_path / "vqvae2"],
+        ["train-prior", *data, "--num_layers", 1, *models]
+        + ["--output_dir", tmp_path / "prior"],
+        ["find-anomalies", *models, "--prior_checkpoint", tmp_path / "prior"]
+        + ["--data_root", root, "--calibrate", root / "train" / "good"]
+        + ["--draws", 1, "--rate", 0.05, "--output_dir", tmp_path / "found"],
+    ):
+        cli.main(list(map(str, arguments)))
+    results = json.loads((tmp_path / "found" / "results.json").read_text())
+    assert 0 <= results["methods"]["find"]["pixel_roc_auc"]["value"] <= 1
+    with Image.open(tmp_path / "found" / "maps" / "noise" / "000.tiff") as written:
+        assert written.size == (128, 128)
