@@ -26,13 +26,13 @@ from pixelprior.anomaly_search import (
     FLAG_RATES,
     LOOKS,
     Search,
+    at_once,
     code_nats,
     over_pixels,
     seed_of,
     shifted_nats,
 )
 from pixelprior.checkpoints import fingerprint
-from pixelprior.drawing import CHUNK_SIZE
 from pixelprior.editing import codes_of, surprise
 from pixelprior.modes import evaluation_mode
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
@@ -127,7 +127,7 @@ def calibrate(
         part.sort().values for part in order.split(list(sizes))
     )
     nats: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
-    for part in reference.split(CHUNK_SIZE):
+    for part in reference.split(at_once(vqvae2)):
         with _undisturbed(prior, vqvae2):
             of_part = code_nats(vqvae2, prior, normal_images[part], _of(labels, part))
         for level, each in of_part.items():
@@ -252,7 +252,8 @@ def _searched(vqvae2, prior, images, calibration, labels, *, seed, first_index=0
     Gradients are off, and so is autocast: a calibration and what is compared with it
     must be computed in the same number format.
     """
-    for part in torch.arange(len(images)).split(_at_once(calibration.draws)):
+    together = at_once(vqvae2, calibration.draws)
+    for part in torch.arange(len(images)).split(together):
         with _undisturbed(prior, vqvae2):
             some, of_some = images[part], _of(labels, part)
             first = first_index + int(part[0])
@@ -268,7 +269,7 @@ def _searched(vqvae2, prior, images, calibration, labels, *, seed, first_index=0
 def _nats_of(vqvae2, prior, images, labels, which: Tensor) -> Evidence:
     """The evidence in some images without their restorations; the distances are 0."""
     found = []
-    for part in which.split(CHUNK_SIZE):
+    for part in which.split(at_once(vqvae2)):
         with _undisturbed(prior, vqvae2):
             some, of_some = images[part], _of(labels, part)
             nats = surprise(prior, *codes_of(vqvae2, prior, some), of_some)
@@ -289,11 +290,6 @@ def _undisturbed(prior, vqvae2):
         evaluation_mode(vqvae2),
     ):
         yield
-
-
-def _at_once(draws: int) -> int:
-    """How many images are searched together."""
-    return max(1, CHUNK_SIZE // draws)
 
 
 def _whole(name: str, value, bits: int) -> int:

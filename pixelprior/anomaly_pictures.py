@@ -54,8 +54,6 @@ def findings_figure(
     maps: Tensor,
     captions: Sequence[str],
     threshold: float,
-    *,
-    title: str = "",
 ) -> Figure:
     """Images, restorations and maps, one column for each image.
 
@@ -64,10 +62,10 @@ def findings_figure(
         captions: one for each image, above its column.
     """
     width = panel_width(len(images), 1.05, 0.4)
-    size = (0.4 + len(images) * width, 3 * (width + 0.05) + 0.4 + 0.25 * bool(title))
+    lines = 1 + max(caption.count("\n") for caption in captions)
+    size = (0.4 + len(images) * width, 3 * (width + 0.05) + 0.2 + 0.16 * lines)
     figure = Figure(figsize=size, layout="constrained")
     draw_findings(figure, images, restorations, maps, captions, threshold)
-    figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -99,8 +97,8 @@ def draw_scores(axis, calibration: Calibration, scores: Tensor, rate: float) -> 
     """
     normal, scores = calibration.scores.numpy(), scores.numpy()
     threshold = calibration.score_threshold(rate)
-    # One score of a million would leave all others in the first bar.
-    most = max(2 * threshold - np.median(normal), np.quantile(scores, 0.99))
+    # A few scores of a million would leave all others in the first bar.
+    most = max(2 * threshold - np.median(normal), np.quantile(scores, 0.9))
     least = min(normal.min(), scores.min())
     edges = np.linspace(least, max(most, least + 1), BINS + 1)
     sets = (

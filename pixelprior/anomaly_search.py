@@ -8,11 +8,14 @@ whose known top codes cost the fewest nats; at the end, each restoration has an
 importance weight, by the cost of its known top codes.
 """
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixelprior.drawing import CHUNK_SIZE
 from pixelprior.editing import codes_of, surprise
 from pixelprior.modes import evaluation_mode
 from pixelprior.pixelcnn import negative_log_likelihood
@@ -24,6 +27,7 @@ SHIFTS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 GUIDANCE = 1.0  # of the looks at the top grid
 LOOKS = 3  # before both grids are drawn for the restorations
 DRAFTS = 4  # a look has one draft for so many restorations
+LOGITS = 2**26  # of the bottom level, in a batch: 256 MiB
 FLAT = 4.0  # by how much importance weights are flattened, so that several count
 
 
@@ -122,6 +126,13 @@ class Search:
         logits = self.prior.prior_top(drafts, labels)
         nats = negative_log_likelihood(logits, drafts) * (known >= 0)
         return nats.sum((1, 2))
+
+
+def at_once(vqvae2, draws: int = 1) -> int:
+    """How many images to process together, with so many drafts each: as many as
+    `sample` draws at most, and fewer of large grids."""
+    logits = draws * vqvae2.num_embeddings * math.prod(vqvae2.grids[1])
+    return max(1, min(CHUNK_SIZE // draws, LOGITS // logits))
 
 
 def repeated(values: Tensor | None, times: int) -> Tensor | None:

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -99,8 +100,10 @@ def _built(tensors: dict[str, Tensor], about: dict[str, str]) -> Calibration:
         fits = tensor.ndim == (1 if name in PLAIN else 3) and tensor.numel()
         if not fits or len(tensor) != lengths.get(name, len(tensor)):
             raise ValueError(f"{name} has shape {list(tensor.shape)}")
-        if not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise ValueError(f"{name} is {tensor.dtype}, or not finite")
+        kinds = [torch.float64] if name == "scores" else [torch.float32]
+        kinds += [] if name in PLAIN else [torch.float64]  # of a model in float64
+        if tensor.dtype not in kinds or not tensor.isfinite().all():
+            raise ValueError(f"{name} is {tensor.dtype} or not finite")
         if name not in ("centres", "scales") and (tensor.diff(dim=-1) < 0).any():
             raise ValueError(f"{name} is not in ascending order")
     if tensors["scales"].min() <= 0:

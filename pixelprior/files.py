@@ -32,13 +32,23 @@ def writable_folder(path) -> Path:
     return folder
 
 
-def check_outside(output, *roots) -> None:
-    """Raise ValueError if files would be written into a folder that is read."""
+def check_apart(output: Path, own: tuple[str, ...], roots: list[Path]) -> None:
+    """Raise ValueError if a folder that is read has the output in it, or lies in it.
+
+    Args:
+        output: the folder to write to. own: names of the folders in it that are written
+            and removed.
+        roots: the folders that are read.
+    """
     for root in roots:
-        if Path(output).resolve().is_relative_to(Path(root).resolve()):
+        inside = [output, *(output / name for name in own)]
+        written = [folder.resolve() for folder in inside]
+        if any(each.is_relative_to(root.resolve()) for each in written) or any(
+            root.resolve().is_relative_to(each) for each in written[1:]
+        ):
             raise ValueError(
-                f"the output folder {output} is inside {root}, which is read; choose "
-                "an --output_dir outside of it"
+                f"files would be written to {output}, which is not apart from {root}, "
+                "whose files are read; choose another --output_dir"
             )
 
 
@@ -73,7 +83,7 @@ def temporary_folder(inside):
 
 
 def remove_unfinished(inside: Path) -> None:
-    """Remove the temporary folders that a killed process left behind."""
+    """Remove the temporary folders that a killed process left in a folder."""
     for folder in inside.glob(f"{UNFINISHED}*"):
         shutil.rmtree(folder, ignore_errors=True)
 

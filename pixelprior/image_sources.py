@@ -98,7 +98,7 @@ class AllFiles(Folder):
     """All image files below a folder, sorted by their paths, without classes or splits.
 
     Raises:
-        FileNotFoundError, ValueError: as for `Folder`.
+        FileNotFoundError: there is no such folder. ValueError: there are no images.
     """
 
     def __init__(self, root: Path):
@@ -111,7 +111,7 @@ class AllFiles(Folder):
                 f"{', '.join(sorted(IMAGE_SUFFIXES))} files"
             )
         self.root = self.folder = root
-        self.name, self.class_names = root.name, ("images",)
+        self.name, self.class_names = root.resolve().name, ("images",)
         self.labels = torch.zeros(len(files), dtype=torch.int64)
         self.files = Texts(path.relative_to(root) for path in files)
 

@@ -7,7 +7,10 @@ last whole line.
 import csv
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+from pixelprior.files import temporary_folder
 
 COLUMNS = ("path", "score", "p_value", "flagged", "flagged_share", "problem")
 
@@ -31,26 +34,47 @@ class ScoreTable:
 
     def start(self) -> None:
         """Write a table without lines."""
-        self._write([], anew=True)
+        self._replace([])
 
-    def resume(self) -> list[dict[str, str]]:
-        """The whole lines of a run that was stopped, and of no others.
+    def resume(self, is_whole: Callable[[int, dict], bool]) -> list[dict[str, str]]:
+        """Open the table of a run that was stopped, or that is finished.
 
-        Lines from the first on that is damaged or of another image are removed.
+        Args:
+            is_whole: whether all is there that belongs to an image, given its number
+                and its line.
+
+        Returns:
+            The lines of the first images. From the first on that is cut short or
+            damaged, of another image or not whole, lines are removed.
+
+        Raises:
+            ValueError: the file is no table of scores.
         """
         if self.path.is_file():
             os.replace(self.path, self.unfinished)
-        text = ""
-        if self.unfinished.is_file():
-            text = self.unfinished.read_bytes().decode(errors="surrogateescape")
-        text = text[: text.rfind("\n") + 1]  # a last line without its end is cut short
+        if not self.unfinished.is_file():
+            self.start()
+            return []
+        content = self.unfinished.read_bytes()
+        text = content[: content.rfind(b"\n") + 1].decode(errors="surrogateescape")
+        lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         rows: list[dict[str, str]] = []
-        lines = csv.DictReader(io.StringIO(text, newline=""))
-        for name, row in zip(self.names, lines, strict=False):
-            if tuple(row) != COLUMNS or None in row.values() or row["path"] != name:
-                break
-            rows.append(row)
-        self._write(rows, anew=True)
+        try:
+            if text and tuple(lines.fieldnames or ()) != COLUMNS:
+                raise ValueError(
+                    f"{self.unfinished} does not begin with the columns "
+                    f"{', '.join(COLUMNS)}; put it back as it was, or start again "
+                    "without --resume"
+                )
+            for number, (name, row) in enumerate(zip(self.names, lines, strict=False)):
+                fits = tuple(row) == COLUMNS and None not in row.values()
+                if not fits or row["path"] != name or not is_whole(number, row):
+                    break
+                rows.append(row)
+        except csv.Error:  # cut short within a text that has several lines
+            pass
+        if _as_text(rows, header=True) != content:
+            self._replace(rows)
         return rows
 
     def add(self, rows: list[dict[str, str]]) -> None:
@@ -59,20 +83,31 @@ class ScoreTable:
         Raises:
             OSError: the file cannot be written, such as on a full disk.
         """
-        self._write(rows, anew=False)
+        try:
+            with self.unfinished.open("ab") as file:
+                file.write(_as_text(rows))
+        except OSError as error:
+            told = OSError(f"{error}; go on with --resume")
+            told.errno = error.errno
+            raise told from error
 
     def finish(self) -> None:
         """Give the file its name."""
         os.replace(self.unfinished, self.path)
 
-    def _write(self, rows, anew: bool) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        if anew:
-            writer.writeheader()
-        writer.writerows(rows)
-        try:
-            with self.unfinished.open("wb" if anew else "ab") as file:
-                file.write(text.getvalue().encode(errors="surrogateescape"))
-        except OSError as error:
-            raise OSError(f"{error}; go on with --resume") from error
+    def _replace(self, rows: list[dict[str, str]]) -> None:
+        """Write the table anew; until it is complete, the old one stays."""
+        with temporary_folder(self.path.parent) as temporary:
+            (temporary / self.path.name).write_bytes(_as_text(rows, header=True))
+            os.replace(temporary / self.path.name, self.unfinished)
+
+
+def _as_text(rows: list[dict[str, str]], header: bool = False) -> bytes:
+    """Lines of the table. All is in quotation marks, since releases of Python differ
+    in what they put there."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode(errors="surrogateescape")

@@ -94,7 +94,7 @@ def test_an_image_is_restored_in_the_same_way_in_any_batch(
 def test_a_large_batch_is_searched_in_parts(shipped, others, calibration, monkeypatch):
     images, labels = others[:5]
     whole = find(*shipped, images, calibration, labels, draws=DRAWS)
-    monkeypatch.setattr("pixelprior.anomalies.CHUNK_SIZE", 2 * DRAWS)
+    monkeypatch.setattr("pixelprior.anomaly_search.CHUNK_SIZE", 2 * DRAWS)
     parts = find(*shipped, images, calibration, labels, draws=DRAWS)
     torch.testing.assert_close(parts.maps, whole.maps, rtol=1e-4, atol=1e-4)
     assert parts.restorations.shape == (5, DRAWS, 1, 32, 32)

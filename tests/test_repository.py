@@ -179,6 +179,7 @@ def test_imports_point_downwards():
         ["cli"],
         ["cli.reproduce", "cli.sample", "cli.demo", "cli.export_onnx", "cli.lab"],
         ["cli.find_anomalies"],
+        ["cli.anomaly_inputs"],
         ["cli.train_prior", "cli.train_vqvae2"],
         ["cli.train", "cli.evaluate", "cli.benchmark", "cli.doctor"],
         ["cli.flags", "cli.resuming"],

@@ -52,7 +52,7 @@ def check_one_process(command: str) -> None:
         raise ValueError(
             f"{command} was started in {count} processes (WORLD_SIZE), but it runs in "
             "one; start train-vqvae2 and train-prior in several, by accelerate launch, "
-            "and then pixelprior evaluate in one"
+            f"and then pixelprior {command} in one"
         )
 
 

@@ -150,8 +150,8 @@ class FindAnomalies:
     """Folder of the images to search, with any folders in it. They are scaled until
     they cover the images of the VQ-VAE-2, and cropped in the centre."""
     calibrate: Path
-    """Folder of normal images that were not trained on, some hundred or more, or the
-    calibration.safetensors of an earlier run."""
+    """Folder of normal images that were not trained on, 250 or more for the default
+    --rate, or the calibration.safetensors of an earlier run."""
     vqvae2_checkpoint: Path
     """Checkpoint of the VQ-VAE-2, trained on normal images."""
     prior_checkpoint: Path

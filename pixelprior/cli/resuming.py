@@ -52,7 +52,13 @@ def begin(
             f"there is no run of {command} to resume in {folder}; leave --resume out "
             "to start one"
         )
-    before = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}), and says no more how the files beside it "
+            "were made; start again without --resume"
+        ) from error
     changed = [name for name in about if before.get(name) != about[name]]
     if changed:
         raise ValueError(

@@ -38,15 +38,16 @@ def measured(
     Args:
         methods: by name, what it says of normal images and of odd ones.
         masks: bool [B, H, W], the odd pixels of the odd images; None measures images
-            alone. All pixels of both kinds of images count.
+            alone. All pixels of normal images count, and all those of odd images that
+            have an odd one.
         thresholds: of the maps, by name, for the Dice coefficient of the odd images.
         seed: of the intervals.
 
     Returns:
         By name: "roc_auc" and "average_precision" by image, and with masks
         "pixel_roc_auc", "pixel_average_precision", "pixel_roc_auc_within", which is the
-        mean of the areas within each odd image, and "dice", each with an interval over
-        images.
+        mean of the areas within each image that has pixels of both kinds, and "dice",
+        each with an interval over images. Measures that no image has are left out.
     """
     results = {}
     for name, (normal, odd) in methods.items():
@@ -54,27 +55,40 @@ def measured(
             "roc_auc": _by_image(binary_auroc, normal, odd, seed),
             "average_precision": _by_image(binary_average_precision, normal, odd, seed),
         }
-        if masks is not None and odd.maps is not None:
-            found["pixel_roc_auc"] = _by_pixel(binary_auroc, normal, odd, masks, seed)
-            found["pixel_roc_auc_within"] = bootstrap(
-                lambda each: each.mean(), _within(odd, masks), seed=seed
+        if masks is not None and odd.maps is not None and masks.any():
+            shown = masks.flatten(1).any(1)
+            threshold = (thresholds or {}).get(name)
+            found |= _by_pixels(
+                normal, odd.subset(shown), masks[shown], threshold, seed
             )
-            found["pixel_average_precision"] = _by_pixel(
-                binary_average_precision, normal, odd, masks, seed
-            )
-            if name in (thresholds or {}):
-                above = odd.maps > thresholds[name]
-                counts = [
-                    each.flatten(1).sum(1).double()
-                    for each in (above & masks, above, masks)
-                ]
-                found["dice"] = bootstrap(
-                    lambda hit, above, mask: 2 * hit.sum() / (above.sum() + mask.sum()),
-                    *counts,
-                    seed=seed,
-                )
         results[name] = found
     return results
+
+
+def _by_pixels(normal: Judged, odd: Judged, masks: Tensor, threshold, seed: int):
+    """The measures of maps, of odd images that have an odd pixel each."""
+    found = {
+        "pixel_roc_auc": _by_pixel(binary_auroc, normal, odd, masks, seed),
+        "pixel_average_precision": _by_pixel(
+            binary_average_precision, normal, odd, masks, seed
+        ),
+    }
+    areas = _within(odd, masks)
+    if len(areas):
+        found["pixel_roc_auc_within"] = bootstrap(
+            lambda each: each.mean(), areas, seed=seed
+        )
+    if threshold is not None:
+        above = odd.maps > threshold
+        counts = [
+            each.flatten(1).sum(1).double() for each in (above & masks, above, masks)
+        ]
+        found["dice"] = bootstrap(
+            lambda hit, above, mask: 2 * hit.sum() / (above.sum() + mask.sum()),
+            *counts,
+            seed=seed,
+        )
+    return found
 
 
 def _ranked(*values: Tensor) -> list[Tensor]:
@@ -113,12 +127,10 @@ def quantile(maps: Tensor, share: float) -> float:
 
 
 def _within(odd: Judged, masks: Tensor) -> Tensor:
-    """The area under the ROC curve by pixel within each image, float64 [B].
-
-    Images whose pixels are all odd, or none, have none.
-    """
+    """The area under the ROC curve by pixel within each image, float64 [n]; images
+    whose pixels are all odd have none."""
     areas = []
-    partly = masks.flatten(1).any(1) & ~masks.flatten(1).all(1)
+    partly = ~masks.flatten(1).all(1)
     for values, mask in zip(odd.maps[partly], masks[partly], strict=True):
         (ranked,) = _ranked(values)
         areas.append(binary_auroc(ranked.flatten(), mask.flatten().long()).item())
@@ -256,7 +268,7 @@ def detection_table(results: dict) -> str:
     below = f"{counts['normal']:,} normal images and {counts['defects']:,} with defects"
     methods = results.get("methods")
     if methods is None:
-        return f"- {below} could be read, so that nothing is measured"
+        return f"- {below} could be read; to be measured, both kinds are needed"
     names = [name for name in COLUMNS if any(name in each for each in methods.values())]
     lines = [
         f"| method | {' | '.join(COLUMNS[name] for name in names)} |",

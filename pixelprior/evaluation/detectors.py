@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pixelprior.anomalies import find
 from pixelprior.anomaly_scores import Calibration, Evidence, score_parts, smooth
-from pixelprior.anomaly_search import over_pixels
+from pixelprior.anomaly_search import at_once, over_pixels
 from pixelprior.codes import smallest_integer_type
 from pixelprior.data import ImageData
 from pixelprior.editing import codes_of, surprise
@@ -98,7 +98,7 @@ def others(
             neighbours in; None leaves these out.
     """
     judged: dict[str, list[Judged]] = {}
-    for part in torch.arange(len(data)).split(250):
+    for part in torch.arange(len(data)).split(at_once(vqvae2)):
         images, _ = data[part]
         z = codes_of(vqvae2, prior, images)
         nats = surprise(prior, *z, None if labels is None else labels[part])
@@ -106,7 +106,7 @@ def others(
         error = Judged(
             apart.double().square().mean((1, 2, 3)), smooth(apart.mean(1), 1)
         )
-        total = sum(each.double().sum((1, 2)).cpu() for each in nats.values())
+        total = sum(each.cpu().double().sum((1, 2)) for each in nats.values())
         sides = images.shape[2:]
         over = [over_pixels(nats[level], sides) for level in LEVELS]
         pixels = sum(each * grid[0].numel() for each, grid in zip(over, z, strict=True))

@@ -6,7 +6,6 @@ defect, and `ground_truth` has the mask of each, in a folder of the same name:
 it `007.png` are read as well.
 """
 
-import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,15 +18,16 @@ from torch import Tensor
 from pixelprior.data import ImageData
 from pixelprior.evaluation.detection import measured
 from pixelprior.evaluation.detectors import OURS, Judged, others
-from pixelprior.files import temporary_folder, writable_folder
 from pixelprior.image_files import covering
 from pixelprior.image_sources import AllFiles, listed
+from pixelprior.pictures import save_picture
 
 GOOD = "good"
+ORIENTATION = 0x0112  # the number of the EXIF tag
 
 
 def has_layout(root: Path) -> bool:
-    """Whether a folder has images with masks beside them."""
+    """Whether a folder has the folders `test` and `ground_truth`."""
     return (root / "test").is_dir() and (root / "ground_truth").is_dir()
 
 
@@ -96,9 +96,14 @@ class MVTecTest(AllFiles):
             ) from error
         try:
             with Image.open(image) as file:
-                of_image = file.size
+                of_image, turned = file.size, file.getexif().get(ORIENTATION, 1)
         except Exception:  # the image is named when it is read
             return
+        if turned != 1:
+            raise ValueError(
+                f"the image {image} is to be turned (its EXIF orientation is "
+                f"{turned}), which its mask is not; save it upright"
+            )
         if of_mask != of_image:
             raise ValueError(
                 f"the mask {mask} has {of_mask[0]}×{of_mask[1]} pixels, but the image "
@@ -135,18 +140,31 @@ class MVTecTest(AllFiles):
 
 
 def write_map(values: Tensor, path: Path) -> None:
-    """Write a map [H, W] as a TIFF of 32-bit floats, as the scripts of MVTec AD do."""
-    with temporary_folder(writable_folder(path.parent)) as temporary:
-        Image.fromarray(values.numpy()).save(temporary / path.name)
-        os.replace(temporary / path.name, path)
+    """Write a map [H, W] as a TIFF of 32-bit floats, as the scripts of MVTec AD read
+    them.
+
+    Raises:
+        OSError: as `save_picture`.
+    """
+    save_picture(Image.fromarray(values.numpy()), path)
 
 
 def read_maps(paths: Iterable[Path]) -> Tensor:
-    """Maps that `write_map` has written, float [N, H, W]."""
+    """Maps that `write_map` has written, float [N, H, W].
+
+    Raises:
+        ValueError: one is absent or damaged.
+    """
     maps = []
     for path in paths:
-        with Image.open(path) as file:
-            maps.append(torch.from_numpy(np.array(file)))
+        try:
+            with Image.open(path) as file:
+                maps.append(torch.from_numpy(np.array(file)))
+        except OSError as error:
+            raise ValueError(
+                f"the map {path} cannot be read ({error}); search again without "
+                "--resume"
+            ) from error
     return torch.stack(maps)
 
 
@@ -183,7 +201,7 @@ def evaluate_folder(
     labels = torch.full((len(images),), label or 0)
     data = ImageData(images, labels, test.class_names)
     judged = {OURS: found} | others(
-        vqvae2, prior, data, None if label is None else labels, None, data
+        vqvae2, prior, data, None if label is None else labels
     )
     methods = {
         name: (each.subset(~odd), each.subset(odd)) for name, each in judged.items()

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
 from pixelprior.assets import FOLDER
+from pixelprior.calibration_files import load_calibration
 from pixelprior.checkpoints import load_model
 from pixelprior.cli import find_anomalies as command
 
@@ -20,9 +22,26 @@ SHIRTS = ["--label", "0", "--draws", "2", "--rate", "0.05"]
 ODD = 4
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_are_pictured():
+    """The summary shows few images, which are searched one by one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "PICTURED", 2)
+        yield
+
+
 def write(image, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image.squeeze(0).numpy()).save(path)
+
+
+def models():
+    names = ("fashion_mnist_vqvae2", "fashion_mnist_prior")
+    classes = (VQVAE2, HierarchicalPixelCNN)
+    return [
+        load_model(kind, FOLDER / name)
+        for kind, name in zip(classes, names, strict=True)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +108,19 @@ def test_every_image_has_a_line_and_odd_ones_have_pictures(found):
     for row in rows:
         if not row["problem"]:
             assert (row["flagged"] == "1") == (float(row["p_value"]) <= 0.05)
-        picture = found / "flagged" / f"{row['path']}.png"
-        assert picture.is_file() == (row["flagged"] == "1")
+    pictures = {path.name for path in (found / "flagged").iterdir()}
+    assert pictures == {
+        f"{number:06d}_{Path(row['path']).stem}.png"
+        for number, row in enumerate(rows)
+        if row["flagged"] == "1"
+    }
     with Image.open(found / "summary.png") as summary:
         assert summary.width > 600
     assert not list(found.glob("*.unfinished")) and not (found / "maps").exists()
 
 
 def test_a_run_that_was_stopped_goes_on_and_finds_the_same(
-    found, new, tmp_path, monkeypatch, fails
+    found, normal, new, tmp_path, monkeypatch, fails, capsys
 ):
     monkeypatch.setattr(command, "BATCH", 3)
     real, searched = command.find, []
@@ -109,28 +132,45 @@ def test_a_run_that_was_stopped_goes_on_and_finds_the_same(
         return real(*arguments, **more)
 
     monkeypatch.setattr(command, "find", stopped)
+    kept = found / "calibration.safetensors"
     flags = ["find-anomalies", *MODELS, *SHIRTS, "--data_root", new]
-    flags += ["--calibrate", found / "calibration.safetensors"]
-    flags += ["--output_dir", tmp_path]
+    flags += ["--calibrate", normal, "--output_dir", tmp_path / "out"]
+    monkeypatch.setattr(
+        command, "make_calibration", lambda *_: load_calibration(kept, *models())
+    )
     assert "disk is full" in fails(*flags)
-    assert not (tmp_path / "scores.csv").exists()
-    search(new, found / "calibration.safetensors", tmp_path, "--resume")
+    assert not (tmp_path / "out" / "scores.csv").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(command, "BATCH", 3)
+    monkeypatch.setattr(command, "find", stopped)
+    search(new, normal, tmp_path / "out", "--resume")
+    assert "calibrating" not in capsys.readouterr().err  # that of before is there
     assert searched[:3] == [0, 3, 6] and searched[3] == 6  # and the oddest, once more
-    for row, whole in zip(table(tmp_path), table(found), strict=True):
+    for row, whole in zip(table(tmp_path / "out"), table(found), strict=True):
         assert row["path"] == whole["path"] and row["flagged"] == whole["flagged"]
         if not row["problem"]:
             assert float(row["score"]) == pytest.approx(float(whole["score"]), abs=1e-2)
+
+
+def test_what_is_resumed_must_be_the_same(found, new, tmp_path, fails):
+    more = tmp_path / "new"
+    shutil.copytree(new, more)
+    kept = shutil.copy(found / "calibration.safetensors", tmp_path)
+    search(more, kept, tmp_path / "out")
+    flags = ["find-anomalies", *MODELS, *SHIRTS, "--data_root", more]
+    flags += ["--calibrate", kept, "--output_dir", tmp_path / "out"]
     assert "found with another rate, seed; resume" in fails(
         *flags, "--resume", "--seed", "1", "--rate", "0.1"
     )
     assert "the calibration was made with 2" in fails(*flags, "--draws", "3")
-    shutil.copy(new / "negatives" / "0.jpg", new / "zebra.jpg")
+    shutil.copy(more / "negatives" / "0.jpg", more / "zebra.jpg")
     assert "another data_root; resume" in fails(*flags, "--resume")
-    (new / "zebra.jpg").unlink()
-    empty = tmp_path / "empty"
+    (more / "zebra.jpg").unlink()
     assert "no run of find-anomalies to resume" in fails(
-        *flags, "--resume", "--output_dir", empty
+        *flags, "--resume", "--output_dir", tmp_path / "empty"
     )
+    (tmp_path / "out" / "found_with.json").write_text("[1")
+    assert "found_with.json is damaged" in fails(*flags, "--resume")
 
 
 def test_a_calibration_is_used_again_and_replaced_by_none(found, new, tmp_path, capsys):
@@ -146,17 +186,31 @@ def test_a_calibration_is_used_again_and_replaced_by_none(found, new, tmp_path, 
     assert (tmp_path / "calibration.safetensors").read_bytes() == before
 
 
-def test_a_new_run_removes_what_another_found_and_nothing_else(
-    found, normal, new, tmp_path
-):
-    (tmp_path / "maps").mkdir()
-    (tmp_path / "maps" / "own.txt").write_text("of somebody")
-    search(new, found / "calibration.safetensors", tmp_path)
-    assert (tmp_path / "maps" / "own.txt").is_file()
-    stale = tmp_path / "flagged" / "another.png"
+def test_a_new_run_removes_what_another_found(found, new, tmp_path):
+    kept = found / "calibration.safetensors"
+    search(new, kept, tmp_path)
+    stale = tmp_path / "flagged" / "000009_another.png"
     stale.write_bytes(b"of another run")
-    search(new, found / "calibration.safetensors", tmp_path)
-    assert not stale.exists() and (tmp_path / "flagged" / "negatives").is_dir()
+    own = tmp_path / "notes.txt"
+    own.write_text("of somebody")
+    search(new, kept, tmp_path)
+    assert not stale.exists() and own.is_file()
+    assert len(list((tmp_path / "flagged").iterdir())) == ODD
+
+
+@pytest.mark.parametrize("name", ["maps/own.txt", "scores.csv", "results.json"])
+def test_files_of_others_are_neither_taken_over_nor_removed(
+    found, new, tmp_path, name, fails
+):
+    own = tmp_path / name
+    own.parent.mkdir(exist_ok=True)
+    own.write_text("of somebody")
+    flags = ["find-anomalies", *MODELS, *SHIRTS, "--data_root", new]
+    flags += ["--calibrate", found / "calibration.safetensors"]
+    assert "no run of find-anomalies has noted that it wrote it" in fails(
+        *flags, "--output_dir", tmp_path
+    )
+    assert own.read_text() == "of somebody"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +224,7 @@ def test_a_new_run_removes_what_another_found_and_nothing_else(
         (["--label", str(2**70)], "labels"),
         (["--device", "abacus"], "abacus"),
         (["--data_root", "nowhere"], "there is no folder nowhere"),
-        (["--calibrate", "nowhere"], "there is no folder nowhere"),
+        (["--calibrate", "nowhere"], "there is no nowhere; give a folder of normal"),
         (["--vqvae2_checkpoint", "nowhere"], "no checkpoint at nowhere"),
     ],
 )
@@ -198,7 +252,10 @@ def test_folders_that_are_of_no_use_are_named(
     assert "there are no images in" in refused(calibrate=empty)
     assert "there are 11 normal images, too few" in refused(calibrate=new)
     for inside in (new, new / "out", normal):
-        assert "which is read; choose an --output_dir outside" in refused(output=inside)
+        assert "which is not apart from" in refused(output=inside)
+    own = shutil.copytree(new, tmp_path / "earlier" / "flagged")
+    assert "is not apart from" in refused(data=own, output=tmp_path / "earlier")
+    assert "and among the normal ones" in refused(data=normal)
     text = tmp_path / "text"
     text.write_text("no calibration")
     assert "cut short or of another kind" in refused(calibrate=text)
@@ -273,6 +330,14 @@ def test_a_folder_in_the_layout_of_mvtec_ad_is_evaluated(shirts, tmp_path, capsy
         with Image.open(tmp_path / "found" / "maps" / f"{name}.tiff") as written:
             assert written.mode == "F" and written.size == (64, 64)
     assert len(table(tmp_path / "found")) == 12
+    (tmp_path / "found" / "maps" / "noise" / "003.tiff").unlink()  # as if never written
+    cli.main(
+        ["find-anomalies", *flags, "--output_dir", str(tmp_path / "found"), "--resume"]
+    )
+    again = json.loads((tmp_path / "found" / "results.json").read_text())
+    for name, before in methods["find"].items():
+        value = again["methods"]["find"][name]["value"]
+        assert value == pytest.approx(before["value"], abs=1e-3)
 
 
 def test_models_are_trained_on_normal_images_and_find_what_is_not(shirts, tmp_path):

@@ -5,7 +5,7 @@ import torch
 
 from pixelprior.assets import load_shipped_reference_models
 from pixelprior.evaluation.defects import KINDS, with_defects
-from pixelprior.evaluation.detection import evaluate_defects, measured
+from pixelprior.evaluation.detection import detection_table, evaluate_defects, measured
 from pixelprior.evaluation.detectors import OURS, Judged
 
 
@@ -30,6 +30,44 @@ def test_pixels_of_all_images_are_compared():
     # 2.5 is above 0, 1, 2 and 0 of the six normal pixels, and 4 is above all.
     assert found["pixel_roc_auc"]["value"] == pytest.approx((4 + 6) / 12)
     assert found["dice"]["value"] == pytest.approx(2 * 1 / (2 + 2))
+
+
+def test_an_odd_image_without_an_odd_pixel_counts_as_an_image_alone():
+    masks = torch.zeros(2, 2, 2, dtype=torch.bool)
+    masks[0, 0] = True
+    normal = Judged(torch.zeros(1).double(), torch.zeros(1, 2, 2))
+    values = torch.tensor([[[3.0, 3], [1, 1]], [[9, 9], [9, 9]]])
+    odd = Judged(torch.tensor([1.0, -1]).double(), values)
+    found = measured({"some": (normal, odd)}, masks, thresholds={"some": 2.0})["some"]
+    assert found["roc_auc"]["value"] == 0.5
+    for name in ("pixel_roc_auc", "pixel_roc_auc_within", "dice"):
+        assert found[name]["value"] == 1
+    none = measured({"some": (normal, odd)}, torch.zeros_like(masks))["some"]
+    assert set(none) == {"roc_auc", "average_precision"}
+    masks[0] = True
+    whole = measured({"some": (normal, odd)}, masks)["some"]
+    assert "pixel_roc_auc" in whole and "pixel_roc_auc_within" not in whole
+
+
+def test_a_table_has_what_was_measured_and_says_what_is_missing():
+    odd = Judged(torch.ones(3).double(), torch.ones(3, 2, 2))
+    normal = Judged(torch.zeros(2).double(), torch.zeros(2, 2, 2))
+    masks = torch.ones(3, 2, 2, dtype=torch.bool)
+    methods = measured({"maps": (normal, odd)}, masks)
+    methods |= measured({"scores": (normal, odd)})
+    counts = {"normal": 2, "defects": 3}
+    head, _, maps, scores, _, below = detection_table(
+        {"methods": methods, "images": counts}
+    ).splitlines()
+    assert "by pixel" in head and "Dice" not in head
+    assert (
+        maps
+        == "| maps | 1.000 ± 0.000 | 1.000 ± 0.000 | 1.000 ± 0.000 | 1.000 ± 0.000 |"
+    )
+    assert scores == "| scores | 1.000 ± 0.000 | 1.000 ± 0.000 |  |  |"
+    assert below == "- 2 normal images and 3 with defects"
+    alone = detection_table({"images": counts | {"defects": 0}})
+    assert "0 with defects could be read; to be measured, both kinds" in alone
 
 
 def test_scores_below_and_above_1_are_compared_by_their_order():

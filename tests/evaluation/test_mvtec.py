@@ -85,6 +85,12 @@ def test_what_does_not_belong_together_is_named(root):
     mask = root / "ground_truth" / "bent" / "000_mask.png"
     save(mask, (32, 64))
     refused("has 64×32 pixels, but the image .*000.png 64×64; give a mask of the same")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("L", (64, 64)).save(bent / "000.png", exif=turned)
+    save(mask)
+    refused("is to be turned \\(its EXIF orientation is 6\\), which its mask is not")
+    save(bent / "000.png")
     mask.write_bytes(b"no mask")
     refused("the mask .*000_mask.png cannot be read")
     save(mask)

@@ -1,0 +1,152 @@
+"""What `find-anomalies` reads, checked: models, images, and what normal images are."""
+
+import math
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pixelprior.anomalies import calibrate, division
+from pixelprior.anomaly_scores import Calibration, check_rate
+from pixelprior.calibration_files import load_calibration
+from pixelprior.checkpoints import load_model
+from pixelprior.cli.flags import FindAnomalies
+from pixelprior.data import cache_folder
+from pixelprior.evaluation.mvtec import has_layout
+from pixelprior.image_files import with_channels
+from pixelprior.image_sources import AllFiles
+from pixelprior.image_streams import load_source
+from pixelprior.memory import free_memory
+from pixelprior.pixelcnn import PixelCNN
+from pixelprior.prior import HierarchicalPixelCNN
+from pixelprior.ranges import check_positive
+from pixelprior.runs import check_trained, load_prior
+from pixelprior.sampling import uniforms
+from pixelprior.vqvae2 import VQVAE2
+
+SHARE_OF_MEMORY = 0.5  # of what is free, for the normal images
+TOGETHER = 64  # images that are converted at a time
+
+
+def load_models(flags: FindAnomalies, device) -> tuple[VQVAE2, HierarchicalPixelCNN]:
+    """The VQ-VAE-2 and its prior.
+
+    Raises:
+        FileNotFoundError, ValueError: a checkpoint is absent or damaged, or the flags
+            or image files are not for these models.
+    """
+    check_positive(draws=flags.draws)
+    uniforms(flags.seed, 0, 1, 1)  # which checks the seed
+    vqvae2 = load_model(VQVAE2, flags.vqvae2_checkpoint, device)
+    prior = load_prior(flags.prior_checkpoint, device)
+    if isinstance(prior, PixelCNN):
+        raise ValueError(
+            f"the prior in {flags.prior_checkpoint} has one level, but two are needed; "
+            "give a prior of two levels"
+        )
+    prior.check_matches(vqvae2)
+    check_trained(flags.prior_checkpoint, vqvae2)
+    as_floats(torch.zeros(1, 3, 1, 1).byte(), vqvae2)  # which checks the channels
+    level = prior.prior_top
+    if flags.label is None and level.num_classes and not level.label_dropout:
+        raise ValueError(
+            f"the prior was trained with {level.num_classes} classes; give --label, "
+            "the class that all images should be of"
+        )
+    level.check_labels(flags.label, 1)
+    return vqvae2, prior
+
+
+def as_floats(images: Tensor, vqvae2: VQVAE2) -> Tensor:
+    """Bytes [N, 3, H, W] as a VQ-VAE-2 takes them."""
+    return with_channels(images, vqvae2.in_channels).float() / 255
+
+
+def normal_files(flags: FindAnomalies, searched: AllFiles) -> AllFiles:
+    """The normal images.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: they are too few for the false-alarm rate, or are not normal alone,
+            or one of them is searched.
+    """
+    root = flags.calibrate
+    if not root.exists():
+        raise FileNotFoundError(
+            f"there is no {root}; give a folder of normal images as --calibrate, or "
+            "the calibration.safetensors of an earlier run"
+        )
+    if has_layout(root):
+        raise ValueError(
+            f"{root} has images with defects as well; give a folder of normal images "
+            "alone as --calibrate, of which none was trained on"
+        )
+    normal = AllFiles(root)
+    check_rate(flags.rate, division(len(normal))[-1])
+    paths = [
+        {os.path.join(each.folder.resolve(), file) for file in each.files}
+        for each in (searched, normal)
+    ]
+    if both := set.intersection(*paths):
+        raise ValueError(
+            f"{min(both)} is among the images to search and among the normal ones, so "
+            "that its p-value would say nothing; calibrate on other images"
+        )
+    return normal
+
+
+def read_calibration(
+    path: Path, flags: FindAnomalies, vqvae2: VQVAE2, prior: HierarchicalPixelCNN
+) -> Calibration:
+    """A calibration that an earlier run wrote.
+
+    Raises:
+        ValueError: the file is damaged, or images cannot be compared with it.
+    """
+    calibration = load_calibration(path, vqvae2, prior)
+    check_rate(flags.rate, len(calibration.scores))
+    labels = prior.prior_top.check_labels(flags.label, 1)
+    calibration.check_fits(vqvae2.grids, flags.draws, labels)
+    return calibration
+
+
+def make_calibration(
+    normal: AllFiles, flags: FindAnomalies, vqvae2: VQVAE2, prior: HierarchicalPixelCNN
+) -> Calibration:
+    """A calibration on normal images.
+
+    Raises:
+        ValueError: they do not fit into memory, or too few of them can be read.
+    """
+    sides = vqvae2.image_shape
+    # As bytes in colour, as floats, and those of them again that give the scores.
+    each = (3 + 4 * 1.5 * vqvae2.in_channels) * math.prod(sides)
+    if each * len(normal) > SHARE_OF_MEMORY * free_memory():
+        raise ValueError(
+            f"{len(normal):,} normal images take {each * len(normal) / 2**30:.1f} GiB, "
+            "more than half of what is free; give fewer, a few thousand are enough"
+        )
+    images = load_source(
+        normal,
+        torch.arange(len(normal)),
+        sides,
+        name=normal.name,
+        split="normal",
+        cache=cache_folder(),
+        stream=False,
+        progress=True,
+    ).images
+    print(f"calibrating on {len(images):,} normal images", file=sys.stderr)
+    calibration = calibrate(
+        vqvae2,
+        prior,
+        torch.cat([as_floats(part, vqvae2) for part in images.split(TOGETHER)]),
+        flags.label,
+        draws=flags.draws,
+        seed=flags.seed,
+        progress=True,
+    )
+    check_rate(flags.rate, len(calibration.scores))
+    return calibration
