@@ -156,8 +156,13 @@ def test_the_model_card_is_what_the_files_beside_it_give(name):
         json.loads((RESULTS[name] / file).read_text(encoding="utf-8"))
         for file in ("results.json", "recipe.json")
     )
+    by_seed = {
+        int(path.parent.name.removeprefix("seed_")): json.loads(path.read_text())
+        for path in RESULTS[name].glob("seed_*/results.json")
+    }
+    assert sorted(by_seed) == ([1] if name == "fashion_mnist" else [])
     card = (RESULTS[name] / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert card == model_card(results, about, by_seed={})
+    assert card == model_card(results, about, by_seed)
     assert "no setting of sampling were chosen by them. What was chosen" in card
     from_files = "All images were read from image files" in card
     assert from_files == (about["vqvae2"]["dataset"] == "imagefolder")

@@ -112,6 +112,7 @@ def test_the_readme_has_the_two_commands():
     "page",
     ["README.md", "CONTRIBUTING.md", "docs/data.md"]
     + [
+        "docs/anomalies.md",
         "docs/performance.md",
         "docs/reliability.md",
         "docs/results.md",

@@ -103,7 +103,8 @@ def _draw_field(axis, seen: Tensor, position: tuple[int, int]) -> None:
                     "edgecolor": "white",
                     "hatch": "xx",
                 }
-            axis.add_patch(Rectangle((x, y), 1, 1, linewidth=0.6, **style))
+            # `add_patch` would look for the limits of the axis, which are set below.
+            axis.add_artist(Rectangle((x, y), 1, 1, linewidth=0.6, **style))
     axis.add_patch(Rectangle(position[::-1], 1, 1, fill=False, lw=2.5, ec="black"))
     frame_grid(axis, height, width)
     _number_grid(axis, height, width)
