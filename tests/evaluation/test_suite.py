@@ -168,10 +168,15 @@ def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
         assert new["value"] == pytest.approx(kept["value"], rel=0.04), (part, name)
 
 
+def table_with_seed_1(results):
+    path = FOLDER / "results" / "seed_1" / "results.json"
+    return table(results, {1: json.loads(path.read_text(encoding="utf-8"))})
+
+
 @pytest.mark.parametrize(
     "page, name, words",
     [
-        ("results", "results", table),
+        ("results", "results", table_with_seed_1),
         ("results", "settings", settings_table),
         ("results", "cifar10/results", table),
         ("results", "cifar10/settings", settings_table),
