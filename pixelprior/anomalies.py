@@ -26,8 +26,8 @@ from pixelprior.anomaly_search import (
     FLAG_RATES,
     LOOKS,
     Search,
-    at_once,
     code_nats,
+    images_per_batch,
     over_pixels,
     seed_of,
     shifted_nats,
@@ -127,7 +127,7 @@ def calibrate(
         part.sort().values for part in order.split(list(sizes))
     )
     nats: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
-    for part in reference.split(at_once(vqvae2)):
+    for part in reference.split(images_per_batch(vqvae2)):
         with _undisturbed(prior, vqvae2):
             of_part = code_nats(vqvae2, prior, normal_images[part], _of(labels, part))
         for level, each in of_part.items():
@@ -252,7 +252,7 @@ def _searched(vqvae2, prior, images, calibration, labels, *, seed, first_index=0
     Gradients are off, and so is autocast: a calibration and what is compared with it
     must be computed in the same number format.
     """
-    together = at_once(vqvae2, calibration.draws)
+    together = images_per_batch(vqvae2, calibration.draws)
     for part in torch.arange(len(images)).split(together):
         with _undisturbed(prior, vqvae2):
             some, of_some = images[part], _of(labels, part)
@@ -269,7 +269,7 @@ def _searched(vqvae2, prior, images, calibration, labels, *, seed, first_index=0
 def _nats_of(vqvae2, prior, images, labels, which: Tensor) -> Evidence:
     """The evidence in some images without their restorations; the distances are 0."""
     found = []
-    for part in which.split(at_once(vqvae2)):
+    for part in which.split(images_per_batch(vqvae2)):
         with _undisturbed(prior, vqvae2):
             some, of_some = images[part], _of(labels, part)
             nats = surprise(prior, *codes_of(vqvae2, prior, some), of_some)

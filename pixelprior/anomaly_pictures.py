@@ -4,14 +4,12 @@ Each image is beside what it should look like and its map. A line is drawn on th
 around the pixels above a threshold.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from pixelprior.anomaly_scores import Calibration
-from pixelprior.pictures import COLOURS, WIDEST, bare, draw_image, panel_width
+from pixelprior.pictures import COLOURS, WIDEST, bare, draw_image
 
 NAMES = ("image", "restoration", "map")
 BINS = 40
@@ -48,29 +46,15 @@ def finding_figure(
     return figure
 
 
-def findings_figure(
-    images: Tensor,
-    restorations: Tensor,
-    maps: Tensor,
-    captions: Sequence[str],
-    threshold: float,
-) -> Figure:
-    """Images, restorations and maps, one column for each image.
+def draw_findings(figure, images, restorations, maps, captions, threshold) -> None:
+    """Draw images, restorations and maps on a figure, one column for each image.
 
     Args:
+        figure: the figure, or a part of one.
         images, restorations: [N, C, H, W] in [0, 1]. maps: [N, H, W].
         captions: one for each image, above its column.
+        threshold: of the maps, as in `draw_map`.
     """
-    width = panel_width(len(images), 1.05, 0.4)
-    lines = 1 + max(caption.count("\n") for caption in captions)
-    size = (0.4 + len(images) * width, 3 * (width + 0.05) + 0.2 + 0.16 * lines)
-    figure = Figure(figsize=size, layout="constrained")
-    draw_findings(figure, images, restorations, maps, captions, threshold)
-    return figure
-
-
-def draw_findings(figure, images, restorations, maps, captions, threshold) -> None:
-    """Draw the rows of `findings_figure` on a figure or a part of one."""
     axes = figure.subplots(3, len(images), squeeze=False)
     largest = max(float(maps.max()), 2 * threshold)
     for column, caption in zip(axes.T, captions, strict=True):
@@ -124,7 +108,7 @@ def draw_scores(axis, calibration: Calibration, scores: Tensor, rate: float) -> 
         textcoords="offset points",
         fontsize=9,
     )
-    axis.set_xlabel("score; all above are in the last bar", fontsize=9)
+    axis.set_xlabel("score (higher ones are in the last bar)", fontsize=9)
     axis.set_ylabel("% of images", fontsize=9)
     axis.tick_params(labelsize=9)
     axis.spines[["top", "right"]].set_visible(False)
@@ -142,7 +126,7 @@ def summary_figure(
 
     Args:
         scores, rate: as in `draw_scores`.
-        findings: images, restorations, maps and captions, as in `findings_figure`.
+        findings: images, restorations, maps and captions, as in `draw_findings`.
         threshold: of the maps.
     """
     figure = Figure(figsize=(WIDEST, 6.2), layout="constrained")

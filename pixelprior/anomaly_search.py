@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelprior.drawing import CHUNK_SIZE
+from pixelprior.drawing import CHUNK_SIZE, FEATURES_DECODED
 from pixelprior.editing import codes_of, surprise
 from pixelprior.modes import evaluation_mode
 from pixelprior.pixelcnn import negative_log_likelihood
@@ -27,7 +27,7 @@ SHIFTS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 GUIDANCE = 1.0  # of the looks at the top grid
 LOOKS = 3  # before both grids are drawn for the restorations
 DRAFTS = 4  # a look has one draft for so many restorations
-LOGITS = 2**26  # of the bottom level, in a batch: 256 MiB
+BYTES_PER_BATCH = 2**29
 FLAT = 4.0  # by how much importance weights are flattened, so that several count
 
 
@@ -128,11 +128,14 @@ class Search:
         return nats.sum((1, 2))
 
 
-def at_once(vqvae2, draws: int = 1) -> int:
-    """How many images to process together, with so many drafts each: as many as
-    `sample` draws at most, and fewer of large grids."""
-    logits = draws * vqvae2.num_embeddings * math.prod(vqvae2.grids[1])
-    return max(1, min(CHUNK_SIZE // draws, LOGITS // logits))
+def images_per_batch(vqvae2, draws: int = 1) -> int:
+    """How many images to process in a batch, with so many drafts each: as many as
+    `sample` draws at most, and fewer whose logits or decoded features are large."""
+    logits = vqvae2.num_embeddings * math.prod(vqvae2.grids[1])
+    width = vqvae2.decoder[0].out_channels
+    decoded = FEATURES_DECODED * width * math.prod(vqvae2.image_shape)
+    each = 4 * max(logits, decoded) * draws
+    return max(1, min(CHUNK_SIZE // draws, BYTES_PER_BATCH // each))
 
 
 def repeated(values: Tensor | None, times: int) -> Tensor | None:

@@ -55,13 +55,14 @@ def load_calibration(path, vqvae2: VQVAE2, prior: HierarchicalPixelCNN) -> Calib
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in TENSORS}
+            ours = about.get("format") == FORMAT
+            tensors = {name: file.get_tensor(name) for name in TENSORS if ours}
     except (OSError, SafetensorError) as error:
         raise ValueError(
             f"{path} cannot be read ({error}): it is cut short or of another kind; "
             "copy it again, or calibrate again"
         ) from error
-    if about.get("format") != FORMAT:
+    if not ours:
         raise ValueError(
             f"{path} is of format {about.get('format')}, not {FORMAT}; calibrate again"
         )

@@ -33,7 +33,8 @@ def writable_folder(path) -> Path:
 
 
 def check_apart(output: Path, own: tuple[str, ...], roots: list[Path]) -> None:
-    """Raise ValueError if a folder that is read has the output in it, or lies in it.
+    """Raise ValueError if a folder that is read has the output in it, or lies in one of
+    the folders `own`.
 
     Args:
         output: the folder to write to. own: names of the folders in it that are written

@@ -116,7 +116,8 @@ def image_grid(images: Tensor, nrow: int = 10) -> Image.Image:
 
 
 def save_picture(picture: Image.Image | Figure, path) -> Path:
-    """Write a PNG under a temporary name, then rename it.
+    """Write a picture under a temporary name, then rename it; images may be of any
+    format that the suffix names.
 
     Raises:
         OSError: the folder cannot be written to.

@@ -7,7 +7,6 @@ last whole line.
 import csv
 import io
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from pixelprior.files import temporary_folder
@@ -32,47 +31,42 @@ class ScoreTable:
         self.path, self.names = path, names
         self.unfinished = path.with_name(f"{path.name}.unfinished")
 
-    def start(self) -> None:
-        """Write a table without lines."""
+    def start(self) -> list[dict[str, str]]:
+        """Write a table without lines, and return these."""
         self._replace([])
+        return []
 
-    def resume(self, is_whole: Callable[[int, dict], bool]) -> list[dict[str, str]]:
+    def resume(self) -> list[dict[str, str]]:
         """Open the table of a run that was stopped, or that is finished.
-
-        Args:
-            is_whole: whether all is there that belongs to an image, given its number
-                and its line.
 
         Returns:
             The lines of the first images. From the first on that is cut short or
-            damaged, of another image or not whole, lines are removed.
+            damaged, or is of another image, lines are removed.
 
         Raises:
-            ValueError: the file is no table of scores.
+            ValueError: the file is no table of scores, and is left as it is.
         """
-        if self.path.is_file():
-            os.replace(self.path, self.unfinished)
-        if not self.unfinished.is_file():
-            self.start()
-            return []
-        content = self.unfinished.read_bytes()
+        path = self.path if self.path.is_file() else self.unfinished
+        content = path.read_bytes() if path.is_file() else b""
+        header = _as_text([], header=True)
+        if not content.startswith(header) and not header.startswith(content):
+            raise ValueError(
+                f"{path} does not begin with the columns {', '.join(COLUMNS)}; put it "
+                "back as it was, or start again without --resume"
+            )
         text = content[: content.rfind(b"\n") + 1].decode(errors="surrogateescape")
         lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         rows: list[dict[str, str]] = []
         try:
-            if text and tuple(lines.fieldnames or ()) != COLUMNS:
-                raise ValueError(
-                    f"{self.unfinished} does not begin with the columns "
-                    f"{', '.join(COLUMNS)}; put it back as it was, or start again "
-                    "without --resume"
-                )
-            for number, (name, row) in enumerate(zip(self.names, lines, strict=False)):
+            for name, row in zip(self.names, lines, strict=False):
                 fits = tuple(row) == COLUMNS and None not in row.values()
-                if not fits or row["path"] != name or not is_whole(number, row):
+                if not fits or row["path"] != name:
                     break
                 rows.append(row)
         except csv.Error:  # cut short within a text that has several lines
             pass
+        if path == self.path and path.is_file():
+            os.replace(path, self.unfinished)
         if _as_text(rows, header=True) != content:
             self._replace(rows)
         return rows

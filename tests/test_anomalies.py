@@ -9,11 +9,20 @@ import torch
 from pixelprior import anomaly_search
 from pixelprior.anomalies import LEAST_NORMAL, Findings, calibrate, find
 from pixelprior.anomaly_scores import Evidence, check_rate, distances, score_parts
-from pixelprior.anomaly_search import Search, guided_nats, moved, over_pixels
+from pixelprior.anomaly_search import (
+    Search,
+    guided_nats,
+    images_per_batch,
+    moved,
+    over_pixels,
+)
 from pixelprior.calibration_files import load_calibration, save_calibration
+from pixelprior.data import ImageData
 from pixelprior.editing import surprise
+from pixelprior.evaluation import detectors
 from pixelprior.evaluation.defects import with_defects
 from pixelprior.prior import HierarchicalPixelCNN
+from pixelprior.vqvae2 import VQVAE2
 
 NORMAL, DRAWS = 200, 2  # images to calibrate on, and restorations of each
 
@@ -99,6 +108,28 @@ def test_a_large_batch_is_searched_in_parts(shipped, others, calibration, monkey
     torch.testing.assert_close(parts.maps, whole.maps, rtol=1e-4, atol=1e-4)
     assert parts.restorations.shape == (5, DRAWS, 1, 32, 32)
     assert parts.weights.shape == (5, DRAWS) and parts.flagged["top"].shape == (5, 8, 8)
+
+
+def test_a_batch_is_smaller_where_codes_or_features_take_more(shipped):
+    vqvae2 = shipped[0]
+    assert images_per_batch(vqvae2) == 256 and images_per_batch(vqvae2, 8) == 32
+    more_codes = VQVAE2(1, 128, num_embeddings=4096, hidden_channels=8)
+    assert images_per_batch(more_codes, 8) == 2**29 // (4 * 4096 * 64 * 64 * 8) == 1
+    more_features = VQVAE2(1, 256, num_embeddings=8, hidden_channels=128)
+    assert images_per_batch(more_features) == 2**29 // (4 * 6 * 128 * 256 * 256) == 2
+
+
+def test_a_black_image_is_usual_by_its_nats_and_odd_by_those_less_its_complexity(
+    shipped, normal, calibration
+):
+    black = torch.zeros(1, 1, 32, 32)
+    assert find(*shipped, black, calibration, 0, draws=DRAWS).p_values > 0.5
+    data = ImageData(torch.zeros(1, 1, 32, 32).byte(), torch.zeros(1).long(), ())
+    plain, usual = (
+        detectors.others(*shipped, each, each.labels)["nats less complexity"].scores
+        for each in (data, normal)
+    )
+    assert plain > usual.max()
 
 
 def test_defects_score_higher_and_show_in_the_map(shipped, others, calibration):

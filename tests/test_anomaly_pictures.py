@@ -8,10 +8,10 @@ import torch
 from matplotlib.figure import Figure
 
 from pixelprior.anomaly_pictures import (
+    draw_findings,
     draw_map,
     draw_scores,
     finding_figure,
-    findings_figure,
     summary_figure,
 )
 from pixelprior.anomaly_scores import PIXEL_QUANTILES, Calibration
@@ -78,7 +78,8 @@ def test_scores_that_are_all_alike_are_drawn(calibration):
 def test_images_stand_over_their_restorations_and_maps(calibration, channels):
     images, restorations = torch.rand(2, 3, channels, 8, 12)
     maps, captions = torch.rand(3, 8, 12), ["a", "b", "c"]
-    rows = findings_figure(images, restorations, maps, captions, 0.5)
+    rows = Figure()
+    draw_findings(rows, images, restorations, maps, captions, 0.5)
     scores = torch.arange(3).double()
     summary = summary_figure(
         calibration, scores, 0.05, images, restorations, maps, captions, threshold=0.5

@@ -23,13 +23,8 @@ def rows(count, start=0):
     return lines[start : start + count]
 
 
-def whole(number, row):
-    """All that belongs to an image is there."""
-    return True
-
-
 def test_lines_are_read_as_they_were_written(table):
-    assert table.resume(whole) == []
+    assert table.resume() == []
     table.add(rows(3))
     table.add(rows(1, start=3))
     table.finish()
@@ -41,7 +36,7 @@ def test_lines_are_read_as_they_were_written(table):
 
 
 def test_a_run_goes_on_after_the_last_whole_line_wherever_it_was_cut(table):
-    table.resume(whole)
+    table.resume()
     table.add(rows(4))
     full = table.unfinished.read_bytes()
     ends = []  # of the lines, one of which has a line break in its name
@@ -51,7 +46,7 @@ def test_a_run_goes_on_after_the_last_whole_line_wherever_it_was_cut(table):
         ends.append(table.unfinished.stat().st_size)
     for cut in range(len(full) + 1):
         table.unfinished.write_bytes(full[:cut])
-        kept = table.resume(whole)
+        kept = table.resume()
         # A line without its end is taken for cut short, though no text is missing.
         expected = sum(end <= cut for end in ends)
         assert kept == rows(expected), cut
@@ -63,31 +58,27 @@ def test_lines_of_other_images_are_not_taken_over(table, tmp_path):
     table.start()
     table.add(rows(4))
     others = ScoreTable(tmp_path / "scores.csv", [*NAMES[:2], "c/4.png"])
-    assert others.resume(whole) == rows(2)
+    assert others.resume() == rows(2)
     fewer = ScoreTable(tmp_path / "scores.csv", NAMES[:1])
-    assert fewer.resume(whole) == rows(1)
+    assert fewer.resume() == rows(1)
 
 
 def test_a_finished_table_is_opened_again(table):
     table.start()
     table.add(rows(4))
     table.finish()
-    assert table.resume(whole) == rows(4) and not table.path.exists()
+    assert table.resume() == rows(4) and not table.path.exists()
 
 
-def test_lines_are_kept_up_to_an_image_whose_files_are_not_there(table):
-    table.start()
-    table.add(rows(4))
-    assert table.resume(lambda number, row: number != 2) == rows(2)
-    assert table.resume(whole) == rows(2)
-
-
-def test_a_file_of_another_kind_is_named_and_not_touched(table):
-    content = b"\xef\xbb\xbfpath;score\na/1.png;1\n"
+@pytest.mark.parametrize(
+    "content",
+    [b"\xef\xbb\xbfpath;score\na/1.png;1\n", b"path,score\ra/1.png,1\r", b'"path" x\n'],
+)
+def test_a_file_of_another_kind_is_named_and_left_as_it_is(table, content):
     table.path.write_bytes(content)
     with pytest.raises(ValueError, match="does not begin with the columns path, score"):
-        table.resume(whole)
-    assert table.unfinished.read_bytes() == content
+        table.resume()
+    assert table.path.read_bytes() == content and not table.unfinished.exists()
 
 
 def test_a_full_disk_is_named_and_leaves_the_table(table, monkeypatch):
@@ -106,5 +97,5 @@ def test_a_full_disk_is_named_and_leaves_the_table(table, monkeypatch):
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
     table.names[1] = "another.png"  # so that a line has to be removed
     with pytest.raises(OSError, match="No space"):
-        table.resume(whole)
+        table.resume()
     assert table.unfinished.read_bytes() == before

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pixelprior.anomalies import calibrate, division
+from pixelprior.anomalies import division
 from pixelprior.anomaly_scores import Calibration, check_rate
 from pixelprior.calibration_files import load_calibration
 from pixelprior.checkpoints import load_model
@@ -86,7 +86,7 @@ def normal_files(flags: FindAnomalies, searched: AllFiles) -> AllFiles:
     normal = AllFiles(root)
     check_rate(flags.rate, division(len(normal))[-1])
     paths = [
-        {os.path.join(each.folder.resolve(), file) for file in each.files}
+        {os.path.realpath(each.folder / file) for file in each.files}
         for each in (searched, normal)
     ]
     if both := set.intersection(*paths):
@@ -112,23 +112,22 @@ def read_calibration(
     return calibration
 
 
-def make_calibration(
-    normal: AllFiles, flags: FindAnomalies, vqvae2: VQVAE2, prior: HierarchicalPixelCNN
-) -> Calibration:
-    """A calibration on normal images.
+def read_normal(normal: AllFiles, flags: FindAnomalies, vqvae2: VQVAE2) -> Tensor:
+    """The normal images, float [N, C, H, W] in [0, 1].
 
     Raises:
         ValueError: they do not fit into memory, or too few of them can be read.
     """
-    sides = vqvae2.image_shape
-    # As bytes in colour, as floats, and those of them again that give the scores.
-    each = (3 + 4 * 1.5 * vqvae2.in_channels) * math.prod(sides)
+    sides, channels = vqvae2.image_shape, vqvae2.in_channels
+    # Per pixel: a byte per colour, floats, those that give the scores again, and what
+    # `calibrate` keeps of these.
+    each = (3 + 4 * channels * 1.4 + 20) * math.prod(sides)
     if each * len(normal) > SHARE_OF_MEMORY * free_memory():
         raise ValueError(
             f"{len(normal):,} normal images take {each * len(normal) / 2**30:.1f} GiB, "
             "more than half of what is free; give fewer, a few thousand are enough"
         )
-    images = load_source(
+    read = load_source(
         normal,
         torch.arange(len(normal)),
         sides,
@@ -138,15 +137,9 @@ def make_calibration(
         stream=False,
         progress=True,
     ).images
-    print(f"calibrating on {len(images):,} normal images", file=sys.stderr)
-    calibration = calibrate(
-        vqvae2,
-        prior,
-        torch.cat([as_floats(part, vqvae2) for part in images.split(TOGETHER)]),
-        flags.label,
-        draws=flags.draws,
-        seed=flags.seed,
-        progress=True,
-    )
-    check_rate(flags.rate, len(calibration.scores))
-    return calibration
+    check_rate(flags.rate, division(len(read))[-1])
+    print(f"calibrating on {len(read):,} normal images", file=sys.stderr)
+    images = torch.empty(len(read), channels, *sides)
+    for part in torch.arange(len(read)).split(TOGETHER):
+        images[part] = as_floats(read[part], vqvae2)
+    return images

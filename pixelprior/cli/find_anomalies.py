@@ -6,7 +6,7 @@ was stopped goes on.
 """
 
 import json
-import shutil
+import re
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pixelprior.anomalies import Findings, find
+from pixelprior.anomalies import Findings, calibrate, find
 from pixelprior.anomaly_pictures import finding_figure, summary_figure
 from pixelprior.anomaly_scores import Calibration
 from pixelprior.calibration_files import save_calibration
@@ -23,14 +23,13 @@ from pixelprior.checkpoints import fingerprint
 from pixelprior.cli.anomaly_inputs import (
     as_floats,
     load_models,
-    make_calibration,
     normal_files,
     read_calibration,
+    read_normal,
 )
 from pixelprior.cli.evaluate import check_one_process
 from pixelprior.cli.flags import FindAnomalies
 from pixelprior.cli.resuming import begin
-from pixelprior.data import as_bytes
 from pixelprior.devices import usable_device
 from pixelprior.evaluation.detection import PIXEL_RATE, detection_table
 from pixelprior.evaluation.detectors import Judged
@@ -48,6 +47,7 @@ from pixelprior.files import (
     writable_folder,
     write_texts,
 )
+from pixelprior.image_files import with_channels
 from pixelprior.image_sources import AllFiles, listed
 from pixelprior.image_streams import Images
 from pixelprior.pictures import save_picture
@@ -57,7 +57,7 @@ from pixelprior.score_table import ScoreTable, line
 SCORES, ABOUT, CALIBRATION = "scores.csv", "found_with.json", "calibration.safetensors"
 OWN_FILES = (SCORES, f"{SCORES}.unfinished", CALIBRATION, "results.json", "results.md")
 OWN_FILES += ("summary.png",)
-OWN_FOLDERS = ("flagged", "maps")
+OWN_FOLDERS = {"flagged": r"\d{6,}_.*\.png", "maps": r".*\.tiff"}
 CHANGE_NOTHING = ("output_dir", "resume", "device")
 BATCH = 64  # images that are read together
 PICTURED = 8
@@ -81,7 +81,7 @@ class Finding:
         else:
             self.normal = normal_files(flags, self.source)
         self.folder = flags.output_dir
-        check_apart(self.folder, OWN_FOLDERS, [root, flags.calibrate])
+        check_apart(self.folder, tuple(OWN_FOLDERS), [root, flags.calibrate])
         self.check_own_files()
         writable_folder(self.folder)
         names = [self.name(number) for number in range(len(self.source))]
@@ -103,13 +103,26 @@ class Finding:
         return read_calibration(path, self.flags, self.vqvae2, self.prior)
 
     def run(self) -> None:
+        own = self.folder / CALIBRATION
+        calibration, images = self.given, None
+        if calibration is None and self.flags.resume and own.is_file():
+            calibration = self.read_calibration(own)
+        if calibration is None:  # all that can be wrong is found before files go
+            images = read_normal(self.normal, self.flags, self.vqvae2)
         self.begin()
-        calibration = self.calibration()
-        rows = []
-        if self.flags.resume:
-            rows = self.scores.resume(self.is_whole)
-        else:
-            self.scores.start()
+        if calibration is None:
+            calibration = calibrate(
+                self.vqvae2,
+                self.prior,
+                images,
+                self.flags.label,
+                draws=self.flags.draws,
+                seed=self.flags.seed,
+                progress=True,
+            )
+            save_calibration(calibration, own)
+        rows = self.scores.resume() if self.flags.resume else self.scores.start()
+        self.restore_files(calibration, rows)
         started = time.perf_counter()
         rows += self.search(calibration, before := len(rows))
         seconds = time.perf_counter() - started
@@ -120,7 +133,7 @@ class Finding:
         if broken:
             warnings.warn(
                 f"{len(broken)} of {len(rows):,} images cannot be read and have no "
-                f"score (mend or remove them, and search again): {listed(broken)}",
+                f"score (repair or remove them, and search again): {listed(broken)}",
                 stacklevel=2,
             )
         count = len(rows) - before
@@ -151,27 +164,18 @@ class Finding:
             clear=self.clear,
         )
         for name in OWN_FOLDERS:
-            for folder in [self.folder / name, *(self.folder / name).rglob("*/")]:
+            for folder in [self.folder / name, *(self.folder / name).rglob("*")]:
                 remove_unfinished(folder)
 
     def clear(self) -> None:
-        """Remove what another run found."""
+        """Remove what another run found, but for its calibration."""
         for name in OWN_FILES:
-            if (self.folder / name).resolve() != self.flags.calibrate.resolve():
+            if name != CALIBRATION:
                 (self.folder / name).unlink(missing_ok=True)
-        for name in OWN_FOLDERS:
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-
-    def calibration(self) -> Calibration:
-        """That of an earlier run, or of the normal images."""
-        own = self.folder / CALIBRATION
-        if self.given is not None:
-            return self.given
-        if self.flags.resume and own.is_file():
-            return self.read_calibration(own)
-        found = make_calibration(self.normal, self.flags, self.vqvae2, self.prior)
-        save_calibration(found, own)
-        return found
+        for name, pattern in OWN_FOLDERS.items():
+            for file in (self.folder / name).rglob("*"):
+                if re.fullmatch(pattern, file.name):
+                    file.unlink()
 
     def name(self, number: int) -> str:
         """The path of an image below the folder of images, with slashes."""
@@ -265,12 +269,16 @@ class Finding:
                 )
                 save_picture(figure, self.picture_path(number))
 
-    def is_whole(self, number: int, row: dict[str, str]) -> bool:
-        """Whether the files of an image are there that belong to its line."""
-        has_map = self.evaluated and not row["problem"]
-        return (not has_map or self.map_path(number).is_file()) and (
-            row["flagged"] != "1" or self.picture_path(number).is_file()
-        )
+    def restore_files(self, calibration: Calibration, rows: list[dict]) -> None:
+        """Write the pictures and maps again that belong to lines and are missing."""
+        for number, row in enumerate(rows):
+            has_map = self.evaluated and not row["problem"]
+            if (has_map and not self.map_path(number).is_file()) or (
+                row["flagged"] == "1" and not self.picture_path(number).is_file()
+            ):
+                images = self.read_again([number])
+                found = self.find(images, calibration, number)
+                self.write_pictures(images, found, [number], [row], calibration)
 
     def picture_path(self, number: int) -> Path:
         """The picture of a flagged image, named by its number and its name."""
@@ -312,13 +320,13 @@ class Finding:
 
     def evaluate(self, calibration, scores: Tensor, readable: list[int]) -> None:
         """Measure scores and maps by the masks, beside what else one would use."""
-        images = self.read_again(readable)
+        images = torch.stack([self.images[number][0] for number in readable])
         results = evaluate_folder(
             self.vqvae2,
             self.prior,
             self.source,
             readable,
-            as_bytes(images),
+            with_channels(images, self.vqvae2.in_channels),
             Judged(scores, read_maps(map(self.map_path, readable))),
             threshold=calibration.map_threshold(PIXEL_RATE),
             label=self.flags.label,

@@ -25,7 +25,7 @@ def begin(
         folder: of the run. note: name of the file to keep the note in.
         flags: of the command, with `resume`.
         leave_out: names of flags that change no file.
-        fingerprints: what stands in the note in place of the value of a flag: that of
+        fingerprints: by flag, what is noted in place of its value: the fingerprint of
             the models or files that it names.
         command, made: words for messages, such as "sample" and "drawn".
         clear: called without --resume, to remove what another run made: it must not be
@@ -56,7 +56,7 @@ def begin(
         before = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{path} is damaged ({error}), and says no more how the files beside it "
+            f"{path} is damaged ({error}) and no longer says how the files beside it "
             "were made; start again without --resume"
         ) from error
     changed = [name for name in about if before.get(name) != about[name]]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pixelprior.anomalies import find
 from pixelprior.anomaly_scores import Calibration, Evidence, score_parts, smooth
-from pixelprior.anomaly_search import at_once, over_pixels
+from pixelprior.anomaly_search import images_per_batch, over_pixels
 from pixelprior.codes import smallest_integer_type
 from pixelprior.data import ImageData
 from pixelprior.editing import codes_of, surprise
@@ -98,7 +98,7 @@ def others(
             neighbours in; None leaves these out.
     """
     judged: dict[str, list[Judged]] = {}
-    for part in torch.arange(len(data)).split(at_once(vqvae2)):
+    for part in torch.arange(len(data)).split(images_per_batch(vqvae2)):
         images, _ = data[part]
         z = codes_of(vqvae2, prior, images)
         nats = surprise(prior, *z, None if labels is None else labels[part])

@@ -45,7 +45,7 @@ class MVTecTest(AllFiles):
 
     def __init__(self, root: Path):
         super().__init__(root / "test")
-        self.root, self.name = root, root.name
+        self.root, self.name = root, root.resolve().name
         paths = [Path(self.files[index]) for index in range(len(self))]
         loose = [path for path in paths if len(path.parts) < 2]
         if loose:
@@ -99,7 +99,7 @@ class MVTecTest(AllFiles):
                 of_image, turned = file.size, file.getexif().get(ORIENTATION, 1)
         except Exception:  # the image is named when it is read
             return
-        if turned != 1:
+        if turned in range(2, 9):
             raise ValueError(
                 f"the image {image} is to be turned (its EXIF orientation is "
                 f"{turned}), which its mask is not; save it upright"

@@ -120,7 +120,7 @@ def test_every_image_has_a_line_and_odd_ones_have_pictures(found):
 
 
 def test_a_run_that_was_stopped_goes_on_and_finds_the_same(
-    found, normal, new, tmp_path, monkeypatch, fails, capsys
+    found, normal, new, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(command, "BATCH", 3)
     real, searched = command.find, []
@@ -136,9 +136,11 @@ def test_a_run_that_was_stopped_goes_on_and_finds_the_same(
     flags = ["find-anomalies", *MODELS, *SHIRTS, "--data_root", new]
     flags += ["--calibrate", normal, "--output_dir", tmp_path / "out"]
     monkeypatch.setattr(
-        command, "make_calibration", lambda *_: load_calibration(kept, *models())
+        command, "calibrate", lambda *_, **__: load_calibration(kept, *models())
     )
-    assert "disk is full" in fails(*flags)
+    with pytest.raises(SystemExit):
+        cli.main(list(map(str, flags)))
+    assert "error: the disk is full" in capsys.readouterr().err
     assert not (tmp_path / "out" / "scores.csv").exists()
     monkeypatch.undo()
     monkeypatch.setattr(command, "BATCH", 3)
@@ -191,11 +193,48 @@ def test_a_new_run_removes_what_another_found(found, new, tmp_path):
     search(new, kept, tmp_path)
     stale = tmp_path / "flagged" / "000009_another.png"
     stale.write_bytes(b"of another run")
-    own = tmp_path / "notes.txt"
-    own.write_text("of somebody")
+    own = [tmp_path / "notes.txt", tmp_path / "flagged" / "notes.txt"]
+    for path in own:
+        path.write_text("of somebody")
     search(new, kept, tmp_path)
-    assert not stale.exists() and own.is_file()
-    assert len(list((tmp_path / "flagged").iterdir())) == ODD
+    assert not stale.exists() and all(path.is_file() for path in own)
+    assert len(list((tmp_path / "flagged").glob("*.png"))) == ODD
+
+
+def test_a_run_that_is_refused_leaves_what_another_found(
+    found, new, shirts, tmp_path, fails
+):
+    folder = shutil.copytree(found, tmp_path / "found")
+    for number in range(100):
+        write(shirts.images[number % 100], tmp_path / "few" / f"{number:03d}.png")
+    for number in range(10):
+        (tmp_path / "few" / f"{number:03d}.png").write_bytes(b"no image")
+    flags = ["find-anomalies", *MODELS, *SHIRTS, "--data_root", new]
+    with pytest.raises(SystemExit):
+        cli.main(
+            [*map(str, flags), "--calibrate", str(tmp_path / "few")]
+            + ["--output_dir", str(folder)]
+        )
+    assert table(folder) == table(found)
+    assert len(list((folder / "flagged").iterdir())) == ODD
+
+
+def test_missing_pictures_are_drawn_again_and_no_score_is_lost(
+    found, normal, new, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(found, tmp_path / "found")
+    missing = sorted((folder / "flagged").iterdir())[1]
+    missing.unlink()
+    real, searched = command.find, []
+
+    def counted(*arguments, **more):
+        searched.append(more["first_index"])
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(command, "find", counted)
+    search(new, normal, folder, "--resume")
+    assert missing.is_file() and table(folder) == table(found)
+    assert searched[0] == 1 and len(searched) == 3  # and two for the summary
 
 
 @pytest.mark.parametrize("name", ["maps/own.txt", "scores.csv", "results.json"])
