@@ -168,9 +168,12 @@ class Finding:
                 remove_unfinished(folder)
 
     def clear(self) -> None:
-        """Remove what another run found, but for its calibration."""
+        """Remove what another run found.
+
+        Its calibration stays if this run does not make one: it may be the one given.
+        """
         for name in OWN_FILES:
-            if name != CALIBRATION:
+            if name != CALIBRATION or self.normal:
                 (self.folder / name).unlink(missing_ok=True)
         for name, pattern in OWN_FOLDERS.items():
             for file in (self.folder / name).rglob("*"):

@@ -219,6 +219,24 @@ def test_a_run_that_is_refused_leaves_what_another_found(
     assert len(list((folder / "flagged").iterdir())) == ODD
 
 
+def test_a_run_stopped_while_it_calibrates_does_not_go_on_with_another_calibration(
+    found, normal, new, tmp_path, monkeypatch, capsys
+):
+    folder = shutil.copytree(found, tmp_path / "found")
+    others = shutil.copytree(normal, tmp_path / "others")
+    (others / "000.png").unlink()
+
+    def stopped(*_arguments, **_more):
+        raise OSError("stopped")
+
+    monkeypatch.setattr(command, "calibrate", stopped)
+    for more in ([], ["--resume"]):
+        with pytest.raises(SystemExit):
+            search(new, others, folder, *more)
+        assert "error: stopped" in capsys.readouterr().err
+        assert not (folder / "calibration.safetensors").exists()
+
+
 def test_missing_pictures_are_drawn_again_and_no_score_is_lost(
     found, normal, new, tmp_path, monkeypatch
 ):
@@ -379,7 +397,7 @@ def test_a_folder_in_the_layout_of_mvtec_ad_is_evaluated(shirts, tmp_path, capsy
         assert value == pytest.approx(before["value"], abs=1e-3)
 
 
-def test_models_are_trained_on_normal_images_and_find_what_is_not(shirts, tmp_path):
+def test_the_commands_train_on_images_of_128_pixels_and_search_them(shirts, tmp_path):
     root = tmp_path / "sixteen"
     make_mvtec(root, shirts.images, 128)
     data = ["--dataset", "imagefolder", "--data_root", root / "train"]
@@ -396,6 +414,8 @@ def test_models_are_trained_on_normal_images_and_find_what_is_not(shirts, tmp_pa
     ):
         cli.main(list(map(str, arguments)))
     results = json.loads((tmp_path / "found" / "results.json").read_text())
-    assert 0 <= results["methods"]["find"]["pixel_roc_auc"]["value"] <= 1
+    assert results["images"] == {"normal": 6, "defects": 6}
+    assert "pixel_roc_auc" in results["methods"]["find"]
+    assert len(table(tmp_path / "found")) == 12
     with Image.open(tmp_path / "found" / "maps" / "noise" / "000.tiff") as written:
         assert written.size == (128, 128)
