@@ -2,8 +2,9 @@
 
 Images are given as [N, C, S, S] in [0, 1]. `image_grid` returns a plain picture, pixel
 for pixel; the other functions return matplotlib figures with text. A `picture` is what
-a notebook shows: a figure together with its alt text. `COLOURS` are the colours of top,
-bottom, past and future in every figure (Okabe and Ito's colour-blind safe palette).
+a notebook shows: a figure together with its alt text, on the ground of the page, light
+or dark. `COLOURS` are the colours of top, bottom, past and future in every figure
+(Okabe and Ito's colour-blind safe palette).
 Whatever a colour shows is also shown by a number, a hatch or a line style. Codes,
 curves, heat maps, masks and receptive fields are drawn in `course/figures/`.
 """
@@ -16,7 +17,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
+from matplotlib.colors import same_color
 from matplotlib.figure import Figure
+from matplotlib.spines import Spine
+from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
@@ -38,6 +44,8 @@ COLOURS = {
     "here": "#000000",
     "baseline": "#767676",
 }
+INK = COLOURS["baseline"]  # contrast of 4.5:1 with white, and of 4.2:1 with #111111
+ON_FILL = "#000000"  # of text in cells and boxes, which look alike on any page
 DPI = 100
 WIDEST = 9.0  # inches: 900 pixels, the width of a page
 
@@ -79,6 +87,8 @@ class Picture:
 def picture(figure: Figure | Image.Image, alt: str) -> Picture:
     """A figure or an image as a `Picture`, reduced to 256 colours to keep it small.
 
+    A figure is drawn without a ground, as `for_any_ground` says.
+
     Args:
         figure: the figure or image; an image is shown pixel for pixel. A figure with an
             attribute `sharpness` has this many times as many pixels as it is wide on
@@ -99,19 +109,73 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
         width = round(figure.get_figwidth() * DPI)
         drawn = io.BytesIO()
         dpi = DPI * getattr(figure, "sharpness", 1)
-        figure.savefig(drawn, format="png", dpi=dpi, facecolor="white")
+        for_any_ground(figure)
+        figure.savefig(drawn, format="png", dpi=dpi)
         figure = Image.open(drawn)
     else:
         width = figure.width
-    small = figure.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     png = io.BytesIO()
-    small.save(png, "PNG", optimize=True)
+    reduced(figure).save(png, "PNG", optimize=True)
     return Picture(png.getvalue(), alt, width)
 
 
-def image_grid(images: Tensor, nrow: int = 10) -> Image.Image:
-    """Images [N, C, S, S] in [0, 1], side by side, `nrow` per row."""
-    grid = make_grid(as_bytes(images), nrow=nrow, padding=2, pad_value=255)
+def for_any_ground(figure: Figure) -> None:
+    """Take the ground from a figure, so that it can be read on light and dark pages.
+
+    What has the colour that matplotlib gives by itself, "black", becomes `INK`: text,
+    frames and ticks. Text that stands in a cell or a box is given `ON_FILL` by who
+    draws it.
+    """
+    figure.patch.set_visible(False)
+    for axis in figure.axes:
+        axis.patch.set_visible(False)
+        axis.tick_params(which="both", color=INK, labelcolor=INK)
+    for text in figure.findobj(Text):
+        if text.get_color() == "black":
+            text.set_color(INK)
+    for spine in figure.findobj(Spine):
+        if same_color(spine.get_edgecolor(), "black"):
+            spine.set_edgecolor(INK)
+
+
+def reduced(image: Image.Image) -> Image.Image:
+    """An image of 256 colours at most, 64 of them for pixels that are part see-through.
+
+    Pillow's median cut, which keeps photographs as they are, knows no opacity, and its
+    octree, which does, is coarse.
+    """
+    pixels = np.array(image.convert("RGBA"))  # [H, W, 4]
+    opaque = pixels[..., 3] == 255
+    solid = Image.fromarray(pixels[..., :3]).quantize(
+        256 if opaque.all() else 192, dither=Image.Dither.NONE
+    )
+    if opaque.all():
+        return solid
+    soft = Image.fromarray(pixels).quantize(64, Image.Quantize.FASTOCTREE)
+    both = np.where(opaque, np.array(solid), np.array(soft) + 192)
+    small = Image.fromarray(both.astype(np.uint8), "P")
+    colours = np.concatenate([_palette(solid, 192), _palette(soft, 64)])  # [256, 4]
+    small.putpalette(colours.tobytes(), "RGBA")
+    return small
+
+
+def _palette(image: Image.Image, count: int) -> np.ndarray:
+    """The colours of a palette, RGBA, filled up to `count`: [count, 4]."""
+    flat = image.palette.tobytes()
+    channels = len(image.palette.mode)
+    colours = np.frombuffer(flat, np.uint8).reshape(-1, channels)[:count]
+    padded = np.full((count, 4), 255, np.uint8)
+    padded[: len(colours), :channels] = colours
+    return padded
+
+
+def image_grid(images: Tensor, nrow: int = 10, between: int = 255) -> Image.Image:
+    """Images [N, C, S, S] in [0, 1], side by side, `nrow` per row.
+
+    Args:
+        between: the grey of the lines between them, from 0 to 255.
+    """
+    grid = make_grid(as_bytes(images), nrow=nrow, padding=2, pad_value=between)
     return to_pil_image(grid)
 
 
@@ -234,7 +298,11 @@ def image_blocks(
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(blocks), 1, squeeze=False)[:, 0]
     for axis, (name, images) in zip(axes, blocks.items(), strict=True):
-        axis.imshow(image_grid(images, len(column_names)), interpolation="nearest")
+        grid = image_grid(images, len(column_names))
+        grid.putalpha(
+            image_grid(torch.ones_like(images), len(column_names), 0).convert("L")
+        )
+        axis.imshow(grid, interpolation="nearest")
         side = images.shape[-1]
         axis.set_xticks(
             [2 + side / 2 + number * (side + 2) for number in range(len(column_names))],

@@ -210,6 +210,12 @@ def test_probabilities_of_all_grids_sum_to_one():
     assert joint.item() == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize("level", [PixelCNN, ConditionalPixelCNN])
+def test_a_level_has_128_channels_and_15_blocks_unless_others_are_asked_for(level):
+    model = level(4, 4)
+    assert len(model.blocks) == 15 and model.head[1].in_channels == 128
+
+
 def test_default_size_is_ten_to_twenty_million_parameters():
     from pixelprior import HierarchicalPixelCNN
 
@@ -241,6 +247,46 @@ def test_bottom_logits_see_top_codes_on_all_sides():
     logits[0, 3, 12, 12].backward()  # the bottom code over top code (6, 6)
     seen = embedded[0].grad[0].abs().sum(-1) != 0
     assert seen[1:12, 1:12].all()
+
+
+@pytest.mark.parametrize("row", [4, 12, 20])
+@pytest.mark.parametrize("odd", [0, 1])
+def test_what_top_codes_say_of_a_bottom_code_comes_from_around_it(row, odd):
+    """Up to 5 top positions away, and as far above and to the left as below and right.
+
+    A bottom code and its neighbours lie over two rows of top codes: its own, and the
+    row above if its number is even, or else the row below.
+    """
+    model, embedded = bottom_level(), []
+    model.top_embedding.register_forward_hook(lambda _, __, out: embedded.append(out))
+    model.top_embedding.weight.requires_grad_()
+    z_top = torch.randint(11, (1, 24, 24))
+    condition = model.top_condition(z_top, (1, 48, 48), torch.tensor([0]))
+    here = 2 * row + odd
+    (slope,) = torch.autograd.grad(condition[0, :, here, here].sum(), embedded)
+    reached = slope[0].abs().sum(-1) > 0  # [24, 24]
+    around = list(range(max(0, row - 6 + odd), min(24, row + 6 + odd)))
+    assert reached.any(1).nonzero().flatten().tolist() == around
+    assert reached.any(0).nonzero().flatten().tolist() == around
+
+
+def test_a_label_is_added_to_what_the_top_codes_say():
+    model = bottom_level()
+    z_top, shape = torch.randint(11, (2, 3, 4)), (2, 6, 8)
+    without = []
+    for label in (0, 2):
+        labels = torch.full((2,), label)
+        said = model.top_condition(z_top, shape, labels)
+        without.append(said - model.label_condition(labels, 2))
+    assert torch.allclose(*without, atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_another_number_of_top_grids_is_refused(count):
+    with pytest.raises(ValueError, match=f"^{count} top grids were given for 2 bottom"):
+        bottom_level()(
+            torch.zeros(2, 4, 4).long(), torch.zeros(count, 2, 2).long(), torch.ones(2)
+        )
 
 
 def test_the_smallest_prior_works():

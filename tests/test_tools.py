@@ -1,5 +1,6 @@
 """The scripts in tools/ run as their documentation says, on the embedded images."""
 
+import copy
 import itertools
 import json
 import mmap
@@ -24,6 +25,7 @@ import try_kernels
 import try_mutants
 import try_options
 import try_soak
+import watched_tests
 
 from pixelprior.assets import FOLDER
 from pixelprior.benchmark.scale import scale_markdown
@@ -258,40 +260,117 @@ def test_changes_that_no_test_notices_are_kept_with_what_was_judged(tmp_path):
 
 def in_place_of_processes(task) -> str:
     """The test of a module is whether it ends in 1."""
-    _, source, _ = task
+    _, source, _, tests = task
+    assert tests == ["test_a"]
     return "survived" if source.endswith("1") else "noticed"
 
 
-def test_a_module_is_tried_again_as_far_as_it_or_its_tests_have_changed(monkeypatch):
+@pytest.fixture
+def trial(monkeypatch):
+    """A trial of "a = 1 + 1"; `asked` has the changes that were tried."""
     monkeypatch.setattr(try_mutants, "outcome_of", in_place_of_processes)
+    seen = {"seconds": {"test_a": 0.0}, "lines": {"1": ["test_a"]}}
+    monkeypatch.setattr(try_mutants, "watched_of", lambda module: seen)
     trial = try_mutants.Trial(["quantizer"], 1, 2)
     trial.sources["quantizer"] = "a = 1 + 1"
-    asked = []
+    trial.asked = []
 
     class Pool:
         def map(self, function, tasks):
-            asked.append([source for _, source, _ in tasks])
+            trial.asked += [each[1] for each in tasks if function is not watched_of]
             return map(function, tasks)
 
-    found = trial.module("quantizer", {}, Pool())
-    assert len(asked.pop()) == found["mutants"] > 4 and asked.pop() == ["a = 1 + 1"] * 2
+    watched_of, whole = try_mutants.watched_of, trial.module
+    trial.module = lambda before, keep=lambda found: None: whole(
+        "quantizer", before, Pool(), keep
+    )
+    return trial
+
+
+def test_a_module_is_tried_again_as_far_as_it_or_its_tests_have_changed(trial):
+    found = trial.module({})
+    assert len(trial.asked) == found["mutants"] > 4
     left = {each["key"] for each in found["survivors"]}
     assert "quantizer: a = 1 + 1 -> a = 1 - 1" in left
     assert found["noticed"] + len(left) == found["mutants"]
 
-    assert trial.module("quantizer", found, Pool()) == found and not asked
+    trial.asked.clear()
+    assert trial.module(found) == found and not trial.asked
     trial.tests["quantizer"] = "other tests"
-    again = trial.module("quantizer", found, Pool())
-    assert len(asked.pop()) == len(left) and asked.pop()
+    again = trial.module(found)
+    assert len(trial.asked) == len(left)
     assert again["noticed"] == found["noticed"]
     assert again["survivors"] == found["survivors"]
 
+    trial.asked.clear()
     trial.sources["quantizer"] = "a = 2 + 1"
-    trial.module("quantizer", again, Pool())
-    assert len(asked.pop()) == found["mutants"]
-    trial.sources["quantizer"] = "a = 2"
+    trial.module(again)
+    assert len(trial.asked) == found["mutants"]
+
+
+def test_what_is_stopped_within_a_module_goes_on_there(trial, monkeypatch):
+    monkeypatch.setattr(try_mutants, "AT_ONCE", 2)
+    kept = []
+    whole = trial.module({}, lambda found: kept.append(copy.deepcopy(found)))
+    assert [len(each["outcomes"]) for each in kept[:2]] == [2, 4]
+    done, count = kept[1]["outcomes"], whole["mutants"]
+    assert "survived" in done.values()
+    judged = {each["key"]: "" for each in whole["survivors"]}
+    modules = {"cache": kept[1], "quantizer": whole}
+    assert "cache" not in mutants_table({"modules": modules, "judged": judged})
+
+    trial.asked.clear()
+    again = trial.module(kept[1])
+    assert len(trial.asked) == count - 4
+    assert again | {"minutes": 0} == whole | {"minutes": 0}
+    trial.asked.clear()
+    trial.tests["quantizer"] = "other tests"
+    assert trial.module(kept[1])["noticed"] == whole["noticed"]
+    noticed = sum(each != "survived" for each in done.values())
+    assert len(trial.asked) == count - noticed
+
+
+def test_a_module_whose_tests_fail_is_not_tried(trial, monkeypatch):
+    monkeypatch.setattr(try_mutants, "watched_of", lambda module: None)
     with pytest.raises(SystemExit, match=r"pytest tests/test_vqvae2\.py"):
-        trial.module("quantizer", {}, Pool())
+        trial.module({})
+
+
+def test_a_change_is_shown_to_the_tests_that_run_its_line(tmp_path):
+    source = (
+        "LOW = 1\n\n"
+        "def above(\n    x,\n    low=LOW,\n):\n"
+        "    if (\n        x\n        > low\n    ):\n"
+        "        return True\n"
+        "    return False\n"
+    )
+    (tmp_path / "subject.py").write_text(source, encoding="utf-8")
+    (tmp_path / "test_subject.py").write_text(
+        "import time\nfrom subject import above\n"
+        "def test_slow():\n    time.sleep(0.2)\n    assert above(2)\n"
+        "def test_high():\n    assert above(3)\n"
+        "def test_low():\n    assert not above(0)\n"
+        "def test_other():\n    assert True\n",
+        encoding="utf-8",
+    )
+    paths = f"{str(TOOLS)!r}, {str(tmp_path)!r}"
+    program = (
+        f"import sys, pytest; sys.path[:0] = [{paths}]\n"
+        "from pathlib import Path\nfrom watched_tests import Watch\n"
+        "watch = Watch(Path('subject.py').resolve(), Path('seen.json'))\n"
+        "only = ['-q', '-p', 'no:cacheprovider', '-p', 'no:xdist', 'test_subject.py']\n"
+        "sys.exit(pytest.main(only, plugins=[watch]))"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    seen = json.loads((tmp_path / "seen.json").read_text(encoding="utf-8"))
+
+    def tests(line: int) -> list[str]:
+        names = watched_tests.tests_for(line, source, seen)
+        return [name.removeprefix("test_subject.py::test_") for name in names]
+
+    assert tests(9) == ["high", "low", "slow"], "the tests of a condition, quick first"
+    assert tests(11) == ["high", "slow"] and tests(12) == ["low"]
+    assert tests(1) == tests(5) == ["high", "low", "other", "slow"], "at import"
 
 
 @on_linux

@@ -77,6 +77,7 @@ def test_a_given_codebook_of_any_type_is_kept_in_float32(dtype):
     [
         (torch.ones(3), r"has shape \[3\]; give vectors \[K, D\]"),
         (torch.ones(0, 3), r"has shape \[0, 3\]; give vectors \[K, D\]"),
+        (torch.ones(1, 4, 3), r"has shape \[1, 4, 3\]; give vectors \[K, D\]"),
         (torch.full((2, 2), torch.nan), "not finite in float32; give finite"),
         (torch.full((2, 2), 1e300, dtype=torch.float64), "not finite in float32"),
     ],

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib
 
 from pixelprior.course import figures
+from pixelprior.pictures import for_any_ground
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 DIAGRAMS = {
@@ -24,7 +25,9 @@ def draw(folder: Path) -> list[Path]:
     for name, diagram in DIAGRAMS.items():
         path = folder / f"{name}.svg"
         with matplotlib.rc_context({"svg.hashsalt": name}):
-            diagram().savefig(path, facecolor="white", metadata={"Date": None})
+            figure = diagram()
+            for_any_ground(figure)
+            figure.savefig(path, metadata={"Date": None})
         written.append(path)
     return written
 

@@ -2,7 +2,8 @@
 
 Run `python tools/try_mutants.py FILE.json` on Linux; it takes hours, and goes on where
 FILE.json ends. A module that is there with the same source is not tried again; if its
-tests have changed since, only those changes are that no test had noticed.
+tests have changed since, only those changes are that no test had noticed. The tests run
+once without a change, to see which of them run which lines (`watched_tests.py`).
 Cosmic Ray (`pip install cosmic-ray`) knows the changes: a number one higher or lower,
 `<` in place of `<=`, no `not`, no loop, and so on. A change that no test notices, a
 survivor, is either a gap of the tests or no change of what the module promises;
@@ -34,7 +35,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ import psutil
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
+from watched_tests import Chosen, Watch, tests_for
 
 from pixelprior.files import writable_folder, write_texts
 
@@ -67,6 +69,7 @@ IDENTITY = "Eq_Is", "Eq_IsNot"  # of NotEq too; `is` compares small numbers like
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "FloorDiv"}
 SECONDS_AT_LEAST = 60  # for the tests of one change; more where they take long
 BYTES = 8 * 2**30  # that the tests of one change may take
+AT_ONCE = 40  # changes, after which what was found is written
 
 
 @dataclass(frozen=True)
@@ -190,19 +193,24 @@ class Workplace:
         ]:
             del sys.modules[name]
 
-    def outcome(self, module: str, source: str, seconds: float) -> str:
+    def outcome(
+        self, module: str, source: str, seconds: float, tests: list[str]
+    ) -> str:
         """What the tests of a module say to this source in its place.
 
         Returns:
             "survived": they pass. "noticed": a test fails. "timed out" and "crashed":
             they were stopped after `seconds`, or by a signal.
         """
-        path = self.folder / "pixelprior" / f"{module}.py"
+        if not tests:
+            return "survived"
+        path = self.path(module)
         whole = path.read_text(encoding="utf-8")
+        files = list(dict.fromkeys(name.split("::")[0] for name in tests))
         self.write(path, source)
         child = os.fork()
         if child == 0:
-            self.run_tests(module, seconds)
+            self.run_tests(files, seconds, lambda: Chosen(tests))
         try:
             code = waited_for(child, seconds)
         finally:
@@ -211,14 +219,30 @@ class Workplace:
             return "timed out"
         return "survived" if code == 0 else "noticed" if code > 0 else "crashed"
 
+    def watched(self, module: str, seconds: float = 3600.0) -> dict | None:
+        """What `Watch` keeps of the tests of a module; None if they fail."""
+        path, report = self.path(module), self.folder / "watched.json"
+        self.write(path, path.read_text(encoding="utf-8"))
+        child = os.fork()
+        if child == 0:
+            self.run_tests(test_files(module), seconds, lambda: Watch(path, report))
+        if waited_for(child, seconds) != 0:
+            return None
+        return json.loads(report.read_text(encoding="utf-8"))
+
+    def path(self, module: str) -> Path:
+        return self.folder / "pixelprior" / f"{module}.py"
+
     def write(self, path: Path, source: str) -> None:
         """Write a module; what was compiled from an earlier one is removed."""
         path.write_text(source, encoding="utf-8")
         for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
             compiled.unlink()
 
-    def run_tests(self, module: str, seconds: float) -> None:
-        """Run the tests in this process, quietly, and end it with their outcome."""
+    def run_tests(
+        self, files: list[str], seconds: float, plugin: Callable[[], object]
+    ) -> None:
+        """Run tests in this process, quietly, and end it with their outcome."""
         os.setsid()
         signal.alarm(math.ceil(seconds) + 10)  # should nobody wait any longer
         resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
@@ -232,7 +256,7 @@ class Workplace:
             plugins = [f for name in ("nbval", "xdist") for f in ("-p", f"no:{name}")]
             only = ["-p", "no:cacheprovider", "-o", "addopts=", "-x", "-q"]
             only.append(f"--basetemp={self.folder / 'basetemp'}")
-            code = int(pytest.main([*only, *plugins, *test_files(module)]))
+            code = int(pytest.main([*only, *plugins, *files], plugins=[plugin()]))
         finally:
             os._exit(code)
 
@@ -271,8 +295,12 @@ def prepare(folder: str) -> None:
     PLACE = Workplace(Path(tempfile.mkdtemp(dir=folder)))
 
 
-def outcome_of(task: tuple[str, str, float]) -> str:
+def outcome_of(task: tuple[str, str, float, list[str]]) -> str:
     return PLACE.outcome(*task)
+
+
+def watched_of(module: str) -> dict | None:
+    return PLACE.watched(module)
 
 
 def changed_lines(source: str, changed: str) -> tuple[str, str]:
@@ -311,8 +339,14 @@ class Trial:
             for name in modules
         }
 
-    def module(self, module: str, before: dict, pool: Executor) -> dict:
+    def module(
+        self, module: str, before: dict, pool: Executor, keep: Callable[[dict], None]
+    ) -> dict:
         """Try the changes of a module; what was found, together with what was before.
+
+        Args:
+            before: what the file has of the module.
+            keep: is given what was found so far, again and again.
 
         Raises:
             SystemExit: the tests fail without a change.
@@ -320,25 +354,39 @@ class Trial:
         source, started = self.sources[module], time.monotonic()
         same = {"sha256": digest([source]), "share": self.share}
         now = same | {"tests_sha256": self.tests[module]}
-        if now.items() <= before.items():
+        outcomes: dict[str, str] = {}
+        if now.items() <= before.items() and "survivors" in before:
             return before
+        if same.items() <= before.items():  # noticed once, noticed by more tests too
+            outcomes |= {
+                name: outcome
+                for name, outcome in before.get("outcomes", {}).items()
+                if outcome != "survived" or now.items() <= before.items()
+            }
         tried = list(mutants(source))[:: self.share]
         found = {"mutants": len(tried), "noticed": 0, "timed out": 0, "crashed": 0}
-        if same.items() <= before.items():
+        if same.items() <= before.items() and "survivors" in before:
             names = {each["name"] for each in before["survivors"]}
             tried = [mutant for mutant in tried if mutant.name in names]
             found = {name: before[name] for name in found}
-        whole = pool.map(outcome_of, [(module, source, 3600.0)] * self.workers)
-        if set(whole) != {"survived"}:
+        (seen,) = pool.map(watched_of, [module])
+        if seen is None:
             raise SystemExit(
                 f"the tests of {module} fail without a change; run them: "
                 f"pytest {' '.join(test_files(module))}"
             )
         seconds = max(SECONDS_AT_LEAST, 5 * (time.monotonic() - started))
-        outcomes = list(
-            pool.map(outcome_of, [(module, each.source, seconds) for each in tried])
-        )
-        found |= Counter(found) + Counter(outcomes)
+        left = [mutant for mutant in tried if mutant.name not in outcomes]
+        for first in range(0, len(left), AT_ONCE):
+            some = left[first : first + AT_ONCE]
+            tasks = [
+                (module, each.source, seconds, tests_for(each.line, source, seen))
+                for each in some
+            ]
+            ended = pool.map(outcome_of, tasks)
+            outcomes |= zip((each.name for each in some), ended, strict=True)
+            keep(before if "survivors" in before else now | {"outcomes": outcomes})
+        found |= Counter(found) + Counter(outcomes.values())
         found.pop("survived", None)
         survivors = [
             {
@@ -346,8 +394,8 @@ class Trial:
                 "line": mutant.line,
                 "key": mutant.key(module, source),
             }
-            for mutant, outcome in zip(tried, outcomes, strict=True)
-            if outcome == "survived"
+            for mutant in tried
+            if outcomes[mutant.name] == "survived"
         ]
         minutes = round((time.monotonic() - started) / 60, 1)
         return now | found | {"minutes": minutes, "survivors": survivors}
@@ -378,11 +426,16 @@ def main() -> None:
     ):
         for module in flags.modules:
             before = results["modules"].get(module, {})
-            found = results["modules"][module] = trial.module(module, before, pool)
-            for each in found["survivors"]:
-                results["judged"].setdefault(each["key"], "")
-            text = json.dumps(results, indent=1)
-            write_texts(folder, {flags.file.name: text})
+
+            def keep(found: dict, module: str = module) -> None:
+                results["modules"][module] = found
+                for each in found.get("survivors", ()):
+                    results["judged"].setdefault(each["key"], "")
+                text = json.dumps(results, indent=1)
+                write_texts(folder, {flags.file.name: text})
+
+            found = trial.module(module, before, pool, keep)
+            keep(found)
             left = len(found["survivors"])
             print(
                 f"{module}: {found['mutants'] - left} of {found['mutants']} changes "

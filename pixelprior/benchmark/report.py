@@ -8,6 +8,8 @@ import statistics
 
 from matplotlib.figure import Figure
 
+from pixelprior.pictures import INK
+
 METHODS = {
     "naive": "naive: the network for each code",
     "rows": "rows: on the rows so far",
@@ -137,7 +139,7 @@ def figure(results: dict) -> Figure:
         an_image = [1000 * _median(results, s, method) / s for s in batch_sizes]
         in_time.plot(batch_sizes, an_image, **look)
     an_image = [1000 * _median(results, s, "forward") / s for s in batch_sizes]
-    floor = {"color": "black", "linestyle": "--", "linewidth": 1}
+    floor = {"color": INK, "linestyle": "--", "linewidth": 1}
     in_passes.axhline(1, label="one forward pass", **floor)
     in_time.plot(batch_sizes, an_image, **floor)
     in_passes.set_ylabel("time of a batch ÷ one forward pass of it")

@@ -174,6 +174,7 @@ def mutants_table(results: dict) -> str:
             _judged(results, name),
         )
         for name, found in modules.items()
+        if "survivors" in found  # all of its changes were tried
     }
     counts["all"] = tuple(map(sum, zip(*counts.values(), strict=True)))
     for name, (tried, left, judged) in counts.items():

@@ -11,7 +11,8 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_hex
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -440,7 +441,8 @@ def test_every_figure_is_tried():
 def test_a_figure_is_drawn_and_twice_the_same(name, draw):
     once, again = (picture(draw(FUNCTIONS[name]), ALT) for _ in range(2))
     assert once.png == again.png
-    assert np.asarray(Image.open(io.BytesIO(once.png)).convert("L")).std() > 2
+    drawn = Image.open(io.BytesIO(once.png)).convert("RGBA")
+    assert np.asarray(drawn).std(axis=(0, 1)).max() > 2
 
 
 def drawn_figures():
@@ -453,6 +455,64 @@ def drawn_figures():
 def test_no_figure_is_wider_than_a_page():
     widths = [(name, figure.get_figwidth()) for name, figure in drawn_figures()]
     assert not [each for each in widths if each[1] > pictures.WIDEST]
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast of two colours by the Web Content Accessibility Guidelines, 1 to 21."""
+    lights = []
+    for colour in (one, other):
+        share = np.array(to_rgb(colour))
+        linear = np.where(
+            share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4
+        )
+        lights.append(0.05 + linear @ [0.2126, 0.7152, 0.0722])
+    return max(lights) / min(lights)
+
+
+def test_text_can_be_read_on_white_and_on_the_dark_of_jupyterlab():
+    assert contrast("white", "black") == pytest.approx(21)
+    assert contrast(pictures.INK, "white") > 4.5
+    assert contrast(pictures.INK, "#111111") > 4
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:(matplotlib|pyparsing)")
+def test_a_figure_has_no_ground_and_only_text_in_cells_has_a_colour_for_one():
+    of_lines = {pictures.INK, *figures.COLOURS.values(), *figures.CYCLE}
+    of_lines -= {pictures.ON_FILL}
+    for name, figure in drawn_figures():
+        pictures.for_any_ground(figure)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        opacity = np.asarray(canvas.buffer_rgba())[..., 3]
+        assert opacity[0, 0] == opacity[-1, -1] == 0, name
+        for text in figure.findobj(Text):
+            if not (text.get_visible() and text.get_text().strip()):
+                continue
+            box = text.get_window_extent()
+            if text.get_color() in of_lines or box.width <= 1:  # not drawn
+                continue
+            rows = slice(len(opacity) - int(box.y1), len(opacity) - int(box.y0))
+            under = opacity[rows, int(box.x0) : int(box.x1)]
+            assert under.size and under.min() == 255, (name, text)
+
+
+def test_few_colours_leave_a_photograph_and_the_opacity_of_text_nearly_as_they_are(
+    heldout_images,
+):
+    drawn = figures.image_rows({"a": heldout_images[torch.arange(9)][0]})
+    pictures.for_any_ground(drawn)
+    canvas = FigureCanvasAgg(drawn)
+    canvas.draw()
+    whole = np.asarray(canvas.buffer_rgba()).astype(int)
+    small = pictures.reduced(Image.fromarray(whole.astype(np.uint8)))
+    few = np.asarray(small.convert("RGBA")).astype(int)
+    assert small.mode == "P" and small.palette.mode == "RGBA"
+    opaque, clear = whole[..., 3] == 255, whole[..., 3] == 0
+    assert opaque.mean() > 0.5 and clear.mean() > 0.1
+    assert (few[opaque][:, 3] == 255).all() and (few[clear][:, 3] == 0).all()
+    assert np.abs(few - whole)[opaque].max() <= 4
+    soft = np.abs(few - whole)[~opaque & ~clear]
+    assert soft.max() <= 40 and soft.mean() < 5
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:(matplotlib|pyparsing)")

@@ -9,7 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from pixelprior.pictures import COLOURS, bare, draw_image, panel_width
+from pixelprior.pictures import (
+    COLOURS,
+    INK,
+    ON_FILL,
+    bare,
+    draw_image,
+    panel_width,
+)
 
 # Okabe and Ito's palette for readers with any kind of colour vision.
 OKABE_ITO = (
@@ -115,7 +122,7 @@ def draw_codes(
         for y in range(height):
             for x in range(width):
                 if codes[y, x] >= 0:
-                    colour = "black" if luminance[y, x] > 0.4 else "white"
+                    colour = ON_FILL if luminance[y, x] > 0.4 else "white"
                     text = str(codes[y, x].item())
                     axis.text(
                         x, y, text, ha="center", va="center", color=colour, size=9
@@ -154,7 +161,7 @@ def pipeline(
     for name, codes in (("top", z_top), ("bottom", z_bottom)):
         label = f"{name} codes, {' × '.join(map(str, codes.shape))}"
         draw_codes(axes[name], codes, num_embeddings, numbers=False, name=label)
-    arrow = {"arrowstyle": "-|>", "color": "black", "lw": 1.5, "mutation_scale": 14}
+    arrow = {"arrowstyle": "-|>", "color": INK, "lw": 1.5, "mutation_scale": 14}
     for start, end in (
         ("image", "top"),
         ("image", "bottom"),

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
-from pixelprior.pictures import COLOURS, WIDEST
+from pixelprior.pictures import COLOURS, INK, ON_FILL, WIDEST
 
 SHARPNESS = 2  # pixels for one on the page
-PLAIN, LINE = "#F2F2F2", "#444444"
+PLAIN, LINE = "#F2F2F2", INK
 TOP, BOTTOM = COLOURS["top"], COLOURS["bottom"]
 
 
@@ -38,7 +38,7 @@ class Diagram:
                 corner, width, height, boxstyle=style, fc=fill, ec=edge, lw=lw
             )
         )
-        self.text(x, y, text)
+        self.text(x, y, text, color=ON_FILL)
 
     def text(self, x, y, text, **options):
         options = {"ha": "center", "va": "center", "size": 9} | options
@@ -47,7 +47,7 @@ class Diagram:
     def plus(self, x, y, sign="+"):
         """A circle in which what arrives is added, or joined."""
         self.axis.add_patch(Circle((x, y), 0.16, fc="white", ec=LINE, lw=1.2))
-        self.text(x, y, sign, size=11)
+        self.text(x, y, sign, size=11, color=ON_FILL)
 
     def arrow(self, *points, text="", at=None, colour=LINE, **options):
         """An arrow along straight lines from the first point to the last."""
@@ -274,6 +274,7 @@ def course_map(chapters: dict[str, str], needs: dict[str, str], here="") -> Figu
     for number, (x, y) in at.items():
         filled = {"fill": COLOURS["past"] if number == here else "white", "edge": TOP}
         d.box(x, y, "", width=1.22, height=0.8, **filled)
-        d.text(x - 0.57, y + 0.26, number, weight="bold", ha="left")
-        d.text(x - 0.57, y - 0.1, chapters[number], ha="left", size=9)
+        inside = {"ha": "left", "color": ON_FILL}
+        d.text(x - 0.57, y + 0.26, number, weight="bold", **inside)
+        d.text(x - 0.57, y - 0.1, chapters[number], **inside)
     return d.figure

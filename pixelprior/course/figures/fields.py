@@ -7,7 +7,9 @@ from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 from pixelprior.course.figures.lines import as_numbers
-from pixelprior.pictures import COLOURS, panel_width
+from pixelprior.pictures import COLOURS, INK, ON_FILL, panel_width
+
+IN_CELL = {"ha": "center", "va": "center", "size": 9, "color": ON_FILL}
 
 
 def masks(kernels: dict[str, Tensor], *, title: str = "") -> Figure:
@@ -21,7 +23,7 @@ def masks(kernels: dict[str, Tensor], *, title: str = "") -> Figure:
         for (y, x), value in np.ndenumerate(kernel):
             colour = COLOURS["past"] if value else "white"
             axis.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="grey"))
-            axis.text(x + 0.5, y + 0.5, f"{value:g}", ha="center", va="center", size=9)
+            axis.text(x + 0.5, y + 0.5, f"{value:g}", **IN_CELL)
         axis.add_patch(
             Rectangle((width // 2, height // 2), 1, 1, fill=False, lw=2.5, ec="black")
         )
@@ -115,7 +117,7 @@ def _number_grid(axis, height: int, width: int) -> None:
     there are more than 10."""
     axis.set_xlim(-0.8, width + 0.05)
     axis.set_ylim(height + 0.05, -0.8)
-    style = {"ha": "center", "va": "center", "size": 9, "color": "#555555"}
+    style = {"ha": "center", "va": "center", "size": 9, "color": INK}
     step = 1 if max(height, width) <= 10 else 2  # numbers of two digits need room
     for y in range(0, height, step):
         axis.text(-0.4, y + 0.5, str(y), **style)
@@ -136,7 +138,7 @@ def raster_order(height: int, width: int, position: tuple[int, int]) -> Figure:
             number = y * width + x
             colour = COLOURS["past"] if number < here else "#f4f4f4"
             axis.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="grey"))
-            axis.text(x + 0.5, y + 0.5, str(number), ha="center", va="center", size=9)
+            axis.text(x + 0.5, y + 0.5, str(number), **IN_CELL)
     axis.add_patch(Rectangle(position[::-1], 1, 1, fill=False, lw=2.5, ec="black"))
     frame_grid(axis, height, width)
     _number_grid(axis, height, width)

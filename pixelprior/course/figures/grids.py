@@ -12,7 +12,7 @@ from torch import Tensor
 from pixelprior.course.figures.codes import draw_codes, frame
 from pixelprior.course.figures.fields import frame_grid
 from pixelprior.course.figures.lines import as_numbers
-from pixelprior.pictures import COLOURS, WIDEST, panel_width
+from pixelprior.pictures import COLOURS, INK, ON_FILL, WIDEST, panel_width
 
 
 def nearest_cells(
@@ -56,7 +56,7 @@ def nearest_cells(
                 ha="center",
                 va="center",
                 fontsize=9,
-                color="white" if alive else "black",
+                color="white" if alive else ON_FILL,
                 bbox={
                     "boxstyle": "circle" if alive else "square",
                     "facecolor": "black" if alive else "white",
@@ -68,7 +68,7 @@ def nearest_cells(
         axis.set_title(name, fontsize=9)
         axis.set_xlabel(x_label)
     axes[0].set_ylabel(y_label)
-    style = {"linestyle": "", "color": "black", "markersize": 9}
+    style = {"linestyle": "", "color": INK, "markersize": 9}
     figure.legend(
         handles=[
             Line2D([], [], marker="o", label="code nearest to some points", **style),

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 
 from pixelprior.course.figures.lines import (
     CYCLE,
@@ -19,7 +18,7 @@ from pixelprior.course.figures.lines import (
     colour_of,
 )
 from pixelprior.course.figures.plots import draw_bars
-from pixelprior.pictures import DPI, WIDEST
+from pixelprior.pictures import DPI, INK, WIDEST
 
 Point = tuple[float, float]
 
@@ -44,7 +43,7 @@ def stairs(probabilities: Iterable, u: float) -> Figure:
     for k, (height, above) in enumerate(zip(p, sums, strict=True)):
         middle = above - height / 2
         axis.text(k + 0.07, middle, f"{height:g} high", va="center", fontsize=9)
-    arrow = {"arrowstyle": "-|>", "linestyle": "--", "color": "black", "shrinkB": 0}
+    arrow = {"arrowstyle": "-|>", "linestyle": "--", "color": INK, "shrinkB": 0}
     for start, end in (((-0.7, u), (code, u)), ((code, u), (code, 0))):
         arrow = arrow | {"shrinkA": 0}
         axis.annotate("", xy=end, xytext=start, arrowprops=arrow)
@@ -159,7 +158,6 @@ def _label(axis, paths, segments, others, size: int = 10) -> None:
                 va="center",
                 fontsize=size,
                 color=CYCLE[number % len(CYCLE)],
-                path_effects=[withStroke(linewidth=3, foreground="white")],
             )
 
 

@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from torch import Tensor
 
-from pixelprior.pictures import COLOURS
+from pixelprior.pictures import COLOURS, INK
 
 # Line styles and markers tell lines apart without colour as well.
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
-CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
+CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", INK)
 ROOM_FOR_A_LABEL = 15  # pixels between two baselines
 
 
@@ -166,8 +166,7 @@ def _label_baselines(axis, baselines: dict[str, float]) -> None:
             ha="right",
             va="top" if below else "bottom",
             fontsize=9,
-            color="#444444",
-            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5},
+            color=INK,
         )
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from pixelprior.course.figures.lines import as_numbers, colour_of
-from pixelprior.pictures import draw_image, panel_width
+from pixelprior.pictures import INK, ON_FILL, draw_image, panel_width
 
 HATCHES = ("", "//", "..", "xx", "\\\\", "oo")
 
@@ -49,6 +50,7 @@ def draw_bars(
             color=colour_of(name, number),
             hatch=HATCHES[number % len(HATCHES)],
             edgecolor="white",
+            linewidth=0,
             width=0.7,
         )
         axis.annotate(
@@ -83,7 +85,7 @@ def code_use(counts: dict[str, Tensor], *, title: str = "") -> Figure:
             width=0.85,
         )
         level = 1 / len(shares)
-        axis.axhline(level, color="black", linewidth=1, linestyle="--")
+        axis.axhline(level, color=INK, linewidth=1, linestyle="--")
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("codes, most frequent first")
         axis.spines[["top", "right"]].set_visible(False)
@@ -136,8 +138,9 @@ def heatmaps(
     for axis, name, value in zip(axes.flat, maps, values, strict=False):
         axis.axis("on")
         form = numbers if isinstance(numbers, str) else numbers[name]
+        colours = colormaps["RdBu_r" if centred else "cividis"]
         drawn = axis.imshow(
-            value, cmap="RdBu_r" if centred else "cividis", vmin=low, vmax=high
+            value, colours.with_extremes(bad="white"), vmin=low, vmax=high
         )
         if form and max(value.shape) <= 8:
             for (y, x), number in np.ndenumerate(value):
@@ -153,7 +156,7 @@ def heatmaps(
                     ha="center",
                     va="center",
                     size=9,
-                    color="white" if dark else "black",
+                    color="white" if dark else ON_FILL,
                 )
         if position is not None:
             corner = (position[1] - 0.5, position[0] - 0.5)
@@ -251,6 +254,7 @@ def grouped_bars(
             color=colour_of(name, number),
             hatch=hatches[number % len(hatches)],
             edgecolor="white",
+            linewidth=0,
             label=name,
         )
     axis.set_xticks(range(len(names)), names, fontsize=9)
