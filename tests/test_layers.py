@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pixelprior import GatedBlock, MaskedConv2d
 from pixelprior.cache import AttentionCache, BlockCache
 from pixelprior.layers import (
+    BoundedRMS,
     CausalAttention,
     gate,
     positions,
@@ -212,3 +213,15 @@ def test_a_masked_convolution_leaves_its_weight_alone():
 def test_the_gate_is_tanh_times_sigmoid():
     x = torch.randn(2, 6, 3, 3)
     assert torch.equal(gate(x), torch.tanh(x[:, :3]) * torch.sigmoid(x[:, 3:]))
+
+
+def test_a_bounded_condition_keeps_small_values_and_has_a_root_mean_square_below_1():
+    x = torch.randn(2, 64, 5, 7, dtype=torch.float64)
+    bound = BoundedRMS()
+    assert torch.allclose(bound(1e-4 * x), 1e-4 * x, rtol=1e-6, atol=0)
+    assert torch.equal(bound(0 * x), 0 * x)
+    scale = x.square().mean(dim=1).sqrt()  # [2, 5, 7]
+    for factor in (0.1, 1.0, 100.0):
+        bounded = bound(factor * x).square().mean(dim=1).sqrt()
+        expected = factor * scale / (1 + (factor * scale) ** 2).sqrt()
+        assert torch.allclose(bounded, expected) and bounded.max() < 1
