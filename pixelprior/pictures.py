@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import rcParams
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 from matplotlib.spines import Spine
@@ -41,11 +42,10 @@ COLOURS = {
     "past": "#56B4E9",
     "future": "#D55E00",
     "blind": "#CC79A7",
-    "here": "#000000",
     "baseline": "#767676",
 }
 INK = COLOURS["baseline"]  # contrast of 4.5:1 with white, and of 4.2:1 with #111111
-ON_FILL = "#000000"  # of text in cells and boxes, which look alike on any page
+ON_FILL = "#111111"  # of text in cells and boxes, which look alike on any page
 DPI = 100
 WIDEST = 9.0  # inches: 900 pixels, the width of a page
 
@@ -87,7 +87,7 @@ class Picture:
 def picture(figure: Figure | Image.Image, alt: str) -> Picture:
     """A figure or an image as a `Picture`, reduced to 256 colours to keep it small.
 
-    A figure is drawn without a ground, as `for_any_ground` says.
+    A figure loses its ground, and keeps the colours that `without_ground` gives it.
 
     Args:
         figure: the figure or image; an image is shown pixel for pixel. A figure with an
@@ -109,7 +109,7 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
         width = round(figure.get_figwidth() * DPI)
         drawn = io.BytesIO()
         dpi = DPI * getattr(figure, "sharpness", 1)
-        for_any_ground(figure)
+        without_ground(figure)
         figure.savefig(drawn, format="png", dpi=dpi)
         figure = Image.open(drawn)
     else:
@@ -119,22 +119,22 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
     return Picture(png.getvalue(), alt, width)
 
 
-def for_any_ground(figure: Figure) -> None:
+def without_ground(figure: Figure) -> None:
     """Take the ground from a figure, so that it can be read on light and dark pages.
 
-    What has the colour that matplotlib gives by itself, "black", becomes `INK`: text,
-    frames and ticks. Text that stands in a cell or a box is given `ON_FILL` by who
-    draws it.
+    Text, frames and ticks that have the colour of matplotlib's settings become `INK`.
+    Text in a cell or a box is given `ON_FILL` by the function that draws it.
     """
+    of_text, of_frames = rcParams["text.color"], rcParams["axes.edgecolor"]
     figure.patch.set_visible(False)
     for axis in figure.axes:
         axis.patch.set_visible(False)
         axis.tick_params(which="both", color=INK, labelcolor=INK)
     for text in figure.findobj(Text):
-        if text.get_color() == "black":
+        if same_color(text.get_color(), of_text):
             text.set_color(INK)
     for spine in figure.findobj(Spine):
-        if same_color(spine.get_edgecolor(), "black"):
+        if same_color(spine.get_edgecolor(), of_frames):
             spine.set_edgecolor(INK)
 
 
@@ -146,36 +146,36 @@ def reduced(image: Image.Image) -> Image.Image:
     """
     pixels = np.array(image.convert("RGBA"))  # [H, W, 4]
     opaque = pixels[..., 3] == 255
-    solid = Image.fromarray(pixels[..., :3]).quantize(
-        256 if opaque.all() else 192, dither=Image.Dither.NONE
-    )
-    if opaque.all():
-        return solid
-    soft = Image.fromarray(pixels).quantize(64, Image.Quantize.FASTOCTREE)
-    both = np.where(opaque, np.array(solid), np.array(soft) + 192)
-    small = Image.fromarray(both.astype(np.uint8), "P")
-    colours = np.concatenate([_palette(solid, 192), _palette(soft, 64)])  # [256, 4]
+    solid = 256 if opaque.all() else 192
+    numbers = np.zeros(opaque.shape, np.uint8)
+    colours = np.zeros((256, 4), np.uint8)
+    for where, first, last in ((opaque, 0, solid), (~opaque, solid, 256)):
+        if where.any():
+            chosen, palette = _few_colours(pixels[where], last - first)
+            numbers[where] = chosen + first
+            colours[first : first + len(palette)] = palette
+    small = Image.fromarray(numbers, "P")
     small.putpalette(colours.tobytes(), "RGBA")
     return small
 
 
-def _palette(image: Image.Image, count: int) -> np.ndarray:
-    """The colours of a palette, RGBA, filled up to `count`: [count, 4]."""
-    flat = image.palette.tobytes()
-    channels = len(image.palette.mode)
-    colours = np.frombuffer(flat, np.uint8).reshape(-1, channels)[:count]
-    padded = np.full((count, 4), 255, np.uint8)
-    padded[: len(colours), :channels] = colours
-    return padded
+def _few_colours(pixels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels [N, 4] to the numbers of their colours [N], and these colours [K, 4]."""
+    if (pixels[:, 3] == 255).all():
+        row, method = pixels[None, :, :3], Image.Quantize.MEDIANCUT
+    else:
+        row, method = pixels[None], Image.Quantize.FASTOCTREE
+    few = Image.fromarray(row).quantize(count, method, dither=Image.Dither.NONE)
+    channels = len(few.palette.mode)
+    palette = np.frombuffer(few.palette.tobytes(), np.uint8).reshape(-1, channels)
+    colours = np.full((min(count, len(palette)), 4), 255, np.uint8)
+    colours[:, :channels] = palette[:count]
+    return np.array(few)[0], colours
 
 
-def image_grid(images: Tensor, nrow: int = 10, between: int = 255) -> Image.Image:
-    """Images [N, C, S, S] in [0, 1], side by side, `nrow` per row.
-
-    Args:
-        between: the grey of the lines between them, from 0 to 255.
-    """
-    grid = make_grid(as_bytes(images), nrow=nrow, padding=2, pad_value=between)
+def image_grid(images: Tensor, nrow: int = 10) -> Image.Image:
+    """Images [N, C, S, S] in [0, 1], side by side, `nrow` per row."""
+    grid = make_grid(as_bytes(images), nrow=nrow, padding=2, pad_value=255)
     return to_pil_image(grid)
 
 
@@ -299,9 +299,8 @@ def image_blocks(
     axes = figure.subplots(len(blocks), 1, squeeze=False)[:, 0]
     for axis, (name, images) in zip(axes, blocks.items(), strict=True):
         grid = image_grid(images, len(column_names))
-        grid.putalpha(
-            image_grid(torch.ones_like(images), len(column_names), 0).convert("L")
-        )
+        filled = make_grid(torch.ones_like(images), nrow=len(column_names), padding=2)
+        grid.putalpha(to_pil_image(filled[:1]))  # the lines between them are clear
         axis.imshow(grid, interpolation="nearest")
         side = images.shape[-1]
         axis.set_xticks(

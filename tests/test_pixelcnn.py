@@ -252,10 +252,9 @@ def test_bottom_logits_see_top_codes_on_all_sides():
 @pytest.mark.parametrize("row", [4, 12, 20])
 @pytest.mark.parametrize("odd", [0, 1])
 def test_what_top_codes_say_of_a_bottom_code_comes_from_around_it(row, odd):
-    """Up to 5 top positions away, and as far above and to the left as below and right.
-
-    A bottom code and its neighbours lie over two rows of top codes: its own, and the
-    row above if its number is even, or else the row below.
+    """A bottom code and its neighbours lie over two rows of top codes: its own, and the
+    row above if its number is even, or else the row below. Top codes up to five rows
+    above and below these two are seen, and as many columns.
     """
     model, embedded = bottom_level(), []
     model.top_embedding.register_forward_hook(lambda _, __, out: embedded.append(out))
@@ -278,7 +277,7 @@ def test_a_label_is_added_to_what_the_top_codes_say():
         labels = torch.full((2,), label)
         said = model.top_condition(z_top, shape, labels)
         without.append(said - model.label_condition(labels, 2))
-    assert torch.allclose(*without, atol=1e-12)
+    assert torch.allclose(*without, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -267,7 +267,7 @@ def in_place_of_processes(task) -> str:
 
 @pytest.fixture
 def trial(monkeypatch):
-    """A trial of "a = 1 + 1"; `asked` has the changes that were tried."""
+    """A trial of "a = 1 + 1"; `asked` has the sources that were tried."""
     monkeypatch.setattr(try_mutants, "outcome_of", in_place_of_processes)
     seen = {"seconds": {"test_a": 0.0}, "lines": {"1": ["test_a"]}}
     monkeypatch.setattr(try_mutants, "watched_of", lambda module: seen)
@@ -277,10 +277,11 @@ def trial(monkeypatch):
 
     class Pool:
         def map(self, function, tasks):
-            trial.asked += [each[1] for each in tasks if function is not watched_of]
+            if function is try_mutants.outcome_of:
+                trial.asked += [source for _, source, *_ in tasks]
             return map(function, tasks)
 
-    watched_of, whole = try_mutants.watched_of, trial.module
+    whole = trial.module
     trial.module = lambda before, keep=lambda found: None: whole(
         "quantizer", before, Pool(), keep
     )
@@ -289,7 +290,8 @@ def trial(monkeypatch):
 
 def test_a_module_is_tried_again_as_far_as_it_or_its_tests_have_changed(trial):
     found = trial.module({})
-    assert len(trial.asked) == found["mutants"] > 4
+    assert trial.asked[:2] == ["a = 1 + 1"] * 2, "without a change on each worker"
+    assert len(trial.asked) == 2 + found["mutants"] > 6
     left = {each["key"] for each in found["survivors"]}
     assert "quantizer: a = 1 + 1 -> a = 1 - 1" in left
     assert found["noticed"] + len(left) == found["mutants"]
@@ -298,18 +300,18 @@ def test_a_module_is_tried_again_as_far_as_it_or_its_tests_have_changed(trial):
     assert trial.module(found) == found and not trial.asked
     trial.tests["quantizer"] = "other tests"
     again = trial.module(found)
-    assert len(trial.asked) == len(left)
+    assert len(trial.asked) == 2 + len(left)
     assert again["noticed"] == found["noticed"]
     assert again["survivors"] == found["survivors"]
 
     trial.asked.clear()
     trial.sources["quantizer"] = "a = 2 + 1"
     trial.module(again)
-    assert len(trial.asked) == found["mutants"]
+    assert len(trial.asked) == 2 + found["mutants"]
 
 
 def test_what_is_stopped_within_a_module_goes_on_there(trial, monkeypatch):
-    monkeypatch.setattr(try_mutants, "AT_ONCE", 2)
+    monkeypatch.setattr(try_mutants, "KEPT_EVERY", 2)
     kept = []
     whole = trial.module({}, lambda found: kept.append(copy.deepcopy(found)))
     assert [len(each["outcomes"]) for each in kept[:2]] == [2, 4]
@@ -318,22 +320,64 @@ def test_what_is_stopped_within_a_module_goes_on_there(trial, monkeypatch):
     judged = {each["key"]: "" for each in whole["survivors"]}
     modules = {"cache": kept[1], "quantizer": whole}
     assert "cache" not in mutants_table({"modules": modules, "judged": judged})
+    of_none = mutants_table({"modules": {"cache": kept[1]}, "judged": {}})
+    assert of_none.endswith("| all | 0 | 0 | 0.0 % | 0 | 0 |")
 
     trial.asked.clear()
     again = trial.module(kept[1])
-    assert len(trial.asked) == count - 4
+    assert len(trial.asked) == 2 + count - 4
     assert again | {"minutes": 0} == whole | {"minutes": 0}
     trial.asked.clear()
     trial.tests["quantizer"] = "other tests"
     assert trial.module(kept[1])["noticed"] == whole["noticed"]
     noticed = sum(each != "survived" for each in done.values())
-    assert len(trial.asked) == count - noticed
+    assert len(trial.asked) == 2 + count - noticed
 
 
-def test_a_module_whose_tests_fail_is_not_tried(trial, monkeypatch):
-    monkeypatch.setattr(try_mutants, "watched_of", lambda module: None)
+@pytest.mark.parametrize(
+    ("name", "fails"),
+    [("watched_of", lambda module: None), ("outcome_of", lambda task: "noticed")],
+)
+def test_a_module_whose_tests_fail_is_not_tried(trial, monkeypatch, name, fails):
+    monkeypatch.setattr(try_mutants, name, fails)
     with pytest.raises(SystemExit, match=r"pytest tests/test_vqvae2\.py"):
         trial.module({})
+
+
+class Said:
+    """As a change of the package; the tests say one after the other what is given."""
+
+    def __init__(self, *outcomes):
+        self.outcomes, self.asked = list(outcomes), []
+
+    def outcome_of_tests(self, files, seconds, plugin):
+        self.asked.append((files, plugin))
+        return self.outcomes.pop(0)
+
+    def path(self, module):
+        return self
+
+    def read_text(self, encoding):
+        return "whole"
+
+    def write(self, path, text):
+        self.now = text
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "files"),
+    [
+        (["noticed"], [["tests/test_a.py"]]),
+        (["survived", "survived"], [["tests/test_a.py"], ["tests/test_vqvae2.py"]]),
+        (["survived", "timed out"], [["tests/test_a.py"], ["tests/test_vqvae2.py"]]),
+    ],
+)
+def test_what_the_tests_of_a_line_do_not_notice_is_shown_to_all(outcomes, files):
+    said = Said(*outcomes)
+    first = ["tests/test_a.py::test_b", "tests/test_a.py::test_c"]
+    outcome = try_mutants.Workplace.outcome(said, "quantizer", "changed", 9.0, first)
+    assert outcome == outcomes[-1] and [each[0] for each in said.asked] == files
+    assert said.now == "whole"
 
 
 def test_a_change_is_shown_to_the_tests_that_run_its_line(tmp_path):
@@ -370,7 +414,17 @@ def test_a_change_is_shown_to_the_tests_that_run_its_line(tmp_path):
 
     assert tests(9) == ["high", "low", "slow"], "the tests of a condition, quick first"
     assert tests(11) == ["high", "slow"] and tests(12) == ["low"]
-    assert tests(1) == tests(5) == ["high", "low", "other", "slow"], "at import"
+    assert tests(1) == ["high", "low", "other", "slow"], "at import"
+    assert tests(5) == tests(1), "a default"
+
+    program = program.replace("import Watch", "import Chosen").replace(
+        "Watch(Path('subject.py').resolve(), Path('seen.json'))",
+        "Chosen(['test_subject.py::test_low', 'test_subject.py::test_high'])",
+    )
+    run = [sys.executable, "-c", program.replace("'-q'", "'-v'")]
+    said = subprocess.run(run, cwd=tmp_path, check=True, capture_output=True, text=True)
+    ran = [line for line in said.stdout.splitlines() if "PASSED" in line]
+    assert [line.split()[0].split("_")[-1] for line in ran] == ["low", "high"]
 
 
 @on_linux

@@ -2,9 +2,12 @@
 
 Run `python tools/try_mutants.py FILE.json` on Linux; it takes hours, and goes on where
 FILE.json ends. A module that is there with the same source is not tried again; if its
-tests have changed since, only those changes are that no test had noticed. The tests run
-once without a change, to see which of them run which lines (`watched_tests.py`).
-Cosmic Ray (`pip install cosmic-ray`) knows the changes: a number one higher or lower,
+tests have changed since, only those changes are that no test had noticed.
+
+The tests of a module run once without a change, to see which of them run which lines
+(`watched_tests.py`), and once more with quick tests first. A change is then shown to
+the tests that run its line; if they do not notice it, all tests of the module run.
+Cosmic Ray (`pip install -e ".[dev]"`) knows the changes: a number one higher or lower,
 `<` in place of `<=`, no `not`, no loop, and so on. A change that no test notices, a
 survivor, is either a gap of the tests or no change of what the module promises;
 FILE.json has each with its lines. "judged" in FILE.json is for people to write in: why
@@ -38,18 +41,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
-from watched_tests import Chosen, Watch, tests_for
+from watched_tests import Chosen, Seeded, Watch, quick_first, tests_for
 
 from pixelprior.files import writable_folder, write_texts
 
 ROOT = Path(__file__).parents[1]
-# The tests that a change of each module has to pass, those that notice most first.
+# The files with the tests of each module.
 TESTS = {
     "layers": "layers pixelcnn depth extremes guidance sampling",
     "cache": "sampling extremes guidance distribution editing",
@@ -69,7 +73,8 @@ IDENTITY = "Eq_Is", "Eq_IsNot"  # of NotEq too; `is` compares small numbers like
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "FloorDiv"}
 SECONDS_AT_LEAST = 60  # for the tests of one change; more where they take long
 BYTES = 8 * 2**30  # that the tests of one change may take
-AT_ONCE = 40  # changes, after which what was found is written
+KEPT_EVERY = 20  # changes, after which what was found is written
+NOTICED = (1, 2, 4)  # exit codes of pytest: a test fails, or cannot be collected
 
 
 @dataclass(frozen=True)
@@ -194,39 +199,61 @@ class Workplace:
             del sys.modules[name]
 
     def outcome(
-        self, module: str, source: str, seconds: float, tests: list[str]
+        self, module: str, source: str, seconds: float, first: list[str]
     ) -> str:
         """What the tests of a module say to this source in its place.
+
+        Args:
+            seconds: the time that they may take. first: names of those to run first.
 
         Returns:
             "survived": they pass. "noticed": a test fails. "timed out" and "crashed":
             they were stopped after `seconds`, or by a signal.
         """
-        if not tests:
-            return "survived"
         path = self.path(module)
         whole = path.read_text(encoding="utf-8")
-        files = list(dict.fromkeys(name.split("::")[0] for name in tests))
+        files = list(dict.fromkeys(name.split("::")[0] for name in first))
+        turns = [(files, partial(Chosen, first))] if first else []
         self.write(path, source)
-        child = os.fork()
-        if child == 0:
-            self.run_tests(files, seconds, lambda: Chosen(tests))
         try:
-            code = waited_for(child, seconds)
+            for some, plugin in (*turns, (test_files(module), Seeded)):
+                outcome = self.outcome_of_tests(some, seconds, plugin)
+                if outcome != "survived":
+                    break
         finally:
             self.write(path, whole)
-        if code is None:
-            return "timed out"
-        return "survived" if code == 0 else "noticed" if code > 0 else "crashed"
+        return outcome
 
-    def watched(self, module: str, seconds: float = 3600.0) -> dict | None:
-        """What `Watch` keeps of the tests of a module; None if they fail."""
-        path, report = self.path(module), self.folder / "watched.json"
-        self.write(path, path.read_text(encoding="utf-8"))
+    def outcome_of_tests(
+        self, files: list[str], seconds: float, plugin: Callable[[], object]
+    ) -> str:
+        """What tests say to the package as it is; as in `outcome`.
+
+        Args:
+            plugin: makes a plugin of pytest, in the process that runs the tests.
+
+        Raises:
+            RuntimeError: pytest itself failed, or found no test.
+        """
         child = os.fork()
         if child == 0:
-            self.run_tests(test_files(module), seconds, lambda: Watch(path, report))
-        if waited_for(child, seconds) != 0:
+            self.run_tests(files, seconds, plugin)
+        code = waited_for(child, seconds)
+        if code is None:
+            return "timed out"
+        if code < 0:
+            return "crashed"
+        if code and code not in NOTICED:
+            raise RuntimeError(f"pytest ended with {code} on {' '.join(files)}")
+        return "noticed" if code else "survived"
+
+    def watched(self, module: str, seconds: float = 3600.0) -> dict | None:
+        """What `Watch` keeps of the tests of a module; None if they do not pass."""
+        path, report = self.path(module), self.folder / "watched.json"
+        self.write(path, path.read_text(encoding="utf-8"))
+        watch = partial(Watch, path, report)
+        outcome = self.outcome_of_tests(test_files(module), seconds, watch)
+        if outcome != "survived":
             return None
         return json.loads(report.read_text(encoding="utf-8"))
 
@@ -346,7 +373,8 @@ class Trial:
 
         Args:
             before: what the file has of the module.
-            keep: is given what was found so far, again and again.
+            keep: is given what was found so far, again and again, if the module is
+                tried for the first time.
 
         Raises:
             SystemExit: the tests fail without a change.
@@ -357,7 +385,7 @@ class Trial:
         outcomes: dict[str, str] = {}
         if now.items() <= before.items() and "survivors" in before:
             return before
-        if same.items() <= before.items():  # noticed once, noticed by more tests too
+        if same.items() <= before.items():
             outcomes |= {
                 name: outcome
                 for name, outcome in before.get("outcomes", {}).items()
@@ -369,23 +397,17 @@ class Trial:
             names = {each["name"] for each in before["survivors"]}
             tried = [mutant for mutant in tried if mutant.name in names]
             found = {name: before[name] for name in found}
-        (seen,) = pool.map(watched_of, [module])
-        if seen is None:
-            raise SystemExit(
-                f"the tests of {module} fail without a change; run them: "
-                f"pytest {' '.join(test_files(module))}"
-            )
-        seconds = max(SECONDS_AT_LEAST, 5 * (time.monotonic() - started))
+        seen, seconds = self.unchanged(module, pool)
         left = [mutant for mutant in tried if mutant.name not in outcomes]
-        for first in range(0, len(left), AT_ONCE):
-            some = left[first : first + AT_ONCE]
-            tasks = [
-                (module, each.source, seconds, tests_for(each.line, source, seen))
-                for each in some
-            ]
-            ended = pool.map(outcome_of, tasks)
-            outcomes |= zip((each.name for each in some), ended, strict=True)
-            keep(before if "survivors" in before else now | {"outcomes": outcomes})
+        tasks = [
+            (module, each.source, seconds, tests_for(each.line, source, seen))
+            for each in left
+        ]
+        ended = zip(left, pool.map(outcome_of, tasks), strict=True)
+        for count, (mutant, outcome) in enumerate(ended, 1):
+            outcomes[mutant.name] = outcome
+            if count % KEPT_EVERY == 0 and "survivors" not in before:
+                keep(now | {"outcomes": outcomes})
         found |= Counter(found) + Counter(outcomes.values())
         found.pop("survived", None)
         survivors = [
@@ -399,6 +421,28 @@ class Trial:
         ]
         minutes = round((time.monotonic() - started) / 60, 1)
         return now | found | {"minutes": minutes, "survivors": survivors}
+
+    def unchanged(self, module: str, pool: Executor) -> tuple[dict, float]:
+        """Run the tests of a module without a change, on all workers at once.
+
+        Returns:
+            What `Watch` has seen, and the seconds that a change is given.
+
+        Raises:
+            SystemExit: they fail, in their own order or with quick tests first.
+        """
+        source, started = self.sources[module], time.monotonic()
+        seen, *_ = pool.map(watched_of, [module] * self.workers)
+        if seen is not None:
+            seconds = max(SECONDS_AT_LEAST, 5 * (time.monotonic() - started))
+            names = quick_first(seen["seconds"], seen)
+            tasks = [(module, source, seconds, names)] * self.workers
+            if set(pool.map(outcome_of, tasks)) == {"survived"}:
+                return seen, seconds
+        raise SystemExit(
+            f"the tests of {module} fail without a change; run them: "
+            f"pytest {' '.join(test_files(module))}"
+        )
 
 
 def main() -> None:

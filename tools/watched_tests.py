@@ -1,24 +1,32 @@
-"""Which tests run which lines of a module, so that a change of a line is only shown to
-tests that can notice it, quick ones first. `try_mutants.py` uses it.
+"""Which tests run which lines of a module, so that a change of a line is shown first to
+the tests that can notice it, quick ones before slow ones. `try_mutants.py` uses it.
 
-A line that runs outside of a test, at import or in a fixture, may change any test; all
-of them are run for it, those first that run it themselves. The lines of a process that
-a test starts are not seen, so that a change which only such a test notices counts as
-one that none does.
+A line that runs outside of a test, at import or in a fixture, may change any test. The
+lines of a process that a test starts are not seen.
 """
 
 import ast
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import coverage
 import pytest
+import torch
 
-QUICK = 0.1, 1.0  # seconds; the tests below the first run first, then the others
+QUICK = 0.1, 1.0  # tests below 0.1 s run first, then those below 1 s, then the others
 
 
-class Watch:
+class Seeded:
+    """A plugin of pytest: no test's random numbers depend on the tests before it."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item):
+        torch.manual_seed(0)
+
+
+class Watch(Seeded):
     """A plugin of pytest that keeps which test runs which lines of a file.
 
     Args:
@@ -26,32 +34,40 @@ class Watch:
     """
 
     def __init__(self, path: Path, report: Path):
-        self.path, self.report = path, report
+        self.path, self.report = path.resolve(), report
         self.seconds: dict[str, float] = {}
         self.coverage = coverage.Coverage(
-            data_file=None, include=[str(path)], config_file=False
+            data_file=None, include=[str(self.path)], config_file=False
         )
         self.coverage.set_option("run:core", "ctrace")  # the one that knows tests
         self.coverage.start()
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self, item):
-        self.coverage.switch_context(item.nodeid)
+    def pytest_runtest_protocol(self, item):
         started = time.monotonic()
         try:
             return (yield)
         finally:
             self.seconds[item.nodeid] = time.monotonic() - started
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem):
+        self.coverage.switch_context(pyfuncitem.nodeid)
+        try:
+            return (yield)
+        finally:
             self.coverage.switch_context("")
 
     def pytest_unconfigure(self):
         self.coverage.stop()
         lines = self.coverage.get_data().contexts_by_lineno(str(self.path))
+        if not lines:
+            raise RuntimeError(f"no test runs a line of {self.path}")
         seen = {"seconds": self.seconds, "lines": lines}
         self.report.write_text(json.dumps(seen), encoding="utf-8")
 
 
-class Chosen:
+class Chosen(Seeded):
     """A plugin of pytest that runs these tests alone, in this order."""
 
     def __init__(self, names: list[str]):
@@ -78,17 +94,25 @@ def statement_at(source: str, line: int) -> range:
 
 
 def tests_for(line: int, source: str, seen: dict) -> list[str]:
-    """The tests that may notice a change of a line, in the order to run them.
+    """The tests that run a line, quick ones first; all tests, those that run it before
+    the others, if the line also runs outside of a test.
 
     Args:
         line: its number in the source. seen: what `Watch` has written.
     """
     lines = statement_at(source, line)
     names = {name for n in lines for name in seen["lines"].get(str(n), ())}
-    order = list(seen["seconds"])
+    inside = quick_first(names - {""}, seen)
+    if "" not in names:
+        return inside
+    return inside + quick_first(seen["seconds"].keys() - names, seen)
 
-    def turn(name: str) -> tuple[bool, int, int]:
-        slower = sum(seen["seconds"][name] > limit for limit in QUICK)
-        return name not in names, slower, order.index(name)
 
-    return sorted(order if "" in names else names, key=turn)
+def quick_first(names: Iterable[str], seen: dict) -> list[str]:
+    """Tests in three groups by their seconds, each in the order in which they ran."""
+    order = {name: number for number, name in enumerate(seen["seconds"])}
+
+    def sort_key(name: str) -> tuple[int, int]:
+        return sum(seen["seconds"][name] > limit for limit in QUICK), order[name]
+
+    return sorted(names, key=sort_key)

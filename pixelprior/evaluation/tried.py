@@ -176,7 +176,7 @@ def mutants_table(results: dict) -> str:
         for name, found in modules.items()
         if "survivors" in found  # all of its changes were tried
     }
-    counts["all"] = tuple(map(sum, zip(*counts.values(), strict=True)))
+    counts["all"] = tuple(map(sum, zip((0, 0, 0), *counts.values(), strict=True)))
     for name, (tried, left, judged) in counts.items():
         # Rounded down: 100 % is all of them.
         share = math.floor(1000 * (tried - left) / max(tried, 1)) / 10

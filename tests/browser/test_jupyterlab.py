@@ -29,11 +29,13 @@ WITH_CODE = f"{PROMPTS}.filter(([_, code]) => code).map(([prompt]) => prompt)"
 KERNEL_IS_READY = """/^(?!No Kernel).* [|] Idle$/m.test(
     document.querySelector('#jp-main-statusbar')?.innerText)"""
 # As on a slow machine: a kernel is asked for some seconds after the page is there.
-SLOW_KERNEL = """const quick = window.fetch;
+SLOW_KERNEL = """const plainFetch = window.fetch;
 window.fetch = async (asked, ...options) => {
-    if (asked.method === 'POST' && asked.url.includes('/api/sessions'))
+    if (asked.method === 'POST' && asked.url.includes('/api/sessions')) {
+        window.kernelWasHeld = true;
         await new Promise(go => setTimeout(go, 5000));
-    return quick(asked, ...options);
+    }
+    return plainFetch(asked, ...options);
 };"""
 
 
@@ -80,7 +82,7 @@ def open_notebook(page, lab: str, name: str) -> None:
     """Open a notebook, and wait until it has a kernel.
 
     Cells that are run before there is a kernel lose their numbers and are never run.
-    The notebook's own indicator says "idle" then too, but not the bar at the bottom.
+    The notebook's own indicator says "idle" even then; the bar at the bottom does not.
     """
     page.goto(f"{lab}/doc/tree/notebooks/{name}?token={TOKEN}")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
@@ -195,7 +197,9 @@ def test_a_notebook_in_a_browser(path, lab, request, record_property):
 def test_cells_wait_for_a_kernel_that_starts_late(new_page, lab):
     new_page.add_init_script(SLOW_KERNEL)
     open_notebook(new_page, lab, NOTEBOOKS[0].name)
+    assert new_page.evaluate("window.kernelWasHeld")
     start_all(new_page)
+    assert holds(new_page, lambda: "1" in new_page.evaluate(WITH_CODE), seconds=60)
 
 
 def figures(page, number: int) -> list:

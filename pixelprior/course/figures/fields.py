@@ -71,7 +71,7 @@ def receptive_fields(
                 hatch="xx",
                 label="itself or future, seen: a leak",
             ),
-            Patch(facecolor="white", edgecolor="black", lw=2.5, label="the position"),
+            Patch(facecolor="white", edgecolor=INK, lw=2.5, label="the position"),
         ],
         loc="outside lower center",
         ncols=2 if columns < 4 else 4,
@@ -145,7 +145,7 @@ def raster_order(height: int, width: int, position: tuple[int, int]) -> Figure:
     figure.legend(
         handles=[
             Patch(facecolor=COLOURS["past"], edgecolor="grey", label="past"),
-            Patch(facecolor="white", edgecolor="black", lw=2.5, label="the position"),
+            Patch(facecolor="white", edgecolor=INK, lw=2.5, label="the position"),
             Patch(facecolor="#f4f4f4", edgecolor="grey", label="future"),
         ],
         loc="outside right center",

@@ -68,7 +68,7 @@ def nearest_cells(
         axis.set_title(name, fontsize=9)
         axis.set_xlabel(x_label)
     axes[0].set_ylabel(y_label)
-    style = {"linestyle": "", "color": INK, "markersize": 9}
+    style = {"linestyle": "", "color": "black", "markersize": 9, "mec": INK}
     figure.legend(
         handles=[
             Line2D([], [], marker="o", label="code nearest to some points", **style),
