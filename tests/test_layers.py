@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelprior import GatedBlock, MaskedConv2d
-from pixelprior.cache import AttentionCache, BlockCache
+from pixelprior import GatedBlock, MaskedConv2d, PixelCNN
+from pixelprior.cache import AttentionCache, BlockCache, PixelCNNCache
 from pixelprior.layers import (
     BoundedRMS,
     CausalAttention,
@@ -225,3 +225,21 @@ def test_a_bounded_condition_keeps_small_values_and_has_a_root_mean_square_below
         bounded = bound(factor * x).square().mean(dim=1).sqrt()
         expected = factor * scale / (1 + (factor * scale) ** 2).sqrt()
         assert torch.allclose(bounded, expected) and bounded.max() < 1
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_a_cache_takes_as_many_bytes_per_image_whatever_the_batch(num_layers):
+    model = PixelCNN(11, 4, 8, num_layers, attention_layers=1, attention_heads=2)
+    one, three = (PixelCNNCache(model, size, (4, 5)).nbytes for size in (1, 3))
+    assert three == 3 * one
+    keys_and_values = 2 * 4 * 5 * 8 * 4  # 20 positions, 8 channels, float32
+    assert one > keys_and_values
+
+
+def test_a_mask_is_not_among_the_weights():
+    assert MaskedConv2d("A", 1, 1).state_dict().keys() == {"weight", "bias"}
+
+
+def test_a_block_adds_its_vertical_input_and_takes_no_condition_by_default():
+    block = GatedBlock("B", 4, 4)
+    assert block.adds_v and block.condition is None

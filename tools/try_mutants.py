@@ -56,7 +56,7 @@ ROOT = Path(__file__).parents[1]
 # The files with the tests of each module.
 TESTS = {
     "layers": "layers pixelcnn depth extremes guidance sampling",
-    "cache": "sampling extremes guidance distribution editing",
+    "cache": "layers sampling extremes guidance distribution editing",
     "pixelcnn": "pixelcnn layers guidance depth extremes sampling checkpoints",
     "conditional": "pixelcnn layers depth guidance sampling checkpoints",
     "prior": "pixelcnn guidance drawing sampling distribution editing checkpoints",
