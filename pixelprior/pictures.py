@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib import rcParams
-from matplotlib.colors import same_color
+from matplotlib.colors import same_color, to_hex
 from matplotlib.figure import Figure
 from matplotlib.spines import Spine
 from matplotlib.text import Text
@@ -44,8 +44,10 @@ COLOURS = {
     "blind": "#CC79A7",
     "baseline": "#767676",
 }
-INK = COLOURS["baseline"]  # contrast of 4.5:1 with white, and of 4.2:1 with #111111
-ON_FILL = "#111111"  # of text in cells and boxes, which look alike on any page
+# The grey of what stands on a page. Its contrast is 4.5:1 with white, and 4.2:1 with
+# #111111, the dark of JupyterLab; no grey has 4.5:1 with both.
+INK = COLOURS["baseline"]
+ON_FILL = "#111111"  # of text in cells and boxes, whose fill is the same on any page
 DPI = 100
 WIDEST = 9.0  # inches: 900 pixels, the width of a page
 
@@ -87,7 +89,8 @@ class Picture:
 def picture(figure: Figure | Image.Image, alt: str) -> Picture:
     """A figure or an image as a `Picture`, reduced to 256 colours to keep it small.
 
-    A figure loses its ground, and keeps the colours that `without_ground` gives it.
+    A figure is drawn with a transparent background, and keeps the colours that
+    `for_any_page` gives it.
 
     Args:
         figure: the figure or image; an image is shown pixel for pixel. A figure with an
@@ -109,8 +112,8 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
         width = round(figure.get_figwidth() * DPI)
         drawn = io.BytesIO()
         dpi = DPI * getattr(figure, "sharpness", 1)
-        without_ground(figure)
-        figure.savefig(drawn, format="png", dpi=dpi)
+        for_any_page(figure)
+        figure.savefig(drawn, format="png", dpi=dpi, transparent=True)
         figure = Image.open(drawn)
     else:
         width = figure.width
@@ -119,19 +122,18 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
     return Picture(png.getvalue(), alt, width)
 
 
-def without_ground(figure: Figure) -> None:
-    """Take the ground from a figure, so that it can be read on light and dark pages.
+def for_any_page(figure: Figure) -> None:
+    """Make a figure readable on light and dark pages, if its background is transparent.
 
-    Text, frames and ticks that have the colour of matplotlib's settings become `INK`.
-    Text in a cell or a box is given `ON_FILL` by the function that draws it.
+    Ticks become `INK`, and so do text and frames that have a colour of matplotlib's
+    settings. Text in a cell or a box is given `ON_FILL` by the function that draws it.
     """
-    of_text, of_frames = rcParams["text.color"], rcParams["axes.edgecolor"]
-    figure.patch.set_visible(False)
+    of_text = {to_hex(rcParams[name]) for name in ("text.color", "axes.labelcolor")}
+    of_frames = rcParams["axes.edgecolor"]
     for axis in figure.axes:
-        axis.patch.set_visible(False)
         axis.tick_params(which="both", color=INK, labelcolor=INK)
     for text in figure.findobj(Text):
-        if same_color(text.get_color(), of_text):
+        if to_hex(text.get_color()) in of_text:
             text.set_color(INK)
     for spine in figure.findobj(Spine):
         if same_color(spine.get_edgecolor(), of_frames):
@@ -139,10 +141,11 @@ def without_ground(figure: Figure) -> None:
 
 
 def reduced(image: Image.Image) -> Image.Image:
-    """An image of 256 colours at most, 64 of them for pixels that are part see-through.
+    """An image in a palette of 256 colours: 192 for opaque pixels and 64 for the rest,
+    or all for opaque pixels if there is no rest.
 
-    Pillow's median cut, which keeps photographs as they are, knows no opacity, and its
-    octree, which does, is coarse.
+    Pillow's median cut, which keeps photographs as they are, knows no transparency, and
+    its octree, which does, is coarse.
     """
     pixels = np.array(image.convert("RGBA"))  # [H, W, 4]
     opaque = pixels[..., 3] == 255
@@ -154,7 +157,7 @@ def reduced(image: Image.Image) -> Image.Image:
             chosen, palette = _few_colours(pixels[where], last - first)
             numbers[where] = chosen + first
             colours[first : first + len(palette)] = palette
-    small = Image.fromarray(numbers, "P")
+    small = Image.frombytes("P", image.size, numbers.tobytes())
     small.putpalette(colours.tobytes(), "RGBA")
     return small
 

@@ -288,7 +288,9 @@ def trial(monkeypatch):
     return trial
 
 
-def test_a_module_is_tried_again_as_far_as_it_or_its_tests_have_changed(trial):
+def test_a_module_is_tried_again_as_far_as_it_or_its_tests_have_changed(
+    trial, monkeypatch
+):
     found = trial.module({})
     assert trial.asked[:2] == ["a = 1 + 1"] * 2, "without a change on each worker"
     assert len(trial.asked) == 2 + found["mutants"] > 6
@@ -306,8 +308,10 @@ def test_a_module_is_tried_again_as_far_as_it_or_its_tests_have_changed(trial):
 
     trial.asked.clear()
     trial.sources["quantizer"] = "a = 2 + 1"
-    trial.module(again)
-    assert len(trial.asked) == 2 + found["mutants"]
+    monkeypatch.setattr(try_mutants, "KEPT_EVERY", 2)
+    kept = []
+    trial.module(again, kept.append)
+    assert len(trial.asked) == 2 + found["mutants"] and "outcomes" in kept[0]
 
 
 def test_what_is_stopped_within_a_module_goes_on_there(trial, monkeypatch):
@@ -334,18 +338,26 @@ def test_what_is_stopped_within_a_module_goes_on_there(trial, monkeypatch):
     assert len(trial.asked) == 2 + count - noticed
 
 
-@pytest.mark.parametrize(
-    ("name", "fails"),
-    [("watched_of", lambda module: None), ("outcome_of", lambda task: "noticed")],
-)
-def test_a_module_whose_tests_fail_is_not_tried(trial, monkeypatch, name, fails):
-    monkeypatch.setattr(try_mutants, name, fails)
+@pytest.mark.parametrize("name", ["watched_of", "outcome_of"])
+@pytest.mark.parametrize("worker", [0, 1])
+def test_a_module_whose_tests_fail_on_a_worker_is_not_tried(
+    trial, monkeypatch, name, worker
+):
+    right, workers = getattr(try_mutants, name), itertools.count()
+    if name == "outcome_of":
+        right = lambda task: "survived"  # noqa: E731
+    wrong = None if name == "watched_of" else "noticed"
+    monkeypatch.setattr(
+        try_mutants,
+        name,
+        lambda task: wrong if next(workers) == worker else right(task),
+    )
     with pytest.raises(SystemExit, match=r"pytest tests/test_vqvae2\.py"):
         trial.module({})
 
 
 class Said:
-    """As a change of the package; the tests say one after the other what is given."""
+    """In place of a workplace, whose runs of tests end with the outcomes in turn."""
 
     def __init__(self, *outcomes):
         self.outcomes, self.asked = list(outcomes), []
@@ -378,6 +390,35 @@ def test_what_the_tests_of_a_line_do_not_notice_is_shown_to_all(outcomes, files)
     outcome = try_mutants.Workplace.outcome(said, "quantizer", "changed", 9.0, first)
     assert outcome == outcomes[-1] and [each[0] for each in said.asked] == files
     assert said.now == "whole"
+    plugins = [each[1]() for each in said.asked]
+    assert list(plugins[0].place) == first
+    assert [each.names for each in plugins[1:]] == [set(first)] * (len(files) - 1)
+
+
+def test_a_line_that_no_test_runs_is_shown_to_all_tests_at_once():
+    said = Said("survived")
+    try_mutants.Workplace.outcome(said, "quantizer", "changed", 9.0, [])
+    ((files, plugin),) = said.asked
+    assert files == ["tests/test_vqvae2.py"] and plugin().names == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (0, "survived"),
+        (5, "survived"),
+        (1, "noticed"),
+        (2, "noticed"),
+        (4, "noticed"),
+        (3, "crashed"),
+        (-9, "crashed"),
+        (None, "timed out"),
+    ],
+)
+def test_how_pytest_ends_says_whether_a_change_was_noticed(monkeypatch, code, outcome):
+    monkeypatch.setattr(try_mutants, "waited_for", lambda child, seconds: code)
+    monkeypatch.setattr(try_mutants.os, "fork", lambda: 1)
+    assert try_mutants.Workplace.outcome_of_tests(None, [], 9.0, None) == outcome
 
 
 def test_a_change_is_shown_to_the_tests_that_run_its_line(tmp_path):
@@ -405,26 +446,44 @@ def test_a_change_is_shown_to_the_tests_that_run_its_line(tmp_path):
         "only = ['-q', '-p', 'no:cacheprovider', '-p', 'no:xdist', 'test_subject.py']\n"
         "sys.exit(pytest.main(only, plugins=[watch]))"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    run = [sys.executable, "-c", program]
+    subprocess.run(run, cwd=tmp_path, check=True, timeout=100)
     seen = json.loads((tmp_path / "seen.json").read_text(encoding="utf-8"))
+
+    name = "test_subject.py::test_{}".format
+    assert seen["seconds"][name("slow")] > 0.2
+    quick = dict.fromkeys(seen["seconds"], 0.01)
+    seen["seconds"] = quick | {name("slow"): 0.2, name("other"): 2.0}
 
     def tests(line: int) -> list[str]:
         names = watched_tests.tests_for(line, source, seen)
-        return [name.removeprefix("test_subject.py::test_") for name in names]
+        return [each.removeprefix(name("")) for each in names]
 
     assert tests(9) == ["high", "low", "slow"], "the tests of a condition, quick first"
     assert tests(11) == ["high", "slow"] and tests(12) == ["low"]
-    assert tests(1) == ["high", "low", "other", "slow"], "at import"
+    assert tests(1) == ["high", "low", "slow", "other"], "at import"
     assert tests(5) == tests(1), "a default"
 
-    program = program.replace("import Watch", "import Chosen").replace(
-        "Watch(Path('subject.py').resolve(), Path('seen.json'))",
-        "Chosen(['test_subject.py::test_low', 'test_subject.py::test_high'])",
-    )
-    run = [sys.executable, "-c", program.replace("'-q'", "'-v'")]
-    said = subprocess.run(run, cwd=tmp_path, check=True, capture_output=True, text=True)
-    ran = [line for line in said.stdout.splitlines() if "PASSED" in line]
-    assert [line.split()[0].split("_")[-1] for line in ran] == ["low", "high"]
+    for plugin, ran in (("Chosen", ["low", "high"]), ("Others", ["slow", "other"])):
+        of_two = program.replace("import Watch", f"import {plugin}").replace(
+            "Watch(Path('subject.py').resolve(), Path('seen.json'))",
+            f"{plugin}([{name('low')!r}, {name('high')!r}])",
+        )
+        run = [sys.executable, "-c", of_two.replace("'-q'", "'-v'")]
+        said = subprocess.run(
+            run, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=100
+        )
+        lines = [line for line in said.stdout.splitlines() if "PASSED" in line]
+        assert [line.split()[0].split("_")[-1] for line in lines] == ran
+
+
+def test_random_numbers_of_a_test_do_not_depend_on_the_tests_before_it():
+    def drawn(name: str) -> float:
+        watched_tests.Seeded().pytest_runtest_setup(Namespace(nodeid=name))
+        return torch.rand(()).item()
+
+    first = drawn("a")
+    assert drawn("b") != first and drawn("a") == first
 
 
 @on_linux

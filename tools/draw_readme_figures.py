@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib
 
 from pixelprior.course import figures
-from pixelprior.pictures import without_ground
+from pixelprior.pictures import for_any_page
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 DIAGRAMS = {
@@ -26,8 +26,8 @@ def draw(folder: Path) -> list[Path]:
         path = folder / f"{name}.svg"
         with matplotlib.rc_context({"svg.hashsalt": name}):
             figure = diagram()
-            without_ground(figure)
-            figure.savefig(path, metadata={"Date": None})
+            for_any_page(figure)
+            figure.savefig(path, transparent=True, metadata={"Date": None})
         written.append(path)
     return written
 

@@ -4,9 +4,9 @@ Run `python tools/try_mutants.py FILE.json` on Linux; it takes hours, and goes o
 FILE.json ends. A module that is there with the same source is not tried again; if its
 tests have changed since, only those changes are that no test had noticed.
 
-The tests of a module run once without a change, to see which of them run which lines
-(`watched_tests.py`), and once more with quick tests first. A change is then shown to
-the tests that run its line; if they do not notice it, all tests of the module run.
+The tests of a module run without a change first, to see which of them run which lines
+(`watched_tests.py`). Then, for each change, the tests that run its line are run, quick
+ones first; if all of them pass, the other tests of the module are run.
 Cosmic Ray (`pip install -e ".[dev]"`) knows the changes: a number one higher or lower,
 `<` in place of `<=`, no `not`, no loop, and so on. A change that no test notices, a
 survivor, is either a gap of the tests or no change of what the module promises;
@@ -29,7 +29,6 @@ import json
 import math
 import multiprocessing
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -48,7 +47,7 @@ import psutil
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
-from watched_tests import Chosen, Seeded, Watch, quick_first, tests_for
+from watched_tests import Chosen, Others, Watch, quick_first, tests_for
 
 from pixelprior.files import writable_folder, write_texts
 
@@ -74,7 +73,8 @@ ARITHMETIC = {"Add", "Sub", "Mul", "Div", "FloorDiv"}
 SECONDS_AT_LEAST = 60  # for the tests of one change; more where they take long
 BYTES = 8 * 2**30  # that the tests of one change may take
 KEPT_EVERY = 20  # changes, after which what was found is written
-NOTICED = (1, 2, 4)  # exit codes of pytest: a test fails, or cannot be collected
+# Exit codes of pytest: tests pass, there are none, one fails or cannot be collected.
+PASSED, NOTICED, FAILED_ITSELF = (0, 5), (1, 2, 4), 3
 
 
 @dataclass(frozen=True)
@@ -204,19 +204,21 @@ class Workplace:
         """What the tests of a module say to this source in its place.
 
         Args:
-            seconds: the time that they may take. first: names of those to run first.
+            seconds: the time that those of each turn may take. first: names of the
+                tests of the first turn; the second has all others.
 
         Returns:
-            "survived": they pass. "noticed": a test fails. "timed out" and "crashed":
-            they were stopped after `seconds`, or by a signal.
+            "survived": they pass. "noticed": a test fails. "timed out": they were
+            stopped after `seconds`. "crashed": by a signal, or pytest itself failed.
         """
         path = self.path(module)
         whole = path.read_text(encoding="utf-8")
         files = list(dict.fromkeys(name.split("::")[0] for name in first))
         turns = [(files, partial(Chosen, first))] if first else []
+        turns.append((test_files(module), partial(Others, first)))
         self.write(path, source)
         try:
-            for some, plugin in (*turns, (test_files(module), Seeded)):
+            for some, plugin in turns:
                 outcome = self.outcome_of_tests(some, seconds, plugin)
                 if outcome != "survived":
                     break
@@ -231,9 +233,6 @@ class Workplace:
 
         Args:
             plugin: makes a plugin of pytest, in the process that runs the tests.
-
-        Raises:
-            RuntimeError: pytest itself failed, or found no test.
         """
         child = os.fork()
         if child == 0:
@@ -241,21 +240,26 @@ class Workplace:
         code = waited_for(child, seconds)
         if code is None:
             return "timed out"
-        if code < 0:
-            return "crashed"
-        if code and code not in NOTICED:
-            raise RuntimeError(f"pytest ended with {code} on {' '.join(files)}")
-        return "noticed" if code else "survived"
+        if code in PASSED:
+            return "survived"
+        return "noticed" if code in NOTICED else "crashed"
 
     def watched(self, module: str, seconds: float = 3600.0) -> dict | None:
-        """What `Watch` keeps of the tests of a module; None if they do not pass."""
+        """What `Watch` keeps of the tests of a module; None if they do not pass.
+
+        Raises:
+            RuntimeError: no test runs a line of the module.
+        """
         path, report = self.path(module), self.folder / "watched.json"
         self.write(path, path.read_text(encoding="utf-8"))
         watch = partial(Watch, path, report)
         outcome = self.outcome_of_tests(test_files(module), seconds, watch)
         if outcome != "survived":
             return None
-        return json.loads(report.read_text(encoding="utf-8"))
+        seen = json.loads(report.read_text(encoding="utf-8"))
+        if not seen["lines"]:
+            raise RuntimeError(f"no test in {test_files(module)} runs a line of {path}")
+        return seen
 
     def path(self, module: str) -> Path:
         return self.folder / "pixelprior" / f"{module}.py"
@@ -270,13 +274,15 @@ class Workplace:
         self, files: list[str], seconds: float, plugin: Callable[[], object]
     ) -> None:
         """Run tests in this process, quietly, and end it with their outcome."""
+        import resource  # Windows has none
+
         os.setsid()
         signal.alarm(math.ceil(seconds) + 10)  # should nobody wait any longer
         resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
         quiet = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(quiet, stream)
-        code = 1
+        code = FAILED_ITSELF
         try:
             import pytest
 
@@ -373,8 +379,8 @@ class Trial:
 
         Args:
             before: what the file has of the module.
-            keep: is given what was found so far, again and again, if the module is
-                tried for the first time.
+            keep: is given what was found so far, again and again. What is found while
+                survivors are tried again is kept at the end alone.
 
         Raises:
             SystemExit: the tests fail without a change.
@@ -383,7 +389,8 @@ class Trial:
         same = {"sha256": digest([source]), "share": self.share}
         now = same | {"tests_sha256": self.tests[module]}
         outcomes: dict[str, str] = {}
-        if now.items() <= before.items() and "survivors" in before:
+        again = same.items() <= before.items() and "survivors" in before
+        if again and now.items() <= before.items():
             return before
         if same.items() <= before.items():
             outcomes |= {
@@ -393,7 +400,7 @@ class Trial:
             }
         tried = list(mutants(source))[:: self.share]
         found = {"mutants": len(tried), "noticed": 0, "timed out": 0, "crashed": 0}
-        if same.items() <= before.items() and "survivors" in before:
+        if again:
             names = {each["name"] for each in before["survivors"]}
             tried = [mutant for mutant in tried if mutant.name in names]
             found = {name: before[name] for name in found}
@@ -406,9 +413,9 @@ class Trial:
         ended = zip(left, pool.map(outcome_of, tasks), strict=True)
         for count, (mutant, outcome) in enumerate(ended, 1):
             outcomes[mutant.name] = outcome
-            if count % KEPT_EVERY == 0 and "survivors" not in before:
+            if count % KEPT_EVERY == 0 and not again:
                 keep(now | {"outcomes": outcomes})
-        found |= Counter(found) + Counter(outcomes.values())
+        found |= Counter(found) + Counter(outcomes[each.name] for each in tried)
         found.pop("survived", None)
         survivors = [
             {
@@ -432,8 +439,8 @@ class Trial:
             SystemExit: they fail, in their own order or with quick tests first.
         """
         source, started = self.sources[module], time.monotonic()
-        seen, *_ = pool.map(watched_of, [module] * self.workers)
-        if seen is not None:
+        seen, *others = pool.map(watched_of, [module] * self.workers)
+        if seen is not None and None not in others:
             seconds = max(SECONDS_AT_LEAST, 5 * (time.monotonic() - started))
             names = quick_first(seen["seconds"], seen)
             tasks = [(module, source, seconds, names)] * self.workers

@@ -11,7 +11,7 @@ import pytest
 from look_at_notebooks import NOTEBOOK, TOKEN, jupyterlab
 
 NOTEBOOKS = sorted(Path(__file__).parents[2].glob("notebooks/[0-9]*.ipynb"))
-CHOSEN = os.environ.get("PIXELPRIOR_BROWSER", "00 02")  # "all" takes 15 minutes
+CHOSEN = os.environ.get("PIXELPRIOR_BROWSER", "00 02")  # "all" takes 13 minutes
 SECONDS_OF_A_RUN, SECONDS_OF_A_MOVE = 900, 10
 # With nothing else running, on two cores: masks and receptive fields are drawn within a
 # second, and what needs a draw or the decoder within two.
@@ -63,8 +63,8 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture
-def new_page(lab, chromium):
-    """An empty page with its `errors`; after it, no kernel is left running."""
+def new_page(chromium, lab):
+    """An empty page that collects its `errors`; all kernels are shut down after it."""
     page = chromium.new_page(viewport={"width": 1400, "height": 1000})
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
@@ -81,8 +81,9 @@ def new_page(lab, chromium):
 def open_notebook(page, lab: str, name: str) -> None:
     """Open a notebook, and wait until it has a kernel.
 
-    Cells that are run before there is a kernel lose their numbers and are never run.
-    The notebook's own indicator says "idle" even then; the bar at the bottom does not.
+    Cells that are run before there is a kernel lose their execution counts and are
+    never run. The notebook's own indicator says "idle" even then; the status bar does
+    not.
     """
     page.goto(f"{lab}/doc/tree/notebooks/{name}?token={TOKEN}")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
@@ -149,11 +150,11 @@ def holds(page, condition, seconds: float = SECONDS_OF_A_MOVE) -> bool:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_in_a_browser(path, lab, request, record_property):
+def test_a_notebook_in_a_browser(path, request, record_property):
     """It is opened as after a clone: nothing in it is trusted or run."""
     if path not in chosen(NOTEBOOKS, CHOSEN):
         pytest.skip(f"PIXELPRIOR_BROWSER is {CHOSEN!r}; all runs each notebook")
-    page = request.getfixturevalue("new_page")
+    page, lab = map(request.getfixturevalue, ("new_page", "lab"))
     open_notebook(page, lab, path.name)
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

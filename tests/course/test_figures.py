@@ -443,7 +443,10 @@ def test_a_figure_is_drawn_and_twice_the_same(name, draw):
     once, again = (picture(draw(FUNCTIONS[name]), ALT) for _ in range(2))
     assert once.png == again.png
     drawn = Image.open(io.BytesIO(once.png)).convert("RGBA")
-    assert np.asarray(drawn).std(axis=(0, 1)).max() > 2
+    for page in ("white", "#111111"):
+        whole = Image.new("RGBA", drawn.size, page)
+        whole.alpha_composite(drawn)
+        assert np.asarray(whole.convert("L")).std() > 2, page
 
 
 def drawn_figures():
@@ -456,6 +459,21 @@ def drawn_figures():
 def test_no_figure_is_wider_than_a_page():
     widths = [(name, figure.get_figwidth()) for name, figure in drawn_figures()]
     assert not [each for each in widths if each[1] > pictures.WIDEST]
+
+
+def pixels_of(figure: Figure) -> np.ndarray:
+    """A figure as it is drawn with a transparent background, [H, W, 4]."""
+    file = io.BytesIO()
+    figure.savefig(file, format="rgba", dpi=figure.dpi, transparent=True)
+    width, height = FigureCanvasAgg(figure).get_width_height()
+    return np.frombuffer(file.getvalue(), np.uint8).reshape(height, width, 4)
+
+
+def test_a_figure_that_was_shown_is_saved_on_white(tmp_path):
+    figure = figures.bars({"a": 1.0}, y_label="nats")
+    picture(figure, ALT)
+    saved = Image.open(pictures.save_picture(figure, tmp_path / "bars.png"))
+    assert saved.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
 
 
 def contrast(one: str, other: str) -> float:
@@ -490,11 +508,9 @@ def test_a_figure_has_no_ground_and_text_is_grey_but_in_cells(
     of_lines = {*figures.COLOURS.values(), *figures.CYCLE} - {pictures.INK}
     kinds = Counter()
     for name, figure in drawn_figures():
-        pictures.without_ground(figure)
-        canvas = FigureCanvasAgg(figure)
+        pictures.for_any_page(figure)
         drawn.clear()
-        canvas.draw()
-        opacity = np.asarray(canvas.buffer_rgba())[..., 3]
+        opacity = pixels_of(figure)[..., 3]
         assert opacity[0, 0] == opacity[-1, -1] == 0, name
         for text in drawn:
             if not text.get_text().strip() or text.get_color() in of_lines:
@@ -512,10 +528,8 @@ def test_few_colours_leave_a_photograph_and_the_opacity_of_text_nearly_as_they_a
     heldout_images,
 ):
     drawn = figures.image_rows({"a": heldout_images[torch.arange(9)][0]})
-    pictures.without_ground(drawn)
-    canvas = FigureCanvasAgg(drawn)
-    canvas.draw()
-    whole = np.asarray(canvas.buffer_rgba()).astype(int)
+    pictures.for_any_page(drawn)
+    whole = pixels_of(drawn).astype(int)
     small = pictures.reduced(Image.fromarray(whole.astype(np.uint8)))
     few = np.asarray(small.convert("RGBA")).astype(int)
     assert small.mode == "P" and small.palette.mode == "RGBA"
