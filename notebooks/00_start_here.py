@@ -212,7 +212,7 @@ assert nats["top"] < math.log(K) / 2
 #
 # *Core · 2 minutes*
 #
-# You have now used all parts once without looking inside them. **What comes next in the course?** Each notebook explains one part and runs by itself, in a newly started kernel. A word is explained where it first appears, and later notebooks recall in a line what they use of it. Look a word up in the [list of words and symbols](GLOSSARY.md), and a question in the [index by question](QUESTIONS.md).
+# You have now used all parts without looking inside. **What comes next in the course?** Each notebook explains one part and runs by itself, in a new kernel. A word is explained where it first appears, and recalled later. Look up words in the [glossary](GLOSSARY.md), and questions in the [index by question](QUESTIONS.md).
 
 # %%
 chapters = {
@@ -226,15 +226,16 @@ chapters = {
     "07": "generate\nand judge",
     "08": "complete\nand edit",
     "09": "scale up: GPUs,\nyour own images",
+    "10": "find what\nis odd",
 }
 builds_on = {
     "01": "00", "02": "00", "03": "02", "04": "01 03", "05": "04",
-    "06": "05", "07": "05", "08": "05", "09": "05",
+    "06": "05", "07": "05", "08": "05", "09": "05", "10": "05",
 }  # fmt: skip
 figures.show(figures.course_map(chapters, builds_on, here="00"), "course_map")
 
 # %% [markdown]
-# An arrow leads from a notebook to those that build on it. You can begin with [01 · Images to codes](01_images_to_codes.ipynb) or with [02 · Masked convolutions](02_masked_convolutions.ipynb); [03](03_gated_blocks.ipynb) continues 02, and [04](04_top_prior.ipynb) needs 01 and 03. After [05 · The bottom prior](05_bottom_prior.ipynb), the last four can be read in any order: [06](06_fast_sampling.ipynb), [07](07_generate_and_judge.ipynb), [08](08_complete_and_edit.ipynb) and [09](09_scale_up.ipynb).
+# An arrow leads from a notebook to those that build on it. You can begin with [01](01_images_to_codes.ipynb) or [02](02_masked_convolutions.ipynb); [03](03_gated_blocks.ipynb) continues 02, and [04](04_top_prior.ipynb) needs 01 and 03. After [05](05_bottom_prior.ipynb), the last five can be read in any order: [06](06_fast_sampling.ipynb), [07](07_generate_and_judge.ipynb), [08](08_complete_and_edit.ipynb), [09](09_scale_up.ipynb) and [10](10_find_what_is_odd.ipynb).
 
 # %% [markdown]
 # ## 00.6 Exercises

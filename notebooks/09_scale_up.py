@@ -9,7 +9,7 @@
 #
 # **Time.** About 19 minutes for the core and 83 for all, with the exercises; 105<!--= timings 09_scale_up --> seconds to run on two CPU cores.
 #
-# ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
+# ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [10 · Find what is odd](10_find_what_is_odd.ipynb) →
 
 # %% tags=["version"]
 from pixelprior.course import needs
@@ -1220,7 +1220,7 @@ check.sorted_folder(my_sorting)
 #
 # **Sources.** The prior of two levels: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. Range test: Smith 2015, [arXiv 1506.01186](https://arxiv.org/abs/1506.01186), section 3.3. Decoupled weight decay: Loshchilov and Hutter 2017, [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2. Large batches, several processes, warm-up: Goyal et al. 2017, [arXiv 1706.02677](https://arxiv.org/abs/1706.02677), sections 2 and 3. Mixed-precision training: Micikevicius et al. 2017, [arXiv 1710.03740](https://arxiv.org/abs/1710.03740), section 3. CIFAR-10: Krizhevsky 2009, [Learning Multiple Layers of Features from Tiny Images](https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf), chapter 3.
 #
-# ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
+# ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [10 · Find what is odd](10_find_what_is_odd.ipynb) →
 
 # %% [markdown] tags=["solution"]
 # ## Solutions

@@ -19,7 +19,8 @@ os.environ["MALLOC_MMAP_MAX_"] = "0"
 os.environ["MALLOC_TRIM_THRESHOLD_"] = str(2**31 - 1)
 
 SECONDS_EACH = 150
-SECONDS_ALL = 720
+# 720 for the first ten notebooks, and 120 for notebook 10.
+SECONDS_ALL = 840
 SIDE_BY_SIDE = 1.5  # times as long with others running beside it, measured
 seconds_by_notebook: dict[str, float] = defaultdict(float)
 

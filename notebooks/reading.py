@@ -1,7 +1,7 @@
 """How many minutes the course takes: `python notebooks/reading.py` prints them.
 
-Each section is marked *Core* or *Further* below its heading. The core of all notebooks
-is what one can read and run in an afternoon. The minutes are an estimate from the
+Each section is marked *Core* or *Further* below its heading. The core of the first ten
+notebooks is what one can read and run in an afternoon. The minutes are an estimate from the
 length, with the same speeds everywhere: 200 words of prose per minute, 3 seconds per
 line of code and 15 seconds per figure. Exercises state their own minutes. With
 `--write`, the minutes in the marks and heads of the sources are brought up to date;
@@ -18,6 +18,7 @@ import nbformat
 from pixelprior.files import write_texts
 
 FOLDER = Path(__file__).resolve().parent
+AFTERNOON = 10  # notebooks
 WORDS, LINE, FIGURE = 200, 3 / 60, 15 / 60  # per minute; minutes each
 MARK = re.compile(
     r"\A## .+\n\n\*(?:(Core|Further) · (\d+) minutes?|Core: exercise (\d))\*"
@@ -117,11 +118,11 @@ def paths(folder: Path = FOLDER) -> list[Path]:
     return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
 
 
-def course_minutes() -> tuple[float, float]:
-    """The minutes of the core of all notebooks, and of all there is."""
+def minutes_of(notebooks: list[Path]) -> tuple[float, float]:
+    """The minutes of the core of some notebooks, and of all there is in them."""
     both = [
         totals(sections(nbformat.read(path, as_version=4)))
-        for path in paths()
+        for path in notebooks
     ]
     return sum(core for core, _ in both), sum(
         everything for _, everything in both
@@ -164,8 +165,12 @@ def main() -> None:
         for part in parts:
             kind = "core" if part.core else "further"
             print(f"  {part.minutes:5.1f} {kind:8} {part.title}")
-    core, everything = course_minutes()
-    print(f"the course: core {core:.0f} minutes, all {everything:.0f}")
+    for name, some in (
+        ("the afternoon", paths()[:AFTERNOON]),
+        ("the course", paths()),
+    ):
+        core, everything = minutes_of(some)
+        print(f"{name}: core {core:.0f} minutes, all {everything:.0f}")
 
 
 if __name__ == "__main__":

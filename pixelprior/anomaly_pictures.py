@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pixelprior.anomaly_scores import Calibration
-from pixelprior.pictures import COLOURS, WIDEST, bare, draw_image
+from pixelprior.pictures import COLOURS, INK, WIDEST, bare, draw_image
 
 NAMES = ("image", "restoration", "map")
 BINS = 40
@@ -22,7 +22,7 @@ def draw_map(axis, values: Tensor, threshold: float, largest: float) -> None:
     Args:
         largest: the value of the darkest colour; 0 has the lightest.
     """
-    values = values.numpy()
+    values = values.detach().cpu().numpy()
     axis.imshow(values, cmap="magma_r", vmin=0, vmax=largest, interpolation="nearest")
     above = np.kron(values > threshold, np.ones((FINE, FINE)))
     if 0 < above.mean() < 1:
@@ -55,6 +55,7 @@ def draw_findings(figure, images, restorations, maps, captions, threshold) -> No
         captions: one for each image, above its column.
         threshold: of the maps, as in `draw_map`.
     """
+    maps = maps.detach().cpu()
     axes = figure.subplots(3, len(images), squeeze=False)
     largest = max(float(maps.max()), 2 * threshold)
     for column, caption in zip(axes.T, captions, strict=True):
@@ -99,20 +100,23 @@ def draw_scores(axis, calibration: Calibration, scores: Tensor, rate: float) -> 
             alpha=0.6,
             label=f"{len(values):,} {name}",
         )
-    axis.axvline(threshold, color="black", linewidth=1)
+    axis.axvline(threshold, color=INK, linewidth=1)
     axis.annotate(
         f"flagged at {100 * rate:.3g} %",
-        (threshold, 0.6),
+        (threshold, 1),
         (4, 0),
         xycoords=("data", "axes fraction"),
         textcoords="offset points",
+        va="top",
         fontsize=9,
     )
     axis.set_xlabel("score (higher ones are in the last bar)", fontsize=9)
     axis.set_ylabel("% of images", fontsize=9)
     axis.tick_params(labelsize=9)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=9, frameon=False)
+    axis.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=9, frameon=False
+    )
 
 
 def summary_figure(

@@ -1,7 +1,9 @@
 """A level is drawn alone as it is drawn within its prior, and in memory's bounds."""
 
+import io
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -208,3 +210,58 @@ def test_where_no_image_fits_the_command_says_so(tmp_path, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert "MiB to draw" in error and "give --batch_size 1 to try all the same" in error
     assert not (tmp_path / "no").exists()
+
+
+# The prior of two levels.
+
+
+def test_a_prior_has_128_channels_and_15_blocks_with_residuals_by_default():
+    prior = HierarchicalPixelCNN(7, 4)
+    for level in prior.levels().values():
+        assert len(level.blocks) == 15 and level.head[1].in_channels == 128
+        assert all(block.adds_v for block in level.blocks[1:])
+
+
+def test_each_level_has_its_loss_and_other_levels_are_refused():
+    prior = HierarchicalPixelCNN(7, 3, 4, 1).eval()
+    z_top, z_bottom = torch.zeros(1, 2, 2).long(), torch.zeros(1, 4, 4).long()
+    both = prior.loss_function(z_top, z_bottom)
+    for level in ("top", "bottom"):
+        one = prior.loss_function(z_top, z_bottom, levels=(level,))
+        assert one.keys() == {"total_loss", f"{level}_loss"}
+        assert one["total_loss"] == both[f"{level}_loss"]
+    for levels in ((), ("middle",), ("top", "middle"), ("top", "bottom", "middle")):
+        with pytest.raises(ValueError, match="give some of"):
+            prior.loss_function(z_top, z_bottom, levels=levels)
+
+
+@pytest.mark.parametrize(
+    ("codes", "grids", "words"),
+    [
+        (6, 2, "7 codes, but the VQ-VAE-2 has 6"),
+        (8, 2, "7 codes, but the VQ-VAE-2 has 8"),
+        (7, 1, "this tokenizer has 1"),
+        (7, 3, "this tokenizer has 3"),
+    ],
+)
+def test_a_tokenizer_with_other_codes_or_grids_is_refused(codes, grids, words):
+    tokenizer = SimpleNamespace(num_embeddings=codes, grids=((2, 2),) * grids)
+    with pytest.raises(ValueError, match=words):
+        HierarchicalPixelCNN(7, 3, 4, 1).check_matches(tokenizer)
+
+
+def test_two_grids_are_drawn_quietly_where_the_prior_is(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", said := Terminal())
+    prior, moved = HierarchicalPixelCNN(7, 3, 4, 1).eval(), []
+    monkeypatch.setattr(prior, "to", moved.append)
+    prior.sample(1, (2, 2), (4, 4))
+    assert moved == []
+    prior.sample(1, (2, 2), (4, 4), device="cpu")
+    assert moved == ["cpu"]
+    assert said.getvalue() == ""
+    prior.sample(1, (2, 2), (4, 4), progress=True)
+    assert "row" in said.getvalue()

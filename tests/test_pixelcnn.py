@@ -354,3 +354,40 @@ def test_an_untrained_prior_is_near_the_uniform_entropy():
     codes = torch.randint(64, (4, 8, 8))
     loss = nn.functional.cross_entropy(model(codes), codes)
     assert loss.item() == pytest.approx(math.log(64), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("attention_layers", "after"), [(1, [5]), (2, [2, 5]), (4, [1, 2, 4, 5])]
+)
+def test_attention_layers_are_spread_evenly_and_one_follows_the_last_block(
+    attention_layers, after
+):
+    model = PixelCNN(7, 3, 4, 6, attention_layers=attention_layers, attention_heads=1)
+    assert [int(layer) for layer in model.attention] == after
+
+
+def test_labels_in_turn_begin_again_after_the_last_class():
+    assert PixelCNN(7, 3, 4, 1, num_classes=3).labels_in_turn(7).tolist() == [
+        *(0, 1, 2),
+        *(0, 1, 2),
+        0,
+    ]
+    assert PixelCNN(7, 3, 4, 1).labels_in_turn(7) is None
+
+
+def test_a_draw_is_at_temperature_1_on_the_device_of_the_model(monkeypatch):
+    torch.manual_seed(0)
+    model = PixelCNN(7, 3, 4, 1).eval()
+    with torch.no_grad():
+        model.head[-1].weight.mul_(20)
+    plain, same, warm = (
+        model.sample(4, (4, 4), seed=0, **options)
+        for options in ({}, {"temperature": 1.0}, {"temperature": 2.0})
+    )
+    assert torch.equal(plain, same) and not torch.equal(plain, warm)
+    moved = []
+    monkeypatch.setattr(model, "to", moved.append)
+    model.sample(1, (2, 2))
+    assert moved == []
+    model.sample(1, (2, 2), device="cpu")
+    assert moved == ["cpu"]

@@ -189,7 +189,7 @@ def test_imports_point_downwards():
         ["course.checks.verdict"],
         ["course.figures", "course.widgets"],
         ["course.figures.grids", "course.figures.maps", "course.figures.diagrams"],
-        ["course.figures.judging"],
+        ["course.figures.judging", "course.figures.anomalies"],
         ["course.figures.fields"],
         ["course.figures.codes"],
         ["course.figures.plots"],

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from collections import Counter
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -260,8 +261,8 @@ def test_changes_that_no_test_notices_are_kept_with_what_was_judged(tmp_path):
 
 def in_place_of_processes(task) -> str:
     """The test of a module is whether it ends in 1."""
-    _, source, _, tests = task
-    assert tests == ["test_a"]
+    _, source, _, groups, took = task
+    assert groups == [["test_a"]] and took == {"test_a": 0.0}
     return "survived" if source.endswith("1") else "noticed"
 
 
@@ -361,6 +362,10 @@ class Said:
 
     def __init__(self, *outcomes):
         self.outcomes, self.asked = list(outcomes), []
+        self.noticed, self.folder = Counter(), Path("nowhere")
+
+    def noted(self):
+        return "tests/test_a.py::test_c"
 
     def outcome_of_tests(self, files, seconds, plugin):
         self.asked.append((files, plugin))
@@ -387,7 +392,14 @@ class Said:
 def test_what_the_tests_of_a_line_do_not_notice_is_shown_to_all(outcomes, files):
     said = Said(*outcomes)
     first = ["tests/test_a.py::test_b", "tests/test_a.py::test_c"]
-    outcome = try_mutants.Workplace.outcome(said, "quantizer", "changed", 9.0, first)
+    task = (
+        "quantizer",
+        "changed",
+        9.0,
+        [first[:1], first[1:]],
+        dict.fromkeys(first, 0),
+    )
+    outcome = try_mutants.Workplace.outcome(said, *task)
     assert outcome == outcomes[-1] and [each[0] for each in said.asked] == files
     assert said.now == "whole"
     plugins = [each[1]() for each in said.asked]
@@ -395,9 +407,30 @@ def test_what_the_tests_of_a_line_do_not_notice_is_shown_to_all(outcomes, files)
     assert [each.names for each in plugins[1:]] == [set(first)] * (len(files) - 1)
 
 
+def test_a_test_that_has_noticed_changes_is_run_before_other_slow_ones():
+    said = Said("timed out", "noticed", "noticed")
+    names = [f"tests/test_a.py::test_{name}" for name in "abcd"]
+    took = dict(zip(names, (0.01, 2.0, 5.0, 0.01), strict=True))
+    orders = []
+    for _ in range(3):
+        groups = [names[:3], names[3:]]
+        try_mutants.Workplace.outcome(said, "quantizer", "changed", 9.0, groups, took)
+        orders.append([name[-1] for name in said.asked[-1][1]().place])
+    assert orders == [list("abcd"), list("abcd"), list("acbd")]
+
+
+def test_the_first_test_that_fails_is_noted(tmp_path):
+    place = Namespace(folder=tmp_path)
+    assert try_mutants.Workplace.noted(place) == ""
+    noted = watched_tests.Noted(tmp_path / "noted")
+    for name, failed in (("a", False), ("b", True), ("c", True)):
+        noted.pytest_runtest_logreport(Namespace(nodeid=name, failed=failed))
+    assert try_mutants.Workplace.noted(place) == "b"
+
+
 def test_a_line_that_no_test_runs_is_shown_to_all_tests_at_once():
     said = Said("survived")
-    try_mutants.Workplace.outcome(said, "quantizer", "changed", 9.0, [])
+    try_mutants.Workplace.outcome(said, "quantizer", "changed", 9.0, [[]], {})
     ((files, plugin),) = said.asked
     assert files == ["tests/test_vqvae2.py"] and plugin().names == set()
 
@@ -455,13 +488,15 @@ def test_a_change_is_shown_to_the_tests_that_run_its_line(tmp_path):
     quick = dict.fromkeys(seen["seconds"], 0.01)
     seen["seconds"] = quick | {name("slow"): 0.2, name("other"): 2.0}
 
-    def tests(line: int) -> list[str]:
+    def tests(line: int) -> list[list[str]]:
         names = watched_tests.tests_for(line, source, seen)
-        return [each.removeprefix(name("")) for each in names]
+        return [[each.removeprefix(name("")) for each in group] for group in names]
 
-    assert tests(9) == ["high", "low", "slow"], "the tests of a condition, quick first"
-    assert tests(11) == ["high", "slow"] and tests(12) == ["low"]
-    assert tests(1) == ["high", "low", "slow", "other"], "at import"
+    assert tests(9) == [["high", "low", "slow"]], (
+        "the tests of a condition, quick first"
+    )
+    assert tests(11) == [["high", "slow"]] and tests(12) == [["low"]]
+    assert tests(1) == [[], ["high", "low", "slow", "other"]], "at import"
     assert tests(5) == tests(1), "a default"
 
     for plugin, ran in (("Chosen", ["low", "high"]), ("Others", ["slow", "other"])):

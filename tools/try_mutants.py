@@ -6,7 +6,8 @@ tests have changed since, only those changes are that no test had noticed.
 
 The tests of a module run without a change first, to see which of them run which lines
 (`watched_tests.py`). Then, for each change, the tests that run its line are run, quick
-ones first; if all of them pass, the other tests of the module are run.
+ones first, and among the others those that have noticed most changes; if all of them
+pass, the other tests of the module are run.
 Cosmic Ray (`pip install -e ".[dev]"`) knows the changes: a number one higher or lower,
 `<` in place of `<=`, no `not`, no loop, and so on. A change that no test notices, a
 survivor, is either a gap of the tests or no change of what the module promises;
@@ -47,7 +48,15 @@ import psutil
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
-from watched_tests import Chosen, Others, Watch, quick_first, tests_for
+from watched_tests import (
+    Chosen,
+    Noted,
+    Others,
+    Watch,
+    quick_first,
+    tests_for,
+    useful_first,
+)
 
 from pixelprior.files import writable_folder, write_texts
 
@@ -173,10 +182,15 @@ def definition_at(source: str, line: int) -> str:
 
 
 class Workplace:
-    """A copy of the checkout in which the tests of one change after another run."""
+    """A copy of the checkout in which the tests of one change after another run.
+
+    Attributes:
+        noticed: by the name of a test, how many changes it has noticed here.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.noticed: Counter[str] = Counter()
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT,
@@ -199,13 +213,20 @@ class Workplace:
             del sys.modules[name]
 
     def outcome(
-        self, module: str, source: str, seconds: float, first: list[str]
+        self,
+        module: str,
+        source: str,
+        seconds: float,
+        groups: list[list[str]],
+        took: dict[str, float],
     ) -> str:
         """What the tests of a module say to this source in its place.
 
         Args:
-            seconds: the time that those of each turn may take. first: names of the
-                tests of the first turn; the second has all others.
+            seconds: the time that those of each turn may take.
+            groups: names of the tests of the first turn, one group after the other; the
+                second turn has all others.
+            took: by the name of a test, its seconds without a change.
 
         Returns:
             "survived": they pass. "noticed": a test fails. "timed out": they were
@@ -213,10 +234,14 @@ class Workplace:
         """
         path = self.path(module)
         whole = path.read_text(encoding="utf-8")
+        first = [
+            name for group in groups for name in useful_first(group, self.noticed, took)
+        ]
         files = list(dict.fromkeys(name.split("::")[0] for name in first))
         turns = [(files, partial(Chosen, first))] if first else []
         turns.append((test_files(module), partial(Others, first)))
         self.write(path, source)
+        (self.folder / "noted").unlink(missing_ok=True)
         try:
             for some, plugin in turns:
                 outcome = self.outcome_of_tests(some, seconds, plugin)
@@ -224,7 +249,14 @@ class Workplace:
                     break
         finally:
             self.write(path, whole)
+        if outcome == "noticed":
+            self.noticed[self.noted()] += 1
         return outcome
+
+    def noted(self) -> str:
+        """The name of the first test that failed; "" if none was run to its end."""
+        noted = self.folder / "noted"
+        return noted.read_text(encoding="utf-8") if noted.is_file() else ""
 
     def outcome_of_tests(
         self, files: list[str], seconds: float, plugin: Callable[[], object]
@@ -289,7 +321,8 @@ class Workplace:
             plugins = [f for name in ("nbval", "xdist") for f in ("-p", f"no:{name}")]
             only = ["-p", "no:cacheprovider", "-o", "addopts=", "-x", "-q"]
             only.append(f"--basetemp={self.folder / 'basetemp'}")
-            code = int(pytest.main([*only, *plugins, *files], plugins=[plugin()]))
+            with_ours = [plugin(), Noted(self.folder / "noted")]
+            code = int(pytest.main([*only, *plugins, *files], plugins=with_ours))
         finally:
             os._exit(code)
 
@@ -328,7 +361,7 @@ def prepare(folder: str) -> None:
     PLACE = Workplace(Path(tempfile.mkdtemp(dir=folder)))
 
 
-def outcome_of(task: tuple[str, str, float, list[str]]) -> str:
+def outcome_of(task: tuple[str, str, float, list[list[str]], dict]) -> str:
     return PLACE.outcome(*task)
 
 
@@ -406,8 +439,9 @@ class Trial:
             found = {name: before[name] for name in found}
         seen, seconds = self.unchanged(module, pool)
         left = [mutant for mutant in tried if mutant.name not in outcomes]
+        took = seen["seconds"]
         tasks = [
-            (module, each.source, seconds, tests_for(each.line, source, seen))
+            (module, each.source, seconds, tests_for(each.line, source, seen), took)
             for each in left
         ]
         ended = zip(left, pool.map(outcome_of, tasks), strict=True)
@@ -442,8 +476,9 @@ class Trial:
         seen, *others = pool.map(watched_of, [module] * self.workers)
         if seen is not None and None not in others:
             seconds = max(SECONDS_AT_LEAST, 5 * (time.monotonic() - started))
-            names = quick_first(seen["seconds"], seen)
-            tasks = [(module, source, seconds, names)] * self.workers
+            took = seen["seconds"]
+            groups = [quick_first(took, seen)]
+            tasks = [(module, source, seconds, groups, took)] * self.workers
             if set(pool.map(outcome_of, tasks)) == {"survived"}:
                 return seen, seconds
         raise SystemExit(

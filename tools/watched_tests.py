@@ -7,6 +7,7 @@ lines of a process that a test starts are not seen.
 
 import ast
 import json
+import math
 import time
 import zlib
 from collections.abc import Iterable
@@ -93,6 +94,17 @@ class Others(Seeded):
         items[:] = [item for item in items if item.nodeid not in self.names]
 
 
+class Noted:
+    """A plugin of pytest that writes the name of the first test that fails."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed and not self.path.exists():
+            self.path.write_text(report.nodeid, encoding="utf-8")
+
+
 def statement_at(source: str, line: int) -> range:
     """The lines of the innermost statement around a line, without its body."""
     found = range(line, line + 1)
@@ -105,9 +117,9 @@ def statement_at(source: str, line: int) -> range:
     return found
 
 
-def tests_for(line: int, source: str, seen: dict) -> list[str]:
-    """The tests that run a line, quick ones first; all tests, those that run it before
-    the others, if the line also runs outside of a test.
+def tests_for(line: int, source: str, seen: dict) -> list[list[str]]:
+    """The tests that run a line, quick ones first; and as a second group the others, if
+    the line also runs outside of a test.
 
     Args:
         line: its number in the source. seen: what `Watch` has written.
@@ -116,8 +128,8 @@ def tests_for(line: int, source: str, seen: dict) -> list[str]:
     names = {name for n in lines for name in seen["lines"].get(str(n), ())}
     inside = quick_first(names - {""}, seen)
     if "" not in names:
-        return inside
-    return inside + quick_first(seen["seconds"].keys() - names, seen)
+        return [inside]
+    return [inside, quick_first(seen["seconds"].keys() - names, seen)]
 
 
 def quick_first(names: Iterable[str], seen: dict) -> list[str]:
@@ -126,5 +138,23 @@ def quick_first(names: Iterable[str], seen: dict) -> list[str]:
 
     def sort_key(name: str) -> tuple[int, int]:
         return sum(seen["seconds"][name] > limit for limit in QUICK), order[name]
+
+    return sorted(names, key=sort_key)
+
+
+def useful_first(
+    names: Iterable[str], noticed: dict[str, int], took: dict[str, float]
+) -> list[str]:
+    """Tests below 0.1 s first, as they come, and the others by how many changes each
+    has noticed per second that it takes.
+
+    Args:
+        noticed: by name, how many; 0 if it is not there. took: by name, the seconds.
+    """
+
+    def sort_key(name: str) -> float:
+        if took[name] <= QUICK[0]:
+            return -math.inf
+        return -noticed.get(name, 0) / took[name]
 
     return sorted(names, key=sort_key)

@@ -19,7 +19,9 @@ from matplotlib.text import Text
 from PIL import Image
 
 from pixelprior import pictures
+from pixelprior.anomaly_scores import Calibration
 from pixelprior.course import figures, showing
+from pixelprior.course.figures import anomalies as anomaly_figures
 from pixelprior.course.figures import codes as code_figures
 from pixelprior.course.figures import (
     diagrams,
@@ -220,10 +222,23 @@ AXES = {
     "y_label": "Fréchet distance",
 }
 NEEDS = {"01": "00", "02": "00", "03": "02", "04": "01 03", "05": "04"}
-NEEDS |= dict.fromkeys(("06", "07", "08", "09"), "05")  # those of the course
+NEEDS |= dict.fromkeys(("06", "07", "08", "09", "10"), "05")  # those of the course
 
 # Each figure at the course's sizes, and at odd ones: one row, one code, not square.
+NORMAL_SCORES = torch.linspace(-3, 4, 99).double()
+CALIBRATION = Calibration(
+    {}, *[torch.zeros(3)] * 2, NORMAL_SCORES, torch.zeros(3), 1, None, ("", "")
+)
 FIGURES = {
+    "findings": [
+        lambda f: f(
+            images(4), images(4), images(4)[:, 0], [f"{n}\np" for n in range(4)], 0.5
+        ),
+        lambda f: f(
+            images(1, 3), images(1, 3), images(1)[:, 0].requires_grad_(), ["one"], 2
+        ),
+    ],
+    "scores": [lambda f: f(CALIBRATION, NORMAL_SCORES.exp(), 0.05)],
     "captioned_images": [
         lambda f: f(images(16), [str(n) for n in range(16)], title="sixteen"),
         lambda f: f(images(1, 3, 4, 6), ["alone"], columns=3),
@@ -400,7 +415,7 @@ FIGURES = {
     "shifted_kernel": [lambda f: f()],
     "cached_step": [lambda f: f()],
     "course_map": [
-        lambda f: f({f"{n:02d}": "about\nthis" for n in range(10)}, NEEDS, here="03"),
+        lambda f: f({f"{n:02d}": "about\nthis" for n in range(11)}, NEEDS, here="03"),
         lambda f: f({"00": "alone"}, {}),
     ],
     "cells": [
@@ -418,7 +433,8 @@ FIGURES = {
         lambda f: f(0, 2, height=1, width=3),
     ],
 }
-MODULES = [pictures, code_figures, diagrams, fields, grids, judging, lines, maps, plots]
+MODULES = [pictures, anomaly_figures, code_figures, diagrams, fields, grids, judging]
+MODULES += [lines, maps, plots]
 FUNCTIONS = {
     name: function
     for module in MODULES

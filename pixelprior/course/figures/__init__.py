@@ -4,10 +4,12 @@
 draws grids of codes; `lines.py` draws curves, and `plots.py` bars and heat maps;
 `fields.py` draws masks and receptive fields, and `grids.py` other grids; `maps.py`
 draws maps with numbered rows and columns; `diagrams.py` draws how parts are connected;
-`judging.py` draws quality against variety, and panels of bars and curves.
+`judging.py` draws quality against variety, and panels of bars and curves;
+`anomalies.py` draws what is odd in images.
 `show` shows a figure with its alt text.
 """
 
+from pixelprior.course.figures.anomalies import findings, scores
 from pixelprior.course.figures.codes import code_grids, pipeline
 from pixelprior.course.figures.diagrams import (
     cached_step,
@@ -62,6 +64,7 @@ __all__ = [
     "course_map",
     "curve_panels",
     "curves",
+    "findings",
     "gated_block",
     "grouped_bars",
     "heatmaps",
@@ -77,6 +80,7 @@ __all__ = [
     "prediction",
     "raster_order",
     "receptive_fields",
+    "scores",
     "shifted_kernel",
     "show",
     "stacked_curves",
