@@ -235,5 +235,5 @@ def in_view(page, heading) -> bool:
 def test_unknown_numbers_are_refused():
     assert chosen(NOTEBOOKS, "all") == NOTEBOOKS
     assert [path.name[:2] for path in chosen(NOTEBOOKS, "09 00")] == ["00", "09"]
-    with pytest.raises(ValueError, match=r"names 10 2; give 'all' or some of 00 01"):
-        chosen(NOTEBOOKS, "00 2 10")
+    with pytest.raises(ValueError, match=r"names 11 2; give 'all' or some of 00 01"):
+        chosen(NOTEBOOKS, "00 2 11")

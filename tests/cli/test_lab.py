@@ -85,7 +85,7 @@ def test_jupyterlab_runs_in_this_environment_and_has_the_interrupt(tmp_path):
     assert done.stdout.split("\n")[:2] == [str(command), str(int(signal.SIG_IGN))]
 
 
-@pytest.mark.parametrize("name", ["0x", "10", "nothing"])
+@pytest.mark.parametrize("name", ["0x", "11", "nothing"])
 def test_a_notebook_that_is_not_one_is_named(name, fails):
     assert "00_start_here" in fails("lab", name)
 
