@@ -131,9 +131,9 @@ figures.show(
 )
 
 # %% [markdown]
-# A normal image has three such codes of 64 on average, and the shirt has not many more. Four of the images with defects have many, at the defect, shortly after it in raster order, or elsewhere. Image 3 has few, but among them is the most expensive code of this position in 401: a small defect may be a single code. So 10.5 will look at the most expensive codes of an image alone.
+# A normal image has three such codes of 64 on average, and the shirt has not many more. Four of the images with defects have many, at the defect, shortly after it in raster order, or elsewhere. Image 3 has few, but among them is the most expensive code of this position in 401: a small defect may be a single code. So 10.5 will look only at the most expensive codes of an image.
 #
-# The package's `calibrate` keeps the sorted nats of half of the normal images. (A tenth of them gives means and standard deviations, and the others give scores, as we will see in 10.5.) If we count among the same images, our p-values of the bottom codes and those of the package have to be equal. (Those of the top codes differ, because the package adds guidance (07.4) to their nats.)
+# The package's `calibrate` keeps the sorted nats of half of the normal images. (A tenth of the images gives means and standard deviations, and the others give scores, as we will see in 10.5.) If we count among the same images, our p-values of the bottom codes and those of the package have to be equal. (Those of the top codes differ, because the package adds guidance (07.4) to their nats.)
 
 # %%
 calibration = calibrate(vqvae2, prior, normal, normal_labels, draws=4)
@@ -346,7 +346,7 @@ for rate in (0.05, 0.1):
     print(f"{rate:.2f} {shares[0]:14} {shares[1]:15}")
 
 # %% [markdown]
-# It is kept, as far as so few images can tell. When we wrote this there were 3 false alarms for α = 0.05 and 11 for α = 0.1. The number among 100 images has a standard deviation of about 2 percent by chance, and the rate of a calibration with 160 scores has another 2. On average over all calibrations the promise holds exactly. It holds on average over all classes, too, and not for each class. The promise says nothing about images with defects: which share of them is found depends on the score, and this is what a better method changes.
+# It is kept, as far as so few images can tell. When we wrote this there were 3 false alarms for α = 0.05 and 11 for α = 0.1. The number among 100 images has a standard deviation of 2 to 3 by chance, and the rate of a calibration with 160 scores has another 2 percent. On average over all calibrations the promise holds exactly. It holds on average over all classes, too, and not for each class. The promise says nothing about images with defects: which share of them is found depends on the score, and this is what a better method changes.
 
 # %% [markdown]
 # ## 10.6 Compare methods: the ROC curve
