@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 CHUNK_SIZE = 256  # the largest batch that `pixelprior benchmark` times
 # What a batch takes at most, in [p, H, W] of features per image, beside its caches.
 FEATURES_CACHED, FEATURES_WHOLE_GRID, FEATURES_DECODED = 6, 50, 6
+# And in numbers per code of the codebook: while a code is drawn from its logits, which
+# filters sort, and for each position whose logits are computed together.
+LOGITS_DRAWN, LOGITS_WHOLE_GRID = 28, 4
 
 
 def chunks_of(batch_size: int, chunk_size: int) -> list[slice]:
@@ -54,8 +57,8 @@ def bytes_per_image(
         kept = 0 if whole else PixelCNNCache(level, 1, shape).nbytes
         features = FEATURES_WHOLE_GRID if whole else FEATURES_CACHED
         numbers = features * len(level.head[1].weight) * math.prod(shape)
-        if whole:  # and the logits of the whole grid
-            numbers += 2 * level.num_embeddings * math.prod(shape)
+        per_code = LOGITS_DRAWN + LOGITS_WHOLE_GRID * math.prod(shape) * whole
+        numbers += per_code * level.num_embeddings
         kept += numbers * level.embedding.weight.element_size()
         needed.append(kept * (2 if weight else 1))
     return max(needed)

@@ -30,6 +30,18 @@ def prior():
     return model.double().eval()
 
 
+@pytest.fixture
+def terminal(monkeypatch):
+    """In the place of stderr, a terminal that keeps what it is sent."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", kept := Terminal())
+    return kept
+
+
 @pytest.mark.parametrize("method", ["naive", "rows", "cached"])
 @pytest.mark.parametrize("chunk_size", [2, 256])
 def test_the_top_level_alone_draws_the_top_codes_of_its_prior(
@@ -111,15 +123,16 @@ from pathlib import Path
 from pixelprior import HierarchicalPixelCNN
 from pixelprior.drawing import bytes_per_image
 torch.set_num_threads(1)
-method, (weight, count, side) = sys.argv[1], map(float, sys.argv[2:])
-count, side = int(count), int(side)
-prior = HierarchicalPixelCNN(64, 16, 64, 3, 4, label_dropout=0.1).eval()
+method, weight, top_p, (count, side, codes) = *sys.argv[1:4], map(int, sys.argv[4:])
+weight, top_p = float(weight), float(top_p)
+prior = HierarchicalPixelCNN(codes, 16, 64, 3, 4, label_dropout=0.1).eval()
 shapes = [(side // 2, side // 2), (side, side)]
 def resident(name):
     text = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(name + r":\s+(\d+)", text)[1])
 def draw(n):
-    prior.sample(n, *shapes, labels=1, guidance=weight, method=method, chunk_size=n)
+    options = {"labels": 1, "guidance": weight, "method": method, "top_p": top_p}
+    prior.sample(n, *shapes, chunk_size=n, **options)
 draw(1)
 before = resident("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")  # the highest begins anew
@@ -131,13 +144,24 @@ print(said, (resident("VmHWM") - before) / count)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it measures Linux's memory")
 @pytest.mark.parametrize(
-    "method, weight, count, side",
-    [("cached", 0, 256, 16), ("cached", 1, 128, 16), ("rows", 0, 64, 8)]
-    + [("naive", 0.5, 64, 6)],
+    "method, weight, top_p, count, side, codes",
+    [
+        ("cached", 0, 1, 256, 16, 64),
+        ("cached", 1, 1, 128, 16, 64),
+        ("rows", 0, 1, 64, 8, 64),
+        ("naive", 0.5, 1, 64, 6, 64),
+        ("cached", 0, 1, 64, 8, 8192),
+        ("cached", 1, 0.9, 64, 8, 8192),
+        ("naive", 0, 0.9, 32, 8, 8192),
+    ],
 )
-def test_an_image_takes_no_more_memory_than_is_said(method, weight, count, side):
+def test_an_image_takes_no_more_memory_than_is_said(
+    method, weight, top_p, count, side, codes
+):
+    """Also where there are many codes, so that their logits take most of it."""
+    numbers = weight, top_p, count, side, codes
     done = subprocess.run(
-        [sys.executable, "-c", DRAWN, method, *map(str, (weight, count, side))],
+        [sys.executable, "-c", DRAWN, method, *map(str, numbers)],
         capture_output=True,
         text=True,
         check=True,
@@ -201,6 +225,19 @@ def test_the_command_draws_as_many_images_together_as_fit(tmp_path):
         assert one.read_bytes() == other.read_bytes()
 
 
+def test_batches_have_a_bar_or_the_rows_of_the_only_one(prior, terminal):
+    prior.sample(2, TOP, BOTTOM, labels=1, chunk_size=1, progress=True)
+    assert "batch" in terminal.getvalue() and "row" not in terminal.getvalue()
+    terminal.truncate(0)
+    prior.sample(2, TOP, BOTTOM, labels=1, progress=True)
+    said = terminal.getvalue()
+    assert "row" in said and "batch" not in said
+    assert "top codes" in said and "bottom codes" in said
+    terminal.truncate(0)
+    prior.prior_top.sample(2, TOP, labels=1, progress=True)
+    assert "codes" in terminal.getvalue() and "codes codes" not in terminal.getvalue()
+
+
 def test_where_no_image_fits_the_command_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("pixelprior.cli.sample.free_on", lambda device: 2**16)
     command = ["sample", "--prior_checkpoint", str(FOLDER / "fashion_mnist_prior")]
@@ -250,18 +287,13 @@ def test_a_tokenizer_with_other_codes_or_grids_is_refused(codes, grids, words):
         HierarchicalPixelCNN(7, 3, 4, 1).check_matches(tokenizer)
 
 
-def test_two_grids_are_drawn_quietly_where_the_prior_is(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    monkeypatch.setattr(sys, "stderr", said := Terminal())
+def test_two_grids_are_drawn_quietly_where_the_prior_is(monkeypatch, terminal):
     prior, moved = HierarchicalPixelCNN(7, 3, 4, 1).eval(), []
     monkeypatch.setattr(prior, "to", moved.append)
     prior.sample(1, (2, 2), (4, 4))
     assert moved == []
     prior.sample(1, (2, 2), (4, 4), device="cpu")
     assert moved == ["cpu"]
-    assert said.getvalue() == ""
+    assert terminal.getvalue() == ""
     prior.sample(1, (2, 2), (4, 4), progress=True)
-    assert "row" in said.getvalue()
+    assert "row" in terminal.getvalue()
