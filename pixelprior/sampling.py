@@ -36,16 +36,19 @@ def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor
         Float64 [batch_size, count], each in [0, 1 - 2^-52].
 
     Raises:
-        ValueError: seed or first_index does not fit 64 bits.
+        ValueError: the seed or the number of an image does not fit 64 bits.
     """
     keys = []
     for name, value, limit in (
         ("seed", seed, 2**64),
-        ("first_index", first_index, 2**64 - batch_size),
+        ("first_index", first_index, 2**64 - batch_size + 1),
     ):
         key = whole_number(value)
         if key is None or not 0 <= key < limit:
-            raise ValueError(f"{name} is {value}; give a whole number from 0 to 2^64-1")
+            raise ValueError(
+                f"{name} is {value}; give a whole number from 0 to "
+                f"2^64-{2**64 - limit + 1}"
+            )
         keys.append(key)
     seed, first_index = keys
     words = [

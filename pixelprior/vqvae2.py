@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from pixelprior.checkpoints import Pretrained
 from pixelprior.modes import evaluation_mode
 from pixelprior.quantizer import Quantizer, perplexity
-from pixelprior.ranges import check_number, check_positive, check_share, sides_of
+from pixelprior.ranges import (
+    check_number,
+    check_positive,
+    check_share,
+    sides_of,
+    whole_number,
+)
 from pixelprior.validation import check_codes, check_tensor
 
 
@@ -103,6 +109,7 @@ class VQVAE2(nn.Module, Pretrained):
         )
         check_share(ema_decay=ema_decay, bottom_dropout=bottom_dropout)
         check_number(commitment_weight=commitment_weight)
+        bottom_downsampling = whole_number(bottom_downsampling)
         halvings = bottom_downsampling.bit_length() - 1
         if halvings < 1 or bottom_downsampling != 2**halvings:
             raise ValueError(

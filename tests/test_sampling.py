@@ -2,6 +2,7 @@
 
 import copy
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pixelprior import HierarchicalPixelCNN, sampling
-from pixelprior.sampling import draw, probabilities, uniforms
+from pixelprior.progress import progress_bar
+from pixelprior.sampling import (
+    check_method,
+    draw,
+    probabilities,
+    sample_codes,
+    uniforms,
+)
 
 TOP, BOTTOM = (3, 4), (6, 8)
 LABELS = torch.tensor([0, 1, 2, 0, 1])
@@ -39,6 +47,25 @@ def test_seeds_up_to_the_largest_have_streams_of_their_own():
     key = np.array([2**64 - 1, 5], dtype=np.uint64)
     words = np.random.Philox(key=key).random_raw(3) >> np.uint64(12)
     assert uniforms(2**64 - 1, 5, 1, 3)[0].tolist() == (words * 2.0**-52).tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", 2**64), ("seed", 2**64 + 1), ("first_index", 2**64 - 2)],
+)
+def test_a_stream_beyond_64_bits_is_named(name, value):
+    numbers = {"seed": 0, "first_index": 0} | {name: value}
+    with pytest.raises(ValueError, match=f"{name} is {value}; give a whole number"):
+        uniforms(**numbers, batch_size=3, count=1)
+
+
+def test_the_last_images_of_64_bits_have_streams_of_their_own():
+    first = 2**64 - 3
+    drawn = uniforms(0, first, 3, 4)
+    assert len(drawn.unique()) == 12
+    key = np.array([0, first + 2], dtype=np.uint64)
+    words = np.random.Philox(key=key).random_raw(4) >> np.uint64(12)
+    assert drawn[2].tolist() == (words * 2.0**-52).tolist()
 
 
 def test_an_image_has_its_own_stream():
@@ -81,6 +108,23 @@ def test_top_p_keeps_the_fewest_codes_that_hold_the_share(top_p, kept):
     probs = probabilities(logits, top_p=top_p - 1e-12 if top_p < 1 else 1.0)
     assert (probs > 0).sum().item() == kept
     assert probs.sum().item() == pytest.approx(1)
+
+
+def test_no_temperature_is_too_low_for_the_logits():
+    """Divided by it as they are, they would overflow."""
+    logits = torch.tensor([[10.0, 30.0, 20.0]])
+    assert probabilities(logits, 1e-307).tolist() == [[0, 1, 0]]
+
+
+def test_top_p_of_one_keeps_the_rarest_code():
+    logits = torch.tensor([[0.0, -40.0]])
+    found = probabilities(logits, top_p=1.0)
+    assert torch.equal(found, probabilities(logits)) and found.min() > 0
+
+
+def test_of_equally_likely_codes_top_p_keeps_the_first():
+    probs = probabilities(torch.zeros(1, 64), top_p=0.25)
+    assert probs[0].nonzero().flatten().tolist() == list(range(16))
 
 
 def test_top_p_keeps_at_least_one_code():
@@ -174,18 +218,21 @@ def test_bfloat16_draws_other_codes_that_are_as_likely(shipped):
     assert 0.1 < (samples[0][1] == samples[1][1]).float().mean() < 0.99
 
 
-def test_graph_draws_the_cached_codes_when_a_row_is_replayed(small_prior, monkeypatch):
+@pytest.mark.parametrize(("top", "bottom"), [(TOP, BOTTOM), ((1, 4), (2, 8))])
+def test_graph_draws_the_cached_codes_when_a_row_is_replayed(
+    small_prior, monkeypatch, top, bottom
+):
     def capture(function):
         function()  # as the warm-up does
         return function
 
     monkeypatch.setattr(sampling, "_capture", capture)
     monkeypatch.setattr(sampling, "check_method", lambda method, device: None)
-    known = torch.full((5, *BOTTOM), -1)
+    known = torch.full((5, *bottom), -1)
     known[:, 1::2] = 3
     cached, graph = (
         small_prior.sample(
-            5, TOP, BOTTOM, labels=LABELS, seed=3, known_bottom=known, method=method
+            5, top, bottom, labels=LABELS, seed=3, known_bottom=known, method=method
         )
         for method in ("cached", "graph")
     )
@@ -221,6 +268,13 @@ def test_graph_can_capture_a_row_which_asks_the_device_for_no_number(
     with Watch():
         torch.ones(1).item()
     assert asked == ["aten::_local_scalar_dense"]
+
+
+def test_graph_is_for_cuda_devices_alone():
+    check_method("graph", torch.device("cuda"))
+    for other in ("cpu", "mps", "xpu"):
+        with pytest.raises(ValueError, match=f"needs a CUDA device.*on {other}"):
+            check_method("graph", torch.device(other))
 
 
 def test_graph_is_refused_without_a_gpu(small_prior):
@@ -292,6 +346,47 @@ class HowMany(TorchDispatchMode):
         if function is torch.ops.aten.searchsorted.Tensor:
             self.seen.add(len(result))
         return result
+
+
+def test_unless_asked_otherwise_codes_are_drawn_from_the_logits_and_quietly(
+    small_prior, monkeypatch
+):
+    bars = []
+
+    def bar(**options):
+        bars.append(options["enabled"])
+        return progress_bar(**options)
+
+    monkeypatch.setattr(sampling, "progress_bar", bar)
+    level = small_prior.prior_top
+    with torch.no_grad():
+        condition = level.label_condition(LABELS, 5)
+    codes = sample_codes(level, TOP, uniforms(3, 0, 5, 12), condition)
+    drawn, _ = small_prior.sample(
+        5, TOP, BOTTOM, labels=LABELS, seed=3, temperature=1.0, guidance=0.0
+    )
+    assert torch.equal(codes, drawn) and not any(bars)
+
+
+@pytest.mark.parametrize(
+    ("kind", "drawn_on"),
+    [("mps", "cpu"), ("cpu", "cpu"), ("cuda", "cuda"), ("xpu", "xpu")],
+)
+def test_the_cpu_draws_for_apples_gpus_alone(kind, drawn_on, monkeypatch):
+    """They have no float64; none of these devices needs to be here."""
+
+    class Asked(Exception):
+        pass
+
+    class Numbers(list):
+        def to(self, device):
+            raise Asked(device.type)
+
+    weight = SimpleNamespace(device=torch.device(kind))
+    level = SimpleNamespace(embedding=SimpleNamespace(weight=weight))
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    with pytest.raises(Asked, match=drawn_on):
+        sample_codes(level, (1, 1), Numbers([0.5]))
 
 
 def test_the_seed_decides(small_prior):

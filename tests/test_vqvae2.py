@@ -2,21 +2,65 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
 from pixelprior import VQVAE2
-from pixelprior.vqvae2 import Quantizer, perplexity
+from pixelprior.vqvae2 import Quantizer, ResidualStack, perplexity
 
 
 def test_shapes_follow_from_the_arguments():
-    model = VQVAE2(3, 64, 16, 8, 32, bottom_downsampling=4).eval()
+    model = VQVAE2(3, 64, 16, 8, 32, bottom_downsampling=np.int64(4)).eval()
     codes = model.get_code_indices(torch.rand(2, 3, 64, 64))
     assert codes["indices_top"].shape == (2, 8, 8)
     assert codes["indices_bottom"].shape == (2, 16, 16)
     assert codes["indices_top"].dtype == torch.long
     assert model(torch.rand(2, 3, 64, 64)).shape == (2, 3, 64, 64)
     assert (model.latent_spatial_dim_top, model.latent_spatial_dim_bottom) == (8, 16)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "top", "bottom"),
+    [
+        (32, (2, 2), (4, 4)),
+        ((32, 48), (2, 3), (4, 6)),
+        ([48, 32], (3, 2), (6, 4)),
+    ],
+)
+def test_images_of_any_shape_have_a_code_for_each_square_of_8(image_size, top, bottom):
+    torch.manual_seed(0)
+    model = VQVAE2(1, image_size, 8, 4, 4, bottom_downsampling=8).eval()
+    images = torch.rand(2, 1, *model.image_shape)
+    codes = model.get_code_indices(images)
+    assert [tuple(grid.shape[1:]) for grid in codes.values()] == [top, bottom]
+    rebuilt = model.decode_codes(*codes.values())
+    assert rebuilt.shape == images.shape and torch.allclose(model(images), rebuilt)
+    sides = model.latent_spatial_dim_top, model.latent_spatial_dim_bottom
+    square = (top[0], bottom[0]) if top[0] == top[1] else (None, None)
+    # As text, in which 2 is not 2.0.
+    assert str((model.grids, sides)) == str(((top, bottom), square))
+
+
+def test_the_default_model_is_for_colour_images_of_32_pixels():
+    model = VQVAE2()
+    assert (model.in_channels, model.image_size) == (3, 32)
+    assert (model.commitment_weight, model.bottom_dropout) == (0.25, 0.1)
+    for quantizer in (model.vq_top, model.vq_bottom):
+        assert quantizer.codebook.shape == (512, 64)
+    assert model.to_bottom.weight.shape == (64, 128 + 64, 1, 1)
+    stacks = [each for each in model.modules() if isinstance(each, ResidualStack)]
+    assert [len(stack.blocks) for stack in stacks] == [2] * 4
+
+
+@pytest.mark.parametrize(("channels", "inside"), [(1, 1), (2, 1), (3, 1), (8, 4)])
+def test_a_residual_block_has_half_the_channels_inside_but_at_least_one(
+    channels, inside
+):
+    stack = ResidualStack(channels, 2)
+    assert [block[1].out_channels for block in stack.blocks] == [inside] * 2
+    features = torch.rand(1, channels, 3, 3)
+    assert stack(features).shape == features.shape
 
 
 def test_each_feature_gets_its_nearest_code():
@@ -115,6 +159,35 @@ def test_the_commitment_loss_is_the_squared_distance_to_the_codes(small_vqvae2):
     assert loss.item() == pytest.approx((features - quantized).square().mean().item())
 
 
+def test_the_loss_is_that_of_the_pixels_and_a_share_of_both_commitments():
+    torch.manual_seed(0)
+    model = VQVAE2(1, 16, 8, 4, 4, commitment_weight=0.5).eval()
+    distances = []
+
+    def watch(_quantizer, inputs, outputs):
+        distances.append((inputs[0] - outputs[0]).square().mean().item())
+
+    model.vq_top.register_forward_hook(watch)
+    model.vq_bottom.register_forward_hook(watch)
+    losses = model.loss_function(torch.rand(6, 1, 16, 16))
+    pixels, commitment = losses["reconstruction_loss"], losses["commitment_loss"]
+    assert len(distances) == 2 and min(distances) > 0
+    assert commitment.item() == pytest.approx(sum(distances))
+    assert losses["total_loss"].item() == pytest.approx(
+        (pixels + 0.5 * commitment).item()
+    )
+
+
+def test_decoded_images_end_at_0_and_at_1():
+    model = VQVAE2(1, 16, 8, 4, 4).eval()
+    last = model.decoder[-1]
+    last.weight.data.zero_()
+    for made, wanted in ((-0.5, 0.0), (0.25, 0.25), (1.5, 1.0)):
+        last.bias.data.fill_(made)
+        images = model.decode(torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 8, 8))
+        assert (images == wanted).all()
+
+
 def test_images_survive_the_shipped_codes(shipped, heldout_images):
     vqvae2, _ = shipped
     images = heldout_images[torch.arange(200)][0]
@@ -185,6 +258,16 @@ def test_weights_of_another_release_of_the_codebook_library_load(
     assert all(q.vq._codebook.initted.all() for q in (model.vq_top, model.vq_bottom))
 
 
+def test_reading_codes_keeps_no_graph(small_vqvae2, heldout_images):
+    has_graph = []
+    hook = small_vqvae2.encoder_bottom.register_forward_hook(
+        lambda _module, _inputs, features: has_graph.append(features.requires_grad)
+    )
+    small_vqvae2.get_code_indices(heldout_images[torch.arange(2)][0])
+    hook.remove()
+    assert has_graph == [False]
+
+
 def test_perplexity_counts_the_codes_in_use():
     assert perplexity(torch.arange(8).repeat(5), 32).item() == pytest.approx(8)
     assert perplexity(torch.zeros(9).long(), 32).item() == pytest.approx(1)
@@ -222,6 +305,25 @@ def test_wrong_codes_are_named(small_vqvae2, z_top, z_bottom, words):
         small_vqvae2.decode_codes(z_top, z_bottom)
 
 
+def test_a_wrong_shape_is_named_with_height_and_width():
+    model = VQVAE2(1, (32, 48), 8, 4, 16)
+
+    def codes(*shape):
+        return torch.zeros(shape).long()
+
+    for z_top, z_bottom, words in (
+        (codes(1, 9, 12), codes(1, 16, 24), "z_top has a grid of 9×12, .*has 8×12;"),
+        (codes(1, 8, 12), codes(1, 16, 25), "z_bottom .* of 16×25, .*has 16×24;"),
+        (codes(1, 8, 12), codes(2, 16, 24), "1 top and 2 bottom grids"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model.decode_codes(z_top, z_bottom)
+    with pytest.raises(ValueError, match=r"quant_t .*9, 12\], but \[B, 4, 8, 12\]"):
+        model.decode(torch.zeros(1, 4, 9, 12), torch.zeros(1, 4, 16, 24))
+    with pytest.raises(ValueError, match=r"takes \[B, 1, 32, 48\]"):
+        model.check_images(torch.zeros(2, 1, 48, 32))
+
+
 def test_wrong_vectors_are_named(small_vqvae2):
     with pytest.raises(ValueError, match=r"quant_b.*\[B, 8, 16, 16\]"):
         small_vqvae2.decode(torch.zeros(1, 8, 8, 8), torch.zeros(1, 8, 8, 8))
@@ -236,6 +338,8 @@ def test_wrong_vectors_are_named(small_vqvae2):
         ({"ema_decay": "x"}, "ema_decay is 'x'"),
         ({"commitment_weight": -1.0}, "commitment_weight is -1.0"),
         ({"bottom_downsampling": 3}, "bottom_downsampling is 3.*power of two"),
+        ({"bottom_downsampling": 1}, "bottom_downsampling is 1.*power of two"),
+        ({"image_size": 36, "bottom_downsampling": 4}, "is 36.*multiple of 8 "),
     ],
 )
 def test_wrong_arguments_are_named(options, words):
