@@ -5,12 +5,15 @@ import hashlib
 import json
 import os
 import pickle
+import stat
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, checkpoints, checksums
 from pixelprior.assets import (
@@ -74,7 +77,9 @@ def test_a_loaded_model_can_be_saved_again(model, tmp_path):
     assert same(model, load_model(HierarchicalPixelCNN, tmp_path / "two"))
 
 
-def test_push_to_hub_uploads_all_files(model, monkeypatch):
+@pytest.fixture
+def uploaded(monkeypatch):
+    """In the place of the hub: the names of the files by the name of their place."""
     uploaded = {}
 
     class Hub:
@@ -88,9 +93,39 @@ def test_push_to_hub_uploads_all_files(model, monkeypatch):
             uploaded[repo_id] = sorted(p.name for p in Path(folder_path).iterdir())
 
     monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
+    return uploaded
+
+
+FILES = ["SHA256SUMS", "config.json", "model.safetensors"]
+
+
+def test_push_to_hub_uploads_all_files(model, uploaded):
     model.push_to_hub("me/prior")
-    files = ["SHA256SUMS", "config.json", "model.safetensors"]
-    assert uploaded == {"me/prior": files}
+    assert uploaded == {"me/prior": FILES}
+
+
+def test_a_model_is_pushed_under_the_name_of_its_folder_or_the_one_given(
+    model, tmp_path, uploaded
+):
+    folder = tmp_path / "prior"
+    model.save_pretrained(folder, push_to_hub=True)
+    model.save_pretrained(folder, push_to_hub=True, repo_id="me/mine")
+    assert uploaded == {"prior": FILES, "me/mine": FILES}
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+
+
+@pytest.mark.parametrize("umask", [0, 0o027])
+def test_a_checkpoint_may_be_read_by_whom_the_umask_allows(model, tmp_path, umask):
+    if os.name == "nt":
+        pytest.skip("Windows has no umask")
+    before = os.umask(umask)
+    try:
+        model.save_pretrained(tmp_path)
+    finally:
+        left = os.umask(before)
+    assert left == umask
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()]
+    assert modes == 3 * [0o666 & ~umask]
 
 
 def test_codebooks_are_saved_with_the_vqvae2(small_vqvae2, tmp_path):
@@ -114,6 +149,18 @@ def test_half_precision_halves_the_file_and_rounds_the_weights(model, tmp_path):
         assert torch.equal(a.half().float(), b)
 
 
+def test_codebooks_are_not_rounded_in_a_file_of_half_precision(small_vqvae2, tmp_path):
+    small_vqvae2.save_pretrained(tmp_path, dtype=torch.float16)
+    parameters = dict(small_vqvae2.named_parameters())
+    saved = load_file(tmp_path / "model.safetensors")
+    for name, tensor in small_vqvae2.state_dict().items():
+        kept = torch.float16 if name in parameters else tensor.dtype
+        assert saved[name].dtype == kept, name
+    loaded = load_model(VQVAE2, tmp_path)
+    assert torch.equal(loaded.vq_top.codebook, small_vqvae2.vq_top.codebook)
+    assert torch.equal(loaded.vq_bottom.codebook, small_vqvae2.vq_bottom.codebook)
+
+
 def test_a_pth_of_config_and_state_is_read(model, tmp_path):
     path = tmp_path / "prior.pth"
     config = {"num_embeddings": 20, "embedding_dim": 6, "hidden_channels": 8}
@@ -132,9 +179,41 @@ def test_a_pth_of_a_state_dict_takes_the_config_beside_it(model, tmp_path):
         load_model(HierarchicalPixelCNN, tmp_path / "prior.pth")
 
 
+def test_a_state_dict_is_read_under_any_name(model, tmp_path):
+    """The examples of torch name theirs checkpoint.pth.tar."""
+    model.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "checkpoint.pth.tar")
+    loaded = load_model(HierarchicalPixelCNN, tmp_path / "checkpoint.pth.tar")
+    assert same(model, loaded)
+
+
 def test_a_training_folder_stands_for_its_best(model, tmp_path):
     model.save_pretrained(tmp_path / "best")
     assert same(model, load_model(HierarchicalPixelCNN, tmp_path))
+
+
+def test_a_folders_own_weights_come_before_those_of_its_best(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    HierarchicalPixelCNN(20, 6, 8, 2, num_classes=3).save_pretrained(tmp_path / "best")
+    assert same(model, load_model(HierarchicalPixelCNN, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        (None, {}),
+        ("{", {}),
+        ("[" * 10**5, {}),
+        ("[1]", {}),
+        ('{"a": 3, "trained_parts": "top_loss"}', {"a": 3}),
+        ('{"a": 3, "trained_parts": ["top_loss"]}', None),  # as they are
+    ],
+)
+def test_notes_of_another_form_count_as_absent(tmp_path, text, notes):
+    if text is not None:
+        (tmp_path / "training.json").write_text(text)
+    expected = json.loads(text) if notes is None else notes
+    assert read_training_notes(tmp_path) == expected
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
@@ -163,11 +242,13 @@ def test_a_config_cut_short_is_named(model, tmp_path):
         load_model(HierarchicalPixelCNN, tmp_path)
 
 
-def test_the_checkpoint_of_another_model_is_named(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    for load in (VQVAE2.from_pretrained, lambda path: load_model(VQVAE2, path)):
-        with pytest.raises(ValueError, match=r"holds a HierarchicalPixelCNN.*VQVAE2"):
-            load(tmp_path)
+def test_the_checkpoint_of_another_model_is_named(model, small_vqvae2, tmp_path):
+    for one, other in ((model, VQVAE2), (small_vqvae2, HierarchicalPixelCNN)):
+        one.save_pretrained(tmp_path)
+        words = f"holds a {type(one).__name__}, but a {other.__name__} is needed"
+        for load in (other.from_pretrained, partial(load_model, other)):
+            with pytest.raises(ValueError, match=words):
+                load(tmp_path)
 
 
 def test_weights_that_do_not_fit_the_config_are_named(model, tmp_path):
@@ -289,6 +370,19 @@ def test_a_keyword_that_the_model_does_not_take_is_named(
         assert "\n" not in str(error.value)
 
 
+def test_the_arguments_of_a_model_are_named_from_the_first(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    words = "no argument 'model_kwargs'; leave it out, or give one of num_embeddings, "
+    with pytest.raises(ValueError, match=words):
+        HierarchicalPixelCNN.from_pretrained(tmp_path, model_kwargs={"dropout": 0.5})
+
+
+@pytest.mark.parametrize("numbers", [np.array, torch.tensor])
+def test_several_numbers_in_place_of_one_are_named(numbers):
+    with pytest.raises(ValueError, match=r"num_embeddings is .*20, 30"):
+        HierarchicalPixelCNN(numbers([20, 30]), 6)
+
+
 def test_keywords_that_do_not_fit_the_weights_are_named(model, tmp_path):
     model.save_pretrained(tmp_path)
     for keywords, words in (
@@ -328,7 +422,9 @@ class RunsCode:
 
 
 @pytest.mark.parametrize(
-    "content", [b"junk", b"a line of text", b"\0" * 99, [1], {"state_dict": 3}, {1: 2}]
+    "content",
+    [b"junk", b"a line of text", b"\0" * 99, [1], {"state_dict": 3}, {1: 2}]
+    + [{"weight": 3}, {1: torch.ones(2)}],
 )
 def test_a_pth_that_is_no_state_dict_is_named(tmp_path, content):
     path = tmp_path / "odd.pth"
@@ -338,6 +434,15 @@ def test_a_pth_that_is_no_state_dict_is_named(tmp_path, content):
         torch.save(content, path)
     with pytest.raises(ValueError, match=r"odd\.pth (cannot be read|holds)"):
         load_model(VQVAE2, path)
+
+
+def test_a_state_dict_without_tensors_is_named(tmp_path):
+    config = {"num_embeddings": 20, "embedding_dim": 6}
+    path = tmp_path / "empty.pth"
+    torch.save({"config": config, "state_dict": {}}, path)
+    words = "num_embeddings is 20, but there are 0 tensors with sides of at most 0"
+    with pytest.raises(ValueError, match=words):
+        load_model(HierarchicalPixelCNN, path)
 
 
 @pytest.mark.parametrize("write", [torch.save, pickle.dump])

@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,14 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from pixelprior import HierarchicalPixelCNN, cli, devices, held_out, training_run
+from pixelprior import (
+    HierarchicalPixelCNN,
+    cli,
+    devices,
+    held_out,
+    training,
+    training_run,
+)
 from pixelprior import checkpoints as checkpoint_files
 from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.codes import CodeData
@@ -201,6 +209,34 @@ def test_a_run_killed_within_an_epoch_resumes_to_the_same_bits(tmp_path, stopped
     resumed = train(tmp_path / "cut", settings, resume=True, model=new_model(seed=9))
     assert without_times(resumed) == without_times(whole)
     assert checkpoints(tmp_path / "cut") == checkpoints(tmp_path / "whole")
+
+
+def test_the_time_of_an_epoch_has_what_it_took_before_each_break(tmp_path, monkeypatch):
+    """By a clock of its own: a step takes 2 s, and the held-out losses 3 s."""
+    settings, clock = replace(SETTINGS, epochs=2, save_steps=1), [1000.0]
+    for module in (training, training_run):
+        its = SimpleNamespace(perf_counter=lambda: clock[0])
+        monkeypatch.setattr(module, "time", its)
+
+    def taking(seconds, function):
+        def timed(*arguments, **more):
+            clock[0] += seconds
+            return function(*arguments, **more)
+
+        return timed
+
+    evaluate = taking(3, TrainingRun.evaluate)
+    monkeypatch.setattr(TrainingRun, "evaluate", evaluate)
+    for resume, steps in ((False, 8), (True, 2)):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(torch.optim.AdamW, "step", taking(2, stopped_after(steps)))
+            train(tmp_path, settings, resume=resume)
+        clock[0] += 500
+    monkeypatch.setattr(torch.optim.AdamW, "step", taking(2, torch.optim.AdamW.step))
+    history = train(tmp_path, settings, resume=True, model=new_model(seed=9))
+    for epoch in history:
+        assert epoch["seconds"] == 6 * 2 + 3
+        assert epoch["steps_per_second"] == 6 / (6 * 2)
 
 
 def test_checkpoints_within_an_epoch_change_nothing(tmp_path):

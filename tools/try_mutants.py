@@ -74,8 +74,8 @@ TESTS = {
     "vqvae2": "vqvae2 checkpoints tokenizers",
     "checkpoints": "checkpoints vqvae2 training",
     "editing": "editing guidance",
-    "training": "modes training",
-    "training_run": "training",
+    "training": "modes training_run training",
+    "training_run": "training_run training",
 }
 IDENTITY = "Eq_Is", "Eq_IsNot"  # of NotEq too; `is` compares small numbers like `==`
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "FloorDiv"}
