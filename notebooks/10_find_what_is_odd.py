@@ -7,7 +7,7 @@
 #
 # **What you need.** Both grids of codes from notebook [01](01_images_to_codes.ipynb), and known codes and surprise from notebook [08](08_complete_and_edit.ipynb); what we use of them is repeated. Nothing is trained here; the weights ship with the package.
 #
-# **Time.** About 30 minutes for the core and 57 for all, with the exercises; 105<!--= timings 10_find_what_is_odd --> seconds to run on two CPU cores.
+# **Time.** About 30 minutes for the core and 56 for all, with the exercises; 105<!--= timings 10_find_what_is_odd --> seconds to run on two CPU cores.
 #
 # ← [09 · Scale up](09_scale_up.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
 
@@ -94,7 +94,7 @@ figures.show(
 )
 
 # %% [markdown]
-# It is image 5, the shirt with the pattern. Its codes cost more in all than those of image 3, of which a sleeve is missing, and its most expensive code costs as much as that of image 4, a pair of trousers whose right half is another image. Some positions are expensive in every image: where the outline begins, nothing before it says what it will be. And shirts with a pattern are expensive all over. So we do not ask whether a code is expensive, but whether it is more expensive than the codes of normal images in the *same position*.
+# It is image 5, the shirt with the pattern. Its codes cost more in all than those of image 3, with a part of a sleeve gone, and its most expensive code costs as much as that of image 4, a pair of trousers whose right half is another image. Shirts with a pattern are expensive all over. And some positions are expensive in most images: where the outline begins, nothing before it says what it will be. So we do not ask whether a code is expensive, but whether it is more expensive than the codes of normal images in the *same position*.
 #
 # Count the normal images whose code in this position costs at least as much. If there are c of N, the **p-value** of the code is
 #
@@ -120,7 +120,7 @@ captions = [
 ]
 
 # %% [markdown]
-# **Which codes are odd?** The same six images, with the p-value of each top code. The brightest cells are 0.2 or more, and the number above an image counts the codes with a p-value of at most 1/20.
+# **Which codes are odd?** The same six images, with the p-value of each top code: now *dark* is odd, and the brightest cells are 0.2 or more. Above an image is its number of codes with p ≤ 1/20.
 
 # %%
 figures.show(
@@ -131,7 +131,7 @@ figures.show(
 )
 
 # %% [markdown]
-# A normal image has three such codes of 64 on average, and the shirt has not many more. Four of the images with defects have many, at the defect, shortly after it in raster order, or elsewhere. Image 3 has few, but among them is the most expensive code of this position in 401: a small defect may be a single code. So 10.5 will look only at the most expensive codes of an image.
+# A normal image has three such codes of 64 on average, and the shirt has not many more. Four of the images with defects have many, nearly all at the defect or later in raster order. Image 3 has only three, but each is the most expensive of 401 in its position: a small defect may show in few codes. So 10.5 will look only at the most expensive codes of an image.
 #
 # The package's `calibrate` keeps the sorted nats of half of the normal images. (A tenth of the images gives means and standard deviations, and the others give scores, as we will see in 10.5.) If we count among the same images, our p-values of the bottom codes and those of the package have to be equal. (Those of the top codes differ, because the package adds guidance (07.4) to their nats.)
 
@@ -150,7 +150,7 @@ print("by hand and package are equal:", same)
 #
 # *Core · 4 minutes*
 #
-# An odd code says that something is wrong, but not what would be right. For this we draw the odd codes anew, given those that are not odd. As in 08.1, −1 in the position of a code means that it is not known. The decoded result is a **restoration** of the image. The defect is where the image and its restoration differ.
+# An odd code says that something is wrong, but not what would be right. So we draw the odd codes anew, each given the codes before it. As in 08.1, −1 in the position of a code means that it is not known. The decoded result is a **restoration** of the image. The defect is where the image and its restoration differ.
 
 
 # %%
@@ -200,7 +200,7 @@ explore(
 )
 
 # %% [markdown]
-# With a small rate, defects stay because their codes are kept. With a large rate, what is normal is drawn anew as well, and differs although nothing is wrong with it. At a rate of 1 all codes are drawn, and the restoration is another image of the class. At rates in between, a part of a defect often stays. There are four reasons:
+# With a small rate, defects stay because their codes are kept. With a large rate, what is normal is drawn anew as well, and differs although nothing is wrong with it. At a rate of 1 all codes are drawn, and the restoration is another image of the class. In between, parts of a defect stay and normal parts change, for four reasons:
 #
 # 1. The bottom codes are judged given the top codes, and these contain the defect already. So the bottom codes of a defect cost little, they are kept, and bring the defect back.
 # 2. Top codes are judged given those before them. The first odd code is a surprise, but the next one may continue it at little cost.
@@ -251,7 +251,7 @@ kinds = [KINDS[kind] for kind in defects.kinds[:10]]
 figures.show(findings_of(of_odd, odd, kinds), "findings")
 
 # %% [markdown]
-# We count the images from 0. The wrong half of the trousers (image 4) and the missing part of a sleeve (image 8) are restored as expected, and their maps show what is wrong. Four images have p-values above 0.05, although three of them have lines on their maps. Their defects could be normal: the line on the white boot (image 1) a gap, the piece that is missing from the sole (image 3) its arch, the scratch on the second boot (image 6) its laces, and the halves of two shoes (image 9) fit together. In images 0 and 2 the defect is found, but much around it has been drawn anew as well. A restoration is *a* normal image that fits what was kept, and not the one that was there.
+# We count the images from 0. The wrong half of the trousers (image 4) and the missing part of a sleeve (image 8) are restored as expected, and their maps show what is wrong. Four images have p-values above 0.05, although three of them have lines on their maps. Their defects could be normal: the scratch on the white boot (image 1) a gap, the piece missing from the sole (image 3) its arch, the scratch on the second boot (image 6) its laces, and the halves of two shoes (image 9) fit together. In images 0 and 2 the defect is found, but much around it has been drawn anew as well. A restoration is *a* normal image that fits what was kept, and not the one that was there.
 #
 # And are images without a defect left as they are? **What is restored in them?**
 
@@ -262,7 +262,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Where the score is usual, the restoration differs only in details, and the dimmed map is empty. The dark shirt (image 6) has a p-value below 0.05: it would be a false alarm at this rate. Few shirts hang like this one, and the restoration is a more usual shirt. Behind the trousers (image 9) is a second pair, which the restoration leaves out.
+# Where p is above 0.4, the restoration differs only in details, and the dimmed map is nearly empty. The dark shirt (image 6) has p < 0.05: with this limit, it would be a false alarm. Few shirts hang like this one, and the restoration is a more usual shirt. Behind the trousers (image 9) is a second pair, which the restoration leaves out.
 
 # %% [markdown]
 # ## 10.4 What three looks change
@@ -297,7 +297,7 @@ figures.show(
 )
 
 # %% [markdown]
-# They find twice as many codes of the defects, and draw more than twice as many of the others anew. The reason is in the comparison. After a look, a code is judged given the *restored* codes before it, but normal codes were judged given their own. Where the restoration differs from the image, even in what was normal, the image's codes cost more, and are drawn anew as well. Where few codes are probable, this costs little, because the same ones are drawn again. 10.6 measures whether the maps are better for it.
+# They find twice as many codes of the defects, and draw more than twice as many of the others anew. The reason is in the comparison. After a look, a code is judged given the *restored* codes before it, but normal codes were judged given their own. Where the restoration differs from the image, even in what was normal, the image's codes cost more, and are drawn anew as well. Where few codes are probable, this costs little, because the same ones are drawn again. 10.6 compares the maps of both methods.
 
 # %% [markdown]
 # ## 10.5 From a score to a p-value
@@ -306,7 +306,7 @@ figures.show(
 #
 # To sort images, or to raise an alarm, we need one number per image. The package's **score** uses only the most expensive pixels of an image, because a small defect disappears in a sum over all codes. The nats of a pixel are those of the code over it; for the top codes they are averaged over the image and four copies that are shifted by one pixel, because a shifted image has other codes for the same pixels. The score adds three means: of the 16 pixels with the most nats of the top, of the 64 with the most nats of the top, and of the 8 with the most nats of the bottom. From each, the mean over normal images is subtracted, and the result is divided by their standard deviation. The restorations make the map; they are not part of the score.
 #
-# A score of 3 says nothing by itself. But we have the scores of normal images, and do with them what we did with codes: we count how many are at least as high. For this, `calibrate` has kept images that took no part in the nats, the means and the standard deviations. The result is a **conformal** p-value. If an image is like the normal ones, all M + 1 scores are in random order, whatever their distribution is. So for each α
+# A score of 3 says nothing by itself. But we have the scores of M normal images, and do what we did with codes: we count how many are at least as high. For this, `calibrate` has kept images that took no part in the nats, the means and the standard deviations. The result is a **conformal** p-value. If an image is like the normal ones, all M + 1 scores are in random order, whatever their distribution is. So for each α
 #
 # $$
 # P(p \le \alpha) \le \alpha
@@ -326,7 +326,7 @@ print("normal images that give the scores:", len(calibration.scores))
 print("by hand and package are equal:", torch.equal(by_hand, of_odd.p_values))
 
 # %% [markdown]
-# We choose α before we search, and call it the **false-alarm rate**: each image with p ≤ α raises an alarm. **How far apart are images with and without a defect, and where is the line for α = 0.05?**
+# Before we search, we choose α, the **false-alarm rate** we allow: each image with p ≤ α raises an alarm. **How far apart are images with and without a defect, and where is the line for α = 0.05?**
 
 # %%
 figures.show(
@@ -346,7 +346,7 @@ for rate in (0.05, 0.1):
     print(f"{rate:.2f} {shares[0]:14} {shares[1]:15}")
 
 # %% [markdown]
-# It is kept, as far as so few images can tell. When we wrote this there were 3 false alarms for α = 0.05 and 11 for α = 0.1. The number among 100 images has a standard deviation of 2 to 3 by chance, and the rate of a calibration with 160 scores has another 2 percent. On average over all calibrations the promise holds exactly. It holds on average over all classes, too, and not for each class. The promise says nothing about images with defects: which share of them is found depends on the score, and this is what a better method changes.
+# It is, as far as so few images can tell: when we wrote this, there were 3 and 11 false alarms before rounding. By chance, the number among 100 images has a standard deviation of 2 to 3, and the rate of one calibration with 160 scores has one of 2 percentage points. The promise holds on average over calibrations and classes, not for each calibration or each class. The promise says nothing about images with defects: which share of them is found depends on the score, and this is what a better method changes.
 
 # %% [markdown]
 # ## 10.6 Compare methods: the ROC curve
@@ -418,7 +418,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The number after each name is the area. The two methods that look at the most expensive places are far ahead of all that look at the whole image. The nats of all codes say first of all how much detail an image has (08.8), and subtracting those of the packed codes does not change this. The reconstruction error, which one would try first, is no better: a VQ-VAE-2 that reconstructs well reconstructs defects as well. The classifier was trained to tell classes apart, so that its features may leave out what is wrong.
+# The number after each name is the area. The two methods that look at the most expensive places are far ahead of all that look at the whole image. The nats of all codes say first of all how much detail an image has (08.8), and subtracting those of the packed codes is no help here. The reconstruction error, which one would try first, is no better: a VQ-VAE-2 that reconstructs well reconstructs defects as well. The classifier was trained to tell classes apart, so that its features may leave out what is wrong.
 #
 # And by pixel? For each image with a defect, we take the area under the ROC curve over its own 1,024 pixels, and average. All three maps are smoothed a little. **Does the map of `find` find the pixels of the mask better than one restoration of 10.2?**
 
@@ -446,14 +446,14 @@ for name, each in maps.items():
     print(f"{name:20} {torch.stack(within).mean():.2f}")
 
 # %% [markdown]
-# It does, by a little; the looks, the draws of all bottom codes under odd top codes and the mean over several restorations have their part in it. And even one restoration by hand shows better where the defect is than the reconstruction does.
+# It does, by a little; whether the looks, the bottom codes under odd top codes or the mean over several restorations help, this does not tell. And even one restoration by hand shows better where the defect is than the reconstruction does.
 
 # %% [markdown]
 # ## 10.7 Where it breaks: the most normal image of all
 #
 # *Core · 4 minutes*
 #
-# A likelihood measures how well an image is predicted, and the prior predicts nothing as well as background: in 08.8, black cost less than any photograph. We ask `find` about three images that show no clothes and the negative of a photograph, each with the label of a T-shirt.
+# A likelihood measures how well an image is predicted, and the prior predicts background best of all: in 08.8, black cost less than any photograph. We ask `find` about three images without clothes and a negative, all as T-shirts. (The *dark* side of a line is odd.)
 
 # %%
 noise = torch.rand(1, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -476,7 +476,7 @@ found = find(vqvae2, prior, strange, calibration, tops, draws=4)
 figures.show(findings_of(found, strange, names), "strange_images")
 
 # %% [markdown]
-# Only the black image raises none. Hardly any of its codes is expensive, so that its score is below those of nearly all photographs, and its map is dimmed to nothing. And so is its total cost:
+# Only the black image raises none. Hardly any of its codes is expensive, so its score is below those of nearly all photographs, and its map is dimmed to nothing. Its total cost is below all:
 
 
 # %%
@@ -496,7 +496,7 @@ print(f"the cheapest of 400 photographs: {cheapest.round(decimals=-1):.0f}")
 # An image can be odd because it is *too cheap*. Two remedies are in use (08.8), and now we can say what they promise:
 #
 # 1. **Look at both sides.** An image whose cost is far below all normal costs is as unusual as one far above. Twice the smaller of both p-values, that of costing as much and that of costing as little, keeps the promise of 10.5: each side has a false-alarm rate of at most α/2.
-# 2. **Subtract what any image of this simplicity costs** (Serrà et al. 2020). A program that packs files, and knows nothing of clothes, packs the codes of a black image into few bytes. Subtract the nats of the packed codes from those of the prior. A *large* difference is odd: the prior, which knows clothes, predicts these codes hardly better than the program, or worse.
+# 2. **Subtract what any image of this simplicity costs** (Serrà et al. 2020). A program that packs files, and knows nothing of clothes, packs the codes of a black image into few bytes. Subtract the nats of the packed codes from those of the prior. A *large* difference is odd: knowing clothes has helped the prior little, or not at all.
 
 
 # %%
