@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelprior.drawing import CHUNK_SIZE, FEATURES_DECODED
+from pixelprior.drawing import CHUNK_SIZE, FEATURES_DECODED, LOGITS_WHOLE_GRID
 from pixelprior.editing import codes_of, surprise
 from pixelprior.modes import evaluation_mode
 from pixelprior.pixelcnn import negative_log_likelihood
@@ -131,7 +131,7 @@ class Search:
 def images_per_batch(vqvae2, draws: int = 1) -> int:
     """How many images to process in a batch, with so many drafts each: as many as
     `sample` draws at most, and fewer whose logits or decoded features are large."""
-    logits = vqvae2.num_embeddings * math.prod(vqvae2.grids[1])
+    logits = LOGITS_WHOLE_GRID * vqvae2.num_embeddings * math.prod(vqvae2.grids[1])
     width = vqvae2.decoder[0].out_channels
     decoded = FEATURES_DECODED * width * math.prod(vqvae2.image_shape)
     each = 4 * max(logits, decoded) * draws

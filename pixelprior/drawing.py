@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 CHUNK_SIZE = 256  # the largest batch that `pixelprior benchmark` times
 # What a batch takes at most, in [p, H, W] of features per image, beside its caches.
 FEATURES_CACHED, FEATURES_WHOLE_GRID, FEATURES_DECODED = 6, 50, 6
-# And in numbers per code of the codebook: while a code is drawn from its logits, which
-# filters sort, and for each position whose logits are computed together.
-LOGITS_DRAWN, LOGITS_WHOLE_GRID = 28, 4
+# What logits take, per code of the codebook: in numbers, at each position of a grid
+# whose logits are computed together, and in bytes, while one code is drawn (filters
+# sort copies in float64, whatever the type of the weights).
+LOGITS_WHOLE_GRID, BYTES_OF_ONE_DRAW = 4, 160
 
 
 def chunks_of(batch_size: int, chunk_size: int) -> list[slice]:
@@ -57,9 +58,10 @@ def bytes_per_image(
         kept = 0 if whole else PixelCNNCache(level, 1, shape).nbytes
         features = FEATURES_WHOLE_GRID if whole else FEATURES_CACHED
         numbers = features * len(level.head[1].weight) * math.prod(shape)
-        per_code = LOGITS_DRAWN + LOGITS_WHOLE_GRID * math.prod(shape) * whole
-        numbers += per_code * level.num_embeddings
+        if whole:
+            numbers += LOGITS_WHOLE_GRID * level.num_embeddings * math.prod(shape)
         kept += numbers * level.embedding.weight.element_size()
+        kept += BYTES_OF_ONE_DRAW * level.num_embeddings
         needed.append(kept * (2 if weight else 1))
     return max(needed)
 

@@ -30,9 +30,11 @@ def prior():
     return model.double().eval()
 
 
-@pytest.fixture
 def terminal(monkeypatch):
-    """In the place of stderr, a terminal that keeps what it is sent."""
+    """A terminal in place of stderr that keeps what is written to it.
+
+    This is no fixture, because pytest replaces stderr again before the test runs.
+    """
 
     class Terminal(io.StringIO):
         def isatty(self):
@@ -123,45 +125,46 @@ from pathlib import Path
 from pixelprior import HierarchicalPixelCNN
 from pixelprior.drawing import bytes_per_image
 torch.set_num_threads(1)
-method, weight, top_p, (count, side, codes) = *sys.argv[1:4], map(int, sys.argv[4:])
-weight, top_p = float(weight), float(top_p)
-prior = HierarchicalPixelCNN(codes, 16, 64, 3, 4, label_dropout=0.1).eval()
+options, (count, side, codes) = eval(sys.argv[1]), map(int, sys.argv[2:])
+dtype = options.pop("dtype", torch.float32)
+prior = HierarchicalPixelCNN(codes, 16, 64, 3, 4, label_dropout=0.1).eval().to(dtype)
 shapes = [(side // 2, side // 2), (side, side)]
 def resident(name):
     text = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(name + r":\s+(\d+)", text)[1])
 def draw(n):
-    options = {"labels": 1, "guidance": weight, "method": method, "top_p": top_p}
-    prior.sample(n, *shapes, chunk_size=n, **options)
+    prior.sample(n, *shapes, labels=1, chunk_size=n, **options)
 draw(1)
 before = resident("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")  # the highest begins anew
 draw(count)
-said = bytes_per_image(prior.levels(), shapes, (weight, weight), method)
+weights = 2 * (options.get("guidance", 0.0),)
+said = bytes_per_image(prior.levels(), shapes, weights, options["method"])
 print(said, (resident("VmHWM") - before) / count)
 """
+CACHED = {"method": "cached"}
+FILTERS = {"top_k": 8000, "top_p": 0.9}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it measures Linux's memory")
 @pytest.mark.parametrize(
-    "method, weight, top_p, count, side, codes",
+    "options, count, side, codes",
     [
-        ("cached", 0, 1, 256, 16, 64),
-        ("cached", 1, 1, 128, 16, 64),
-        ("rows", 0, 1, 64, 8, 64),
-        ("naive", 0.5, 1, 64, 6, 64),
-        ("cached", 0, 1, 64, 8, 8192),
-        ("cached", 1, 0.9, 64, 8, 8192),
-        ("naive", 0, 0.9, 32, 8, 8192),
+        (CACHED, 256, 16, 64),
+        (CACHED | {"guidance": 1.0}, 128, 16, 64),
+        ({"method": "rows"}, 64, 8, 64),
+        ({"method": "naive", "guidance": 0.5}, 64, 6, 64),
+        (CACHED, 64, 8, 8192),
+        (CACHED | FILTERS, 64, 8, 8192),
+        (CACHED | FILTERS | {"dtype": torch.bfloat16}, 64, 8, 8192),
+        ({"method": "naive", "top_p": 0.9}, 32, 8, 8192),
     ],
 )
-def test_an_image_takes_no_more_memory_than_is_said(
-    method, weight, top_p, count, side, codes
-):
-    """Also where there are many codes, so that their logits take most of it."""
-    numbers = weight, top_p, count, side, codes
+def test_an_image_takes_no_more_memory_than_is_said(options, count, side, codes):
+    """Also if there are many codes, whose logits take most of it."""
+    numbers = map(str, (count, side, codes))
     done = subprocess.run(
-        [sys.executable, "-c", DRAWN, method, *map(str, numbers)],
+        [sys.executable, "-c", DRAWN, str(options), *numbers],
         capture_output=True,
         text=True,
         check=True,
@@ -225,17 +228,18 @@ def test_the_command_draws_as_many_images_together_as_fit(tmp_path):
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_batches_have_a_bar_or_the_rows_of_the_only_one(prior, terminal):
+def test_batches_have_a_bar_or_the_rows_of_the_only_one(prior, monkeypatch):
+    screen = terminal(monkeypatch)
     prior.sample(2, TOP, BOTTOM, labels=1, chunk_size=1, progress=True)
-    assert "batch" in terminal.getvalue() and "row" not in terminal.getvalue()
-    terminal.truncate(0)
+    assert "batch" in screen.getvalue() and "row" not in screen.getvalue()
+    screen.truncate(0)
     prior.sample(2, TOP, BOTTOM, labels=1, progress=True)
-    said = terminal.getvalue()
+    said = screen.getvalue()
     assert "row" in said and "batch" not in said
     assert "top codes" in said and "bottom codes" in said
-    terminal.truncate(0)
+    screen.truncate(0)
     prior.prior_top.sample(2, TOP, labels=1, progress=True)
-    assert "codes" in terminal.getvalue() and "codes codes" not in terminal.getvalue()
+    assert "codes" in screen.getvalue() and "codes codes" not in screen.getvalue()
 
 
 def test_where_no_image_fits_the_command_says_so(tmp_path, monkeypatch, capsys):
@@ -287,13 +291,14 @@ def test_a_tokenizer_with_other_codes_or_grids_is_refused(codes, grids, words):
         HierarchicalPixelCNN(7, 3, 4, 1).check_matches(tokenizer)
 
 
-def test_two_grids_are_drawn_quietly_where_the_prior_is(monkeypatch, terminal):
+def test_two_grids_are_drawn_quietly_where_the_prior_is(monkeypatch):
+    screen = terminal(monkeypatch)
     prior, moved = HierarchicalPixelCNN(7, 3, 4, 1).eval(), []
     monkeypatch.setattr(prior, "to", moved.append)
     prior.sample(1, (2, 2), (4, 4))
     assert moved == []
     prior.sample(1, (2, 2), (4, 4), device="cpu")
     assert moved == ["cpu"]
-    assert terminal.getvalue() == ""
+    assert screen.getvalue() == ""
     prior.sample(1, (2, 2), (4, 4), progress=True)
-    assert "row" in terminal.getvalue()
+    assert "row" in screen.getvalue()

@@ -50,12 +50,13 @@ def test_seeds_up_to_the_largest_have_streams_of_their_own():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("seed", 2**64), ("seed", 2**64 + 1), ("first_index", 2**64 - 2)],
+    ("name", "value", "last"),
+    [("seed", 2**64, 1), ("seed", 2**64 + 1, 1), ("first_index", 2**64 - 2, 3)],
 )
-def test_a_stream_beyond_64_bits_is_named(name, value):
+def test_a_stream_beyond_64_bits_is_named(name, value, last):
     numbers = {"seed": 0, "first_index": 0} | {name: value}
-    with pytest.raises(ValueError, match=f"{name} is {value}; give a whole number"):
+    words = rf"{name} is {value}; give a whole number from 0 to 2\^64-{last}$"
+    with pytest.raises(ValueError, match=words):
         uniforms(**numbers, batch_size=3, count=1)
 
 

@@ -212,7 +212,7 @@ def test_a_run_killed_within_an_epoch_resumes_to_the_same_bits(tmp_path, stopped
 
 
 def test_the_time_of_an_epoch_has_what_it_took_before_each_break(tmp_path, monkeypatch):
-    """By a clock of its own: a step takes 2 s, and the held-out losses 3 s."""
+    """On a clock that the test sets: a step takes 2 s, and the held-out losses 3 s."""
     settings, clock = replace(SETTINGS, epochs=2, save_steps=1), [1000.0]
     for module in (training, training_run):
         its = SimpleNamespace(perf_counter=lambda: clock[0])

@@ -1,4 +1,4 @@
-"""One run, as each of its processes: the order of images, means, and when it stops."""
+"""A training run in one process or several: order of images, means, when it stops."""
 
 import contextlib
 import json
@@ -94,7 +94,7 @@ def test_losses_and_gradients_are_means_over_images(tmp_path, batch_size, batche
 
 @pytest.mark.parametrize("rank", [0, 1, 2])
 def test_each_of_three_processes_takes_every_third_image(tmp_path, rank):
-    """Of 100 images and the first two again, so that each takes 34 in 5 steps."""
+    """The first two of 100 images are taken again, so that each process has 34."""
     settings = replace(SETTINGS, epochs=1, batch_size=8)
     data, seen, batch = stripes(100, 1), [], CodeData.batch
 
@@ -112,31 +112,49 @@ def test_each_of_three_processes_takes_every_third_image(tmp_path, rank):
     assert epoch["lr"] == settings.lr * learning_rate_factor(settings, 5)(4)
 
 
-@pytest.mark.parametrize("before, now, rank", [(3, 3, 0), (1, 2, 0), (1, 2, 1)])
+@pytest.mark.parametrize(
+    "before, now, rank",
+    [(3, 3, 0), (3, 3, 1), (1, 2, 0), (1, 2, 1), (2, 3, 0), (2, 1, 0)],
+)
 def test_what_was_done_of_an_epoch_is_counted_once(
     tmp_path, monkeypatch, before, now, rank
 ):
-    """By two steps of `before` processes. As many go on each with its own, and of
-    another number, the first takes what all had."""
+    """Two steps were done by `before` processes. If as many resume, each takes its own
+    sums; otherwise the first takes the sums of all."""
     settings = replace(SETTINGS, epochs=1, batch_size=8, save_steps=2)
     data, order = stripes(96, 1), order_of(96, 0)
-    monkeypatch.setattr(training_run, "gather_object", lambda own: own * before)
+
+    def gathered(own):
+        """As if the sums of process r were those of process 0, and r."""
+        (first,) = own
+        return [
+            first | {"totals": {name: t + r for name, t in first["totals"].items()}}
+            for r in range(before)
+        ]
+
+    monkeypatch.setattr(training_run, "gather_object", gathered)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(torch.optim.AdamW, "step", stopped_after(2))
         train_as(0, before, tmp_path, settings, data)
     (epoch,) = train_as(rank, now, tmp_path, settings, data, resume=True)
-    done = 2 * 8 * before
-    own = order[done:][rank::now]
-    if rank == 0:
-        own = torch.cat([order[:done:before], own])
-    assert epoch["train_loss"] == mean_of(data, own)
+    losses, done = data.z_top.float().mean((1, 2)), 2 * 8 * before
+    left = order[done:]
+    own = torch.cat([left, order[: -len(left) % now]])[rank::now]
+    of_first = losses[order[:done:before]].sum()
+    total, count = 0.0, 0
+    if before == now:
+        total, count = of_first + rank, 2 * 8
+    elif rank == 0:
+        total, count = before * of_first + sum(range(before)), done
+    mean = (total + losses[own].sum()) / (count + len(own))
+    assert epoch["train_loss"] == pytest.approx(mean.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_each_epoch_and_process_has_random_numbers_of_its_own(
     tmp_path, monkeypatch, rank
 ):
-    """By seeds that stay the same from release to release."""
+    """The seeds are the same in every release."""
     seeds, seed = [], torch.manual_seed
 
     def watched(number):
@@ -204,7 +222,7 @@ def test_an_epoch_that_is_no_better_does_not_become_the_best(tmp_path):
 def test_no_checkpoint_within_an_epoch_is_written_at_its_end(
     tmp_path, monkeypatch, count, images
 ):
-    """A run resumed from one that has all images would have a step of none."""
+    """A run resumed from a checkpoint with all images done would have an empty step."""
     written, write = [], training_run.write_last
 
     def watched(folder, state, *more):
