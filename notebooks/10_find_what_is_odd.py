@@ -94,7 +94,7 @@ figures.show(
 )
 
 # %% [markdown]
-# It is image 5, the shirt with the pattern. Its codes cost more in all than those of image 3, with a part of a sleeve gone, and its most expensive code costs as much as that of image 4, a pair of trousers whose right half is another image. Shirts with a pattern are expensive all over. And some positions are expensive in most images: where the outline begins, nothing before it says what it will be. So we do not ask whether a code is expensive, but whether it is more expensive than the codes of normal images in the *same position*.
+# It is image 5, the shirt with the pattern. Its codes cost more in all than those of image 3, which lacks a part of a sleeve, and its most expensive code costs as much as that of image 4, a pair of trousers whose right half is another image. Shirts with a pattern are expensive all over. And some positions are expensive in most images: where the outline begins, nothing before it says what it will be. So we do not ask whether a code is expensive, but whether it is more expensive than the codes of normal images in the *same position*.
 #
 # Count the normal images whose code in this position costs at least as much. If there are c of N, the **p-value** of the code is
 #
@@ -346,7 +346,7 @@ for rate in (0.05, 0.1):
     print(f"{rate:.2f} {shares[0]:14} {shares[1]:15}")
 
 # %% [markdown]
-# It is, as far as so few images can tell: when we wrote this, there were 3 and 11 false alarms before rounding. By chance, the number among 100 images has a standard deviation of 2 to 3, and the rate of one calibration with 160 scores has one of 2 percentage points. The promise holds on average over calibrations and classes, not for each calibration or each class. The promise says nothing about images with defects: which share of them is found depends on the score, and this is what a better method changes.
+# It is, as far as so few images can tell: without rounding, there were 3 false alarms at α = 0.05 and 11 at α = 0.1. By chance, the number among 100 images has a standard deviation of 2 to 3, and the rate of one calibration with 160 scores has one of 2 percentage points. The promise holds on average over calibrations and classes, not for each calibration or each class. It says nothing about images with defects: which share of them is found depends on the score, and this is what a better method changes.
 
 # %% [markdown]
 # ## 10.6 Compare methods: the ROC curve
@@ -446,14 +446,14 @@ for name, each in maps.items():
     print(f"{name:20} {torch.stack(within).mean():.2f}")
 
 # %% [markdown]
-# It does, by a little; whether the looks, the bottom codes under odd top codes or the mean over several restorations help, this does not tell. And even one restoration by hand shows better where the defect is than the reconstruction does.
+# It does, by a little; this does not tell whether the looks, the bottom codes under odd top codes or the mean over several restorations help. And even one restoration by hand shows better where the defect is than the reconstruction does.
 
 # %% [markdown]
 # ## 10.7 Where it breaks: the most normal image of all
 #
 # *Core · 4 minutes*
 #
-# A likelihood measures how well an image is predicted, and the prior predicts background best of all: in 08.8, black cost less than any photograph. We ask `find` about three images without clothes and a negative, all as T-shirts. (The *dark* side of a line is odd.)
+# A likelihood measures how well an image is predicted, and the prior predicts background best of all: in 08.8, black cost less than any photograph. We ask `find` about three images without clothes and a negative, all with the label T-shirt. (The odd pixels are on the *darker* side of a line.)
 
 # %%
 noise = torch.rand(1, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -476,7 +476,7 @@ found = find(vqvae2, prior, strange, calibration, tops, draws=4)
 figures.show(findings_of(found, strange, names), "strange_images")
 
 # %% [markdown]
-# Only the black image raises none. Hardly any of its codes is expensive, so its score is below those of nearly all photographs, and its map is dimmed to nothing. Its total cost is below all:
+# Only the black image raises none. Hardly any of its codes is expensive, so its score is below those of nearly all photographs, and its map is dimmed to nothing. Its total cost is below that of every normal image:
 
 
 # %%
