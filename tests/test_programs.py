@@ -105,6 +105,11 @@ def test_the_program_with_the_shipped_weights_runs():
     assert names["bags"].shape == names["completed"][:1].expand(16, -1, -1, -1).shape
     assert names["varied"].shape == names["images"].shape
     assert names["nats"]["bottom"].shape == (8, 16, 16)
+    (finds,) = (program for program in programs() if "calibrate" in program)
+    exec(finds, names)
+    assert names["found"].p_values.shape == (8,)
+    assert names["found"].best.shape == names["images"].shape
+    assert names["found"].maps.shape == (8, 32, 32)
 
 
 def test_the_program_with_a_tokenizer_of_ones_own_learns(tmp_path, monkeypatch):

@@ -13,12 +13,15 @@ import time
 from argparse import Namespace
 from collections import Counter
 from contextlib import redirect_stdout
+from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+import try_anomalies
 import try_codes
 import try_faults
 import try_hostile
@@ -31,15 +34,19 @@ import watched_tests
 from pixelprior.assets import FOLDER
 from pixelprior.benchmark.scale import scale_markdown
 from pixelprior.data import load_images
+from pixelprior.evaluation import detection
+from pixelprior.evaluation.detection import defects_markdown
 from pixelprior.evaluation.suite import some_of_each_class
 from pixelprior.evaluation.tried import (
     codes_table,
     faults_table,
     hostile_table,
     mutants_table,
+    one_class_table,
     soak_table,
     tried_table,
 )
+from pixelprior.prior import HierarchicalPixelCNN
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
@@ -628,3 +635,62 @@ def test_other_codes_are_tried_with_a_prior_on_each(tmp_path, monkeypatch):
         assert each["frechet_of_reconstructions"] > 0
         nats = 64 * each["top"] + 256 * each["bottom"]
         assert each["nats_per_image"] == pytest.approx(nats)
+
+
+def test_what_is_odd_is_measured_on_defects_and_for_each_class_once(
+    tmp_path, monkeypatch, small_vqvae2
+):
+    """Small networks, one epoch; a second run measures only what is missing."""
+    file, few = tmp_path / "found" / "anomalies.json", {}
+    for split, count in (("train", 2500), ("test", 200)):
+        data = load_images("fashion_mnist_mini", split)
+        few[split] = some_of_each_class(data, min(count, len(data)))
+    settings = {
+        name: replace(each, epochs=1) for name, each in try_anomalies.SETTINGS.items()
+    }
+    torch.manual_seed(0)
+    prior = HierarchicalPixelCNN(512, 8, 8, 2, num_classes=10).eval()
+    small = {"embedding_dim": 8, "hidden_channels": 8}
+    networks = {"vqvae2": {"num_embeddings": 8}, "prior": {"num_layers": 2}}
+    for name, value in {
+        "load_images": lambda _, split, **__: few[split],
+        "load_shipped": lambda _: (small_vqvae2, prior),
+        "keep_freed_memory": lambda: None,
+        "SHARE": 0.4,
+        "HELD_OUT": 0.04,
+        "SETTINGS": settings,
+        "NETWORKS": {name: small | each for name, each in networks.items()},
+    }.items():
+        monkeypatch.setattr(try_anomalies, name, value)
+
+    few_rounds = partial(detection.bootstrap, rounds=20)
+    monkeypatch.setattr(detection, "bootstrap", few_rounds)
+
+    def run_with(*flags: str) -> dict:
+        where = [str(file), str(tmp_path / "runs"), "--images", "20", "--draws", "1"]
+        monkeypatch.setattr(sys, "argv", ["try_anomalies.py", *where, *flags])
+        try_anomalies.main()
+        return json.loads(file.read_text(encoding="utf-8"))
+
+    file.parent.mkdir()
+    first = run_with("--classes", "1")
+    monkeypatch.setattr(try_anomalies, "evaluate_defects", None)
+    both = run_with("--classes", "1", "8")
+    assert both["defects"] == first["defects"]
+    assert both["one_class"][:1] == first["one_class"]
+    areas = [each["methods"]["find"]["roc_auc"]["value"] for each in both["one_class"]]
+    assert [each["class"] for each in both["one_class"]] == ["Trouser", "Bag"]
+    assert both["mean_roc_auc"]["find"] == pytest.approx(sum(areas) / 2)
+    assert len(set(both["one_class"][0]["methods"])) == 6
+    assert both["one_class"][0]["images"] == {"normal": 20, "odd": 20}
+    table = one_class_table(both).splitlines()
+    assert table[2].startswith(f"| Trouser | {areas[0]:.3f} |")
+    assert table[4].startswith(f"| mean | {sum(areas) / 2:.3f} |")
+    fashion = both["defects"]["fashion_mnist"]
+    assert fashion["images"]["defects"] == 20
+    lines = defects_markdown(fashion).splitlines()
+    by_kind = fashion["by_kind"]["scratch"]["find"]
+    cell = f"{by_kind['roc_auc']:.3f}, {by_kind['pixel_roc_auc']:.3f}"
+    assert any(line.startswith(f"| scratch | {cell} |") for line in lines)
+    alarms = fashion["false_alarms"]["0.05"]["value"]
+    assert f"at a rate of 5 %: {100 * alarms:.1f} ±" in "\n".join(lines)

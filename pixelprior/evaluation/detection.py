@@ -276,11 +276,43 @@ def detection_table(results: dict) -> str:
     ]
     for method, measures in methods.items():
         cells = [
-            f"{measures[name]['value']:.3f} ± "
-            f"{(measures[name]['high'] - measures[name]['low']) / 2:.3f}"
-            if name in measures
-            else ""
-            for name in names
+            _plus_minus(measures[name], 3) if name in measures else "" for name in names
         ]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"- {below}"])
+
+
+def defects_markdown(results: dict) -> str:
+    """What `evaluate_defects` returns in Markdown: the measures of each method, false
+    alarms and time, and the areas under the ROC curve by kind of defect."""
+    kinds, alarms = results["by_kind"], results["false_alarms"]
+    columns = list(results["methods"])
+    lines = [
+        detection_table(results),
+        *(
+            f"- false alarms at a rate of {100 * float(rate):g} %: "
+            f"{_plus_minus(each, 1, percent=True)} %"
+            for rate, each in alarms.items()
+        ),
+        f"- calibrated on {results['images']['calibration']:,} normal images in "
+        f"{results['seconds_of_calibration']:.0f} s; "
+        f"{results['milliseconds_per_image']:.0f} ms per image, with "
+        f"{results['draws']} restorations",
+        "",
+        f"| kind of defect (ROC by image, by pixel) | {' | '.join(columns)} |",
+        "|---" + "|---:" * len(columns) + "|",
+    ]
+    for kind, methods in kinds.items():
+        cells = (
+            ", ".join(f"{each:.3f}" for each in methods[name].values())
+            for name in columns
+        )
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _plus_minus(measure: dict, decimals: int, percent: bool = False) -> str:
+    """A value and half of its interval."""
+    unit = 100 if percent else 1
+    half = (measure["high"] - measure["low"]) / 2
+    return f"{unit * measure['value']:.{decimals}f} ± {unit * half:.{decimals}f}"

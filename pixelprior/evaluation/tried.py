@@ -185,6 +185,25 @@ def mutants_table(results: dict) -> str:
     return "\n".join(lines)
 
 
+def one_class_table(results: dict) -> str:
+    """The area under the ROC curve by the class that is normal, and the mean over those
+    that were measured, in Markdown.
+
+    Args:
+        results: what `tools/try_anomalies.py` wrote.
+    """
+    means = results["mean_roc_auc"]
+    rows = {
+        each["class"]: [each["methods"][name]["roc_auc"]["value"] for name in means]
+        for each in results["one_class"]
+    }
+    rows["mean"] = list(means.values())
+    lines = [f"| normal | {' | '.join(means)} |", "|---" + "|---:" * len(means) + "|"]
+    for name, areas in rows.items():
+        lines.append(f"| {name} | {' | '.join(f'{area:.3f}' for area in areas)} |")
+    return "\n".join(lines)
+
+
 def _judged(results: dict, module: str) -> int:
     """How many survivors of a module have a reason why they are no gap."""
     return sum(

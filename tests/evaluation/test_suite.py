@@ -39,6 +39,7 @@ from pixelprior.data import ImageData, load_images
 from pixelprior.evaluation import choosing, judging, report, suite
 from pixelprior.evaluation.choosing import read_setting, settings_table
 from pixelprior.evaluation.classifier import Classifier
+from pixelprior.evaluation.detection import defects_markdown
 from pixelprior.evaluation.measures import samples
 from pixelprior.evaluation.report import table
 from pixelprior.evaluation.suite import evaluate, some_of_each_class
@@ -46,6 +47,7 @@ from pixelprior.evaluation.tried import (
     codes_table,
     faults_table,
     hostile_table,
+    one_class_table,
     seeds_table,
     tried_table,
 )
@@ -173,6 +175,10 @@ def table_with_seed_1(results):
     return table(results, {1: json.loads(path.read_text(encoding="utf-8"))})
 
 
+def defects_of(dataset):
+    return lambda results: defects_markdown(results["defects"][dataset])
+
+
 @pytest.mark.parametrize(
     "page, name, words",
     [
@@ -189,6 +195,9 @@ def table_with_seed_1(results):
         ("scale", "scale", needs_markdown),
         ("reliability", "hostile", hostile_table),
         ("reliability", "faults", faults_table),
+        ("anomalies", "anomalies", one_class_table),
+        ("anomalies", "anomalies", defects_of("fashion_mnist")),
+        ("anomalies", "anomalies", defects_of("cifar10")),
     ],
 )
 def test_the_documents_have_the_tables_of_the_kept_results(page, name, words):
