@@ -675,13 +675,20 @@ def test_what_is_odd_is_measured_on_defects_and_for_each_class_once(
     file.parent.mkdir()
     first = run_with("--classes", "1")
     monkeypatch.setattr(try_anomalies, "evaluate_defects", None)
+    asked, one = [], try_anomalies.one_class
+
+    def watched(number, arguments):
+        asked.append(number)
+        return one(number, arguments)
+
+    monkeypatch.setattr(try_anomalies, "one_class", watched)
     both = run_with("--classes", "1", "8")
-    assert both["defects"] == first["defects"]
+    assert asked == [8] and both["defects"] == first["defects"]
     assert both["one_class"][:1] == first["one_class"]
     areas = [each["methods"]["find"]["roc_auc"]["value"] for each in both["one_class"]]
     assert [each["class"] for each in both["one_class"]] == ["Trouser", "Bag"]
     assert both["mean_roc_auc"]["find"] == pytest.approx(sum(areas) / 2)
-    assert len(set(both["one_class"][0]["methods"])) == 6
+    assert len(both["one_class"][0]["methods"]) == 6
     assert both["one_class"][0]["images"] == {"normal": 20, "odd": 20}
     table = one_class_table(both).splitlines()
     assert table[2].startswith(f"| Trouser | {areas[0]:.3f} |")
