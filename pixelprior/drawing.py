@@ -28,7 +28,7 @@ FEATURES_CACHED, FEATURES_WHOLE_GRID, FEATURES_DECODED = 6, 50, 6
 # What logits take, per code of the codebook: in numbers, at each position of a grid
 # whose logits are computed together, and in bytes, while one code is drawn (filters
 # sort copies in float64, whatever the type of the weights).
-LOGITS_WHOLE_GRID, BYTES_OF_ONE_DRAW = 4, 160
+LOGITS_WHOLE_GRID, BYTES_OF_ONE_DRAW = 3, 160
 
 
 def chunks_of(batch_size: int, chunk_size: int) -> list[slice]:

@@ -199,13 +199,14 @@ def check_method(method: str, device: torch.device) -> None:
 
 def whole_grid(model, codes, condition, y, x) -> Tensor:
     """Logits [B, K] at (y, x) from the network on all rows: a pass of `naive`."""
-    return model.logits(codes, condition)[:, :, y, x]
+    # A copy, so that the logits of the other positions are not kept.
+    return model.logits(codes, condition)[:, :, y, x].clone()
 
 
 def rows_so_far(model, codes, condition, y, x) -> Tensor:
     """The same logits from rows 0 to y: half the multiplications on average."""
     above = _rows_of(condition, slice(y + 1))
-    return model.logits(codes[:, : y + 1], above)[:, :, y, x]
+    return model.logits(codes[:, : y + 1], above)[:, :, y, x].clone()
 
 
 def _pass_by_pass(network, model, codes, condition, uniform, known, draw_code):
