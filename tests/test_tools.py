@@ -44,6 +44,7 @@ from pixelprior.evaluation.tried import (
     mutants_table,
     one_class_table,
     soak_table,
+    survivors_table,
     tried_table,
 )
 from pixelprior.prior import HierarchicalPixelCNN
@@ -266,6 +267,24 @@ def test_changes_that_no_test_notices_are_kept_with_what_was_judged(tmp_path):
     assert "| `quantizer.py` | 4 |" in mutants_table(results)
 
 
+def test_each_survivor_is_shown_with_its_line_what_it_becomes_and_why_it_is_no_gap():
+    keys = {
+        "cache.Row.load: if a < 1: -> if a <= 1:": 9,
+        "cache: def f(a: int = 1) -> int: -> def f(a: int = 2) -> int:": 7,
+        "cache.f: @no_grad() -> ": 8,
+        "cache.f: a | b -> a & b": 8,
+    }
+    survivors = [{"name": "", "line": line, "key": key} for key, line in keys.items()]
+    modules = {"cache": {"survivors": survivors}, "drawing": {"outcomes": {}}}
+    judged = {key: f"why {line}" for key, line in keys.items()}
+    assert survivors_table({"modules": modules, "judged": judged}).splitlines()[2:] == [
+        "| `cache` | `def f(a: int = 1) -> int:` | `= 2) ->` | why 7 |",
+        "| `cache.f` | `@no_grad()` | removed | why 8 |",
+        r"| `cache.f` | `a \| b` | `a & b` | why 8 |",
+        "| `cache.Row.load` | `if a < 1:` | `a <= 1:` | why 9 |",
+    ]
+
+
 def in_place_of_processes(task) -> str:
     """The test of a module is whether it ends in 1."""
     _, source, _, groups, took = task
@@ -290,8 +309,8 @@ def trial(monkeypatch):
             return map(function, tasks)
 
     whole = trial.module
-    trial.module = lambda before, keep=lambda found: None: whole(
-        "quantizer", before, Pool(), keep
+    trial.module = lambda before, keep=lambda found: None, judged={}: whole(
+        "quantizer", before, judged, Pool(), keep
     )
     return trial
 
@@ -313,6 +332,14 @@ def test_a_module_is_tried_again_as_far_as_it_or_its_tests_have_changed(
     assert len(trial.asked) == 2 + len(left)
     assert again["noticed"] == found["noticed"]
     assert again["survivors"] == found["survivors"]
+
+    trial.asked.clear()
+    trial.tests["quantizer"] = "once more"
+    judged = {key: "no gap" if key.endswith("- 1") else "" for key in left}
+    again = trial.module(found, judged=judged)
+    assert "a = 1 - 1" not in trial.asked and len(trial.asked) == 2 + len(left) - 1
+    assert again["survivors"] == found["survivors"]
+    assert again["noticed"] == found["noticed"]
 
     trial.asked.clear()
     trial.sources["quantizer"] = "a = 2 + 1"
@@ -452,6 +479,7 @@ def test_a_line_that_no_test_runs_is_shown_to_all_tests_at_once():
         (4, "noticed"),
         (3, "crashed"),
         (-9, "crashed"),
+        (-14, "timed out"),  # SIGALRM
         (None, "timed out"),
     ],
 )
@@ -509,7 +537,7 @@ def test_a_change_is_shown_to_the_tests_that_run_its_line(tmp_path):
     for plugin, ran in (("Chosen", ["low", "high"]), ("Others", ["slow", "other"])):
         of_two = program.replace("import Watch", f"import {plugin}").replace(
             "Watch(Path('subject.py').resolve(), Path('seen.json'))",
-            f"{plugin}([{name('low')!r}, {name('high')!r}])",
+            f"{plugin}([{name('low')!r}, {name('high')!r}], {{}})",
         )
         run = [sys.executable, "-c", of_two.replace("'-q'", "'-v'")]
         said = subprocess.run(
@@ -517,6 +545,29 @@ def test_a_change_is_shown_to_the_tests_that_run_its_line(tmp_path):
         )
         lines = [line for line in said.stdout.splitlines() if "PASSED" in line]
         assert [line.split()[0].split("_")[-1] for line in lines] == ran
+
+
+@on_linux
+def test_one_test_that_hangs_ends_the_process_by_an_alarm(tmp_path):
+    (tmp_path / "test_subject.py").write_text(
+        "import time\n"
+        "def test_slow():\n    time.sleep(2)\n"
+        "def test_hangs():\n    time.sleep(60)\n",
+        encoding="utf-8",
+    )
+    program = (
+        f"import sys, pytest; sys.path.insert(0, {str(TOOLS)!r})\n"
+        "import watched_tests\nwatched_tests.SECONDS_AT_LEAST = 1\n"
+        "plugin = watched_tests.Others([], {'test_subject.py::test_slow': 1.0})\n"
+        "only = ['-v', '-s', '-p', 'no:cacheprovider', '-p', 'no:xdist']\n"
+        "sys.exit(pytest.main([*only, 'test_subject.py'], plugins=[plugin]))"
+    )
+    run = [sys.executable, "-u", "-c", program]
+    said = subprocess.run(
+        run, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert said.returncode == -signal.SIGALRM
+    assert "test_slow PASSED" in said.stdout, "five times as long as it took is allowed"
 
 
 def test_random_numbers_of_a_test_do_not_depend_on_the_tests_before_it():

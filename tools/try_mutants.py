@@ -2,7 +2,8 @@
 
 Run `python tools/try_mutants.py FILE.json` on Linux; it takes hours, and goes on where
 FILE.json ends. A module that is there with the same source is not tried again; if its
-tests have changed since, only those changes are that no test had noticed.
+tests have changed since, only those changes are that no test had noticed and nobody has
+judged to be no gap.
 
 The tests of a module run without a change first, to see which of them run which lines
 (`watched_tests.py`). Then, for each change, the tests that run its line are run, quick
@@ -49,6 +50,7 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 from watched_tests import (
+    SECONDS_AT_LEAST,
     Chosen,
     Noted,
     Others,
@@ -79,7 +81,6 @@ TESTS = {
 }
 IDENTITY = "Eq_Is", "Eq_IsNot"  # of NotEq too; `is` compares small numbers like `==`
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "FloorDiv"}
-SECONDS_AT_LEAST = 60  # for the tests of one change; more where they take long
 BYTES = 8 * 2**30  # that the tests of one change may take
 KEPT_EVERY = 20  # changes, after which what was found is written
 # Exit codes of pytest: tests pass, there are none, one fails or cannot be collected.
@@ -230,7 +231,8 @@ class Workplace:
 
         Returns:
             "survived": they pass. "noticed": a test fails. "timed out": they were
-            stopped after `seconds`. "crashed": by a signal, or pytest itself failed.
+            stopped after `seconds`, or one test by itself. "crashed": by another
+            signal, or pytest itself failed.
         """
         path = self.path(module)
         whole = path.read_text(encoding="utf-8")
@@ -238,8 +240,8 @@ class Workplace:
             name for group in groups for name in useful_first(group, self.noticed, took)
         ]
         files = list(dict.fromkeys(name.split("::")[0] for name in first))
-        turns = [(files, partial(Chosen, first))] if first else []
-        turns.append((test_files(module), partial(Others, first)))
+        turns = [(files, partial(Chosen, first, took))] if first else []
+        turns.append((test_files(module), partial(Others, first, took)))
         self.write(path, source)
         (self.folder / "noted").unlink(missing_ok=True)
         try:
@@ -270,7 +272,7 @@ class Workplace:
         if child == 0:
             self.run_tests(files, seconds, plugin)
         code = waited_for(child, seconds)
-        if code is None:
+        if code is None or code == -signal.SIGALRM:  # `Limited` ends it so
             return "timed out"
         if code in PASSED:
             return "survived"
@@ -406,12 +408,18 @@ class Trial:
         }
 
     def module(
-        self, module: str, before: dict, pool: Executor, keep: Callable[[dict], None]
+        self,
+        module: str,
+        before: dict,
+        judged: dict[str, str],
+        pool: Executor,
+        keep: Callable[[dict], None],
     ) -> dict:
         """Try the changes of a module; what was found, together with what was before.
 
         Args:
             before: what the file has of the module.
+            judged: by the key of a survivor, why it is no gap; "" for those to try.
             keep: is given what was found so far, again and again. What is found while
                 survivors are tried again is kept at the end alone.
 
@@ -434,11 +442,14 @@ class Trial:
         tried = list(mutants(source))[:: self.share]
         found = {"mutants": len(tried), "noticed": 0, "timed out": 0, "crashed": 0}
         if again:
-            names = {each["name"] for each in before["survivors"]}
-            tried = [mutant for mutant in tried if mutant.name in names]
+            whys = {
+                each["name"]: judged.get(each["key"]) for each in before["survivors"]
+            }
+            tried = [mutant for mutant in tried if mutant.name in whys]
+            outcomes |= {name: "survived" for name, why in whys.items() if why}
             found = {name: before[name] for name in found}
-        seen, seconds = self.unchanged(module, pool)
         left = [mutant for mutant in tried if mutant.name not in outcomes]
+        seen, seconds = self.unchanged(module, pool)
         took = seen["seconds"]
         tasks = [
             (module, each.source, seconds, tests_for(each.line, source, seen), took)
@@ -520,7 +531,7 @@ def main() -> None:
                 text = json.dumps(results, indent=1)
                 write_texts(folder, {flags.file.name: text})
 
-            found = trial.module(module, before, pool, keep)
+            found = trial.module(module, before, results["judged"], pool, keep)
             keep(found)
             left = len(found["survivors"])
             print(

@@ -8,6 +8,7 @@ lines of a process that a test starts are not seen.
 import ast
 import json
 import math
+import signal
 import time
 import zlib
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ import coverage
 import pytest
 import torch
 
+SECONDS_AT_LEAST = 60  # for a test, and for all tests of a change; more for slow ones
 QUICK = 0.1, 1.0  # tests below 0.1 s run first, then those below 1 s, then the others
 
 
@@ -69,10 +71,32 @@ class Watch(Seeded):
         self.report.write_text(json.dumps(seen), encoding="utf-8")
 
 
-class Chosen(Seeded):
+class Limited(Seeded):
+    """A plugin of pytest that ends the process by SIGALRM, which no C code holds up, if
+    a test takes 60 seconds and five times as long as it did.
+
+    Args:
+        took: by the name of a test, its seconds without a change.
+    """
+
+    def __init__(self, took: dict[str, float]):
+        self.took = took
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        limit = max(SECONDS_AT_LEAST, 5 * self.took.get(item.nodeid, 0.0))
+        before = signal.alarm(math.ceil(limit))
+        try:
+            return (yield)
+        finally:
+            signal.alarm(before)
+
+
+class Chosen(Limited):
     """A plugin of pytest that runs these tests alone, in this order."""
 
-    def __init__(self, names: list[str]):
+    def __init__(self, names: list[str], took: dict[str, float]):
+        super().__init__(took)
         self.place = {name: number for number, name in enumerate(names)}
 
     @pytest.hookimpl(trylast=True)
@@ -83,10 +107,11 @@ class Chosen(Seeded):
         )
 
 
-class Others(Seeded):
+class Others(Limited):
     """A plugin of pytest that runs all tests but these."""
 
-    def __init__(self, names: list[str]):
+    def __init__(self, names: list[str], took: dict[str, float]):
+        super().__init__(took)
         self.names = set(names)
 
     @pytest.hookimpl(trylast=True)

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from difflib import SequenceMatcher
 
 
 def tried_table(tried: dict) -> str:
@@ -183,6 +184,43 @@ def mutants_table(results: dict) -> str:
         noticed = f"{tried:,} | {tried - left:,} | {share:.1f} %"
         lines.append(f"| {name} | {noticed} | {left} | {judged} |")
     return "\n".join(lines)
+
+
+def survivors_table(results: dict) -> str:
+    """Each change that no test notices, and why it is no gap of the tests, in Markdown.
+
+    Args:
+        results: what `tools/try_mutants.py` wrote.
+    """
+    lines = [
+        "| where | the line | becomes | why no test notices it |",
+        "|---|---|---|---|",
+    ]
+    for found in results["modules"].values():
+        for each in sorted(found.get("survivors", ()), key=lambda each: each["line"]):
+            where, change = each["key"].split(": ", 1)
+            # The line before and after, each with as many arrows of its own.
+            parts = change.split(" -> ")
+            half = len(parts) // 2
+            line, changed = (
+                " -> ".join(p).split() for p in (parts[:half], parts[half:])
+            )
+            cells = " ".join(line), " ".join(_words_that_differ(line, changed))
+            code = " | ".join(
+                f"`{cell}`".replace("|", r"\|") if cell else "removed" for cell in cells
+            )
+            why = results["judged"][each["key"]]
+            lines.append(f"| `{where}` | {code} | {why} |")
+    return "\n".join(lines)
+
+
+def _words_that_differ(line: list[str], changed: list[str]) -> list[str]:
+    """The words of the changed line that are not in the line, and one on each side."""
+    parts = SequenceMatcher(None, line, changed, autojunk=False).get_opcodes()
+    places = [
+        at for kind, *_, start, end in parts if kind != "equal" for at in (start, end)
+    ]
+    return changed[max(0, min(places) - 1) : max(places) + 1]
 
 
 def one_class_table(results: dict) -> str:

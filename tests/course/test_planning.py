@@ -147,7 +147,7 @@ def test_half_the_bytes_are_kept_in_bf16_and_the_weights_once_more():
         for precision in PRECISIONS
     )
     assert 0.45 < half.kept_per_image / full.kept_per_image < 0.65
-    assert full.kept_once < 100
+    assert abs(full.kept_once) < 100
     assert half.kept_once == pytest.approx(2 * full.parameters, rel=0.15)
     assert half.multiply_adds == full.multiply_adds
 
