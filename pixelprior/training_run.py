@@ -223,9 +223,8 @@ class TrainingRun:
         batches, means = indices.split(self.settings.batch_size), {}
         for number, batch in enumerate(batches, start=1):
             # Processes exchange their gradients once, after the last batch.
-            alone = number < len(batches)
             no_sync = self.accelerator.no_sync(self.loss)
-            with no_sync if alone else contextlib.nullcontext():
+            with no_sync if number < len(batches) else contextlib.nullcontext():
                 losses = self.loss(*next(stream))
                 share = len(batch) / len(indices)
                 loss = sum(losses[name] for name in self.parts) * share
@@ -248,10 +247,10 @@ class TrainingRun:
     def evaluate(self, data) -> dict[str, float]:
         """Mean losses of the averaged weights, in float32, over all of `data`."""
         accelerator = self.accelerator
-        rank, world = accelerator.process_index, accelerator.num_processes
-        model = self.average.module.eval()
-        indices = torch.arange(rank, len(data), world, device=accelerator.device)
-        totals: dict[str, Tensor] = {}
+        mine = range(accelerator.process_index, len(data), accelerator.num_processes)
+        model, totals = self.average.module.eval(), {}
+        # A process that is left without an image has the losses of one that counts 0.
+        indices = torch.tensor(mine or [0], device=accelerator.device)
         parts = indices.split(self.settings.batch_size)
         for some, batch in progress_bar(
             zip(parts, batches_on(accelerator.device, data, parts), strict=True),
@@ -261,8 +260,9 @@ class TrainingRun:
             enabled=accelerator.is_main_process,
         ):
             for name, value in model.loss_function(*batch, **self.loss_options).items():
-                totals[name] = totals.get(name, 0) + value.float() * len(some)
-        return self._mean(totals, len(indices))
+                counted = min(len(some), len(mine))
+                totals[name] = totals.get(name, 0) + value.float() * counted
+        return self._mean(totals, len(mine))
 
     def _mean(self, totals: dict[str, Tensor], count: int) -> dict[str, float]:
         device = self.accelerator.device

@@ -261,6 +261,24 @@ def test_held_out_losses_are_computed_in_evaluation_mode_without_gradients(
     assert asked == {(True, True), (False, False)}
 
 
+@pytest.mark.parametrize("images", [1, 2, 4, 100])
+def test_held_out_images_are_each_counted_once_by_three_processes(tmp_path, images):
+    """Also where there are fewer images than processes."""
+    data, sums = stripes(images, 1), []
+    for rank in range(3):
+        run = TrainingRun(
+            MeanCode(),
+            SETTINGS,
+            tmp_path,
+            OneOf(make_accelerator(SETTINGS, tmp_path), rank, 3),
+        )
+        run.accelerator.reduce = lambda values, how: sums.append(values) or values
+        run.set_parts(None, {}, {})
+        run.evaluate(data)
+    loss, count = sum(sums)
+    assert count == images and loss / count == mean_of(data)
+
+
 def test_weights_of_linear_layers_decay_and_scales_do_not():
     model = nn.Sequential(
         nn.Embedding(5, 4), nn.Linear(4, 4), nn.Conv1d(4, 4, 3), nn.LayerNorm(4)
