@@ -670,6 +670,22 @@ def test_no_small_prior_of_todays_design_stays_at_the_unigram_entropy():
     assert max(row["stuck"]["bottom"] for row in first) >= 5
 
 
+def test_the_readme_has_the_sums_of_the_tables_on_reliability():
+    def kept(name):
+        path = FOLDER / "results" / f"{name}.json"
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    faults, hostile = kept("faults"), kept("hostile")
+    jobs, disks = faults["jobs"].values(), faults["disks"].values()
+    assert not any(job["lost_times"] for job in [*jobs, *disks])
+    kills = sum(job["kills"] for job in jobs)
+    faults = sum(job["faults"] for job in disks)
+    assert not any(kind["FAILED"] for kind in hostile["kinds"].values())
+    page = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
+    assert f"Killed {kills} times, and {faults} times on a disk that was full" in page
+    assert f"Of {hostile['inputs']:,} damaged or hostile files none ended in" in page
+
+
 def test_the_page_on_reliability_has_the_soak_run_that_is_kept():
     kept = json.loads((FOLDER / "results" / "soak.json").read_text(encoding="utf-8"))
     page = (DOCS / "reliability.md").read_text(encoding="utf-8")
