@@ -71,11 +71,19 @@ def fit(
         weights, not averaged; `best` and `last` hold averaged weights.
 
     Raises:
-        ValueError: the folder already holds a run, or one with other settings.
+        ValueError: the folder already holds a run, or one with other settings; or there
+            are no images.
         FileNotFoundError: there is nothing to resume.
         FloatingPointError: a gradient or a held-out loss is not finite; `last` is the
             last good checkpoint.
     """
+    if not len(train_data):
+        raise ValueError("there are 0 training images; give some")
+    if heldout_data is not None and not len(heldout_data):
+        raise ValueError(
+            "there are 0 held-out images; give some, or None for the last epoch to be "
+            "the best"
+        )
     check_output_dir(output_dir, resume)
     if accelerator is None:
         accelerator = make_accelerator(settings, output_dir)

@@ -249,7 +249,7 @@ class TrainingRun:
         accelerator = self.accelerator
         mine = range(accelerator.process_index, len(data), accelerator.num_processes)
         model, totals = self.average.module.eval(), {}
-        # A process that is left without an image has the losses of one that counts 0.
+        # A process without an image computes the losses of the first, with weight 0.
         indices = torch.tensor(mine or [0], device=accelerator.device)
         parts = indices.split(self.settings.batch_size)
         for some, batch in progress_bar(

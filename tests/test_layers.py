@@ -236,6 +236,17 @@ def test_a_cache_takes_as_many_bytes_per_image_whatever_the_batch(num_layers):
     assert one > keys_and_values
 
 
+def test_a_cache_keeps_more_for_longer_vectors_in_the_first_block_alone():
+    short, long = (
+        PixelCNNCache(PixelCNN(11, dim, 8, num_layers=3), 2, (4, 5)) for dim in (4, 6)
+    )
+    grown = sum(
+        getattr(long.blocks[0], name).nbytes - getattr(short.blocks[0], name).nbytes
+        for name in ("window", "rows")
+    )
+    assert long.nbytes - short.nbytes == grown > 0
+
+
 def test_a_mask_is_not_among_the_weights():
     assert MaskedConv2d("A", 1, 1).state_dict().keys() == {"weight", "bias"}
 

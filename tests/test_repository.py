@@ -117,6 +117,7 @@ def test_the_readme_has_the_two_commands():
         "docs/reliability.md",
         "docs/results.md",
         "docs/scale.md",
+        "docs/survivors.md",
     ],
 )
 def test_what_a_page_links_to_in_the_repository_is_there(page):

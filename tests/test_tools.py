@@ -273,11 +273,13 @@ def test_each_survivor_is_shown_with_its_line_what_it_becomes_and_why_it_is_no_g
         "cache: def f(a: int = 1) -> int: -> def f(a: int = 2) -> int:": 7,
         "cache.f: @no_grad() -> ": 8,
         "cache.f: a | b -> a & b": 8,
+        "cache: A = 1  # `a` -> A = 2  # `a`": 1,
     }
     survivors = [{"name": "", "line": line, "key": key} for key, line in keys.items()]
     modules = {"cache": {"survivors": survivors}, "drawing": {"outcomes": {}}}
     judged = {key: f"why {line}" for key, line in keys.items()}
     assert survivors_table({"modules": modules, "judged": judged}).splitlines()[2:] == [
+        "| `cache` | `` A = 1 # `a` `` | `= 2 #` | why 1 |",
         "| `cache` | `def f(a: int = 1) -> int:` | `= 2) ->` | why 7 |",
         "| `cache.f` | `@no_grad()` | removed | why 8 |",
         r"| `cache.f` | `a \| b` | `a & b` | why 8 |",
@@ -340,6 +342,9 @@ def test_a_module_is_tried_again_as_far_as_it_or_its_tests_have_changed(
     assert "a = 1 - 1" not in trial.asked and len(trial.asked) == 2 + len(left) - 1
     assert again["survivors"] == found["survivors"]
     assert again["noticed"] == found["noticed"]
+    trial.asked.clear()
+    again = trial.module(found, judged=dict.fromkeys(left, "no gap"))
+    assert not trial.asked and again["survivors"] == found["survivors"]
 
     trial.asked.clear()
     trial.sources["quantizer"] = "a = 2 + 1"
@@ -469,6 +474,7 @@ def test_a_line_that_no_test_runs_is_shown_to_all_tests_at_once():
     assert files == ["tests/test_vqvae2.py"] and plugin().names == set()
 
 
+@on_linux
 @pytest.mark.parametrize(
     ("code", "outcome"),
     [
@@ -568,6 +574,45 @@ def test_one_test_that_hangs_ends_the_process_by_an_alarm(tmp_path):
     )
     assert said.returncode == -signal.SIGALRM
     assert "test_slow PASSED" in said.stdout, "five times as long as it took is allowed"
+
+
+@on_linux
+def test_an_outer_alarm_goes_on_after_a_test(monkeypatch):
+    times = iter([0.0, 30.0])
+    monkeypatch.setattr(watched_tests.time, "monotonic", lambda: next(times))
+    before = signal.alarm(100)
+    try:
+        limited = watched_tests.Limited({"a": 15.0})
+        around = limited.pytest_runtest_protocol(Namespace(nodeid="a"))
+        next(around)
+        assert 70 < signal.getitimer(signal.ITIMER_REAL)[0] <= 75
+        around.close()
+        assert 65 < signal.getitimer(signal.ITIMER_REAL)[0] <= 70
+    finally:
+        signal.alarm(before)
+
+
+@on_linux
+def test_what_a_test_has_started_does_not_outlive_it():
+    """Also if it is in a session of its own, and its parent ends by itself."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        started = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        os.write(writing, str(started.pid).encode())
+        time.sleep(2)
+        os._exit(0)
+    assert try_mutants.waited_for(child, 30.0) == 0
+    grandchild = int(os.read(reading, 20))
+    for _ in range(100):
+        if not psutil.pid_exists(grandchild):
+            break
+        if psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE:
+            break
+        time.sleep(0.02)
+    else:
+        pytest.fail("it goes on")
 
 
 def test_random_numbers_of_a_test_do_not_depend_on_the_tests_before_it():

@@ -279,6 +279,16 @@ def test_held_out_images_are_each_counted_once_by_three_processes(tmp_path, imag
     assert count == images and loss / count == mean_of(data)
 
 
+@pytest.mark.parametrize("name", ["training", "held-out"])
+def test_a_training_without_images_is_refused_before_anything_is_written(
+    tmp_path, name
+):
+    data = {"training": stripes(8, 1), "held-out": stripes(8, 2), name: stripes(0, 1)}
+    with pytest.raises(ValueError, match=f"there are 0 {name} images; give some"):
+        fit(MeanCode(), data["training"], data["held-out"], SETTINGS, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_weights_of_linear_layers_decay_and_scales_do_not():
     model = nn.Sequential(
         nn.Embedding(5, 4), nn.Linear(4, 4), nn.Conv1d(4, 4, 3), nn.LayerNorm(4)

@@ -2,13 +2,14 @@
 
 Run `python tools/try_mutants.py FILE.json` on Linux; it takes hours, and goes on where
 FILE.json ends. A module that is there with the same source is not tried again; if its
-tests have changed since, only those changes are that no test had noticed and nobody has
-judged to be no gap.
+tests have changed since, only changes are tried again that no test had noticed and that
+nobody has judged to be no gap.
 
 The tests of a module run without a change first, to see which of them run which lines
 (`watched_tests.py`). Then, for each change, the tests that run its line are run, quick
 ones first, and among the others those that have noticed most changes; if all of them
-pass, the other tests of the module are run.
+pass, the other tests of the module are run. A change that makes a test hang or crash
+counts as noticed.
 Cosmic Ray (`pip install -e ".[dev]"`) knows the changes: a number one higher or lower,
 `<` in place of `<=`, no `not`, no loop, and so on. A change that no test notices, a
 survivor, is either a gap of the tests or no change of what the module promises;
@@ -172,12 +173,14 @@ def is_python(source: str) -> bool:
 
 
 def definition_at(source: str, line: int) -> str:
-    """Dotted name of the innermost function or class around a line."""
+    """Dotted name of the innermost function or class around a line; decorators are
+    part of what they decorate."""
     around = [
         node
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.FunctionDef | ast.ClassDef)
-        and node.lineno <= line <= node.end_lineno
+        and min(n.lineno for n in (node, *node.decorator_list)) <= line
+        and line <= node.end_lineno
     ]
     return ".".join(node.name for node in sorted(around, key=lambda n: n.lineno))
 
@@ -231,8 +234,8 @@ class Workplace:
 
         Returns:
             "survived": they pass. "noticed": a test fails. "timed out": they were
-            stopped after `seconds`, or one test by itself. "crashed": by another
-            signal, or pytest itself failed.
+            stopped after `seconds`, or a single test at its limit (`Limited`).
+            "crashed": by another signal, or pytest itself failed.
         """
         path = self.path(module)
         whole = path.read_text(encoding="utf-8")
@@ -335,18 +338,19 @@ def test_files(module: str) -> list[str]:
 
 def waited_for(child: int, seconds: float) -> int | None:
     """The exit code of a process, minus the number of a signal, or None if it took
-    longer. What it has started is killed."""
-    until = time.monotonic() + seconds
-    code, started = None, []
+    longer. What it has started is killed, as far as it was there for a second."""
+    until, look = time.monotonic() + seconds, 0.0
+    code, started = None, set()
     try:
         while code is None and time.monotonic() < until:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 code = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() > look:
+                started.update(psutil.Process(child).children(recursive=True))
+                look = time.monotonic() + 1
             else:
                 time.sleep(0.02)
-        if code is None:
-            started = psutil.Process(child).children(recursive=True)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
@@ -449,12 +453,7 @@ class Trial:
             outcomes |= {name: "survived" for name, why in whys.items() if why}
             found = {name: before[name] for name in found}
         left = [mutant for mutant in tried if mutant.name not in outcomes]
-        seen, seconds = self.unchanged(module, pool)
-        took = seen["seconds"]
-        tasks = [
-            (module, each.source, seconds, tests_for(each.line, source, seen), took)
-            for each in left
-        ]
+        tasks = self.tasks(module, left, pool) if left else []
         ended = zip(left, pool.map(outcome_of, tasks), strict=True)
         for count, (mutant, outcome) in enumerate(ended, 1):
             outcomes[mutant.name] = outcome
@@ -473,6 +472,21 @@ class Trial:
         ]
         minutes = round((time.monotonic() - started) / 60, 1)
         return now | found | {"minutes": minutes, "survivors": survivors}
+
+    def tasks(self, module: str, left: list[Mutant], pool: Executor) -> list[tuple]:
+        """What `Workplace.outcome` is given for each change; raises as `unchanged`."""
+        source = self.sources[module]
+        seen, seconds = self.unchanged(module, pool)
+        return [
+            (
+                module,
+                each.source,
+                seconds,
+                tests_for(each.line, source, seen),
+                seen["seconds"],
+            )
+            for each in left
+        ]
 
     def unchanged(self, module: str, pool: Executor) -> tuple[dict, float]:
         """Run the tests of a module without a change, on all workers at once.

@@ -72,8 +72,9 @@ class Watch(Seeded):
 
 
 class Limited(Seeded):
-    """A plugin of pytest that ends the process by SIGALRM, which no C code holds up, if
-    a test takes 60 seconds and five times as long as it did.
+    """A plugin of pytest that ends the process by SIGALRM if a test takes longer than
+    60 seconds, and longer than five times its time without a change. The signal ends C
+    code as well.
 
     Args:
         took: by the name of a test, its seconds without a change.
@@ -85,11 +86,12 @@ class Limited(Seeded):
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
         limit = max(SECONDS_AT_LEAST, 5 * self.took.get(item.nodeid, 0.0))
-        before = signal.alarm(math.ceil(limit))
+        started, before = time.monotonic(), signal.alarm(math.ceil(limit))
         try:
             return (yield)
         finally:
-            signal.alarm(before)
+            left = math.ceil(before - (time.monotonic() - started))
+            signal.alarm(max(1, left) if before else 0)
 
 
 class Chosen(Limited):

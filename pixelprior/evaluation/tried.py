@@ -206,16 +206,21 @@ def survivors_table(results: dict) -> str:
                 " -> ".join(p).split() for p in (parts[:half], parts[half:])
             )
             cells = " ".join(line), " ".join(_words_that_differ(line, changed))
-            code = " | ".join(
-                f"`{cell}`".replace("|", r"\|") if cell else "removed" for cell in cells
-            )
+            code = " | ".join(_as_code(cell) if cell else "removed" for cell in cells)
             why = results["judged"][each["key"]]
             lines.append(f"| `{where}` | {code} | {why} |")
     return "\n".join(lines)
 
 
+def _as_code(text: str) -> str:
+    """Text as code in a cell of a table."""
+    fence, space = ("``", " ") if "`" in text else ("`", "")
+    return f"{fence}{space}{text}{space}{fence}".replace("|", r"\|")
+
+
 def _words_that_differ(line: list[str], changed: list[str]) -> list[str]:
-    """The words of the changed line that are not in the line, and one on each side."""
+    """The words of the changed line from the first to the last that differ, and one on
+    each side."""
     parts = SequenceMatcher(None, line, changed, autojunk=False).get_opcodes()
     places = [
         at for kind, *_, start, end in parts if kind != "equal" for at in (start, end)

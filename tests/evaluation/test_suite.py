@@ -47,8 +47,10 @@ from pixelprior.evaluation.tried import (
     codes_table,
     faults_table,
     hostile_table,
+    mutants_table,
     one_class_table,
     seeds_table,
+    survivors_table,
     tried_table,
 )
 from pixelprior.files import UNFINISHED
@@ -195,6 +197,8 @@ def defects_of(dataset):
         ("scale", "scale", needs_markdown),
         ("reliability", "hostile", hostile_table),
         ("reliability", "faults", faults_table),
+        ("reliability", "mutants", mutants_table),
+        ("survivors", "mutants", survivors_table),
         ("anomalies", "anomalies", one_class_table),
         ("anomalies", "anomalies", defects_of("fashion_mnist")),
         ("anomalies", "anomalies", defects_of("cifar10")),
@@ -678,12 +682,28 @@ def test_the_readme_has_the_sums_of_the_tables_on_reliability():
     faults, hostile = kept("faults"), kept("hostile")
     jobs, disks = faults["jobs"].values(), faults["disks"].values()
     assert not any(job["lost_times"] for job in [*jobs, *disks])
+    assert not any(job["without_effect"] for job in disks)
     kills = sum(job["kills"] for job in jobs)
-    faults = sum(job["faults"] for job in disks)
+    disk_faults = sum(job["faults"] for job in disks)
     assert not any(kind["FAILED"] for kind in hostile["kinds"].values())
     page = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
-    assert f"Killed {kills} times, and {faults} times on a disk that was full" in page
-    assert f"Of {hostile['inputs']:,} damaged or hostile files none ended in" in page
+    assert (
+        f"were killed {kills} times, and met a full or read-only disk {disk_faults} "
+        "times: each went on to the same files" in page
+    )
+    assert f"None of {hostile['inputs']:,} inputs, most of them damaged" in page
+    changes, _, share, *_ = (
+        mutants_table(kept("mutants")).split("| all | ")[1].split(" | ")
+    )
+    assert f"Of {changes} changes of the core, each in one place, the tests " in page
+    assert f"the tests notice {share}: " in page
+
+
+def test_each_change_that_no_test_notices_was_judged():
+    path = FOLDER / "results" / "mutants.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    left = [s for found in kept["modules"].values() for s in found.get("survivors", ())]
+    assert left and all(kept["judged"][each["key"]] for each in left)
 
 
 def test_the_page_on_reliability_has_the_soak_run_that_is_kept():
