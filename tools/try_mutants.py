@@ -338,7 +338,8 @@ def test_files(module: str) -> list[str]:
 
 def waited_for(child: int, seconds: float) -> int | None:
     """The exit code of a process, minus the number of a signal, or None if it took
-    longer. What it has started is killed, as far as it was there for a second."""
+    longer. What it has started is killed, except for what it started in its last second
+    in another session."""
     until, look = time.monotonic() + seconds, 0.0
     code, started = None, set()
     try:
