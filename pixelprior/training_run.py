@@ -189,16 +189,16 @@ class TrainingRun:
         return self._mean(totals, count)
 
     def _take_within_epoch(self, rank: int, world: int) -> tuple[dict, int]:
-        """Take up what was done of the epoch: this process's sums of losses and count
-        of images. Its random state is restored if as many processes go on."""
+        """Take up what was done of the epoch: sums of losses and a count of images. If
+        as many processes go on, each takes up its own sums and random state."""
         done, device = self.within_epoch, self.accelerator.device
         if len(done["processes"]) == world:
             mine = [done["processes"][rank]]
             restore_random_state(mine[0]["random_state"])
-            count = done["images"] // world
         else:  # one process takes what all had
             mine = done["processes"] if rank == 0 else []
-            count = done["images"] if rank == 0 else 0
+        # Which process counts the images does not matter for the mean over all.
+        count = done["images"] if rank == 0 else 0
         totals: dict[str, Tensor] = {}
         for process in mine:
             for name, value in process["totals"].items():

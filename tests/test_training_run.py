@@ -15,6 +15,7 @@ from pixelprior import HierarchicalPixelCNN, training, training_run
 from pixelprior.checkpoints import Pretrained
 from pixelprior.codes import CodeData
 from pixelprior.devices import make_accelerator
+from pixelprior.modes import random_state
 from pixelprior.schedule import learning_rate_factor
 from pixelprior.training import fit
 from pixelprior.training_run import TrainingRun, decaying_parameters
@@ -120,7 +121,7 @@ def test_what_was_done_of_an_epoch_is_counted_once(
     tmp_path, monkeypatch, before, now, rank
 ):
     """Two steps were done by `before` processes. If as many resume, each takes its own
-    sums; otherwise the first takes the sums of all."""
+    sums; otherwise the first takes the sums of all. The first counts the images."""
     settings = replace(SETTINGS, epochs=1, batch_size=8, save_steps=2)
     data, order = stripes(96, 1), order_of(96, 0)
 
@@ -141,13 +142,32 @@ def test_what_was_done_of_an_epoch_is_counted_once(
     left = order[done:]
     own = torch.cat([left, order[: -len(left) % now]])[rank::now]
     of_first = losses[order[:done:before]].sum()
-    total, count = 0.0, 0
+    total, count = 0.0, done if rank == 0 else 0
     if before == now:
-        total, count = of_first + rank, 2 * 8
+        total = of_first + rank
     elif rank == 0:
-        total, count = before * of_first + sum(range(before)), done
+        total = before * of_first + sum(range(before))
     mean = (total + losses[own].sum()) / (count + len(own))
     assert epoch["train_loss"] == pytest.approx(mean.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("before", [1, 2, 3])
+@pytest.mark.parametrize("now", [1, 2, 3])
+def test_images_and_losses_of_a_part_of_an_epoch_are_counted_once(
+    tmp_path, before, now
+):
+    """Also if the images are no multiple of the processes, as after one step by one
+    process and one step by two."""
+    own = {"random_state": random_state(), "totals": {"loss": torch.tensor(2.0)}}
+    counted, added = 0, 0.0
+    for rank in range(now):
+        accelerator = OneOf(make_accelerator(SETTINGS, tmp_path), rank, now)
+        run = TrainingRun(MeanCode(), SETTINGS, tmp_path, accelerator)
+        run.within_epoch = {"images": 17, "seconds": 0.0, "processes": before * [own]}
+        totals, count = run._take_within_epoch(rank, now)
+        counted += count
+        added += totals.get("loss", 0.0)
+    assert counted == 17 and added == 2 * before
 
 
 @pytest.mark.parametrize("rank", [0, 1])
