@@ -28,7 +28,7 @@ from pixelprior.memory import free_on
 from pixelprior.pictures import image_grid, save_images, save_picture
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.progress import progress_bar
-from pixelprior.ranges import check_positive
+from pixelprior.ranges import check_positive, whole_number
 from pixelprior.runs import check_trained, load_prior
 from pixelprior.sampling import check_method, uniforms
 from pixelprior.validation import check_filters, check_guidance
@@ -117,7 +117,7 @@ class Sampling:
 
         Raises:
             ValueError: the prior does not fit the VQ-VAE-2, or there is none and
-                nothing says how large the grids are.
+                nothing says how large the grids are, or something that does not fit.
         """
         path = self.flags.prior_checkpoint
         if self.vqvae2 is not None:
@@ -135,6 +135,14 @@ class Sampling:
             raise ValueError(
                 f"nothing says how large the grids of the prior in {path} are; give "
                 "the --vqvae2_checkpoint that it was trained with"
+            )
+        count = len(self.prior.levels())
+        known = isinstance(grids, list) and len(grids) == count
+        if not known or not all(map(_is_shape, grids)):
+            raise ValueError(
+                f"training.json in {path} has the grids {grids!r}, but the prior needs "
+                f"{count} of (height, width); give the --vqvae2_checkpoint that it was "
+                "trained with, or copy the folder again from where it was trained"
             )
         return [tuple(shape) for shape in grids]
 
@@ -281,3 +289,12 @@ class Sampling:
         """A progress bar over the parts, if there are several."""
         enabled = self.state.is_main_process and len(parts) > 1
         return progress_bar(parts, desc="drawing", unit="part", enabled=enabled)
+
+
+def _is_shape(sides) -> bool:
+    """Whether it is a list of two whole numbers of at least 1, as JSON has them."""
+    return (
+        isinstance(sides, list)
+        and len(sides) == 2
+        and all((whole_number(side) or 0) > 0 for side in sides)
+    )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -267,6 +268,21 @@ def test_bad_files_and_flags_are_named(fails, tmp_path, trained):
     np.savez(tmp_path / "unknown.npz", codes=np.zeros((2, 3, 5), int), labels=[0, -1])
     flags = ["--codes", tmp_path / "unknown.npz", "--class_conditional"]
     assert "leave out images whose class is not known" in fails(*train, *flags)
+
+
+@pytest.mark.parametrize(
+    "grids", [[[3, 5]] * 3, [[3]], [[3, 0], [6, 10]], [3, 5], {"top": 3}, "3x5", 15]
+)
+def test_grids_that_do_not_fit_the_prior_are_named(fails, trained, tmp_path, grids):
+    """A file of notes that was changed by hand, or is another prior's."""
+    shutil.copytree(trained / "prior", tmp_path / "prior")
+    path = tmp_path / "prior" / "best" / "training.json"
+    notes = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(notes | {"grids": grids}), encoding="utf-8")
+    flags = ["--prior_checkpoint", tmp_path / "prior", "--output_dir", tmp_path / "new"]
+    said = fails("sample", *flags, "--num_samples", 2)
+    assert f"has the grids {grids!r}, but" in said
+    assert "give the --vqvae2_checkpoint" in said and not (tmp_path / "new").exists()
 
 
 def test_a_run_on_a_file_is_resumed_on_that_file_alone(fails, trained, tmp_path):
