@@ -1,6 +1,7 @@
 """Numbers at the ends of their ranges: finite, and right against a slow reference."""
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from test_distribution import reference
 
 from pixelprior import HierarchicalPixelCNN, PixelCNN
 from pixelprior.pixelcnn import negative_log_likelihood
+from pixelprior.quantizer import Quantizer
 from pixelprior.sampling import draw, probabilities, uniforms
 
 ON_A_CPU = ("naive", "rows", "cached")
@@ -83,6 +85,25 @@ def test_the_likelihood_of_huge_logits_is_finite_and_right(scale, dtype):
         assert found == pytest.approx(wanted, rel=1e-6)
 
 
+# How far the sum of the probabilities before a code may be from that in float64.
+OFF = {torch.bfloat16: 0.02, torch.float32: 1e-5, torch.float64: 1e-9}
+
+
+def check_draws(logits, numbers, codes, off: float) -> None:
+    """Each code is the first at which the summed probabilities exceed its number.
+
+    Args:
+        logits: float64 [B, K, H, W], given the drawn codes. numbers: float64 [B, HW].
+            codes: long [B, H, W].
+    """
+    rows = logits.detach().flatten(2).transpose(1, 2).flatten(0, 1).tolist()
+    drawn = zip(rows, numbers.flatten(), codes.flatten().tolist(), strict=True)
+    for row, number, code in drawn:
+        each = reference(row)
+        before = math.fsum(each[:code])
+        assert before - off <= number <= before + each[code] + off
+
+
 SHAPES = [((1, 1), (1, 1)), ((1, 1), (2, 2)), ((1, 32), (1, 64)), ((32, 1), (64, 1))]
 
 
@@ -90,6 +111,7 @@ SHAPES = [((1, 1), (1, 1)), ((1, 1), (2, 2)), ((1, 32), (1, 64)), ((32, 1), (64,
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("classes", [1, 1000])
 def test_grids_of_any_shape_are_drawn_alike_by_each_method(shapes, batch_size, classes):
+    """And as the slow reference draws them, in each number format."""
     torch.manual_seed(0)
     prior = HierarchicalPixelCNN(
         2, 3, 4, 2, num_classes=classes, attention_layers=1, attention_heads=2
@@ -108,6 +130,18 @@ def test_grids_of_any_shape_are_drawn_alike_by_each_method(shapes, batch_size, c
         assert all(map(torch.equal, naive, other))
     losses = prior.loss_function(*naive, labels)
     assert all(value.isfinite() for value in losses.values())
+    counts = [math.prod(shape) for shape in shapes]
+    numbers = uniforms(0, 0, batch_size, sum(counts)).split(counts, dim=1)
+    for dtype, off in reversed(OFF.items()):
+        prior = prior.to(dtype)
+        grids = prior.sample(batch_size, *shapes, **options)
+        exact = deepcopy(prior).double()
+        logits = (
+            exact.prior_top(grids[0], labels),
+            exact.prior_bottom(grids[1], grids[0], labels),
+        )
+        for each in zip(logits, numbers, grids, strict=True):
+            check_draws(*each, off)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -121,6 +155,24 @@ def test_a_codebook_of_65536_codes_is_learned_from_and_drawn_from(dtype):
     assert all(p.grad.isfinite().all() for p in prior.parameters())
     drawn = prior.eval().sample(2, (2, 2), seed=0)
     assert drawn.min() >= 0 and drawn.max() < 65_536 and drawn.unique().numel() > 1
+    logits = deepcopy(prior).double()(drawn)
+    check_draws(logits, uniforms(0, 0, 2, 4), drawn, OFF[dtype])
+
+
+@pytest.mark.parametrize("count", [2, 65_536])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_features_get_the_nearest_of_2_or_65536_codes(count, dtype):
+    """By distances in float64; float32 may take another one that is as near."""
+    torch.manual_seed(0)
+    codebook, features = torch.randn(count, 4), torch.randn(3, 4, 1, 5).to(dtype)
+    quantizer = Quantizer.from_codebook(codebook, 0.9).eval()
+    quantized, codes, _ = quantizer(features)
+    assert codes.shape == (3, 1, 5)
+    assert torch.equal(quantized, codebook[codes].permute(0, 3, 1, 2))
+    rows = features.double().permute(0, 2, 3, 1).flatten(0, 2)
+    far = torch.cdist(rows, codebook.double())
+    taken = far.gather(1, codes.view(-1, 1)).squeeze(1)
+    torch.testing.assert_close(taken, far.min(1).values, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e6])

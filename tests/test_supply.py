@@ -2,9 +2,13 @@
 
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from pixelprior import cli
 
 WORKFLOWS = Path(__file__).parents[1] / ".github" / "workflows"
 
@@ -20,6 +24,40 @@ def test_the_tests_have_no_network():
         here.bind(("127.0.0.1", 0))
         here.listen()
         socket.create_connection(here.getsockname(), timeout=1).close()
+
+
+def test_each_command_is_run_by_a_test():
+    """`conftest.py` refuses the network to the process in which these run."""
+    here = Path(__file__)
+    texts = [path.read_text(encoding="utf-8") for path in here.parent.rglob("*.py")]
+    for command in cli.COMMANDS:
+        assert any(f'"{command}"' in text for text in texts), command
+
+
+IMPORTED = """
+import importlib, pkgutil, sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
+        raise SystemExit(f"{event} {arguments}")
+
+sys.addaudithook(refuse)
+import pixelprior
+left = sys.argv[1:]
+for module in pkgutil.walk_packages(pixelprior.__path__, "pixelprior."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+        left.append(module.name)
+print(len(left))
+"""
+
+
+def test_no_module_asks_for_the_network_when_it_is_imported():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 50
 
 
 def test_actions_are_pinned_by_their_commit():

@@ -1,6 +1,7 @@
 """The command line as a person uses it: the pipeline, and each kind of bad input."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -261,6 +262,22 @@ def test_the_doctor_names_each_fault_with_its_fix(capsys, monkeypatch):
     assert f"FIX  no-such-package: not installed\n{fix}" in out
     assert "but >=99 is needed" in out
     assert "ok   torch: " in out and "2 to fix" in out
+
+
+@pytest.mark.parametrize("harm", ["a flipped bit", "no checksums"])
+def test_the_doctor_finds_shipped_weights_that_are_damaged(harm, tmp_path, monkeypatch):
+    weights = "fashion_mnist_prior/model.safetensors"
+    copied = shutil.copytree(doctor.ASSETS, tmp_path / "assets")
+    monkeypatch.setattr(doctor, "ASSETS", copied)
+    assert not doctor._weights().fix and "checksums correct" in doctor._weights().found
+    if harm == "a flipped bit":
+        content = bytearray((copied / weights).read_bytes())
+        content[-1] ^= 1
+        (copied / weights).write_bytes(content)
+    else:
+        (copied / weights).with_name("SHA256SUMS").unlink()
+    finding = doctor._weights()
+    assert str(copied / weights) in finding.found and finding.fix
 
 
 @pytest.mark.parametrize(
