@@ -26,12 +26,12 @@ def test_the_tests_have_no_network():
         socket.create_connection(here.getsockname(), timeout=1).close()
 
 
-def test_each_command_is_run_by_a_test():
-    """`conftest.py` refuses the network to the process in which these run."""
+def test_each_command_has_a_test():
+    """`conftest.py` refuses the network to the process in which they run."""
     here = Path(__file__)
     texts = [path.read_text(encoding="utf-8") for path in here.parent.rglob("*.py")]
     for command in cli.COMMANDS:
-        assert any(f'"{command}"' in text for text in texts), command
+        assert any(f'["{command}"' in text for text in texts), command
 
 
 IMPORTED = """
@@ -43,12 +43,12 @@ def refuse(event, arguments):
 
 sys.addaudithook(refuse)
 import pixelprior
-left = sys.argv[1:]
+names = []
 for module in pkgutil.walk_packages(pixelprior.__path__, "pixelprior."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
-        left.append(module.name)
-print(len(left))
+        names.append(module.name)
+print(len(names), file=sys.stderr)
 """
 
 
@@ -57,7 +57,7 @@ def test_no_module_asks_for_the_network_when_it_is_imported():
         [sys.executable, "-c", IMPORTED], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 50
+    assert int(done.stderr.splitlines()[-1]) > 50
 
 
 def test_actions_are_pinned_by_their_commit():

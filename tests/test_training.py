@@ -27,6 +27,7 @@ from pixelprior import (
 )
 from pixelprior import checkpoints as checkpoint_files
 from pixelprior.checkpoints import fingerprint, load_model
+from pixelprior.code_files import read_codes
 from pixelprior.codes import CodeData
 from pixelprior.devices import make_accelerator
 from pixelprior.held_out import hold_out
@@ -751,10 +752,16 @@ def test_two_processes_train_one_model_and_one_goes_on_with_it(tmp_path, capsys)
         json.loads((tmp_path / name / "history.json").read_text())[0]
         for name in ("two", "one")
     ]
+    # Each run encodes the images itself; rounding may decide between two codes.
+    a, b = (
+        read_codes(tmp_path / name / "codes" / "train.safetensors")
+        for name in ("two", "one")
+    )
+    same = torch.equal(a.z_top, b.z_top) and torch.equal(a.z_bottom, b.z_bottom)
     for level in ("top_loss", "bottom_loss"):
         for loss in (f"train_{level}", f"heldout_{level}"):
             two, one = (history[loss] for history in histories)
-            assert two == pytest.approx(one, rel=1e-4), loss
+            assert two == pytest.approx(one, rel=1e-4 if same else 2e-3), loss
     capsys.readouterr()
     cli.main([*map(str, flags), "--epochs", "2", "--resume"])
     out = capsys.readouterr().out

@@ -153,7 +153,8 @@ def check_grids(flags: Evaluate, codes: CodeData) -> None:
     trained_on = read_training_notes(flags.prior_checkpoint).get("grids")
     found = [list(codes.grid(name).shape[1:]) for name in codes.levels()]
     # Another number of levels is found later, and old notes name no grids.
-    if trained_on and len(trained_on) == len(found) and found != trained_on:
+    known = isinstance(trained_on, list) and len(trained_on) == len(found)
+    if known and found != trained_on:
         raise ValueError(
             f"the prior in {flags.prior_checkpoint} was trained on grids of "
             f"{trained_on}, but {flags.codes} has {found}; give codes of the same "

@@ -130,19 +130,19 @@ class Sampling:
             check_trained(path, self.vqvae2)
             return list(self.vqvae2.grids)
         check_trained(path, None)
-        grids = read_training_notes(path).get("grids")
+        notes, count = read_training_notes(path), len(self.prior.levels())
+        grids, again = notes.get("grids"), "copy it again from where it was trained"
+        if notes.get("vqvae2"):
+            again = f"give the --vqvae2_checkpoint that it was trained with, or {again}"
         if not grids:
             raise ValueError(
-                f"nothing says how large the grids of the prior in {path} are; give "
-                "the --vqvae2_checkpoint that it was trained with"
+                f"nothing says how large the grids of the prior in {path} are; {again}"
             )
-        count = len(self.prior.levels())
         known = isinstance(grids, list) and len(grids) == count
         if not known or not all(map(_is_shape, grids)):
             raise ValueError(
-                f"training.json in {path} has the grids {grids!r}, but the prior needs "
-                f"{count} of (height, width); give the --vqvae2_checkpoint that it was "
-                "trained with, or copy the folder again from where it was trained"
+                f"the notes of the prior in {path} have the grids {grids!r}, but it "
+                f"needs {count} of (height, width); {again}"
             )
         return [tuple(shape) for shape in grids]
 

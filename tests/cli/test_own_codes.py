@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import torch
 from pixelprior import VQVAE2, PixelCNN, cli, code_writer, load_images, read_codes
 from pixelprior.assets import FOLDER
 from pixelprior.checkpoints import load_model
+from pixelprior.cli.evaluate import check_grids
 from pixelprior.codes import extract_codes, save_codes
 from pixelprior.runs import load_prior
 
@@ -281,8 +283,21 @@ def test_grids_that_do_not_fit_the_prior_are_named(fails, trained, tmp_path, gri
     path.write_text(json.dumps(notes | {"grids": grids}), encoding="utf-8")
     flags = ["--prior_checkpoint", tmp_path / "prior", "--output_dir", tmp_path / "new"]
     said = fails("sample", *flags, "--num_samples", 2)
-    assert f"has the grids {grids!r}, but" in said
-    assert "give the --vqvae2_checkpoint" in said and not (tmp_path / "new").exists()
+    assert f"have the grids {grids!r}, but" in said
+    assert "copy it again" in said and "--vqvae2_checkpoint" not in said
+    assert not (tmp_path / "new").exists()
+
+
+def test_notes_with_a_number_for_the_grids_count_as_old_ones(trained, tmp_path):
+    """`evaluate` compares the grids of the codes with those in the notes."""
+    (tmp_path / "training.json").write_text('{"grids": 15}')
+    file = trained / "test.npz"
+    flags = SimpleNamespace(prior_checkpoint=tmp_path, codes=file)
+    check_grids(flags, read_codes(file))
+    (tmp_path / "training.json").write_text('{"grids": [[3, 4], [6, 10]]}')
+    if len(read_codes(file).levels()) == 2:
+        with pytest.raises(ValueError, match="was trained on grids of"):
+            check_grids(flags, read_codes(file))
 
 
 def test_a_run_on_a_file_is_resumed_on_that_file_alone(fails, trained, tmp_path):
