@@ -16,6 +16,14 @@ from pixelprior import (
     cli,
 )
 from pixelprior.assets import FOLDER
+from pixelprior.cache import PixelCNNCache
+from pixelprior.drawing import (
+    BYTES_OF_ONE_DRAW,
+    FEATURES_CACHED,
+    FEATURES_WHOLE_GRID,
+    LOGITS_WHOLE_GRID,
+    bytes_per_image,
+)
 
 TOP, BOTTOM = (3, 4), (6, 8)
 LABELS = torch.tensor([0, 2, 1, 1, 0])
@@ -87,11 +95,18 @@ def test_a_level_is_drawn_in_evaluation_mode_and_keeps_its_own(prior):
     assert level.training and all(block.training for block in level.blocks)
 
 
+def test_a_level_is_drawn_quietly(prior, monkeypatch):
+    screen = terminal(monkeypatch)
+    prior.prior_top.sample(2, TOP, labels=LABELS[:2], seed=3)
+    assert screen.getvalue() == ""
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
         ({"shape": (3,)}, r"shape is \(3,\); give \(height, width\)"),
         ({"shape": (0, 3)}, r"shape is \(0, 3\); give \(height, width\)"),
+        ({"shape": (3, 4, 5)}, r"shape is \(3, 4, 5\); give \(height, width\)"),
         ({"batch_size": 0}, "batch_size is 0; give a whole number of at least 1"),
         ({"chunk_size": 0}, "chunk_size is 0; give"),
         ({"z_top": torch.zeros(5, 2, 2).long()}, "takes no top codes; leave z_top out"),
@@ -117,6 +132,26 @@ def test_the_levels_have_names(prior):
     assert list(prior.levels()) == ["top", "bottom"]
     for level in (PixelCNN(8, 4, 8, 2), ConditionalPixelCNN(8, 4, 8, 2)):
         assert level.levels() == {"codes": level}
+
+
+def test_an_image_is_reckoned_by_its_cache_its_features_and_its_logits():
+    """Of the level that takes most. Guidance has two conditions, so it takes twice."""
+    torch.manual_seed(0)
+    levels, shapes = HierarchicalPixelCNN(16, 4, 8, 3).levels(), [(3, 4), (6, 8)]
+
+    def bytes_of(weight, method):
+        return bytes_per_image(levels, shapes, (weight, weight), method)
+
+    count, channels, codes, one_draw = 6 * 8, 8, 16, 16 * BYTES_OF_ONE_DRAW
+    logits = LOGITS_WHOLE_GRID * codes
+    whole_grid = 4 * (FEATURES_WHOLE_GRID * channels + logits) * count
+    for method in ("naive", "rows"):
+        assert bytes_of(0.0, method) == whole_grid + one_draw
+    cache = PixelCNNCache(levels["bottom"], 1, (6, 8)).nbytes
+    features = 4 * FEATURES_CACHED * channels * count
+    assert bytes_of(0.0, "cached") == cache + features + one_draw
+    for method in ("naive", "rows", "cached"):
+        assert bytes_of(0.5, method) == 2 * bytes_of(0.0, method)
 
 
 DRAWN = r"""

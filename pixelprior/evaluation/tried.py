@@ -104,6 +104,67 @@ def hostile_table(results: dict) -> str:
     return "\n".join(lines)
 
 
+def overview_table(results: dict[str, dict]) -> str:
+    """What was tried against faults, how often, and what came of it, in Markdown.
+
+    Args:
+        results: "faults", "hostile", "soak" and "mutants", each what the script
+            tools/try_*.py of this name wrote.
+    """
+    faults, hostile = results["faults"], results["hostile"]
+    jobs, disks = faults["jobs"].values(), faults["disks"].values()
+    hours = results["soak"]["jobs"].values()
+    grown = [
+        job["growth"] > results["soak"]["flat"]
+        or job["descriptors"][1] > job["descriptors"][0]
+        or bool(job["files"])
+        for job in hours
+    ]
+    changes = results["mutants"]["modules"].values()
+    rows = [
+        (
+            "work is killed (SIGKILL)",
+            sum(job["kills"] for job in jobs),
+            sum(job["lost_times"] for job in jobs),
+            "faults",
+        ),
+        (
+            "a disk is full, or turns read-only",
+            sum(job["faults"] for job in disks),
+            sum(job["lost_times"] for job in disks),
+            "faults",
+        ),
+        (
+            "a file is read that may be damaged or made to harm",
+            hostile["inputs"],
+            sum(kind["FAILED"] for kind in hostile["kinds"].values()),
+            "hostile",
+        ),
+        (
+            f"a kind of work goes on, within {results['soak']['minutes']:g} minutes",
+            len(hours),
+            sum(grown),
+            "soak",
+        ),
+        (
+            "the package is changed in one place, and the tests should notice",
+            sum(each["mutants"] for each in changes),
+            sum(len(each["survivors"]) for each in changes),
+            "mutants",
+        ),
+    ]
+    lines = [
+        "| what happens | times | ended as it should | did not | command |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for what, times, lost, name in rows:
+        lines.append(
+            f"| {what} | {times:,} | {times - lost:,} | {lost:,} | "
+            f"`python tools/try_{name}.py {name}.json` |"
+        )
+    return "\n".join(lines)
+
+
 def faults_table(results: dict) -> str:
     """What was lost when each kind of work was killed or had its disk taken away.
 
