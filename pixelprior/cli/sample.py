@@ -132,7 +132,7 @@ class Sampling:
         check_trained(path, None)
         notes, count = read_training_notes(path), len(self.prior.levels())
         grids, again = notes.get("grids"), "copy it again from where it was trained"
-        if notes.get("vqvae2"):
+        if not self.single and not notes.get("codes"):  # codes of a file
             again = f"give the --vqvae2_checkpoint that it was trained with, or {again}"
         if not grids:
             raise ValueError(

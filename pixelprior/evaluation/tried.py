@@ -141,7 +141,7 @@ def overview_table(results: dict[str, dict]) -> str:
             "hostile",
         ),
         (
-            f"a kind of work goes on, within {results['soak']['minutes']:g} minutes",
+            "a kind of work goes on for long",
             len(hours),
             sum(grown),
             "soak",

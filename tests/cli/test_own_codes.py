@@ -288,6 +288,18 @@ def test_grids_that_do_not_fit_the_prior_are_named(fails, trained, tmp_path, gri
     assert not (tmp_path / "new").exists()
 
 
+def test_a_prior_without_notes_can_be_given_its_vqvae2(fails, tmp_path):
+    shutil.copytree(PRIOR_FOLDER, tmp_path / "prior")
+    (tmp_path / "prior" / "training.json").unlink()
+    flags = ["--prior_checkpoint", tmp_path / "prior", "--num_samples", 1]
+    said = fails("sample", *flags, "--output_dir", tmp_path / "codes")
+    assert "nothing says how large the grids" in said
+    assert "give the --vqvae2_checkpoint that it was trained with, or copy" in said
+    flags += ["--vqvae2_checkpoint", VQVAE2_FOLDER]
+    run("sample", *flags, "--output_dir", tmp_path / "images")
+    assert (tmp_path / "images" / "sample_00000.png").is_file()
+
+
 def test_notes_with_a_number_for_the_grids_count_as_old_ones(trained, tmp_path):
     """`evaluate` compares the grids of the codes with those in the notes."""
     (tmp_path / "training.json").write_text('{"grids": 15}')
