@@ -111,47 +111,30 @@ def overview_table(results: dict[str, dict]) -> str:
         results: "faults", "hostile", "soak" and "mutants", each what the script
             tools/try_*.py of this name wrote.
     """
-    faults, hostile = results["faults"], results["hostile"]
-    jobs, disks = faults["jobs"].values(), faults["disks"].values()
-    hours = results["soak"]["jobs"].values()
+    jobs, disks = (results["faults"][name].values() for name in ("jobs", "disks"))
+    hostile, soak = results["hostile"], results["soak"]
+    modules = results["mutants"]["modules"].values()
     grown = [
-        job["growth"] > results["soak"]["flat"]
+        job["growth"] > soak["flat"]
         or job["descriptors"][1] > job["descriptors"][0]
         or bool(job["files"])
-        for job in hours
+        for job in soak["jobs"].values()
     ]
-    changes = results["mutants"]["modules"].values()
+
+    def total(some, figure: str) -> int:
+        return sum(each[figure] for each in some)
+
+    killed = total(jobs, "kills"), total(jobs, "lost_times")
+    failing = total(disks, "faults"), total(disks, "lost_times")
+    read = hostile["inputs"], total(hostile["kinds"].values(), "FAILED")
+    left = sum(len(each["survivors"]) for each in modules)
+    changed = "the package is changed in one place, and the tests should notice"
     rows = [
-        (
-            "work is killed (SIGKILL)",
-            sum(job["kills"] for job in jobs),
-            sum(job["lost_times"] for job in jobs),
-            "faults",
-        ),
-        (
-            "a disk is full, or turns read-only",
-            sum(job["faults"] for job in disks),
-            sum(job["lost_times"] for job in disks),
-            "faults",
-        ),
-        (
-            "a file is read that may be damaged or made to harm",
-            hostile["inputs"],
-            sum(kind["FAILED"] for kind in hostile["kinds"].values()),
-            "hostile",
-        ),
-        (
-            "a kind of work goes on for long",
-            len(hours),
-            sum(grown),
-            "soak",
-        ),
-        (
-            "the package is changed in one place, and the tests should notice",
-            sum(each["mutants"] for each in changes),
-            sum(len(each["survivors"]) for each in changes),
-            "mutants",
-        ),
+        ("work is killed (SIGKILL)", *killed, "faults"),
+        ("a disk is full, or turns read-only", *failing, "faults"),
+        ("a file is read that may be damaged or made to harm", *read, "hostile"),
+        ("a kind of work goes on for long", len(grown), sum(grown), "soak"),
+        (changed, total(modules, "mutants"), left, "mutants"),
     ]
     lines = [
         "| what happens | times | ended as it should | did not | command |",
