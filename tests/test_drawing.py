@@ -95,6 +95,19 @@ def test_a_level_is_drawn_in_evaluation_mode_and_keeps_its_own(prior):
     assert level.training and all(block.training for block in level.blocks)
 
 
+def test_no_module_of_a_level_takes_part_in_a_gradient_while_it_is_drawn(prior):
+    """Also those that make its condition, before the first code is drawn."""
+    bottom, grads = prior.prior_bottom, {}
+    for name, module in bottom.named_modules():
+        module.register_forward_hook(
+            lambda *_, name=name: grads.update({name: torch.is_grad_enabled()})
+        )
+    with torch.enable_grad():
+        bottom.sample(5, BOTTOM, z_top=torch.zeros(5, *TOP).long(), labels=LABELS)
+    assert {"label_embedding", "top_embedding"} <= grads.keys()
+    assert not any(grads.values())
+
+
 def test_a_level_is_drawn_quietly(prior, monkeypatch):
     screen = terminal(monkeypatch)
     prior.prior_top.sample(2, TOP, labels=LABELS[:2], seed=3)
