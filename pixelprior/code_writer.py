@@ -1,10 +1,10 @@
 """A file of codes that is written part by part, by one process or by several.
 
-The file is a safetensors file of its final size from the start, under a temporary name.
-Each part of it, the codes of some hundred images, is written in its place and then
-marked as done, so that a run that was stopped goes on with the parts that are missing,
-and no codes have to fit into memory. Which process writes a part does not change the
-file.
+The file is a safetensors file with room for all codes from the start, under a temporary
+name. Each part of it, the codes of some hundred images, is written in its place and
+then marked as done behind the codes, so that a run that was stopped goes on with the
+parts that are missing, and no codes have to fit into memory. At the end the marks are
+cut off. Which process writes a part does not change the file.
 """
 
 import contextlib
@@ -34,8 +34,8 @@ class CodeWriter:
     written.
 
     Args:
-        path: the file. While it is unfinished, `path.unfinished` and `path.done` are
-            beside it.
+        path: the file. While it is unfinished, `path.unfinished` is there instead; it
+            ends with a byte for each part, 1 if the part is done and 0 if not.
         tensors: type and shape of each tensor by name; all have the same length N.
         metadata: of the file. Another file's parts are not taken over.
     """
@@ -43,7 +43,6 @@ class CodeWriter:
     def __init__(self, path, tensors: dict, metadata: dict[str, str]):
         self.path, self.part = Path(path), PART
         self.unfinished = self.path.with_name(f"{self.path.name}.unfinished")
-        self.done = self.path.with_name(f"{self.path.name}.done")
         # Larger types first, so that each tensor starts at a multiple of its type.
         named = sorted(tensors.items(), key=lambda each: (-each[1][0].itemsize, each))
         about: dict = {"__metadata__": metadata}
@@ -75,27 +74,24 @@ class CodeWriter:
             return
         folder = writable_folder(self.path.parent)
         with self._writing(), temporary_folder(folder) as temporary:
-            # Marks of another file must not be found beside the new one.
-            self.done.unlink(missing_ok=True)
             (temporary / "file").write_bytes(self.header)
-            os.truncate(temporary / "file", self.size)
-            (temporary / "done").write_bytes(bytes(self.parts))
+            os.truncate(temporary / "file", self.size + self.parts)
             os.replace(temporary / "file", self.unfinished)
-            os.replace(temporary / "done", self.done)
 
     def _can_go_on(self) -> bool:
-        if not (self.unfinished.is_file() and self.done.is_file()):
+        if not self.unfinished.is_file():
             return False
         with open(self.unfinished, "rb") as file:
             same = file.read(len(self.header)) == self.header
-        sizes = self.unfinished.stat().st_size, self.done.stat().st_size
-        return same and sizes == (self.size, self.parts)
+        # Without the marks it only has to be given its name.
+        sizes = self.size, self.size + self.parts
+        return same and self.unfinished.stat().st_size in sizes
 
     def missing(self) -> list[int]:
         """The numbers of the parts that are not done yet."""
-        return [
-            number for number, mark in enumerate(self.done.read_bytes()) if not mark
-        ]
+        with open(self.unfinished, "rb") as file:
+            file.seek(self.size)
+            return [number for number, mark in enumerate(file.read()) if not mark]
 
     def images(self, number: int) -> slice:
         """The images of a part."""
@@ -109,17 +105,15 @@ class CodeWriter:
             OSError: the disk is full or cannot be written to.
         """
         first = self.images(number).start
-        with self._writing():
-            with _open_to_write(self.unfinished) as file:
-                for name, tensor in tensors.items():
-                    start, row = self.rows[name]
-                    file.seek(len(self.header) + start + first * row)
-                    file.write(tensor.cpu().contiguous().numpy().tobytes())
-                file.flush()
-                os.fsync(file.fileno())  # the mark must not reach the disk before it
-            with _open_to_write(self.done) as file:
-                file.seek(number)
-                file.write(b"\1")
+        with self._writing(), _open_to_write(self.unfinished) as file:
+            for name, tensor in tensors.items():
+                start, row = self.rows[name]
+                file.seek(len(self.header) + start + first * row)
+                file.write(tensor.cpu().contiguous().numpy().tobytes())
+            file.flush()
+            os.fsync(file.fileno())  # the mark must not reach the disk before it
+            file.seek(self.size + number)
+            file.write(b"\1")
 
     def finish(self) -> None:
         """Give the file its name, when every part is done.
@@ -128,8 +122,8 @@ class CodeWriter:
             OSError: the disk cannot be written to.
         """
         with self._writing():
+            os.truncate(self.unfinished, self.size)
             os.replace(self.unfinished, self.path)
-            self.done.unlink()
 
     @contextlib.contextmanager
     def _writing(self):

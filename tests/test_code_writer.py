@@ -139,7 +139,35 @@ def test_a_full_disk_is_named_and_what_was_written_is_kept(tmp_path, monkeypatch
         OSError, match=r"make room on the disk, or .* and start the command ag"
     ):
         writer.write(1, {"codes": torch.ones(2, 2, dtype=torch.uint8)})
+    (tmp_path / "aside").rename(writer.unfinished)
     assert writer.missing() == [1]
+
+
+@pytest.mark.parametrize("stopped", ["truncate", "replace"])
+def test_a_file_that_is_stopped_while_it_is_finished_is_finished_again(
+    tmp_path, monkeypatch, stopped
+):
+    """It leaves no other file, and no image is encoded twice."""
+    extract(tmp_path / "whole" / "codes.safetensors", Images())
+    path, finish = tmp_path / "cut" / "codes.safetensors", CodeWriter.finish
+
+    def stop(self):
+        with monkeypatch.context() as patch:
+            patch.setattr(code_writer.os, stopped, lambda *_: interrupt())
+            finish(self)
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CodeWriter, "finish", stop)
+    with pytest.raises(KeyboardInterrupt):
+        extract(path, Images())
+    monkeypatch.setattr(CodeWriter, "finish", finish)
+    images = Images()
+    extract(path, images)
+    assert images.read == []
+    assert [each.name for each in path.parent.iterdir()] == ["codes.safetensors"]
+    assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
 
 
 def test_a_large_file_of_codes_is_mapped_and_not_read(tmp_path):

@@ -123,12 +123,18 @@ def killed_extraction(arguments, seconds: float) -> dict:
     """Kill the extraction, first when it has written a part and then at random moments,
     and let the last one end."""
     draw, done = random.Random(0), []
-    marks = arguments.work / "again.safetensors.done"
+    unfinished = arguments.work / "again.safetensors.unfinished"
 
     def parts_done() -> int:
+        """As the marks behind the codes say, which are cut off when all is done."""
         try:
-            return sum(marks.read_bytes())
-        except FileNotFoundError:  # not there yet, or removed since all is done
+            with open(unfinished, "rb") as file:
+                header = file.read(int.from_bytes(file.read(8), "little"))
+                about = json.loads(header).values()
+                ends = [each.get("data_offsets", (0, 0))[1] for each in about]
+                file.seek(8 + len(header) + max(ends))
+                return sum(file.read())
+        except FileNotFoundError:  # not there yet, or complete
             return 0
 
     for number in range(KILLS):

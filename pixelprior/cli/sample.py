@@ -38,7 +38,7 @@ CODES_NAME, ABOUT_NAME = "codes.safetensors", "drawn_with.json"
 CHANGE_NO_CODE = ("output_dir", "resume", "device", "batch_size", "method")
 CHANGE_NO_CODE += ("save_grid", "grid_nrow")
 SHARE_OF_MEMORY = 0.5  # of what is free, for a batch
-OWN_FILES = r"sample_\d{5,}\.png|codes\.safetensors(\.unfinished|\.done)?"
+OWN_FILES = r"sample_\d{5,}\.png|codes\.safetensors(\.unfinished)?"
 
 
 def sample(flags: Sample) -> None:
