@@ -58,6 +58,15 @@ def _parse(arguments: list[str]):
     return tyro.cli(command, prog="pixelprior", args=arguments, use_underscores=True)
 
 
+# What to do about what the system refuses, where its message is all that there is.
+REMEDIES = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EROFS: "ask for permission to write there, or choose another folder",
+    errno.EACCES: "ask for permission, or choose another path",
+    errno.EPERM: "ask for permission, or choose another path",
+}
+
+
 def _say(kind: str, message: str) -> None:
     """Print one line on stderr, whatever a file name or a library's error contains."""
     line = " ".join(message.split())
@@ -94,8 +103,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("PIXELPRIOR_DEBUG"):
             raise
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        _say("error", f"{error}; make room on the disk" if full else str(error))
+        remedy = REMEDIES.get(getattr(error, "errno", None))
+        _say("error", f"{error}; {remedy}" if remedy else str(error))
         raise SystemExit(1 if isinstance(error, FloatingPointError) else 2) from None
     except (RuntimeError, MemoryError, OverflowError) as error:
         if _lost_process(error) and not os.environ.get("PIXELPRIOR_DEBUG"):

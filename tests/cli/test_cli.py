@@ -1,6 +1,8 @@
 """The command line as a person uses it: the pipeline, and each kind of bad input."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -418,6 +420,29 @@ def test_an_output_folder_that_cannot_be_written_ends_in_one_line(fails, tmp_pat
     assert "cannot write" in fails("demo", "--output_dir", blocked)
     assert "cannot write" in fails(*SAMPLE, "--output_dir", blocked)
     assert "cannot write" in fails("train-vqvae2", *SHORT, "--output_dir", blocked)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "make room on the disk"),
+        (errno.EROFS, "ask for permission to write there, or choose another folder"),
+        (errno.EACCES, "ask for permission, or choose another path"),
+        (errno.ENXIO, None),
+    ],
+)
+def test_what_the_system_refuses_ends_with_a_remedy(
+    fails, tmp_path, monkeypatch, number, remedy
+):
+    """Here where `sample` notes how it draws, before it draws anything."""
+    refused = OSError(number, os.strerror(number), "drawn_with.json")
+
+    def refuse(*_, **__):
+        raise refused
+
+    monkeypatch.setattr("pixelprior.cli.resuming.write_texts", refuse)
+    said = f"pixelprior: error: {refused}" + (f"; {remedy}" if remedy else "")
+    assert fails(*SAMPLE, "--output_dir", tmp_path / "x") == said + "\n"
 
 
 def test_absent_data_ends_in_one_line(fails, tmp_path, monkeypatch):
