@@ -21,6 +21,7 @@ from pixelprior.schedule import learning_rate_factor
 
 QUIET = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 TWO = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+CONFIG = "distributed_type: MULTI_GPU\nuse_cpu: true\nnum_processes: 2\n"
 SMALL = ["--dataset", "fashion_mnist_mini", "--hidden_channels", "8"]
 SMALL += ["--embedding_dim", "8", "--num_embeddings", "16"]
 
@@ -39,14 +40,23 @@ print("codebooks", *books, flush=True)
 """
 
 
-def test_two_processes_have_the_codebooks_of_one_run(tmp_path):
+@pytest.fixture(params=["torchrun", "accelerate launch"])
+def launcher(request, tmp_path):
+    """The start of a command that starts two processes, as docs/scale.md says."""
+    if request.param == "torchrun":
+        return [sys.executable, "-m", *TWO]
+    (tmp_path / "two.yaml").write_text(CONFIG)
+    flags = ["--config_file", str(tmp_path / "two.yaml")]
+    return [sys.executable, "-m", "accelerate.commands.launch", *flags]
+
+
+def test_two_processes_have_the_codebooks_of_one_run(launcher, tmp_path):
     (tmp_path / "train.py").write_text(TRAIN)
     flags = [*SMALL, "--max_images", "192", "--epochs", "2", "--validation_share", "0"]
     flags += ["--sample_every", "1", "--mixed_precision", "no", "--output_dir"]
     two, one = tmp_path / "two", tmp_path / "one"
     done = subprocess.run(
-        [sys.executable, "-m", *TWO, str(tmp_path / "train.py")]
-        + ["--batch_size", "16", *flags, str(two)],
+        [*launcher, str(tmp_path / "train.py"), "--batch_size", "16", *flags, str(two)],
         capture_output=True,
         text=True,
         env=QUIET,
@@ -72,13 +82,12 @@ def test_two_processes_have_the_codebooks_of_one_run(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_lost_process_ends_the_run(lost, tmp_path):
+def test_a_lost_process_ends_the_run(lost, launcher, tmp_path):
     """The other process and the launcher end within a minute, and the run goes on."""
     flags = [*SMALL, "--max_images", "96", "--save_steps", "2", "--batch_size", "8"]
     command = ["train-vqvae2", *flags, "--output_dir", str(tmp_path / "run")]
-    launcher = subprocess.Popen(
-        [sys.executable, "-m", *TWO, "-m", "pixelprior.cli", *command]
-        + ["--epochs", "10000"],
+    started = subprocess.Popen(
+        [*launcher, "-m", "pixelprior.cli", *command, "--epochs", "10000"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -87,17 +96,17 @@ def test_a_lost_process_ends_the_run(lost, tmp_path):
     try:
         deadline = time.monotonic() + 120
         while not (tmp_path / "run" / "history.json").exists():
-            assert launcher.poll() is None and time.monotonic() < deadline
+            assert started.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
-        workers = psutil.Process(launcher.pid).children(recursive=True)
+        workers = psutil.Process(started.pid).children(recursive=True)
         (victim,) = [w for w in workers if w.environ().get("RANK") == str(lost)]
-        started = time.monotonic()
+        killed = time.monotonic()
         victim.send_signal(signal.SIGKILL)
-        said = launcher.communicate(timeout=60)[1]
-        assert time.monotonic() - started < 60
+        said = started.communicate(timeout=60)[1]
+        assert time.monotonic() - killed < 60
     finally:
-        launcher.kill()
-    assert launcher.returncode != 0
+        started.kill()
+    assert started.returncode != 0
     assert f"Signal 9 (SIGKILL) received by PID {victim.pid}" in said
     assert not [worker for worker in workers if worker.is_running()]
     history = json.loads((tmp_path / "run" / "history.json").read_text())
