@@ -248,14 +248,19 @@ def test_checkpoints_within_an_epoch_change_nothing(tmp_path):
     assert without_times(one) == without_times(two)
 
 
-def test_another_number_of_processes_goes_on_where_the_epoch_was_left(tmp_path):
+@pytest.mark.parametrize("images, steps", [(96, 6), (100, 7)])
+def test_another_number_of_processes_goes_on_where_the_epoch_was_left(
+    tmp_path, images, steps
+):
     """The state is changed to say that two processes wrote it: after 1 step of 32
-    images, so that 64 images are left for one process, in 4 steps."""
+    images, so that of 96 images 64 are left for one process, in 4 steps, and of 100
+    images 68, in 5 steps, the last of which has 4 images."""
     settings = replace(SETTINGS, epochs=1, save_steps=2)
-    whole = train(tmp_path / "whole", settings)
+    data = stripes(images, 1)
+    whole = train(tmp_path / "whole", settings, data=data)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(torch.optim.AdamW, "step", stopped_after(2))
-        train(tmp_path / "cut", settings)
+        train(tmp_path / "cut", settings, data=data)
     path = tmp_path / "cut" / "last" / "training_state.pt"
     state = torch.load(path)
     state["step"], state["identity"]["processes"] = 1, 2
@@ -266,16 +271,17 @@ def test_another_number_of_processes_goes_on_where_the_epoch_was_left(tmp_path):
     seen, batch = [], CodeData.batch
 
     def watched(data, indices):
-        if len(data) == 96:
+        if len(data) == images:
             seen.extend(indices.tolist())
         return batch(data, indices)
 
+    again = {"resume": True, "model": new_model(9), "data": data}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CodeData, "batch", watched)
-        history = train(tmp_path / "cut", settings, resume=True, model=new_model(9))
-    order = torch.randperm(96, generator=torch.Generator().manual_seed(0)).tolist()
+        history = train(tmp_path / "cut", settings, **again)
+    order = torch.randperm(images, generator=torch.Generator().manual_seed(0)).tolist()
     assert seen == order[32:]
-    assert torch.load(path)["step"] == 6
+    assert torch.load(path)["step"] == steps
     # The first 32 images are in the mean; the rest had other dropout.
     assert history[0]["train_total_loss"] == pytest.approx(
         whole[0]["train_total_loss"], rel=0.02

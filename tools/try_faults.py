@@ -60,7 +60,9 @@ TINY = {
 
 def command(*arguments, folder: Path, sign_of_a_run: str) -> None:
     """A command in a folder; it is resumed if there is something to resume."""
-    resume = ["--resume"] if (folder / sign_of_a_run).exists() else []
+    # A checkpoint is moved aside while another one is put in its place.
+    signs = folder / sign_of_a_run, folder / f".{sign_of_a_run}.previous"
+    resume = ["--resume"] if any(sign.exists() for sign in signs) else []
     cli.main([*map(str, arguments), "--output_dir", str(folder), *resume])
 
 
@@ -95,12 +97,19 @@ def sample(folder: Path) -> None:
     command("sample", *flags, folder=folder, sign_of_a_run="drawn_with.json")
 
 
+def sample_codes(folder: Path) -> None:
+    """sample, the codes of 160 images in batches of 8, in one file"""
+    flags = "--prior_checkpoint", GIVEN["prior"], "--num_samples", 160
+    batches = "--batch_size", 8
+    command("sample", *flags, *batches, folder=folder, sign_of_a_run="drawn_with.json")
+
+
 def reproduce(folder: Path) -> None:
     """reproduce, up to the figures: five trainings"""
     cli.main(["reproduce", "fashion_mnist_mini", "--output_dir", str(folder)])
 
 
-JOBS = (train_vqvae2, train_prior, extract, sample, reproduce)
+JOBS = (train_vqvae2, train_prior, extract, sample, sample_codes, reproduce)
 TRAININGS = (train_vqvae2, train_prior)
 
 
@@ -252,10 +261,10 @@ def kills(job, whole: Whole, count: int, work: Path, rng: random.Random) -> dict
         folder, lost, before = work / f"killed_{found['runs']}", [], found["kills"]
         for _ in range(5):  # then it is left to end
             at_a_step = found["kills"] % 2 == 1
-            step = rng.randint(1, max(1, whole.steps // 3)) if at_a_step else None
+            step = rng.randint(1, whole.steps) if at_a_step else None
             place = rng.choice(["before", "middle", "after"])
             tried = Try(job, folder, log, (step, place, die))
-            late = None if at_a_step else rng.uniform(0, whole.seconds / 2)
+            late = None if at_a_step else rng.uniform(0, whole.seconds)
             status = tried.end(late)
             if status == -signal.SIGKILL:
                 found["kills"] += 1
@@ -300,11 +309,14 @@ KINDS = {"full": "is full", "read-only": "turns read-only"}
 
 
 def disk_faults(job, whole: Whole, kind: str, count: int, work: Path, rng) -> dict:
-    """Let a job's disk fail at some step; it must end clearly, and go on afterwards."""
+    """Let a job's disk fail at some step; it must end clearly, and go on afterwards.
+
+    It is no fault if nothing had to be written any more: then another step is taken.
+    """
     found = {"fault": KINDS[kind], "faults": 0, "without_effect": 0}
     found |= {"lost_times": 0, "lost": []}
     disk, log = work / "disk", work / "log"
-    for number in range(count):
+    while found["faults"] < count and found["without_effect"] < 10 * count:
         disk.mkdir(exist_ok=True)
         mount = ["mount", "-t", "tmpfs", "-o", "size=48m", "it", disk]
         subprocess.run(mount, check=True)
@@ -315,14 +327,13 @@ def disk_faults(job, whole: Whole, kind: str, count: int, work: Path, rng) -> di
             fault = (step, "before", lambda: FAULTS[kind](disk), True)
             status = Try(job, folder, log, fault).end()
             said = log.read_text().strip().splitlines()[-1:]
-            found["faults"] += 1
-            if status == 0:
-                found["without_effect"] += 1  # nothing had to be written any more
-            elif status != 2 or not re.search("make room|ask for permission", said[0]):
-                lost.append(f"fault {number}: status {status}, {said}")
-            last = folder / "last"
-            if job in TRAININGS and last.is_dir() and not is_whole(last):
-                lost.append(f"fault {number}: {last} is not whole")
+            found["faults" if status else "without_effect"] += 1
+            words = "make room|ask for permission"
+            if status and (status != 2 or not re.search(words, said[0])):
+                lost.append(f"at step {step}: status {status}, {said}")
+            for place in ("last", "best") if job in TRAININGS else ():
+                if (folder / place).is_dir() and not is_whole(folder / place):
+                    lost.append(f"at step {step}: {place} is not whole")
             remount(disk, "rw")
             (disk / "filler").unlink(missing_ok=True)
             if status and Try(job, folder, log, (None, "", die)).end():
@@ -335,13 +346,15 @@ def disk_faults(job, whole: Whole, kind: str, count: int, work: Path, rng) -> di
     return found
 
 
-def is_whole(last: Path) -> bool:
-    """Whether a checkpoint can be loaded."""
-    name = json.loads((last / "config.json").read_text())["model_class"]
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint can be loaded, and, in `last`, the state of the run."""
+    name = json.loads((checkpoint / "config.json").read_text())["model_class"]
     classes = {each.__name__: each for each in (VQVAE2, HierarchicalPixelCNN)}
     try:
-        load_model(classes[name], last)
-        return isinstance(torch.load(last / STATE_NAME, weights_only=True), dict)
+        load_model(classes[name], checkpoint)
+        if checkpoint.name == "last":
+            torch.load(checkpoint / STATE_NAME, weights_only=True)
+        return True
     except (ValueError, OSError, RuntimeError):
         return False
 
