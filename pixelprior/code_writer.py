@@ -2,9 +2,10 @@
 
 The file is a safetensors file with room for all codes from the start, under a temporary
 name. Each part of it, the codes of some hundred images, is written in its place and
-then marked as done behind the codes, so that a run that was stopped goes on with the
+then marked as done after the codes, so that a run that was stopped goes on with the
 parts that are missing, and no codes have to fit into memory. At the end the marks are
-cut off. Which process writes a part does not change the file.
+cut off, under a second name, which says that no part is missing. Which process writes a
+part does not change the file.
 """
 
 import contextlib
@@ -35,14 +36,23 @@ class CodeWriter:
 
     Args:
         path: the file. While it is unfinished, `path.unfinished` is there instead; it
-            ends with a byte for each part, 1 if the part is done and 0 if not.
+            ends with one byte per part, 1 if the part is done and 0 if not. When all
+            are done, and until they are cut off, it is `path.written`.
         tensors: type and shape of each tensor by name; all have the same length N.
         metadata: of the file. Another file's parts are not taken over.
+        go_on: words for errors: how the work is continued.
     """
 
-    def __init__(self, path, tensors: dict, metadata: dict[str, str]):
-        self.path, self.part = Path(path), PART
+    def __init__(
+        self,
+        path,
+        tensors: dict,
+        metadata: dict[str, str],
+        go_on: str = "start the command again: it goes on here",
+    ):
+        self.path, self.part, self.go_on = Path(path), PART, go_on
         self.unfinished = self.path.with_name(f"{self.path.name}.unfinished")
+        self.written = self.path.with_name(f"{self.path.name}.written")
         # Larger types first, so that each tensor starts at a multiple of its type.
         named = sorted(tensors.items(), key=lambda each: (-each[1][0].itemsize, each))
         about: dict = {"__metadata__": metadata}
@@ -76,19 +86,26 @@ class CodeWriter:
         with self._writing(), temporary_folder(folder) as temporary:
             (temporary / "file").write_bytes(self.header)
             os.truncate(temporary / "file", self.size + self.parts)
+            self.written.unlink(missing_ok=True)  # of another file
             os.replace(temporary / "file", self.unfinished)
 
     def _can_go_on(self) -> bool:
-        if not self.unfinished.is_file():
+        whole = self.size + self.parts
+        if self.unfinished.is_file():
+            return self._has(self.unfinished, (whole,))
+        return self._has(self.written, (self.size, whole))
+
+    def _has(self, path: Path, sizes: tuple[int, ...]) -> bool:
+        """Whether there is such a file, of this header and of one of these sizes."""
+        if not path.is_file() or path.stat().st_size not in sizes:
             return False
-        with open(self.unfinished, "rb") as file:
-            same = file.read(len(self.header)) == self.header
-        # Without the marks it only has to be given its name.
-        sizes = self.size, self.size + self.parts
-        return same and self.unfinished.stat().st_size in sizes
+        with open(path, "rb") as file:
+            return file.read(len(self.header)) == self.header
 
     def missing(self) -> list[int]:
         """The numbers of the parts that are not done yet."""
+        if not self.unfinished.is_file():
+            return []
         with open(self.unfinished, "rb") as file:
             file.seek(self.size)
             return [number for number, mark in enumerate(file.read()) if not mark]
@@ -122,19 +139,21 @@ class CodeWriter:
             OSError: the disk cannot be written to.
         """
         with self._writing():
-            os.truncate(self.unfinished, self.size)
-            os.replace(self.unfinished, self.path)
+            if self.unfinished.is_file():
+                os.replace(self.unfinished, self.written)
+            os.truncate(self.written, self.size)
+            os.replace(self.written, self.path)
 
     @contextlib.contextmanager
     def _writing(self):
-        """An error in here names the file and the mend."""
+        """An error in here names the file and the remedy."""
         try:
             yield
         except OSError as error:
             raise OSError(
                 f"cannot write {self.unfinished} ({error.strerror or error}); make "
-                "room on the disk, or ask for permission to write there, and start the "
-                "command again: it goes on here"
+                "room on the disk, or ask for permission to write there, and "
+                f"{self.go_on}"
             ) from error
 
 

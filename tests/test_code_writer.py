@@ -1,5 +1,7 @@
 """A file of codes written part by part: complete, or taken up where it was left."""
 
+import errno
+import os
 import random
 
 import pytest
@@ -114,14 +116,15 @@ def test_processes_write_their_shares_in_any_order(tmp_path):
     assert path.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("change", ["source", "damage"])
+@pytest.mark.parametrize("change", ["source", "damage", "no marks"])
 def test_parts_of_another_file_are_not_taken_over(tmp_path, change):
     path = tmp_path / "codes.safetensors"
     with pytest.raises(KeyboardInterrupt):
         extract(path, Images(2000))
     unfinished = tmp_path / "codes.safetensors.unfinished"
-    if change == "damage":
-        unfinished.write_bytes(unfinished.read_bytes()[:-1])
+    if change != "source":  # there are three marks
+        lost = {"damage": 1, "no marks": 3}[change]
+        unfinished.write_bytes(unfinished.read_bytes()[:-lost])
     images = Images()
     source = "elsewhere" if change == "source" else "here"
     extract_codes_to_file(tokenizer(), images, path, source)
@@ -133,31 +136,42 @@ def test_a_full_disk_is_named_and_what_was_written_is_kept(tmp_path, monkeypatch
     writer = CodeWriter(tmp_path / "x", {"codes": (torch.uint8, (4, 2))}, {})
     writer.prepare()
     writer.write(0, {"codes": torch.ones(2, 2, dtype=torch.uint8)})
-    writer.unfinished.chmod(0o400)
-    writer.unfinished.rename(tmp_path / "aside")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(code_writer.os, "fsync", full)
     with pytest.raises(
         OSError, match=r"make room on the disk, or .* and start the command ag"
     ):
         writer.write(1, {"codes": torch.ones(2, 2, dtype=torch.uint8)})
-    (tmp_path / "aside").rename(writer.unfinished)
-    assert writer.missing() == [1]
+    assert writer.missing() == [1], "marked before its codes are on the disk"
 
 
-@pytest.mark.parametrize("stopped", ["truncate", "replace"])
+@pytest.mark.parametrize("done", [0, 1, 2])
 def test_a_file_that_is_stopped_while_it_is_finished_is_finished_again(
-    tmp_path, monkeypatch, stopped
+    tmp_path, monkeypatch, done
 ):
     """It leaves no other file, and no image is encoded twice."""
     extract(tmp_path / "whole" / "codes.safetensors", Images())
     path, finish = tmp_path / "cut" / "codes.safetensors", CodeWriter.finish
 
     def stop(self):
-        with monkeypatch.context() as patch:
-            patch.setattr(code_writer.os, stopped, lambda *_: interrupt())
-            finish(self)
+        """After none, one or two of its three steps."""
+        steps = iter(range(3))
 
-    def interrupt():
-        raise KeyboardInterrupt
+        def counted(step):
+            def run(*arguments):
+                if next(steps) == done:
+                    raise KeyboardInterrupt
+                return step(*arguments)
+
+            return run
+
+        with monkeypatch.context() as patch:
+            for name in ("truncate", "replace"):
+                patch.setattr(code_writer.os, name, counted(getattr(os, name)))
+            finish(self)
 
     monkeypatch.setattr(CodeWriter, "finish", stop)
     with pytest.raises(KeyboardInterrupt):

@@ -126,7 +126,7 @@ def killed_extraction(arguments, seconds: float) -> dict:
     unfinished = arguments.work / "again.safetensors.unfinished"
 
     def parts_done() -> int:
-        """As the marks behind the codes say, which are cut off when all is done."""
+        """As the marks after the codes say, which are cut off when all is done."""
         try:
             with open(unfinished, "rb") as file:
                 header = file.read(int.from_bytes(file.read(8), "little"))

@@ -61,6 +61,7 @@ def _parse(arguments: list[str]):
 # What to do about what the system refuses, where its message is all that there is.
 REMEDIES = {
     errno.ENOSPC: "make room on the disk",
+    getattr(errno, "EDQUOT", errno.ENOSPC): "make room on the disk",
     errno.EROFS: "ask for permission to write there, or choose another folder",
     errno.EACCES: "ask for permission, or choose another path",
     errno.EPERM: "ask for permission, or choose another path",

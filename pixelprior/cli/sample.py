@@ -38,7 +38,7 @@ CODES_NAME, ABOUT_NAME = "codes.safetensors", "drawn_with.json"
 CHANGE_NO_CODE = ("output_dir", "resume", "device", "batch_size", "method")
 CHANGE_NO_CODE += ("save_grid", "grid_nrow")
 SHARE_OF_MEMORY = 0.5  # of what is free, for a batch
-OWN_FILES = r"sample_\d{5,}\.png|codes\.safetensors(\.unfinished)?"
+OWN_FILES = r"sample_\d{5,}\.png|codes\.safetensors(\.unfinished|\.written)?"
 
 
 def sample(flags: Sample) -> None:
@@ -266,7 +266,7 @@ class Sampling:
         path = self.folder / CODES_NAME
         if flags.resume and path.is_file():
             return 0
-        writer = CodeWriter(path, tensors, about)
+        writer = CodeWriter(path, tensors, about, "go on with --resume")
         if state.is_main_process:
             writer.prepare()
         state.wait_for_everyone()

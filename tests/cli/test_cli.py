@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
+from pixelprior import VQVAE2, HierarchicalPixelCNN, cli, code_writer
 from pixelprior.assets import FOLDER, SHIPPED
 from pixelprior.checkpoints import load_model
 from pixelprior.cli import doctor
@@ -24,6 +24,7 @@ from pixelprior.cli import flags as cli_flags
 from pixelprior.cli import train as cli_train
 from pixelprior.cli import train_prior as cli_train_prior
 from pixelprior.cli import train_vqvae2 as cli_train_vqvae2
+from pixelprior.code_writer import CodeWriter
 from pixelprior.codes import extract_codes
 from pixelprior.data import DATASETS
 from pixelprior.devices import where
@@ -428,6 +429,8 @@ def test_an_output_folder_that_cannot_be_written_ends_in_one_line(fails, tmp_pat
         (errno.ENOSPC, "make room on the disk"),
         (errno.EROFS, "ask for permission to write there, or choose another folder"),
         (errno.EACCES, "ask for permission, or choose another path"),
+        (errno.EPERM, "ask for permission, or choose another path"),
+        (getattr(errno, "EDQUOT", errno.ENOSPC), "make room on the disk"),
         (errno.ENXIO, None),
     ],
 )
@@ -443,6 +446,28 @@ def test_what_the_system_refuses_ends_with_a_remedy(
     monkeypatch.setattr("pixelprior.cli.resuming.write_texts", refuse)
     said = f"pixelprior: error: {refused}" + (f"; {remedy}" if remedy else "")
     assert fails(*SAMPLE, "--output_dir", tmp_path / "x") == said + "\n"
+
+
+def test_codes_that_have_no_room_go_on_with_resume(fails, tmp_path, monkeypatch):
+    """Without it, the command would begin anew. There are four parts of 8 images."""
+    command = ["sample", "--prior_checkpoint", PRIOR_FOLDER, "--num_samples", "32"]
+    command += ["--output_dir", str(tmp_path)]
+    monkeypatch.setattr(code_writer, "PART", 8)
+    parts, write = [], CodeWriter.write
+
+    def no_room(self, number, tensors):
+        parts.append(number)
+        with self._writing():
+            if len(parts) == 3:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, number, tensors)
+
+    monkeypatch.setattr(CodeWriter, "write", no_room)
+    error = fails(*command)
+    assert "make room on the disk" in error and "and go on with --resume" in error
+    cli.main([*command, "--resume"])
+    assert parts == [0, 1, 2, 2, 3]
+    assert files_below(tmp_path) == ["codes.safetensors", "drawn_with.json"]
 
 
 def test_absent_data_ends_in_one_line(fails, tmp_path, monkeypatch):
