@@ -27,6 +27,7 @@ from pixelprior.evaluation.choosing import (
 from pixelprior.evaluation.classifier import Classifier, train_classifier
 from pixelprior.evaluation.report import model_card
 from pixelprior.files import (
+    recover_folder,
     remove_unfinished,
     sha256_of,
     writable_folder,
@@ -115,13 +116,19 @@ class Reproduction:
     def run_folder(self, name: str) -> dict:
         """The flags for a training run in its own folder, new or to be resumed."""
         folder = self.folder / "runs" / name
-        return {"output_dir": folder, "resume": (folder / "last").is_dir()}
+        return {"output_dir": folder, "resume": self.begun(name)}
+
+    def begun(self, name: str) -> bool:
+        """Whether a training run has a checkpoint, also if it was killed between the
+        two renames that put a new one in its place."""
+        last = self.folder / "runs" / name / "last"
+        recover_folder(last)
+        return last.is_dir()
 
     def given(self, name: str) -> bool:
         """Whether there are weights of a part that were not trained in this folder."""
         weights = self.folder / "weights" / name
-        trained = (self.folder / "runs" / name / "last").is_dir()
-        if trained or not (weights / WEIGHTS_NAME).is_file():
+        if self.begun(name) or not (weights / WEIGHTS_NAME).is_file():
             return False
         print(f"kept from before: {weights}")
         return True

@@ -356,6 +356,18 @@ def test_each_class_gives_as_many_images_as_it_can():
     assert some.images.flatten().tolist() == [0, 3, 5, 1, 4]
 
 
+def test_a_training_that_was_killed_between_two_renames_is_resumed(tmp_path):
+    """Then its checkpoint `last` has another name; and it is no weight from before."""
+    kept = Reproduction(Reproduce(recipe="fashion_mnist_mini", output_dir=tmp_path))
+    kept.folder = tmp_path
+    assert not kept.run_folder("vqvae2")["resume"]
+    shutil.copytree(FOLDER / "fashion_mnist_vqvae2", tmp_path / "weights/vqvae2")
+    assert kept.given("vqvae2")
+    (tmp_path / "runs/vqvae2/.last.previous").mkdir(parents=True)
+    assert not kept.given("vqvae2") and kept.run_folder("vqvae2")["resume"]
+    assert (tmp_path / "runs/vqvae2/last").is_dir()
+
+
 def test_weights_that_were_given_are_not_trained_again(tmp_path, monkeypatch, capsys):
     run = Reproduction(Reproduce(recipe="fashion_mnist_mini", output_dir=tmp_path))
     run.folder = tmp_path
