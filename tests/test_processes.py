@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from pixelprior.schedule import learning_rate_factor
 QUIET = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 TWO = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 CONFIG = "distributed_type: MULTI_GPU\nuse_cpu: true\nnum_processes: 2\n"
+CONFIG += "main_process_port: {port}\n"
 SMALL = ["--dataset", "fashion_mnist_mini", "--hidden_channels", "8"]
 SMALL += ["--embedding_dim", "8", "--num_embeddings", "16"]
 
@@ -45,7 +47,10 @@ def launcher(request, tmp_path):
     """The start of a command that starts two processes, as docs/scale.md says."""
     if request.param == "torchrun":
         return [sys.executable, "-m", *TWO]
-    (tmp_path / "two.yaml").write_text(CONFIG)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "two.yaml").write_text(CONFIG.format(port=port))
     flags = ["--config_file", str(tmp_path / "two.yaml")]
     return [sys.executable, "-m", "accelerate.commands.launch", *flags]
 
