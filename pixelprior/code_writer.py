@@ -3,9 +3,9 @@
 The file is a safetensors file with room for all codes from the start, under a temporary
 name. Each part of it, the codes of some hundred images, is written in its place and
 then marked as done after the codes, so that a run that was stopped goes on with the
-parts that are missing, and no codes have to fit into memory. At the end the marks are
-cut off, under a second name, which says that no part is missing. Which process writes a
-part does not change the file.
+parts that are missing, and no codes have to fit into memory. When no part is missing,
+the file is given a second name, under which the marks are cut off, and then its own.
+Which process writes a part does not change the file.
 """
 
 import contextlib
@@ -103,9 +103,19 @@ class CodeWriter:
             return file.read(len(self.header)) == self.header
 
     def missing(self) -> list[int]:
-        """The numbers of the parts that are not done yet."""
+        """The numbers of the parts that are not done yet.
+
+        Raises:
+            OSError: there is no such file, though another process has begun it.
+        """
         if not self.unfinished.is_file():
-            return []
+            if self.written.is_file():
+                return []
+            raise OSError(
+                f"{self.unfinished} was begun by another process, but is not there; "
+                "give all processes the same --output_dir, on a disk that all of them "
+                "see"
+            )
         with open(self.unfinished, "rb") as file:
             file.seek(self.size)
             return [number for number, mark in enumerate(file.read()) if not mark]
@@ -136,8 +146,14 @@ class CodeWriter:
         """Give the file its name, when every part is done.
 
         Raises:
-            OSError: the disk cannot be written to.
+            OSError: the disk cannot be written to, or some parts are not done.
         """
+        if missing := self.missing():
+            raise OSError(
+                f"{len(missing)} of {self.parts} parts of {self.unfinished} were not "
+                "written; give all processes the same --output_dir, on a disk that all "
+                f"of them see, and {self.go_on}"
+            )
         with self._writing():
             if self.unfinished.is_file():
                 os.replace(self.unfinished, self.written)
@@ -151,7 +167,7 @@ class CodeWriter:
             yield
         except OSError as error:
             raise OSError(
-                f"cannot write {self.unfinished} ({error.strerror or error}); make "
+                f"cannot write {self.path} ({error.strerror or error}); make "
                 "room on the disk, or ask for permission to write there, and "
                 f"{self.go_on}"
             ) from error

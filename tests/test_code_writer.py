@@ -148,6 +148,24 @@ def test_a_full_disk_is_named_and_what_was_written_is_kept(tmp_path, monkeypatch
     assert writer.missing() == [1], "marked before its codes are on the disk"
 
 
+def test_a_file_with_a_part_that_nobody_wrote_is_not_given_its_name(tmp_path):
+    """As where two processes have other folders: neither sees the other's file."""
+    tensors = {"codes": (torch.uint8, (COUNT, 2))}
+    first = CodeWriter(tmp_path / "one" / "x", tensors, {})
+    second = CodeWriter(tmp_path / "two" / "x", tensors, {}, "go on with --resume")
+    first.prepare()
+    with pytest.raises(OSError, match="give all processes the same --output_dir"):
+        second.missing()
+    second.prepare()
+    for number in (0, 2):
+        rows = second.images(number)
+        ones = torch.ones(rows.stop - rows.start, 2, dtype=torch.uint8)
+        second.write(number, {"codes": ones})
+    with pytest.raises(OSError, match=r"1 of 3 parts of .*, and go on with --resume"):
+        second.finish()
+    assert not second.path.exists() and second.missing() == [1]
+
+
 @pytest.mark.parametrize("done", [0, 1, 2])
 def test_a_file_that_is_stopped_while_it_is_finished_is_finished_again(
     tmp_path, monkeypatch, done

@@ -4,8 +4,9 @@ Run `python tools/try_faults.py FILE.json` on Linux. Both trainings, the extract
 codes, sampling and `reproduce` are each run once without a fault, on one thread. Then
 they are killed (SIGKILL) again and again and started again where they stopped: half of
 the times at a random moment, half before, after or in the middle of a step that
-changes files (a save, a rename, a removal). At the end the folder must be the same as
-that of the run without a fault: the same files, the same bytes; only times may differ.
+opens or changes files (a save, a rename, a removal). At the end the folder must be the
+same as that of the run without a fault: the same files, the same bytes; only times may
+differ.
 
 The same is done with a disk (a tmpfs, for which the command must be root) that is full
 from some step on, or turns read-only: the command must end in one line that says what
@@ -348,7 +349,7 @@ def disk_faults(job, whole: Whole, kind: str, count: int, work: Path, rng) -> di
         finally:
             subprocess.run(["umount", disk], check=True)
         found["lost"] += lost
-        found["lost_times"] += bool(lost)
+        found["lost_times"] += bool(lost and status)
     return found
 
 
@@ -433,6 +434,8 @@ def main() -> None:
     each = (*results["jobs"].values(), *results["disks"].values())
     if any(found["lost"] for found in each):
         raise SystemExit("something was lost")
+    if any(f["faults"] < arguments.faults for f in results["disks"].values()):
+        raise SystemExit("some disks had too few faults")
 
 
 if __name__ == "__main__":

@@ -119,8 +119,8 @@ class Reproduction:
         return {"output_dir": folder, "resume": self.begun(name)}
 
     def begun(self, name: str) -> bool:
-        """Whether a training run has a checkpoint, also if it was killed between the
-        two renames that put a new one in its place."""
+        """Whether a training run has a checkpoint. If it was killed between the two
+        renames that put a new one in its place, the old one is put back first."""
         last = self.folder / "runs" / name / "last"
         recover_folder(last)
         return last.is_dir()

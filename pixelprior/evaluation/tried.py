@@ -162,7 +162,7 @@ def faults_table(results: dict) -> str:
         (
             job,
             "kills",
-            f"killed, {job['at_a_step']} of them at a step that changes files",
+            f"killed, {job['at_a_step']} of them at a step that opens or changes files",
         )
         for job in results["jobs"].values()
     ]

@@ -357,7 +357,7 @@ def test_each_class_gives_as_many_images_as_it_can():
 
 
 def test_a_training_that_was_killed_between_two_renames_is_resumed(tmp_path):
-    """Then its checkpoint `last` has another name; and it is no weight from before."""
+    """Its checkpoint `last` has another name; weights beside it are not given ones."""
     kept = Reproduction(Reproduce(recipe="fashion_mnist_mini", output_dir=tmp_path))
     kept.folder = tmp_path
     assert not kept.run_folder("vqvae2")["resume"]
