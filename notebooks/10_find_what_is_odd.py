@@ -131,7 +131,7 @@ figures.show(
 )
 
 # %% [markdown]
-# A normal image has three such codes of 64 on average, and the shirt has not many more. Four of the images with defects have many, nearly all at the defect or later in raster order. Image 3 has only three, but each is the most expensive of 401 in its position: a small defect may show in few codes. So 10.5 will look only at the most expensive codes of an image.
+# A normal image has three such codes of 64 on average, and the shirt has not many more. Four of the images with defects have many, nearly all at the defect or later in raster order. Image 3 has only three, but each is the most expensive of 401 in its position: a small defect may show in few codes. So 10.5 will look above all at the most expensive codes of an image.
 #
 # The package's `calibrate` keeps the sorted nats of half of the normal images. (A tenth of the images gives means and standard deviations, and the others give scores, as we will see in 10.5.) If we count among the same images, our p-values of the bottom codes and those of the package have to be equal. (Those of the top codes differ, because the package adds guidance (07.4) to their nats.)
 
@@ -207,7 +207,7 @@ explore(
 # 3. The other way round, a normal code behind an odd one may cost much, because the odd one makes it improbable.
 # 4. One restoration is one draw. Where several codes are probable, another draw differs from the image in other pixels.
 #
-# The package's `find` follows the same idea, with a remedy for each. It looks at the top codes three times: the odd ones and those beside them are drawn anew, and then all top codes of the image are judged again, each given the *restored* codes before it. The bottom codes are judged again as well, given the restored top, and all of them under an odd top code are drawn anew. There are several restorations, as many as the calibration was made with, weighted by how well they fit the known codes (08.6). The map is the weighted mean of their differences, a little smoothed, and dimmed in images whose score is usual (10.5).
+# The package's `find` follows the same idea, with a remedy for each. It looks at the top codes three times: the odd ones and those beside them are drawn anew, and then all top codes of the image are judged again, each given the *restored* codes before it. The bottom codes are judged again as well, given the restored top, and all of them under an odd top code are drawn anew. There are several restorations, as many as the calibration was made with, weighted by how well they fit the known codes (08.6). The map multiplies their weighted mean distance from the image, at a pixel and around it, by the nats of the top code there. A distance counts less where restorations differ from one another, and maps are dimmed in images whose score is usual (10.5).
 
 # %% [markdown]
 # ## 10.3 Five kinds of defects
@@ -251,7 +251,7 @@ kinds = [KINDS[kind] for kind in defects.kinds[:10]]
 figures.show(findings_of(of_odd, odd, kinds), "findings")
 
 # %% [markdown]
-# We count the images from 0. The wrong half of the trousers (image 4) and the missing part of a sleeve (image 8) are restored as expected, and their maps show what is wrong. Four images have p-values above 0.05, although three of them have lines on their maps. Their defects could be normal: the scratch on the white boot (image 1) a gap, the piece missing from the sole (image 3) its arch, the scratch on the second boot (image 6) its laces, and the halves of two shoes (image 9) fit together. In images 0 and 2 the defect is found, but much around it has been drawn anew as well. A restoration is *a* normal image that fits what was kept, and not the one that was there.
+# We count the images from 0. The wrong half of the trousers (image 4) and the missing part of a sleeve (image 8) are restored as expected, and their maps show what is wrong. Five images have p-values above 0.05, although four of them have lines on their maps. Their defects could be normal: the scratch on the white boot (image 1) a gap, the piece missing from the sole (image 3) its arch, the patch on the T-shirt (image 5) a shadow, the scratch on the second boot (image 6) its laces, and the halves of two shoes (image 9) fit together. In images 0 and 2 the defect is found, but much around it has been drawn anew as well. A restoration is *a* normal image that fits what was kept, and not the one that was there.
 #
 # And are images without a defect left as they are? **What is restored in them?**
 
@@ -262,7 +262,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Where p is above 0.4, the restoration differs only in details, and the dimmed map is nearly empty. The dark shirt (image 6) has p < 0.05: with this limit, it would be a false alarm. Few shirts hang like this one, and the restoration is a more usual shirt. Behind the trousers (image 9) is a second pair, which the restoration leaves out.
+# Where p is above 0.4, the restoration differs only in details, and the dimmed map is nearly empty. Images 0, 6 and 9 have p ≤ 0.05: with this limit, they would be false alarms. Few T-shirts have such a pattern, few shirts hang like the dark one, and behind the trousers is a second pair. The restorations are more usual.
 
 # %% [markdown]
 # ## 10.4 What three looks change
@@ -304,7 +304,7 @@ figures.show(
 #
 # *Core · 3 minutes*
 #
-# To sort images, or to raise an alarm, we need one number per image. The package's **score** uses only the most expensive pixels of an image, because a small defect disappears in a sum over all codes. The nats of a pixel are those of the code over it; for the top codes they are averaged over the image and four copies that are shifted by one pixel, because a shifted image has other codes for the same pixels. The score adds three means: of the 16 pixels with the most nats of the top, of the 64 with the most nats of the top, and of the 8 with the most nats of the bottom. From each, the mean over normal images is subtracted, and the result is divided by their standard deviation. The restorations make the map; they are not part of the score.
+# To sort images, or to raise an alarm, we need one number per image. The package's **score** looks above all at the most expensive pixels of an image, because a small defect disappears in a sum over all codes. The nats of a pixel are those of the code over it; for the top codes they are averaged over the image and four copies that are shifted by one pixel, because a shifted image has other codes for the same pixels. The score adds five means: of the 16, 64, 256 and all 1,024 pixels with the most nats of the top, and of the 8 with the most nats of the bottom. (All of them find an image of another kind.) From each, the mean over normal images is subtracted, and the result is divided by their standard deviation. The restorations make the map; they are not part of the score.
 #
 # A score of 3 says nothing by itself. But we have the scores of M normal images, and do what we did with codes: we count how many are at least as high. For this, `calibrate` has kept images that took no part in the nats, the means and the standard deviations. The result is a **conformal** p-value. If an image is like the normal ones, all M + 1 scores are in random order, whatever their distribution is. So for each α
 #
@@ -346,7 +346,7 @@ for rate in (0.05, 0.1):
     print(f"{rate:.2f} {shares[0]:14} {shares[1]:15}")
 
 # %% [markdown]
-# It is, as far as so few images can tell: without rounding, there were 3 false alarms at α = 0.05 and 11 at α = 0.1. By chance, the number among 100 images has a standard deviation of 2 to 3, and the rate of one calibration with 160 scores has one of 2 percentage points. The promise holds on average over calibrations and classes, not for each calibration or each class. It says nothing about images with defects: which share of them is found depends on the score, and this is what a better method changes.
+# It is, as far as so few images can tell: without rounding, there were 8 false alarms at α = 0.05 and 12 at α = 0.1, somewhat more than promised. By chance, the number among 100 images has a standard deviation of 2 to 3, and the rate of one calibration with 160 scores has one of 2 percentage points. The promise holds on average over calibrations and classes, not for each calibration or each class. It says nothing about images with defects: which share of them is found depends on the score, and this is what a better method changes.
 
 # %% [markdown]
 # ## 10.6 Compare methods: the ROC curve
@@ -418,12 +418,12 @@ figures.show(
 )
 
 # %% [markdown]
-# The number after each name is the area. The two methods that look at the most expensive places are far ahead of all that look at the whole image. The nats of all codes say first of all how much detail an image has (08.8), and subtracting those of the packed codes is no help here. The reconstruction error, which one would try first, is no better: a VQ-VAE-2 that reconstructs well reconstructs defects as well. The classifier was trained to tell classes apart, so that its features may leave out what is wrong.
+# The number after each name is the area. The two methods that look above all at the most expensive places are far ahead of the others. The nats of all codes say first of all how much detail an image has (08.8), and subtracting those of the packed codes is no help here. The reconstruction error, which one would try first, is no better: a VQ-VAE-2 that reconstructs well reconstructs defects as well. The classifier was trained to tell classes apart, so that its features may leave out what is wrong.
 #
-# And by pixel? For each image with a defect, we take the area under the ROC curve over its own 1,024 pixels, and average. All three maps are smoothed a little. **Does the map of `find` find the pixels of the mask better than one restoration of 10.2?**
+# And by pixel? For each image with a defect, we take the area under the ROC curve over its own 1,024 pixels, and average. The other two maps are smoothed a little, as this one is. **Does the map of `find` find the pixels of the mask better than one restoration of 10.2?**
 
 # %%
-from pixelprior.anomaly_scores import SMOOTH, smooth
+from pixelprior.anomaly_scores import NEAR, smooth
 
 
 def differences(others):
@@ -435,8 +435,8 @@ with torch.no_grad():
     back = vqvae2.decode_codes(*codes_of(odd))  # [100, 1, 32, 32]
 maps = {
     "find": of_odd.maps,  # [100, 32, 32]
-    "one restoration": smooth(differences(new), SMOOTH),
-    "reconstruction error": smooth(differences(back), SMOOTH),
+    "one restoration": smooth(differences(new), NEAR),
+    "reconstruction error": smooth(differences(back), NEAR),
 }
 for name, each in maps.items():
     within = [
@@ -446,14 +446,14 @@ for name, each in maps.items():
     print(f"{name:20} {torch.stack(within).mean():.2f}")
 
 # %% [markdown]
-# It does, by a little; this does not tell whether the looks, the bottom codes under odd top codes or the mean over several restorations help. And even one restoration by hand shows better where the defect is than the reconstruction does.
+# It does; this does not tell which of its parts help: the looks, the bottom codes under odd top codes, the mean over several restorations and the division by their spread, the surroundings or the nats. And even one restoration by hand shows better where the defect is than the reconstruction does.
 
 # %% [markdown]
 # ## 10.7 Where it breaks: the most normal image of all
 #
 # *Core · 4 minutes*
 #
-# A likelihood measures how well an image is predicted, and the prior predicts background best of all: in 08.8, black cost less than any photograph. We ask `find` about three images without clothes and a negative, all with the label T-shirt. (The odd pixels are on the *darker* side of a line.)
+# A likelihood measures how well an image is predicted, and the prior predicts background best of all: in 08.8, black cost less than any photograph. We ask `find` about three images without clothes and a negative, all with the label T-shirt. (The odd pixels are on the *darker* side of a line; in the noise, all are odd, so that there is none.)
 
 # %%
 noise = torch.rand(1, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -12,12 +12,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# The parts of an image's score: of a level's pixels, the share with the most nats.
-PARTS = (("top", 1 / 64), ("top", 1 / 16), ("bottom", 1 / 128))
+# The parts of an image's score: of a level's pixels, the share with the most nats. Few
+# pixels find a small defect, and all of them an image of another kind.
+PARTS = (
+    ("top", 1 / 64),
+    ("top", 1 / 16),
+    ("top", 1 / 4),
+    ("top", 1),
+    ("bottom", 1 / 128),
+)
 PIXEL_QUANTILES = 10_001
-SMOOTH = 0.7  # standard deviation of the map's smoothing, in pixels per 32
-LEAST_DISTANCE = 0.002
-USUAL = 0.9  # share of normal images whose maps are dimmed to less than half
+# Standard deviations by which distances are smoothed, in pixels per 32: for each pixel,
+# and for its surroundings.
+NEAR, AROUND = 0.5, 4
+LEAST_DISTANCE = 0.002  # so that no pixel of an odd image has 0
+SMOOTHED_TOGETHER = 32  # maps
+LEAST_SPREAD = 0.2  # of restorations, of a range of values from 0 to 1
+USUAL = 0.9  # share of normal images whose maps are dimmed, to less than 1/√2
+DIMMING = 0.5  # how fast this ends, per unit of the score
 
 
 def check_rate(rate: float, count: int) -> None:
@@ -43,7 +55,7 @@ class Evidence(NamedTuple):
     Attributes:
         top, bottom: nats of the codes over a pixel; those of the top as `shifted_nats`
             returns them.
-        distance: from the restorations, as `distances` returns it.
+        distance: from the restorations, as `distances` returns it, not smoothed.
     """
 
     top: Tensor
@@ -58,7 +70,7 @@ class Calibration:
     Attributes:
         nats: by level, float [H, W, N]: the nats of each position's code in N normal
             images, in ascending order; on the CPU, as all other tensors.
-        centres, scales: float [3], mean and standard deviation of each of `PARTS`,
+        centres, scales: float [5], mean and standard deviation of each of `PARTS`,
             over other normal images.
         scores: float64 [M], scores of M normal images that are among neither, in
             ascending order.
@@ -99,18 +111,23 @@ class Calibration:
     def maps_of(self, evidence: Evidence, scores: Tensor) -> Tensor:
         """How odd each pixel is, float [B, H, W], on the CPU, 0 or more.
 
-        The distance from the restorations, times a number from 0 to 1 that grows with
-        the score of the image, so that maps of several images can be compared: a normal
-        image differs from its restorations as well. The number is a half at the score
-        that a share of 1 − `USUAL` of normal images exceeds, and changes fast there.
+        The square root of a product of four numbers: the distance of the pixel from the
+        restorations, smoothed a little; that of its surroundings; 1 plus the nats of
+        the top code over it; and a number from 0 to 1 that grows with the score of the
+        image, so that maps of several images can be compared: a normal image differs
+        from its restorations as well. This number is a half at the score that a share
+        of 1 − `USUAL` of normal images exceeds, and changes fast there.
 
         Args:
             scores: float64 [B], as `scores_of` returns them.
         """
         above = scores - torch.quantile(self.scores, USUAL)
-        return (LEAST_DISTANCE + evidence.distance) * above.sigmoid().float()[
-            :, None, None
-        ]
+        dimmed = (DIMMING * above).sigmoid().float()[:, None, None]
+        near, around = (
+            LEAST_DISTANCE + smooth(evidence.distance, sigma)
+            for sigma in (NEAR, AROUND)
+        )
+        return (near * around * (1 + evidence.top) * dimmed).sqrt()
 
     def p_values(self, scores: Tensor) -> Tensor:
         """Conformal p-values of scores [B], float64 [B] (Vovk et al. 2005, *Algorithmic
@@ -183,36 +200,48 @@ class Calibration:
 
 
 def distances(images: Tensor, restorations: Tensor, weights: Tensor) -> Tensor:
-    """How far each pixel is from the restorations.
+    """How far each pixel is from the restorations, for how far these are apart.
+
+    Where restorations differ from one another, several values are normal, so that a
+    difference means less.
 
     Args:
         images: [B, C, H, W]. restorations: [B, D, C, H, W]. weights: [B, D].
 
     Returns:
-        float [B, H, W], on the CPU: the weighted mean over restorations, and the mean
-        over channels, of |image − restoration|, smoothed.
+        float [B, H, W], on the CPU: the weighted mean over restorations of
+        |image − restoration|, divided by `LEAST_SPREAD` plus the weighted standard
+        deviation of the restorations; both are means over channels.
     """
-    apart = (images.to(weights.device)[:, None] - restorations).abs().mean(2)
-    # On the CPU, because a GPU's convolutions may round to 10 bits.
-    return smooth((apart * weights[:, :, None, None]).sum(1).float().cpu(), SMOOTH)
+    images, weights = images.to(weights.device), weights[:, :, None, None, None]
+    apart = ((images[:, None] - restorations).abs() * weights).sum(1)
+    mean = (restorations * weights).sum(1, keepdim=True)
+    spread = ((restorations - mean).square() * weights).sum(1).sqrt()
+    return (apart.mean(1) / (LEAST_SPREAD + spread.mean(1))).float().cpu()
 
 
 def smooth(values: Tensor, sigma: float) -> Tensor:
-    """Values [B, H, W] smoothed by a Gaussian of `sigma` pixels per 32."""
+    """Values [B, H, W], on the CPU, smoothed by a Gaussian of `sigma` pixels per 32.
+
+    (A GPU's convolutions may round to 10 bits.)
+    """
     sigma *= math.sqrt(values[0].numel()) / 32
     reach = math.ceil(3 * sigma)
     kernel = (-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2).exp()
     kernel = kernel / kernel.sum()
-    padded = F.pad(values[:, None], (reach,) * 4, mode="replicate")
-    along = F.conv2d(padded, kernel.view(1, 1, 1, -1))
-    return F.conv2d(along, kernel.view(1, 1, -1, 1))[:, 0]
+    smoothed = []
+    for some in values.split(SMOOTHED_TOGETHER):  # a wide kernel may take much memory
+        padded = F.pad(some[:, None], (reach,) * 4, mode="replicate")
+        along = F.conv2d(padded, kernel.view(1, 1, 1, -1))
+        smoothed.append(F.conv2d(along, kernel.view(1, 1, -1, 1))[:, 0])
+    return torch.cat(smoothed)
 
 
 def score_parts(evidence: Evidence) -> Tensor:
-    """The parts of an image's score: how odd its oddest places are.
+    """The parts of an image's score: how odd its oddest places are, and all of it.
 
     Returns:
-        float [B, 3]: for each of `PARTS`, the mean of the largest nats of the level, a
+        float [B, 5]: for each of `PARTS`, the mean of the largest nats of the level, a
         share of the pixels.
     """
     parts = []

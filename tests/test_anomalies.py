@@ -1,14 +1,21 @@
 """What is odd is scored, restored and mapped; what is normal is left as it is."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from pixelprior import anomaly_search
+from pixelprior import anomaly_search, calibration_files
 from pixelprior.anomalies import LEAST_NORMAL, Findings, calibrate, find
-from pixelprior.anomaly_scores import Evidence, check_rate, distances, score_parts
+from pixelprior.anomaly_scores import (
+    Evidence,
+    check_rate,
+    distances,
+    score_parts,
+    smooth,
+)
 from pixelprior.anomaly_search import (
     Search,
     guided_nats,
@@ -93,8 +100,10 @@ def test_an_image_is_restored_in_the_same_way_in_any_batch(
         *shipped, images[4:5], calibration, labels[4:5], draws=DRAWS, first_index=4
     )
     assert alone.flagged_share > 0
-    same = (alone.maps - together.maps[4:5]).abs() < 1e-3
+    same = (alone.restorations - together.restorations[4:5]).abs() < 1e-3
     assert same.float().mean() > 0.95  # a rounding tie may draw another code
+    apart = (alone.maps - together.maps[4:5]).abs()
+    assert apart.mean() < 0.02 * alone.maps.mean()  # the map of its surroundings too
     torch.testing.assert_close(alone.scores, together.scores[4:5], rtol=1e-4, atol=1e-3)
     elsewhere = find(*shipped, images[4:5], calibration, labels[4:5], draws=DRAWS)
     assert not torch.equal(elsewhere.restorations, alone.restorations)
@@ -182,38 +191,46 @@ def test_a_false_alarm_rate_holds_for_exchangeable_scores(calibration):
         assert alarms == rate * 200
 
 
-def test_a_distance_is_weighted_and_smoothed():
+def test_a_distance_is_weighted_and_counts_less_where_restorations_differ():
     images = torch.zeros(1, 3, 32, 64)
     restorations = torch.stack([images + 0.2, images + 0.6], dim=1)
     weights = torch.tensor([[0.25, 0.75]])
-    flat = distances(images, restorations, weights)
-    torch.testing.assert_close(flat, torch.full((1, 32, 64), 0.5))
-    restorations = torch.zeros(1, 1, 3, 32, 64)
-    restorations[:, :, :, 10, 20] = 1
-    spot = distances(images, restorations, torch.ones(1, 1))[0]
-    assert spot.argmax() == 10 * 64 + 20 and spot.sum() == pytest.approx(1, abs=1e-4)
-    torch.testing.assert_close(spot[10 - 3 : 10], spot[11:14].flip(0))
+    far = distances(images, restorations, weights)
+    deviation = math.sqrt(0.25 * 0.3**2 + 0.75 * 0.1**2)
+    torch.testing.assert_close(far, torch.full((1, 32, 64), 0.5 / (0.2 + deviation)))
+    alone = distances(images, restorations[:, 1:], torch.ones(1, 1))
+    torch.testing.assert_close(alone, torch.full((1, 32, 64), 3.0))
 
 
-def test_a_map_is_the_distance_dimmed_for_usual_images(calibration):
+def test_smoothing_keeps_sums_and_constants():
+    spot = torch.zeros(1, 32, 64)
+    spot[0, 16, 30] = 1
+    smoothed = smooth(spot, 1.5)[0]
+    assert smoothed.argmax() == 16 * 64 + 30
+    assert smoothed.sum() == pytest.approx(1, abs=1e-4)
+    torch.testing.assert_close(smoothed[16 - 5 : 16], smoothed[17:22].flip(0))
+    torch.testing.assert_close(smooth(spot + 1, 0.5) - smooth(spot, 0.5), spot * 0 + 1)
+
+
+def test_a_map_grows_with_distance_surroundings_nats_and_score(calibration):
     evidence = Evidence(*torch.rand(3, 1, 32, 32))
     usual = torch.quantile(calibration.scores, 0.9).view(1)
     maps = [
-        calibration.maps_of(evidence, usual + more) for more in (-1e3, -1.0, 0.0, 1e3)
+        calibration.maps_of(evidence, usual + more) for more in (-1e3, -2.0, 0.0, 1e3)
     ]
-    distance = evidence.distance + 0.002
     assert maps[0].max() < 1e-6
     assert (maps[0] < maps[1]).all() and (maps[1] < maps[2]).all()
-    torch.testing.assert_close(maps[2], distance / 2)
-    torch.testing.assert_close(maps[3], distance)
+    torch.testing.assert_close(maps[2], maps[3] * math.sqrt(0.5))
+    near, around = (0.002 + smooth(evidence.distance, each) for each in (0.5, 4))
+    torch.testing.assert_close(maps[3] ** 2, near * around * (1 + evidence.top))
 
 
 def test_the_parts_of_a_score_are_means_of_the_largest_nats():
     top, bottom, distance = torch.zeros(3, 1, 32, 64).unbind(0)
-    top[0, 0, :4] = torch.tensor([8.0, 16, 8, 96])  # of 32 and of 128 pixels
+    top[0, 0, :4] = torch.tensor([8.0, 16, 8, 96])  # of 32, 128, 512 and 2,048 pixels
     bottom[0, 3, 3] = 64  # of 16 pixels
     evidence = Evidence(top, bottom, distance)
-    assert score_parts(evidence).tolist() == [[4.0, 1.0, 4.0]]
+    assert score_parts(evidence).tolist() == [[4.0, 1.0, 0.25, 0.0625, 4.0]]
 
 
 def test_the_draft_is_kept_whose_known_codes_cost_least(shipped, calibration):
@@ -377,7 +394,7 @@ def test_a_calibration_is_the_same_after_it_was_written(shipped, calibration, tm
 
 
 def test_a_file_that_holds_no_calibration_of_these_models_is_refused(
-    shipped, calibration, tmp_path
+    shipped, calibration, tmp_path, monkeypatch
 ):
     path = tmp_path / "calibration.safetensors"
 
@@ -403,9 +420,13 @@ def test_a_file_that_holds_no_calibration_of_these_models_is_refused(
     refused("scores has shape", replace(calibration, scores=torch.zeros(0)))
     down = calibration.scores.flip(0)
     refused("scores is not in ascending", replace(calibration, scores=down))
-    refused("scales are not above 0", replace(calibration, scales=torch.zeros(3)))
-    nan = torch.full((3,), float("nan"))
+    refused("scales are not above 0", replace(calibration, scales=torch.zeros(5)))
+    nan = torch.full((5,), float("nan"))
     refused("not finite", replace(calibration, centres=nan))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(calibration_files, "FORMAT", "version 1")
+        save_calibration(calibration, path)
+    refused("is of format version 1, not .* version 2; calibrate again")
 
 
 def test_images_of_a_class_without_normal_images_are_refused(

@@ -20,7 +20,7 @@ from pixelprior.editing import codes_of, surprise
 from pixelprior.evaluation.classifier import outputs
 from pixelprior.prior import LEVELS
 
-OURS = "find"  # nats of shifted copies; maps of restorations
+OURS = "find"  # nats of shifted copies; maps of restorations and nats
 NEIGHBOURS = 3
 
 
