@@ -7,7 +7,7 @@
 #
 # **What you need.** Both grids of codes from notebook [01](01_images_to_codes.ipynb), and known codes and surprise from notebook [08](08_complete_and_edit.ipynb); what we use of them is repeated. Nothing is trained here; the weights ship with the package.
 #
-# **Time.** About 30 minutes for the core and 56 for all, with the exercises; 105<!--= timings 10_find_what_is_odd --> seconds to run on two CPU cores.
+# **Time.** About 30 minutes for the core and 57 for all, with the exercises; 105<!--= timings 10_find_what_is_odd --> seconds to run on two CPU cores.
 #
 # ← [09 · Scale up](09_scale_up.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
 
@@ -207,7 +207,7 @@ explore(
 # 3. The other way round, a normal code behind an odd one may cost much, because the odd one makes it improbable.
 # 4. One restoration is one draw. Where several codes are probable, another draw differs from the image in other pixels.
 #
-# The package's `find` follows the same idea, with a remedy for each. It looks at the top codes three times: the odd ones and those beside them are drawn anew, and then all top codes of the image are judged again, each given the *restored* codes before it. The bottom codes are judged again as well, given the restored top, and all of them under an odd top code are drawn anew. There are several restorations, as many as the calibration was made with, weighted by how well they fit the known codes (08.6). The map multiplies their weighted mean distance from the image, at a pixel and around it, by the nats of the top code there. A distance counts less where restorations differ from one another, and maps are dimmed in images whose score is usual (10.5).
+# The package's `find` follows the same idea, and tries to remedy each. It looks at the top codes three times: the odd ones and those beside them are drawn anew, and then all top codes of the image are judged again, each given the *restored* codes before it. The bottom codes are judged again as well, given the restored top, and all of them under an odd top code are drawn anew. There are several restorations, as many as the calibration was made with, weighted by how well they fit the known codes (08.6). The map multiplies their weighted mean distance, at a pixel and around it, by the nats of the top code. Distances count less where restorations differ from one another, and maps are dimmed in images whose score is usual (10.5).
 
 # %% [markdown]
 # ## 10.3 Five kinds of defects
@@ -251,7 +251,7 @@ kinds = [KINDS[kind] for kind in defects.kinds[:10]]
 figures.show(findings_of(of_odd, odd, kinds), "findings")
 
 # %% [markdown]
-# We count the images from 0. The wrong half of the trousers (image 4) and the missing part of a sleeve (image 8) are restored as expected, and their maps show what is wrong. Five images have p-values above 0.05, although four of them have lines on their maps. Their defects could be normal: the scratch on the white boot (image 1) a gap, the piece missing from the sole (image 3) its arch, the patch on the T-shirt (image 5) a shadow, the scratch on the second boot (image 6) its laces, and the halves of two shoes (image 9) fit together. In images 0 and 2 the defect is found, but much around it has been drawn anew as well. A restoration is *a* normal image that fits what was kept, and not the one that was there.
+# We count the images from 0. The wrong half of the trousers (image 4) and the missing part of a sleeve (image 8) are restored as expected, and their maps show what is wrong. Five images have p-values above 0.05, although four of them have lines on their maps. Their defects could be normal: the scratch on the white boot (image 1) a gap, the piece missing from the sole (3) its arch, the patch on the T-shirt (5) a shadow, the scratch on the second boot (6) its laces, and the halves of two shoes (9) fit together. In images 0 and 2 the defect is found, but much around it has been drawn anew as well. A restoration is *a* normal image that fits what was kept, and not the one that was there.
 #
 # And are images without a defect left as they are? **What is restored in them?**
 
@@ -262,14 +262,14 @@ figures.show(
 )
 
 # %% [markdown]
-# Where p is above 0.4, the restoration differs only in details, and the dimmed map is nearly empty. Images 0, 6 and 9 have p ≤ 0.05: with this limit, they would be false alarms. Few T-shirts have such a pattern, few shirts hang like the dark one, and behind the trousers is a second pair. The restorations are more usual.
+# Where p is above 0.4, the restoration differs only in details, and the dimmed map is nearly empty. Images 0, 6 and 9 have p ≤ 0.05: with this limit, they would be false alarms. Few T-shirts have such a pattern, few shirts hang like this, and behind the trousers is a second pair.
 
 # %% [markdown]
 # ## 10.4 What three looks change
 #
 # *Further · 2 minutes*
 #
-# We compare one look, ours of 10.2, with the three looks of `find`. A top code stands for 4 × 4 pixels. We count which share of the codes is drawn anew: of those that have a pixel of the defect under them, and of those that have none.
+# We compare our look of 10.2 with the three *guided* ones of `find`. A top code stands for 4 × 4 pixels. We count which share of the codes is drawn anew: of those that have a pixel of the defect under them, and of those that have none.
 
 # %%
 touched = masks.view(100, 8, 4, 8, 4).any(dim=4).any(dim=2)  # [100, 8, 8]
@@ -297,14 +297,14 @@ figures.show(
 )
 
 # %% [markdown]
-# They find twice as many codes of the defects, and draw more than twice as many of the others anew. The reason is in the comparison. After a look, a code is judged given the *restored* codes before it, but normal codes were judged given their own. Where the restoration differs from the image, even in what was normal, the image's codes cost more, and are drawn anew as well. Where few codes are probable, this costs little, because the same ones are drawn again. 10.6 compares the maps of both methods.
+# They find twice as many codes of the defects, and draw more than twice as many of the others anew. One reason is the comparison. After a look, a code is judged given the *restored* codes before it, but normal codes were judged given their own. Where the restoration differs from the image, even in what was normal, the image's codes cost more, and are drawn anew as well. Where few codes are probable, this costs little, because the same ones are drawn again. 10.6 compares the maps of both methods.
 
 # %% [markdown]
 # ## 10.5 From a score to a p-value
 #
 # *Core · 3 minutes*
 #
-# To sort images, or to raise an alarm, we need one number per image. The package's **score** looks above all at the most expensive pixels of an image, because a small defect disappears in a sum over all codes. The nats of a pixel are those of the code over it; for the top codes they are averaged over the image and four copies that are shifted by one pixel, because a shifted image has other codes for the same pixels. The score adds five means: of the 16, 64, 256 and all 1,024 pixels with the most nats of the top, and of the 8 with the most nats of the bottom. (All of them find an image of another kind.) From each, the mean over normal images is subtracted, and the result is divided by their standard deviation. The restorations make the map; they are not part of the score.
+# To sort images, or to raise an alarm, we need one number per image. The package's **score** looks above all at the most expensive pixels of an image, because a small defect disappears in a sum over all codes. The nats of a pixel are those of the code over it; for the top codes they are averaged over the image and four copies that are shifted by one pixel, because a shifted image has other codes for the same pixels. The score adds five means: of the 16, 64, 256 and all 1,024 pixels with the most nats of the top, and of the 8 with the most nats of the bottom. (That over all finds images of another kind.) From each, the mean over normal images is subtracted, and the result is divided by their standard deviation. The restorations make the map; they are not part of the score.
 #
 # A score of 3 says nothing by itself. But we have the scores of M normal images, and do what we did with codes: we count how many are at least as high. For this, `calibrate` has kept images that took no part in the nats, the means and the standard deviations. The result is a **conformal** p-value. If an image is like the normal ones, all M + 1 scores are in random order, whatever their distribution is. So for each α
 #
@@ -346,7 +346,7 @@ for rate in (0.05, 0.1):
     print(f"{rate:.2f} {shares[0]:14} {shares[1]:15}")
 
 # %% [markdown]
-# It is, as far as so few images can tell: without rounding, there were 8 false alarms at α = 0.05 and 12 at α = 0.1, somewhat more than promised. By chance, the number among 100 images has a standard deviation of 2 to 3, and the rate of one calibration with 160 scores has one of 2 percentage points. The promise holds on average over calibrations and classes, not for each calibration or each class. It says nothing about images with defects: which share of them is found depends on the score, and this is what a better method changes.
+# It is, as far as so few images can tell: without rounding, there were 8 false alarms at α = 0.05 and 12 at α = 0.1. By chance, the number among 100 images has a standard deviation of 2 to 3, and the rate of one calibration with 160 scores has one of 2 percentage points. The promise holds on average over calibrations and classes, not for each calibration or each class. It says nothing about images with defects: which share of them is found depends on the score, and this is what a better method changes.
 
 # %% [markdown]
 # ## 10.6 Compare methods: the ROC curve
@@ -420,7 +420,7 @@ figures.show(
 # %% [markdown]
 # The number after each name is the area. The two methods that look above all at the most expensive places are far ahead of the others. The nats of all codes say first of all how much detail an image has (08.8), and subtracting those of the packed codes is no help here. The reconstruction error, which one would try first, is no better: a VQ-VAE-2 that reconstructs well reconstructs defects as well. The classifier was trained to tell classes apart, so that its features may leave out what is wrong.
 #
-# And by pixel? For each image with a defect, we take the area under the ROC curve over its own 1,024 pixels, and average. The other two maps are smoothed a little, as this one is. **Does the map of `find` find the pixels of the mask better than one restoration of 10.2?**
+# And by pixel? For each image with a defect, we take the area under the ROC curve over its own 1,024 pixels, and average. All three maps are smoothed a little. **Does the map of `find` find the pixels of the mask better than one restoration of 10.2?**
 
 # %%
 from pixelprior.anomaly_scores import NEAR, smooth
@@ -453,7 +453,7 @@ for name, each in maps.items():
 #
 # *Core · 4 minutes*
 #
-# A likelihood measures how well an image is predicted, and the prior predicts background best of all: in 08.8, black cost less than any photograph. We ask `find` about three images without clothes and a negative, all with the label T-shirt. (The odd pixels are on the *darker* side of a line; in the noise, all are odd, so that there is none.)
+# A likelihood measures how well an image is predicted, and the prior predicts background best of all: in 08.8, black cost less than any photograph. We ask `find` about three images without clothes and a negative, all with the label T-shirt. (Odd pixels are on the *darker* side of a line; in the noise, all are odd.)
 
 # %%
 noise = torch.rand(1, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -476,7 +476,7 @@ found = find(vqvae2, prior, strange, calibration, tops, draws=4)
 figures.show(findings_of(found, strange, names), "strange_images")
 
 # %% [markdown]
-# Only the black image raises none. Hardly any of its codes is expensive, so its score is below those of nearly all photographs, and its map is dimmed to nothing. Its total cost is below that of every normal image:
+# Only the black image raises none. Few of its codes are expensive, so its score is below most photographs', and its map is dimmed. Its total cost is below that of every normal image:
 
 
 # %%
@@ -677,7 +677,7 @@ check.areas(my_areas, level_scores)
 #
 # *Difficulty 3 of 5 · importance 5 of 5 · 10 minutes · after 10.5*
 #
-# Whoever has images of their own has them in folders. Write a function that gets two folders, `new` with image files to search and `normal` with normal ones, and returns two lists: the names of the files in `new` with a p-value of at most 0.05, *the oddest first*, and the names of files that cannot be read. Let the command [find-anomalies](../docs/anomalies.md) do the work. It writes a table, `scores.csv`, with the columns path, score, p_value, flagged, flagged_share and problem. `find_anomalies` below runs the command with the shipped weights, and you give it the other flags. Each run needs another `--output_dir`, for instance in a temporary folder. The clothes are of all classes, so give no `--label`. The check makes both folders.
+# Whoever has images of their own has them in folders. Write a function that gets two folders, `new` with image files to search and `normal` with normal ones, and returns two lists: the names of the files in `new` with a p-value of at most 0.05, *the oddest first*, and the names of files that cannot be read. Let the command [find-anomalies](../docs/anomalies.md) do the work. It writes a table, `scores.csv`, with the columns path, score, p_value, flagged, flagged_share and problem. `find_anomalies` below runs the command with the shipped weights, and you give it the other flags. Each run needs an `--output_dir`, for instance a temporary folder. The clothes are of all classes, so give no `--label`. The check makes both folders.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -733,7 +733,7 @@ check.alarms(my_alarms)
 #
 # - Judge codes and images by p-values, and say what a false-alarm rate promises.
 # - Restore an image from the codes that are not odd, and map where it differs.
-# - Compare detectors by ROC curves, and say why a likelihood alone takes a plain image for normal.
+# - Compare detectors by ROC curves, and say why a likelihood alone takes a black image for normal.
 #
 # **To take away.** In a factory one part of ten thousand has a defect, and you raise alarms at a rate of 1 %: what share of the alarms is right? Your camera is replaced by a brighter one: which promise is broken, and how do you notice? Would a prior that draws in another order find other codes odd? ([Answers](ANSWERS.md#10--find-what-is-odd))
 #
