@@ -103,7 +103,8 @@ def test_an_image_is_restored_in_the_same_way_in_any_batch(
     same = (alone.restorations - together.restorations[4:5]).abs() < 1e-3
     assert same.float().mean() > 0.95  # a rounding tie may draw another code
     apart = (alone.maps - together.maps[4:5]).abs()
-    assert apart.mean() < 0.02 * alone.maps.mean()  # the map of its surroundings too
+    assert (apart < 1e-3).float().mean() > 0.95
+    assert apart.mean() < 0.02 * alone.maps.mean()
     torch.testing.assert_close(alone.scores, together.scores[4:5], rtol=1e-4, atol=1e-3)
     elsewhere = find(*shipped, images[4:5], calibration, labels[4:5], draws=DRAWS)
     assert not torch.equal(elsewhere.restorations, alone.restorations)
