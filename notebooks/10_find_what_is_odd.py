@@ -94,7 +94,7 @@ figures.show(
 )
 
 # %% [markdown]
-# It is image 5, the shirt with the pattern. Its codes cost more in all than those of image 3, which lacks a part of a sleeve, and its most expensive code costs as much as that of image 4, a pair of trousers whose right half is another image. Shirts with a pattern are expensive all over. And some positions are expensive in most images: where the outline begins, nothing before it says what it will be. So we do not ask whether a code is expensive, but whether it is more expensive than the codes of normal images in the *same position*.
+# It is image 5, the shirt with the pattern. Its codes cost more in all than those of image 3, which lacks a part of a sleeve, and its most expensive code costs more than any of image 1, a boot with a scratch. Shirts with a pattern are expensive all over. And some positions are expensive in most images: where the outline begins, nothing before it says what it will be. So we do not ask whether a code is expensive, but whether it is more expensive than the codes of normal images in the *same position*.
 #
 # Count the normal images whose code in this position costs at least as much. If there are c of N, the **p-value** of the code is
 #
@@ -207,7 +207,7 @@ explore(
 # 3. The other way round, a normal code behind an odd one may cost much, because the odd one makes it improbable.
 # 4. One restoration is one draw. Where several codes are probable, another draw differs from the image in other pixels.
 #
-# The package's `find` follows the same idea, and tries to remedy each. It looks at the top codes three times: the odd ones and those beside them are drawn anew, and then all top codes of the image are judged again, each given the *restored* codes before it. The bottom codes are judged again as well, given the restored top, and all of them under an odd top code are drawn anew. There are several restorations, as many as the calibration was made with, weighted by how well they fit the known codes (08.6). The map multiplies their weighted mean distance, at a pixel and around it, by the nats of the top code. Distances count less where restorations differ from one another, and maps are dimmed in images whose score is usual (10.5).
+# The package's `find` follows the same idea, and tries to remedy each. It looks at the top codes three times: the odd ones and those beside them are drawn anew, and then all top codes of the image are judged again, each given the *restored* codes before it. The bottom codes are judged again as well, given the restored top, and all of them under an odd top code are drawn anew. There are several restorations, as many as the calibration was made with, weighted by how well they fit the known codes (08.6). The map multiplies their weighted mean distance, at a pixel and around it, by the guided nats of the top codes. Distances count less where restorations differ from one another, and maps are dimmed in images whose score is usual (10.5).
 
 # %% [markdown]
 # ## 10.3 Five kinds of defects
@@ -251,7 +251,7 @@ kinds = [KINDS[kind] for kind in defects.kinds[:10]]
 figures.show(findings_of(of_odd, odd, kinds), "findings")
 
 # %% [markdown]
-# We count the images from 0. The wrong half of the trousers (image 4) and the missing part of a sleeve (image 8) are restored as expected, and their maps show what is wrong. Five images have p-values above 0.05, although four of them have lines on their maps. Their defects could be normal: the scratch on the white boot (image 1) a gap, the piece missing from the sole (3) its arch, the patch on the T-shirt (5) a shadow, the scratch on the second boot (6) its laces, and the halves of two shoes (9) fit together. In images 0 and 2 the defect is found, but much around it has been drawn anew as well. A restoration is *a* normal image that fits what was kept, and not the one that was there.
+# We count the images from 0. The wrong half of the trousers (image 4) and the missing part of a sleeve (image 8) are restored as expected, and their maps show what is wrong. Five images have p-values above 0.05, although three of them have lines on their maps. Their defects could be normal: the scratch on the white boot (image 1) a gap, the piece missing from the sole (3) its arch, the patch on the T-shirt (5) a shadow, the scratch on the second boot (6) its laces, and the halves of two shoes (9) fit together. In images 0 and 2 the defect is found, but much around it has been drawn anew as well. A restoration is *a* normal image that fits what was kept, and not the one that was there.
 #
 # And are images without a defect left as they are? **What is restored in them?**
 
@@ -547,7 +547,7 @@ for judge, p in judges.items():
 #
 # *Further · 2 minutes*
 #
-# Suppose there are 20 test images without and 20 with a defect. It is tempting to take the threshold that is right on most of these 40, and to report on how many. **Is it as good on other images?** We do this 1,000 times, each time with 40 of our 200 images, and measure the same threshold on the 160 others.
+# Suppose there are 20 test images without and 20 with a defect. It is tempting to take the threshold that judges most of these 40 rightly, and to report how many. **Is it as good on other images?** We do this 1,000 times, each time with 40 of our 200 images, and measure the same threshold on the 160 others.
 
 
 # %%

@@ -121,11 +121,7 @@ def calibrate(
     """
     labels = _checked(vqvae2, prior, normal_images, labels, draws)
     seed = _whole("seed", seed, 64)
-    sizes = division(len(normal_images))
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(sum(sizes)))
-    reference, scaling, scored = (
-        part.sort().values for part in order.split(list(sizes))
-    )
+    reference, scaling, scored = divided(len(normal_images), seed)
     nats: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
     for part in reference.split(images_per_batch(vqvae2)):
         with _undisturbed(prior, vqvae2):
@@ -145,9 +141,8 @@ def calibrate(
         classes=None if labels is None else tuple(labels.unique().tolist()),
         models=(fingerprint(vqvae2), fingerprint(prior)),
     )
-    parts = score_parts(_nats_of(vqvae2, prior, normal_images, labels, scaling))
-    scaled = replace(
-        unscaled, centres=parts.mean(0), scales=parts.std(0).clamp(min=1e-6)
+    scaled = unscaled.scaled_by(
+        parts_of(vqvae2, prior, normal_images[scaling], _of(labels, scaling))
     )
     bar = progress_bar(total=len(scored), desc="calibrating", enabled=progress)
     kept = []
@@ -163,7 +158,7 @@ def calibrate(
             kept.append(evidence)
             bar.update(len(evidence.top))
     kept = Evidence(*map(torch.cat, zip(*kept, strict=True)))
-    scores = scaled.scores_of(score_parts(kept))
+    scores = scaled.scores_of(score_parts(kept.top, kept.bottom))
     scaled = replace(scaled, scores=scores.sort().values)
     pixels = scaled.maps_of(kept, scores).flatten().numpy()
     quantiles = np.quantile(pixels, np.linspace(0, 1, PIXEL_QUANTILES))
@@ -183,6 +178,17 @@ def division(count: int) -> tuple[int, int, int]:
         )
     for_scale = max(LEAST_FOR_SCALE, int(SHARE_FOR_SCALE * count))
     return count // 2, for_scale, count - count // 2 - for_scale
+
+
+def divided(count: int, seed: int) -> tuple[Tensor, ...]:
+    """Which of so many normal images give the nats, the scale, and the scores, long.
+
+    Raises:
+        ValueError: as `division`.
+    """
+    sizes = division(count)
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
+    return tuple(part.sort().values for part in order.split(list(sizes)))
 
 
 def find(
@@ -230,7 +236,7 @@ def find(
         strict=True,
     )
     evidence = Evidence(*map(torch.cat, zip(*evidence, strict=True)))
-    scores = calibration.scores_of(score_parts(evidence))
+    scores = calibration.scores_of(score_parts(evidence.top, evidence.bottom))
     maps = calibration.maps_of(evidence, scores)
     restorations, weights, *by_level = zip(*restored, strict=True)
     return Findings(
@@ -258,25 +264,33 @@ def _searched(vqvae2, prior, images, calibration, labels, *, seed, first_index=0
             some, of_some = images[part], _of(labels, part)
             first = first_index + int(part[0])
             search = Search(prior, calibration, of_some, seed, first)
-            restored = search.restore(vqvae2, some)
+            *restored, of_top = search.restore(vqvae2, some)
             restorations, weights, _, nats = restored
             distance = distances(some, restorations, weights)
+            sides = some.shape[2:]
             top = shifted_nats(vqvae2, prior, some, of_some, nats["top"])
-            bottom = over_pixels(nats["bottom"], some.shape[2:])
-        yield Evidence(top, bottom, distance), restored
+            bottom = over_pixels(nats["bottom"], sides)
+            guided = top + over_pixels(of_top - nats["top"], sides)
+        yield Evidence(top, bottom, guided, distance), restored
 
 
-def _nats_of(vqvae2, prior, images, labels, which: Tensor) -> Evidence:
-    """The evidence in some images without their restorations; the distances are 0."""
-    found = []
-    for part in which.split(images_per_batch(vqvae2)):
+def parts_of(vqvae2, prior, images: Tensor, labels=None) -> Tensor:
+    """The parts of the scores of images, float [B, 5], as `score_parts` returns them.
+
+    They do not depend on restorations, which are therefore not drawn.
+
+    Args, and what is raised: as in `find`.
+    """
+    labels = _checked(vqvae2, prior, images, labels, draws=1)
+    parts = []
+    for part in torch.arange(len(images)).split(images_per_batch(vqvae2)):
         with _undisturbed(prior, vqvae2):
             some, of_some = images[part], _of(labels, part)
             nats = surprise(prior, *codes_of(vqvae2, prior, some), of_some)
             top = shifted_nats(vqvae2, prior, some, of_some, nats["top"])
             bottom = over_pixels(nats["bottom"], some.shape[2:])
-        found.append((top, bottom, torch.zeros_like(top)))
-    return Evidence(*map(torch.cat, zip(*found, strict=True)))
+        parts.append(score_parts(top, bottom))
+    return torch.cat(parts)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ of normal images.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -22,9 +22,9 @@ PARTS = (
     ("bottom", 1 / 128),
 )
 PIXEL_QUANTILES = 10_001
-# Standard deviations by which distances are smoothed, in pixels per 32: for each pixel,
-# and for its surroundings.
-NEAR, AROUND = 0.5, 4
+# Standard deviations, in pixels per 32, by which distances are smoothed, for each pixel
+# and for its surroundings, and by which nats are.
+NEAR, AROUND, NATS = 0.5, 4, 2
 LEAST_DISTANCE = 0.002  # so that no pixel of an odd image has 0
 SMOOTHED_TOGETHER = 32  # maps
 LEAST_SPREAD = 0.2  # of restorations, of a range of values from 0 to 1
@@ -55,11 +55,13 @@ class Evidence(NamedTuple):
     Attributes:
         top, bottom: nats of the codes over a pixel; those of the top as `shifted_nats`
             returns them.
+        guided: `top`, and how many nats the guidance adds to the code over a pixel.
         distance: from the restorations, as `distances` returns it, not smoothed.
     """
 
     top: Tensor
     bottom: Tensor
+    guided: Tensor
     distance: Tensor
 
 
@@ -104,6 +106,11 @@ class Calibration:
         count = normal.shape[-1]
         return ((1 + count - less) / (count + 1)).permute(2, 0, 1)
 
+    def scaled_by(self, parts: Tensor) -> "Calibration":
+        """The same, with the scale of the parts [N, 5] of N normal images' scores."""
+        scales = parts.std(0).clamp(min=1e-6)
+        return replace(self, centres=parts.mean(0), scales=scales)
+
     def scores_of(self, parts: Tensor) -> Tensor:
         """The scores of images, float64 [B], from their parts, as in `score_parts`."""
         return ((parts - self.centres) / self.scales).double().sum(1)
@@ -112,11 +119,11 @@ class Calibration:
         """How odd each pixel is, float [B, H, W], on the CPU, 0 or more.
 
         The square root of a product of four numbers: the distance of the pixel from the
-        restorations, smoothed a little; that of its surroundings; 1 plus the nats of
-        the top code over it; and a number from 0 to 1 that grows with the score of the
-        image, so that maps of several images can be compared: a normal image differs
-        from its restorations as well. This number is a half at the score that a share
-        of 1 − `USUAL` of normal images exceeds, and changes fast there.
+        restorations, smoothed a little; that of its surroundings; 1 plus the guided
+        nats of the top codes around it; and a number from 0 to 1 that grows with the
+        score of the image, so that maps of several images can be compared: a normal
+        image differs from its restorations as well. This number is a half at the score
+        that a share of 1 − `USUAL` of normal images exceeds, and changes fast there.
 
         Args:
             scores: float64 [B], as `scores_of` returns them.
@@ -127,7 +134,9 @@ class Calibration:
             LEAST_DISTANCE + smooth(evidence.distance, sigma)
             for sigma in (NEAR, AROUND)
         )
-        return (near * around * (1 + evidence.top) * dimmed).sqrt()
+        # Guided nats may be less than 0.
+        nats = smooth(evidence.guided.clamp(min=0), NATS)
+        return (near * around * (1 + nats) * dimmed).sqrt()
 
     def p_values(self, scores: Tensor) -> Tensor:
         """Conformal p-values of scores [B], float64 [B] (Vovk et al. 2005, *Algorithmic
@@ -237,16 +246,19 @@ def smooth(values: Tensor, sigma: float) -> Tensor:
     return torch.cat(smoothed)
 
 
-def score_parts(evidence: Evidence) -> Tensor:
+def score_parts(top: Tensor, bottom: Tensor) -> Tensor:
     """The parts of an image's score: how odd its oddest places are, and all of it.
+
+    Args:
+        top, bottom: float [B, H, W], as in `Evidence`.
 
     Returns:
         float [B, 5]: for each of `PARTS`, the mean of the largest nats of the level, a
         share of the pixels.
     """
-    parts = []
+    parts, nats = [], {"top": top, "bottom": bottom}
     for level, share in PARTS:
-        flat = getattr(evidence, level).flatten(1)
+        flat = nats[level].flatten(1)
         count = max(1, round(share * flat.shape[1]))
         parts.append(flat.topk(count).values.mean(1))
     return torch.stack(parts, dim=1)

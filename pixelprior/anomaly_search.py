@@ -24,7 +24,7 @@ from pixelprior.prior import LEVELS
 # Of the codes of normal images, given their own codes before them.
 FLAG_RATES = {"top": 0.05, "bottom": 0.02}
 SHIFTS = ((1, 0), (-1, 0), (0, 1), (0, -1))
-GUIDANCE = 1.0  # of the looks at the top grid
+GUIDANCE = 1.0  # of the looks at the top grid, and of its nats
 LOOKS = 3  # before both grids are drawn for the restorations
 DRAFTS = 4  # a look has one draft for so many restorations
 BYTES_PER_BATCH = 2**29
@@ -48,11 +48,19 @@ class Search:
         self.guidance = guidance_for(prior, labels)
 
     def restore(self, vqvae2, images: Tensor) -> tuple:
-        """The restorations of images, their weights, the flagged codes and the nats."""
+        """The restorations of images, their weights, the flagged codes, the nats, and
+        the guided nats of the top codes."""
         draws, self.size = self.draws, len(images)
         grids = dict(zip(LEVELS, codes_of(vqvae2, self.prior, images), strict=True))
         nats = surprise(self.prior, *grids.values(), self.labels)
-        flagged = self.flags(grids, nats)
+        of_top = guided_nats(
+            self.prior.prior_top,
+            grids["top"],
+            self.labels,
+            self.guidance,
+            nats=nats["top"],
+        )
+        flagged = self.flags(grids, of_top, nats["bottom"])
         known = {
             f"known_{level}": repeated(z.masked_fill(flagged[level], -1), draws)
             for level, z in grids.items()
@@ -69,13 +77,13 @@ class Search:
         weights = (-cost / FLAT).softmax(1)
         decoded = vqvae2.decode_codes(*drawn)
         restorations = decoded.view(self.size, draws, *decoded.shape[1:])
-        return restorations, weights, flagged, nats
+        return restorations, weights, flagged, nats, of_top
 
-    def flags(self, grids, nats) -> dict[str, Tensor]:
-        """The codes to draw anew, by level, bool [B, h, w]."""
+    def flags(self, grids, of_top: Tensor, of_bottom: Tensor) -> dict[str, Tensor]:
+        """The codes to draw anew, by level, bool [B, h, w], from nats as those of
+        `code_nats`."""
         z_top, z_bottom = grids.values()
         restored = z_top
-        of_top = guided_nats(self.prior.prior_top, z_top, self.labels, self.guidance)
         for look in range(LOOKS):
             # The codes beside an odd one are drawn anew with it, because the encoder
             # sees around each code. In the end they are kept, if they fit the restored.
@@ -91,7 +99,7 @@ class Search:
             z_bottom.shape[1:],
             labels=self.labels,
             z_top=restored,
-            known=z_bottom.masked_fill(self.odd("bottom", nats["bottom"]) | under, -1),
+            known=z_bottom.masked_fill(self.odd("bottom", of_bottom) | under, -1),
             seed=seed_of(self.seed, LOOKS),
             first_index=self.first_index,
         )
@@ -148,15 +156,19 @@ def guidance_for(prior, labels) -> float:
     return GUIDANCE if labels is not None and prior.label_dropout else 0.0
 
 
-def guided_nats(level, context, labels, guidance: float, codes=None) -> Tensor:
+def guided_nats(
+    level, context, labels, guidance: float, codes=None, nats=None
+) -> Tensor:
     """Nats of codes, and `guidance` times how many of them the label adds, [B, h, w].
 
     Args:
         level: the top level. context: long [B, h, w], the codes that come before.
         codes: long [B, h, w], whose nats are wanted; None for those of `context`.
+        nats: [B, h, w], those without guidance, where they are known already.
     """
     codes = context if codes is None else codes
-    nats = negative_log_likelihood(level(context, labels), codes)
+    if nats is None:
+        nats = negative_log_likelihood(level(context, labels), codes)
     if not guidance:
         return nats
     unlabelled = negative_log_likelihood(level(context, None), codes)
@@ -175,7 +187,8 @@ def seed_of(seed: int, look: int) -> int:
 
 
 def code_nats(vqvae2, prior, images: Tensor, labels) -> dict[str, Tensor]:
-    """The nats by which codes are flagged, by level, float [B, h, w]."""
+    """The nats by which codes are flagged, by level, float [B, h, w]; those of the top
+    are guided, as in `guided_nats`."""
     z_top, z_bottom = codes_of(vqvae2, prior, images)
     bottom = surprise(prior, z_top, z_bottom, labels)["bottom"]
     with evaluation_mode(prior):

@@ -15,7 +15,7 @@ from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.ranges import whole_number
 from pixelprior.vqvae2 import VQVAE2
 
-FORMAT = "pixelprior calibration, version 2"
+FORMAT = "pixelprior calibration, version 3"
 PLAIN = ("centres", "scales", "scores", "pixels")
 TENSORS = (*PLAIN, *(f"nats_{level}" for level in LEVELS))
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from pixelprior import anomaly_search, calibration_files
-from pixelprior.anomalies import LEAST_NORMAL, Findings, calibrate, find
+from pixelprior.anomalies import LEAST_NORMAL, Findings, calibrate, find, parts_of
 from pixelprior.anomaly_scores import (
+    Calibration,
     Evidence,
     check_rate,
     distances,
@@ -25,7 +26,7 @@ from pixelprior.anomaly_search import (
 )
 from pixelprior.calibration_files import load_calibration, save_calibration
 from pixelprior.data import ImageData
-from pixelprior.editing import surprise
+from pixelprior.editing import codes_of, surprise
 from pixelprior.evaluation import detectors
 from pixelprior.evaluation.defects import with_defects
 from pixelprior.prior import HierarchicalPixelCNN
@@ -173,6 +174,23 @@ def test_scores_of_other_images_do_not_change_how_images_are_scored(
     assert len(again.scores) == 80 and again.nats["top"].shape == (8, 8, 100)
 
 
+def test_scores_need_no_restorations_and_maps_show_guided_nats(
+    shipped, others, calibration, monkeypatch
+):
+    images, labels = others[:6]
+    found = find(*shipped, images, calibration, labels, draws=DRAWS)
+    scores = calibration.scores_of(parts_of(*shipped, images, labels))
+    torch.testing.assert_close(found.scores, scores, rtol=1e-4, atol=1e-3)
+    monkeypatch.setattr(Calibration, "maps_of", lambda _, evidence, __: evidence.guided)
+    monkeypatch.setattr(anomaly_search, "SHIFTS", ())
+    found = find(*shipped, images, calibration, labels, draws=DRAWS)
+    with torch.no_grad():
+        codes = codes_of(*shipped, images)
+        nats, none = (surprise(shipped[1], *codes, each) for each in (labels, None))
+    guided = over_pixels(2 * nats["top"] - none["top"], (32, 32))
+    torch.testing.assert_close(found.maps, guided, rtol=1e-4, atol=1e-3)
+
+
 def test_a_code_is_ranked_among_those_of_its_position(calibration):
     nats = torch.tensor([1.0, 2, 2, 5]).view(1, 1, 4)
     few = replace(calibration, nats={"top": nats})
@@ -214,7 +232,7 @@ def test_smoothing_keeps_sums_and_constants():
 
 
 def test_a_map_grows_with_distance_surroundings_nats_and_score(calibration):
-    evidence = Evidence(*torch.rand(3, 1, 32, 32))
+    evidence = Evidence(*torch.rand(4, 1, 32, 32))
     usual = torch.quantile(calibration.scores, 0.9).view(1)
     maps = [
         calibration.maps_of(evidence, usual + more) for more in (-1e3, -2.0, 0.0, 1e3)
@@ -223,15 +241,18 @@ def test_a_map_grows_with_distance_surroundings_nats_and_score(calibration):
     assert (maps[0] < maps[1]).all() and (maps[1] < maps[2]).all()
     torch.testing.assert_close(maps[2], maps[3] * math.sqrt(0.5))
     near, around = (0.002 + smooth(evidence.distance, each) for each in (0.5, 4))
-    torch.testing.assert_close(maps[3] ** 2, near * around * (1 + evidence.top))
+    nats = smooth(evidence.guided, 2)
+    torch.testing.assert_close(maps[3] ** 2, near * around * (1 + nats))
+    cheap = evidence._replace(guided=evidence.guided - 9)  # as guided nats may be
+    maps = calibration.maps_of(cheap, usual + 1e3)
+    torch.testing.assert_close(maps**2, near * around)
 
 
 def test_the_parts_of_a_score_are_means_of_the_largest_nats():
-    top, bottom, distance = torch.zeros(3, 1, 32, 64).unbind(0)
+    top, bottom = torch.zeros(2, 1, 32, 64).unbind(0)
     top[0, 0, :4] = torch.tensor([8.0, 16, 8, 96])  # of 32, 128, 512 and 2,048 pixels
     bottom[0, 3, 3] = 64  # of 16 pixels
-    evidence = Evidence(top, bottom, distance)
-    assert score_parts(evidence).tolist() == [[4.0, 1.0, 0.25, 0.0625, 4.0]]
+    assert score_parts(top, bottom).tolist() == [[4.0, 1.0, 0.25, 0.0625, 4.0]]
 
 
 def test_the_draft_is_kept_whose_known_codes_cost_least(shipped, calibration):
@@ -427,7 +448,7 @@ def test_a_file_that_holds_no_calibration_of_these_models_is_refused(
     with monkeypatch.context() as earlier:
         earlier.setattr(calibration_files, "FORMAT", "version 1")
         save_calibration(calibration, path)
-    refused("is of format version 1, not .* version 2; calibrate again")
+    refused("is of format version 1, not .* version 3; calibrate again")
 
 
 def test_images_of_a_class_without_normal_images_are_refused(

@@ -204,7 +204,7 @@ def test_imports_point_downwards():
         ["benchmark.scale"],
         ["evaluation.judging", "evaluation.mvtec"],
         ["evaluation.detection"],
-        ["evaluation.detectors"],
+        ["evaluation.alarms", "evaluation.detectors"],
         ["evaluation.measures", "evaluation.inception", "benchmark.sampling"],
         ["benchmark.sizes"],
         ["assets"],

@@ -5,7 +5,8 @@ running. There are two parts:
 
 - "defects": the shipped weights, on test images with and without the defects of
   `evaluation.defects`, calibrated on training images that the shipped prior did not
-  train on. CIFAR-10 is read as image files from `--cifar10` if that is given.
+  train on. False alarms are counted on all test images without defects as well.
+  CIFAR-10 is read as image files from `--cifar10` if that is given.
 - "one class": each class of Fashion-MNIST in turn is normal. A small VQ-VAE-2 and a
   prior without labels are trained on nine tenths of its training images. The others
   choose the epochs and calibrate; the test images of the class are compared with as
@@ -82,6 +83,7 @@ def defects(name: str, dataset: str, data_root, arguments) -> dict:
         heldout,
         first(test, count),
         with_defects(first(test, count, start=count)),
+        many=test,
         classifier=load_shipped_reference_models(name)[1],
         draws=arguments.draws,
         say=say,

@@ -15,13 +15,13 @@ from torchmetrics.functional.classification import (
     binary_average_precision,
 )
 
-from pixelprior.anomalies import calibrate
+from pixelprior.anomalies import calibrate, parts_of
 from pixelprior.data import ImageData
+from pixelprior.evaluation.alarms import alarms_over_divisions, rates_for
 from pixelprior.evaluation.defects import KINDS, DefectData
 from pixelprior.evaluation.detectors import OURS, Judged, others, ours
-from pixelprior.evaluation.measures import bootstrap
+from pixelprior.evaluation.measures import bootstrap, mean_with_interval
 
-RATES = (0.01, 0.05)  # false alarms
 PIXEL_RATE = 0.01  # of normal pixels above the threshold of the Dice coefficient
 PIXEL_ROUNDS = 20  # of the bootstrap by pixel, which sorts millions of values
 
@@ -144,6 +144,7 @@ def evaluate_defects(
     normal: ImageData,
     defects: DefectData,
     *,
+    many: ImageData | None = None,
     classifier=None,
     labelled: bool = True,
     draws: int = 8,
@@ -156,6 +157,8 @@ def evaluate_defects(
         vqvae2, prior: in evaluation mode, on one device.
         reference: normal images to calibrate on, that were not trained on.
         normal, defects: other images.
+        many: normal images to count false alarms on over many divisions of `reference`;
+            `normal` may be among them. None does not count them.
         classifier: for the nearest neighbours, which are looked for in `reference`.
         labelled: whether the methods are told the class that each image should be of.
         draws, seed: as in `find`.
@@ -165,8 +168,10 @@ def evaluate_defects(
         {"methods": as `measured` returns them; "by_kind": by kind of defect and
         method, the area under the ROC curve by image and by pixel; "false_alarms": by
         rate, the share of normal images with a p-value of at most the rate, with its
-        interval, where there are enough normal images for it; "seconds_of_calibration";
-        "milliseconds_per_image": of `find`; "images": how many of each; "draws"}.
+        interval, where there are enough normal images for it; with `many`,
+        "over_divisions": as `alarms_over_divisions` returns them;
+        "seconds_of_calibration"; "milliseconds_per_image": of `find`; "images": how
+        many of each; "draws"}.
     """
     say(f"calibrating on {len(reference):,} images")
     of = [
@@ -206,6 +211,16 @@ def evaluate_defects(
         for name, each in usual.items()
         if each.maps is not None
     }
+    over_divisions = {}
+    if many is not None:
+        say(f"false alarms on {len(many):,} normal images")
+        of_reference, of_many = (
+            parts_of(vqvae2, prior, data[:][0], data.labels if labelled else None)
+            for data in (reference, many)
+        )
+        over_divisions["over_divisions"] = alarms_over_divisions(
+            calibration, of_reference, of_many, seed=seed
+        )
     return {
         "methods": measured(methods, defects.masks, thresholds=thresholds, seed=seed),
         "by_kind": {
@@ -214,12 +229,10 @@ def evaluate_defects(
             if (defects.kinds == number).any()
         },
         "false_alarms": {
-            str(rate): bootstrap(
-                lambda each: each.mean(), (p_values <= rate).double(), seed=seed
-            )
-            for rate in RATES
-            if rate * (len(calibration.scores) + 1) >= 1
+            str(rate): mean_with_interval((p_values <= rate).double(), seed)
+            for rate in rates_for(len(calibration.scores))
         },
+        **over_divisions,
         "seconds_of_calibration": calibrated,
         "milliseconds_per_image": 1000 * seconds / (len(normal) + len(defects)),
         "images": {
@@ -286,6 +299,7 @@ def defects_markdown(results: dict) -> str:
     """What `evaluate_defects` returns in Markdown: the measures of each method, false
     alarms and time, and the areas under the ROC curve by kind of defect."""
     kinds, alarms = results["by_kind"], results["false_alarms"]
+    many = results.get("over_divisions")
     columns = list(results["methods"])
     lines = [
         detection_table(results),
@@ -293,6 +307,14 @@ def defects_markdown(results: dict) -> str:
             f"- false alarms at a rate of {100 * float(rate):g} %: "
             f"{_plus_minus(each, 1, percent=True)} %"
             for rate, each in alarms.items()
+        ),
+        *(
+            f"- false alarms at a rate of {100 * float(rate):g} %, on "
+            f"{many['images']:,} normal images, as a mean over {many['divisions']} "
+            f"divisions of the images to calibrate on: "
+            f"{_plus_minus(each, 2, percent=True)} %; nineteen of twenty divisions "
+            f"have {100 * each['lowest']:.1f} to {100 * each['highest']:.1f} %"
+            for rate, each in (many["rates"] if many else {}).items()
         ),
         f"- calibrated on {results['images']['calibration']:,} normal images in "
         f"{results['seconds_of_calibration']:.0f} s; "

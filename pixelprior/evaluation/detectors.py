@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pixelprior.anomalies import find
-from pixelprior.anomaly_scores import Calibration, Evidence, score_parts, smooth
+from pixelprior.anomaly_scores import Calibration, score_parts, smooth
 from pixelprior.anomaly_search import images_per_batch, over_pixels
 from pixelprior.codes import smallest_integer_type
 from pixelprior.data import ImageData
@@ -110,7 +110,7 @@ def others(
         sides = images.shape[2:]
         over = [over_pixels(nats[level], sides) for level in LEVELS]
         pixels = sum(each * grid[0].numel() for each, grid in zip(over, z, strict=True))
-        largest = score_parts(Evidence(*over, over[0])).double().sum(1)
+        largest = score_parts(*over).double().sum(1)
         simple = total - torch.tensor(
             [_complexity(*each) for each in zip(*z, strict=True)]
         )

@@ -5,7 +5,12 @@ import torch
 
 from pixelprior.assets import load_shipped_reference_models
 from pixelprior.evaluation.defects import KINDS, with_defects
-from pixelprior.evaluation.detection import detection_table, evaluate_defects, measured
+from pixelprior.evaluation.detection import (
+    defects_markdown,
+    detection_table,
+    evaluate_defects,
+    measured,
+)
 from pixelprior.evaluation.detectors import OURS, Judged
 
 
@@ -83,7 +88,13 @@ def test_all_methods_are_measured_on_the_same_defects(shipped, heldout_images):
     defects = with_defects(clean)
     classifier = load_shipped_reference_models()[1]
     found = evaluate_defects(
-        *shipped, reference, normal, defects, classifier=classifier, draws=1
+        *shipped,
+        reference,
+        normal,
+        defects,
+        many=clean,
+        classifier=classifier,
+        draws=1,
     )
     methods = found["methods"]
     assert next(iter(methods)) == OURS and len(methods) == 6
@@ -101,6 +112,12 @@ def test_all_methods_are_measured_on_the_same_defects(shipped, heldout_images):
     # 48 normal scores allow no p-value of 0.01.
     assert list(found["false_alarms"]) == ["0.05"]
     assert found["false_alarms"]["0.05"]["value"] < 0.3
+    many = found["over_divisions"]
+    assert many["images"] == 30 and many["divisions"] == 200
+    assert 0 < many["rates"]["0.05"]["value"] < 0.2
+    lines = defects_markdown(found).splitlines()
+    share = f"{100 * many['rates']['0.05']['value']:.2f} ±"
+    assert any(line.startswith("- false alarms") and share in line for line in lines)
     for name, each in methods.items():
         by_pixel = {"dice", "pixel_roc_auc_within"} <= set(each)
         assert by_pixel == (name in (OURS, "reconstruction error", "nats alone"))
