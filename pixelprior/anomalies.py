@@ -121,7 +121,7 @@ def calibrate(
     """
     labels = _checked(vqvae2, prior, normal_images, labels, draws)
     seed = _whole("seed", seed, 64)
-    reference, scaling, scored = divided(len(normal_images), seed)
+    reference, scaling, scored = division(len(normal_images), seed)
     nats: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
     for part in reference.split(images_per_batch(vqvae2)):
         with _undisturbed(prior, vqvae2):
@@ -142,7 +142,7 @@ def calibrate(
         models=(fingerprint(vqvae2), fingerprint(prior)),
     )
     scaled = unscaled.scaled_by(
-        parts_of(vqvae2, prior, normal_images[scaling], _of(labels, scaling))
+        score_parts_of(vqvae2, prior, normal_images[scaling], _of(labels, scaling))
     )
     bar = progress_bar(total=len(scored), desc="calibrating", enabled=progress)
     kept = []
@@ -156,16 +156,16 @@ def calibrate(
             seed=seed_of(seed, OWN_STREAMS),
         ):
             kept.append(evidence)
-            bar.update(len(evidence.top))
+            bar.update(len(evidence.parts))
     kept = Evidence(*map(torch.cat, zip(*kept, strict=True)))
-    scores = scaled.scores_of(score_parts(kept.top, kept.bottom))
+    scores = scaled.scores_of(kept.parts)
     scaled = replace(scaled, scores=scores.sort().values)
     pixels = scaled.maps_of(kept, scores).flatten().numpy()
     quantiles = np.quantile(pixels, np.linspace(0, 1, PIXEL_QUANTILES))
     return replace(scaled, pixels=torch.from_numpy(quantiles).float())
 
 
-def division(count: int) -> tuple[int, int, int]:
+def division_sizes(count: int) -> tuple[int, int, int]:
     """How many of so many normal images give the nats, the scale, and the scores.
 
     Raises:
@@ -180,13 +180,13 @@ def division(count: int) -> tuple[int, int, int]:
     return count // 2, for_scale, count - count // 2 - for_scale
 
 
-def divided(count: int, seed: int) -> tuple[Tensor, ...]:
+def division(count: int, seed: int) -> tuple[Tensor, ...]:
     """Which of so many normal images give the nats, the scale, and the scores, long.
 
     Raises:
-        ValueError: as `division`.
+        ValueError: as `division_sizes`.
     """
-    sizes = division(count)
+    sizes = division_sizes(count)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
     return tuple(part.sort().values for part in order.split(list(sizes)))
 
@@ -236,7 +236,7 @@ def find(
         strict=True,
     )
     evidence = Evidence(*map(torch.cat, zip(*evidence, strict=True)))
-    scores = calibration.scores_of(score_parts(evidence.top, evidence.bottom))
+    scores = calibration.scores_of(evidence.parts)
     maps = calibration.maps_of(evidence, scores)
     restorations, weights, *by_level = zip(*restored, strict=True)
     return Findings(
@@ -253,7 +253,8 @@ def find(
 
 
 def _searched(vqvae2, prior, images, calibration, labels, *, seed, first_index=0):
-    """For some images after the other, the `Evidence`, and what `Search.restore` gives.
+    """For some images after the other, the `Evidence`, and the restorations, weights,
+    flagged codes and nats.
 
     Gradients are off, and so is autocast: a calibration and what is compared with it
     must be computed in the same number format.
@@ -267,14 +268,12 @@ def _searched(vqvae2, prior, images, calibration, labels, *, seed, first_index=0
             *restored, of_top = search.restore(vqvae2, some)
             restorations, weights, _, nats = restored
             distance = distances(some, restorations, weights)
-            sides = some.shape[2:]
-            top = shifted_nats(vqvae2, prior, some, of_some, nats["top"])
-            bottom = over_pixels(nats["bottom"], sides)
-            guided = top + over_pixels(of_top - nats["top"], sides)
-        yield Evidence(top, bottom, guided, distance), restored
+            top, bottom = _over_pixels(vqvae2, prior, some, of_some, nats)
+            guided = top + over_pixels(of_top - nats["top"], some.shape[2:])
+        yield Evidence(score_parts(top, bottom), guided, distance), restored
 
 
-def parts_of(vqvae2, prior, images: Tensor, labels=None) -> Tensor:
+def score_parts_of(vqvae2, prior, images: Tensor, labels=None) -> Tensor:
     """The parts of the scores of images, float [B, 5], as `score_parts` returns them.
 
     They do not depend on restorations, which are therefore not drawn.
@@ -287,10 +286,15 @@ def parts_of(vqvae2, prior, images: Tensor, labels=None) -> Tensor:
         with _undisturbed(prior, vqvae2):
             some, of_some = images[part], _of(labels, part)
             nats = surprise(prior, *codes_of(vqvae2, prior, some), of_some)
-            top = shifted_nats(vqvae2, prior, some, of_some, nats["top"])
-            bottom = over_pixels(nats["bottom"], some.shape[2:])
-        parts.append(score_parts(top, bottom))
+            over = _over_pixels(vqvae2, prior, some, of_some, nats)
+        parts.append(score_parts(*over))
     return torch.cat(parts)
+
+
+def _over_pixels(vqvae2, prior, images, labels, nats) -> tuple[Tensor, Tensor]:
+    """The nats of both levels over pixels, from which scores are made, [B, H, W]."""
+    top = shifted_nats(vqvae2, prior, images, labels, nats["top"])
+    return top, over_pixels(nats["bottom"], images.shape[2:])
 
 
 @contextmanager

@@ -22,9 +22,9 @@ PARTS = (
     ("bottom", 1 / 128),
 )
 PIXEL_QUANTILES = 10_001
-# Standard deviations, in pixels per 32, by which distances are smoothed, for each pixel
-# and for its surroundings, and by which nats are.
-NEAR, AROUND, NATS = 0.5, 4, 2
+# Standard deviations of Gaussians, in pixels per 32: for the distance of a pixel, for
+# that of its surroundings, and for nats.
+NEAR, AROUND, NATS_AROUND = 0.5, 4, 2
 LEAST_DISTANCE = 0.002  # so that no pixel of an odd image has 0
 SMOOTHED_TOGETHER = 32  # maps
 LEAST_SPREAD = 0.2  # of restorations, of a range of values from 0 to 1
@@ -42,25 +42,29 @@ def check_rate(rate: float, count: int) -> None:
         raise ValueError(f"the false-alarm rate is {rate}; give one between 0 and 1")
     least = 1 / (count + 1)
     if rate < least:
+        digits = 1 - math.floor(math.log10(least))
+        allowed = math.ceil(least * 10**digits) / 10**digits  # two digits, rounded up
+        images = math.ceil(2.5 / max(rate, 1e-12))
         raise ValueError(
             f"the false-alarm rate is {rate}, but {count} normal scores allow "
-            f"{least:.2g} or more; give such a rate, or calibrate on more images: on "
-            f"about {math.ceil(2.5 / rate):,} for this one"
+            f"{allowed:.2g} or more; give such a rate, or calibrate on more images: on "
+            f"about {images:,} for this one"
         )
 
 
 class Evidence(NamedTuple):
-    """What there is about each pixel of B images, float [B, H, W] each, on the CPU.
+    """What scores and maps of B images are made of, float, on the CPU.
 
     Attributes:
-        top, bottom: nats of the codes over a pixel; those of the top as `shifted_nats`
-            returns them.
-        guided: `top`, and how many nats the guidance adds to the code over a pixel.
-        distance: from the restorations, as `distances` returns it, not smoothed.
+        parts: [B, 5], the parts of the scores, as `score_parts` returns them.
+        guided: [B, H, W], the nats of the top codes over a pixel as `shifted_nats`
+            returns them, plus those that guidance adds to the image's own code there,
+            which may be less than 0. Without guidance it adds none.
+        distance: [B, H, W], from the restorations, as `distances` returns it, not
+            smoothed.
     """
 
-    top: Tensor
-    bottom: Tensor
+    parts: Tensor
     guided: Tensor
     distance: Tensor
 
@@ -93,7 +97,8 @@ class Calibration:
     models: tuple[str, str]
 
     def code_p_values(self, level: str, nats: Tensor) -> Tensor:
-        """The share of normal images whose code at a position costs at least as much.
+        """The share of codes at a position, of N normal images and this one, that cost
+        at least as much as this one's.
 
         Args:
             nats: [B, H, W], of the codes of `level`.
@@ -120,10 +125,11 @@ class Calibration:
 
         The square root of a product of four numbers: the distance of the pixel from the
         restorations, smoothed a little; that of its surroundings; 1 plus the guided
-        nats of the top codes around it; and a number from 0 to 1 that grows with the
-        score of the image, so that maps of several images can be compared: a normal
-        image differs from its restorations as well. This number is a half at the score
-        that a share of 1 − `USUAL` of normal images exceeds, and changes fast there.
+        nats of the top codes around it, where those below 0 count as 0; and a number
+        from 0 to 1 that grows with the score of the image, so that maps of several
+        images can be compared: a normal image differs from its restorations as well.
+        This number is a half at the score that a share of 1 − `USUAL` of normal images
+        exceeds, and changes fast there.
 
         Args:
             scores: float64 [B], as `scores_of` returns them.
@@ -134,8 +140,7 @@ class Calibration:
             LEAST_DISTANCE + smooth(evidence.distance, sigma)
             for sigma in (NEAR, AROUND)
         )
-        # Guided nats may be less than 0.
-        nats = smooth(evidence.guided.clamp(min=0), NATS)
+        nats = smooth(evidence.guided.clamp(min=0), NATS_AROUND)
         return (near * around * (1 + nats) * dimmed).sqrt()
 
     def p_values(self, scores: Tensor) -> Tensor:
@@ -250,7 +255,8 @@ def score_parts(top: Tensor, bottom: Tensor) -> Tensor:
     """The parts of an image's score: how odd its oddest places are, and all of it.
 
     Args:
-        top, bottom: float [B, H, W], as in `Evidence`.
+        top, bottom: float [B, H, W], the nats of the codes over each pixel; those of
+            the top as `shifted_nats` returns them.
 
     Returns:
         float [B, 5]: for each of `PARTS`, the mean of the largest nats of the level, a

@@ -24,7 +24,7 @@ from pixelprior.prior import LEVELS
 # Of the codes of normal images, given their own codes before them.
 FLAG_RATES = {"top": 0.05, "bottom": 0.02}
 SHIFTS = ((1, 0), (-1, 0), (0, 1), (0, -1))
-GUIDANCE = 1.0  # of the looks at the top grid, and of its nats
+GUIDANCE = 1.0  # of the looks at the top grid, and of its nats in the map
 LOOKS = 3  # before both grids are drawn for the restorations
 DRAFTS = 4  # a look has one draft for so many restorations
 BYTES_PER_BATCH = 2**29
@@ -52,14 +52,7 @@ class Search:
         the guided nats of the top codes."""
         draws, self.size = self.draws, len(images)
         grids = dict(zip(LEVELS, codes_of(vqvae2, self.prior, images), strict=True))
-        nats = surprise(self.prior, *grids.values(), self.labels)
-        of_top = guided_nats(
-            self.prior.prior_top,
-            grids["top"],
-            self.labels,
-            self.guidance,
-            nats=nats["top"],
-        )
+        nats, of_top = nats_and_guided(self.prior, *grids.values(), self.labels)
         flagged = self.flags(grids, of_top, nats["bottom"])
         known = {
             f"known_{level}": repeated(z.masked_fill(flagged[level], -1), draws)
@@ -189,12 +182,17 @@ def seed_of(seed: int, look: int) -> int:
 def code_nats(vqvae2, prior, images: Tensor, labels) -> dict[str, Tensor]:
     """The nats by which codes are flagged, by level, float [B, h, w]; those of the top
     are guided, as in `guided_nats`."""
-    z_top, z_bottom = codes_of(vqvae2, prior, images)
-    bottom = surprise(prior, z_top, z_bottom, labels)["bottom"]
-    with evaluation_mode(prior):
-        weight = guidance_for(prior, labels)
-        top = guided_nats(prior.prior_top, z_top, labels, weight)
-    return {"top": top, "bottom": bottom}
+    codes = codes_of(vqvae2, prior, images)
+    nats, of_top = nats_and_guided(prior, *codes, labels)
+    return nats | {"top": of_top}
+
+
+def nats_and_guided(prior, z_top: Tensor, z_bottom: Tensor, labels) -> tuple:
+    """The nats of codes, by level, and the guided nats of the top ones."""
+    nats, weight = surprise(prior, z_top, z_bottom, labels), guidance_for(prior, labels)
+    with torch.no_grad(), evaluation_mode(prior):
+        of_top = guided_nats(prior.prior_top, z_top, labels, weight, nats=nats["top"])
+    return nats, of_top
 
 
 def shifted_nats(vqvae2, prior, images: Tensor, labels, nats: Tensor) -> Tensor:

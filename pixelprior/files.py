@@ -43,9 +43,10 @@ def check_apart(output: Path, own: tuple[str, ...], roots: list[Path]) -> None:
     """
     for root in roots:
         inside = [output, *(output / name for name in own)]
-        written = [folder.resolve() for folder in inside]
-        if any(each.is_relative_to(root.resolve()) for each in written) or any(
-            root.resolve().is_relative_to(each) for each in written[1:]
+        # Links in a circle have a real path too, and are refused when they are opened.
+        read, *written = (Path(os.path.realpath(each)) for each in (root, *inside))
+        if any(each.is_relative_to(read) for each in written) or any(
+            read.is_relative_to(each) for each in written[1:]
         ):
             raise ValueError(
                 f"files would be written to {output}, which is not apart from {root}, "

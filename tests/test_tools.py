@@ -31,7 +31,7 @@ import try_options
 import try_soak
 import watched_tests
 
-from pixelprior.assets import FOLDER
+from pixelprior.assets import FOLDER, load_shipped_reference_models
 from pixelprior.benchmark.scale import scale_markdown
 from pixelprior.data import load_images
 from pixelprior.evaluation import detection
@@ -749,9 +749,16 @@ def test_what_is_odd_is_measured_on_defects_and_for_each_class_once(
     prior = HierarchicalPixelCNN(512, 8, 8, 2, num_classes=10).eval()
     small = {"embedding_dim": 8, "hidden_channels": 8}
     networks = {"vqvae2": {"num_embeddings": 8}, "prior": {"num_layers": 2}}
+    judges, read = load_shipped_reference_models(), set()
+
+    def images_of(dataset, split, data_root=None, **_):
+        read.add((dataset, data_root))
+        return few[split]
+
     for name, value in {
-        "load_images": lambda _, split, **__: few[split],
+        "load_images": images_of,
         "load_shipped": lambda _: (small_vqvae2, prior),
+        "load_shipped_reference_models": lambda *_: judges,
         "keep_freed_memory": lambda: None,
         "SHARE": 0.4,
         "HELD_OUT": 0.04,
@@ -770,7 +777,15 @@ def test_what_is_odd_is_measured_on_defects_and_for_each_class_once(
         return json.loads(file.read_text(encoding="utf-8"))
 
     file.parent.mkdir()
-    first = run_with("--classes", "1")
+    first = run_with("--classes", "1", "--cifar10", str(tmp_path))
+    assert list(first["defects"]) == ["fashion_mnist", "cifar10"]
+    assert ("imagefolder", tmp_path) in read
+    last = tmp_path / "runs" / "class_1" / "prior" / "last"
+    last.rename(last.with_name(".last.previous"))  # as if stopped between two renames
+    first_run = first["one_class"].pop()
+    file.write_text(json.dumps(first), encoding="utf-8")
+    assert run_with("--classes", "1")["one_class"] == [first_run]
+    first = json.loads(file.read_text(encoding="utf-8"))
     monkeypatch.setattr(try_anomalies, "evaluate_defects", None)
     asked, one = [], try_anomalies.one_class
 
@@ -792,6 +807,7 @@ def test_what_is_odd_is_measured_on_defects_and_for_each_class_once(
     assert table[4].startswith(f"| mean | {sum(areas) / 2:.3f} |")
     fashion = both["defects"]["fashion_mnist"]
     assert fashion["images"]["defects"] == 20
+    assert fashion["false_alarms_over_divisions"]["images"] == len(few["test"])
     lines = defects_markdown(fashion).splitlines()
     by_kind = fashion["by_kind"]["scratch"]["find"]
     cell = f"{by_kind['roc_auc']:.3f}, {by_kind['pixel_roc_auc']:.3f}"

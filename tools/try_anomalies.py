@@ -36,7 +36,7 @@ from pixelprior.devices import keep_freed_memory, make_accelerator
 from pixelprior.evaluation.defects import with_defects
 from pixelprior.evaluation.detection import evaluate_defects, measured
 from pixelprior.evaluation.detectors import OURS, others, ours
-from pixelprior.files import write_texts
+from pixelprior.files import recover_folder, write_texts
 from pixelprior.held_out import hold_out
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.settings import TrainingSettings
@@ -83,7 +83,7 @@ def defects(name: str, dataset: str, data_root, arguments) -> dict:
         heldout,
         first(test, count),
         with_defects(first(test, count, start=count)),
-        many=test,
+        more_normal=test,
         classifier=load_shipped_reference_models(name)[1],
         draws=arguments.draws,
         say=say,
@@ -96,6 +96,7 @@ def trained(name: str, model_class, folder: Path, data, heldout, **network):
     accelerator = make_accelerator(settings, folder)
     torch.manual_seed(settings.seed)
     model = model_class(**NETWORKS[name], **network)
+    recover_folder(folder / "last")  # a training may have ended between two renames
     resume = (folder / "last").is_dir()
     fit(model, data, heldout, settings, folder, accelerator, resume=resume, log=say)
     return load_model(model_class, folder / "best")
@@ -157,7 +158,9 @@ def main() -> None:
     parser.add_argument("runs", type=Path, help="folder for the trainings")
     parser.add_argument("--data_root", type=Path)
     parser.add_argument("--cifar10", type=Path, help="CIFAR-10 as image files")
-    parser.add_argument("--images", type=int, default=1000, help="of each kind")
+    parser.add_argument(
+        "--images", type=int, default=1000, help="searched, of each kind"
+    )
     parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--classes", type=int, nargs="*", default=list(range(10)))
     arguments = parser.parse_args()

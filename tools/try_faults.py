@@ -335,7 +335,7 @@ def disk_faults(job, whole: Whole, kind: str, count: int, work: Path, rng) -> di
             found["faults" if status else "without_effect"] += 1
             clear = re.search("make room|ask for permission", " ".join(said))
             if job in (sample, sample_codes) and any(folder.glob("[sc]*")):
-                clear = clear and "--resume" in said[0]  # or they are drawn anew
+                clear = clear and "--resume" in " ".join(said)  # or they are drawn anew
             if status and (status != 2 or not clear):
                 lost.append(f"at step {step}: status {status}, {said}")
             for place in ("last", "best") if job in TRAININGS else ():

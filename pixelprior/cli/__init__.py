@@ -121,5 +121,5 @@ def main(arguments: list[str] | None = None) -> None:
         _say("error", f"too large for this machine ({reason}); choose smaller sizes")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        _say("error", "interrupted; a training run continues with --resume")
+        _say("error", "interrupted; a command that has --resume goes on with it")
         raise SystemExit(130) from None

@@ -3,18 +3,21 @@
 import math
 import os
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from pixelprior.anomalies import division
+from pixelprior.anomalies import division_sizes
 from pixelprior.anomaly_scores import Calibration, check_rate
 from pixelprior.calibration_files import load_calibration
 from pixelprior.checkpoints import load_model
 from pixelprior.cli.flags import FindAnomalies
 from pixelprior.data import cache_folder
-from pixelprior.evaluation.mvtec import has_layout
+from pixelprior.evaluation.mvtec import GOOD, has_layout
+from pixelprior.files import sha256_of
 from pixelprior.image_files import with_channels
 from pixelprior.image_sources import AllFiles
 from pixelprior.image_streams import load_source
@@ -84,17 +87,72 @@ def normal_files(flags: FindAnomalies, searched: AllFiles) -> AllFiles:
             "alone as --calibrate, of which none was trained on"
         )
     normal = AllFiles(root)
-    check_rate(flags.rate, division(len(normal))[-1])
+    check_rate(flags.rate, division_sizes(len(normal))[-1])
     paths = [
-        {os.path.realpath(each.folder / file) for file in each.files}
-        for each in (searched, normal)
+        {os.path.realpath(path) for path in _paths(each)} for each in (searched, normal)
     ]
     if both := set.intersection(*paths):
         raise ValueError(
             f"{min(both)} is among the images to search and among the normal ones, so "
             "that its p-value would say nothing; calibrate on other images"
         )
+    if copy := _copy(searched, normal):
+        raise ValueError(
+            f"{copy[0]} has the same bytes as {copy[1]}, which is among the normal "
+            "images, so that its p-value would say nothing; calibrate on other images"
+        )
     return normal
+
+
+def _copy(searched: AllFiles, normal: AllFiles) -> tuple[Path, Path] | None:
+    """A searched file and a normal one of the same bytes, or None.
+
+    Empty files and those that cannot be read are passed over: they are named when they
+    are read as images.
+    """
+    by_size: dict[int, list[Path]] = {}
+    for path in _paths(normal):
+        by_size.setdefault(_size(path), []).append(path)
+    known: dict[int, dict[str, Path]] = {}
+    for path in _paths(searched):
+        size = _size(path)
+        if size in by_size and size:
+            if size not in known:
+                same = ((_digest(each), each) for each in by_size[size])
+                known[size] = {digest: each for digest, each in same if digest}
+            if (digest := _digest(path)) in known[size]:
+                return path, known[size][digest]
+    return None
+
+
+def _paths(source: AllFiles) -> Iterator[Path]:
+    return (source.folder / file for file in source.files)
+
+
+def _size(path: Path) -> int:
+    """The size of a file in bytes; 0 if it cannot be looked at."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _digest(path: Path) -> str:
+    """The SHA-256 of a file, or "" if it cannot be read."""
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
+
+
+def warn_without_masks(root: Path) -> None:
+    """Warn of a folder in the layout of MVTec AD whose masks are missing."""
+    if (root / "test" / GOOD).is_dir() and not has_layout(root):
+        warnings.warn(
+            f"{root} has test/{GOOD} but no ground_truth, so that all images in it are "
+            "searched and nothing is measured; put masks there to measure",
+            stacklevel=2,
+        )
 
 
 def read_calibration(
@@ -137,7 +195,7 @@ def read_normal(normal: AllFiles, flags: FindAnomalies, vqvae2: VQVAE2) -> Tenso
         stream=False,
         progress=True,
     ).images
-    check_rate(flags.rate, division(len(read))[-1])
+    check_rate(flags.rate, division_sizes(len(read))[-1])
     print(f"calibrating on {len(read):,} normal images", file=sys.stderr)
     images = torch.empty(len(read), channels, *sides)
     for part in torch.arange(len(read)).split(TOGETHER):

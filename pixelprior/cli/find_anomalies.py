@@ -26,6 +26,7 @@ from pixelprior.cli.anomaly_inputs import (
     normal_files,
     read_calibration,
     read_normal,
+    warn_without_masks,
 )
 from pixelprior.cli.evaluate import check_one_process
 from pixelprior.cli.flags import FindAnomalies
@@ -57,7 +58,7 @@ from pixelprior.score_table import ScoreTable, line
 SCORES, ABOUT, CALIBRATION = "scores.csv", "found_with.json", "calibration.safetensors"
 OWN_FILES = (SCORES, f"{SCORES}.unfinished", CALIBRATION, "results.json", "results.md")
 OWN_FILES += ("summary.png",)
-OWN_FOLDERS = {"flagged": r"\d{6,}_.*\.png", "maps": r".*\.tiff"}
+OWN_FOLDERS = {"flagged": r"(?s)\d{6,}_.*\.png", "maps": r"(?s).*\.tiff"}
 CHANGE_NOTHING = ("output_dir", "resume", "device")
 BATCH = 64  # images that are read together
 PICTURED = 8
@@ -74,6 +75,7 @@ class Finding:
         self.vqvae2, self.prior = load_models(flags, device)
         self.evaluated = has_layout(root)
         self.source = MVTecTest(root) if self.evaluated else AllFiles(root)
+        warn_without_masks(root)
         self.images = Images(self.source, self.vqvae2.image_shape)
         self.normal = self.given = None
         if flags.calibrate.is_file():
@@ -177,7 +179,7 @@ class Finding:
                 (self.folder / name).unlink(missing_ok=True)
         for name, pattern in OWN_FOLDERS.items():
             for file in (self.folder / name).rglob("*"):
-                if re.fullmatch(pattern, file.name):
+                if re.fullmatch(pattern, file.name) and not file.is_dir():
                     file.unlink()
 
     def name(self, number: int) -> str:
@@ -324,13 +326,14 @@ class Finding:
     def evaluate(self, calibration, scores: Tensor, readable: list[int]) -> None:
         """Measure scores and maps by the masks, beside what else one would use."""
         images = torch.stack([self.images[number][0] for number in readable])
+        maps = read_maps(map(self.map_path, readable), tuple(images.shape[2:]))
         results = evaluate_folder(
             self.vqvae2,
             self.prior,
             self.source,
             readable,
             with_channels(images, self.vqvae2.in_channels),
-            Judged(scores, read_maps(map(self.map_path, readable))),
+            Judged(scores, maps),
             threshold=calibration.map_threshold(PIXEL_RATE),
             label=self.flags.label,
             seed=self.flags.seed,

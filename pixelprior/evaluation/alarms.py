@@ -1,8 +1,8 @@
 """False alarms over many divisions of the images to calibrate on.
 
-At one calibration, the share of false alarms differs from its rate by chance, since few
-images give the scores. Scores do not need restorations, so that many calibrations can
-be compared.
+With a single calibration, the share of false alarms differs from its rate by chance,
+since few images give the scores. Scores do not need restorations, so that many
+calibrations can be compared.
 """
 
 from dataclasses import replace
@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pixelprior.anomalies import divided
+from pixelprior.anomalies import division
 from pixelprior.anomaly_scores import Calibration
 from pixelprior.evaluation.measures import mean_with_interval
 
@@ -31,27 +31,30 @@ def alarms_over_divisions(
     divisions: int = DIVISIONS,
     seed: int = 0,
 ) -> dict:
-    """How often normal images are flagged, by calibrations on the same images.
+    """How often normal images are flagged, over calibrations that divide the same
+    images in different ways, as a mean.
 
     Args:
-        calibration: one on these images.
+        calibration: any; its scale and its scores are replaced.
         reference, others: float [N, 5] and [M, 5], the parts of the scores, as
-            `anomalies.parts_of` returns them: of the images to calibrate on, and of
-            other normal images.
+            `anomalies.score_parts_of` returns them: of the images to calibrate on, and
+            of other normal images.
         divisions: how many. The first is that of `calibrate` with this seed, and the
             others have the seeds that follow.
         seed: of the first division, and of the intervals.
 
     Returns:
-        {"divisions", "images": M, "rates": {rate: {"value": the share of the other
-        images with a p-value of at most the rate, as a mean over divisions, "low" and
-        "high": its interval over these images, "lowest" and "highest": the shares
-        between which nineteen of twenty divisions are}}}. Rates for which there are too
-        few images are left out.
+        {"divisions", "images": M, "rates"}. For each rate that the scores allow,
+        "rates" has
+
+        - "value": the share of the other images with a p-value of at most the rate, as
+          a mean over divisions;
+        - "low", "high": its interval of 95 % over these images;
+        - "lowest", "highest": between these are the shares of 95 % of the divisions.
     """
     flagged: dict[float, list[Tensor]] = {}
     for number in range(divisions):
-        _, scaling, scored = divided(len(reference), seed + number)
+        _, scaling, scored = division(len(reference), seed + number)
         scaled = calibration.scaled_by(reference[scaling])
         scores = scaled.scores_of(reference[scored]).sort().values
         again = replace(scaled, scores=scores)

@@ -15,7 +15,7 @@ from torchmetrics.functional.classification import (
     binary_average_precision,
 )
 
-from pixelprior.anomalies import calibrate, parts_of
+from pixelprior.anomalies import calibrate, score_parts_of
 from pixelprior.data import ImageData
 from pixelprior.evaluation.alarms import alarms_over_divisions, rates_for
 from pixelprior.evaluation.defects import KINDS, DefectData
@@ -75,9 +75,7 @@ def _by_pixels(normal: Judged, odd: Judged, masks: Tensor, threshold, seed: int)
     }
     areas = _within(odd, masks)
     if len(areas):
-        found["pixel_roc_auc_within"] = bootstrap(
-            lambda each: each.mean(), areas, seed=seed
-        )
+        found["pixel_roc_auc_within"] = mean_with_interval(areas, seed)
     if threshold is not None:
         above = odd.maps > threshold
         counts = [
@@ -144,7 +142,7 @@ def evaluate_defects(
     normal: ImageData,
     defects: DefectData,
     *,
-    many: ImageData | None = None,
+    more_normal: ImageData | None = None,
     classifier=None,
     labelled: bool = True,
     draws: int = 8,
@@ -157,8 +155,8 @@ def evaluate_defects(
         vqvae2, prior: in evaluation mode, on one device.
         reference: normal images to calibrate on, that were not trained on.
         normal, defects: other images.
-        many: normal images to count false alarms on over many divisions of `reference`;
-            `normal` may be among them. None does not count them.
+        more_normal: images to count false alarms on over many divisions of `reference`;
+            `normal` may be among them. None leaves this out.
         classifier: for the nearest neighbours, which are looked for in `reference`.
         labelled: whether the methods are told the class that each image should be of.
         draws, seed: as in `find`.
@@ -168,8 +166,8 @@ def evaluate_defects(
         {"methods": as `measured` returns them; "by_kind": by kind of defect and
         method, the area under the ROC curve by image and by pixel; "false_alarms": by
         rate, the share of normal images with a p-value of at most the rate, with its
-        interval, where there are enough normal images for it; with `many`,
-        "over_divisions": as `alarms_over_divisions` returns them;
+        interval, where there are enough normal images for it; with `more_normal`,
+        "false_alarms_over_divisions": as `alarms_over_divisions` returns them;
         "seconds_of_calibration"; "milliseconds_per_image": of `find`; "images": how
         many of each; "draws"}.
     """
@@ -212,15 +210,17 @@ def evaluate_defects(
         if each.maps is not None
     }
     over_divisions = {}
-    if many is not None:
-        say(f"false alarms on {len(many):,} normal images")
-        of_reference, of_many = (
-            parts_of(vqvae2, prior, data[:][0], data.labels if labelled else None)
-            for data in (reference, many)
+    if more_normal is not None:
+        say(f"false alarms on {len(more_normal):,} normal images")
+        parts = (
+            _score_parts(vqvae2, prior, data, labelled)
+            for data in (reference, more_normal)
         )
-        over_divisions["over_divisions"] = alarms_over_divisions(
-            calibration, of_reference, of_many, seed=seed
-        )
+        over_divisions = {
+            "false_alarms_over_divisions": alarms_over_divisions(
+                calibration, *parts, seed=seed
+            )
+        }
     return {
         "methods": measured(methods, defects.masks, thresholds=thresholds, seed=seed),
         "by_kind": {
@@ -242,6 +242,16 @@ def evaluate_defects(
         },
         "draws": draws,
     }
+
+
+def _score_parts(vqvae2, prior, data: ImageData, labelled: bool) -> Tensor:
+    """The parts of the scores of many images, float [N, 5]."""
+    parts = []
+    for part in torch.arange(len(data)).split(256):
+        images, labels = data[part]
+        some = labels if labelled else None
+        parts.append(score_parts_of(vqvae2, prior, images, some))
+    return torch.cat(parts)
 
 
 def _of_kind(methods, defects: DefectData, kind: int) -> dict:
@@ -299,7 +309,7 @@ def defects_markdown(results: dict) -> str:
     """What `evaluate_defects` returns in Markdown: the measures of each method, false
     alarms and time, and the areas under the ROC curve by kind of defect."""
     kinds, alarms = results["by_kind"], results["false_alarms"]
-    many = results.get("over_divisions")
+    many = results.get("false_alarms_over_divisions")
     columns = list(results["methods"])
     lines = [
         detection_table(results),
@@ -309,11 +319,11 @@ def defects_markdown(results: dict) -> str:
             for rate, each in alarms.items()
         ),
         *(
-            f"- false alarms at a rate of {100 * float(rate):g} %, on "
-            f"{many['images']:,} normal images, as a mean over {many['divisions']} "
-            f"divisions of the images to calibrate on: "
-            f"{_plus_minus(each, 2, percent=True)} %; nineteen of twenty divisions "
-            f"have {100 * each['lowest']:.1f} to {100 * each['highest']:.1f} %"
+            f"- over {many['divisions']} divisions of the images to calibrate on, on "
+            f"{many['images']:,} normal images, the mean of the false alarms at a rate "
+            f"of {100 * float(rate):g} %: {_plus_minus(each, 2, percent=True)} %; 95 % "
+            f"of the divisions have {100 * each['lowest']:.1f} to "
+            f"{100 * each['highest']:.1f} %"
             for rate, each in (many["rates"] if many else {}).items()
         ),
         f"- calibrated on {results['images']['calibration']:,} normal images in "

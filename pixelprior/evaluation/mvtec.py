@@ -6,6 +6,7 @@ defect, and `ground_truth` has the mask of each, in a folder of the same name:
 it `007.png` are read as well.
 """
 
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,7 @@ from pixelprior.image_sources import AllFiles, listed
 from pixelprior.pictures import save_picture
 
 GOOD = "good"
+LONGEST_STEM = 255 - len("_mask.png")  # bytes; file systems allow names of 255
 ORIENTATION = 0x0112  # the number of the EXIF tag
 
 
@@ -40,7 +42,8 @@ class MVTecTest(AllFiles):
     Raises:
         FileNotFoundError: an image with a defect has no mask.
         ValueError: there are no normal images or no others, or a mask cannot be read or
-            has another size than its image.
+            has another size than its image, or a name is so long that its mask or its
+            map could not have one.
     """
 
     def __init__(self, root: Path):
@@ -54,6 +57,13 @@ class MVTecTest(AllFiles):
                 f"{self.folder}; put normal images into good, and others into a folder "
                 "that is named after their defect"
             )
+        for path in paths:
+            if (size := len(os.fsencode(path.stem))) > LONGEST_STEM:
+                raise ValueError(
+                    f"the name of {self.folder / path} has {size} bytes before its "
+                    f"suffix, and may have {LONGEST_STEM}, because its mask and its "
+                    "map are named after it; rename it"
+                )
         stems = [path.with_suffix("") for path in paths]
         if len({*stems}) < len(stems):
             twice = next(stem for stem in stems if stems.count(stem) > 1)
@@ -149,22 +159,25 @@ def write_map(values: Tensor, path: Path) -> None:
     save_picture(Image.fromarray(values.numpy()), path)
 
 
-def read_maps(paths: Iterable[Path]) -> Tensor:
-    """Maps that `write_map` has written, float [N, H, W].
+def read_maps(paths: Iterable[Path], sides: tuple[int, int]) -> Tensor:
+    """Maps of these sides that `write_map` has written, float [N, H, W].
 
     Raises:
-        ValueError: one is absent or damaged.
+        ValueError: one is absent or damaged, or is of another size.
     """
     maps = []
     for path in paths:
         try:
             with Image.open(path) as file:
-                maps.append(torch.from_numpy(np.array(file)))
+                values = np.array(file)
+            if values.shape != sides or not np.isfinite(values).all():
+                raise OSError(f"it is not of {sides[0]}×{sides[1]} finite numbers")
         except OSError as error:
             raise ValueError(
                 f"the map {path} cannot be read ({error}); search again without "
                 "--resume"
             ) from error
+        maps.append(torch.from_numpy(values))
     return torch.stack(maps)
 
 

@@ -191,14 +191,17 @@ def test_a_calibration_is_used_again_and_replaced_by_none(found, new, tmp_path, 
 def test_a_new_run_removes_what_another_found(found, new, tmp_path):
     kept = found / "calibration.safetensors"
     search(new, kept, tmp_path)
-    stale = tmp_path / "flagged" / "000009_another.png"
+    stale = tmp_path / "flagged" / "000009_an\nother.png"
     stale.write_bytes(b"of another run")
     own = [tmp_path / "notes.txt", tmp_path / "flagged" / "notes.txt"]
+    own += [tmp_path / "flagged" / "000009_folder.png" / "notes.txt"]
+    own[-1].parent.mkdir()
     for path in own:
         path.write_text("of somebody")
     search(new, kept, tmp_path)
     assert not stale.exists() and all(path.is_file() for path in own)
-    assert len(list((tmp_path / "flagged").glob("*.png"))) == ODD
+    pictures = [path for path in (tmp_path / "flagged").glob("*.png") if path.is_file()]
+    assert len(pictures) == ODD
 
 
 def test_a_run_that_is_refused_leaves_what_another_found(
@@ -297,7 +300,7 @@ def test_bad_flags_end_in_one_line_and_write_nothing(
 
 
 def test_folders_that_are_of_no_use_are_named(
-    fails, found, normal, new, tmp_path, heldout_images
+    fails, found, normal, new, tmp_path, capsys
 ):
     def refused(data=new, calibrate=normal, output=tmp_path / "out", models=MODELS):
         flags = ["--data_root", data, "--calibrate", calibrate, "--output_dir", output]
@@ -313,6 +316,15 @@ def test_folders_that_are_of_no_use_are_named(
     own = shutil.copytree(new, tmp_path / "earlier" / "flagged")
     assert "is not apart from" in refused(data=own, output=tmp_path / "earlier")
     assert "and among the normal ones" in refused(data=normal)
+    copies = tmp_path / "copies"
+    shutil.copytree(new, copies)
+    shutil.copy(normal / "007.png", copies / "shirts" / "copy.png")
+    error = refused(data=copies)
+    assert "copy.png has the same bytes as" in error and "007.png, which" in error
+    loop, other = tmp_path / "loop", tmp_path / "other"
+    loop.symlink_to(other)
+    other.symlink_to(loop)
+    assert "loop" in refused(output=loop)
     text = tmp_path / "text"
     text.write_text("no calibration")
     assert "cut short or of another kind" in refused(calibrate=text)
@@ -326,6 +338,13 @@ def test_folders_that_are_of_no_use_are_named(
     for name in ("test", "ground_truth"):
         (layout / name).mkdir(parents=True)
     assert "has images with defects as well" in refused(calibrate=layout)
+    shutil.copytree(new / "shirts", layout / "test" / "good")
+    (layout / "ground_truth").rmdir()
+    capsys.readouterr()
+    search(layout, found / "calibration.safetensors", tmp_path / "plain")
+    warned = " ".join(capsys.readouterr().err.split())
+    assert "has test/good but no ground_truth, so that all images in it are" in warned
+    assert len(table(tmp_path / "plain")) == 7
 
 
 def test_a_prior_with_classes_alone_needs_a_label(fails, normal, new, tmp_path):

@@ -82,6 +82,8 @@ def test_what_does_not_belong_together_is_named(root):
     put_and_remove(bent / "007.png", "no mask .*007_mask.png", FileNotFoundError)
     put_and_remove(root / "test" / "loose.png", "loose.png is in none of the folders")
     put_and_remove(bent / "000.bmp", "two images are named .*bent/000, and would")
+    long = bent / f"{247 * 'b'}.png"
+    put_and_remove(long, "b.png has 247 bytes before its suffix, and may have 246")
     mask = root / "ground_truth" / "bent" / "000_mask.png"
     save(mask, (32, 64))
     refused("has 64×32 pixels, but the image .*000.png 64×64; give a mask of the same")
@@ -103,4 +105,8 @@ def test_maps_are_read_as_they_were_written(tmp_path):
     paths = [tmp_path / "a" / f"{number}.tiff" for number in range(2)]
     for values, path in zip(maps, paths, strict=True):
         write_map(values, path)
-    assert torch.equal(read_maps(paths), maps)
+    assert torch.equal(read_maps(paths, (5, 7)), maps)
+    for wrong in (maps[0, :4], maps[0] / 0):
+        write_map(wrong, paths[1])
+        with pytest.raises(ValueError, match=r"1\.tiff cannot be read \(it is not of"):
+            read_maps(paths, (5, 7))
