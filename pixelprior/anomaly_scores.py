@@ -44,11 +44,11 @@ def check_rate(rate: float, count: int) -> None:
     if rate < least:
         digits = 1 - math.floor(math.log10(least))
         allowed = math.ceil(least * 10**digits) / 10**digits  # two digits, rounded up
-        images = math.ceil(2.5 / max(rate, 1e-12))
+        images = f"about {math.ceil(2.5 / rate):,}" if rate > 1e-12 else "over 10^12"
         raise ValueError(
             f"the false-alarm rate is {rate}, but {count} normal scores allow "
             f"{allowed:.2g} or more; give such a rate, or calibrate on more images: on "
-            f"about {images:,} for this one"
+            f"{images} for this one"
         )
 
 

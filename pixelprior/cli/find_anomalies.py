@@ -178,7 +178,8 @@ class Finding:
             if name != CALIBRATION or self.normal:
                 (self.folder / name).unlink(missing_ok=True)
         for name, pattern in OWN_FOLDERS.items():
-            for file in (self.folder / name).rglob("*"):
+            below = "**/*" if name == "maps" else "*"  # pictures lie in no folder
+            for file in (self.folder / name).glob(below):
                 if re.fullmatch(pattern, file.name) and not file.is_dir():
                     file.unlink()
 

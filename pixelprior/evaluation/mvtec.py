@@ -24,7 +24,8 @@ from pixelprior.image_sources import AllFiles, listed
 from pixelprior.pictures import save_picture
 
 GOOD = "good"
-LONGEST_STEM = 255 - len("_mask.png")  # bytes; file systems allow names of 255
+LONGEST_NAME = 255  # bytes, which file systems allow
+LONGEST_STEM = LONGEST_NAME - len(".tiff")
 ORIENTATION = 0x0112  # the number of the EXIF tag
 
 
@@ -42,8 +43,8 @@ class MVTecTest(AllFiles):
     Raises:
         FileNotFoundError: an image with a defect has no mask.
         ValueError: there are no normal images or no others, or a mask cannot be read or
-            has another size than its image, or a name is so long that its mask or its
-            map could not have one.
+            has another size than its image, or a name is so long that its map could not
+            have one.
     """
 
     def __init__(self, root: Path):
@@ -61,8 +62,8 @@ class MVTecTest(AllFiles):
             if (size := len(os.fsencode(path.stem))) > LONGEST_STEM:
                 raise ValueError(
                     f"the name of {self.folder / path} has {size} bytes before its "
-                    f"suffix, and may have {LONGEST_STEM}, because its mask and its "
-                    "map are named after it; rename it"
+                    f"suffix, and may have {LONGEST_STEM}, because its map is named "
+                    "after it; rename it"
                 )
         stems = [path.with_suffix("") for path in paths]
         if len({*stems}) < len(stems):
@@ -88,7 +89,7 @@ class MVTecTest(AllFiles):
     def _mask(self, path: Path) -> Path:
         folder = self.root / "ground_truth" / path.parent
         for name in (f"{path.stem}_mask.png", f"{path.stem}.png"):
-            if (folder / name).is_file():
+            if len(os.fsencode(name)) <= LONGEST_NAME and (folder / name).is_file():
                 return folder / name
         raise FileNotFoundError(
             f"there is no mask {folder / f'{path.stem}_mask.png'} for the image "
@@ -170,9 +171,11 @@ def read_maps(paths: Iterable[Path], sides: tuple[int, int]) -> Tensor:
         try:
             with Image.open(path) as file:
                 values = np.array(file)
-            if values.shape != sides or not np.isfinite(values).all():
-                raise OSError(f"it is not of {sides[0]}×{sides[1]} finite numbers")
-        except OSError as error:
+            if (values.dtype, values.shape) != (np.float32, sides):
+                raise ValueError(f"it is not of {sides[0]}×{sides[1]} 32-bit floats")
+            if not np.isfinite(values).all():
+                raise ValueError("it has values that are not finite")
+        except Exception as error:  # decoders raise errors of many types
             raise ValueError(
                 f"the map {path} cannot be read ({error}); search again without "
                 "--resume"

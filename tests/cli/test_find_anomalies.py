@@ -195,6 +195,7 @@ def test_a_new_run_removes_what_another_found(found, new, tmp_path):
     stale.write_bytes(b"of another run")
     own = [tmp_path / "notes.txt", tmp_path / "flagged" / "notes.txt"]
     own += [tmp_path / "flagged" / "000009_folder.png" / "notes.txt"]
+    own += [own[-1].with_name("000009_another.png")]
     own[-1].parent.mkdir()
     for path in own:
         path.write_text("of somebody")

@@ -82,8 +82,14 @@ def test_what_does_not_belong_together_is_named(root):
     put_and_remove(bent / "007.png", "no mask .*007_mask.png", FileNotFoundError)
     put_and_remove(root / "test" / "loose.png", "loose.png is in none of the folders")
     put_and_remove(bent / "000.bmp", "two images are named .*bent/000, and would")
+    long = bent / f"{251 * 'b'}.png"
+    put_and_remove(long, "b.png has 251 bytes before its suffix, and may have 250")
     long = bent / f"{247 * 'b'}.png"
-    put_and_remove(long, "b.png has 247 bytes before its suffix, and may have 246")
+    put_and_remove(long, "there is no mask", FileNotFoundError)
+    save(root / "ground_truth" / "bent" / long.name)
+    save(long)
+    assert MVTecTest(root).masks.count(root / "ground_truth" / "bent" / long.name) == 1
+    long.unlink()
     mask = root / "ground_truth" / "bent" / "000_mask.png"
     save(mask, (32, 64))
     refused("has 64×32 pixels, but the image .*000.png 64×64; give a mask of the same")
@@ -106,7 +112,16 @@ def test_maps_are_read_as_they_were_written(tmp_path):
     for values, path in zip(maps, paths, strict=True):
         write_map(values, path)
     assert torch.equal(read_maps(paths, (5, 7)), maps)
-    for wrong in (maps[0, :4], maps[0] / 0):
-        write_map(wrong, paths[1])
-        with pytest.raises(ValueError, match=r"1\.tiff cannot be read \(it is not of"):
+    whole = paths[1].read_bytes()
+    for wrong in (whole[:100], whole.replace(b"\x07\x00", b"\xff\xff")):
+        assert wrong != whole
+        paths[1].write_bytes(wrong)
+        with pytest.raises(ValueError, match=r"1\.tiff cannot be read"):
             read_maps(paths, (5, 7))
+    for wrong in (maps[0, :4], maps[0].byte()):
+        write_map(wrong, paths[1])
+        with pytest.raises(ValueError, match="is not of 5×7 32-bit floats"):
+            read_maps(paths, (5, 7))
+    write_map(maps[0] / 0, paths[1])
+    with pytest.raises(ValueError, match="values that are not finite"):
+        read_maps(paths, (5, 7))
