@@ -123,7 +123,8 @@ def killed_extraction(arguments, seconds: float) -> dict:
     """Kill the extraction, first when it has written a part and then at random moments,
     and let the last one end."""
     draw, done = random.Random(0), []
-    unfinished = arguments.work / "again.safetensors.unfinished"
+    complete = arguments.work / "again.safetensors"
+    unfinished = complete.with_name(f"{complete.name}.unfinished")
 
     def parts_done() -> int:
         """As the marks after the codes say, which are cut off when all is done."""
@@ -138,13 +139,17 @@ def killed_extraction(arguments, seconds: float) -> dict:
             return 0
 
     for number in range(KILLS):
-        before = parts_done()
-        process = start("extraction", arguments, limit=arguments.limit, wait=False)
-        while process.poll() is None and parts_done() <= before:
-            time.sleep(0.01)
-        time.sleep(draw.uniform(0.0, 1.0) * seconds * bool(number))
-        process.kill()
-        process.communicate()
+        before, later = parts_done(), draw.uniform(0.0, 1.0) * seconds * bool(number)
+        while True:
+            process = start("extraction", arguments, limit=arguments.limit, wait=False)
+            while process.poll() is None and parts_done() <= before:
+                time.sleep(0.01)
+            time.sleep(later)
+            process.kill()
+            process.communicate()
+            if number or parts_done():
+                break
+            complete.unlink()  # all was done before the first kill: once more
         done.append(parts_done())
     found = start("extraction", arguments, limit=arguments.limit)
     return {"kills": KILLS, "parts_done_after_each": done, **found}
