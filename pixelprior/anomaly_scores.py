@@ -32,6 +32,12 @@ USUAL = 0.9  # share of normal images whose maps are dimmed, to less than 1/√2
 DIMMING = 0.5  # how fast this ends, per unit of the score
 
 
+def least_rate(count: int) -> float:
+    """The smallest p-value, and so the smallest false-alarm rate, for so many normal
+    scores."""
+    return 1 / (count + 1)
+
+
 def check_rate(rate: float, count: int) -> None:
     """Raise ValueError unless p-values can be as small as a false-alarm rate.
 
@@ -40,7 +46,7 @@ def check_rate(rate: float, count: int) -> None:
     """
     if not 0 < rate < 1:
         raise ValueError(f"the false-alarm rate is {rate}; give one between 0 and 1")
-    least = 1 / (count + 1)
+    least = least_rate(count)
     if rate < least:
         digits = 1 - math.floor(math.log10(least))
         allowed = math.ceil(least * 10**digits) / 10**digits  # two digits, rounded up

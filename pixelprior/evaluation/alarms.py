@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pixelprior.anomalies import division
-from pixelprior.anomaly_scores import Calibration
+from pixelprior.anomaly_scores import Calibration, least_rate
 from pixelprior.evaluation.measures import mean_with_interval
 
 RATES = (0.01, 0.05)
@@ -20,7 +20,7 @@ DIVISIONS = 200
 
 def rates_for(count: int) -> list[float]:
     """Those of `RATES` that p-values can be as small as, for so many normal scores."""
-    return [rate for rate in RATES if rate * (count + 1) >= 1]
+    return [rate for rate in RATES if rate >= least_rate(count)]
 
 
 def alarms_over_divisions(
