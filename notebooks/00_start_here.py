@@ -23,11 +23,11 @@ import random
 import torch
 
 from pixelprior.assets import load_shipped
-from pixelprior.codes import extract_codes
 from pixelprior.course import figures
 from pixelprior.course.checks import pipeline as check
 from pixelprior.course.widgets import explore
-from pixelprior.data import load_images
+from pixelprior.data.codes import extract_codes
+from pixelprior.data.images import load_images
 from pixelprior.evaluation.measures import nats_per_code
 
 # %% [markdown]
@@ -35,19 +35,21 @@ from pixelprior.evaluation.measures import nats_per_code
 #
 # *Core · 3 minutes*
 #
-# A trained VQ-VAE-2 and its prior ship with the package. We load both and ask them for 60 images. The seed fixes the random numbers: with the same seed you get the images that you see here.
+# We load the VQ-VAE-2 and the prior of the package and draw 60 images, and 60 more with **guidance**, which makes them more typical of their class (notebook 07). The seed fixes the random numbers.
 
 # %%
 vqvae2, prior = load_shipped()
 K = vqvae2.num_embeddings  # codes in each codebook
 labels = prior.labels_in_turn(60)  # [60]: classes 0, 1, …, 9, 0, 1, …
-new_images = prior.sample_with_vqvae2(
-    vqvae2, 60, labels=labels, seed=0
+same = {"labels": labels, "seed": 0}
+new_images = prior.sample_with_vqvae2(vqvae2, 60, **same)  # [60, 1, 32, 32]
+guided = prior.sample_with_vqvae2(
+    vqvae2, 60, **same, guidance=1, temperature=0.95
 )  # [60, 1, 32, 32]
 print("images", list(new_images.shape), "with pixels from 0 to 1")
 
 # %% [markdown]
-# **Which block holds the photographs?** One holds the 60 images that we drew, the other holds 60 photographs from Fashion-MNIST. Each column has one of the ten classes, whose name stands above it. Decide before you read on.
+# **Which block holds the photographs?** One of A and B was drawn with guidance, the other holds photographs from Fashion-MNIST. The third block is of the prior itself. Each column has one class. Decide before you read on.
 
 # %% tags=["cover"]
 heldout = load_images("fashion_mnist_mini", "test")
@@ -56,24 +58,24 @@ real = torch.stack(
     [of_class[i % 10][i // 10] for i in range(60)]
 )  # [60] numbers of images
 real_images, _ = heldout[real]  # [60, 1, 32, 32]
-first, second = random.Random(3).sample([new_images, real_images], 2)
+first, second = random.Random(3).sample([guided, real_images], 2)
 figures.show(
     figures.image_blocks(
-        {"block A": first, "block B": second},
+        {"block A": first, "block B": second, "the prior itself": new_images},
         column_names=heldout.class_names,
     ),
     "drawn_and_real",
 )
 
 # %% [markdown]
-# Block A was drawn, and block B holds the photographs. The model has never seen these photographs: they were held out, that is, kept aside for looking and measuring.
+# Block A was drawn, and block B holds the photographs. The model has never seen these photographs: they were held out, kept aside for looking and measuring.
 #
-# In block A, most outlines, sleeves and soles are right. Some images are torn, such as the first one of the sixth row, and prints are broken into patches.
+# In block A, most are whole, and plainer than the photographs; in the third, some are torn, such as the first one of the sixth row. From here on, images are of the prior itself.
 #
-# **How many are wrong?** We ask a small classifier that was trained on photographs. It says which class an image looks like, and we count where this is not the class that the image was drawn for.
+# **How many images of the prior itself are wrong?** We ask a small classifier that was trained on photographs. It says which class an image looks like, and we count where this is not the class it was drawn for.
 
 # %%
-from pixelprior.assets import load_shipped_reference_models
+from pixelprior.evaluation.classifier import load_shipped_reference_models
 
 _, classifier = load_shipped_reference_models()
 for name, images in (("drawn", new_images), ("photographs", real_images)):
@@ -82,7 +84,7 @@ for name, images in (("drawn", new_images), ("photographs", real_images)):
     print(f"{name}: {(guess != labels).sum()} of 60 look like another class")
 
 # %% [markdown]
-# The classifier errs on some photographs too: a shirt can look like a coat. It finds more such images among ours. Some of these, about as many as among the photographs, are probably its own errors; the others are our model's. By the end of the course you can say which part of the model to look at for a fault. (Notebook 07 shows how to draw so that fewer are wrong.)
+# The classifier errs on photographs too: a shirt can look like a coat. It finds more among ours. Some of these, about as many as among the photographs, are probably its own errors; the others are our model's.
 
 # %% [markdown]
 # ## 00.2 Three steps from image to image

@@ -23,12 +23,12 @@ import torch
 import torch.nn.functional as F
 
 from pixelprior.assets import load_shipped
-from pixelprior.codes import extract_codes
 from pixelprior.course import figures
 from pixelprior.course.checks import quantizing as check
 from pixelprior.course.widgets import explore
-from pixelprior.data import load_images
-from pixelprior.quantizer import perplexity
+from pixelprior.data.codes import extract_codes
+from pixelprior.data.images import load_images
+from pixelprior.vqvae2 import perplexity
 
 training = load_images("fashion_mnist_mini", "train")
 heldout = load_images("fashion_mnist_mini", "test")
@@ -244,7 +244,7 @@ print(f"commitment losses differ by less than 1e-5: {difference < 1e-5}")
 # A `Quantizer` in training mode also moves its codebook. It is a thin wrapper around the library vector-quantize-pytorch, and its `averages` are N_k and m_k. The library does two more things. It adds a hundred-thousandth to each count and scales the counts back to their old sum, so that nothing is divided by zero. And it renews dead codes (01.9), of which there are none here. `Quantizer.from_codebook` starts from given vectors and, like our code in 01.2, counts each as one point. If our function and the library take one step from the same codebook with the same features, are the new codebooks the same?
 
 # %%
-from pixelprior.quantizer import Quantizer
+from pixelprior.vqvae2 import Quantizer
 
 quantizer = Quantizer.from_codebook(e_top, ema_decay=0.8).train()
 counts, sums = quantizer.averages  # [K], [K, D]

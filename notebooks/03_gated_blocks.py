@@ -520,7 +520,7 @@ for name, one, other in zip("vh", mine, given, strict=True):
 # At 0 the two distributions are the same, and at 1 they have nothing in common.
 
 # %%
-from pixelprior.data import load_images
+from pixelprior.data.images import load_images
 
 vqvae2, prior = load_shipped()
 K = prior.num_embeddings
@@ -630,7 +630,7 @@ assert abs(sizes["gate, p = 32"] / sizes["ReLU, q = 46"] - 1) < 0.03
 # We train all three for a short time on the top codes of 2,000 photographs, in the same order and with the same settings. We follow the mean of −log P on held-out photographs, in nats per code. Notebook 04 explains such a loop; here it only has to be the same for all three.
 
 # %%
-from pixelprior.codes import extract_codes
+from pixelprior.data.codes import extract_codes
 
 train = load_images("fashion_mnist_mini", "train")
 train.images, train.labels = train.images[:2000], train.labels[:2000]

@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 
 from pixelprior.assets import load_shipped
-from pixelprior.codes import extract_codes
 from pixelprior.course import figures
 from pixelprior.course.checks import top as check
 from pixelprior.course.widgets import explore
-from pixelprior.data import load_images
+from pixelprior.data.codes import extract_codes
+from pixelprior.data.images import load_images
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.schedule import learning_rate_factor
@@ -880,7 +880,7 @@ check.unigram_entropy(my_unigram_entropy)
 # %% tags=["exercise"]
 import random
 
-from pixelprior.assets import load_shipped_reference_models
+from pixelprior.evaluation.classifier import load_shipped_reference_models
 
 _, classifier = load_shipped_reference_models()
 

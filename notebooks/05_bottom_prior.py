@@ -25,12 +25,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from pixelprior.assets import load_shipped
-from pixelprior.codes import extract_codes
-from pixelprior.conditional import ConditionalPixelCNN
 from pixelprior.course import figures
 from pixelprior.course.checks import bottom as check
 from pixelprior.course.widgets import explore
-from pixelprior.data import load_images
+from pixelprior.data.codes import extract_codes
+from pixelprior.data.images import load_images
+from pixelprior.pixelcnn import ConditionalPixelCNN
 
 # %% [markdown]
 # ## 05.1 Two grids of one image
@@ -524,7 +524,7 @@ figures.show(
 # So few steps are only a start. From here on we use two networks that were trained for longer, on nearly all of the 60,000<!--= results data.training_images --> training images, and that ship with the package (`load_shipped`, `load_shipped_reference_models`): the bottom prior, and its twin that was trained without top codes. Both are conditioned on the label, and we measure both on the 500 held-out images.
 
 # %%
-from pixelprior.assets import load_shipped_reference_models
+from pixelprior.evaluation.classifier import load_shipped_reference_models
 
 without_top, _ = load_shipped_reference_models()
 

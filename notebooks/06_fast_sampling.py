@@ -391,7 +391,7 @@ for method in ("rows", "cached"):
 # How much work do the methods save? We can count it exactly, without a clock. The unit is a **multiply-add**: two numbers are multiplied, and the product is added to a sum. Convolutions and products of matrices consist of multiply-adds, and nearly all the work is done there. The package's `multiply_adds` runs a function and counts them. (Section 06.10 counts by hand.) How many does one pass of one image take, at each of the two levels?
 
 # %%
-from pixelprior.counting import multiply_adds
+from pixelprior.benchmark.counting import multiply_adds
 
 bottom = prior.prior_bottom
 z_top = right[:1]  # [1, 8, 8]
@@ -819,7 +819,7 @@ images = {
 }
 
 # %%
-from pixelprior.data import load_images
+from pixelprior.data.images import load_images
 
 classes = load_images("fashion_mnist_mini", "test").class_names
 figures.show(

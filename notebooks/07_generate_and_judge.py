@@ -19,12 +19,12 @@ needs("0.2")  # says so if the installed package is older
 # %%
 import torch
 
-from pixelprior.assets import load_shipped, load_shipped_reference_models
-from pixelprior.codes import CodeData, extract_codes
+from pixelprior.assets import load_shipped
 from pixelprior.course import figures
 from pixelprior.course.checks import judging as check
 from pixelprior.course.widgets import explore
-from pixelprior.data import ImageData, load_images
+from pixelprior.data.codes import CodeData, extract_codes
+from pixelprior.data.images import ImageData, load_images
 from pixelprior.evaluation.classifier import outputs
 from pixelprior.evaluation.measures import decoded, frechet_distance
 from pixelprior.sampling import draw, probabilities, uniforms
@@ -260,6 +260,8 @@ def frechet_by_hand(one, other):  # features [N, d], [M, d]
 # (Σ₁ Σ₂ is not symmetric, so we put the root of Σ₁ on both sides of Σ₂, which gives the same eigenvalues.) Does the package's `frechet_distance` agree?
 
 # %%
+from pixelprior.evaluation.classifier import load_shipped_reference_models
+
 _, classifier = load_shipped_reference_models()
 training = load_images("fashion_mnist_mini", "train")
 

@@ -27,7 +27,7 @@ from pixelprior.course import figures
 from pixelprior.course.checks import editing as check
 from pixelprior.course.checks import holes
 from pixelprior.course.widgets import explore
-from pixelprior.data import load_images
+from pixelprior.data.images import load_images
 from pixelprior.sampling import draw, probabilities, uniforms
 
 # %% [markdown]

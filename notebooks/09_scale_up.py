@@ -193,7 +193,7 @@ pixelprior sample --vqvae2_checkpoint vqvae2 --prior_checkpoint prior
 from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from pixelprior.data import load_images
+from pixelprior.data.images import load_images
 
 
 def opened(paths):
@@ -246,7 +246,7 @@ for side in (32, 64, 256):
 # %%
 from unittest import mock
 
-from pixelprior import image_streams
+from pixelprior.data import streams
 
 
 def load_shapes():
@@ -256,7 +256,7 @@ def load_shapes():
 
 
 in_memory = load_shapes()
-with mock.patch.object(image_streams, "SHARE_OF_MEMORY", 0):
+with mock.patch.object(streams, "SHARE_OF_MEMORY", 0):
     streamed = load_shapes()
 for images in (in_memory, streamed):
     print(type(images).__name__, "of", len(images), "images")
@@ -435,7 +435,7 @@ if "wandb" in loggers():
 # **What do the curves of the run `prior` of section 09.1 say?** The dashed lines are the unigram entropies of the top and of the bottom codes of the test images. A prior above its line has learned nothing about the order of the codes (notebook 04).
 
 # %%
-from pixelprior.codes import load_codes
+from pixelprior.data.codes import load_codes
 
 codes = load_codes(WORK / "prior" / "codes" / "test.safetensors")
 curves, frequencies = {}, {}

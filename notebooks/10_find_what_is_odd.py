@@ -25,7 +25,7 @@ from pixelprior.assets import load_shipped
 from pixelprior.course import figures
 from pixelprior.course.checks import anomalies as check
 from pixelprior.course.widgets import explore
-from pixelprior.data import load_images
+from pixelprior.data.images import load_images
 from pixelprior.evaluation.defects import KINDS, with_defects
 
 # %% [markdown]
@@ -386,8 +386,8 @@ print("by hand and library agree:", bool(apart < 1e-6))
 # The function `detectors.others` has five other methods: the reconstruction error of the VQ-VAE-2, the nats of all codes ("nats alone"), the largest nats without shifted copies, the nats minus those of the packed codes ("nats less complexity", 10.7), and the distance to the nearest normal images in the features of the classifier. **Which of them finds defects best?**
 
 # %%
-from pixelprior.assets import load_shipped_reference_models
 from pixelprior.evaluation import detectors
+from pixelprior.evaluation.classifier import load_shipped_reference_models
 
 classifier = load_shipped_reference_models()[1]
 reference = photographs.subset(torch.arange(400))
@@ -423,7 +423,7 @@ figures.show(
 # And by pixel? For each image with a defect, we take the area under the ROC curve over its own 1,024 pixels, and average. All three maps are smoothed a little. **Does the map of `find` find the pixels of the mask better than one restoration of 10.2?**
 
 # %%
-from pixelprior.anomaly_scores import NEAR, smooth
+from pixelprior.anomalies.scores import NEAR, smooth
 
 
 def differences(others):

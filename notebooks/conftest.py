@@ -4,6 +4,8 @@ import os
 from collections import defaultdict
 from pathlib import Path, PurePath
 
+import pytest
+
 # For the kernels that nbval starts, the variables are set as in build.py, except
 # that `arithmetic.py` may choose the number of threads.
 os.environ["PIXELPRIOR_WIDGETS"] = "off"
@@ -46,10 +48,14 @@ def slower(config) -> float:
     return SIDE_BY_SIDE if several else 1
 
 
-def pytest_collection_modifyitems(config):
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config, items):
     config.option.nbval_sanitize_with = str(
         Path(__file__).with_name("sanitize.cfg")
     )
+    for item in items:  # the cells of a notebook share its kernel
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 def pytest_runtest_logreport(report):

@@ -121,8 +121,8 @@ def run_one(source: Path, seed: int) -> dict:
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.utils.capture import capture_output
 
-    from pixelprior.benchmark.sampling import machine
     from pixelprior.course import figures, widgets
+    from pixelprior.devices import machine
 
     # Pictures are not compared, and take time. That each has an alt text is tested
     # with the notebooks.

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pixelprior.assets import load_shipped
-    from pixelprior.code_files import read_codes
-    from pixelprior.codes import CodeData, extract_codes
-    from pixelprior.conditional import ConditionalPixelCNN
-    from pixelprior.data import load_images
+    from pixelprior.data.code_files import read_codes
+    from pixelprior.data.codes import CodeData, extract_codes
+    from pixelprior.data.images import load_images
+    from pixelprior.data.tokenizers import DiffusersTokenizer, FunctionTokenizer
     from pixelprior.editing import complete, surprise, vary
     from pixelprior.layers import GatedBlock, MaskedConv2d
-    from pixelprior.pixelcnn import PixelCNN
+    from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
     from pixelprior.prior import HierarchicalPixelCNN
     from pixelprior.settings import TrainingSettings
-    from pixelprior.tokenizers import DiffusersTokenizer, FunctionTokenizer
     from pixelprior.training import fit
     from pixelprior.vqvae2 import VQVAE2
 
@@ -46,21 +45,21 @@ __version__ = "0.2.0"
 
 MODULES = {
     "VQVAE2": "vqvae2",
-    "CodeData": "codes",
-    "ConditionalPixelCNN": "conditional",
-    "DiffusersTokenizer": "tokenizers",
-    "FunctionTokenizer": "tokenizers",
+    "CodeData": "data.codes",
+    "ConditionalPixelCNN": "pixelcnn",
+    "DiffusersTokenizer": "data.tokenizers",
+    "FunctionTokenizer": "data.tokenizers",
     "GatedBlock": "layers",
     "HierarchicalPixelCNN": "prior",
     "MaskedConv2d": "layers",
     "PixelCNN": "pixelcnn",
     "TrainingSettings": "settings",
     "complete": "editing",
-    "extract_codes": "codes",
+    "extract_codes": "data.codes",
     "fit": "training",
-    "load_images": "data",
+    "load_images": "data.images",
     "load_shipped": "assets",
-    "read_codes": "code_files",
+    "read_codes": "data.code_files",
     "surprise": "editing",
     "vary": "editing",
 }

@@ -10,19 +10,32 @@ whole level.
 
 import itertools
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from pixelprior.layers import CausalAttention, GatedBlock, positions
 
-if TYPE_CHECKING:
-    from pixelprior.pixelcnn import PixelCNN
-
 Pairs = list[tuple[Tensor, Tensor]]
+
+
+class Level(Protocol):
+    """What sampling needs to know of a level: a `PixelCNN` has it."""
+
+    num_embeddings: int
+    embedding: nn.Embedding
+    blocks: Sequence[GatedBlock]
+    attention: Mapping[str, CausalAttention]
+    head: nn.Sequential
+
+    def condition(self, labels, z_top, shape, guided: bool) -> Tensor | None: ...
+
+    def logits(self, codes: Tensor, condition: Tensor | None) -> Tensor: ...
+
+    def embed(self, codes: Tensor) -> Tensor: ...
 
 
 def neighbours(items: Tensor) -> Pairs:
@@ -68,8 +81,8 @@ class BlockCache:
         self.block = block
         scale = weight.new_ones(double_p)
         scale[:p] = -2
-        self.scale = rows = rearrange(scale, "outs -> outs 1 1 1")
-        columns = rearrange(scale, "ins -> ins 1 1")
+        self.scale = rows = scale[:, None, None, None]
+        columns = scale[:, None, None]
         to_horizontal = block.vertical_to_horizontal
         self.vertical = (
             (weight * rows).contiguous(memory_format=torch.channels_last),
@@ -81,18 +94,14 @@ class BlockCache:
             ),
             (to_horizontal.bias + block.horizontal.bias) * scale,
         )
-        self.horizontal = rearrange(
-            block.horizontal.weight * rows,
-            "(half p) channels 1 span -> half (span channels) p",
-            half=2,
-        )
-        self.horizontal_out = rearrange(
-            block.horizontal_out.weight, "outs ins 1 1 -> ins outs"
-        ).contiguous()
+        weight = (block.horizontal.weight * rows)[:, :, 0]  # [2p, channels, span]
+        weight = weight.permute(2, 1, 0).flatten(0, 1)  # [span * channels, 2p]
+        self.horizontal = weight.unflatten(1, (2, p)).movedim(1, 0).contiguous()
+        self.horizontal_out = block.horizontal_out.weight[:, :, 0, 0].t().contiguous()
         self.out_bias = block.horizontal_out.bias
 
         rows = weight.new_zeros(batch_size, span, width + 2 * r, channels)
-        self.rows = rearrange(rows, "B span W channels -> B channels span W")
+        self.rows = rows.permute(0, 3, 1, 2)  # [B, channels, span, W + 2r]
         self.row_pairs = neighbours(self.rows.movedim(2, 0))
         self.newest_row = self.rows[:, :, -1:, r : r + width]
         self.window = window
@@ -121,7 +130,6 @@ class BlockCache:
         if bias is not None:
             features += bias
         across = F.conv2d(features, *self.vertical_to_horizontal)  # [B, 2p, 1, W]
-        # Written without einops, which would take a tenth of this step for one image.
         self.across.copy_(across[:, :, 0].unflatten(1, (2, -1)).permute(3, 1, 0, 2))
         if out is not None:
             of_features, of_gates = features.sigmoid_().chunk(2, dim=1)
@@ -214,7 +222,7 @@ class PixelCNNCache:
         batch_size: number of images B. shape: height and width of the grid.
     """
 
-    def __init__(self, model: "PixelCNN", batch_size: int, shape: tuple[int, int]):
+    def __init__(self, model: Level, batch_size: int, shape: tuple[int, int]):
         weight = model.embedding.weight
         hidden, logits = model.head[1], model.head[3]
         p, spans = len(hidden.weight), [block.span for block in model.blocks]

@@ -15,18 +15,22 @@ import json
 import os
 import warnings
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.utils import EntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load
 
-from pixelprior.checksums import SUMS_NAME, check_checksum, write_checksum
-from pixelprior.files import temporary_folder, writable_folder
-from pixelprior.quantizer import Quantizer
+from pixelprior.files import (
+    SUMS_NAME,
+    check_checksum,
+    temporary_folder,
+    writable_folder,
+    write_checksum,
+    write_tensors,
+)
 from pixelprior.ranges import whole_number
 
 CONFIG_NAME = "config.json"
@@ -43,14 +47,7 @@ HUB_OPTIONS = [
 
 
 class Pretrained(PyTorchModelHubMixin):
-    """`save_pretrained` and `from_pretrained` for models whose arguments fit into JSON.
-
-    Attributes:
-        absent_from_config: arguments that older configs lack, each with the value that
-            stands for its absence.
-    """
-
-    absent_from_config: ClassVar[dict] = {}
+    """`save_pretrained` and `from_pretrained`, for arguments that fit into JSON."""
 
     def __init_subclass__(cls, **options):
         # Without coders, the library leaves NumPy and torch numbers out of the config.
@@ -67,9 +64,6 @@ class Pretrained(PyTorchModelHubMixin):
             dtype: floating-point type of the parameters on disk, such as
                 `torch.float16`; None keeps their type. Buffers always keep their type.
             hub_options: as in `huggingface_hub.PyTorchModelHubMixin`.
-
-        Raises:
-            OSError: the folder cannot be written to.
         """
         folder = writable_folder(save_directory)
         config = self._hub_mixin_config | {"model_class": type(self).__name__}
@@ -174,7 +168,7 @@ def load_model(model_class, path, device="cpu", **arguments):
 
 
 def _build(model_class, config: dict, arguments: dict, state: dict, path: Path):
-    config = model_class.absent_from_config | config
+    config = dict(config)
     found = config.pop("model_class", model_class.__name__)
     if found != model_class.__name__:
         raise ValueError(
@@ -300,34 +294,16 @@ def read_config(path: Path) -> dict:
     return config
 
 
-def write_tensors(tensors: dict, path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file with the permissions that the umask allows.
-
-    The library makes its files readable for their owner only, so that nobody else could
-    use them in a shared folder.
-    """
-    try:
-        save_file(tensors, path, metadata=metadata)
-    except SafetensorError as error:  # the library raises it when the disk is full
-        raise OSError(
-            f"cannot write {path.name} ({error}); make room on the disk"
-        ) from error
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
-
-
 def fingerprint(model: torch.nn.Module) -> str:
-    """SHA-256 over the names and values of a model's parameters and codebooks.
+    """SHA-256 over a model's parameters and what its `codebooks()`, if any, returns.
 
     It is the same on every device and with every release of the codebook library. Other
     buffers are left out: the library's flags and moving averages do not affect the
     codes, and their types and shapes differ between its releases.
     """
     tensors = dict(model.named_parameters())
-    for name, module in model.named_modules():
-        if isinstance(module, Quantizer):
-            tensors[f"{name}.codebook"] = module.codebook
+    if hasattr(model, "codebooks"):
+        tensors |= model.codebooks()
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())

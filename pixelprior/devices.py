@@ -59,6 +59,26 @@ def has_bf16(on_cpu: bool = False) -> bool:
     return getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
 
 
+def machine(device) -> dict:
+    """The processor, its threads and the versions, as every results file names them."""
+    cpu = platform.processor() or platform.machine()
+    on_linux = "/proc/cpuinfo"
+    if os.path.exists(on_linux):
+        with open(on_linux, encoding="utf-8") as lines:
+            names = [line.split(":")[1] for line in lines if "model name" in line]
+        cpu = names[0].strip() if names else cpu
+    on_gpu = torch.device(device).type == "cuda"
+    return {
+        "processor": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
+        "bf16": has_bf16(),
+        "torch": torch.__version__.split("+")[0],
+        "python": platform.python_version(),
+    }
+
+
 def keep_freed_memory() -> None:
     """Let the C library keep freed memory, so that the next step can use it again.
 

@@ -139,9 +139,6 @@ def surprise(
 
     Returns:
         {"top": float [B, Ht, Wt], "bottom": float [B, Hb, Wb]}.
-
-    Raises:
-        ValueError: codes or labels have the wrong type or shape, or are out of range.
     """
     with evaluation_mode(prior):
         logits = (

@@ -7,6 +7,7 @@ training run keeps is in `runs.py`.
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -69,6 +70,67 @@ def sha256_of(path) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
+
+
+SUMS_NAME = "SHA256SUMS"
+
+
+def write_checksum(path: Path) -> None:
+    """Write the checksum of a file into `SHA256SUMS` beside it."""
+    # As bytes, since `sha256sum` takes no line ends of Windows.
+    path.with_name(SUMS_NAME).write_bytes(f"{sha256_of(path)}  {path.name}\n".encode())
+
+
+def check_checksum(path: Path, sums: Path | None = None) -> None:
+    """Compare a file with its checksum, if there is one.
+
+    Args:
+        path: the file.
+        sums: the file of checksums; None for that beside the file.
+
+    Raises:
+        ValueError: the file is not the one that was written, or the file of checksums
+            has none for it.
+    """
+    sums = sums or path.with_name(SUMS_NAME)
+    # A training may put new files in place between the two readings, but not twice.
+    if not any(_agree(path, sums) for _ in range(2)):
+        raise ValueError(
+            f"{path} is not the file that was written (its SHA-256 is not in "
+            f"{SUMS_NAME}): it is damaged or was replaced; copy both files again, or "
+            f"remove {SUMS_NAME} if you replaced the weights yourself"
+        )
+
+
+def _agree(path: Path, sums: Path) -> bool:
+    try:
+        text = sums.read_bytes().decode("utf-8", "replace")
+    except FileNotFoundError:  # weights of another program, or of an earlier release
+        return True
+    lines = re.findall(r"^([0-9a-fA-F]{64}) [ *](.+?)\r?$", text, re.MULTILINE)
+    found = [digest.lower() for digest, name in lines if name == path.name]
+    return sha256_of(path) in found
+
+
+def write_tensors(tensors: dict, path: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file with the permissions that the umask allows.
+
+    The library makes its files readable for their owner only, so that nobody else could
+    use them in a shared folder.
+    """
+    # Here, so that `--help` does not load torch.
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:  # the library raises it when the disk is full
+        raise OSError(
+            f"cannot write {path.name} ({error}); make room on the disk"
+        ) from error
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
 
 
 UNFINISHED = ".writing-"

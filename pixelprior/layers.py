@@ -4,6 +4,9 @@ The steps by which sampling goes through them, row by row and code by code, are 
 `cache.py`.
 """
 
+import functools
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -146,13 +149,19 @@ def positions(height: int, width: int, channels: int, like: Tensor) -> Tensor:
     They identify a position in a grid of any size. The sinusoids of a row do not depend
     on the height of the grid.
     """
-    count = -(-channels // 4)
+    return _positions(height, width, channels, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=16)  # those of a few grids, for every forward pass
+@torch.inference_mode(False)  # a kept tensor may be needed for a gradient later
+def _positions(height: int, width: int, channels: int, dtype, device) -> Tensor:
+    count = math.ceil(channels / 4)
     rates = 10000.0 ** -(torch.arange(count, dtype=torch.float64) / count)
     y = torch.arange(height, dtype=torch.float64)[:, None, None] * rates
     x = torch.arange(width, dtype=torch.float64)[None, :, None] * rates
     waves = [y.sin(), x.sin(), y.cos(), x.cos()]
     waves = torch.cat([wave.expand(height, width, count) for wave in waves], dim=-1)
-    return waves.flatten(0, 1)[:, :channels].to(like)
+    return waves.flatten(0, 1)[:, :channels].to(device, dtype)
 
 
 class CausalAttention(nn.Module):
@@ -205,3 +214,24 @@ class CausalAttention(nn.Module):
     def heads(self, x: Tensor) -> Tensor:
         """[B, N, p] to [B, heads, N, p / heads]."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class ResidualStack(nn.Module):
+    """Residual blocks of ReLU, 3×3, ReLU, 1×1 (arXiv 1906.00446, table 5)."""
+
+    def __init__(self, channels: int, num_blocks: int):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.ReLU(),
+                nn.Conv2d(channels, max(1, channels // 2), 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(max(1, channels // 2), channels, 1),
+            )
+            for _ in range(num_blocks)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = x + block(x)
+        return F.relu(x)

@@ -1,7 +1,6 @@
 """How much memory this process may still take, by all the limits that it is under."""
 
 import contextlib
-import os
 from pathlib import Path
 
 import psutil
@@ -31,14 +30,7 @@ def fits_on(device, size: int) -> bool:
     """
     if torch.device(device).type != "cuda":
         return True
-    return size <= free_on(device) // 4
-
-
-def free_on(device) -> int:
-    """Bytes that are free on a GPU, or for one of this machine's processes here."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return free_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return size <= torch.cuda.mem_get_info(device)[0] // 4
 
 
 def free_memory() -> int:

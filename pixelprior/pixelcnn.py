@@ -13,13 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelprior.checkpoints import Pretrained
-from pixelprior.drawing import draw_grids
-from pixelprior.layers import CausalAttention, GatedBlock
+from pixelprior.layers import BoundedRMS, CausalAttention, GatedBlock, ResidualStack
 from pixelprior.ranges import check_positive, check_share, whole_number
-from pixelprior.validation import check_codes, check_guidance, check_labels
-
-# The value of this argument for a checkpoint whose config lacks it.
-WITHOUT_RESIDUAL = {"vertical_residual": False}
+from pixelprior.sampling import draw_grids
+from pixelprior.validation import (
+    check_codes,
+    check_guidance,
+    check_labels,
+    check_tensor,
+)
 
 
 def negative_log_likelihood(logits: Tensor, codes: Tensor) -> Tensor:
@@ -59,8 +61,6 @@ class PixelCNN(nn.Module, Pretrained):
     Raises:
         ValueError: an argument is out of its range.
     """
-
-    absent_from_config = WITHOUT_RESIDUAL
 
     def __init__(
         self,
@@ -150,9 +150,6 @@ class PixelCNN(nn.Module, Pretrained):
 
         Args:
             codes: [B, H, W], of any integer type. labels: as in `forward`.
-
-        Raises:
-            ValueError: as in `forward`.
         """
         logits = self(codes, labels)
         return {"loss": negative_log_likelihood(logits, codes).mean()}
@@ -193,32 +190,52 @@ class PixelCNN(nn.Module, Pretrained):
         check_positive(batch_size=batch_size)
         if device is not None:
             self.to(device)
+        device = self.embedding.weight.device
         labels = self.check_labels(labels, whole_number(batch_size))
+        (name,) = self.levels()
+        if z_top is not None:
+            check_tensor(z_top, "top codes")
         (codes,) = draw_grids(
             self.levels(),
             {"shape": shape},
             batch_size,
             labels=labels,
             guidance=check_guidance(guidance, labels, self.label_dropout)[:1],
-            z_top=z_top,
-            known={"codes": known},
+            z_top=None if z_top is None else z_top.to(device),
+            known={name: known},
             temperature=temperature,
             **options,
         )
         return codes
 
-    def condition(self, labels, z_top: Tensor | None, shape) -> Tensor | None:
+    def condition(
+        self, labels, z_top: Tensor | None, shape, guided: bool = False
+    ) -> Tensor | None:
         """What `logits` is given beside codes of `shape` [B, H, W]; None for nothing.
 
-        Raises:
-            ValueError: the labels are wrong, or there are top codes.
+        Returns:
+            [B, p, H or 1, W or 1]; if `guided`, [2B, …]: the same without the labels
+            follows.
         """
+        above = self._from_above(z_top, shape)
+        conditions = []
+        for each in [labels, None] if guided else [labels]:
+            label = self.label_condition(each, shape[0])
+            if above is not None and label is not None:
+                # Converted to the type of `above` here: under autocast each block
+                # would otherwise convert it again.
+                label = above + label.to(above.dtype)
+            conditions.append(above if label is None else label)
+        return torch.cat(conditions) if guided else conditions[0]
+
+    def _from_above(self, z_top: Tensor | None, shape) -> Tensor | None:
+        """The part of the condition that comes from the top codes: none here."""
         if z_top is not None:
             raise ValueError(
                 "this level takes no top codes; leave z_top out, or use a "
                 "ConditionalPixelCNN"
             )
-        return self.label_condition(labels, shape[0])
+        return None
 
     def logits(self, codes: Tensor, condition: Tensor | None) -> Tensor:
         """Codes [B, H, W], condition [B, p, H or 1, W or 1] to logits [B, K, H, W]."""
@@ -244,9 +261,13 @@ class PixelCNN(nn.Module, Pretrained):
         device = self.embedding.weight.device
         if labels is None:
             labels = torch.full((batch_size,), self.num_classes, device=device)
-        elif self.training and self.label_dropout:
-            withheld = torch.rand(batch_size, device=device) < self.label_dropout
-            labels = labels.masked_fill(withheld, self.num_classes)
+        elif self.label_dropout:
+            # Labels are not checked while a GPU trains. One past the classes must not
+            # stand for "no label", the last row: the row after it does not exist.
+            labels = labels + (labels >= self.num_classes)
+            if self.training:
+                withheld = torch.rand(batch_size, device=device) < self.label_dropout
+                labels = labels.masked_fill(withheld, self.num_classes)
         return self.label_embedding(labels)[:, :, None, None]
 
     def labels_in_turn(self, count: int) -> Tensor | None:
@@ -264,3 +285,96 @@ class PixelCNN(nn.Module, Pretrained):
             return None
         labels = check_labels(labels, batch_size, self.num_classes)
         return None if labels is None else labels.to(self.embedding.weight.device)
+
+
+class ConditionalPixelCNN(PixelCNN):
+    """P(z_bottom | z_top): a `PixelCNN` that is given the top grid.
+
+    The top codes are embedded, go through residual convolutions (unmasked, because the
+    whole top grid is known), are upsampled to the bottom grid, and enter every block as
+    a conditional bias (arXiv 1906.00446, section 3.2; arXiv 1606.05328, section 2.3).
+    The condition is bounded. Without the bound it may grow a thousandfold in the first
+    steps of training and close all gates, so that the loss stays at the unigram
+    entropy.
+
+    Args: as for `PixelCNN`; the top codebook has `num_embeddings` codes as well.
+        bounded_condition: False for weights of a network without the bound.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        hidden_channels: int = 128,
+        num_layers: int = 15,
+        *,
+        bounded_condition: bool = True,
+        **options,
+    ):
+        super().__init__(
+            num_embeddings,
+            embedding_dim,
+            hidden_channels,
+            num_layers,
+            conditioned=True,
+            **options,
+        )
+        p = hidden_channels
+        self.top_embedding = nn.Embedding(num_embeddings, embedding_dim)
+        self.top_network = nn.Sequential(
+            nn.Conv2d(embedding_dim, p, 3, padding=1), ResidualStack(p, num_blocks=4)
+        )
+        self.top_to_bottom = nn.Conv2d(p, p, 3, padding=1)
+        if bounded_condition:
+            self.top_to_bottom = nn.Sequential(self.top_to_bottom, BoundedRMS())
+
+    def forward(
+        self, codes: Tensor, z_top: Tensor, labels: Tensor | None = None
+    ) -> Tensor:
+        """Bottom codes [B, H, W], top codes [B, Ht, Wt], labels [B] to [B, K, H, W].
+
+        Logits at (y, x) depend on the top codes on all sides, up to a distance of at
+        least five positions, and only on those bottom codes that come before (y, x) in
+        raster order.
+
+        Raises:
+            ValueError: codes or labels have the wrong type or shape, or are out of
+                range, or the two grids hold different numbers of images.
+        """
+        check_codes(codes, self.num_embeddings, "bottom codes")
+        return self.logits(codes, self.condition(labels, z_top, codes.shape))
+
+    def loss_function(
+        self, z_top: Tensor, z_bottom: Tensor, labels=None
+    ) -> dict[str, Tensor]:
+        """Cross entropy of the bottom codes in nats per code, {"loss": scalar}.
+
+        Args:
+            z_top: [B, Ht, Wt]. z_bottom: [B, H, W]. labels: as in `forward`.
+        """
+        logits = self(z_bottom, z_top, labels)
+        return {"loss": negative_log_likelihood(logits, z_bottom).mean()}
+
+    def levels(self) -> dict[str, PixelCNN]:
+        """This level, by its name in codes of two levels."""
+        return {"bottom": self}
+
+    def top_condition(self, z_top: Tensor, shape, labels=None) -> Tensor:
+        """Top codes [B, Ht, Wt] to the condition [B, p, H, W] for bottom `shape`."""
+        return self.condition(labels, z_top, shape)
+
+    def _from_above(self, z_top: Tensor | None, shape) -> Tensor:
+        """The part of the condition that comes from the top codes."""
+        if z_top is None:
+            raise ValueError("this level needs the top codes; give z_top [B, Ht, Wt]")
+        check_codes(z_top, self.num_embeddings, "top codes")
+        batch_size, height, width = shape
+        if len(z_top) != batch_size:
+            raise ValueError(
+                f"{len(z_top)} top grids were given for {batch_size} bottom grids; "
+                "give one top grid per image"
+            )
+        embedded = self.top_embedding(z_top.long()).permute(0, 3, 1, 2)
+        top = self.top_network(embedded)  # [B, p, Ht, Wt]
+        top = F.interpolate(top, size=(height, width))  # [B, p, H, W]
+        return self.top_to_bottom(top)

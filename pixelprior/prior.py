@@ -6,24 +6,39 @@ either can be trained without the other. Source: Razavi et al. 2019, arXiv 1906.
 section 3.2.
 """
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from pixelprior.checkpoints import Pretrained
-from pixelprior.conditional import ConditionalPixelCNN
-from pixelprior.drawing import CHUNK_SIZE, chunks_of, draw_grids
 from pixelprior.modes import evaluation_mode
-from pixelprior.pixelcnn import PixelCNN, negative_log_likelihood
+from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN, negative_log_likelihood
 from pixelprior.ranges import check_positive, whole_number
+from pixelprior.sampling import CHUNK_SIZE, chunks_of, draw_grids
 from pixelprior.validation import check_guidance
 
-if TYPE_CHECKING:
-    from pixelprior.tokenizers import Tokenizer
-    from pixelprior.vqvae2 import VQVAE2
-
 LEVELS = ("top", "bottom")
+
+
+class Tokenizer(Protocol):
+    """What a prior needs of a tokenizer, which is also a `torch.nn.Module`.
+
+    Attributes:
+        num_embeddings: number of codes K, the same for all levels.
+        grids: (height, width) of the grid of each level: one, or two with the top grid
+            first.
+    """
+
+    num_embeddings: int
+    grids: tuple[tuple[int, int], ...]
+
+    def get_code_indices(self, images: Tensor) -> dict[str, Tensor]:
+        """Images [B, C, H, W] in [0, 1] to "indices_top" and, with two levels,
+        "indices_bottom": long [B, h, w]."""
+
+    def decode_codes(self, *codes: Tensor) -> Tensor:
+        """One grid of codes [B, h, w] per level to images [B, C, H, W] in [0, 1]."""
 
 
 class HierarchicalPixelCNN(nn.Module, Pretrained):
@@ -44,12 +59,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         attention_heads: heads of each attention layer.
         vertical_residual: as in `GatedBlock`.
         bounded_condition: as in `ConditionalPixelCNN`.
-
-    Raises:
-        ValueError: an argument is out of its range.
     """
-
-    absent_from_config = ConditionalPixelCNN.absent_from_config
 
     def __init__(
         self,
@@ -175,8 +185,8 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
                 logits are (1 + w) · those with the label − w · those without it, before
                 temperature and filters. One number, or (top, bottom). 0 draws from the
                 prior itself. Papers that write s for 1 + w count from 1.
-            seed: a whole number. The same seed gives the same codes; None takes a
-                random seed.
+            seed: a whole number. The same seed gives the same codes; None takes one
+                from torch's generator, so that `torch.manual_seed` repeats the codes.
             first_index: index of the first image, by which its random stream is chosen:
                 image i of a large batch is image 0 of a batch with first_index=i.
             known_top, known_bottom: long grids, -1 where unknown. Known codes are kept,
@@ -222,7 +232,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
     @torch.no_grad()
     def sample_with_vqvae2(
         self,
-        vqvae2_model: "VQVAE2 | Tokenizer",
+        vqvae2_model: Tokenizer,
         batch_size: int,
         device=None,
         temperature: float = 1.0,
@@ -261,7 +271,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
                 images.append(vqvae2_model.decode_codes(z_top[chunk], z_bottom[chunk]))
         return torch.cat(images)
 
-    def check_matches(self, vqvae2_model: "VQVAE2 | Tokenizer") -> None:
+    def check_matches(self, vqvae2_model: Tokenizer) -> None:
         """Raise ValueError unless the VQ-VAE-2 has two grids, and as many codes."""
         if self.num_embeddings != vqvae2_model.num_embeddings:
             raise ValueError(

@@ -6,6 +6,7 @@ loaded.
 
 import math
 import operator
+import re
 from numbers import Real
 
 
@@ -17,6 +18,11 @@ def whole_number(value) -> int | None:
         return operator.index(value)
     except (TypeError, RuntimeError):  # RuntimeError: a tensor of several numbers
         return None
+
+
+def numbers_of(version: str) -> list[int]:
+    """The numbers of a version, to be compared: 2.13.0+cpu has 2, 13 and 0."""
+    return [int(number) for number in re.findall(r"\d+", version.partition("+")[0])]
 
 
 def check_positive(**values: int) -> None:

@@ -7,15 +7,6 @@ from pathlib import Path
 
 import torch
 
-from pixelprior.checkpoints import (
-    CONFIG_NAME,
-    checkpoint_folder,
-    fingerprint,
-    load_model,
-    read_config,
-    read_training_notes,
-)
-from pixelprior.conditional import ConditionalPixelCNN
 from pixelprior.files import (
     recover_folder,
     remove_unfinished,
@@ -24,10 +15,7 @@ from pixelprior.files import (
     writable_folder,
     write_texts,
 )
-from pixelprior.pixelcnn import PixelCNN
-from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.settings import TrainingSettings
-from pixelprior.vqvae2 import VQVAE2
 
 STATE_NAME = "training_state.pt"
 START_AGAIN = "start again in another --output_dir"
@@ -36,14 +24,7 @@ MAY_CHANGE = ("epochs", "processes", "save_steps", "grids")
 
 
 def check_output_dir(output_dir, resume: bool) -> None:
-    """Check that a run can start in a folder, or be resumed there.
-
-    Raises:
-        OSError: the folder cannot be written to.
-        ValueError: a file is in the way, or the folder already holds a run and `resume`
-            is False.
-        FileNotFoundError: there is nothing to resume.
-    """
+    """Check that a run can start in a folder, or be resumed there."""
     folder = writable_folder(output_dir)
     for name in ("samples", "codes", "best", "last"):
         if (folder / name).exists() and not (folder / name).is_dir():
@@ -104,10 +85,6 @@ def write_epoch(output_dir: Path, state: dict, last: tuple, best: tuple | None) 
         output_dir: the folder of the run.
         state: all that a resumed run needs; its "history" is written to history.json.
         last, best: each a model and its notes; best is None if it has not changed.
-
-    Raises:
-        OSError: the disk is full or cannot be written to; the message names the
-            checkpoint that is left.
     """
     with _writing_checkpoint(output_dir) as temporary:
         _save(temporary / "last", *last)
@@ -127,11 +104,7 @@ def write_history(output_dir: Path, history: list[dict]) -> None:
 
 
 def read_history(output_dir) -> list[dict]:
-    """The losses of all epochs that a run has finished; none if it wrote no epoch yet.
-
-    Raises:
-        ValueError: history.json is damaged.
-    """
+    """The losses of all epochs that a run has finished; none before the first."""
     path = Path(output_dir) / "history.json"
     if not path.is_file():
         return []
@@ -139,12 +112,7 @@ def read_history(output_dir) -> list[dict]:
 
 
 def write_last(output_dir: Path, state: dict, model, about: dict) -> None:
-    """Write what a run keeps within an epoch: the checkpoint `last` alone.
-
-    Raises:
-        OSError: the disk is full or cannot be written to; the message names the
-            checkpoint that is left.
-    """
+    """Write what a run keeps within an epoch: the checkpoint `last` alone."""
     with _writing_checkpoint(output_dir) as temporary:
         _save(temporary / "last", model, about)
         write_state(state, temporary / "last")
@@ -173,11 +141,7 @@ def last_good(output_dir: Path, settings: TrainingSettings) -> str:
 
 
 def write_state(state: dict, last: Path) -> None:
-    """Write a run's state beside its `last` checkpoint.
-
-    Raises:
-        OSError: the disk is full or cannot be written to.
-    """
+    """Write a run's state beside its `last` checkpoint."""
     try:
         torch.save(state, last / STATE_NAME)
     except RuntimeError as error:  # torch raises it when the disk is full
@@ -187,13 +151,7 @@ def write_state(state: dict, last: Path) -> None:
 
 
 def read_state(last: Path, identity: dict) -> dict:
-    """Read a run's state; `identity` holds the settings with which it is resumed.
-
-    Raises:
-        ValueError: the state is damaged, the run was started with different settings
-            (the numbers of epochs and of processes may differ), or it has finished more
-            epochs than are asked for.
-    """
+    """Read a run's state; `identity` holds the settings with which it is resumed."""
     path = last / STATE_NAME
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -254,66 +212,3 @@ def what_changes(then: dict, now: dict) -> list[str]:
             "on at the same share of the epochs"
         )
     return lines
-
-
-def trained_parts(prior_checkpoint: Path, vqvae2: VQVAE2 | None) -> set[str]:
-    """Names of the losses that a prior was trained on; both if its notes name none.
-
-    Args:
-        prior_checkpoint: its folder.
-        vqvae2: whose codes it is to be used with; None for codes from elsewhere.
-
-    Raises:
-        ValueError: the prior was trained on the codes of another VQ-VAE-2.
-    """
-    notes = read_training_notes(prior_checkpoint)
-    own = None if vqvae2 is None else fingerprint(vqvae2)
-    if notes.get("vqvae2", own) != own and vqvae2 is not None:
-        raise ValueError(
-            f"the prior in {prior_checkpoint} was trained on the codes of another "
-            "VQ-VAE-2 than the one given; give the --vqvae2_checkpoint that it was "
-            "trained with"
-        )
-    return set(notes.get("trained_parts", [f"{level}_loss" for level in LEVELS]))
-
-
-def load_prior(path, device="cpu") -> HierarchicalPixelCNN | PixelCNN:
-    """Read a prior of two levels, or of one, in evaluation mode.
-
-    Raises:
-        FileNotFoundError, ValueError: as `load_model`.
-    """
-    own = checkpoint_folder(path) / CONFIG_NAME
-    single = own.is_file() and read_config(own).get("model_class") == "PixelCNN"
-    return load_model(PixelCNN if single else HierarchicalPixelCNN, path, device)
-
-
-def check_trained(prior_checkpoint: Path, vqvae2: VQVAE2 | None) -> None:
-    """Raise ValueError unless all levels were trained, on the VQ-VAE-2's codes."""
-    trained = trained_parts(prior_checkpoint, vqvae2)
-    for level in LEVELS:
-        if f"{level}_loss" not in trained and "loss" not in trained:
-            raise ValueError(
-                f"the {level} level of {prior_checkpoint} was never trained; train it: "
-                f"pixelprior train-prior --level {level} --init_checkpoint "
-                f"{prior_checkpoint}"
-            )
-
-
-def load_without_top(path, vqvae2: VQVAE2) -> ConditionalPixelCNN:
-    """Load a bottom level that was trained with `--without_top`, alone or in its prior.
-
-    Raises:
-        ValueError: the level was not trained with `--without_top`, or was trained on
-            the codes of another VQ-VAE-2.
-    """
-    if read_training_notes(path).get("without_top") is not True:
-        raise ValueError(
-            f"nothing says that the bottom level in {path} was trained without the top "
-            "codes; train one with train-prior --level bottom --without_top"
-        )
-    trained_parts(path, vqvae2)
-    own = Path(path) / CONFIG_NAME
-    if own.is_file() and read_config(own).get("model_class") == "ConditionalPixelCNN":
-        return load_model(ConditionalPixelCNN, path)
-    return load_model(HierarchicalPixelCNN, path).prior_bottom

@@ -9,20 +9,18 @@ computes only what is new. `graph` is `cached` as a CUDA graph.
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pixelprior.cache import PixelCNNCache
+from pixelprior.cache import Level, PixelCNNCache
+from pixelprior.modes import evaluation_mode
 from pixelprior.progress import progress_bar
-from pixelprior.ranges import whole_number
+from pixelprior.ranges import check_positive, whole_number
 from pixelprior.validation import check_filters, check_known
 
-if TYPE_CHECKING:
-    from pixelprior.pixelcnn import PixelCNN
-
+CHUNK_SIZE = 256  # the largest batch that `pixelprior benchmark` times
 METHODS = ("auto", "naive", "rows", "cached", "graph")
 
 
@@ -103,7 +101,7 @@ def draw(probs: Tensor, uniform: Tensor) -> Tensor:
 
 
 def sample_codes(
-    model: "PixelCNN",
+    model: Level,
     shape: tuple[int, int],
     uniform: Tensor,
     condition: Tensor | None = None,
@@ -304,3 +302,129 @@ def _rows_of(condition: Tensor | None, rows: slice) -> Tensor | None:
     if condition is None or condition.shape[2] == 1:
         return condition
     return condition[:, :, rows]
+
+
+def chunks_of(batch_size: int, chunk_size: int) -> list[slice]:
+    """Slices of a batch with `chunk_size` images each, the last with the rest."""
+    size = whole_number(chunk_size)
+    return [slice(first, first + size) for first in range(0, batch_size, size)]
+
+
+@torch.no_grad()
+def draw_grids(
+    levels: dict[str, Level],
+    shapes: dict[str, tuple[int, int]],
+    batch_size: int,
+    *,
+    labels: Tensor | None = None,
+    guidance: tuple[float, ...],
+    z_top: Tensor | None = None,
+    known: dict[str, Tensor | None],
+    seed: int | None = None,
+    first_index: int = 0,
+    chunk_size: int = CHUNK_SIZE,
+    progress: bool = False,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    method: str = "auto",
+) -> list[Tensor]:
+    """Draw the grids of one level, or of several, each given the grid before it.
+
+    Args:
+        levels: the levels by name, on one device, in the order in which they are drawn.
+        shapes: (height, width) of each level's grid, by the name of the argument.
+        batch_size: number of images to draw.
+        labels: as `PixelCNN.check_labels` returns them.
+        guidance: of each level, as `validation.check_guidance` returns it.
+        z_top: long [B, Ht, Wt], the grids that the first level is given, or None.
+        known: long grids by level, -1 where unknown; None where nothing is known.
+        seed, first_index, chunk_size, progress, temperature, top_k, top_p, method: as
+            in `HierarchicalPixelCNN.sample`.
+
+    Returns:
+        Codes of each level, long [B, H, W].
+
+    Raises:
+        ValueError: an argument is out of its range, or the weights are not finite.
+    """
+    check_positive(batch_size=batch_size, chunk_size=chunk_size)
+    check_filters(temperature, top_k, top_p)
+    batch_size = whole_number(batch_size)
+    sides = [_checked(name, shape) for name, shape in shapes.items()]
+    for (name, level), shape in zip(levels.items(), sides, strict=True):
+        if known[name] is not None:
+            check_known(
+                known[name], (batch_size, *shape), level.num_embeddings, words_for(name)
+            )
+    counts = [math.prod(shape) for shape in sides]
+    if seed is None:
+        seed = torch.randint(2**63 - 1, ()).item()
+    numbers = uniforms(seed, first_index, batch_size, sum(counts)).split(counts, dim=1)
+    chunks = chunks_of(batch_size, chunk_size)
+    options = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "method": method,
+        "progress": progress and len(chunks) == 1,
+    }
+
+    def draw(chunk: slice) -> list[Tensor]:
+        """The grids of some images, level by level."""
+        above = None if z_top is None else z_top[chunk]
+        grids: list[Tensor] = []
+        each = zip(levels.items(), sides, numbers, guidance, strict=True)
+        for (name, level), shape, uniform, weight in each:
+            of_level = None if known[name] is None else known[name][chunk]
+            here = uniform[chunk]
+            above = sample_codes(
+                level,
+                shape,
+                here,
+                level.condition(
+                    None if labels is None else labels[chunk],
+                    above,
+                    (len(here), *shape),
+                    guided=bool(weight),
+                ),
+                guidance=weight,
+                known=of_level,
+                name=words_for(name),
+                **options,
+            )
+            grids.append(above)
+        return grids
+
+    device = next(iter(levels.values())).embedding.weight.device
+    with (
+        evaluation_mode(torch.nn.ModuleDict(levels)),
+        # A step cannot reuse what earlier steps kept in another number format.
+        torch.autocast(device.type, enabled=False),
+    ):
+        drawn = [
+            draw(chunk)
+            for chunk in progress_bar(
+                chunks,
+                desc="drawing",
+                unit="batch",
+                enabled=progress and len(chunks) > 1,
+            )
+        ]
+    return [torch.cat(grids) for grids in zip(*drawn, strict=True)]
+
+
+def words_for(level: str) -> str:
+    """The codes of a level in words; that of a `PixelCNN` by itself is "codes"."""
+    return level if level == "codes" else f"{level} codes"
+
+
+def _checked(name: str, shape) -> tuple[int, int]:
+    """(height, width) as ints; `name` is the argument's."""
+    pair = shape if isinstance(shape, list | tuple) else (shape,)
+    sides = tuple(map(whole_number, pair))
+    if len(sides) != 2 or min(side or 0 for side in sides) < 1:
+        raise ValueError(
+            f"{name} is {tuple(pair)}; give (height, width), each at least 1"
+        )
+    return sides

@@ -36,10 +36,10 @@ class TrainingSettings:
     max_grad_norm: float = 1.0
     """Largest norm of the gradient of each part of the model; a larger gradient is
     scaled down to it."""
-    ema_decay: float = 0.999
+    ema_decay: float | None = None
     """Decay of the moving average of the weights. The averaged weights are evaluated
-    and kept. 0 keeps the weights themselves, as a VQ-VAE-2 needs, because averaged
-    weights do not fit its newest codebooks."""
+    and kept. 0 keeps the weights themselves. If it is left out, it is 0.999, and for a
+    VQ-VAE-2 it is 0, because averaged weights do not fit its newest codebooks."""
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     """Number format of the multiplications. auto is bf16 where the hardware has it, and
     no is float32."""
@@ -62,7 +62,7 @@ class TrainingSettings:
                 raise ValueError(
                     f"{name} is {value}; give a number above 0 and below 1e38"
                 )
-        check_share(warmup=self.warmup, ema_decay=self.ema_decay)
+        check_share(warmup=self.warmup, ema_decay=self.ema_decay or 0)
         check_number(weight_decay=self.weight_decay)
         seed = whole_number(self.seed)
         if seed is None or not 0 <= seed < 2**32:

@@ -43,7 +43,9 @@ def fit(
     parameter's `requires_grad` are restored.
 
     Args:
-        model: has `loss_function(*batch)` and `training_parts()`.
+        model: has `loss_function(*batch)` and `training_parts()`, and may have
+            `averages_weights`, which is False if its weights are not to be averaged
+            unless the settings ask for it.
         train_data: has `len`, `batch(indices)` and `to(device)`. If it has
             `batches(parts)` too, which gives the batch of each tensor of indices one
             after the other, it can prepare them ahead of time.

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -65,6 +65,9 @@ class TrainingRun:
     """The state of one training run: everything that a resumed run needs again."""
 
     def __init__(self, model, settings, output_dir, accelerator):
+        if settings.ema_decay is None:
+            averaged = getattr(model, "averages_weights", True)
+            settings = replace(settings, ema_decay=0.999 if averaged else 0.0)
         self.settings, self.output_dir = settings, output_dir
         self.accelerator = accelerator
         self.model = model.to(accelerator.device, memory_format=torch.channels_last)

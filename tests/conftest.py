@@ -1,4 +1,5 @@
-"""Fixtures for several test files: real images, shipped and small models, real data."""
+"""Which tests run, and fixtures for several test files: real images, shipped and small
+models, real data."""
 
 import os
 import socket
@@ -10,14 +11,33 @@ import torch
 from hypothesis import settings
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN
-from pixelprior.assets import load_shipped, load_shipped_reference_models
-from pixelprior.codes import CodeData, extract_codes
-from pixelprior.data import load_images
+from pixelprior.assets import load_shipped
+from pixelprior.data.codes import CodeData, extract_codes
+from pixelprior.data.images import load_images
 from pixelprior.devices import keep_freed_memory
+from pixelprior.evaluation.classifier import load_shipped_reference_models
 
 # Each run tries the same examples, and the time of one example is not limited.
 settings.register_profile("pixelprior", derandomize=True, deadline=None)
 settings.load_profile("pixelprior")
+
+
+def pytest_configure(config):
+    """Leave the slow tests out, however pytest is called; `-m slow` runs them alone,
+    and `-m "slow or not slow"` runs all."""
+    config.addinivalue_line("markers", "slow: left out unless -m asks for it")
+    config.option.markexpr = config.option.markexpr or "not slow"
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items):
+    """Tests that share a fixture of their module run in one process."""
+    for item in items:
+        of_names = getattr(item, "_fixtureinfo", None)
+        made = of_names.name2fixturedefs.values() if of_names else ()
+        if any(fixture[-1].scope == "module" for fixture in made):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
 
 ASKED: list[str] = []  # hosts that a test has asked for
 

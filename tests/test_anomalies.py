@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from pixelprior import anomaly_search, calibration_files
-from pixelprior.anomalies import LEAST_NORMAL, Findings, calibrate, find, score_parts_of
-from pixelprior.anomaly_scores import (
+from pixelprior.anomalies import calibration_files, search
+from pixelprior.anomalies.calibration_files import load_calibration, save_calibration
+from pixelprior.anomalies.finding import (
+    LEAST_NORMAL,
+    Findings,
+    calibrate,
+    find,
+    score_parts_of,
+)
+from pixelprior.anomalies.scores import (
     Calibration,
     Evidence,
     check_rate,
@@ -18,7 +25,7 @@ from pixelprior.anomaly_scores import (
     score_parts,
     smooth,
 )
-from pixelprior.anomaly_search import (
+from pixelprior.anomalies.search import (
     Search,
     guided_nats,
     images_per_batch,
@@ -26,8 +33,7 @@ from pixelprior.anomaly_search import (
     over_pixels,
     shifted_nats,
 )
-from pixelprior.calibration_files import load_calibration, save_calibration
-from pixelprior.data import ImageData
+from pixelprior.data.images import ImageData
 from pixelprior.editing import codes_of, surprise
 from pixelprior.evaluation import detectors
 from pixelprior.evaluation.defects import with_defects
@@ -62,6 +68,7 @@ def judged(calibration, **nats: float):
     return replace(calibration, nats=same)
 
 
+@pytest.mark.slow
 def test_what_is_not_flagged_stays_as_it_is(shipped, others, calibration):
     images, labels = others[:4]
     found = find(*shipped, images, judged(calibration), labels, draws=DRAWS)
@@ -116,7 +123,7 @@ def test_an_image_is_restored_in_the_same_way_in_any_batch(
 def test_a_large_batch_is_searched_in_parts(shipped, others, calibration, monkeypatch):
     images, labels = others[:5]
     whole = find(*shipped, images, calibration, labels, draws=DRAWS)
-    monkeypatch.setattr("pixelprior.anomaly_search.CHUNK_SIZE", 2 * DRAWS)
+    monkeypatch.setattr("pixelprior.anomalies.search.CHUNK_SIZE", 2 * DRAWS)
     parts = find(*shipped, images, calibration, labels, draws=DRAWS)
     torch.testing.assert_close(parts.maps, whole.maps, rtol=1e-4, atol=1e-4)
     assert parts.restorations.shape == (5, DRAWS, 1, 32, 32)
@@ -161,6 +168,7 @@ def test_defects_score_higher_and_show_in_the_map(shipped, others, calibration):
     assert (inside > before).double().mean() > 0.8
 
 
+@pytest.mark.slow
 def test_scores_of_other_images_do_not_change_how_images_are_scored(
     shipped, normal, calibration
 ):
@@ -310,8 +318,8 @@ def test_shifted_nats_are_moved_back(shipped, others, monkeypatch):
     def of_copy(_logits, _codes):
         return nats * (1 + len(copies))  # 2, 3, 4 and 5 times
 
-    monkeypatch.setattr(anomaly_search, "codes_of", codes)
-    monkeypatch.setattr(anomaly_search, "negative_log_likelihood", of_copy)
+    monkeypatch.setattr(search, "codes_of", codes)
+    monkeypatch.setattr(search, "negative_log_likelihood", of_copy)
     with torch.no_grad():
         found = shifted_nats(*shipped, images, labels, nats)
     assert len(copies) == 4

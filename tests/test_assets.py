@@ -12,12 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from pixelprior import cli
-from pixelprior.assets import (
-    FOLDER,
-    SHIPPED,
-    load_shipped,
-    load_shipped_reference_models,
-)
+from pixelprior.assets import FOLDER, SHIPPED, load_shipped
+from pixelprior.evaluation.classifier import load_shipped_reference_models
 from pixelprior.evaluation.measures import nats_per_code
 from pixelprior.evaluation.report import model_card
 
@@ -99,6 +95,7 @@ def test_the_readme_shows_what_the_demo_prints(demo):
     assert len(now) == 5 and now == pytest.approx(then, rel=0.005)
 
 
+@pytest.mark.slow
 def test_the_demo_draws_in_colour(tmp_path, capsys):
     cli.main(["demo", "--dataset", "cifar10", "--output_dir", str(tmp_path)])
     printed = capsys.readouterr().out

@@ -4,14 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pixelprior.augmentation import (
+from pixelprior.data.augmentation import (
     AugmentedImages,
     EncodedImages,
     shifted_and_flipped,
 )
-from pixelprior.codes import extract_codes
-from pixelprior.data import load_images
-from pixelprior.held_out import Part
+from pixelprior.data.codes import extract_codes
+from pixelprior.data.held_out import Part
+from pixelprior.data.images import load_images
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.settings import TrainingSettings
 from pixelprior.training import fit

@@ -15,25 +15,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pixelprior import VQVAE2, HierarchicalPixelCNN, checkpoints, checksums
-from pixelprior.assets import (
-    SHIPPED,
-    WITH_WITHOUT_TOP,
-    load_shipped,
-    shipped_folder,
-)
-from pixelprior.checkpoints import (
-    fingerprint,
-    load_model,
-    read_training_notes,
-)
+from pixelprior import VQVAE2, HierarchicalPixelCNN, checkpoints, files
+from pixelprior.assets import SHIPPED, WITH_WITHOUT_TOP, load_shipped, shipped_folder
+from pixelprior.checkpoints import fingerprint, load_model, read_training_notes
+from pixelprior.cli.priors import check_trained
 from pixelprior.files import (
     recover_folder,
     swap_folder,
     temporary_folder,
     writable_folder,
 )
-from pixelprior.runs import check_trained
 
 
 @pytest.fixture
@@ -469,7 +460,7 @@ def test_a_failed_save_leaves_the_old_checkpoint_whole(model, tmp_path, monkeypa
     def fails(*_arguments, **_more):
         raise OSError("disk full")
 
-    monkeypatch.setattr("pixelprior.checkpoints.save_file", fails)
+    monkeypatch.setattr("safetensors.torch.save_file", fails)
     with pytest.raises(OSError, match="disk full"):
         model.save_pretrained(tmp_path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
@@ -515,13 +506,13 @@ def test_files_that_are_replaced_while_they_are_read_are_no_damage(
     model, tmp_path, monkeypatch
 ):
     model.save_pretrained(tmp_path)
-    hashed, real = [], checksums.sha256_of
+    hashed, real = [], files.sha256_of
 
     def another_file_first(path):
         hashed.append(path)
         return "0" * 64 if len(hashed) == 1 else real(path)
 
-    monkeypatch.setattr(checksums, "sha256_of", another_file_first)
+    monkeypatch.setattr(files, "sha256_of", another_file_first)
     load_model(HierarchicalPixelCNN, tmp_path)
     assert len(hashed) == 2
 
@@ -599,12 +590,13 @@ def test_a_fingerprint_depends_on_each_parameter_and_each_codebook(shipped):
 
 
 def test_a_fingerprint_tells_one_code_from_another(shipped):
-    quantizer = copy.deepcopy(shipped[0].vq_top)
-    seen = {fingerprint(quantizer)}
-    for code in range(quantizer.num_embeddings):
-        quantizer.codebook[code, 0] += 1
-        seen.add(fingerprint(quantizer))
-    assert len(seen) == 1 + quantizer.num_embeddings
+    vqvae2 = copy.deepcopy(shipped[0])
+    seen = {fingerprint(vqvae2)}
+    for quantizer in (vqvae2.vq_top, vqvae2.vq_bottom):
+        for code in range(quantizer.num_embeddings):
+            quantizer.codebook[code, 0] += 1
+            seen.add(fingerprint(vqvae2))
+    assert len(seen) == 1 + 2 * vqvae2.num_embeddings
 
 
 @pytest.mark.parametrize("name", SHIPPED)

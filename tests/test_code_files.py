@@ -7,10 +7,10 @@ from safetensors.torch import save_file
 
 from pixelprior import PixelCNN, TrainingSettings, fit
 from pixelprior.checkpoints import load_model
-from pixelprior.code_files import read_codes
-from pixelprior.codes import CodeData, save_codes
-from pixelprior.conditional import ConditionalPixelCNN
+from pixelprior.data.code_files import read_codes
+from pixelprior.data.codes import CodeData, save_codes
 from pixelprior.devices import make_accelerator
+from pixelprior.pixelcnn import ConditionalPixelCNN
 from pixelprior.sampling import sample_codes, uniforms
 
 TOP = np.arange(24).reshape(2, 3, 4)

@@ -7,10 +7,11 @@ import random
 import pytest
 import torch
 
-from pixelprior import CodeData, code_writer, extract_codes
-from pixelprior.code_writer import CodeWriter
-from pixelprior.codes import extract_codes_to_file, load_codes, save_codes
-from pixelprior.tokenizers import FunctionTokenizer
+from pixelprior import CodeData, extract_codes
+from pixelprior.data import code_writer
+from pixelprior.data.code_writer import CodeWriter
+from pixelprior.data.codes import extract_codes_to_file, load_codes, save_codes
+from pixelprior.data.tokenizers import FunctionTokenizer
 
 COUNT = 2500  # three parts of 1,024 images, the last one shorter
 

@@ -10,8 +10,8 @@ from make_fashion_mnist_mini import first_of_each_class
 from PIL import Image
 from safetensors.torch import save_file
 
-from pixelprior import image_files
-from pixelprior.codes import (
+from pixelprior.data import image_files
+from pixelprior.data.codes import (
     CodeData,
     extract_codes,
     images_at_once,
@@ -19,7 +19,7 @@ from pixelprior.codes import (
     save_codes,
     smallest_integer_type,
 )
-from pixelprior.data import load_images
+from pixelprior.data.images import load_images
 
 
 def write_images(folder, count, size=(40, 50), first=0):

@@ -5,14 +5,11 @@ of the past by gradient and still learn nothing from it, because each block halv
 signal.
 """
 
-import json
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from pixelprior import ConditionalPixelCNN, PixelCNN
-from pixelprior.checkpoints import load_model
 
 SIDE = 16  # of the grids, as the default bottom grid of an image of 32 pixels
 each_depth = pytest.mark.parametrize("num_layers", [15, 30])
@@ -114,33 +111,6 @@ def test_the_gradient_keeps_its_size_through_all_blocks(level, num_layers):
     assert of_h.max() < 3 * of_h.min(), of_h
     # Each later block uses v, so the first v has the gradients of all blocks.
     assert of_v.max() < 1.5 * num_layers * of_v.min(), of_v
-
-
-def test_a_checkpoint_from_before_the_residual_loads_without_it(tmp_path):
-    """Its config lacks the argument; its weights were trained without the residual."""
-    old = PixelCNN(11, 6, 8, 3, vertical_residual=False).eval()
-    old.save_pretrained(tmp_path)
-    path = tmp_path / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    assert config.pop("vertical_residual") is False
-    path.write_text(json.dumps(config), encoding="utf-8")
-    codes = torch.randint(11, (2, 5, 5))
-    for loaded in (load_model(PixelCNN, tmp_path), PixelCNN.from_pretrained(tmp_path)):
-        assert torch.equal(loaded(codes), old(codes))
-
-
-def test_a_bottom_level_from_before_the_bound_loads_without_it(tmp_path):
-    old = ConditionalPixelCNN(
-        11, 6, 8, 3, vertical_residual=False, bounded_condition=False
-    ).eval()
-    old.save_pretrained(tmp_path)
-    path = tmp_path / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    assert config.pop("vertical_residual") is config.pop("bounded_condition") is False
-    path.write_text(json.dumps(config), encoding="utf-8")
-    loaded = load_model(ConditionalPixelCNN, tmp_path)
-    z_bottom, z_top = torch.randint(11, (2, 6, 6)), torch.randint(11, (2, 3, 3))
-    assert torch.equal(loaded(z_bottom, z_top), old(z_bottom, z_top))
 
 
 def test_the_shipped_prior_says_which_block_it_is_of(shipped):

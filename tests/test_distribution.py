@@ -15,7 +15,7 @@ import zlib
 import pytest
 import torch
 
-from pixelprior import HierarchicalPixelCNN, drawing, sampling
+from pixelprior import HierarchicalPixelCNN, sampling
 
 DRAWS = int(os.environ.get("PIXELPRIOR_DRAWS", "5000"))
 CODES, TOP, BOTTOM = 3, (1, 2), (2, 2)
@@ -231,7 +231,7 @@ def test_a_sampler_with_one_thing_wrong_is_found(
     assert source.count(right) == 1
     mutant = types.ModuleType("pixelprior.mutant")
     exec(source.replace(right, wrong), mutant.__dict__)
-    monkeypatch.setattr(drawing, "sample_codes", mutant.sample_codes)
+    monkeypatch.setattr(sampling, "sample_codes", mutant.sample_codes)
     try:
         p_values = p_values_of(prior, probabilities, ("cached",), [case])
     except AssertionError:  # it drew what has probability 0

@@ -1,29 +1,13 @@
-"""A level is drawn alone as it is drawn within its prior, and in memory's bounds."""
+"""A level is drawn alone as it is drawn within its prior."""
 
 import io
-import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from pixelprior import (
-    VQVAE2,
-    ConditionalPixelCNN,
-    HierarchicalPixelCNN,
-    PixelCNN,
-    cli,
-)
-from pixelprior.assets import FOLDER
-from pixelprior.cache import PixelCNNCache
-from pixelprior.drawing import (
-    BYTES_OF_ONE_DRAW,
-    FEATURES_CACHED,
-    FEATURES_WHOLE_GRID,
-    LOGITS_WHOLE_GRID,
-    bytes_per_image,
-)
+from pixelprior import ConditionalPixelCNN, HierarchicalPixelCNN, PixelCNN
 
 TOP, BOTTOM = (3, 4), (6, 8)
 LABELS = torch.tensor([0, 2, 1, 1, 0])
@@ -145,137 +129,36 @@ def test_a_bottom_level_asks_for_its_top_codes(prior):
 
 def test_the_levels_have_names(prior):
     assert list(prior.levels()) == ["top", "bottom"]
-    for level in (PixelCNN(8, 4, 8, 2), ConditionalPixelCNN(8, 4, 8, 2)):
-        assert level.levels() == {"codes": level}
+    top, bottom = PixelCNN(8, 4, 8, 2), ConditionalPixelCNN(8, 4, 8, 2)
+    assert top.levels() == {"codes": top} and bottom.levels() == {"bottom": bottom}
 
 
-def test_an_image_is_reckoned_by_its_cache_its_features_and_its_logits():
-    """Of the level that takes most. Guidance has two conditions, so it takes twice."""
-    torch.manual_seed(0)
-    levels, shapes = HierarchicalPixelCNN(16, 4, 8, 3).levels(), [(3, 4), (6, 8)]
+def test_without_a_seed_manual_seed_repeats_the_codes(prior):
+    def drawn():
+        return prior.sample(5, TOP, BOTTOM, labels=LABELS)
 
-    def bytes_of(weight, method):
-        return bytes_per_image(levels, shapes, (weight, weight), method)
-
-    count, channels, codes, one_draw = 6 * 8, 8, 16, 16 * BYTES_OF_ONE_DRAW
-    logits = LOGITS_WHOLE_GRID * codes
-    whole_grid = 4 * (FEATURES_WHOLE_GRID * channels + logits) * count
-    for method in ("naive", "rows"):
-        assert bytes_of(0.0, method) == whole_grid + one_draw
-    cache = PixelCNNCache(levels["bottom"], 1, (6, 8)).nbytes
-    features = 4 * FEATURES_CACHED * channels * count
-    assert bytes_of(0.0, "cached") == cache + features + one_draw
-    for method in ("naive", "rows", "cached"):
-        assert bytes_of(0.5, method) == 2 * bytes_of(0.0, method)
+    torch.manual_seed(4)
+    first, second = drawn(), drawn()
+    torch.manual_seed(4)
+    again = drawn()
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert not torch.equal(first[1], second[1])
 
 
-DRAWN = r"""
-import re, sys, torch
-from pathlib import Path
-from pixelprior import HierarchicalPixelCNN
-from pixelprior.drawing import bytes_per_image
-torch.set_num_threads(1)
-options, (count, side, codes) = eval(sys.argv[1]), map(int, sys.argv[2:])
-dtype = options.pop("dtype", torch.float32)
-prior = HierarchicalPixelCNN(codes, 16, 64, 3, 4, label_dropout=0.1).eval().to(dtype)
-shapes = [(side // 2, side // 2), (side, side)]
-def resident(name):
-    text = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(name + r":\s+(\d+)", text)[1])
-def draw(n):
-    prior.sample(n, *shapes, labels=1, chunk_size=n, **options)
-draw(1)
-before = resident("VmRSS")
-Path("/proc/self/clear_refs").write_text("5")  # the highest begins anew
-draw(count)
-weights = 2 * (options.get("guidance", 0.0),)
-said = bytes_per_image(prior.levels(), shapes, weights, options["method"])
-print(said, (resident("VmHWM") - before) / count)
-"""
-CACHED = {"method": "cached"}
-FILTERS = {"top_k": 8000, "top_p": 0.9}
+def test_the_top_codes_are_moved_to_the_prior(prior):
+    class Elsewhere(torch.Tensor):
+        def to(self, device):
+            moved.append(device)
+            return self.as_subclass(torch.Tensor)
 
-
-@pytest.mark.skipif(sys.platform != "linux", reason="it measures Linux's memory")
-@pytest.mark.parametrize(
-    "options, count, side, codes",
-    [
-        (CACHED, 256, 16, 64),
-        (CACHED | {"guidance": 1.0}, 128, 16, 64),
-        ({"method": "rows"}, 64, 8, 64),
-        ({"method": "naive", "guidance": 0.5}, 64, 6, 64),
-        (CACHED, 64, 8, 8192),
-        (CACHED | FILTERS, 64, 8, 8192),
-        (CACHED | FILTERS | {"dtype": torch.bfloat16}, 64, 8, 8192),
-        ({"method": "naive", "top_p": 0.9}, 32, 8, 8192),
-    ],
-)
-def test_an_image_takes_no_more_memory_than_is_said(options, count, side, codes):
-    """Also if there are many codes, whose logits take most of it."""
-    numbers = map(str, (count, side, codes))
-    done = subprocess.run(
-        [sys.executable, "-c", DRAWN, str(options), *numbers],
-        capture_output=True,
-        text=True,
-        check=True,
+    moved, z_top = [], torch.ones(5, *TOP).long()
+    options = {"labels": LABELS, "seed": 0}
+    drawn = prior.prior_bottom.sample(5, BOTTOM, z_top=z_top, **options)
+    elsewhere = z_top.as_subclass(Elsewhere)
+    assert torch.equal(
+        prior.prior_bottom.sample(5, BOTTOM, z_top=elsewhere, **options), drawn
     )
-    said, taken = map(float, done.stdout.split())
-    assert taken < said < 8 * taken
-
-
-SAMPLED = """
-import resource, sys
-limit = int(sys.argv[1])
-import torch
-torch.set_num_threads(1)
-from pixelprior import cli
-from pixelprior.cli import sample
-if limit:
-    import psutil
-    taken = psutil.Process().memory_info().data
-    resource.setrlimit(resource.RLIMIT_DATA, (taken + limit, taken + limit))
-drawn, draw = [], sample.Sampling.draw
-def watched(self, images):
-    drawn.append(images.stop - images.start)
-    return draw(self, images)
-sample.Sampling.draw = watched
-cli.main(sys.argv[2:])
-print("batches", *drawn)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
-def test_the_command_draws_as_many_images_together_as_fit(tmp_path):
-    """Under a limit that 96 images of 128×128 in one batch exceed."""
-    torch.manual_seed(0)
-    vqvae2 = VQVAE2(3, 128, 64, 16, 8, bottom_downsampling=8)
-    vqvae2.save_pretrained(tmp_path / "vqvae2")
-    prior = HierarchicalPixelCNN(8, 16, 16, 1)
-    prior.save_pretrained(tmp_path / "prior")
-    command = ["sample", "--vqvae2_checkpoint", str(tmp_path / "vqvae2")]
-    command += ["--prior_checkpoint", str(tmp_path / "prior"), "--num_samples", "96"]
-
-    def run(limit, *flags):
-        return subprocess.run(
-            [sys.executable, "-c", SAMPLED, str(limit), *command, *flags],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-
-    limit = str(400 * 2**20)
-    failed = run(limit, "--batch_size", "96", "--output_dir", "all")
-    assert failed.returncode == 2 and "too large for this machine" in failed.stderr
-    done = run(limit, "--output_dir", "fitting")
-    assert done.returncode == 0, done.stderr
-    sizes = [int(each) for each in done.stdout.split("batches ")[1].split()]
-    assert sum(sizes) == 96 and 1 < sizes[0] < 96
-    assert "batches 96" in run(0, "--output_dir", "free").stdout
-    names = [path.name for path in sorted((tmp_path / "fitting").glob("*.png"))]
-    assert len(names) == 96
-    for name in names:
-        one, other = (tmp_path / each / name for each in ("fitting", "free"))
-        assert one.read_bytes() == other.read_bytes()
+    assert moved == [torch.device("cpu")]
 
 
 def test_batches_have_a_bar_or_the_rows_of_the_only_one(prior, monkeypatch):
@@ -290,20 +173,6 @@ def test_batches_have_a_bar_or_the_rows_of_the_only_one(prior, monkeypatch):
     screen.truncate(0)
     prior.prior_top.sample(2, TOP, labels=1, progress=True)
     assert "codes" in screen.getvalue() and "codes codes" not in screen.getvalue()
-
-
-def test_where_no_image_fits_the_command_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("pixelprior.cli.sample.free_on", lambda device: 2**16)
-    command = ["sample", "--prior_checkpoint", str(FOLDER / "fashion_mnist_prior")]
-    command += ["--vqvae2_checkpoint", str(FOLDER / "fashion_mnist_vqvae2")]
-    with pytest.raises(SystemExit):
-        cli.main([*command, "--num_samples", "1", "--output_dir", str(tmp_path / "no")])
-    error = capsys.readouterr().err
-    assert "MiB to draw" in error and "give --batch_size 1 to try all the same" in error
-    assert not (tmp_path / "no").exists()
-
-
-# The prior of two levels.
 
 
 def test_a_prior_has_128_channels_and_15_blocks_with_residuals_by_default():

@@ -9,8 +9,8 @@ from test_distribution import reference
 
 from pixelprior import HierarchicalPixelCNN, PixelCNN
 from pixelprior.pixelcnn import negative_log_likelihood
-from pixelprior.quantizer import Quantizer
 from pixelprior.sampling import draw, probabilities, uniforms
+from pixelprior.vqvae2 import Quantizer
 
 ON_A_CPU = ("naive", "rows", "cached")
 DTYPES = (torch.bfloat16, torch.float32, torch.float64)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pixelprior import HierarchicalPixelCNN, PixelCNN, complete
+from pixelprior import HierarchicalPixelCNN, PixelCNN, complete, validation
 from pixelprior.sampling import draw, probabilities, sample_codes, uniforms
 
 TOP, BOTTOM = (3, 4), (6, 8)
@@ -64,6 +64,30 @@ def test_a_guided_code_is_drawn_from_the_combined_logits(guided):
     )
     assert torch.equal(drawn[:, 0, 0], expected)
     assert not torch.allclose(labelled, unlabelled, atol=0.1)
+
+
+def test_guidance_runs_the_network_of_the_top_codes_once(guided):
+    """The label is all that differs between the two conditions."""
+    bottom, calls, z_top = guided.prior_bottom, [], torch.ones(5, *TOP).long()
+    with torch.no_grad():
+        apart = [
+            bottom.top_condition(z_top, (5, *BOTTOM), each) for each in (LABELS, None)
+        ]
+        bottom.top_network.register_forward_hook(lambda *_: calls.append(1))
+        both = bottom.condition(LABELS, z_top, (5, *BOTTOM), guided=True)
+    assert torch.equal(both, torch.cat(apart)) and len(calls) == 1
+    guided.sample(5, TOP, BOTTOM, labels=LABELS, seed=0, guidance=1.0)
+    assert len(calls) == 2
+
+
+def test_a_label_past_the_classes_is_never_taken_for_no_label(guided, monkeypatch):
+    """Where a GPU trains, labels are not checked before the embedding is looked up."""
+    monkeypatch.setattr(validation, "check_is_free", lambda values: False)
+    wrong = torch.tensor([0, 3])
+    with pytest.raises(IndexError):
+        guided.prior_top(torch.zeros(2, *TOP).long(), wrong)
+    with pytest.raises(IndexError):
+        guided.train().prior_top(torch.zeros(2, *TOP).long(), wrong)
 
 
 def test_guidance_of_one_level_leaves_the_other_as_it_is(guided):

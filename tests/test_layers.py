@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 
 from pixelprior import GatedBlock, MaskedConv2d, PixelCNN
 from pixelprior.cache import AttentionCache, BlockCache, PixelCNNCache
-from pixelprior.layers import (
-    BoundedRMS,
-    CausalAttention,
-    gate,
-    positions,
-)
+from pixelprior.layers import BoundedRMS, CausalAttention, gate, positions
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 6))
 CLOSE = {"rtol": 0, "atol": 1e-12}
@@ -186,6 +181,15 @@ def test_positions_are_encoded_by_the_sinusoids_of_the_paper(channels):
         expected = [math.sin(a) for each in angles for a in each]
         expected += [math.cos(a) for each in angles for a in each]
         assert waves[y, x].tolist() == pytest.approx(expected[:channels], abs=1e-12)
+
+
+def test_positions_of_a_grid_are_computed_once():
+    """Also if the first pass is in inference mode, and a later one needs a gradient."""
+    like = torch.zeros(1)
+    with torch.inference_mode():
+        once = positions(5, 7, 12, like)
+    assert positions(5, 7, 12, like) is once and not once.is_inference()
+    assert positions(5, 7, 12, like.double()).dtype == torch.float64
 
 
 def test_no_two_positions_share_their_encoding():

@@ -5,11 +5,7 @@ import torch
 from torch import nn
 
 from pixelprior.editing import surprise
-from pixelprior.modes import (
-    evaluation_mode,
-    gradients_restored,
-    random_state_restored,
-)
+from pixelprior.modes import evaluation_mode, gradients_restored, random_state_restored
 
 
 def modes(*models):

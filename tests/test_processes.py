@@ -20,6 +20,8 @@ from pixelprior.checkpoints import load_model
 from pixelprior.cli import doctor
 from pixelprior.schedule import learning_rate_factor
 
+pytestmark = pytest.mark.slow
+
 QUIET = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 TWO = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 CONFIG = "distributed_type: MULTI_GPU\nuse_cpu: true\nnum_processes: 2\n"
@@ -30,12 +32,12 @@ SMALL += ["--embedding_dim", "8", "--num_embeddings", "16"]
 # Like `train-vqvae2`, and says which codebooks this process has at the end.
 TRAIN = """
 import hashlib, sys
-from pixelprior import VQVAE2, cli, quantizer
-made, init = [], quantizer.Quantizer.__init__
+from pixelprior import VQVAE2, cli, vqvae2
+made, init = [], vqvae2.Quantizer.__init__
 def remember(self, *arguments):
     init(self, *arguments)
     made.append(self)
-quantizer.Quantizer.__init__ = remember
+vqvae2.Quantizer.__init__ = remember
 cli.main(["train-vqvae2", *sys.argv[1:]])
 books = [hashlib.sha256(m.codebook.numpy().tobytes()).hexdigest() for m in made[:2]]
 print("codebooks", *books, flush=True)
@@ -172,33 +174,28 @@ def test_other_programs_may_have_a_number_of_processes(monkeypatch):
 
 # Commands one after the other, on images that are said not to fit into memory, with
 # parts of 8 images in a file of codes. Which training images were trained on is
-# written to seen_RANK_N.json; STOP=1 ends at the first checkpoint within an epoch, and
-# FREE="3 2" leaves memory to draw 3 images in the first process and 2 in the second.
+# written to seen_RANK_N.json; STOP=1 ends at the first checkpoint within an epoch.
 WATCHED = """
 import json, os, shlex, sys
 from pathlib import Path
-from pixelprior import cli, code_writer, image_streams, training_run
-image_streams.free_memory = lambda: 0
+from pixelprior import cli, training_run
+from pixelprior.data import code_writer, streams
+streams.free_memory = lambda: 0
 code_writer.PART = 8
-seen, batches = [], image_streams.StreamedImages.batches
+seen, batches = [], streams.StreamedImages.batches
 def watched(self, parts):
     parts = [part.cpu() for part in parts]
     for part, batch in zip(parts, batches(self, parts)):
         if self.split == "train":
             seen.append(self.numbers[part].tolist())
         yield batch
-image_streams.StreamedImages.batches = watched
+streams.StreamedImages.batches = watched
 save = training_run.TrainingRun._save_within_epoch
 def save_and_stop(self, *arguments):
     save(self, *arguments)
     if os.environ.get("STOP"):
         raise SystemExit
 training_run.TrainingRun._save_within_epoch = save_and_stop
-if free := os.environ.get("FREE"):
-    from pixelprior.cli import sample
-    sample.bytes_per_image, sample.FEATURES_DECODED = lambda *_: 1000, 0
-    fits = int(free.split()[int(os.environ["RANK"])])
-    sample.free_on = lambda device: 1000 * fits / sample.SHARE_OF_MEMORY
 name, *commands = sys.argv[1:]
 try:
     for command in commands:
@@ -273,7 +270,7 @@ def test_an_epoch_goes_on_in_another_number_of_processes(watched):
 
 def test_two_processes_encode_a_stream_and_draw_images_as_one_does(watched):
     """Codes in five parts, to one file; images to PNG files. Both have the bytes that
-    one process writes, though one of the two has less memory than the other."""
+    one process writes."""
     folder, run = watched
     if not (folder / "vqvae2" / "best").exists():
         run(2, "train_d", FIRST + "vqvae2")
@@ -281,7 +278,7 @@ def test_two_processes_encode_a_stream_and_draw_images_as_one_does(watched):
     draw = "sample --vqvae2_checkpoint vqvae2 --prior_checkpoint two --num_samples 7"
     draw += " --output_dir "
     shares = run(2, "encode_2", prior + "two")
-    run(2, "drawn", draw + "drawn_2", FREE="3 2")
+    run(2, "drawn", draw + "drawn_2")
     encoded = [[some[0] // 8 for some in each] for each in shares]
     assert sorted(encoded[0] + encoded[1]) == [0, 1, 2, 3, 4] and all(encoded)
     run(1, "encode_1", prior + "one", draw + "drawn_1 --batch_size 2")

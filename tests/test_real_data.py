@@ -12,14 +12,16 @@ import torch
 
 from pixelprior import cli
 from pixelprior.assets import FOLDER, load_shipped
-from pixelprior.codes import extract_codes
-from pixelprior.data import ImageData, load_images
+from pixelprior.data.codes import extract_codes
+from pixelprior.data.images import ImageData, load_images
 from pixelprior.evaluation.measures import (
     image_nats,
     mean_with_interval,
     reconstructions,
     squared_errors,
 )
+
+pytestmark = pytest.mark.slow
 
 SOURCES = {
     "fashion_mnist": ("FashionMNIST", ["--num_embeddings", "256"]),

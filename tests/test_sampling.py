@@ -354,9 +354,9 @@ def test_unless_asked_otherwise_codes_are_drawn_from_the_logits_and_quietly(
 ):
     bars = []
 
-    def bar(**options):
+    def bar(*iterable, **options):
         bars.append(options["enabled"])
-        return progress_bar(**options)
+        return progress_bar(*iterable, **options)
 
     monkeypatch.setattr(sampling, "progress_bar", bar)
     level = small_prior.prior_top

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from pixelprior.score_table import COLUMNS, ScoreTable, line
+from pixelprior.anomalies.score_table import COLUMNS, ScoreTable, line
 
 NAMES = ["a/1.png", 'odd "name", of\ntwo lines\r.png', "b/2.png", "b/3.png"]
 

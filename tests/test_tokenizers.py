@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, PixelCNN, extract_codes
-from pixelprior.codes import extract_codes_to_file
-from pixelprior.data import ImageData
-from pixelprior.tokenizers import DiffusersTokenizer, FunctionTokenizer, Tokenizer
+from pixelprior.data.codes import extract_codes_to_file
+from pixelprior.data.images import ImageData
+from pixelprior.data.tokenizers import DiffusersTokenizer, FunctionTokenizer
+from pixelprior.prior import Tokenizer
 
 NAMES = ("num_embeddings", "grids", "get_code_indices", "decode_codes")
 IMAGES = torch.rand(3, 1, 8, 12, generator=torch.Generator().manual_seed(0))
@@ -185,6 +186,7 @@ def vq_model():
     ).eval()
 
 
+@pytest.mark.slow
 def test_codes_of_diffusers_are_those_of_its_own_forward_pass(vq_model):
     images = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(1))
     tokenizer = DiffusersTokenizer(vq_model, (16, 24))
@@ -199,6 +201,7 @@ def test_codes_of_diffusers_are_those_of_its_own_forward_pass(vq_model):
     assert not torch.allclose(tokenizer.decode_codes(19 - codes), rebuilt)
 
 
+@pytest.mark.slow
 def test_a_prior_over_codes_of_diffusers_draws_images(vq_model):
     tokenizer = DiffusersTokenizer(vq_model, 16)
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -209,6 +212,7 @@ def test_a_prior_over_codes_of_diffusers_draws_images(vq_model):
     assert tokenizer.to("cpu") is tokenizer and list(tokenizer.parameters())
 
 
+@pytest.mark.slow
 def test_a_model_that_looks_codes_up_itself_decodes_the_same(vq_model):
     import diffusers
 
@@ -222,6 +226,7 @@ def test_a_model_that_looks_codes_up_itself_decodes_the_same(vq_model):
     assert torch.equal(one, two)
 
 
+@pytest.mark.slow
 def test_images_that_diffusers_cannot_halve_are_named(vq_model):
     with pytest.raises(ValueError, match=r"halves images 1 times; give multiples of 2"):
         DiffusersTokenizer(vq_model, (16, 15))

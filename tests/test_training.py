@@ -13,24 +13,26 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from pixelprior import (
+    VQVAE2,
     HierarchicalPixelCNN,
     cli,
     devices,
-    held_out,
     training,
     training_run,
 )
-from pixelprior import checkpoints as checkpoint_files
 from pixelprior.checkpoints import fingerprint, load_model
-from pixelprior.code_files import read_codes
-from pixelprior.codes import CodeData
+from pixelprior.data import held_out
+from pixelprior.data.code_files import read_codes
+from pixelprior.data.codes import CodeData
+from pixelprior.data.held_out import hold_out
+from pixelprior.data.images import ImageData
 from pixelprior.devices import make_accelerator
-from pixelprior.held_out import hold_out
 from pixelprior.runs import read_history
 from pixelprior.schedule import average_weights, learning_rate_factor
 from pixelprior.settings import TrainingSettings
@@ -149,9 +151,9 @@ def test_what_follows_the_last_epoch_is_not_lost(tmp_path):
     assert json.loads((tmp_path / "history.json").read_text()) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["state", "weights", "second rename"])
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, broken):
-    """tools/try_faults.py does the same with disks that are full."""
     one = replace(SETTINGS, epochs=1)
     train(tmp_path / "whole", one)
     whole = train(tmp_path / "whole", resume=True, model=new_model(9))
@@ -172,7 +174,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, broken):
     renames = itertools.count()
     place = {
         "state": (torch, "save"),
-        "weights": (checkpoint_files, "save_file"),
+        "weights": (safetensors.torch, "save_file"),
         "second rename": (os, "rename"),
     }[broken]
     with pytest.MonkeyPatch.context() as patch:
@@ -722,6 +724,7 @@ mixed_precision: 'no'
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model_and_one_goes_on_with_it(tmp_path, capsys):
     """The VQ-VAE-2 under torchrun, the prior under accelerate launch with a config."""
     common = ["--dataset", "fashion_mnist_mini", "--max_images", "101"]
@@ -831,3 +834,22 @@ print(given_back, new_pages())
     )
     given_back, kept = map(int, run.stdout.split())
     assert kept < 100 < given_back
+
+
+@pytest.mark.parametrize("wanted", [None, 0.9])
+def test_the_weights_of_a_vqvae2_are_averaged_only_if_asked_for(wanted, tmp_path):
+    """Averaged weights do not fit its newest codebooks. Those of a prior are."""
+    settings = replace(SETTINGS, epochs=1, ema_decay=wanted)
+    torch.manual_seed(0)
+    images = torch.rand(40, 1, 16, 16)
+    vqvae2 = VQVAE2(1, 16, 8, 4, 8)
+    data = ImageData((255 * images).byte(), torch.zeros(40).long(), ("one",))
+    for model, train_data in ((vqvae2, data), (new_model(), stripes(40, 1))):
+        folder = tmp_path / type(model).__name__
+        fit(model, train_data, None, settings, folder)
+        last = load_model(type(model), folder / "last").state_dict()
+        kept = all(
+            torch.equal(last[name], value)
+            for name, value in model.cpu().state_dict().items()
+        )
+        assert kept == (model is vqvae2 and wanted is None)

@@ -13,7 +13,7 @@ from torch import nn
 
 from pixelprior import HierarchicalPixelCNN, training, training_run
 from pixelprior.checkpoints import Pretrained
-from pixelprior.codes import CodeData
+from pixelprior.data.codes import CodeData
 from pixelprior.devices import make_accelerator
 from pixelprior.modes import random_state
 from pixelprior.schedule import learning_rate_factor

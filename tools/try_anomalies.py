@@ -27,17 +27,17 @@ from pathlib import Path
 import torch
 
 from pixelprior.anomalies import calibrate
-from pixelprior.assets import load_shipped, load_shipped_reference_models
-from pixelprior.benchmark.sampling import machine
+from pixelprior.assets import load_shipped
 from pixelprior.checkpoints import load_model
-from pixelprior.codes import extract_codes
-from pixelprior.data import ImageData, load_images
-from pixelprior.devices import keep_freed_memory, make_accelerator
+from pixelprior.data.codes import extract_codes
+from pixelprior.data.held_out import hold_out
+from pixelprior.data.images import ImageData, load_images
+from pixelprior.devices import keep_freed_memory, machine, make_accelerator
+from pixelprior.evaluation.classifier import load_shipped_reference_models
 from pixelprior.evaluation.defects import with_defects
 from pixelprior.evaluation.detection import evaluate_defects, measured
 from pixelprior.evaluation.detectors import OURS, others, ours
 from pixelprior.files import recover_folder, write_texts
-from pixelprior.held_out import hold_out
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.settings import TrainingSettings
 from pixelprior.training import fit

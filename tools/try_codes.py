@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 from try_options import HELDOUT_SHARE, Repeated, run_all, run_one, shared_flags
 
-from pixelprior.assets import load_shipped_reference_models
-from pixelprior.codes import extract_codes
-from pixelprior.data import FASHION_CLASSES, ImageData, load_images
+from pixelprior.data.codes import extract_codes
+from pixelprior.data.held_out import hold_out
+from pixelprior.data.images import FASHION_CLASSES, ImageData, load_images
 from pixelprior.devices import keep_freed_memory, make_accelerator
-from pixelprior.evaluation.classifier import outputs
+from pixelprior.evaluation.classifier import load_shipped_reference_models, outputs
 from pixelprior.evaluation.measures import (
     code_use,
     decoded,
@@ -31,7 +31,6 @@ from pixelprior.evaluation.measures import (
     reconstructions,
     squared_errors,
 )
-from pixelprior.held_out import hold_out
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.settings import TrainingSettings
 from pixelprior.training import fit

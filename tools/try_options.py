@@ -29,14 +29,13 @@ import torch
 import torchvision.transforms.v2.functional as TF
 
 from pixelprior import training, training_run
-from pixelprior.benchmark.sampling import machine
 from pixelprior.checkpoints import fingerprint, load_model
-from pixelprior.codes import CodeData, extract_codes, load_codes, save_codes
-from pixelprior.data import ImageData, load_images
-from pixelprior.devices import keep_freed_memory, make_accelerator
+from pixelprior.data.codes import CodeData, extract_codes, load_codes, save_codes
+from pixelprior.data.held_out import hold_out
+from pixelprior.data.images import ImageData, load_images
+from pixelprior.devices import keep_freed_memory, machine, make_accelerator
 from pixelprior.evaluation.measures import nats_per_code
 from pixelprior.files import write_texts
-from pixelprior.held_out import hold_out
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.settings import TrainingSettings
 from pixelprior.vqvae2 import VQVAE2

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from pixelprior.assets import load_shipped
 from pixelprior.checkpoints import fingerprint
-from pixelprior.data import FASHION_CLASSES
+from pixelprior.data.images import FASHION_CLASSES
 from pixelprior.files import swap_folder, temporary_folder
-from pixelprior.onnx_export import export_onnx
+from pixelprior.onnx.export import export_onnx
 
 HERE = Path(__file__).resolve().parent
 ROOT, STATIC = HERE.parents[1], HERE / "static"

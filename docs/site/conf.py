@@ -15,7 +15,9 @@ from sphinx.transforms import SphinxTransform
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import pixelprior
-from pixelprior.data import FASHION_CLASSES
+from pixelprior.assets import shipped_folder
+from pixelprior.data.images import FASHION_CLASSES
+from pixelprior.evaluation.choosing import read_setting
 
 project = "pixelprior"
 release = pixelprior.__version__
@@ -42,7 +44,13 @@ LOADED = sum(
     for folder in ("onnx", "ort")
     for path in (Path(__file__).parent / "static" / folder).iterdir()
 )
-html_context = {"class_names": FASHION_CLASSES, "megabytes": round(LOADED / 1e6)}
+CHOSEN = read_setting(shipped_folder("fashion_mnist", "prior"))
+html_context = {
+    "class_names": FASHION_CLASSES,
+    "megabytes": round(LOADED / 1e6),
+    "temperature": CHOSEN["temperature"],
+    "guidance": CHOSEN["guidance"][0],  # the page has one slider for both levels
+}
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False

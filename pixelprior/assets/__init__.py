@@ -52,9 +52,6 @@ def load_shipped(name: str = "fashion_mnist"):
 
     Returns:
         (VQVAE2, HierarchicalPixelCNN), in evaluation mode.
-
-    Raises:
-        ValueError: no weights for that data set ship.
     """
     from pixelprior.checkpoints import load_model
     from pixelprior.prior import HierarchicalPixelCNN
@@ -63,33 +60,4 @@ def load_shipped(name: str = "fashion_mnist"):
     return (
         load_model(VQVAE2, shipped_folder(name, "vqvae2")),
         load_model(HierarchicalPixelCNN, shipped_folder(name, "prior")),
-    )
-
-
-def load_shipped_reference_models(name: str = "fashion_mnist"):
-    """The models by which the shipped prior for a data set is measured.
-
-    Args:
-        name: the data set, one of `SHIPPED`.
-
-    Returns:
-        (ConditionalPixelCNN, Classifier), in evaluation mode: the bottom level trained
-        without the top codes, and a classifier of the data set's images. The first is
-        None for "cifar10", whose recipe does not train it.
-
-    Raises:
-        ValueError: no weights for that data set ship.
-    """
-    from pixelprior.checkpoints import load_model
-    from pixelprior.conditional import ConditionalPixelCNN
-    from pixelprior.evaluation.classifier import Classifier
-
-    without_top = None
-    if name in WITH_WITHOUT_TOP:
-        without_top = load_model(
-            ConditionalPixelCNN, shipped_folder(name, "without_top")
-        )
-    return (
-        without_top,
-        load_model(Classifier, shipped_folder(name, "classifier")),
     )

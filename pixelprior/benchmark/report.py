@@ -8,7 +8,7 @@ import statistics
 
 from matplotlib.figure import Figure
 
-from pixelprior.pictures import INK
+from pixelprior.plotting import INK
 
 METHODS = {
     "naive": "naive: the network for each code",

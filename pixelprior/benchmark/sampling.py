@@ -7,8 +7,6 @@ The ratios are computed in `report.py`.
 """
 
 import copy
-import os
-import platform
 import time
 from dataclasses import asdict
 from functools import partial
@@ -17,10 +15,10 @@ import torch
 from torch import Tensor
 
 from pixelprior.benchmark import timing
+from pixelprior.benchmark.counting import multiply_adds
 from pixelprior.benchmark.sizes import Sizes
 from pixelprior.cache import PixelCNNCache
-from pixelprior.counting import multiply_adds
-from pixelprior.devices import has_bf16
+from pixelprior.devices import has_bf16, machine
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
 from pixelprior.sampling import (
@@ -63,9 +61,6 @@ def measure(sizes: Sizes, device, say=lambda line: None) -> dict:
         number per round. For `naive` and `rows` a number is the mean of `PASSES` passes
         times the number of codes. This saves time and does not change the result,
         because all passes of `naive` are alike and the rows have the mean height.
-
-    Raises:
-        ValueError: a size is out of its range.
     """
     sizes.check()
     prior = untrained_prior(sizes).to(device)
@@ -279,26 +274,6 @@ def _training(prior, sizes: Sizes, device, batch_size: int = 16) -> dict:
     return {"batch_size": batch_size, **seconds}
 
 
-def machine(device) -> dict:
-    """The processor, its threads and the versions, as every results file names them."""
-    cpu = platform.processor() or platform.machine()
-    on_linux = "/proc/cpuinfo"
-    if os.path.exists(on_linux):
-        with open(on_linux, encoding="utf-8") as lines:
-            names = [line.split(":")[1] for line in lines if "model name" in line]
-        cpu = names[0].strip() if names else cpu
-    on_gpu = torch.device(device).type == "cuda"
-    return {
-        "processor": cpu,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
-        "bf16": has_bf16(),
-        "torch": torch.__version__.split("+")[0],
-        "python": platform.python_version(),
-    }
-
-
 def bfloat16_effect(vqvae2, prior: HierarchicalPixelCNN, count: int = 256) -> dict:
     """How sampling in bf16 changes the codes of a trained prior.
 
@@ -314,12 +289,8 @@ def bfloat16_effect(vqvae2, prior: HierarchicalPixelCNN, count: int = 256) -> di
     labels, drawn, effect = prior.labels_in_turn(count), {}, {}
     if labels is not None:
         labels = labels.to(next(prior.parameters()).device)
-    shapes = (
-        (vqvae2.latent_spatial_dim_top,) * 2,
-        (vqvae2.latent_spatial_dim_bottom,) * 2,
-    )
     for name, sampler in samplers.items():
-        drawn[name] = sampler.sample(count, *shapes, labels=labels, seed=0)
+        drawn[name] = sampler.sample(count, *vqvae2.grids, labels=labels, seed=0)
     with torch.no_grad():
         losses = {
             name: prior.loss_function(*codes, labels) for name, codes in drawn.items()

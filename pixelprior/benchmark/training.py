@@ -18,11 +18,10 @@ from dataclasses import asdict
 import torch
 
 from pixelprior.assets import load_shipped
-from pixelprior.benchmark.sampling import machine
 from pixelprior.benchmark.sizes import TrainingSizes
-from pixelprior.codes import CodeData, extract_codes
-from pixelprior.data import load_images
-from pixelprior.devices import has_bf16, keep_freed_memory, make_accelerator
+from pixelprior.data.codes import CodeData, extract_codes
+from pixelprior.data.images import load_images
+from pixelprior.devices import has_bf16, keep_freed_memory, machine, make_accelerator
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
 from pixelprior.schedule import learning_rate_factor
@@ -44,9 +43,6 @@ def measure_training(sizes: TrainingSizes, say=lambda line: None) -> dict:
         The content of `training.json`: machine, sizes, and for each loop its steps per
         second in each round and the mean loss of each part in nats per code, summed
         over both levels.
-
-    Raises:
-        ValueError: a size is out of its range.
     """
     sizes.check()
     images = len(load_images("fashion_mnist_mini", "train"))

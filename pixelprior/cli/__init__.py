@@ -1,5 +1,5 @@
-"""The command line: the commands are in modules of their own, all flags in `flags.py`
-and `training_flags.py`.
+"""The command line. Each command has a module with its flags and its `run`, which loads
+what it needs.
 
 Bad input ends in one line on stderr and exit status 2; `PIXELPRIOR_DEBUG=1` shows the
 traceback instead. Flags that cannot be parsed end with the same status and tyro's own
@@ -15,18 +15,17 @@ from typing import Annotated
 
 import tyro
 
-from pixelprior.cli.flags import (
-    Benchmark,
-    Demo,
-    Doctor,
-    Evaluate,
-    ExportOnnx,
-    FindAnomalies,
-    Lab,
-    Reproduce,
-    Sample,
-)
-from pixelprior.cli.training_flags import TrainPrior, TrainVQVAE2
+from pixelprior.cli.benchmark import Benchmark
+from pixelprior.cli.demo import Demo
+from pixelprior.cli.doctor import Doctor
+from pixelprior.cli.evaluate import Evaluate
+from pixelprior.cli.export_onnx import ExportOnnx
+from pixelprior.cli.find_anomalies import FindAnomalies
+from pixelprior.cli.lab import Lab
+from pixelprior.cli.reproduce import Reproduce
+from pixelprior.cli.sample import Sample
+from pixelprior.cli.train_prior import TrainPrior
+from pixelprior.cli.train_vqvae2 import TrainVQVAE2
 
 COMMANDS = {
     "train-vqvae2": TrainVQVAE2,
@@ -80,8 +79,10 @@ def _warn_in_one_line(message, *_details, **_more) -> None:
 
 
 def _lacks_memory(error: Exception) -> bool:
+    words = "memory", "no executable batch size"  # torch, accelerate
     return isinstance(error, MemoryError | OverflowError) or (
-        isinstance(error, RuntimeError) and "memory" in str(error).lower()
+        isinstance(error, RuntimeError)
+        and any(each in str(error).lower() for each in words)
     )
 
 

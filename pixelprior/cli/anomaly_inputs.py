@@ -10,22 +10,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pixelprior.anomalies import division_sizes
-from pixelprior.anomaly_scores import Calibration, check_rate
-from pixelprior.calibration_files import load_calibration
+from pixelprior.anomalies.calibration_files import load_calibration
+from pixelprior.anomalies.finding import division_sizes
+from pixelprior.anomalies.scores import Calibration, check_rate
 from pixelprior.checkpoints import load_model
-from pixelprior.cli.flags import FindAnomalies
-from pixelprior.data import cache_folder
+from pixelprior.cli.priors import check_trained, load_prior
+from pixelprior.data.image_files import with_channels
+from pixelprior.data.images import cache_folder
+from pixelprior.data.sources import AllFiles
+from pixelprior.data.streams import load_source
 from pixelprior.evaluation.mvtec import GOOD, has_layout
 from pixelprior.files import sha256_of
-from pixelprior.image_files import with_channels
-from pixelprior.image_sources import AllFiles
-from pixelprior.image_streams import load_source
 from pixelprior.memory import free_memory
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.ranges import check_positive
-from pixelprior.runs import check_trained, load_prior
 from pixelprior.sampling import uniforms
 from pixelprior.vqvae2 import VQVAE2
 
@@ -33,13 +32,8 @@ SHARE_OF_MEMORY = 0.5  # of what is free, for the normal images
 TOGETHER = 64  # images that are converted at a time
 
 
-def load_models(flags: FindAnomalies, device) -> tuple[VQVAE2, HierarchicalPixelCNN]:
-    """The VQ-VAE-2 and its prior.
-
-    Raises:
-        FileNotFoundError, ValueError: a checkpoint is absent or damaged, or the flags
-            or image files are not for these models.
-    """
+def load_models(flags, device) -> tuple[VQVAE2, HierarchicalPixelCNN]:
+    """The VQ-VAE-2 and its prior."""
     check_positive(draws=flags.draws)
     uniforms(flags.seed, 0, 1, 1)  # which checks the seed
     vqvae2 = load_model(VQVAE2, flags.vqvae2_checkpoint, device)
@@ -67,14 +61,8 @@ def as_floats(images: Tensor, vqvae2: VQVAE2) -> Tensor:
     return with_channels(images, vqvae2.in_channels).float() / 255
 
 
-def normal_files(flags: FindAnomalies, searched: AllFiles) -> AllFiles:
-    """The normal images.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: they are too few for the false-alarm rate, or are not normal alone,
-            or one of them is searched.
-    """
+def normal_files(flags, searched: AllFiles) -> AllFiles:
+    """The normal images."""
     root = flags.calibrate
     if not root.exists():
         raise FileNotFoundError(
@@ -156,13 +144,9 @@ def warn_without_masks(root: Path) -> None:
 
 
 def read_calibration(
-    path: Path, flags: FindAnomalies, vqvae2: VQVAE2, prior: HierarchicalPixelCNN
+    path: Path, flags, vqvae2: VQVAE2, prior: HierarchicalPixelCNN
 ) -> Calibration:
-    """A calibration that an earlier run wrote.
-
-    Raises:
-        ValueError: the file is damaged, or images cannot be compared with it.
-    """
+    """A calibration that an earlier run wrote."""
     calibration = load_calibration(path, vqvae2, prior)
     check_rate(flags.rate, len(calibration.scores))
     labels = prior.prior_top.check_labels(flags.label, 1)
@@ -170,12 +154,8 @@ def read_calibration(
     return calibration
 
 
-def read_normal(normal: AllFiles, flags: FindAnomalies, vqvae2: VQVAE2) -> Tensor:
-    """The normal images, float [N, C, H, W] in [0, 1].
-
-    Raises:
-        ValueError: they do not fit into memory, or too few of them can be read.
-    """
+def read_normal(normal: AllFiles, flags, vqvae2: VQVAE2) -> Tensor:
+    """The normal images, float [N, C, H, W] in [0, 1]."""
     sides, channels = vqvae2.image_shape, vqvae2.in_channels
     # Per pixel: a byte per colour, floats, those that give the scores again, and what
     # `calibrate` keeps of these.

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,12 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import torch
-from packaging.requirements import Requirement
 
-from pixelprior.checksums import SUMS_NAME, check_checksum
-from pixelprior.data import ASSETS, load_images
-from pixelprior.devices import check_launch, has_bf16
+from pixelprior.ranges import numbers_of
 
 GIB = 2**30
 
@@ -34,18 +31,23 @@ class Finding:
     fix: str = ""
 
 
-def report() -> None:
-    """Print one line per finding; exit with status 1 if something must be fixed."""
-    faults = 0
-    for finding in examine():
-        mark = "FIX" if finding.fix else "ok"
-        print(f"{mark:4} {finding.subject}: {finding.found}")
-        if finding.fix:
-            faults += 1
-            print(f"     -> {finding.fix}")
-    print("ready" if not faults else f"{faults} to fix")
-    if faults:
-        raise SystemExit(1)
+@dataclass(kw_only=True)
+class Doctor:
+    """Check whether this machine is ready for the course, and name the fix of each
+    fault."""
+
+    def run(self) -> None:
+        """Print one line per finding; exit with status 1 if something must be fixed."""
+        faults = 0
+        for finding in examine():
+            mark = "FIX" if finding.fix else "ok"
+            print(f"{mark:4} {finding.subject}: {finding.found}")
+            if finding.fix:
+                faults += 1
+                print(f"     -> {finding.fix}")
+        print("ready" if not faults else f"{faults} to fix")
+        if faults:
+            raise SystemExit(1)
 
 
 def examine() -> Iterator[Finding]:
@@ -71,18 +73,18 @@ def _python() -> Finding:
 def _packages() -> Iterator[Finding]:
     """Compare each package that pixelprior's metadata requires with its range."""
     for line in importlib.metadata.requires("pixelprior") or []:
-        wanted = Requirement(line)
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        if "extra ==" in line:
             continue
-        fix = f'pip install "{wanted.name}{wanted.specifier}"'
+        name, least = re.match(r"([\w-]+)>=([\d.]+)", line).groups()
+        fix = f'pip install "{line}"'
         try:
-            version = importlib.metadata.version(wanted.name)
+            version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(wanted.name, "not installed", fix)
+            yield Finding(name, "not installed", fix)
             continue
-        fine = wanted.specifier.contains(version, prereleases=True)
-        found = version if fine else f"{version}, but {wanted.specifier} is needed"
-        yield Finding(wanted.name, found, "" if fine else fix)
+        fine = numbers_of(version) >= numbers_of(least)
+        found = version if fine else f"{version}, but >={least} is needed"
+        yield Finding(name, found, "" if fine else fix)
 
 
 def _memory() -> Finding:
@@ -108,11 +110,15 @@ def _disk() -> Finding:
 
 
 def _processor() -> Finding:
+    from pixelprior.devices import has_bf16
+
     bf16 = "with" if has_bf16() else "without"
     return Finding("processor", f"{os.cpu_count()} cores, {bf16} bf16")
 
 
 def _gpu() -> Finding:
+    import torch
+
     if torch.cuda.is_available():
         return Finding("GPU", torch.cuda.get_device_name())
     if Path("/dev/nvidiactl").exists():
@@ -124,6 +130,8 @@ def _gpu() -> Finding:
 
 
 def _processes() -> Finding:
+    from pixelprior.devices import check_launch
+
     try:
         check_launch()
     except ValueError as error:
@@ -139,6 +147,8 @@ def _processes() -> Finding:
 
 
 def _images() -> Finding:
+    from pixelprior.data.images import load_images
+
     try:
         count = sum(
             len(load_images("fashion_mnist_mini", s)) for s in ("train", "test")
@@ -151,14 +161,11 @@ def _images() -> Finding:
 
 
 def _weights() -> Finding:
-    from pixelprior.assets import (
-        SHIPPED,
-        load_shipped,
-        load_shipped_reference_models,
-        shipped_class_names,
-    )
+    from pixelprior.assets import FOLDER, SHIPPED, load_shipped, shipped_class_names
+    from pixelprior.evaluation.classifier import load_shipped_reference_models
+    from pixelprior.files import SUMS_NAME, check_checksum
 
-    weights = sorted(ASSETS.rglob("*.safetensors"))
+    weights = sorted(FOLDER.rglob("*.safetensors"))
     try:
         for path in weights:
             if not path.with_name(SUMS_NAME).is_file():

@@ -1,259 +1,71 @@
-"""The command `evaluate`: measure a VQ-VAE-2 and its prior, and write the results."""
+"""The flags of `evaluate`; `measuring.py` does the work.
 
-import json
-import os
-import sys
-from functools import partial
+Nothing here loads torch, so that `--help` answers at once.
+"""
 
-from pixelprior.assets import (
-    SHIPPED,
-    load_shipped,
-    load_shipped_reference_models,
-    shipped_folder,
-)
-from pixelprior.checkpoints import load_model, read_training_notes
-from pixelprior.cli.flags import Evaluate, one_or_two
-from pixelprior.code_files import read_codes
-from pixelprior.codes import CodeData
-from pixelprior.data import load_images
-from pixelprior.devices import usable_device
-from pixelprior.evaluation import suite
-from pixelprior.evaluation.choosing import NAMES, read_setting, setting_in_words
-from pixelprior.evaluation.classifier import Classifier
-from pixelprior.evaluation.measures import samples
-from pixelprior.evaluation.report import (
-    PICTURED,
-    neighbour_picture,
-    reconstruction_picture,
-    sample_picture,
-    table,
-)
-from pixelprior.files import (
-    writable_folder,
-    write_texts,
-)
-from pixelprior.pictures import save_picture
-from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.ranges import check_positive
-from pixelprior.runs import check_trained, load_prior, load_without_top
-from pixelprior.vqvae2 import VQVAE2
+from dataclasses import dataclass
+from pathlib import Path
 
-OF_IMAGES = (*NAMES, "vqvae2_checkpoint", "weights", "without_top_checkpoint")
-OF_IMAGES += ("classifier_checkpoint", "inception", "max_images", "dataset")  # flags
+from pixelprior.cli.flags import Shipped
 
 
-def check_one_process(command: str) -> None:
-    """Raise ValueError if accelerate launch or torchrun started several processes.
+@dataclass(kw_only=True)
+class Evaluate:
+    """Measure a trained prior: likelihoods, codes in use, reconstructions, distances
+    and accuracy scores of samples. Without checkpoints, the shipped weights are
+    measured."""
 
-    Each process would measure everything and write the same files.
-    """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count > 1:
-        raise ValueError(
-            f"{command} was started in {count} processes (WORLD_SIZE), but it runs in "
-            "one; start train-vqvae2 and train-prior in several, by accelerate launch, "
-            f"and then pixelprior {command} in one"
-        )
+    dataset: str | None = None
+    """Data set whose test images are measured on, and whose training images the samples
+    are compared with; see train-prior. If it is left out, it is the one that --weights
+    names, else fashion_mnist."""
+    data_root: Path | None = None
+    """Folder of the data. If it is left out, $PIXELPRIOR_DATA is used, else a cache
+    folder."""
+    weights: Shipped | None = None
+    """Name of the shipped weights to measure. If it is left out, those for the data set
+    are measured, unless there are checkpoints."""
+    vqvae2_checkpoint: Path | None = None
+    """Checkpoint of the VQ-VAE-2. If it is left out, the shipped VQ-VAE-2 is used."""
+    prior_checkpoint: Path | None = None
+    """Checkpoint of the prior. If it is left out, the shipped prior is used."""
+    without_top_checkpoint: Path | None = None
+    """Checkpoint of the bottom level trained with --without_top, for the gain from the
+    top codes."""
+    classifier_checkpoint: Path | None = None
+    """Checkpoint of the classifier whose features the Fréchet distance is measured in.
+    If it is left out, the shipped classifier for the data set is used, or if there is
+    none, a classifier is trained first."""
+    max_images: int | None = None
+    """Number of images of each split to measure with, as in train-prior."""
+    codes: Path | None = None
+    """File of codes to measure the likelihood of a prior on, in place of images; see
+    --codes of train-prior. It needs --prior_checkpoint."""
+    num_samples: int = 10_000
+    """Number of images to draw, at most the number of training images."""
+    temperature: float | None = None
+    """Temperature of the second set of samples. With any of --temperature, --top_k,
+    --top_p and --guidance, as in sample, such a set is measured beside samples of the
+    prior itself. If all are left out, it is drawn at the setting in the prior's
+    sampling.json, if there is one."""
+    top_k: int | None = None
+    """top_k of the second set of samples."""
+    top_p: float | None = None
+    """top_p of the second set of samples."""
+    guidance: tuple[float, ...] | None = None
+    """Guidance of the second set of samples: one number, or two for the levels."""
+    seed: int = 0
+    """Seed of samples, classifiers and intervals."""
+    inception: bool = False
+    """Also measure the Fréchet distance in Inception's features. This needs
+    torch-fidelity, which downloads Inception's weights."""
+    device: str | None = None
+    """Device to draw and measure on, such as cuda. If it is left out, the GPU is used
+    if there is one."""
+    output_dir: Path = Path("./pixelprior_results")
+    """Folder for results.json, results.md and pictures."""
 
+    def run(self) -> dict:
+        from pixelprior.cli.measuring import evaluate
 
-def evaluate(flags: Evaluate) -> dict:
-    check_one_process("evaluate")
-    check_positive(num_samples=flags.num_samples)
-    device = usable_device(flags.device)
-    if flags.codes is not None:
-        return evaluate_codes(flags, device)
-    folder = writable_folder(flags.output_dir)
-    dataset = dataset_of(flags)
-    vqvae2, prior, without_top, classifier = models_of(flags, device)
-    train, heldout = (
-        load_images(
-            dataset,
-            split,
-            data_root=flags.data_root,
-            image_size=vqvae2.image_size,
-            max_images=flags.max_images,
-            stream=False,
-            progress=True,
-        )
-        for split in ("train", "test")
-    )
-    check_classes(flags, prior, heldout.class_names, dataset)
-    setting = setting_of(flags)
-    results = suite.evaluate(
-        vqvae2,
-        prior,
-        train,
-        heldout,
-        without_top=without_top,
-        classifier=classifier,
-        setting=setting,
-        num_samples=flags.num_samples,
-        seed=flags.seed,
-        inception=flags.inception,
-        say=partial(print, file=sys.stderr, flush=True),
-    )
-    texts = {"results.json": json.dumps(results, indent=1)}
-    write_texts(folder, texts | {"results.md": table(results)})
-    drawn = partial(
-        samples,
-        vqvae2,
-        prior,
-        PICTURED,
-        class_names=heldout.class_names,
-        seed=flags.seed,
-    )
-    first = drawn()
-    pictures = {
-        "samples": sample_picture(first, flags.seed),
-        "reconstructions": reconstruction_picture(vqvae2, heldout),
-        "neighbours": neighbour_picture(first, train),
-    }
-    if setting is not None:
-        pictures["chosen_samples"] = sample_picture(
-            drawn(**setting), flags.seed, setting_in_words(setting)
-        )
-    for name, picture in pictures.items():
-        save_picture(picture, folder / f"{name}.png")
-    print(table(results))
-    print(f"wrote results.json, results.md and pictures to {folder}")
-    return results
-
-
-def evaluate_codes(flags: Evaluate, device) -> dict:
-    """Measure the likelihood of a prior on a file of codes."""
-    if flags.prior_checkpoint is None:
-        raise ValueError("--codes needs the prior to measure; give --prior_checkpoint")
-    for name in OF_IMAGES:
-        if getattr(flags, name) not in (None, False):
-            raise ValueError(
-                f"--{name} is for images, and on codes the likelihood alone is "
-                f"measured; leave --{name} out"
-            )
-    prior = load_prior(flags.prior_checkpoint, device)
-    codes = read_codes(flags.codes, prior.num_embeddings)
-    check_grids(flags, codes)
-    classes = next(iter(prior.levels().values())).num_classes
-    if classes is not None and codes.labels is None:
-        raise ValueError(
-            f"the prior was trained with {classes} classes, but {flags.codes} has no "
-            "labels; write labels [N] into it, the class of each image"
-        )
-    check_classes(flags, prior, codes.class_names, str(flags.codes))
-    folder = writable_folder(flags.output_dir)
-    results = suite.evaluate_codes(prior, codes, seed=flags.seed)
-    texts = {"results.json": json.dumps(results, indent=1)}
-    write_texts(folder, texts | {"results.md": table(results)})
-    print(table(results))
-    print(f"wrote results.json and results.md to {folder}")
-    return results
-
-
-def check_grids(flags: Evaluate, codes: CodeData) -> None:
-    """Raise ValueError if the codes have other grids than the prior was trained on."""
-    trained_on = read_training_notes(flags.prior_checkpoint).get("grids")
-    found = [list(codes.grid(name).shape[1:]) for name in codes.levels()]
-    # Another number of levels is found later, and old notes name no grids.
-    known = isinstance(trained_on, list) and len(trained_on) == len(found)
-    if known and found != trained_on:
-        raise ValueError(
-            f"the prior in {flags.prior_checkpoint} was trained on grids of "
-            f"{trained_on}, but {flags.codes} has {found}; give codes of the same "
-            "tokenizer"
-        )
-
-
-def setting_of(flags: Evaluate) -> dict | None:
-    """The setting of the second set of samples; None for no second set.
-
-    Raises:
-        ValueError: `sampling.json` is damaged.
-    """
-    given = {name: getattr(flags, name) for name in NAMES}
-    setting = {name: value for name, value in given.items() if value is not None}
-    if not setting:
-        return read_setting(prior_folder(flags))
-    if flags.guidance is not None:
-        setting["guidance"] = one_or_two(flags.guidance)
-    return setting
-
-
-def dataset_of(flags: Evaluate) -> str:
-    """The data set to measure on: the one given, or that of the shipped weights."""
-    return flags.dataset or flags.weights or "fashion_mnist"
-
-
-def weights_name(flags: Evaluate) -> str:
-    """The name of the shipped weights that go with the flags."""
-    dataset = dataset_of(flags)
-    mini = dataset == "fashion_mnist_mini"
-    return flags.weights or ("fashion_mnist" if mini else dataset)
-
-
-def prior_folder(flags: Evaluate):
-    """The checkpoint of the prior that is measured."""
-    return flags.prior_checkpoint or shipped_folder(weights_name(flags), "prior")
-
-
-def models_of(flags: Evaluate, device):
-    """The VQ-VAE-2, the prior and the two reference models; a missing model is None.
-
-    Raises:
-        ValueError: one checkpoint was given without the other, or beside the name of
-            shipped weights, or the models do not fit each other, or no weights for the
-            data set ship.
-    """
-    given = (flags.vqvae2_checkpoint, flags.prior_checkpoint)
-    if (given[0] is None) != (given[1] is None):
-        raise ValueError(
-            "a VQ-VAE-2 and a prior go together; give both --vqvae2_checkpoint and "
-            "--prior_checkpoint, or neither for the shipped weights"
-        )
-    shipped, name = given[0] is None, weights_name(flags)
-    if flags.weights is not None and not shipped:
-        raise ValueError(
-            f"--weights {name} names shipped weights, but there are checkpoints too; "
-            "leave one of them out"
-        )
-    if shipped:
-        vqvae2, prior = load_shipped(name)
-    else:
-        vqvae2 = load_model(VQVAE2, given[0])
-        prior = load_model(HierarchicalPixelCNN, given[1])
-        check_trained(given[1], vqvae2)
-    without_top = classifier = None
-    if flags.without_top_checkpoint is not None:
-        without_top = load_without_top(flags.without_top_checkpoint, vqvae2)
-    elif shipped:
-        without_top = load_shipped_reference_models(name)[0]
-    if flags.classifier_checkpoint is not None:
-        classifier = load_model(Classifier, flags.classifier_checkpoint)
-    elif name in SHIPPED:
-        classifier = load_shipped_reference_models(name)[1]
-    prior.check_matches(vqvae2)
-    return tuple(
-        model if model is None else model.to(device)
-        for model in (vqvae2, prior, without_top, classifier)
-    )
-
-
-def check_classes(flags: Evaluate, prior, class_names, where: str) -> None:
-    """Raise ValueError if the classes of what is measured are not those of the prior.
-
-    Args:
-        flags: flags of the command. prior: the prior that they name, of any kind.
-        class_names: the classes of the images or codes.
-        where: what the images or codes are from, in words.
-    """
-    known = read_training_notes(prior_folder(flags)).get("class_names")
-    level = next(iter(prior.levels().values()))
-    if level.num_classes is None or known in (None, list(class_names)):
-        return
-    if flags.codes is not None:  # a file without names has numbers in their place
-        for names in (known, list(class_names)):
-            if names == [str(number) for number in range(len(names))]:
-                return
-    raise ValueError(
-        f"the prior was trained on the classes {', '.join(map(str, known))}, but "
-        f"{where} has {', '.join(class_names)}; measure it on the data set that it "
-        "was trained on"
-    )
+        return evaluate(self)

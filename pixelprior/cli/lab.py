@@ -11,14 +11,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pixelprior.cli.flags import Lab
-from pixelprior.files import (
-    remove_unfinished,
-    temporary_folder,
-    writable_folder,
-)
+import tyro
+
+from pixelprior.files import remove_unfinished, temporary_folder, writable_folder
 
 SHARED = ("share", "pixelprior")  # where a wheel puts the files of the course
 FIRST = Path("notebooks", "00_start_here.ipynb")
@@ -32,28 +30,40 @@ PATTERNS = (
     "docs/pictures/*.svg",
     "pixelprior/assets/results/*.png",
     "pixelprior/assets/results/MODEL_CARD.md",
-    "pixelprior/assets/results/kernels.json",
     "pixelprior/assets/results/cifar10/*.png",
     "pixelprior/assets/results/cifar10/MODEL_CARD.md",
 )
 
 
-def lab(flags: Lab) -> None:
-    if importlib.util.find_spec("jupyterlab") is None and not flags.copy_only:
-        raise ValueError(
-            "JupyterLab is not installed in this environment; pip install jupyterlab "
-            "brings it"
-        )
-    here = [folder for folder in (Path(), CHECKOUT) if (folder / FIRST).is_file()]
-    if flags.folder is None and here and not flags.copy_only:
-        folder = here[0].resolve()
-    else:
-        folder = writable_folder(flags.folder or Path("pixelprior_course"))
-        copy_course(folder, course_files())
-    notebook = chosen(folder / "notebooks", flags.notebook)
-    print(f"the course is in {folder / 'notebooks'}", flush=True)
-    if not flags.copy_only:
-        raise SystemExit(open_lab(notebook))
+@dataclass(kw_only=True)
+class Lab:
+    """Open the course in JupyterLab. Outside a checkout, the notebooks are copied to a
+    folder of your own first; what you have changed there stays."""
+
+    notebook: tyro.conf.Positional[str] = "00"
+    """Number or name of the notebook to open."""
+    folder: Path | None = None
+    """Folder for the course. If it is left out, a course in this folder or in a
+    checkout is opened where it is; otherwise it is copied to ./pixelprior_course."""
+    copy_only: bool = False
+    """Copy the course, and open nothing."""
+
+    def run(self) -> None:
+        if importlib.util.find_spec("jupyterlab") is None and not self.copy_only:
+            raise ValueError(
+                "JupyterLab is not installed in this environment; pip install "
+                "jupyterlab brings it"
+            )
+        here = [folder for folder in (Path(), CHECKOUT) if (folder / FIRST).is_file()]
+        if self.folder is None and here and not self.copy_only:
+            folder = here[0].resolve()
+        else:
+            folder = writable_folder(self.folder or Path("pixelprior_course"))
+            copy_course(folder, course_files())
+        notebook = chosen(folder / "notebooks", self.notebook)
+        print(f"the course is in {folder / 'notebooks'}", flush=True)
+        if not self.copy_only:
+            raise SystemExit(open_lab(notebook))
 
 
 def open_lab(notebook: Path) -> int:
@@ -70,11 +80,7 @@ def open_lab(notebook: Path) -> int:
 
 
 def course_files() -> dict[PurePosixPath, Path]:
-    """The files of the course, by their path in its folder.
-
-    Raises:
-        FileNotFoundError: the package has neither a checkout nor data files.
-    """
+    """The files of the course, by their path in its folder."""
     if (CHECKOUT / FIRST).is_file():
         found = [path for pattern in PATTERNS for path in CHECKOUT.glob(pattern)]
         return {PurePosixPath(p.relative_to(CHECKOUT).as_posix()): p for p in found}
@@ -117,11 +123,7 @@ def copy_course(folder: Path, files: dict[PurePosixPath, Path]) -> None:
 
 
 def chosen(notebooks: Path, start: str) -> Path:
-    """The notebook whose name begins with `start`.
-
-    Raises:
-        ValueError: there is none, or more than one.
-    """
+    """The notebook whose name begins with `start`."""
     found = sorted(notebooks.glob("[0-9]*.ipynb"))
     start = start.zfill(2) if start.isdigit() else start
     fitting = [path for path in found if path.name.startswith(start)]

@@ -30,10 +30,6 @@ def begin(
         command, made: words for messages, such as "sample" and "drawn".
         clear: called without --resume, to remove what another run made: it must not be
             taken for this run's.
-
-    Raises:
-        FileNotFoundError, ValueError: there is nothing to resume, or it was made in
-            another way.
     """
     about = {
         name: str(value) if isinstance(value, Path) else value

@@ -5,19 +5,18 @@ from pathlib import Path
 
 from accelerate.utils import gather_object
 
-from pixelprior.augmentation import AugmentedImages
-from pixelprior.cli.training_flags import TrainingFlags
-from pixelprior.codes import CodeData
-from pixelprior.data import load_images
+from pixelprior.data.augmentation import AugmentedImages
+from pixelprior.data.codes import CodeData
+from pixelprior.data.held_out import hold_out
+from pixelprior.data.images import load_images
 from pixelprior.devices import make_accelerator
-from pixelprior.drawing import words_for
 from pixelprior.evaluation.measures import nats_per_code
-from pixelprior.held_out import hold_out
 from pixelprior.ranges import check_positive, check_share, whole_number
 from pixelprior.runs import check_output_dir
+from pixelprior.sampling import words_for
 
 
-def accelerator_for(flags: TrainingFlags, output_dir: Path):
+def accelerator_for(flags, output_dir: Path):
     """Make the accelerator of a run; check the flags before any work is done."""
     chosen = {"tensorboard": flags.use_tensorboard, "wandb": flags.use_wandb}
     trackers = [name for name, wanted in chosen.items() if wanted]
@@ -34,7 +33,7 @@ def accelerator_for(flags: TrainingFlags, output_dir: Path):
     return make_accelerator(flags.settings, output_dir, trackers)
 
 
-def images_of(flags: TrainingFlags, split: str, image_size, stream: bool = True):
+def images_of(flags, split: str, image_size, stream: bool = True):
     """The images of a split, or as many of them as --max_images asks for."""
     return load_images(
         flags.dataset,
@@ -48,12 +47,12 @@ def images_of(flags: TrainingFlags, split: str, image_size, stream: bool = True)
     )
 
 
-def split(flags: TrainingFlags, data):
+def split(flags, data):
     """Split training data: a part to train on, and one to choose the best epoch by."""
     return hold_out(data, flags.validation_share)
 
 
-def check_shift(flags: TrainingFlags, sides: tuple[int, int]) -> None:
+def check_shift(flags, sides: tuple[int, int]) -> None:
     """Raise ValueError unless images of these sides stay in sight when they move."""
     shift = whole_number(flags.shift)
     if shift is None or not 0 <= shift < min(sides):
@@ -63,7 +62,7 @@ def check_shift(flags: TrainingFlags, sides: tuple[int, int]) -> None:
         )
 
 
-def same_for_all(accelerator, images) -> None:
+def same_for_all(images) -> None:
     """Raise ValueError unless all processes have read the same images.
 
     Each writes its share of the codes to its place, which depends on their number.
@@ -78,14 +77,14 @@ def same_for_all(accelerator, images) -> None:
         )
 
 
-def augmented(flags: TrainingFlags, images):
+def augmented(flags, images):
     """Training images as --flip and --shift change them."""
     if not (flags.flip or flags.shift):
         return images
     return AugmentedImages(images, flags.flip, flags.shift)
 
 
-def notes_of(flags: TrainingFlags) -> dict:
+def notes_of(flags) -> dict:
     """What both kinds of training note beside their checkpoints."""
     notes = {"dataset": flags.dataset, "validation_share": flags.validation_share}
     if flags.flip or flags.shift:

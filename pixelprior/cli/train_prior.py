@@ -1,332 +1,62 @@
-"""The command `train-prior`: on the codes of a VQ-VAE-2, or on codes from a file."""
+"""The flags of `train-prior`; `prior_training.py` does the work.
 
-from dataclasses import replace
-from functools import partial
+Nothing here loads torch, so that `--help` answers at once.
+"""
 
-import torch
-from accelerate.utils import broadcast_object_list
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-from pixelprior.augmentation import EncodedImages
-from pixelprior.checkpoints import fingerprint, load_model, read_training_notes
-from pixelprior.cli.train import (
-    accelerator_for,
-    augmented,
-    check_shift,
-    images_of,
-    in_words,
-    notes_of,
-    report_nats,
-    same_for_all,
-    split,
-)
-from pixelprior.cli.training_flags import TrainPrior
-from pixelprior.code_files import read_codes
-from pixelprior.codes import CodeData, extract_codes_to_file, load_codes
-from pixelprior.data import SPLITS, data_signature
-from pixelprior.devices import where
-from pixelprior.evaluation.measures import erase_top
-from pixelprior.files import sha256_of
-from pixelprior.held_out import Part
-from pixelprior.pictures import image_grid, save_picture
-from pixelprior.pixelcnn import PixelCNN
-from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.ranges import check_positive, check_share
-from pixelprior.runs import load_prior, trained_parts
-from pixelprior.training import fit
-from pixelprior.validation import check_filters
-from pixelprior.vqvae2 import VQVAE2
-
-EMBEDDING_DIM = 64  # of codes from a file; those of a VQ-VAE-2 have its own
+from pixelprior.cli.flags import TrainingFlags
 
 
-def train_prior(flags: TrainPrior) -> None:
-    check_flags(flags)
-    accelerator = accelerator_for(flags, flags.output_dir)
-    vqvae2 = None
-    if flags.codes is None:
-        vqvae2 = load_model(VQVAE2, flags.vqvae2_checkpoint, accelerator.device)
-        check_shift(flags, vqvae2.image_shape)
-        # This checks the flags before the work.
-        new_prior(flags, vqvae2.num_embeddings, vqvae2.embedding_dim)
-    start, trained = start_of(flags, vqvae2)
-    if vqvae2 is not None:
-        train, test = (codes_of(flags, vqvae2, each, accelerator) for each in SPLITS)
-    else:
-        train, test = own_codes(flags)
-    levels = train.levels() if flags.level == "both" else (flags.level,)
-    if not set(levels) <= set(train.levels()):
-        raise ValueError(
-            f"--level is {flags.level}, but {flags.codes} has a single level; leave "
-            "--level out"
-        )
-    classes = len(train.class_names) if flags.class_conditional else None
-    model = new_prior(
-        flags,
-        train.num_embeddings,
-        EMBEDDING_DIM if vqvae2 is None else vqvae2.embedding_dim,
-        classes,
-        len(train.levels()),
-    )
-    if start is not None:
-        take_weights(flags, model, start)
-    parts = tuple("loss" if name == "codes" else f"{name}_loss" for name in levels)
-    notes = notes_of(flags) | {
-        "class_names": train.class_names,
-        "trained_parts": sorted(trained.union(parts)),
-        "without_top": flags.without_top,
-        "grids": [list(train.grid(name).shape[1:]) for name in train.levels()],
-    }
-    if vqvae2 is None:
-        notes |= {"dataset": None, "codes": sha256_of(flags.codes)}
-    else:
-        notes["vqvae2"] = fingerprint(vqvae2)
-    codes = train
-    train, validation = split(flags, codes)
-    if flags.flip or flags.shift:
-        train = encoded_anew(flags, codes, train, vqvae2, accelerator)
-    say = accelerator.print
-    say(f"codes of {in_words(train, validation, test)}")
-    say(where(accelerator))
-    if vqvae2 is not None:
-        compare_with_vqvae2(flags, say)
+@dataclass(kw_only=True)
+class TrainPrior(TrainingFlags):
+    """Train the prior over the codes of a trained VQ-VAE-2."""
 
-    def after_epoch(epoch: int, averaged: HierarchicalPixelCNN) -> None:
-        if epoch % flags.sample_every and epoch != flags.settings.epochs:
-            return
-        images = averaged.sample_with_vqvae2(
-            vqvae2,
-            64,
-            temperature=flags.temperature,
-            labels=averaged.labels_in_turn(64),
-            seed=flags.settings.seed,
-        )
-        path = flags.output_dir / "samples" / f"epoch_{epoch:04d}.png"
-        save_picture(image_grid(images, 10 if flags.class_conditional else 8), path)
+    vqvae2_checkpoint: Path | None = None
+    """Checkpoint of the VQ-VAE-2: a folder or a .pth file. Give it, or --codes."""
+    codes: Path | None = None
+    """File of codes to train on in place of images: .safetensors, .npz or .npy, of one
+    level or two, from any tokenizer (docs/data.md)."""
+    test_codes: Path | None = None
+    """File of codes to measure on at the end, like --codes."""
+    codebook_size: int | None = None
+    """Size of the codebook of --codes. If it is left out, it is the number in the file,
+    or one more than the largest code."""
+    level: Literal["top", "bottom", "both"] = "both"
+    """Level to train; codes of a single level have no other."""
+    without_top: bool = False
+    """Train the bottom level with top codes that are all 0. The gain from the top codes
+    is measured against this level. Needs --level bottom."""
+    init_checkpoint: Path | None = None
+    """Checkpoint of a prior to start from, such as one whose other level is already
+    trained."""
+    class_conditional: bool = False
+    """Condition the prior on the class labels of the images."""
+    label_dropout: float = 0.0
+    """Share of images whose label is withheld during training, such as 0.1. It makes
+    --guidance possible in the command sample, and needs --class_conditional."""
+    hidden_channels: int = 128
+    """Channels of each stack."""
+    num_layers: int = 15
+    """Number of gated blocks per level."""
+    kernel_size: int = 3
+    """Kernel size of the gated blocks; odd, 3 or more."""
+    attention_layers: int = 0
+    """Number of attention layers over the past in the top level; 0 means none."""
+    attention_heads: int = 4
+    """Heads of each attention layer, a divisor of --hidden_channels."""
+    dropout: float = 0.1
+    """Share of features that are dropped during training."""
+    temperature: float = 1.0
+    """Temperature of the sample pictures; it does not affect the training."""
+    sample_every: int = 5
+    """Number of epochs from one picture of samples to the next."""
+    output_dir: Path = Path("./outputs/pixelcnn_prior")
+    """Folder for the checkpoints best and last, codes, history.json and pictures."""
 
-    fit(
-        model,
-        train,
-        validation,
-        flags.settings,
-        flags.output_dir,
-        accelerator,
-        parts=parts,
-        loss_options=None if levels == ("codes",) else {"levels": levels},
-        resume=flags.resume,
-        notes=notes,
-        after_epoch=after_epoch if vqvae2 is not None else None,
-        log=say,
-    )
-    if accelerator.is_main_process:
-        best = load_model(type(model), flags.output_dir / "best", accelerator.device)
-        if test is not None:
-            report_nats(best, test, levels)
-        say(f"wrote {flags.output_dir / 'best'}")
-    accelerator.end_training()
+    def run(self) -> None:
+        from pixelprior.cli.prior_training import train_prior
 
-
-def check_flags(flags: TrainPrior) -> None:
-    """Check the flags that need nothing to be read."""
-    check_filters(flags.temperature, None, None)
-    check_positive(sample_every=flags.sample_every)
-    check_share(label_dropout=flags.label_dropout)
-    if (flags.vqvae2_checkpoint is None) == (flags.codes is None):
-        raise ValueError(
-            "a prior is trained on the codes of a VQ-VAE-2 or on codes from a file; "
-            "give one of --vqvae2_checkpoint and --codes"
-        )
-    for name in ("test_codes", "codebook_size"):
-        if flags.codes is None and getattr(flags, name) is not None:
-            raise ValueError(
-                f"--{name} belongs to codes from a file; give --codes too, or leave "
-                f"--{name} out"
-            )
-    if flags.codes is not None and (flags.flip or flags.shift):
-        raise ValueError(
-            "--flip and --shift are for images, but the codes are from a file; write "
-            "a file with the codes of changed images too, or leave them out"
-        )
-    if flags.codes is not None and flags.max_images is not None:
-        raise ValueError(
-            "--max_images is for images, but the codes are from a file; write a file "
-            "with fewer codes, or leave --max_images out"
-        )
-    if flags.without_top and flags.level != "bottom":
-        raise ValueError(
-            f"--without_top is for the bottom level, but --level is {flags.level}; "
-            "give --level bottom, or leave --without_top out"
-        )
-    if flags.label_dropout and not flags.class_conditional:
-        raise ValueError(
-            f"--label_dropout is {flags.label_dropout}, but there are no labels to "
-            "withhold; give --class_conditional too, or leave --label_dropout out"
-        )
-
-
-def start_of(flags: TrainPrior, vqvae2: VQVAE2 | None):
-    """The prior of `--init_checkpoint`, or None, and the losses it was trained on."""
-    if flags.init_checkpoint is None:
-        return None, set()
-    start = load_prior(flags.init_checkpoint)
-    trained = trained_parts(flags.init_checkpoint, vqvae2)
-    notes = read_training_notes(flags.init_checkpoint)
-    if notes.get("without_top") and not flags.without_top:
-        raise ValueError(
-            f"the bottom level in {flags.init_checkpoint} was trained without "
-            "the top codes; start from another prior, or give --without_top"
-        )
-    return start, trained
-
-
-def codes_of(flags: TrainPrior, vqvae2: VQVAE2, split: str, accelerator) -> CodeData:
-    """The codes of a split, on disk: in the output folder, or encoded into it first."""
-    path = flags.output_dir / "codes" / f"{split}.safetensors"
-    source = "\n".join(
-        str(part)
-        for part in (
-            fingerprint(vqvae2),
-            data_signature(flags.dataset, split, flags.data_root),
-            "all" if flags.max_images is None else f"{flags.max_images} picked",
-        )
-    )
-    # The main process's: another machine may see other times of the same files.
-    source = broadcast_object_list([source])[0]
-    if load_codes(path, source) is None:
-        with accelerator.local_main_process_first():  # which may download them
-            images = images_of(flags, split, vqvae2.image_size)
-        same_for_all(accelerator, images)
-        extract_codes_to_file(
-            vqvae2,
-            images,
-            path,
-            source,
-            process=accelerator.process_index,
-            processes=accelerator.num_processes,
-            wait=accelerator.wait_for_everyone,
-            progress=accelerator.is_main_process,
-        )
-    codes = load_codes(path, source)
-    if codes is None:
-        raise OSError(
-            f"the codes in {path} cannot be read, or are of other images than those "
-            "that this process has; all processes need the same --output_dir and the "
-            "same images"
-        )
-    return as_trained_on(flags, codes)
-
-
-def encoded_anew(flags: TrainPrior, codes: CodeData, train, vqvae2, accelerator):
-    """In place of the codes to train on, their images, encoded in each batch."""
-    with accelerator.local_main_process_first():
-        images = images_of(flags, "train", vqvae2.image_size)
-    labels = codes.labels if flags.class_conditional else images.labels
-    if len(images) != len(codes) or not torch.equal(images.labels, labels):
-        raise ValueError(
-            f"{len(images):,} images can be read, but there are codes of "
-            f"{len(codes):,}, or they are of other classes; remove the folder "
-            f"{flags.output_dir / 'codes'} to have them encoded again"
-        )
-    encoded = EncodedImages(
-        augmented(flags, images),
-        codes.labels,
-        vqvae2,
-        partial(as_trained_on, flags),
-    )
-    return replace(train, data=encoded) if isinstance(train, Part) else encoded
-
-
-def own_codes(flags: TrainPrior) -> tuple[CodeData, CodeData | None]:
-    """The codes of `--codes`, and those of `--test_codes` if there are any.
-
-    Raises:
-        FileNotFoundError, ValueError: as `read_codes`; or there are labels missing, or
-            the two files have other levels, grids or classes.
-    """
-    train = read_codes(flags.codes, flags.codebook_size)
-    test = None
-    if flags.test_codes is not None:
-        test = read_codes(flags.test_codes, train.num_embeddings)
-        ours, theirs = (
-            [tuple(codes.grid(name).shape[1:]) for name in codes.levels()]
-            for codes in (train, test)
-        )
-        if ours != theirs:
-            raise ValueError(
-                f"{flags.codes} has grids of {ours}, but {flags.test_codes} has "
-                f"{theirs}; give two files of the same tokenizer"
-            )
-    for path, codes in ((flags.codes, train), (flags.test_codes, test)):
-        if codes is None or not flags.class_conditional:
-            continue
-        if codes.labels is None:
-            raise ValueError(
-                f"there are no labels in {path}; write them as labels [N], or leave "
-                "--class_conditional out"
-            )
-        if codes.labels.max() >= len(train.class_names):
-            raise ValueError(
-                f"{path} has a label {codes.labels.max()}, but {flags.codes} has "
-                f"{len(train.class_names)} classes; give codes of the same classes"
-            )
-    if flags.without_top and train.z_bottom is None:
-        raise ValueError(
-            f"{flags.codes} has a single level, which has no top; leave --without_top "
-            "out"
-        )
-    return (
-        as_trained_on(flags, train),
-        None if test is None else as_trained_on(flags, test),
-    )
-
-
-def as_trained_on(flags: TrainPrior, codes: CodeData) -> CodeData:
-    """Codes without the labels and the top codes that the prior is not to be given."""
-    if not flags.class_conditional:
-        codes.labels = None
-    return erase_top(codes) if flags.without_top else codes
-
-
-def compare_with_vqvae2(flags: TrainPrior, say) -> None:
-    """Say so if the VQ-VAE-2 was trained on images that are held out here."""
-    notes = read_training_notes(flags.vqvae2_checkpoint)
-    its_share = notes.get("validation_share", flags.validation_share)
-    if flags.validation_share > its_share:
-        say(
-            "the VQ-VAE-2 was trained on some of the images held out here; to hold "
-            f"out the same ones give --validation_share {its_share}"
-        )
-
-
-def new_prior(
-    flags: TrainPrior,
-    num_embeddings: int,
-    embedding_dim: int,
-    num_classes: int | None = None,
-    levels: int = 2,
-) -> HierarchicalPixelCNN | PixelCNN:
-    """The untrained prior that the flags describe."""
-    torch.manual_seed(flags.settings.seed)
-    model_class = HierarchicalPixelCNN if levels == 2 else PixelCNN
-    return model_class(
-        num_embeddings=num_embeddings,
-        embedding_dim=embedding_dim,
-        hidden_channels=flags.hidden_channels,
-        num_layers=flags.num_layers,
-        num_classes=num_classes,
-        label_dropout=0.0 if num_classes is None else flags.label_dropout,
-        dropout=flags.dropout,
-        kernel_size=flags.kernel_size,
-        attention_layers=flags.attention_layers,
-        attention_heads=flags.attention_heads,
-    )
-
-
-def take_weights(flags: TrainPrior, model, start) -> None:
-    """Start from the weights of `--init_checkpoint`."""
-    try:
-        model.load_state_dict(start.state_dict())
-    except RuntimeError as error:
-        raise ValueError(
-            f"the prior in {flags.init_checkpoint} has other sizes than the flags "
-            "ask for; give the flags that it was trained with"
-        ) from error
+        train_prior(self)

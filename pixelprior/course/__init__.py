@@ -1,9 +1,8 @@
 """Code that only the course uses: figures, widgets, the checks of the exercises, and
 the tools with which a notebook measures or plans."""
 
-from packaging.version import Version
-
 import pixelprior
+from pixelprior.ranges import numbers_of
 
 
 class PackageTooOld(ImportError):
@@ -18,11 +17,8 @@ def needs(version: str) -> None:
 
     Args:
         version: that of the package for which the notebook was written, such as "0.1".
-
-    Raises:
-        PackageTooOld: the installed package is of an earlier version.
     """
-    if Version(pixelprior.__version__) < Version(version):
+    if numbers_of(pixelprior.__version__) < numbers_of(version):
         installed = pixelprior.__version__
         raise PackageTooOld(
             f"this notebook needs pixelprior {version} or later, and {installed} is "

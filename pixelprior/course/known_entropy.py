@@ -35,9 +35,6 @@ class BlindSpotSource:
         kernel_size: odd kernel size of the masked convolutions that must not see w's
             neighbour. This neighbour lies `ahead` = kernel_size // 2 + 1 columns to
             the right.
-
-    Raises:
-        ValueError: an attribute is out of its range.
     """
 
     height: int = 8

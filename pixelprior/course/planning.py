@@ -9,6 +9,7 @@ measured before.
 """
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from weakref import WeakSet
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from pixelprior.assets import FOLDER as ASSETS
-from pixelprior.counting import multiply_adds
+from pixelprior.benchmark.counting import multiply_adds
 from pixelprior.ranges import check_positive
 from pixelprior.vqvae2 import VQVAE2
 
@@ -81,16 +82,13 @@ def plan(
         top_size: side of the top grid, for a prior; the bottom grid has twice that
             side.
         arguments: arguments of the model.
-
-    Raises:
-        ValueError: an argument is out of its range.
     """
     check_positive(top_size=top_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = model_class(**arguments).train()
         if isinstance(model, VQVAE2):  # the first batch initializes its codebooks
-            enough = -(-model.num_embeddings // model.latent_spatial_dim_top**2)
+            enough = math.ceil(model.num_embeddings / math.prod(model.grids[0]))
             with torch.no_grad():
                 model.loss_function(*example_batch(model, enough))
         few, more = (example_batch(model, size, top_size) for size in SMALL_BATCHES)
@@ -125,9 +123,6 @@ def kept_for_backward(model: nn.Module, batch, mixed_precision: str = "no") -> i
 
     Each block of memory is counted once. The parameters and buffers of the model are
     not counted.
-
-    Raises:
-        ValueError: `mixed_precision` is neither "no" nor "bf16".
     """
     if mixed_precision not in ("no", "bf16"):
         raise ValueError(f"mixed_precision is {mixed_precision!r}; give 'no' or 'bf16'")
@@ -167,8 +162,7 @@ def example_batch(model: nn.Module, batch_size: int, top_size: int = 8) -> tuple
     """
     check_positive(batch_size=batch_size)
     if isinstance(model, VQVAE2):
-        side = model.image_size
-        return (torch.rand(batch_size, model.in_channels, side, side),)
+        return (torch.rand(batch_size, model.in_channels, *model.image_shape),)
     grids = [
         torch.randint(model.num_embeddings, (batch_size, side, side))
         for side in (top_size, 2 * top_size)

@@ -41,10 +41,6 @@ class Terminal:
             show: a regular expression.
             status: the status with which the command is expected to end; 0 means that
                 all went well.
-
-        Raises:
-            RuntimeError: the command ended with another status; the message is what the
-                command said.
         """
         echo(command)
         done = subprocess.run(
@@ -119,10 +115,6 @@ def read_events(folder) -> dict[str, list[float]]:
 
     Args:
         folder: the `--output_dir` of the run.
-
-    Raises:
-        ImportError: tensorboard is not installed.
-        FileNotFoundError: the run did not log to TensorBoard.
     """
     from tensorboard.backend.event_processing import event_accumulator
 

@@ -22,9 +22,6 @@ def draw_shapes(folder, count: int = 165, seed: int = 0) -> list[Path]:
 
     Returns:
         The paths of the images, sorted.
-
-    Raises:
-        ValueError: `count` is not a whole number above 0.
     """
     check_positive(count=count)
     folder, paths = Path(folder), []

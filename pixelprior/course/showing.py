@@ -23,7 +23,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, ScalarFormatter
 from PIL import Image
 
-from pixelprior.pictures import picture
+from pixelprior.plotting import picture
 
 SOURCE_OF_NUMBER = re.compile(r"<!--=.*?-->")
 DECIMAL = re.compile(r"(?<![\w.])[-−]?\d+\.\d+")
@@ -39,11 +39,7 @@ def alt_texts() -> dict[str, dict[str, str]]:
 
 
 def alt_text(name: str) -> str:
-    """The alt text of the figure with this name.
-
-    Raises:
-        ValueError: no figure of the course has this name.
-    """
+    """The alt text of the figure with this name."""
     by_name = {k: text for texts in alt_texts().values() for k, text in texts.items()}
     if name not in by_name:
         near = difflib.get_close_matches(str(name), by_name, 1)
@@ -60,10 +56,6 @@ def show(figure: Figure | Image.Image, name: str) -> None:
 
     With PIXELPRIOR_CHECK_FIGURES=on the decimal numbers of the alt text are compared
     with what a matplotlib figure has drawn.
-
-    Raises:
-        ValueError: no figure of the course has this name, or its alt text has a number
-            that the figure does not have.
     """
     text = alt_text(name)
     if os.environ.get(CHECK) == "on" and isinstance(figure, Figure):

@@ -12,7 +12,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from pixelprior.course.showing import show
-from pixelprior.pictures import picture
+from pixelprior.plotting import picture
 from pixelprior.progress import widgets_are_on
 
 
@@ -27,10 +27,6 @@ def explore(draw: Callable[..., Figure], alt_name: str, **choices: Sequence) -> 
         choices: the values to choose from, by the name of `draw`'s argument. The figure
             is drawn for the first value of each argument. Numbers become a slider, and
             any other values become a menu.
-
-    Raises:
-        ValueError: there are no choices, one of them has fewer than two values, or no
-            figure of the course has this name.
     """
     for name, values in choices.items():
         if len(values) < 2:

@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pixelprior.anomalies import division
-from pixelprior.anomaly_scores import Calibration, least_rate
+from pixelprior.anomalies.finding import division
+from pixelprior.anomalies.scores import Calibration, least_rate
 from pixelprior.evaluation.measures import mean_with_interval
 
 RATES = (0.01, 0.05)

@@ -9,16 +9,12 @@ on them. The choice is kept beside the prior's weights in `sampling.json`.
 
 import json
 
-from pixelprior.benchmark.sampling import machine
 from pixelprior.checkpoints import checkpoint_folder
-from pixelprior.data import ImageData
+from pixelprior.data.images import ImageData
+from pixelprior.devices import machine
 from pixelprior.evaluation.classifier import Classifier, outputs
 from pixelprior.evaluation.judging import trained_on
-from pixelprior.evaluation.measures import (
-    frechet_distance,
-    samples,
-    within_manifold,
-)
+from pixelprior.evaluation.measures import frechet_distance, samples, within_manifold
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.validation import check_filters, check_weights
 from pixelprior.vqvae2 import VQVAE2
@@ -71,9 +67,6 @@ def compare_settings(
         classifier assigns to another class and the accuracy on held-out images after
         training on the samples; "chosen": the setting with the lowest Fréchet distance;
         "seed", "samples", "heldout_images", "machine"}.
-
-    Raises:
-        ValueError: the models or the images do not fit each other.
     """
     device = next(prior.parameters()).device
     if settings is None:

@@ -14,10 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from pixelprior.augmentation import shifted_and_flipped
-from pixelprior.checkpoints import Pretrained
-from pixelprior.data import ImageData
+from pixelprior.assets import WITH_WITHOUT_TOP, shipped_folder
+from pixelprior.checkpoints import Pretrained, load_model
+from pixelprior.data.augmentation import shifted_and_flipped
+from pixelprior.data.images import ImageData
 from pixelprior.devices import make_accelerator
+from pixelprior.pixelcnn import ConditionalPixelCNN
 from pixelprior.ranges import check_positive
 from pixelprior.settings import TrainingSettings
 from pixelprior.training import fit
@@ -213,3 +215,26 @@ def outputs(network, data: ImageData, batch_size: int = 250, device="cpu") -> Te
     """
     parts = torch.arange(len(data)).split(batch_size)
     return torch.cat([network(data[part][0].to(device)).cpu() for part in parts])
+
+
+def load_shipped_reference_models(name: str = "fashion_mnist"):
+    """The models by which the shipped prior for a data set is measured.
+
+    Args:
+        name: the data set, one of `SHIPPED`.
+
+    Returns:
+        (ConditionalPixelCNN, Classifier), in evaluation mode: the bottom level trained
+        without the top codes, and a classifier of the data set's images. The first is
+        None for "cifar10", whose recipe does not train it.
+    """
+
+    without_top = None
+    if name in WITH_WITHOUT_TOP:
+        without_top = load_model(
+            ConditionalPixelCNN, shipped_folder(name, "without_top")
+        )
+    return (
+        without_top,
+        load_model(Classifier, shipped_folder(name, "classifier")),
+    )

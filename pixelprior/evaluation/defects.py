@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from pixelprior.data import ImageData
+from pixelprior.data.images import ImageData
 
 KINDS = ("patch", "scratch", "blotch", "missing part", "wrong half")
 VISIBLE = 24  # of 255: a pixel that changes by no more is not in the mask

@@ -15,8 +15,8 @@ from torchmetrics.functional.classification import (
     binary_average_precision,
 )
 
-from pixelprior.anomalies import calibrate, score_parts_of
-from pixelprior.data import ImageData
+from pixelprior.anomalies.finding import calibrate, score_parts_of
+from pixelprior.data.images import ImageData
 from pixelprior.evaluation.alarms import alarms_over_divisions, rates_for
 from pixelprior.evaluation.defects import KINDS, DefectData
 from pixelprior.evaluation.detectors import OURS, Judged, others, ours

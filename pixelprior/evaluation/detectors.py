@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pixelprior.anomalies import find
-from pixelprior.anomaly_scores import Calibration, score_parts, smooth
-from pixelprior.anomaly_search import images_per_batch, over_pixels
-from pixelprior.codes import smallest_integer_type
-from pixelprior.data import ImageData
+from pixelprior.anomalies.finding import find
+from pixelprior.anomalies.scores import Calibration, score_parts, smooth
+from pixelprior.anomalies.search import images_per_batch, over_pixels
+from pixelprior.data.codes import smallest_integer_type
+from pixelprior.data.images import ImageData
 from pixelprior.editing import codes_of, surprise
 from pixelprior.evaluation.classifier import outputs
 from pixelprior.prior import LEVELS

@@ -6,7 +6,7 @@ distances in this folder remain, which need no network.
 
 import torch
 
-from pixelprior.data import ImageData
+from pixelprior.data.images import ImageData
 
 
 def inception_metric(device="cpu"):

@@ -7,7 +7,7 @@ held-out images.
 
 import torch
 
-from pixelprior.data import ImageData
+from pixelprior.data.images import ImageData
 from pixelprior.evaluation.classifier import Classifier, outputs, train_classifier
 from pixelprior.evaluation.measures import (
     bootstrap,

@@ -10,10 +10,10 @@ import math
 import torch
 from torch import Tensor
 
-from pixelprior.codes import CodeData
-from pixelprior.conditional import ConditionalPixelCNN
-from pixelprior.data import ImageData, as_bytes
-from pixelprior.pixelcnn import PixelCNN, negative_log_likelihood
+from pixelprior.data.codes import CodeData
+from pixelprior.data.images import ImageData
+from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN, negative_log_likelihood
+from pixelprior.plotting import as_bytes
 from pixelprior.progress import progress_bar
 
 BATCH_SIZE = 64
@@ -29,9 +29,6 @@ def image_nats(network: PixelCNN, codes: CodeData) -> Tensor:
             measured on the bottom codes given the top codes, any other network on the
             top codes, or on the codes of the only level.
         codes: held-out codes, with labels for a prior with classes.
-
-    Raises:
-        ValueError: the codes do not fit the network.
     """
     device = network.embedding.weight.device
     codes, parts = codes.to(device), []
@@ -66,9 +63,6 @@ def nats_per_code(prior, codes: CodeData, levels=None) -> dict[str, float]:
 
     Returns:
         {level: nats per code}.
-
-    Raises:
-        ValueError: the codes do not fit the prior.
     """
     return {
         name: image_nats(level, codes).mean().item() / codes.grid(name)[0].numel()
@@ -115,11 +109,7 @@ def reconstructions(vqvae2, data: ImageData, batch_size: int = 250) -> ImageData
 
 @torch.no_grad()
 def decoded(vqvae2, z_top: Tensor, z_bottom: Tensor, batch_size: int = 250) -> Tensor:
-    """Codes [N, Ht, Wt] and [N, Hb, Wb] of any integer type to uint8 [N, C, S, S].
-
-    Raises:
-        ValueError: the VQ-VAE-2 does not have these codes.
-    """
+    """Codes [N, Ht, Wt] and [N, Hb, Wb] of any integer type to uint8 [N, C, S, S]."""
     device = next(vqvae2.parameters()).device
     pairs = zip(z_top.split(batch_size), z_bottom.split(batch_size), strict=True)
     parts = [
@@ -190,9 +180,6 @@ def samples(
     Returns:
         `count` images, uint8 [count, C, S, S], with the labels that they were drawn
         for. From a prior without classes, all labels are 0 and there are no names.
-
-    Raises:
-        ValueError: as in `HierarchicalPixelCNN.sample`.
     """
     labels = prior.labels_in_turn(count)
     drawn = prior.sample_with_vqvae2(

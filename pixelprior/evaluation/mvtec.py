@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pixelprior.data import ImageData
+from pixelprior.data.image_files import covering
+from pixelprior.data.images import ImageData
+from pixelprior.data.sources import AllFiles, listed
 from pixelprior.evaluation.detection import measured
 from pixelprior.evaluation.detectors import OURS, Judged, others
-from pixelprior.image_files import covering
-from pixelprior.image_sources import AllFiles, listed
-from pixelprior.pictures import save_picture
+from pixelprior.plotting import save_picture
 
 GOOD = "good"
 LONGEST_NAME = 255  # bytes, which file systems allow
@@ -39,12 +39,6 @@ class MVTecTest(AllFiles):
 
     Attributes:
         masks: the mask file of each image, None for a normal one.
-
-    Raises:
-        FileNotFoundError: an image with a defect has no mask.
-        ValueError: there are no normal images or no others, or a mask cannot be read or
-            has another size than its image, or a name is so long that its map could not
-            have one.
     """
 
     def __init__(self, root: Path):
@@ -153,19 +147,12 @@ class MVTecTest(AllFiles):
 def write_map(values: Tensor, path: Path) -> None:
     """Write a map [H, W] as a TIFF of 32-bit floats, as the scripts of MVTec AD read
     them.
-
-    Raises:
-        OSError: as `save_picture`.
     """
     save_picture(Image.fromarray(values.numpy()), path)
 
 
 def read_maps(paths: Iterable[Path], sides: tuple[int, int]) -> Tensor:
-    """Maps of these sides that `write_map` has written, float [N, H, W].
-
-    Raises:
-        ValueError: one is absent or damaged, or is of another size.
-    """
+    """Maps of these sides that `write_map` has written, float [N, H, W]."""
     maps = []
     for path in paths:
         try:

@@ -2,12 +2,12 @@
 
 from matplotlib.figure import Figure
 
-from pixelprior.data import ImageData
-from pixelprior.drawing import words_for
+from pixelprior.data.images import ImageData
 from pixelprior.evaluation.choosing import setting_in_words
 from pixelprior.evaluation.measures import nearest, reconstructions
 from pixelprior.evaluation.suite import some_of_each_class
-from pixelprior.pictures import captioned_images, image_rows
+from pixelprior.plotting import captioned_images, image_rows
+from pixelprior.sampling import words_for
 
 PICTURED = 64
 SETS_IN_WORDS = {

@@ -12,10 +12,9 @@ from dataclasses import replace
 
 import torch
 
-from pixelprior.benchmark.sampling import machine
-from pixelprior.codes import CodeData, extract_codes
-from pixelprior.conditional import ConditionalPixelCNN
-from pixelprior.data import ImageData
+from pixelprior.data.codes import CodeData, extract_codes
+from pixelprior.data.images import ImageData
+from pixelprior.devices import machine
 from pixelprior.evaluation.classifier import Classifier
 from pixelprior.evaluation.inception import inception_distances, inception_metric
 from pixelprior.evaluation.judging import (
@@ -37,6 +36,7 @@ from pixelprior.evaluation.measures import (
     saturation,
     squared_errors,
 )
+from pixelprior.pixelcnn import ConditionalPixelCNN
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.ranges import check_positive
 from pixelprior.validation import check_filters, check_guidance

@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixelprior import cli
+from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
 from pixelprior.benchmark import sampling
 from pixelprior.benchmark.report import markdown, ratio, table
+from pixelprior.benchmark.sampling import bfloat16_effect
 from pixelprior.benchmark.sizes import Sizes, TrainingSizes
-from pixelprior.benchmark.training import (
-    measure_training,
-    training_markdown,
-)
+from pixelprior.benchmark.training import measure_training, training_markdown
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,6 +55,16 @@ def test_the_command_writes_a_table_a_plot_and_json(tmp_path, capsys, monkeypatc
         assert all(len(rounds) == 2 for rounds in level.values())
     if not torch.cuda.is_available():
         assert "graph: not run, since it needs a CUDA device" in output.out
+
+
+def test_the_effect_of_bfloat16_is_measured_on_rectangular_images_too():
+    torch.manual_seed(0)
+    vqvae2 = VQVAE2(1, (16, 32), 8, 4, 16).eval()
+    prior = HierarchicalPixelCNN(16, 4, 8, 2).eval()
+    effect = bfloat16_effect(vqvae2, prior, count=2)
+    for level in ("top", "bottom"):
+        assert 0 <= effect[level]["share_that_differs"] <= 1
+        assert effect[level]["float32"] > 0
 
 
 def test_a_ratio_is_taken_round_by_round_of_both_levels_together():
@@ -108,6 +116,7 @@ def test_bad_flags_end_in_one_line(tmp_path, capsys, flags, words):
     assert stop.value.code == 2 and words in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_all_training_loops_are_timed_and_learn_alike():
     sizes = TrainingSizes(
         batch_size=8, epochs=2, steps=4, repeats=1, hidden_channels=8, num_layers=2

@@ -16,7 +16,7 @@ def chromium():
     path = find_chromium()
     if path is None:
         pytest.skip(f"there is no {NAMES[0]} here; apt install chromium brings it")
-    from playwright.sync_api import sync_playwright
+    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

@@ -10,6 +10,8 @@ import nbformat
 import pytest
 from look_at_notebooks import NOTEBOOK, TOKEN, jupyterlab
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted(Path(__file__).parents[2].glob("notebooks/[0-9]*.ipynb"))
 CHOSEN = os.environ.get("PIXELPRIOR_BROWSER", "00 02")  # "all" takes 13 minutes
 SECONDS_OF_A_RUN, SECONDS_OF_A_MOVE = 900, 10

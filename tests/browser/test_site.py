@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN
-from pixelprior.onnx_export import export_onnx
+from pixelprior.onnx.export import export_onnx
+
+pytestmark = pytest.mark.slow
 
 NOTEBOOKS = sorted(Path(__file__).parents[2].glob("notebooks/[0-9]*.ipynb"))
 DRAWN = "document.body.dataset.drawn"

@@ -16,18 +16,18 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from pixelprior import VQVAE2, HierarchicalPixelCNN, cli, code_writer
+from pixelprior import VQVAE2, HierarchicalPixelCNN, assets, cli, training
 from pixelprior.assets import FOLDER, SHIPPED
 from pixelprior.checkpoints import load_model
-from pixelprior.cli import doctor
+from pixelprior.cli import doctor, drawing, prior_training
 from pixelprior.cli import flags as cli_flags
 from pixelprior.cli import train as cli_train
-from pixelprior.cli import train_prior as cli_train_prior
-from pixelprior.cli import train_vqvae2 as cli_train_vqvae2
-from pixelprior.code_writer import CodeWriter
-from pixelprior.codes import extract_codes
-from pixelprior.data import DATASETS
+from pixelprior.data import code_writer
+from pixelprior.data.code_writer import CodeWriter
+from pixelprior.data.codes import extract_codes
+from pixelprior.data.images import DATASETS
 from pixelprior.devices import where
+from pixelprior.evaluation import measures
 from pixelprior.sampling import METHODS
 
 VQVAE2_FOLDER = str(FOLDER / "fashion_mnist_vqvae2")
@@ -83,8 +83,8 @@ def test_test_images_are_measured_once_and_at_the_end(pipeline, tmp_path, monkey
         image.numpy().tobytes()
         for image in cli_train.images_of(flags, "train", 32).images
     }
-    events, fit = [], cli_train_vqvae2.fit
-    measure = cli_train_vqvae2.reconstruction_errors
+    events, fit = [], training.fit
+    measure = measures.reconstruction_errors
 
     def watched_fit(model, train_data, heldout_data, *rest, **options):
         seen = [each.numpy().tobytes() for each in train_data.copied().images]
@@ -99,8 +99,8 @@ def test_test_images_are_measured_once_and_at_the_end(pipeline, tmp_path, monkey
         events.append("measuring")
         return measure(model, data)
 
-    monkeypatch.setattr(cli_train_vqvae2, "fit", watched_fit)
-    monkeypatch.setattr(cli_train_vqvae2, "reconstruction_errors", watched_measure)
+    monkeypatch.setattr(training, "fit", watched_fit)
+    monkeypatch.setattr(measures, "reconstruction_errors", watched_measure)
     cli.main(
         ["train-vqvae2", *SHORT, "--epochs", "1", "--hidden_channels", "8"]
         + ["--output_dir", str(tmp_path)]
@@ -117,7 +117,7 @@ def test_a_prior_holds_out_the_images_of_its_vqvae2_or_says_so(
         given.update(train=train_data, heldout=heldout_data)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_train_prior, "fit", stop)
+    monkeypatch.setattr(prior_training, "fit", stop)
     start = ["train-prior", *SHORT, *SMALL, "--class_conditional"]
     start += ["--vqvae2_checkpoint", str(pipeline / "vqvae2"), "--output_dir"]
 
@@ -267,11 +267,29 @@ def test_the_doctor_names_each_fault_with_its_fix(capsys, monkeypatch):
     assert "ok   torch: " in out and "2 to fix" in out
 
 
+@pytest.mark.parametrize(
+    "said", ["CUDA out of memory.", "No executable batch size found, reached zero."]
+)
+def test_a_device_that_holds_not_even_one_image_ends_in_one_line(
+    fails, tmp_path, monkeypatch, said
+):
+    def full(*_):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(drawing.Drawing, "draw_in", full)
+    error = fails(
+        *["sample", "--vqvae2_checkpoint", VQVAE2_FOLDER, "--num_samples", "1"],
+        *["--prior_checkpoint", FOLDER / "fashion_mnist_prior"],
+        *["--output_dir", tmp_path],
+    )
+    assert "too large for this machine" in error and "smaller sizes" in error
+
+
 @pytest.mark.parametrize("harm", ["a flipped bit", "no checksums"])
 def test_the_doctor_finds_shipped_weights_that_are_damaged(harm, tmp_path, monkeypatch):
     weights = "fashion_mnist_prior/model.safetensors"
-    copied = shutil.copytree(doctor.ASSETS, tmp_path / "assets")
-    monkeypatch.setattr(doctor, "ASSETS", copied)
+    copied = shutil.copytree(assets.FOLDER, tmp_path / "assets")
+    monkeypatch.setattr(assets, "FOLDER", copied)
     assert not doctor._weights().fix and "checksums correct" in doctor._weights().found
     if harm == "a flipped bit":
         content = bytearray((copied / weights).read_bytes())
@@ -542,6 +560,7 @@ def test_a_run_that_diverges_ends_with_status_1(fails, tmp_path):
     assert "training stopped at step" in error and "--lr" in error
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_shows_no_bar_and_no_traceback(tmp_path):
     command = [sys.executable, "-m", "pixelprior.cli"]
     done = subprocess.run(
@@ -557,6 +576,7 @@ def test_a_process_of_its_own_shows_no_bar_and_no_traceback(tmp_path):
     assert failed.stderr.count("\n") == 1 and "Traceback" not in failed.stderr
 
 
+@pytest.mark.slow
 def test_a_resumed_command_reaches_the_same_history(pipeline, tmp_path, monkeypatch):
     flags = ["train-prior", *SHORT, "--hidden_channels", "16", "--num_layers", "2"]
     flags += ["--vqvae2_checkpoint", str(pipeline / "vqvae2"), "--epochs", "3"]

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
+from pixelprior.anomalies.calibration_files import load_calibration
 from pixelprior.assets import FOLDER
-from pixelprior.calibration_files import load_calibration
 from pixelprior.checkpoints import load_model
-from pixelprior.cli import find_anomalies as command
+from pixelprior.cli import anomaly_search as command
 
 MODELS = ["--vqvae2_checkpoint", str(FOLDER / "fashion_mnist_vqvae2")]
 MODELS += ["--prior_checkpoint", str(FOLDER / "fashion_mnist_prior")]
@@ -119,6 +119,7 @@ def test_every_image_has_a_line_and_odd_ones_have_pictures(found):
     assert not list(found.glob("*.unfinished")) and not (found / "maps").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_and_finds_the_same(
     found, normal, new, tmp_path, monkeypatch, capsys
 ):
@@ -154,6 +155,7 @@ def test_a_run_that_was_stopped_goes_on_and_finds_the_same(
             assert float(row["score"]) == pytest.approx(float(whole["score"]), abs=1e-2)
 
 
+@pytest.mark.slow
 def test_what_is_resumed_must_be_the_same(found, new, tmp_path, fails):
     more = tmp_path / "new"
     shutil.copytree(new, more)
@@ -175,6 +177,7 @@ def test_what_is_resumed_must_be_the_same(found, new, tmp_path, fails):
     assert "found_with.json is damaged" in fails(*flags, "--resume")
 
 
+@pytest.mark.slow
 def test_a_calibration_is_used_again_and_replaced_by_none(found, new, tmp_path, capsys):
     kept = shutil.copy(found / "calibration.safetensors", tmp_path)
     search(new, kept, tmp_path)
@@ -188,6 +191,7 @@ def test_a_calibration_is_used_again_and_replaced_by_none(found, new, tmp_path, 
     assert (tmp_path / "calibration.safetensors").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_new_run_removes_what_another_found(found, new, tmp_path):
     kept = found / "calibration.safetensors"
     search(new, kept, tmp_path)
@@ -241,6 +245,7 @@ def test_a_run_stopped_while_it_calibrates_does_not_go_on_with_another_calibrati
         assert not (folder / "calibration.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_missing_pictures_are_drawn_again_and_no_score_is_lost(
     found, normal, new, tmp_path, monkeypatch
 ):
@@ -300,6 +305,7 @@ def test_bad_flags_end_in_one_line_and_write_nothing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_folders_that_are_of_no_use_are_named(
     fails, found, normal, new, tmp_path, capsys
 ):
@@ -385,6 +391,7 @@ def make_mvtec(root, images, side):
             write(torch.from_numpy(image)[None], root / split / name)
 
 
+@pytest.mark.slow
 def test_a_folder_in_the_layout_of_mvtec_ad_is_evaluated(shirts, tmp_path, capsys):
     make_mvtec(tmp_path / "four", shirts.images, 64)
     larger = load_model(VQVAE2, FOLDER / "fashion_mnist_vqvae2", image_size=64)
@@ -417,6 +424,7 @@ def test_a_folder_in_the_layout_of_mvtec_ad_is_evaluated(shirts, tmp_path, capsy
         assert value == pytest.approx(before["value"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_commands_train_on_images_of_128_pixels_and_search_them(shirts, tmp_path):
     root = tmp_path / "sixteen"
     make_mvtec(root, shirts.images, 128)

@@ -9,9 +9,9 @@ from safetensors import safe_open
 
 from pixelprior import cli
 from pixelprior.assets import FOLDER
-from pixelprior.cli import train_prior as cli_train_prior
-from pixelprior.codes import load_codes, save_codes
-from pixelprior.data import load_images
+from pixelprior.cli import prior_training
+from pixelprior.data.codes import load_codes, save_codes
+from pixelprior.data.images import load_images
 
 VQVAE2_FOLDER = FOLDER / "fashion_mnist_vqvae2"
 SHORT = ["--dataset", "fashion_mnist_mini", "--max_images", "40", "--batch_size", "16"]
@@ -38,13 +38,13 @@ def test_a_run_notes_how_images_are_changed_and_is_resumed_alike(fails, tmp_path
 def test_a_prior_is_given_codes_of_changed_images_with_their_labels(
     without_top, share, tmp_path, monkeypatch
 ):
-    given, fit = {}, cli_train_prior.fit
+    given, fit = {}, prior_training.fit
 
     def look(model, train_data, heldout_data, *more, **options):
         given.update(train=train_data, heldout=heldout_data)
         return fit(model, train_data, heldout_data, *more, **options)
 
-    monkeypatch.setattr(cli_train_prior, "fit", look)
+    monkeypatch.setattr(prior_training, "fit", look)
     run(
         *["train-prior", *SHORT, *SMALL, *CHANGED, "--num_layers", 2],
         *["--class_conditional", "--vqvae2_checkpoint", VQVAE2_FOLDER],

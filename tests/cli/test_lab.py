@@ -110,6 +110,7 @@ def test_an_installed_package_has_the_course_among_its_files(tmp_path, monkeypat
         lab.course_files()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     "PIXELPRIOR_WHEEL" not in os.environ, reason="PIXELPRIOR_WHEEL names no wheel"
 )

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from pixelprior import VQVAE2, PixelCNN, cli, code_writer, load_images, read_codes
+from pixelprior import VQVAE2, PixelCNN, cli, load_images, read_codes
 from pixelprior.assets import FOLDER
 from pixelprior.checkpoints import load_model
-from pixelprior.cli.evaluate import check_grids
-from pixelprior.codes import extract_codes, save_codes
-from pixelprior.runs import load_prior
+from pixelprior.cli.measuring import check_grids
+from pixelprior.cli.priors import load_prior
+from pixelprior.data import code_writer
+from pixelprior.data.codes import extract_codes, save_codes
 
 VQVAE2_FOLDER = FOLDER / "fashion_mnist_vqvae2"
 PRIOR_FOLDER = FOLDER / "fashion_mnist_prior"
@@ -147,11 +148,11 @@ def test_the_batch_size_changes_no_code(trained, flags):
 
 def test_drawing_goes_on_where_it_was_stopped(trained, monkeypatch):
     """With one image per part, stopped at the seventh."""
-    from pixelprior.cli import sample as cli_sample
+    from pixelprior.cli import drawing
 
     whole = sample(trained).read_bytes()
     monkeypatch.setattr(code_writer, "PART", 1)
-    draw, drawn = cli_sample.Sampling.draw, []
+    draw, drawn = drawing.Drawing.draw, []
 
     def stopped(self, images):
         if images.start == 7 and len(drawn) == 7:
@@ -159,7 +160,7 @@ def test_drawing_goes_on_where_it_was_stopped(trained, monkeypatch):
         drawn.append(images.start)
         return draw(self, images)
 
-    monkeypatch.setattr(cli_sample.Sampling, "draw", stopped)
+    monkeypatch.setattr(drawing.Drawing, "draw", stopped)
     with pytest.raises(SystemExit):
         sample(trained, "--batch_size", 1, name="cut")
     assert not (trained / "cut" / "codes.safetensors").exists()
@@ -186,19 +187,19 @@ def test_the_batch_size_may_change_between_a_stop_and_its_resumption(
     trained, monkeypatch
 ):
     """Parts of 3 images are stopped after the first, in batches of 2, then of 5."""
-    from pixelprior.cli import sample as cli_sample
+    from pixelprior.cli import drawing
 
     whole = sample(trained).read_bytes()
     monkeypatch.setattr(code_writer, "PART", 3)
     with monkeypatch.context() as patch:
-        draw = cli_sample.Sampling.draw
+        draw = drawing.Drawing.draw
 
         def stopped(self, images):
             if images.start:
                 raise KeyboardInterrupt
             return draw(self, images)
 
-        patch.setattr(cli_sample.Sampling, "draw", stopped)
+        patch.setattr(drawing.Drawing, "draw", stopped)
         with pytest.raises(SystemExit):
             sample(trained, "--batch_size", 2, name="changed")
     path = sample(trained, "--batch_size", 5, "--resume", name="changed")
@@ -207,12 +208,14 @@ def test_the_batch_size_may_change_between_a_stop_and_its_resumption(
 
 IN_SMALL_PARTS = """
 import sys
-from pixelprior import cli, code_writer
+from pixelprior import cli
+from pixelprior.data import code_writer
 code_writer.PART = 3
 cli.main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_several_processes_draw_the_codes_of_one(trained):
     """In seven parts of at most three images, so that both write several."""
     whole = sample(trained).read_bytes()

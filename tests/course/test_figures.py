@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from pixelprior import pictures
-from pixelprior.anomaly_scores import Calibration
+from pixelprior import plotting
+from pixelprior.anomalies.scores import Calibration
 from pixelprior.course import figures, showing
 from pixelprior.course.figures import anomalies as anomaly_figures
 from pixelprior.course.figures import codes as code_figures
@@ -33,7 +33,7 @@ from pixelprior.course.figures import (
     plots,
 )
 from pixelprior.course.figures.codes import code_colours, code_grids
-from pixelprior.pictures import (
+from pixelprior.plotting import (
     COLOURS,
     captioned_images,
     image_grid,
@@ -135,7 +135,8 @@ def test_a_figure_is_shown_as_wide_as_declared_whatever_matplotlib_draws():
 
 def test_a_diagram_has_twice_the_pixels_that_it_is_wide():
     shown = picture(figures.gated_block(), ALT)
-    assert Image.open(io.BytesIO(shown.png)).width == 2 * shown.width
+    # Matplotlib before 3.11 may round the width down.
+    assert abs(Image.open(io.BytesIO(shown.png)).width - 2 * shown.width) <= 1
 
 
 def test_other_settings_of_matplotlib_change_no_pixels():
@@ -433,7 +434,7 @@ FIGURES = {
         lambda f: f(0, 2, height=1, width=3),
     ],
 }
-MODULES = [pictures, anomaly_figures, code_figures, diagrams, fields, grids, judging]
+MODULES = [plotting, anomaly_figures, code_figures, diagrams, fields, grids, judging]
 MODULES += [lines, maps, plots]
 FUNCTIONS = {
     name: function
@@ -448,6 +449,7 @@ def test_every_figure_is_tried():
     assert FIGURES.keys() == FUNCTIONS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "draw"),
     [(name, draw) for name, draws in FIGURES.items() for draw in draws],
@@ -474,7 +476,7 @@ def drawn_figures():
 
 def test_no_figure_is_wider_than_a_page():
     widths = [(name, figure.get_figwidth()) for name, figure in drawn_figures()]
-    assert not [each for each in widths if each[1] > pictures.WIDEST]
+    assert not [each for each in widths if each[1] > plotting.WIDEST]
 
 
 def pixels_of(figure: Figure) -> np.ndarray:
@@ -488,7 +490,7 @@ def pixels_of(figure: Figure) -> np.ndarray:
 def test_a_figure_that_was_shown_is_saved_on_white(tmp_path):
     figure = figures.bars({"a": 1.0}, y_label="nats")
     picture(figure, ALT)
-    saved = Image.open(pictures.save_picture(figure, tmp_path / "bars.png"))
+    saved = Image.open(plotting.save_picture(figure, tmp_path / "bars.png"))
     assert saved.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
 
 
@@ -506,10 +508,11 @@ def contrast(one: str, other: str) -> float:
 
 def test_grey_text_can_be_read_on_white_and_on_the_dark_of_jupyterlab():
     assert contrast("white", "black") == pytest.approx(21)
-    assert contrast(pictures.INK, "white") > 4.5
-    assert contrast(pictures.INK, "#111111") > 4
+    assert contrast(plotting.INK, "white") > 4.5
+    assert contrast(plotting.INK, "#111111") > 4
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:(matplotlib|pyparsing)")
 def test_a_figure_has_no_ground_and_text_is_grey_but_in_cells(
     monkeypatch,
@@ -521,10 +524,10 @@ def test_a_figure_has_no_ground_and_text_is_grey_but_in_cells(
         draw(text, renderer, *more)
 
     monkeypatch.setattr(Text, "draw", keep)
-    of_lines = {*figures.COLOURS.values(), *figures.CYCLE} - {pictures.INK}
+    of_lines = {*figures.COLOURS.values(), *figures.CYCLE} - {plotting.INK}
     kinds = Counter()
     for name, figure in drawn_figures():
-        pictures.for_any_page(figure)
+        plotting.for_any_page(figure)
         drawn.clear()
         opacity = pixels_of(figure)[..., 3]
         assert opacity[0, 0] == opacity[-1, -1] == 0, name
@@ -536,7 +539,7 @@ def test_a_figure_has_no_ground_and_text_is_grey_but_in_cells(
             under = opacity[rows, int(box.x0) : int(box.x1)]
             in_cell = under.size > 0 and under.min() == 255
             kinds[in_cell] += 1
-            assert in_cell == (text.get_color() != pictures.INK), (name, text)
+            assert in_cell == (text.get_color() != plotting.INK), (name, text)
     assert min(kinds[True], kinds[False]) > 500
 
 
@@ -544,9 +547,9 @@ def test_few_colours_leave_a_photograph_and_the_opacity_of_text_nearly_as_they_a
     heldout_images,
 ):
     drawn = figures.image_rows({"a": heldout_images[torch.arange(9)][0]})
-    pictures.for_any_page(drawn)
+    plotting.for_any_page(drawn)
     whole = pixels_of(drawn).astype(int)
-    small = pictures.reduced(Image.fromarray(whole.astype(np.uint8)))
+    small = plotting.reduced(Image.fromarray(whole.astype(np.uint8)))
     few = np.asarray(small.convert("RGBA")).astype(int)
     assert small.mode == "P" and small.palette.mode == "RGBA"
     opaque, clear = whole[..., 3] == 255, whole[..., 3] == 0
@@ -557,6 +560,7 @@ def test_few_colours_leave_a_photograph_and_the_opacity_of_text_nearly_as_they_a
     assert soft.max() <= 24 and soft.mean() < 5
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:(matplotlib|pyparsing)")
 def test_no_text_in_a_figure_is_smaller_than_9_points():
     for name, figure in drawn_figures():
@@ -609,10 +613,10 @@ def test_lines_join_equal_codes_that_are_a_step_apart():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 8, 12])
 def test_panels_are_as_wide_as_wanted_or_as_fits_a_page(count):
-    width = pictures.panel_width(count, 2.5, margin=1.0)
-    assert width == 2.5 or count * width + 1.0 == pytest.approx(pictures.WIDEST)
-    assert count * width + 1.0 <= pictures.WIDEST + 1e-9
-    assert pictures.panel_width(0, 2.5) == 2.5
+    width = plotting.panel_width(count, 2.5, margin=1.0)
+    assert width == 2.5 or count * width + 1.0 == pytest.approx(plotting.WIDEST)
+    assert count * width + 1.0 <= plotting.WIDEST + 1e-9
+    assert plotting.panel_width(0, 2.5) == 2.5
 
 
 def test_columns_have_their_names():

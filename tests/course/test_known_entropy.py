@@ -62,6 +62,7 @@ def test_the_whole_line_of_w_lies_in_the_blind_spot(kernel_size):
     assert steps >= 3
 
 
+@pytest.mark.slow
 def test_a_single_stack_stays_above_its_bound_and_two_stacks_reach_the_entropy():
     """After a short training, each loss is within 2 % of its limit."""
     source = BlindSpotSource()

@@ -163,6 +163,15 @@ def test_a_step_multiplies_three_times_what_a_forward_pass_does():
     assert 2.8 < planned / forward < 3.1
 
 
+def test_rectangular_images_are_planned_for():
+    of = {"hidden_channels": 8, "embedding_dim": 4, "num_embeddings": 16}
+    wide, high = (
+        plan(VQVAE2, image_size=sides, **of) for sides in ((16, 32), (32, 16))
+    )
+    assert wide.parameters == high.parameters
+    assert wide.kept_per_image == high.kept_per_image > 0
+
+
 def test_larger_grids_take_more():
     small, large = (
         plan(HierarchicalPixelCNN, top_size=side, **PRIOR) for side in (4, 8)

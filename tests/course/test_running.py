@@ -95,6 +95,7 @@ def test_loggers_are_the_flags_of_what_is_installed(monkeypatch):
     assert loggers() == ""
 
 
+@pytest.mark.slow
 def test_an_event_file_gives_back_the_values_of_each_name(tmp_path):
     pytest.importorskip("tensorboard")
     from torch.utils.tensorboard import SummaryWriter

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pixelprior.course.shapes import draw_shapes
-from pixelprior.data import load_images
+from pixelprior.data.images import load_images
 
 
 def bytes_of(paths):

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
-from pixelprior.anomalies import calibrate, score_parts_of
+from pixelprior.anomalies.finding import calibrate, score_parts_of
 from pixelprior.evaluation import alarms
 from pixelprior.evaluation.alarms import alarms_over_divisions
 from pixelprior.evaluation.detectors import ours
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from pixelprior import VQVAE2
-from pixelprior.assets import load_shipped_reference_models
 from pixelprior.evaluation import choosing, judging
 from pixelprior.evaluation.choosing import (
     SETTING_NAME,
@@ -16,8 +15,11 @@ from pixelprior.evaluation.choosing import (
     setting_in_words,
     settings_table,
 )
+from pixelprior.evaluation.classifier import load_shipped_reference_models
 from pixelprior.evaluation.suite import some_of_each_class
 from pixelprior.prior import HierarchicalPixelCNN
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

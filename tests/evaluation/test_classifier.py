@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pixelprior.data import ImageData, load_images
+from pixelprior.data.images import ImageData, load_images
 from pixelprior.evaluation.classifier import (
     Classifier,
     labelled,
@@ -11,6 +11,8 @@ from pixelprior.evaluation.classifier import (
     train_classifier,
 )
 from pixelprior.evaluation.suite import some_of_each_class
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

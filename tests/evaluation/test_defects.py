@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pixelprior.data import ImageData
-from pixelprior.evaluation.defects import (
-    KINDS,
-    SMALLEST,
-    VISIBLE,
-    perlin,
-    with_defects,
-)
+from pixelprior.data.images import ImageData
+from pixelprior.evaluation.defects import KINDS, SMALLEST, VISIBLE, perlin, with_defects
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pixelprior.assets import load_shipped_reference_models
+from pixelprior.evaluation.classifier import load_shipped_reference_models
 from pixelprior.evaluation.defects import KINDS, with_defects
 from pixelprior.evaluation.detection import (
     defects_markdown,
@@ -82,6 +82,7 @@ def test_scores_below_and_above_1_are_compared_by_their_order():
     assert found["roc_auc"]["value"] == 1
 
 
+@pytest.mark.slow
 def test_all_methods_are_measured_on_the_same_defects(shipped, heldout_images):
     parts = torch.arange(180).split([120, 30, 30])
     reference, normal, clean = (heldout_images.subset(part) for part in parts)

@@ -9,10 +9,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from pixelprior.assets import load_shipped, load_shipped_reference_models
-from pixelprior.codes import CodeData, extract_codes
-from pixelprior.data import ImageData
+from pixelprior.assets import load_shipped
+from pixelprior.data.codes import CodeData, extract_codes
+from pixelprior.data.images import ImageData
 from pixelprior.evaluation import judging, measures, suite
+from pixelprior.evaluation.classifier import load_shipped_reference_models
 from pixelprior.evaluation.inception import inception_distances, inception_metric
 from pixelprior.evaluation.measures import (
     as_bytes,
@@ -54,6 +55,13 @@ def test_nats_of_images_are_the_loss(small_prior, some_codes):
         loss = losses[f"{level}_loss"].item()
         assert nats.mean().item() / codes == pytest.approx(loss, rel=1e-5)
         assert means[level] == pytest.approx(loss, rel=1e-5)
+
+
+def test_nats_of_the_bottom_level_alone_are_per_bottom_code(small_prior, some_codes):
+    """Its grid has four times as many codes as the top grid."""
+    bottom = small_prior.prior_bottom
+    both = nats_per_code(small_prior, some_codes)
+    assert nats_per_code(bottom, some_codes) == {"bottom": both["bottom"]}
 
 
 def test_an_image_has_the_same_nats_in_any_company(small_prior, some_codes):

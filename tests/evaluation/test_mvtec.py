@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pixelprior.data.streams import Images
 from pixelprior.evaluation.mvtec import MVTecTest, has_layout, read_maps, write_map
-from pixelprior.image_streams import Images
 
 
 def save(path, shape=(64, 64), box=None, colour=255):

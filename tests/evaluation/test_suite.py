@@ -18,45 +18,29 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tried import codes_table, one_class_table, tried_table
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
-from pixelprior.assets import (
-    FOLDER,
-    load_shipped,
-    load_shipped_reference_models,
-    shipped_folder,
-)
-from pixelprior.benchmark.scale import needs_markdown, scale_markdown
+from pixelprior.assets import FOLDER, load_shipped, shipped_folder
 from pixelprior.benchmark.training import training_markdown
 from pixelprior.checkpoints import fingerprint, load_model, read_training_notes
-from pixelprior.cli import evaluate as cli_evaluate
-from pixelprior.cli import recipes
-from pixelprior.cli.flags import Evaluate, Reproduce
+from pixelprior.cli import measuring, recipes
+from pixelprior.cli.evaluate import Evaluate
+from pixelprior.cli.priors import load_without_top
 from pixelprior.cli.recipes import RECIPES, Recipe
-from pixelprior.cli.reproduce import Reproduction
-from pixelprior.cli.training_flags import TrainPrior, TrainVQVAE2
-from pixelprior.data import ImageData, load_images
+from pixelprior.cli.reproduce import Reproduce
+from pixelprior.cli.reproduction import Reproduction
+from pixelprior.cli.train_prior import TrainPrior
+from pixelprior.cli.train_vqvae2 import TrainVQVAE2
+from pixelprior.data.images import ImageData, load_images
 from pixelprior.evaluation import choosing, judging, report, suite
 from pixelprior.evaluation.choosing import read_setting, settings_table
-from pixelprior.evaluation.classifier import Classifier
+from pixelprior.evaluation.classifier import Classifier, load_shipped_reference_models
 from pixelprior.evaluation.detection import defects_markdown
 from pixelprior.evaluation.measures import samples
 from pixelprior.evaluation.report import table
 from pixelprior.evaluation.suite import evaluate, some_of_each_class
-from pixelprior.evaluation.tried import (
-    codes_table,
-    faults_table,
-    hostile_table,
-    mutants_table,
-    one_class_table,
-    overview_table,
-    seeds_table,
-    soak_table,
-    survivors_table,
-    tried_table,
-)
 from pixelprior.files import UNFINISHED
-from pixelprior.runs import load_without_top
 
 DOCS = Path(__file__).parents[2] / "docs"
 KEPT = json.loads((FOLDER / "results" / "results.json").read_text(encoding="utf-8"))
@@ -114,7 +98,7 @@ def judge_quickly(
     patch.setattr(judging, "RESNET_EPOCHS", resnet_epochs)
     patch.setattr(judging, "FRECHET_ROUNDS", 20)
     patch.setattr(suite, "_speed", partial(suite._speed, repeats=1))
-    patch.setattr(cli_evaluate, "load_images", load_some)
+    patch.setattr(measuring, "load_images", load_some)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +120,7 @@ def evaluated(tmp_path_factory):
         contextlib.redirect_stdout(io.StringIO()) as printed,
     ):
         judge_quickly(patch, 6000, resnet_epochs=5)
-        patch.setattr(cli_evaluate, "sample_picture", sample_picture)
+        patch.setattr(measuring, "sample_picture", sample_picture)
         cli.main([*command, "--output_dir", str(folder)])
     found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     return Evaluated(found, printed.getvalue(), drawn[0], folder)
@@ -148,6 +132,7 @@ def on_the_embedded_images(evaluated):
     return evaluated.found
 
 
+@pytest.mark.slow
 def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
     """The kept figures are of 10,000 test images, and the new ones of 1,000 of these.
 
@@ -192,16 +177,8 @@ def defects_of(dataset):
         ("results", "cifar10/settings", settings_table),
         ("results", "tried", tried_table),
         ("results", "depth", tried_table),
-        ("results", "seeds", seeds_table),
         ("results", "codes", codes_table),
         ("performance", "training", training_markdown),
-        ("performance", "scale", scale_markdown),
-        ("scale", "scale", needs_markdown),
-        ("reliability", "hostile", hostile_table),
-        ("reliability", "faults", faults_table),
-        ("reliability", "soak", soak_table),
-        ("reliability", "mutants", mutants_table),
-        ("survivors", "mutants", survivors_table),
         ("anomalies", "anomalies", one_class_table),
         ("anomalies", "anomalies", defects_of("fashion_mnist")),
         ("anomalies", "anomalies", defects_of("cifar10")),
@@ -245,6 +222,7 @@ def images_in(path, size: int = 32) -> torch.Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).int()
 
 
+@pytest.mark.slow
 def test_the_command_measures_the_shipped_weights(evaluated):
     """The command prints its own figures and draws its own samples."""
     found = evaluated.found
@@ -261,6 +239,7 @@ def by_class(data: ImageData) -> torch.Tensor:
     return images.expand(-1, 3, -1, -1).int()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, folder, picture",
     [
@@ -282,6 +261,7 @@ def test_the_samples_in_the_readme_are_the_first_64_of_seed_0(name, folder, pict
     assert (apart.amax(dim=(1, 2, 3)) > 2).sum() <= 2
 
 
+@pytest.mark.slow
 def test_the_figures_agree_with_each_other(on_the_embedded_images):
     of = on_the_embedded_images["likelihood"]
     nats = {level: of[level]["nats_per_image"]["value"] for level in of}
@@ -295,6 +275,7 @@ def test_the_figures_agree_with_each_other(on_the_embedded_images):
         assert found["nats_per_code"]["value"] < found["unigram"] < found["uniform"]
 
 
+@pytest.mark.slow
 def test_what_is_better_is_measured_as_better(on_the_embedded_images):
     found = on_the_embedded_images
     distances = found["frechet"]["distances"]
@@ -312,6 +293,7 @@ def test_what_is_better_is_measured_as_better(on_the_embedded_images):
     assert 0.9 < near["samples_to_heldout_rebuilt"]["value"] < 1.15
 
 
+@pytest.mark.slow
 def test_a_setting_that_draws_look_alikes_is_precise_and_recalls_little(evaluated):
     found = evaluated.found
     assert found["setting"] == {"top_k": 2}
@@ -416,6 +398,7 @@ def test_tried_options_are_ordered_by_pairs_of_the_same_seed():
         tried_table({"tried": [*tried, run("other", 2, 1.0)]})
 
 
+@pytest.mark.slow
 def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(RECIPES, "fashion_mnist_mini", TINY)
     settings = [{}, {"top_k": 8}, {"guidance": [0.5, 0.0]}]
@@ -462,7 +445,7 @@ def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, 
 
     measured = []
     monkeypatch.setattr(
-        cli_evaluate, "evaluate", lambda flags: measured.append(flags) or found
+        measuring, "evaluate", lambda flags: measured.append(flags) or found
     )
     cli.main(command)
     assert [flags.output_dir for flags in measured] == [tmp_path / "results"]
@@ -492,16 +475,16 @@ def test_a_recipe_without_the_third_training_leaves_it_out(tmp_path, monkeypatch
 )
 def test_the_weights_for_cifar10_are_measured_with_their_own_classifier(flags):
     given = Evaluate(**flags)
-    vqvae2, prior, without_top, classifier = cli_evaluate.models_of(given, "cpu")
+    vqvae2, prior, without_top, classifier = measuring.models_of(given, "cpu")
     assert vqvae2.in_channels == 3 and without_top is None
     assert classifier(torch.rand(2, 3, 32, 32)).shape == (2, prior.num_classes)
 
 
 def test_the_data_set_is_that_of_the_weights_unless_it_is_given():
-    assert cli_evaluate.dataset_of(Evaluate()) == "fashion_mnist"
-    assert cli_evaluate.dataset_of(Evaluate(weights="cifar10")) == "cifar10"
+    assert measuring.dataset_of(Evaluate()) == "fashion_mnist"
+    assert measuring.dataset_of(Evaluate(weights="cifar10")) == "cifar10"
     other = Evaluate(weights="cifar10", dataset="imagefolder")
-    assert cli_evaluate.dataset_of(other) == "imagefolder"
+    assert measuring.dataset_of(other) == "imagefolder"
 
 
 def test_the_shipped_classes_of_cifar10_are_those_of_torchvision():
@@ -574,7 +557,7 @@ def test_a_prior_of_other_classes_is_refused_before_the_work(shipped):
 def test_the_prior_of_garments_is_not_measured_on_digits(tmp_path, monkeypatch, capsys):
     digits = load_images("fashion_mnist_mini", "test")
     digits.class_names = tuple("0123456789")
-    monkeypatch.setattr(cli_evaluate, "load_images", lambda *_, **__: digits)
+    monkeypatch.setattr(measuring, "load_images", lambda *_, **__: digits)
     with pytest.raises(SystemExit) as stop:
         named = ["--weights", "fashion_mnist", "--output_dir", str(tmp_path)]
         cli.main(["evaluate", "--dataset", "mnist", *named])
@@ -617,13 +600,14 @@ def test_several_processes_are_refused_before_the_work(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_classifier_and_measure_nothing(tmp_path):
     """The program runs under torchrun on two CPU processes, as `accelerate launch`
     would run it."""
     (tmp_path / "program.py").write_text(f"""
 from pixelprior import cli
 from pixelprior.evaluation.classifier import train_classifier
-from pixelprior.data import load_images
+from pixelprior.data.images import load_images
 from pixelprior.evaluation.suite import some_of_each_class
 few = some_of_each_class(load_images("fashion_mnist_mini", "train"), 40)
 model = train_classifier(few, epochs=2, hidden_channels=4)
@@ -668,74 +652,3 @@ def test_at_the_default_depth_each_seed_is_better_than_those_of_the_first_design
     for seed, run in of["base"].items():
         for level in ("top", "bottom"):
             assert run[level] < of[first][seed][level]
-
-
-def test_no_small_prior_of_todays_design_stays_at_the_unigram_entropy():
-    path = FOLDER / "results" / "seeds.json"
-    seeds = json.loads(path.read_text(encoding="utf-8"))
-    first, today = (
-        [row for row in seeds["rows"] if row["first_design"] is design]
-        for design in (True, False)
-    )
-    assert [(row["channels"], row["blocks"]) for row in today] == [
-        (24, 2),
-        (24, 4),
-        (32, 2),
-        (32, 4),
-    ]
-    for row in today:
-        assert row["stuck"] == {"top": 0, "bottom": 0}
-        assert {len(nats) for nats in row["nats_per_code"].values()} == {20}
-    assert max(row["stuck"]["bottom"] for row in first) >= 5
-
-
-def test_the_readme_has_the_sums_of_the_tables_on_reliability():
-    def kept(name):
-        path = FOLDER / "results" / f"{name}.json"
-        return json.loads(path.read_text(encoding="utf-8"))
-
-    faults, hostile = kept("faults"), kept("hostile")
-    jobs, disks = faults["jobs"].values(), faults["disks"].values()
-    assert not any(job["lost_times"] for job in [*jobs, *disks])
-    assert {job["kills"] for job in jobs} == {12}
-    assert {job["faults"] for job in disks} == {5}
-    kills = sum(job["kills"] for job in jobs)
-    disk_faults = sum(job["faults"] for job in disks)
-    assert not any(kind["FAILED"] for kind in hostile["kinds"].values())
-    page = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
-    assert (
-        f"were killed {kills} times, and met a full or read-only disk {disk_faults} "
-        "times: each went on to the same files" in page
-    )
-    assert f"None of {hostile['inputs']:,} inputs, most of them damaged" in page
-    changes, _, share, *_ = (
-        mutants_table(kept("mutants")).split("| all | ")[1].split(" | ")
-    )
-    changed = f"Of {changes} changes, each in one place of thirteen modules, the tests "
-    assert f"{changed}notice {share}: " in page
-    assert len(kept("mutants")["modules"]) == 13
-
-
-def test_each_change_that_no_test_notices_was_judged():
-    path = FOLDER / "results" / "mutants.json"
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    left = [s for found in kept["modules"].values() for s in found.get("survivors", ())]
-    assert left and all(kept["judged"][each["key"]] for each in left)
-
-
-def test_the_page_on_reliability_has_the_soak_run_that_is_kept():
-    kept = json.loads((FOLDER / "results" / "soak.json").read_text(encoding="utf-8"))
-    page = (DOCS / "reliability.md").read_text(encoding="utf-8")
-    assert f"`--minutes {kept['minutes']:g}`" in page and kept["jobs"]
-    for job in kept["jobs"].values():
-        assert job["growth"] < kept["flat"] and not job["files"]
-        assert job["descriptors"][1] <= job["descriptors"][0]
-
-
-def test_the_page_on_reliability_begins_with_the_sums_of_what_was_tried():
-    kept = {
-        name: json.loads((FOLDER / "results" / f"{name}.json").read_text("utf-8"))
-        for name in ("faults", "hostile", "soak", "mutants")
-    }
-    page = (DOCS / "reliability.md").read_text(encoding="utf-8")
-    assert overview_table(kept) in page

@@ -8,6 +8,8 @@ import sys
 import pytest
 import rules
 
+pytestmark = pytest.mark.slow
+
 arithmetic = rules.of_the_course("arithmetic")
 
 

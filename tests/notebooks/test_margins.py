@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import rules
 
+pytestmark = pytest.mark.slow
+
 sys.path.insert(0, str(rules.ROOT / "notebooks"))  # margins.py imports from there
 margins = rules.of_the_course("margins")
 

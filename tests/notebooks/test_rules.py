@@ -229,6 +229,7 @@ def built(tmp_path_factory):
     return source
 
 
+@pytest.mark.slow
 def test_new_text_keeps_the_outputs_unless_the_code_has_changed(source):
     before = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
     text = source.read_text(encoding="utf-8")
@@ -1118,6 +1119,7 @@ def nbval(folder):
     return ran.returncode, ran.stdout, outcomes
 
 
+@pytest.mark.slow
 def test_nbval_sees_what_was_changed_but_for_the_bytes_of_a_picture(
     built, notebook, tmp_path
 ):
@@ -1154,12 +1156,14 @@ def tiny(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_nbval_passes_what_was_not_changed(tiny):
     status, printed, outcomes = nbval(tiny)
     assert (status, outcomes) == (0, {0: "PASSED"}), printed
     assert "TOO SLOW" not in printed
 
 
+@pytest.mark.slow
 def test_a_notebook_over_its_time_fails_the_session(tiny, tmp_path):
     shutil.copy(tiny / "00_tiny.ipynb", tmp_path)
     conftest = (NOTEBOOKS / "conftest.py").read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 // Draws images in the browser with the graphs of `pixelprior export-onnx`.
 //
-// What is done here is `OnnxSampler` in pixelprior/onnx_export.py, step by step, with
+// What is done here is `OnnxSampler` in pixelprior/onnx/sampler.py, step by step, with
 // the random numbers of pixelprior/sampling.py: the same seed gives the same codes.
 import * as ort from "./ort/ort.wasm.min.mjs";
 

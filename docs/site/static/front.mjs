@@ -91,4 +91,5 @@ find("another").addEventListener("click", () => {
 });
 const { guided } = await (await fetch(`${folder}/about.json`)).json();
 find("guidance-label").hidden = !guided;
+if (!guided) find("guidance").value = 0;
 find("drawing").hidden = false;

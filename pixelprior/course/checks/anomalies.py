@@ -11,15 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixelprior.course.checks.verdict import (
-    Wrong,
-    call,
-    judged,
-    kind,
-    need_number,
-)
-from pixelprior.data import load_images
-from pixelprior.pictures import save_images
+from pixelprior.course.checks.verdict import Wrong, call, judged, kind, need_number
+from pixelprior.data.images import load_images
+from pixelprior.plotting import save_images
 
 # (number of normal scores, false-alarm rate) with which a threshold is tried.
 CASES = ((250, 0.01), (160, 0.05), (40, 0.1), (99, 0.29), (50, 0.01))

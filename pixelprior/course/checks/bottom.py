@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelprior.codes import CodeData
-from pixelprior.conditional import ConditionalPixelCNN
 from pixelprior.course.checks.verdict import (
     Wrong,
     call,
@@ -16,7 +14,9 @@ from pixelprior.course.checks.verdict import (
     need_number,
     need_tensor,
 )
+from pixelprior.data.codes import CodeData
 from pixelprior.evaluation.measures import erase_top, image_nats
+from pixelprior.pixelcnn import ConditionalPixelCNN
 
 TOLERANCE = 0.005  # nats per code
 STEPS = {

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelprior.assets import load_shipped_reference_models
 from pixelprior.course.checks.verdict import (
     Wrong,
     call,
@@ -15,8 +14,8 @@ from pixelprior.course.checks.verdict import (
     need_number,
     need_tensor,
 )
-from pixelprior.data import ImageData
-from pixelprior.evaluation.classifier import outputs
+from pixelprior.data.images import ImageData
+from pixelprior.evaluation.classifier import load_shipped_reference_models, outputs
 from pixelprior.evaluation.measures import frechet_distance, samples
 from pixelprior.sampling import draw, probabilities
 

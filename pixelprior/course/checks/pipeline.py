@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from pixelprior.codes import CodeData
 from pixelprior.course.checks.verdict import Wrong, judged, need_number
+from pixelprior.data.codes import CodeData
 from pixelprior.evaluation.measures import image_nats
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.vqvae2 import VQVAE2

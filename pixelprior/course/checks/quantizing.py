@@ -11,8 +11,7 @@ from pixelprior.course.checks.verdict import (
     need_number,
     need_tensor,
 )
-from pixelprior.quantizer import perplexity
-from pixelprior.vqvae2 import VQVAE2
+from pixelprior.vqvae2 import VQVAE2, perplexity
 
 
 @judged

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixelprior.benchmark.counting import multiply_adds
 from pixelprior.cache import PixelCNNCache
-from pixelprior.counting import multiply_adds
 from pixelprior.course.checks.verdict import (
     NotAttempted,
     Wrong,

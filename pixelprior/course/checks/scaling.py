@@ -11,17 +11,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pixelprior.checkpoints import (
-    CONFIG_NAME,
-    WEIGHTS_NAME,
-    Pretrained,
-    load_model,
-    write_tensors,
-)
-from pixelprior.checksums import write_checksum
+from pixelprior.checkpoints import CONFIG_NAME, WEIGHTS_NAME, Pretrained, load_model
 from pixelprior.course.checks.verdict import Wrong, call, judged, need_number
 from pixelprior.course.planning import KEPT, plan
-from pixelprior.data import load_images
+from pixelprior.data.images import load_images
+from pixelprior.files import write_checksum, write_tensors
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.vqvae2 import VQVAE2
 

@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelprior.assets import load_shipped_reference_models
-from pixelprior.codes import CodeData
 from pixelprior.course.checks.verdict import (
     Wrong,
     call,
@@ -15,7 +13,9 @@ from pixelprior.course.checks.verdict import (
     need_number,
     need_tensor,
 )
-from pixelprior.data import FASHION_CLASSES
+from pixelprior.data.codes import CodeData
+from pixelprior.data.images import FASHION_CLASSES
+from pixelprior.evaluation.classifier import load_shipped_reference_models
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.schedule import learning_rate_factor
 from pixelprior.settings import TrainingSettings

@@ -76,12 +76,7 @@ def judged(check: Callable[..., str]) -> Callable[..., Verdict]:
 
 
 def call(function, *arguments, what: str = "your function"):
-    """What the reader's function returns for these arguments.
-
-    Raises:
-        Wrong: it is not a function, or it raised an exception.
-        NotAttempted: it returned None.
-    """
+    """What the reader's function returns for these arguments."""
     if not callable(function):
         raise Wrong(f"{what} is {type(function).__name__}, but a function is needed")
     try:

@@ -1,6 +1,6 @@
 """All figures of the course in one namespace: `from pixelprior.course import figures`.
 
-`pixelprior/pictures.py` draws images, and the command line uses it as well. `codes.py`
+`pixelprior/plotting.py` draws images, and the command line uses it as well. `codes.py`
 draws grids of codes; `lines.py` draws curves, and `plots.py` bars and heat maps;
 `fields.py` draws masks and receptive fields, and `grids.py` other grids; `maps.py`
 draws maps with numbered rows and columns; `diagrams.py` draws how parts are connected;
@@ -41,7 +41,7 @@ from pixelprior.course.figures.plots import (
     images_over_maps,
 )
 from pixelprior.course.showing import show
-from pixelprior.pictures import (
+from pixelprior.plotting import (
     COLOURS,
     captioned_images,
     image_blocks,
@@ -49,43 +49,3 @@ from pixelprior.pictures import (
     image_rows,
     picture,
 )
-
-__all__ = [
-    "COLOURS",
-    "CYCLE",
-    "bar_panels",
-    "bars",
-    "cached_step",
-    "captioned_images",
-    "cells",
-    "code_grids",
-    "code_use",
-    "colour_of",
-    "course_map",
-    "curve_panels",
-    "curves",
-    "findings",
-    "gated_block",
-    "grouped_bars",
-    "heatmaps",
-    "image_blocks",
-    "image_grid",
-    "image_rows",
-    "images_over_maps",
-    "masks",
-    "nearest_cells",
-    "numbered_maps",
-    "picture",
-    "pipeline",
-    "prediction",
-    "raster_order",
-    "receptive_fields",
-    "scores",
-    "shifted_kernel",
-    "show",
-    "stacked_curves",
-    "stairs",
-    "trade_off",
-    "two_levels",
-    "what_is_computed",
-]

@@ -1,6 +1,6 @@
 """Figures of what is odd: images, their restorations and maps, and scores of images.
 
-`pixelprior/anomaly_pictures.py` draws them, also for the command `find-anomalies`.
+`pixelprior/anomalies/figures.py` draws them, also for the command `find-anomalies`.
 """
 
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pixelprior.anomaly_pictures import draw_findings, draw_scores
-from pixelprior.anomaly_scores import Calibration
-from pixelprior.pictures import panel_width
+from pixelprior.anomalies.figures import draw_findings, draw_scores
+from pixelprior.anomalies.scores import Calibration
+from pixelprior.plotting import panel_width
 
 
 def findings(

@@ -9,14 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from pixelprior.pictures import (
-    COLOURS,
-    INK,
-    ON_FILL,
-    bare,
-    draw_image,
-    panel_width,
-)
+from pixelprior.plotting import COLOURS, INK, ON_FILL, bare, draw_image, panel_width
 
 # Okabe and Ito's palette for readers with any kind of colour vision.
 OKABE_ITO = (

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
-from pixelprior.pictures import COLOURS, INK, ON_FILL, WIDEST
+from pixelprior.plotting import COLOURS, INK, ON_FILL, WIDEST
 
 SHARPNESS = 2  # pixels for one on the page
 PLAIN, LINE = "#F2F2F2", INK
@@ -235,10 +235,6 @@ def course_map(chapters: dict[str, str], needs: dict[str, str], here="") -> Figu
         needs: by number, the numbers of those that a notebook builds on, such as
             "01 03". A notebook stands to the right of all that it needs.
         here: number of the notebook whose box is filled.
-
-    Raises:
-        ValueError: a notebook needs one that does not come before it, or the map is
-            wider than a page.
     """
     columns: dict[str, int] = {}
     for number in chapters:

@@ -1,5 +1,5 @@
 """Figures of masks, receptive fields and the raster order, in the style of
-`pictures.py`."""
+`plotting.py`."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -7,7 +7,7 @@ from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 from pixelprior.course.figures.lines import as_numbers
-from pixelprior.pictures import COLOURS, INK, ON_FILL, panel_width
+from pixelprior.plotting import COLOURS, INK, ON_FILL, panel_width
 
 IN_CELL = {"ha": "center", "va": "center", "size": 9, "color": ON_FILL}
 

@@ -1,5 +1,5 @@
 """Figures of the cells of a codebook, a prior's prediction, and grids of cells of
-several kinds, in the style of `pictures.py`."""
+several kinds, in the style of `plotting.py`."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from pixelprior.course.figures.codes import draw_codes, frame
 from pixelprior.course.figures.fields import frame_grid
 from pixelprior.course.figures.lines import as_numbers
-from pixelprior.pictures import COLOURS, INK, ON_FILL, WIDEST, panel_width
+from pixelprior.plotting import COLOURS, INK, ON_FILL, WIDEST, panel_width
 
 
 def nearest_cells(

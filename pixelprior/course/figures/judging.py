@@ -10,15 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pixelprior.course.figures.lines import (
-    CYCLE,
-    LINES,
-    MARKERS,
-    as_numbers,
-    colour_of,
-)
+from pixelprior.course.figures.lines import CYCLE, LINES, MARKERS, as_numbers, colour_of
 from pixelprior.course.figures.plots import draw_bars
-from pixelprior.pictures import DPI, INK, WIDEST
+from pixelprior.plotting import DPI, INK, WIDEST
 
 Point = tuple[float, float]
 

@@ -1,4 +1,4 @@
-"""Curves in one diagram or several, in the style of `pictures.py`."""
+"""Curves in one diagram or several, in the style of `plotting.py`."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from torch import Tensor
 
-from pixelprior.pictures import COLOURS, INK
+from pixelprior.plotting import COLOURS, INK
 
 # Line styles and markers tell lines apart without colour as well.
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))

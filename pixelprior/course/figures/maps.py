@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from pixelprior.course.figures.lines import as_numbers
-from pixelprior.pictures import panel_width
+from pixelprior.plotting import panel_width
 
 # White with a black edge: to be seen on dark and on bright cells.
 OUTLINE_AT = 0.25  # brightness of an image at its outline

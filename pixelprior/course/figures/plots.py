@@ -1,4 +1,4 @@
-"""Bars and heat maps, in the style of `pictures.py`."""
+"""Bars and heat maps, in the style of `plotting.py`."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from pixelprior.course.figures.lines import as_numbers, colour_of
-from pixelprior.pictures import INK, ON_FILL, draw_image, panel_width
+from pixelprior.plotting import INK, ON_FILL, draw_image, panel_width
 
 HATCHES = ("", "//", "..", "xx", "\\\\", "oo")
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pixelprior.codes import CodeData
-from pixelprior.conditional import ConditionalPixelCNN
 from pixelprior.course.checks import bottom as check
+from pixelprior.data.codes import CodeData
 from pixelprior.evaluation.measures import erase_top, image_nats
+from pixelprior.pixelcnn import ConditionalPixelCNN
 from pixelprior.prior import HierarchicalPixelCNN
 
 ODD = ("words", object(), torch.zeros(2, 3), float("nan"), {"a": 1}, [None], True, -7)

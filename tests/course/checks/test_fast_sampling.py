@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pixelprior.benchmark.counting import multiply_adds
 from pixelprior.cache import PixelCNNCache
-from pixelprior.counting import multiply_adds
 from pixelprior.course.checks import sampling as check
 from pixelprior.course.checks import slips
 from pixelprior.course.checks.verdict import Verdict

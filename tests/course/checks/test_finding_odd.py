@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from pixelprior.anomalies import calibrate, find
-from pixelprior.anomaly_scores import Calibration
+from pixelprior.anomalies.scores import Calibration
 from pixelprior.assets import load_shipped
 from pixelprior.course.checks import anomalies as check
-from pixelprior.data import load_images
+from pixelprior.data.images import load_images
 
 ODD = ("words", object(), torch.zeros(2, 3), float("nan"), {"a": 1}, [3], True, -7)
 ODD += ([], (), torch.tensor([]), (1, 2), ([1], [2]), ("a", "b", "c", "d"))
@@ -184,6 +184,7 @@ def odd_names(lines):
     return [name for name, _, p_value in lines if p_value <= 0.05]
 
 
+@pytest.mark.slow
 def test_the_names_of_odd_images_and_of_the_broken_file_are_right(scored):
     verdict = check.alarms(
         lambda *folders: (odd_names(scored(*folders)), [check.BROKEN])
@@ -205,6 +206,7 @@ def test_the_odd_images_are_told_apart_with_a_margin(scored):
     assert min(p_value for *_, p_value in lines[2:]) > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("sort_key", [lambda line: line[0], lambda line: line[2]])
 def test_names_in_the_order_of_the_table_or_of_p_values_are_wrong(

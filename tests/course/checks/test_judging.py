@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pixelprior.course.checks import judging as check
-from pixelprior.data import load_images
+from pixelprior.data.images import load_images
 from pixelprior.sampling import probabilities
 
 P = torch.tensor([0.1, 0.4, 0.2, 0.3])
@@ -211,12 +211,14 @@ def test_a_wrong_top_p_is_named(answer, words):
 # A temperature.
 
 
+@pytest.mark.slow
 def test_a_temperature_that_keeps_both_limits_passes(shipped, heldout):
     verdict = check.temperature(0.85, *shipped, heldout)
     assert verdict.passed, verdict.words
     assert "0.85" not in verdict.words, "the same words on each machine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "words"),
     [

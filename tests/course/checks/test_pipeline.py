@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pixelprior.codes import extract_codes
 from pixelprior.course.checks import pipeline as check
+from pixelprior.data.codes import extract_codes
 from pixelprior.evaluation.measures import image_nats
 
 ODD = (

@@ -9,8 +9,8 @@ import random
 import pytest
 import torch
 
-from pixelprior.codes import CodeData
 from pixelprior.course.checks import top as check
+from pixelprior.data.codes import CodeData
 
 ODD = [
     "text",
@@ -93,11 +93,13 @@ def codes():
     return CodeData(z, z, labels, 16)
 
 
+@pytest.mark.slow
 def test_a_rate_between_too_low_and_too_high_passes(codes):
     assert check.learning_rate(0.02, codes, codes).passed
     assert check.learning_rate(torch.tensor([0.01]), codes, codes).passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate", "words"),
     [

@@ -1,0 +1,329 @@
+"""Finding what is odd in an image, with a VQ-VAE-2 and a prior of normal images.
+
+A code that costs many nats, given the codes before it, is odd, and drawn anew it shows
+what a normal image would have there (Marimont and Tarroni 2020, arXiv 2012.06765,
+section 3). `calibrate` learns from normal images how many nats are many, and `find`
+scores and restores others.
+"""
+
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pixelprior.anomalies.scores import (
+    PARTS,
+    PIXEL_QUANTILES,
+    Calibration,
+    Evidence,
+    distances,
+    score_parts,
+)
+from pixelprior.anomalies.search import (
+    FLAG_RATES,
+    LOOKS,
+    Search,
+    code_nats,
+    images_per_batch,
+    over_pixels,
+    seed_of,
+    shifted_nats,
+)
+from pixelprior.checkpoints import fingerprint
+from pixelprior.editing import codes_of, surprise
+from pixelprior.modes import evaluation_mode
+from pixelprior.prior import LEVELS, HierarchicalPixelCNN
+from pixelprior.progress import progress_bar
+from pixelprior.ranges import check_positive, whole_number
+from pixelprior.vqvae2 import VQVAE2
+
+# A code p-value is at least 1 / (N + 1), for the N images that give the nats.
+LEAST_NORMAL = 2 * (math.ceil(1 / min(FLAG_RATES.values())) - 1)
+SHARE_FOR_SCALE, LEAST_FOR_SCALE = 0.1, 10
+OWN_STREAMS = LOOKS + 1  # of the calibration
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is odd in B images, each with D restorations.
+
+    Attributes:
+        scores: float64 [B], on the CPU; higher is odder. They are of nats alone, and
+            do not depend on the restorations. p_values: float64 [B], on the
+            CPU, as in `Calibration.p_values`.
+        maps: float [B, H, W], on the CPU: how odd each pixel is, as
+            `Calibration.maps_of` returns it.
+        restorations: float [B, D, C, H, W] in [0, 1].
+        weights: float [B, D], the share of each restoration in the map; each row sums
+            to 1.
+        flagged: by level, bool [B, h, w]: the codes that were drawn anew. They were
+            judged given the restored codes before them; with a top code, those of the
+            bottom under it are drawn anew too.
+        nats: by level, float [B, h, w]: nats of each code given the image's own codes
+            before it.
+    """
+
+    scores: Tensor
+    p_values: Tensor
+    maps: Tensor
+    restorations: Tensor
+    weights: Tensor
+    flagged: dict[str, Tensor]
+    nats: dict[str, Tensor] = field(repr=False)
+
+    @property
+    def best(self) -> Tensor:
+        """The restoration of each image with the largest weight, [B, C, H, W]."""
+        return self.restorations[
+            torch.arange(len(self.weights)), self.weights.argmax(1).cpu()
+        ]
+
+    @property
+    def flagged_share(self) -> Tensor:
+        """The share of each image's codes that were drawn anew, float [B]."""
+        both = torch.cat([self.flagged[level].flatten(1) for level in LEVELS], dim=1)
+        return both.float().mean(1)
+
+
+def calibrate(
+    vqvae2: VQVAE2,
+    prior: HierarchicalPixelCNN,
+    normal_images: Tensor,
+    labels=None,
+    *,
+    draws: int = 8,
+    seed: int = 0,
+    progress: bool = False,
+) -> Calibration:
+    """Learn from normal images which nats and which scores are normal.
+
+    Half of the images, drawn at random, give the nats of each position, a tenth (at
+    least 10) the scale of the score, and the others their scores and the values of
+    their maps. None of them should have been trained on, because such images cost fewer
+    nats than new ones, nor be a copy of another. Images by which an epoch was chosen
+    will do if they are many.
+
+    Args:
+        vqvae2, prior: trained on normal images; the images are processed on the device
+            of the prior, and the VQ-VAE-2 is moved there.
+        normal_images: float [N, C, H, W] in [0, 1].
+        labels: as in `find`; given here if and only if they are given there.
+        draws: as in `find`, which has to be given the same number, since maps of more
+            draws have other values.
+        seed: of the division of the images and of the draws.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: there are fewer than `LEAST_NORMAL` images, or as in `find`.
+    """
+    labels = _checked(vqvae2, prior, normal_images, labels, draws)
+    seed = _whole("seed", seed, 64)
+    reference, scaling, scored = division(len(normal_images), seed)
+    nats: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
+    for part in reference.split(images_per_batch(vqvae2)):
+        with _undisturbed(prior, vqvae2):
+            of_part = code_nats(vqvae2, prior, normal_images[part], _of(labels, part))
+        for level, each in of_part.items():
+            nats[level].append(each.cpu())
+    unscaled = Calibration(
+        nats={
+            level: torch.cat(each).permute(1, 2, 0).sort(-1).values.contiguous()
+            for level, each in nats.items()
+        },
+        centres=torch.zeros(len(PARTS)),
+        scales=torch.ones(len(PARTS)),
+        scores=torch.zeros(0).double(),
+        pixels=torch.zeros(1),
+        draws=draws,
+        classes=None if labels is None else tuple(labels.unique().tolist()),
+        models=(fingerprint(vqvae2), fingerprint(prior)),
+    )
+    scaled = unscaled.scaled_by(
+        score_parts_of(vqvae2, prior, normal_images[scaling], _of(labels, scaling))
+    )
+    bar = progress_bar(total=len(scored), desc="calibrating", enabled=progress)
+    kept = []
+    with bar:
+        for evidence, _ in _searched(
+            vqvae2,
+            prior,
+            normal_images[scored],
+            unscaled,
+            _of(labels, scored),
+            seed=seed_of(seed, OWN_STREAMS),
+        ):
+            kept.append(evidence)
+            bar.update(len(evidence.parts))
+    kept = Evidence(*map(torch.cat, zip(*kept, strict=True)))
+    scores = scaled.scores_of(kept.parts)
+    scaled = replace(scaled, scores=scores.sort().values)
+    pixels = scaled.maps_of(kept, scores).flatten().numpy()
+    quantiles = np.quantile(pixels, np.linspace(0, 1, PIXEL_QUANTILES))
+    return replace(scaled, pixels=torch.from_numpy(quantiles).float())
+
+
+def division_sizes(count: int) -> tuple[int, int, int]:
+    """How many of so many normal images give the nats, the scale, and the scores.
+
+    Raises:
+        ValueError: there are fewer than `LEAST_NORMAL`.
+    """
+    if count < LEAST_NORMAL:
+        raise ValueError(
+            f"there are {count} normal images, too few to say what is odd; give at "
+            f"least {LEAST_NORMAL}, and for a false-alarm rate of 1 % about 250"
+        )
+    for_scale = max(LEAST_FOR_SCALE, int(SHARE_FOR_SCALE * count))
+    return count // 2, for_scale, count - count // 2 - for_scale
+
+
+def division(count: int, seed: int) -> tuple[Tensor, ...]:
+    """Which of so many normal images give the nats, the scale, and the scores, long."""
+    sizes = division_sizes(count)
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
+    return tuple(part.sort().values for part in order.split(list(sizes)))
+
+
+def find(
+    vqvae2: VQVAE2,
+    prior: HierarchicalPixelCNN,
+    images: Tensor,
+    calibration: Calibration,
+    labels=None,
+    *,
+    draws: int = 8,
+    seed: int = 0,
+    first_index: int = 0,
+) -> Findings:
+    """Score images, restore what is odd in them, and map it.
+
+    Args:
+        vqvae2, prior: as in `calibrate`.
+        images: float [B, C, H, W] in [0, 1].
+        calibration: what `calibrate` returned.
+        labels: for a prior with classes, as in `HierarchicalPixelCNN.sample`: the class
+            that each image should be of. With `label_dropout`, None asks whether an
+            image is of any class.
+        draws: number of restorations per image, as in `calibrate`.
+        seed: the same seed restores an image in the same way in any batch, up to
+            rounding.
+        first_index: index of the first image, by which its random streams are chosen.
+
+    Raises:
+        ValueError: the images do not fit the VQ-VAE-2, the labels or the calibration do
+            not fit the prior, or an argument is out of its range.
+    """
+    labels = _checked(vqvae2, prior, images, labels, draws)
+    seed, first_index = _whole("seed", seed, 64), _whole("first_index", first_index, 48)
+    calibration.check_fits(vqvae2.grids, draws, labels)
+    evidence, restored = zip(
+        *_searched(
+            vqvae2,
+            prior,
+            images,
+            calibration,
+            labels,
+            seed=seed,
+            first_index=first_index,
+        ),
+        strict=True,
+    )
+    evidence = Evidence(*map(torch.cat, zip(*evidence, strict=True)))
+    scores = calibration.scores_of(evidence.parts)
+    maps = calibration.maps_of(evidence, scores)
+    restorations, weights, *by_level = zip(*restored, strict=True)
+    return Findings(
+        scores,
+        calibration.p_values(scores),
+        maps,
+        torch.cat(restorations),
+        torch.cat(weights),
+        *(
+            {level: torch.cat([each[level] for each in parts]) for level in LEVELS}
+            for parts in by_level
+        ),
+    )
+
+
+def _searched(vqvae2, prior, images, calibration, labels, *, seed, first_index=0):
+    """For some images after the other, the `Evidence`, and the restorations, weights,
+    flagged codes and nats.
+
+    Gradients are off, and so is autocast: a calibration and what is compared with it
+    must be computed in the same number format.
+    """
+    together = images_per_batch(vqvae2, calibration.draws)
+    for part in torch.arange(len(images)).split(together):
+        with _undisturbed(prior, vqvae2):
+            some, of_some = images[part], _of(labels, part)
+            first = first_index + int(part[0])
+            search = Search(prior, calibration, of_some, seed, first)
+            *restored, of_top = search.restore(vqvae2, some)
+            restorations, weights, _, nats = restored
+            distance = distances(some, restorations, weights)
+            top, bottom = _over_pixels(vqvae2, prior, some, of_some, nats)
+            guided = top + over_pixels(of_top - nats["top"], some.shape[2:])
+        yield Evidence(score_parts(top, bottom), guided, distance), restored
+
+
+def score_parts_of(vqvae2, prior, images: Tensor, labels=None) -> Tensor:
+    """The parts of the scores of images, float [B, 5], as `score_parts` returns them.
+
+    They do not depend on restorations, which are therefore not drawn.
+
+    Args, and what is raised: as in `find`.
+    """
+    labels = _checked(vqvae2, prior, images, labels, draws=1)
+    parts = []
+    for part in torch.arange(len(images)).split(images_per_batch(vqvae2)):
+        with _undisturbed(prior, vqvae2):
+            some, of_some = images[part], _of(labels, part)
+            nats = surprise(prior, *codes_of(vqvae2, prior, some), of_some)
+            over = _over_pixels(vqvae2, prior, some, of_some, nats)
+        parts.append(score_parts(*over))
+    return torch.cat(parts)
+
+
+def _over_pixels(vqvae2, prior, images, labels, nats) -> tuple[Tensor, Tensor]:
+    """The nats of both levels over pixels, from which scores are made, [B, H, W]."""
+    top = shifted_nats(vqvae2, prior, images, labels, nats["top"])
+    return top, over_pixels(nats["bottom"], images.shape[2:])
+
+
+@contextmanager
+def _undisturbed(prior, vqvae2):
+    """No gradients, no autocast, and evaluation mode."""
+    device = next(prior.parameters()).device
+    with (
+        torch.no_grad(),
+        torch.autocast(device.type, enabled=False),
+        evaluation_mode(prior),
+        evaluation_mode(vqvae2),
+    ):
+        yield
+
+
+def _whole(name: str, value, bits: int) -> int:
+    """A whole number that fits so many bits."""
+    number = whole_number(value)
+    if number is None or not 0 <= number < 2**bits:
+        raise ValueError(f"{name} is {value}; give a whole number from 0 to 2^{bits}-1")
+    return number
+
+
+def _checked(vqvae2, prior, images, labels, draws) -> Tensor | None:
+    """Check arguments, and return the labels as `PixelCNN.check_labels` does."""
+    check_positive(draws=draws)
+    vqvae2.check_images(images)
+    prior.check_matches(vqvae2)
+    if not len(images):
+        raise ValueError("there are no images; give at least one")
+    return prior.prior_top.check_labels(labels, len(images))
+
+
+def _of(labels: Tensor | None, part: Tensor) -> Tensor | None:
+    """The labels of some images; None without labels."""
+    return None if labels is None else labels[part]

@@ -1,0 +1,1 @@
+"""Images, codes and tokenizers: what the models are trained on."""

@@ -1,0 +1,248 @@
+"""ONNX graphs draw the codes that PyTorch draws."""
+
+import copy
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
+from pixelprior.layers import gate
+from pixelprior.onnx.export import export_onnx
+from pixelprior.onnx.graphs import CodeStep, RowStep
+from pixelprior.onnx.sampler import OnnxSampler
+from pixelprior.sampling import uniforms
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+DRAW = Path(__file__).parents[1] / "docs" / "site" / "static" / "draw.mjs"
+
+
+def small_pair(**options):
+    torch.manual_seed(0)
+    vqvae2 = VQVAE2(3, 16, hidden_channels=8, embedding_dim=4, num_embeddings=6).eval()
+    vqvae2.get_code_indices(torch.rand(4, 3, 16, 16))  # starts the codebooks
+    options = {"num_classes": 3, "num_layers": 3} | options
+    prior = HierarchicalPixelCNN(6, 4, 8, **options).eval()
+    return vqvae2, prior
+
+
+@pytest.fixture(scope="module")
+def guided(tmp_path_factory):
+    """A small pair that can be guided, and its graphs."""
+    pair = small_pair(label_dropout=0.1, kernel_size=5)
+    folder = tmp_path_factory.mktemp("onnx") / "graphs"
+    export_onnx(*pair, folder, ("a", "b", "c"))
+    return *pair, folder
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.5])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_graphs_draw_the_codes_of_pytorch(guided, guidance, temperature):
+    vqvae2, prior, folder = guided
+    labels = [0, 1, 2, 2, 1]
+    options = {"seed": 3, "guidance": guidance, "temperature": temperature}
+    found = OnnxSampler(folder).sample(labels, **options)
+    wanted = prior.sample(5, *vqvae2.grids, labels=torch.tensor(labels), **options)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert np.array_equal(ours, theirs.numpy())
+    with torch.no_grad():
+        images = vqvae2.decode_codes(*wanted).numpy()
+    decoded = OnnxSampler(folder).decode(*found)
+    assert np.abs(decoded - images).max() < 1e-5
+
+
+def test_an_image_alone_has_the_codes_that_it_has_in_a_batch(guided):
+    sampler = OnnxSampler(guided[2])
+    alone, batch = sampler.sample([2], seed=3), sampler.sample([2, 1], seed=3)
+    for one, several in zip(alone, batch, strict=True):
+        assert np.array_equal(one, several[:1])
+
+
+def test_the_logits_along_given_codes_are_those_of_pytorch(guided):
+    vqvae2, prior, folder = guided
+    torch.manual_seed(1)
+    z_top, z_bottom = (torch.randint(6, (3, *grid)) for grid in vqvae2.grids)
+    labels = torch.tensor([2, 0, 1])
+    found = OnnxSampler(folder).logits(labels, z_top.numpy(), z_bottom.numpy())
+    with torch.no_grad():
+        wanted = (
+            prior.prior_top(z_top, labels),
+            prior.prior_bottom(z_bottom, z_top, labels),
+        )
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert np.abs(ours - theirs.numpy()).max() < 1e-4
+
+
+def test_the_result_of_the_comparison_is_in_about_json(guided):
+    about = json.loads((guided[2] / "about.json").read_text(encoding="utf-8"))
+    assert about["logits_apart"] < 1e-4 and about["pixels_apart"] < 1e-5
+    assert about["class_names"] == ["a", "b", "c"] and about["guided"]
+    names = {path.stem for path in guided[2].glob("*.onnx")}
+    assert names == set(about["graphs"]) and len(names) == 7
+
+
+def test_the_shipped_prior_has_the_same_logits_in_its_graphs(shipped, tmp_path):
+    about = export_onnx(*shipped, tmp_path / "graphs")
+    assert about["logits_apart"] < 1e-4 and about["pixels_apart"] < 1e-4
+    assert about["codes_that_agree"] > 0.85  # a rounding tie changes one image of 8
+
+
+def test_graphs_with_other_logits_are_not_kept(tmp_path, monkeypatch):
+    class Wrong(CodeStep):
+        def forward(self, left, x, across, first_codes, codes):
+            logits, *kept = super().forward(left, x, across, first_codes, codes)
+            return logits + 0.01 * codes.sum(), *kept
+
+    monkeypatch.setattr("pixelprior.onnx.export.CodeStep", Wrong)
+    with pytest.raises(ValueError, match="the logits differ from PyTorch's"):
+        export_onnx(*small_pair(), tmp_path / "graphs")
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_keep_their_mode(tmp_path):
+    vqvae2, prior = small_pair()
+    prior.train()
+    export_onnx(vqvae2, prior, tmp_path / "graphs")
+    assert prior.training and prior.prior_top.blocks[0].training
+    assert not vqvae2.training
+
+
+def test_a_step_keeps_rows_as_the_cache_does(guided):
+    """Two rows by `RowStep` give what each block of the whole grid gives."""
+    level = guided[1].prior_top
+    codes = torch.randint(6, (2, 2, 5))
+    r, count = level.blocks[0].reach, len(level.blocks)
+    first = torch.zeros(2, 4, level.blocks[0].span, 5 + 2 * r)
+    rows = torch.zeros(count - 1, 2, 8, level.blocks[-1].span, 5 + 2 * r)
+    condition = torch.zeros(2, 8, 1, 1)
+    above, found = torch.full((2, 5), 6), []
+    step = RowStep(level)
+    with torch.no_grad():
+        for y in range(2):
+            across, first, rows = step(above, condition, first, rows)
+            found.append(across)
+            above = codes[:, y]
+        v = level.embed(codes)
+        for number, block in enumerate(level.blocks):
+            padded = torch.nn.functional.pad(v, (r, r, r, -block.shift))
+            features = block.vertical(padded) + block.condition(condition)
+            wanted = block.vertical_to_horizontal(features)
+            ours = torch.stack([across[number] for across in found], 2)
+            assert torch.allclose(ours, wanted, atol=1e-5)
+            v = gate(features) + v if block.adds_v else gate(features)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"attention_layers": 1}, "attention"),
+        ({"num_classes": None}, "no classes"),
+        ({"num_layers": 1}, "single block"),
+    ],
+)
+def test_a_prior_without_graphs_is_named(tmp_path, options, words):
+    with pytest.raises(ValueError, match=words):
+        export_onnx(*small_pair(**options), tmp_path / "graphs")
+
+
+def test_a_folder_of_something_else_is_left_alone(guided, tmp_path):
+    """Also where a file of another program is beside an earlier export."""
+    folder = tmp_path / "graphs"
+    shutil.copytree(guided[2], folder)
+    export_onnx(*guided[:2], folder)  # an earlier export is replaced
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="give a new folder"):
+        export_onnx(*guided[:2], folder)
+    assert (folder / "mine.txt").read_text() == "mine"
+    (folder / "about.json").write_text("{}")
+    with pytest.raises(ValueError, match="give a new folder"):
+        export_onnx(*guided[:2], folder)
+
+
+def test_models_of_another_type_are_named(guided, tmp_path):
+    vqvae2, prior, _ = guided
+    with pytest.raises(ValueError, match="must be float32 on the CPU"):
+        export_onnx(vqvae2, copy.deepcopy(prior).bfloat16(), tmp_path / "graphs")
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_a_package_that_is_missing_is_named(guided, tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=f"ONNX needs {package}"):
+        export_onnx(*guided[:2], tmp_path / "graphs")
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"labels": [3]}, "from 0 to 2"),
+        ({"labels": [-1]}, "from 0 to 2"),
+        ({"labels": []}, "from 0 to 2"),
+        ({"temperature": 0}, "temperature"),
+        ({"guidance": -1}, "guidance is"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_wrong_arguments_of_the_sampler_are_named(guided, wrong, words):
+    with pytest.raises(ValueError, match=words):
+        OnnxSampler(guided[2]).sample(**{"labels": [0]} | wrong)
+
+
+def test_a_prior_that_saw_all_labels_is_not_guided(tmp_path):
+    export_onnx(*small_pair(), tmp_path / "graphs")
+    with pytest.raises(ValueError, match="trained with all labels"):
+        OnnxSampler(tmp_path / "graphs").sample([0], guidance=1.0)
+
+
+def test_the_command_writes_graphs_of_checkpoints(guided, tmp_path, capsys):
+    for name, model in zip(("vqvae2", "prior"), guided[:2], strict=True):
+        model.save_pretrained(tmp_path / name)
+    command = ["export-onnx", "--output_dir", str(tmp_path / "graphs")]
+    command += ["--vqvae2_checkpoint", str(tmp_path / "vqvae2")]
+    cli.main([*command, "--prior_checkpoint", str(tmp_path / "prior")])
+    printed = capsys.readouterr().out
+    assert (
+        "7 graphs" in printed and "100.00% of the codes drawn are the same" in printed
+    )
+    with pytest.raises(SystemExit):
+        cli.main(command)
+    assert "go together" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no node here")
+def test_the_page_has_the_random_numbers_of_the_package(tmp_path):
+    """Philox in JavaScript, bit for bit, and the same draw from the same number."""
+    text = DRAW.read_text(encoding="utf-8")
+    lines = [
+        line for line in text.splitlines() if not line.startswith(("import", "ort."))
+    ]
+    script = "const ort = {};\n" + "\n".join(lines).replace(
+        "import.meta.url", "'file:///'"
+    )
+    script += "\nconsole.log(JSON.stringify([uniforms(7, 0, 11), uniforms(0, 3, 5),"
+    script += " [0, 0.3, 0.6, 0.999].map((u) => drawCode([0.5, 2, -1], u, 0.8)),"
+    script += " ['1.5', '-1', '', '18446744073709551616'].map((text) => {"
+    script += (
+        " try { return seedOf(text).toString() } catch (e) { return e.message } }),"
+    )
+    script += " uniforms(seedOf('18446744073709551615'), 0, 3)]));"
+    (tmp_path / "run.mjs").write_text(script, encoding="utf-8")
+    done = subprocess.run(
+        ["node", tmp_path / "run.mjs"], capture_output=True, text=True, check=True
+    )
+    of_seven, of_three, codes, refused, of_the_last = json.loads(done.stdout)
+    assert all("give a whole number" in message for message in refused)
+    assert of_the_last == uniforms(2**64 - 1, 0, 1, 3)[0].tolist()
+    assert of_seven == uniforms(7, 0, 1, 11)[0].tolist()
+    assert of_three == uniforms(0, 3, 1, 5)[0].tolist()
+    p = (torch.tensor([0.5, 2.0, -1.0]).double() / 0.8).softmax(0).cumsum(0)
+    wanted = [int((p <= u).sum()) for u in (0, 0.3, 0.6, 0.999)]
+    assert codes == wanted

@@ -1,0 +1,117 @@
+"""The files that the `try_*.py` wrote, as the tables in docs/."""
+
+import math
+import statistics
+
+
+def tried_table(tried: dict) -> str:
+    """What was tried to lower the loss, in Markdown, best first by the mean difference
+    to the base from the same seeds.
+
+    Args:
+        tried: what `tools/try_options.py` wrote.
+
+    Raises:
+        ValueError: an option has a seed that the base has not.
+    """
+    of = _by_option(tried)
+
+    def mean(name: str, figure: str) -> float:
+        return statistics.fmean(run[figure] for run in of[name])
+
+    by_seed = {run["seed"]: run["nats_per_image"] for run in of["base"]}
+
+    def against_base(name: str) -> float:
+        missing = {run["seed"] for run in of[name]} - by_seed.keys()
+        if missing:
+            raise ValueError(
+                f"the option {name!r} was tried with seeds {sorted(missing)}, but the "
+                "base was not; try the base with them too"
+            )
+        return statistics.fmean(
+            run["nats_per_image"] - by_seed[run["seed"]] for run in of[name]
+        )
+
+    lines = [
+        "| changed | nats per image | by seed | against the base | top | bottom | "
+        "steps |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name in sorted(of, key=against_base):
+        words = "nothing: the base" if name == "base" else name
+        nats = mean(name, "nats_per_image")
+        each = ", ".join(f"{run['nats_per_image']:.1f}" for run in of[name])
+        lines.append(
+            f"| {words} | {nats:.1f} | {each} | {against_base(name):+.1f} | "
+            f"{mean(name, 'top'):.3f} | {mean(name, 'bottom'):.3f} | "
+            f"{of[name][0]['steps']:,} |"
+        )
+    return "\n".join(lines)
+
+
+def codes_table(tried: dict) -> str:
+    """What images lose in other codes, and what these cost, fewest nats first.
+
+    Args:
+        tried: what `tools/try_codes.py` wrote.
+    """
+    lines = [
+        "| changed | nats per image, by seed | mean squared error, by seed | Fréchet "
+        "distance of reconstructions | top: nats per code, unigram | bottom: nats per "
+        "code, unigram | codes in use, % | steps |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+
+    def nats(runs: list[dict]) -> float:
+        return statistics.fmean(run["nats_per_image"] for run in runs)
+
+    of = _by_option(tried)
+    for name in sorted(of, key=lambda name: nats(of[name])):
+        runs = of[name]
+        distances = [run["frechet_of_reconstructions"] for run in runs]
+        used = min(use["share_in_use"] for run in runs for use in run["codes"].values())
+        cells = [
+            "nothing: the base" if name == "base" else name,
+            ", ".join(f"{run['nats_per_image']:.1f}" for run in runs),
+            ", ".join(f"{run['mean_squared_error']:.5f}" for run in runs),
+            "" if None in distances else ", ".join(f"{each:.2f}" for each in distances),
+        ]
+        for level in ("top", "bottom"):
+            per_code = statistics.fmean(run[level] for run in runs)
+            unigram = statistics.fmean(_unigram(run, level) for run in runs)
+            cells.append(f"{per_code:.2f}, {unigram:.2f}")
+        cells += [f"{100 * used:.0f}", f"{runs[0]['steps']:,}"]
+        lines.append("".join(f"| {cell} " if cell else "| " for cell in cells) + "|")
+    return "\n".join(lines)
+
+
+def one_class_table(results: dict) -> str:
+    """The area under the ROC curve by the class that is normal, and the mean over those
+    that were measured, in Markdown.
+
+    Args:
+        results: what `tools/try_anomalies.py` wrote.
+    """
+    means = results["mean_roc_auc"]
+    rows = {
+        each["class"]: [each["methods"][name]["roc_auc"]["value"] for name in means]
+        for each in results["one_class"]
+    }
+    rows["mean"] = list(means.values())
+    lines = [f"| normal | {' | '.join(means)} |", "|---" + "|---:" * len(means) + "|"]
+    for name, areas in rows.items():
+        lines.append(f"| {name} | {' | '.join(f'{area:.3f}' for area in areas)} |")
+    return "\n".join(lines)
+
+
+def _by_option(tried: dict) -> dict[str, list[dict]]:
+    """The trainings of each option, in the order in which they were tried."""
+    of: dict[str, list[dict]] = {}
+    for run in tried["tried"]:
+        of.setdefault(run["option"], []).append(run)
+    return of
+
+
+def _unigram(run: dict, level: str) -> float:
+    """The unigram entropy of held-out codes, in nats per code."""
+    return math.log(run["codes"][level]["perplexity"])
