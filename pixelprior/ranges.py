@@ -21,8 +21,13 @@ def whole_number(value) -> int | None:
 
 
 def numbers_of(version: str) -> list[int]:
-    """The numbers of a version, to be compared: 2.13.0+cpu has 2, 13 and 0."""
-    return [int(number) for number in re.findall(r"\d+", version.partition("+")[0])]
+    """The numbers of a version, to be compared, without zeros at the end: 2.13.0+cpu
+    has 2 and 13. After them stands 0, or -1 for what comes before a release."""
+    public = version.partition("+")[0]
+    numbers = [int(number) for number in re.match(r"[\d.]*\d", public)[0].split(".")]
+    while len(numbers) > 1 and numbers[-1] == 0:
+        numbers.pop()
+    return [*numbers, -bool(re.search(r"\d(a|b|rc)\d|dev", public))]
 
 
 def check_positive(**values: int) -> None:

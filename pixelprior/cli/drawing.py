@@ -36,7 +36,6 @@ from pixelprior.vqvae2 import VQVAE2
 CODES_NAME, ABOUT_NAME = "codes.safetensors", "drawn_with.json"
 CHANGE_NO_CODE = ("output_dir", "resume", "device", "batch_size", "method")
 CHANGE_NO_CODE += ("save_grid", "grid_nrow")
-SMALL_CHUNK = 64  # images per batch without --batch_size, if there is no CUDA device
 DECODED = 16  # images that are decoded together
 OWN_FILES = r"sample_\d{5,}\.png|codes\.safetensors(\.unfinished|\.written)?"
 
@@ -80,8 +79,7 @@ class Drawing:
         weights = one_or_two(flags.guidance)
         check_guidance(weights, self.labels, level.label_dropout)
         own = math.ceil(flags.num_samples / self.state.num_processes)
-        most = CHUNK_SIZE if device.type == "cuda" else SMALL_CHUNK
-        self.batch_size = flags.batch_size or min(most, own)
+        self.batch_size = flags.batch_size or min(CHUNK_SIZE, own)
         # On a GPU whose memory is too small, smaller batches are tried.
         self.draw_batch = (
             find_executable_batch_size(self.draw_in, self.batch_size)

@@ -38,8 +38,8 @@ class Sample:
     seed: int = 0
     """Seed of the images. The same seed gives the same images in any batch size."""
     batch_size: int | None = None
-    """Images per batch. If it is left out, it is 64, and on a CUDA device as many as
-    can be drawn, at most 256."""
+    """Images per batch. If it is left out, it is 256, and on a CUDA device fewer if
+    these do not fit."""
     output_dir: Path = Path("./generated_samples")
     """Folder for sample_00000.png and so on, or for codes.safetensors."""
     resume: bool = False

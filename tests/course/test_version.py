@@ -13,7 +13,7 @@ def test_the_version_of_the_notebook_or_a_later_one_passes(installed, monkeypatc
     needs("0.1")
 
 
-@pytest.mark.parametrize("installed", ["0.1.9", "0.1.10"])
+@pytest.mark.parametrize("installed", ["0.1.9", "0.2.0rc1", "0.1.10"])
 def test_an_earlier_version_is_named_with_the_remedy(installed, monkeypatch):
     monkeypatch.setattr(pixelprior, "__version__", installed)
     with pytest.raises(PackageTooOld) as raised:
