@@ -73,12 +73,8 @@ def no_network(request):
 
 
 keep_freed_memory()  # as the command line does
-torch.set_num_threads(
-    max(
-        1,
-        (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
-    )
-)
+workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
 
 
 @pytest.fixture(autouse=True, scope="session")

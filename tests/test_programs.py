@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixelprior import VQVAE2, HierarchicalPixelCNN
+from pixelprior import HierarchicalPixelCNN
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -43,17 +43,13 @@ images = vqvae2.decode(quant_t, quant_b)
 def world(small_vqvae2, heldout_images):
     """The names that the programs use."""
     some = torch.utils.data.Subset(heldout_images, range(12))
-    side_top = small_vqvae2.latent_spatial_dim_top
-    side_bottom = small_vqvae2.latent_spatial_dim_bottom
+    top, bottom = small_vqvae2.grids
     return {
         "torch": torch,
         "vqvae2": small_vqvae2,
         "dataloader": torch.utils.data.DataLoader(some, batch_size=4),
         "device": torch.device("cpu"),
-        "Ht": side_top,
-        "Wt": side_top,
-        "Hb": side_bottom,
-        "Wb": side_bottom,
+        **dict(zip(("Ht", "Wt", "Hb", "Wb"), (*top, *bottom), strict=True)),
         "D": small_vqvae2.embedding_dim,
     }
 
@@ -65,16 +61,14 @@ def test_the_readme_shows_the_program_word_for_word(program):
 
 def test_the_training_program_trains(world):
     exec(TRAIN, world)
-    assert world["losses"].keys() == {"total_loss", "top_loss", "bottom_loss"}
-    total = world["losses"]["top_loss"] + world["losses"]["bottom_loss"]
-    assert torch.equal(world["losses"]["total_loss"], total)
-    torch.manual_seed(0)
+    losses = world["losses"]
+    assert losses.keys() == {"total_loss", "top_loss", "bottom_loss"}
+    assert losses["total_loss"] == losses["top_loss"] + losses["bottom_loss"]
     (first, _) = next(iter(world["dataloader"]))
-    codes = VQVAE2.get_code_indices(world["vqvae2"], first)
+    codes = world["vqvae2"].get_code_indices(first).values()
     with torch.no_grad():
-        after = world["prior"].loss_function(*codes.values())
-        untrained = HierarchicalPixelCNN(512, 8)
-        before = untrained.loss_function(*codes.values())
+        after = world["prior"].loss_function(*codes)
+        before = HierarchicalPixelCNN(512, 8).loss_function(*codes)
     assert after["total_loss"] < before["total_loss"] - 0.05
 
 
@@ -93,20 +87,20 @@ def test_the_sampling_programs_draw_images(world, tmp_path, monkeypatch):
     assert not torch.equal(world["images"], world["samples"]), "no seed: new images"
 
 
-def programs():
-    blocks = README.split("```python\n")[1:]
-    return [block.split("```")[0] for block in blocks]
+def program_with(name):
+    """The only program of the README that uses this name."""
+    blocks = (block.split("```")[0] for block in README.split("```python\n")[1:])
+    (program,) = (block for block in blocks if name in block)
+    return program
 
 
 def test_the_program_with_the_shipped_weights_runs():
-    (shipped,) = (program for program in programs() if "load_shipped" in program)
     names = {}
-    exec(shipped, names)
+    exec(program_with("load_shipped"), names)
     assert names["bags"].shape == names["completed"][:1].expand(16, -1, -1, -1).shape
     assert names["varied"].shape == names["images"].shape
     assert names["nats"]["bottom"].shape == (8, 16, 16)
-    (finds,) = (program for program in programs() if "calibrate" in program)
-    exec(finds, names)
+    exec(program_with("calibrate"), names)
     p_values = names["found"].p_values
     assert p_values.shape == (8,) and p_values[0] == p_values.min()
     assert names["found"].best.shape == names["images"].shape
@@ -125,9 +119,8 @@ def test_the_program_with_a_tokenizer_of_ones_own_learns(tmp_path, monkeypatch):
         return torch.nn.functional.interpolate(grey, scale_factor=4)
 
     monkeypatch.chdir(tmp_path)
-    (program,) = (each for each in programs() if "FunctionTokenizer" in each)
     names = {"encode": encode, "decode": decode}
-    exec(program, names)
+    exec(program_with("FunctionTokenizer"), names)
     assert names["drawn"].shape == (16, 8, 8)
     assert names["images"].shape == (16, 1, 32, 32)
     history = json.loads((tmp_path / "outputs/own_codes/history.json").read_text())

@@ -1,18 +1,21 @@
-"""Facts about the repository itself."""
+"""Facts about the repository itself, and about what comes to it from elsewhere."""
 
 import importlib
 import importlib.metadata
-import json
+import itertools
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import draw_readme_figures
 import matplotlib
 import pytest
 import yaml
 
+import pixelprior
 from pixelprior.course.showing import alt_text
 
 if sys.version_info >= (3, 11):
@@ -21,57 +24,34 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-ENVIRONMENT = (ROOT / "environment.yml").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ENVIRONMENT = (ROOT / "environment.yml").read_text(encoding="utf-8")
+WORKFLOW = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+PROJECT = tomllib.loads(PYPROJECT)["project"]
+EXTRAS = PROJECT["optional-dependencies"].copy()
+all_extras = EXTRAS.pop("all")
+DECLARED = [*PROJECT["dependencies"], *itertools.chain(*EXTRAS.values())]
 
 
 def test_environment_yml_installs_what_pyproject_names():
-    dependencies = yaml.safe_load(ENVIRONMENT)["dependencies"]
-    (pip,) = (each["pip"] for each in dependencies if isinstance(each, dict))
-    assert pip[:-1] == PROJECT["project"]["dependencies"]
-    assert pip[-1] == "-e .[dev]"
-
-
-def test_environment_yml_uses_conda_forge_alone_and_the_same_python():
     environment = yaml.safe_load(ENVIRONMENT)
+    python, *_, last = environment["dependencies"]
     assert environment["channels"] == ["conda-forge"]
-    python = next(d for d in environment["dependencies"] if d.startswith("python"))
-    assert python == "python" + PROJECT["project"]["requires-python"]
+    assert python == "python" + PROJECT["requires-python"]
+    assert last["pip"] == [*PROJECT["dependencies"], "-e .[dev]"]
+    for line in re.findall(r"(?m)^ +- (?!pip:).*$", ENVIRONMENT):
+        assert "#" in line, f"{line} does not say what it is for"
 
 
-def test_each_line_of_environment_yml_says_what_it_is_for():
-    lines = [line for line in ENVIRONMENT.splitlines() if re.match(r" +- ", line)]
-    bare = [line for line in lines if "#" not in line and not line.endswith("pip:")]
-    assert not bare
-
-
-def declared():
-    """Every dependency that pyproject.toml names, with those of the extras."""
-    project = PROJECT["project"]
-    extras = project["optional-dependencies"]
-    of_extras = [name for group in extras if group != "all" for name in extras[group]]
-    return project["dependencies"] + of_extras
-
-
-def test_dependencies_are_ranges_not_pins():
-    for requirement in declared():
+def test_dependencies_are_ranges_with_one_bound_each_and_all_has_them_all():
+    bounds = {requirement.partition(">=")[0]: requirement for requirement in DECLARED}
+    for requirement in DECLARED:
         assert re.fullmatch(
             r"[a-z0-9-]+>=[\d.]+(,<[\d.]+|; python_version<'3.11')?", requirement
         )
-
-
-def test_the_extra_all_has_every_other_extra():
-    extras = PROJECT["project"]["optional-dependencies"]
-    others = ",".join(name for name in extras if name != "all")
-    assert extras["all"] == [f"pixelprior[{others}]"]
-
-
-def test_a_dependency_has_the_same_lower_bound_in_every_extra():
-    bounds: dict[str, set] = {}
-    for requirement in declared():
-        bounds.setdefault(requirement.partition(">=")[0], set()).add(requirement)
-    assert all(len(each) == 1 for each in bounds.values())
+        assert bounds[requirement.partition(">=")[0]] == requirement
+    assert all_extras == [f"pixelprior[{','.join(EXTRAS)}]"]
 
 
 @pytest.mark.skipif(
@@ -80,10 +60,9 @@ def test_a_dependency_has_the_same_lower_bound_in_every_extra():
 )
 def test_the_lowest_declared_versions_are_the_installed_ones():
     python = ".".join(map(str, sys.version_info[:2]))
+    assert PROJECT["requires-python"] == f">={python}"
     untested = []
-    if PROJECT["project"]["requires-python"] != f">={python}":
-        untested.append(f"Python {python}")
-    for requirement in declared():
+    for requirement in DECLARED:
         needed, _, only_before = requirement.partition("; python_version<'3.11'")
         name, _, bound = needed.partition(",")[0].partition(">=")
         if not only_before or sys.version_info < (3, 11):
@@ -95,67 +74,28 @@ def test_the_lowest_declared_versions_are_the_installed_ones():
 
 
 def test_the_workflow_runs_the_lowest_versions_and_every_python():
-    text = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
-    jobs = yaml.safe_load(text)["jobs"]
+    jobs = yaml.safe_load(WORKFLOW)["jobs"]
     pythons = jobs["test"]["strategy"]["matrix"]["python"]
-    assert PROJECT["project"]["requires-python"] == f">={pythons[0]}"
+    assert PROJECT["requires-python"] == f">={pythons[0]}"
     assert pythons == ["3.10", "3.12", "3.13"]
-    commands = [step.get("run") for step in jobs["lowest"]["steps"]]
-    assert "bash .ci/lowest" in commands
+    assert "bash .ci/lowest" in [step.get("run") for step in jobs["lowest"]["steps"]]
 
 
-def test_the_readme_has_the_two_commands():
-    for command in (
-        "python3 -m venv .venv && . .venv/bin/activate && pip install -e . "
-        "&& pixelprior demo",
-        'python3 -m venv .venv && . .venv/bin/activate && pip install -e ".[dev]" '
-        "&& pytest",
-    ):
-        assert f"\n{command}\n" in README
+def test_actions_are_pinned_by_their_commit():
+    """A tag can be moved to other code, a commit cannot."""
+    found = re.findall(r"uses: *(.+)", WORKFLOW)
+    assert found
+    for used in found:
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", used), used
 
 
 @pytest.mark.parametrize(
-    "page",
-    ["README.md", "CONTRIBUTING.md", "docs/data.md"]
-    + [
-        "docs/anomalies.md",
-        "docs/performance.md",
-        "docs/reliability.md",
-        "docs/results.md",
-        "docs/scale.md",
-        "docs/survivors.md",
-    ],
+    "installs",
+    ["pip install -e . && pixelprior demo", 'pip install -e ".[dev]" && pytest'],
 )
-def test_what_a_page_links_to_in_the_repository_is_there(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)#]*)(#[^)]+)?\)|<img src=\"([^\"]+)\"", text)
-    assert links
-    for path, anchor, image in links:
-        if path.startswith("http"):
-            continue
-        target = (ROOT / page).parent / (path or image or Path(page).name)
-        assert target.exists(), target
-        if anchor:
-            headings = re.findall(r"(?m)^#+ (.+)$", target.read_text(encoding="utf-8"))
-            anchors = [
-                "#" + re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-                for heading in headings
-            ]
-            assert anchor in anchors, (path, anchor)
-
-
-def test_the_numbers_of_the_readme_are_those_of_the_kept_results():
-    markers = re.findall(r"([\d.,]+)<!--= (\S+) (.+?) -->", README)
-    assert len(markers) >= 23
-    names = {"results", "cifar10/results", "anomalies"}
-    assert {name for _, name, _ in markers} == names
-    for written, name, key in markers:
-        kept = ROOT / "pixelprior" / "assets" / "results" / f"{name}.json"
-        value = json.loads(kept.read_text(encoding="utf-8"))
-        for step in key.split("."):
-            value = value[step]
-        decimals = len(written.partition(".")[2])
-        assert f"{value:.{decimals}f}" == written, key
+def test_the_readme_has_the_command_that(installs):
+    venv = "python3 -m venv .venv && . .venv/bin/activate && "
+    assert f"\n{venv}{installs}\n" in README
 
 
 def test_binary_files_keep_within_their_sizes():
@@ -164,20 +104,10 @@ def test_binary_files_keep_within_their_sizes():
     )
     if listed.returncode:
         pytest.skip("not a git checkout")
-    files = [ROOT / name for name in listed.stdout.split("\0") if name]
-    sizes = {
-        path: path.stat().st_size
-        for path in files
-        if path.suffix in {".npz", ".safetensors", ".png", ".pth", ".gif"}
-    }
-    assert max(sizes.values()) < 6e6 and sum(sizes.values()) < 24e6
-
-
-LOADED = """
-import sys
-from pixelprior.{module} import {name}
-print(*sys.modules)
-"""
+    kinds = (".npz", ".safetensors", ".png", ".pth", ".gif")
+    names = [name for name in listed.stdout.split("\0") if name.endswith(kinds)]
+    sizes = [(ROOT / name).stat().st_size for name in names]
+    assert max(sizes) < 6e6 and sum(sizes) < 24e6
 
 
 @pytest.mark.parametrize(
@@ -190,7 +120,7 @@ print(*sys.modules)
     ],
 )
 def test_a_part_does_not_load_what_it_does_not_need(module, name, not_loaded):
-    program = LOADED.format(module=module, name=name)
+    program = f"import sys; from pixelprior.{module} import {name}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
@@ -198,8 +128,6 @@ def test_a_part_does_not_load_what_it_does_not_need(module, name, not_loaded):
 
 
 def test_every_exported_name_is_the_one_of_its_module():
-    import pixelprior
-
     assert sorted(pixelprior.MODULES) == sorted(pixelprior.__all__)
     for name, module in pixelprior.MODULES.items():
         home = importlib.import_module(f"pixelprior.{module}")
@@ -209,19 +137,52 @@ def test_every_exported_name_is_the_one_of_its_module():
         pixelprior.PixelCNM  # noqa: B018
 
 
-def test_the_diagrams_of_the_readme_are_those_of_the_course(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tools")
-    import draw_readme_figures as tool
-
-    shown = dict(
-        re.findall(r'src="docs/pictures/(\w+)\.svg"[^>]*?alt="([^"]+)"', README)
+def test_the_diagrams_of_the_readme_are_those_of_the_course(tmp_path):
+    tool, picture = (
+        draw_readme_figures,
+        r'src="docs/pictures/(\w+)\.svg"[^>]*?alt="([^"]+)"',
     )
-    assert shown == {name: alt_text(name) for name in tool.DIAGRAMS}
-    drawn = {path.name: path.read_bytes() for path in tool.draw(tmp_path)}
-    assert set(drawn) == {path.name for path in tool.FOLDER.iterdir()}
-    again = {path.name: path.read_bytes() for path in tool.draw(tmp_path)}
-    assert again == drawn, "the same bytes each time"
-    for path in tool.FOLDER.iterdir():
-        kept = path.read_bytes()
-        if f"Matplotlib v{matplotlib.__version__}," in kept.decode():
-            assert drawn[path.name] == kept, "python tools/draw_readme_figures.py"
+    assert dict(re.findall(picture, README)) == {n: alt_text(n) for n in tool.DIAGRAMS}
+    first, again = (
+        {path.name: path.read_bytes() for path in tool.draw(tmp_path)} for _ in range(2)
+    )
+    assert first == again, "not the same bytes each time"
+    kept = {path.name: path.read_bytes() for path in tool.FOLDER.iterdir()}
+    assert first.keys() == kept.keys()
+    for name, content in kept.items():
+        if f"Matplotlib v{matplotlib.__version__},".encode() in content:
+            assert first[name] == content, "python tools/draw_readme_figures.py"
+
+
+@pytest.mark.asks_for_the_network
+def test_the_tests_have_no_network():
+    """Every command is run in this process by some test, and would fail there."""
+    with pytest.raises(OSError, match=r"no network, but 192\.0\.2\.1"):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)
+    with pytest.raises(OSError, match=r"no network, but pypi\.org"):
+        socket.getaddrinfo("pypi.org", 443)
+    with socket.socket() as here:
+        here.bind(("127.0.0.1", 0))
+        here.listen()
+        socket.create_connection(here.getsockname(), timeout=1).close()
+
+
+IMPORTS = """
+import importlib, pkgutil, sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
+        raise SystemExit(f"{event} {arguments}")
+
+sys.addaudithook(refuse)
+import pixelprior
+for module in pkgutil.walk_packages(pixelprior.__path__, "pixelprior."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+
+
+def test_no_module_asks_for_the_network_when_it_is_imported():
+    command = [sys.executable, "-c", IMPORTS]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

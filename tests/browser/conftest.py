@@ -34,38 +34,19 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def serve():
-    """A function that serves a folder from this machine, and returns the address."""
-    servers = []
-
-    def start(folder) -> str:
-        handler = functools.partial(Quiet, directory=str(folder))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def site_folder():
-    """The folder of the built site."""
+def site():
+    """The address of the built site, served from this machine."""
     folder = os.environ.get("PIXELPRIOR_SITE")
     if folder is None:
         pytest.skip(
             "PIXELPRIOR_SITE names no site; python docs/site/build.py FOLDER builds one"
         )
     assert (Path(folder) / "index.html").is_file(), folder
-    return Path(folder)
-
-
-@pytest.fixture(scope="session")
-def site(site_folder, serve):
-    """The address of the built site."""
-    return serve(site_folder)
+    handler = functools.partial(Quiet, directory=folder)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
 
 
 @pytest.fixture

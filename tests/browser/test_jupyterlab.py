@@ -19,42 +19,17 @@ SECONDS_OF_A_RUN, SECONDS_OF_A_MOVE = 900, 10
 # second, and what needs a draw or the decoder within two.
 QUIET = os.environ.get("PIXELPRIOR_BROWSER_QUIET") == "on"
 SECONDS_IF_QUIET = {"02": 1.0, "03": 1.0}
-PROMPTS = """Array.from(document.querySelectorAll('.jp-CodeCell')).map(cell =>
-    [cell.querySelector('.jp-InputPrompt').innerText.replace(/[^0-9*]/g, ''),
-     cell.querySelector('.cm-content').innerText.trim() !== ''])"""
+WITH_CODE = """Array.from(document.querySelectorAll('.jp-CodeCell'))
+    .filter(cell => cell.querySelector('.cm-content').innerText.trim() !== '')
+    .map(cell => cell.querySelector('.jp-InputPrompt').innerText)
+    .map(prompt => prompt.replace(/[^0-9*]/g, ''))"""  # of each cell that has code
 FIGURES = """Array.from(document.querySelectorAll('.jp-OutputArea-output img')).map(
     each => [each.alt, each.naturalWidth, each.getBoundingClientRect().width])"""
 ERRORS = "[data-mime-type='application/vnd.jupyter.error']"
 CONTROLS = ".noUi-handle, select"
-WITH_CODE = f"{PROMPTS}.filter(([_, code]) => code).map(([prompt]) => prompt)"
 # "Python 3 (ipykernel) | Idle"; "No Kernel | Initializing" before there is one.
 KERNEL_IS_READY = """/^(?!No Kernel).* [|] Idle$/m.test(
     document.querySelector('#jp-main-statusbar')?.innerText)"""
-# As on a slow machine: a kernel is asked for some seconds after the page is there.
-SLOW_KERNEL = """const plainFetch = window.fetch;
-window.fetch = async (asked, ...options) => {
-    if (asked.method === 'POST' && asked.url.includes('/api/sessions')) {
-        window.kernelWasHeld = true;
-        await new Promise(go => setTimeout(go, 5000));
-    }
-    return plainFetch(asked, ...options);
-};"""
-
-
-def chosen(notebooks: list[Path], numbers: str) -> list[Path]:
-    """The notebooks with these numbers, as in "00 02"; "all" chooses each of them."""
-    by_number = {path.name[:2]: path for path in notebooks}
-    unknown = set(numbers.split()) - {"all", *by_number}
-    if unknown:
-        raise ValueError(
-            f"PIXELPRIOR_BROWSER names {' '.join(sorted(unknown))}; give 'all' or "
-            f"some of {' '.join(by_number)}"
-        )
-    return [
-        path
-        for number, path in by_number.items()
-        if {"all", number} & set(numbers.split())
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -92,16 +67,11 @@ def open_notebook(page, lab: str, name: str) -> None:
     page.wait_for_function(KERNEL_IS_READY, timeout=120_000)
 
 
-def start_all(page) -> None:
-    """Click on Run All Cells in the menu; the cells then wait for the kernel."""
+def run_all(page) -> None:
+    """Run all cells by the menu, and wait until the kernel has run the last one."""
     page.click(".lm-MenuBar-itemLabel:text-is('Run')")
     page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
     assert holds(page, lambda: "*" in page.evaluate(WITH_CODE)), "no cell runs"
-
-
-def run_all(page) -> None:
-    """Run all cells by the menu, and wait until the kernel has run the last one."""
-    start_all(page)
     page.wait_for_function(
         f"document.querySelector(`{ERRORS}`) !== null ||"
         f"!{WITH_CODE}.includes('*') && !{WITH_CODE}.includes('')",
@@ -154,7 +124,7 @@ def holds(page, condition, seconds: float = SECONDS_OF_A_MOVE) -> bool:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_in_a_browser(path, request, record_property):
     """It is opened as after a clone: nothing in it is trusted or run."""
-    if path not in chosen(NOTEBOOKS, CHOSEN):
+    if CHOSEN != "all" and path.name[:2] not in CHOSEN.split():
         pytest.skip(f"PIXELPRIOR_BROWSER is {CHOSEN!r}; all runs each notebook")
     page, lab = map(request.getfixturevalue, ("new_page", "lab"))
     open_notebook(page, lab, path.name)
@@ -172,7 +142,7 @@ def test_a_notebook_in_a_browser(path, request, record_property):
 
     run_all(page)
     assert page.locator(ERRORS).count() == 0
-    prompts = [prompt for prompt, code in page.evaluate(PROMPTS) if code]
+    prompts = page.evaluate(WITH_CODE)
     assert prompts == [str(1 + number) for number in range(len(prompts))]
     shown = figures(page, len(alts))
     assert [alt for alt, _, _ in shown] == alts
@@ -195,14 +165,6 @@ def test_a_notebook_in_a_browser(path, request, record_property):
     follow(page, "a:has-text('Back to exercise 1')", "h3:has-text('Exercise 1')")
     errors = [each for each in page.errors if "ResizeObserver loop" not in each]
     assert errors == []
-
-
-def test_cells_wait_for_a_kernel_that_starts_late(new_page, lab):
-    new_page.add_init_script(SLOW_KERNEL)
-    open_notebook(new_page, lab, NOTEBOOKS[0].name)
-    assert new_page.evaluate("window.kernelWasHeld")
-    start_all(new_page)
-    assert holds(new_page, lambda: "1" in new_page.evaluate(WITH_CODE), seconds=60)
 
 
 def figures(page, number: int) -> list:
@@ -232,10 +194,3 @@ def in_view(page, heading) -> bool:
         panel["y"] <= place["y"] + 1
         and place["y"] + place["height"] <= panel["y"] + panel["height"]
     )
-
-
-def test_unknown_numbers_are_refused():
-    assert chosen(NOTEBOOKS, "all") == NOTEBOOKS
-    assert [path.name[:2] for path in chosen(NOTEBOOKS, "09 00")] == ["00", "09"]
-    with pytest.raises(ValueError, match=r"names 11 2; give 'all' or some of 00 01"):
-        chosen(NOTEBOOKS, "00 2 11")

@@ -10,30 +10,17 @@ from pixelprior import MaskedConv2d, PixelCNN
 from pixelprior.course.causality import before, blind_spot, leak, seen_by
 
 SHAPES = [(3, 3), (2, 5), (5, 2), (1, 6), (6, 1), (1, 1)]
-DTYPES = [torch.float32, torch.float64]
-each_shape = pytest.mark.parametrize("shape", SHAPES)
-each_dtype = pytest.mark.parametrize("dtype", DTYPES)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """With so few numbers, more threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 
 def positions(shape):
     return itertools.product(range(shape[0]), range(shape[1]))
 
 
-def by_hand(shape, sees):
+def where(shape, sees):
     """The positions (y, x) for which `sees(y, x)`, bool [H, W]."""
-    seen = torch.zeros(shape, dtype=torch.bool)
-    for y, x in positions(shape):
-        seen[y, x] = sees(y, x)
-    return seen
+    seen = [sees(y, x) for y, x in positions(shape)]
+    return torch.tensor(seen).view(shape)
 
 
 class OfFeatures(nn.Module):
@@ -50,22 +37,17 @@ class OfFeatures(nn.Module):
         return self.model.head(h)
 
 
-@each_shape
+@pytest.mark.parametrize("shape", SHAPES)
 @each_dtype
-def test_a_pixelcnn_sees_exactly_its_past(shape, dtype):
+def test_a_pixelcnn_sees_exactly_what_comes_earlier_in_raster_order(shape, dtype):
     torch.manual_seed(0)
-    model = PixelCNN(5, 3, 4, num_layers=6).to(dtype).eval()
-    for position in positions(shape):
-        seen = seen_by(OfFeatures(model), position, shape, channels=3)
-        assert torch.equal(seen, before(position, shape)), position
-        assert leak(seen, position) is None and not blind_spot(seen, position).any()
-
-
-@each_shape
-def test_before_is_what_comes_earlier_in_raster_order(shape):
+    model = OfFeatures(PixelCNN(5, 3, 4, num_layers=6).to(dtype).eval())
     for y, x in positions(shape):
-        earlier = by_hand(shape, lambda a, b, y=y, x=x: a < y or (a == y and b < x))
+        seen = seen_by(model, (y, x), shape, channels=3)
+        earlier = where(shape, lambda a, b, y=y, x=x: a < y or (a == y and b < x))
+        assert torch.equal(seen, earlier), (y, x)
         assert torch.equal(before((y, x), shape), earlier)
+        assert leak(seen, (y, x)) is None and not blind_spot(seen, (y, x)).any()
 
 
 def masked_stack(layers, channels=6, dtype=torch.float64):
@@ -82,7 +64,7 @@ def test_a_masked_stack_is_blind_to_the_upper_right_of_45_degrees(shape, dtype):
     stack = masked_stack(sum(shape), dtype=dtype)
     for y, x in [(shape[0] - 1, 0), (shape[0] - 1, 2), (2, 1), (0, 3)]:
         seen = seen_by(stack, (y, x), shape)
-        hidden = by_hand(shape, lambda a, b, y=y, x=x: a < y and b - x > y - a)
+        hidden = where(shape, lambda a, b, y=y, x=x: a < y and b - x > y - a)
         assert torch.equal(blind_spot(seen, (y, x)), hidden)
         assert leak(seen, (y, x)) is None
 
@@ -96,6 +78,7 @@ def test_one_masked_layer_sees_its_kernel_and_no_farther():
     ("mask", "where"),
     [
         ([[1, 1, 1], [1, 1, 1], [1, 1, 1]], (2, 3)),  # a plain convolution
+        ([[1, 1, 1], [1, 1, 0], [0, 0, 0]], (2, 3)),  # mask B in the first layer
         ([[1, 1, 1], [1, 0, 1], [0, 0, 0]], (2, 4)),
         ([[1, 1, 1], [1, 0, 0], [1, 0, 0]], (3, 2)),
         ([[1, 1, 1], [1, 0, 0], [0, 0, 0]], None),
@@ -109,38 +92,27 @@ def test_a_leak_is_found_where_it_is(mask, where, dtype):
     assert leak(seen_by(layer, (2, 3), (5, 6), channels=2), (2, 3)) == where
 
 
-def test_mask_b_in_the_first_layer_leaks_the_place_itself():
-    torch.manual_seed(0)
-    layer = MaskedConv2d("B", 1, 4)
-    assert leak(seen_by(layer, (1, 4), (2, 6)), (1, 4)) == (1, 4)
-
-
 @pytest.mark.parametrize(("shape", "position"), [((2, 5), (1, 4)), ((5, 2), (4, 1))])
 def test_height_and_width_are_not_swapped(shape, position):
-    left = seen_by(lambda x: x.roll(1, dims=3), position, shape)
-    above = seen_by(lambda x: x.roll(1, dims=2), position, shape)
-    assert left.nonzero().tolist() == [[position[0], position[1] - 1]]
-    assert above.nonzero().tolist() == [[position[0] - 1, position[1]]]
+    for step in ((0, 1), (1, 0)):
+        seen = seen_by(lambda x, step=step: x.roll(step, (2, 3)), position, shape)
+        (found,) = seen.nonzero().tolist()
+        assert found == [at - by for at, by in zip(position, step, strict=True)]
 
 
-def test_a_unit_that_is_off_at_one_input_hides_nothing():
-    seen = seen_by(lambda x: torch.relu(x.roll(1, dims=3) - 1), (0, 2), (1, 4))
+@pytest.mark.parametrize(
+    ("network", "channels"),
+    [
+        (lambda x: torch.relu(x - 1), 1),  # a unit that is off at one input
+        (lambda x: torch.cat([x, -x], dim=1), 1),  # channels that could cancel
+        (lambda x: x[:, :1], 3),
+        (lambda x: x[:, 1:2], 3),
+        (lambda x: x[:, 2:], 3),
+    ],
+)
+def test_what_is_seen_at_any_input_or_in_any_channel_is_seen(network, channels):
+    seen = seen_by(lambda x: network(x.roll(1, dims=3)), (0, 2), (1, 4), channels)
     assert seen.nonzero().tolist() == [[0, 1]]
-
-
-def test_channels_do_not_cancel_each_other():
-    def opposite(x):
-        return torch.cat([x, -x], dim=1).roll(1, dims=3)
-
-    assert seen_by(opposite, (0, 2), (1, 4)).sum() == 1
-
-
-@pytest.mark.parametrize("channel", [0, 1, 2])
-def test_what_is_seen_in_any_channel_is_seen(channel):
-    def sees_one(x):
-        return x[:, channel : channel + 1].roll(1, dims=3)
-
-    assert seen_by(sees_one, (0, 2), (1, 4), channels=3).nonzero().tolist() == [[0, 1]]
 
 
 def test_it_looks_without_a_trace():

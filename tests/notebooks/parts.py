@@ -1,7 +1,6 @@
 """The parts of a notebook, as the rules of the course read them."""
 
 import ast
-import html.parser
 import importlib.util
 import re
 from pathlib import Path
@@ -12,15 +11,9 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).parents[2]
 IGNORED = "nbval-ignore-output"
 NOT_ATTEMPTED, RIGHT, NOT_YET = "not attempted yet", "right:", "not yet:"
-RESULTS = (
-    "results",
-    "tried",
-    "training",
-    "benchmark",
-    "cifar10_reduced",
-    "cifar10/results",
-)
-MEGABYTE = 1_000_000
+FENCED = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
+CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
+ADDRESS = re.compile(r"(?<=\])\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*\)|https?://[^\s<>)]+")
 
 
 def of_the_course(name: str):
@@ -81,20 +74,25 @@ def statements(cell: NotebookNode) -> list[ast.AST]:
     return list(ast.walk(parsed(cell)))
 
 
-class ImageTags(html.parser.HTMLParser):
-    def __init__(self, text: str):
-        super().__init__()
-        self.alts: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        if tag == "img":
-            self.alts.append(dict(attrs).get("alt") or "")
+def used(nodes) -> set[str]:
+    """The names that some syntax nodes read."""
+    names = (node for node in nodes if isinstance(node, ast.Name))
+    return {node.id for node in names if isinstance(node.ctx, ast.Load)}
 
 
-FENCED = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
-CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
-ADDRESS = re.compile(r"(?<=\])\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*\)|https?://[^\s<>)]+")
+def assigned(nodes) -> set[str]:
+    """The names that some syntax nodes assign, define, import or take as arguments."""
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+    return names
 
 
 def without_code(cell: NotebookNode) -> str:

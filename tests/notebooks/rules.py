@@ -1,154 +1,48 @@
 """Rules for every notebook of the course, besides the outputs that nbval compares.
 
 A rule returns a list of problems in words, which is empty for a notebook that keeps the
-rule. The rules in `OF_NOTEBOOKS` take the notebook. Those in `OF_FILES` take the path
-of its source, beside which the notebook lies under the same name. The rules are in
-`rules_of_….py`, by what they are about.
+rule. The rules in `OF_NOTEBOOKS` take the notebook, and those in `OF_FILES` the path of
+its source as well. The rules are in `rules_of_….py`, by what they are about.
 """
 
-from parts import (
-    IGNORED,
-    RIGHT,
-    ROOT,
-    code_cells,
-    markdown,
-    of_the_course,
-    outputs,
-    prose,
-    read,
-    tags,
-    without_code,
-    words,
-)
-from rules_of_code import (
-    cells_are_short,
-    minutes_are_stated,
-    the_core_stands_alone,
-    the_version_is_checked_first,
-)
-from rules_of_exercises import (
-    EXERCISE,
-    READING,
-    SOLUTIONS,
-    exercises_have_solutions,
-    exercises_say_what_they_take,
-    solutions_can_be_left_out,
-)
-from rules_of_numbers import UNMARKED, agrees, measured, numbers_are_measured
-from rules_of_outputs import (
-    at_least_three_pictures,
-    comparisons_hold,
-    cover_is_in_the_notebook,
-    executed_and_numbered,
-    few_outputs_are_ignored,
-    nothing_of_the_machine,
-    outputs_are_plain,
-    pair_is_equal,
-    pictures_fit_a_page,
-    pictures_have_alt_text,
-    slides_are_marked,
-    something_to_explore,
-    under_a_megabyte,
-)
-from rules_of_text import (
-    FORMULA,
-    TOO_EASY,
-    code_fits_a_page,
-    equations_are_formulas,
-    figures_are_named,
-    head_and_foot,
-    links_lead_somewhere,
-    nothing_is_called_easy,
-    sections_are_numbered,
-    shown,
-)
+from pathlib import Path
 
-from pixelprior.course.showing import alt_texts
+import rules_of_code as code
+import rules_of_exercises as exercises
+import rules_of_numbers as numbers
+import rules_of_outputs as outputs
+import rules_of_text as text
+from nbformat import NotebookNode
 
 OF_NOTEBOOKS = (
-    executed_and_numbered,
-    nothing_of_the_machine,
-    outputs_are_plain,
-    comparisons_hold,
-    pictures_have_alt_text,
-    pictures_fit_a_page,
-    at_least_three_pictures,
-    something_to_explore,
-    few_outputs_are_ignored,
-    exercises_have_solutions,
-    exercises_say_what_they_take,
-    head_and_foot,
-    nothing_is_called_easy,
-    equations_are_formulas,
-    code_fits_a_page,
-    cells_are_short,
-    the_core_stands_alone,
-    the_version_is_checked_first,
-    minutes_are_stated,
-    slides_are_marked,
-    solutions_can_be_left_out,
+    outputs.executed_and_numbered,
+    outputs.outputs_are_plain,
+    outputs.pictures_have_alt_text,
+    outputs.pictures_fit_a_page,
+    outputs.figures_and_something_to_explore,
+    outputs.few_outputs_are_ignored,
+    outputs.under_a_megabyte,
+    exercises.exercises_have_solutions,
+    exercises.exercises_say_what_they_take,
+    exercises.solutions_can_be_left_out,
+    text.nothing_is_called_easy,
+    text.equations_are_formulas,
+    code.cells_fit_a_page,
+    code.the_core_stands_alone,
+    code.the_version_is_checked_first,
+    code.minutes_are_stated,
 )
 OF_FILES = (
-    pair_is_equal,
-    under_a_megabyte,
-    cover_is_in_the_notebook,
-    links_lead_somewhere,
-    sections_are_numbered,
-    figures_are_named,
-    numbers_are_measured,
+    outputs.pair_is_equal,
+    outputs.cover_is_in_the_notebook,
+    text.head_and_foot,
+    text.links_lead_somewhere,
+    text.sections_are_numbered,
+    text.figures_are_named,
+    numbers.numbers_are_measured,
 )
 
-__all__ = [
-    "EXERCISE",
-    "FORMULA",
-    "IGNORED",
-    "OF_FILES",
-    "OF_NOTEBOOKS",
-    "READING",
-    "RIGHT",
-    "ROOT",
-    "SOLUTIONS",
-    "TOO_EASY",
-    "UNMARKED",
-    "agrees",
-    "alt_texts",
-    "at_least_three_pictures",
-    "cells_are_short",
-    "code_cells",
-    "code_fits_a_page",
-    "comparisons_hold",
-    "cover_is_in_the_notebook",
-    "equations_are_formulas",
-    "executed_and_numbered",
-    "exercises_have_solutions",
-    "exercises_say_what_they_take",
-    "few_outputs_are_ignored",
-    "figures_are_named",
-    "head_and_foot",
-    "links_lead_somewhere",
-    "markdown",
-    "measured",
-    "minutes_are_stated",
-    "nothing_is_called_easy",
-    "nothing_of_the_machine",
-    "numbers_are_measured",
-    "of_the_course",
-    "outputs",
-    "outputs_are_plain",
-    "pair_is_equal",
-    "pictures_fit_a_page",
-    "pictures_have_alt_text",
-    "prose",
-    "read",
-    "sections_are_numbered",
-    "shown",
-    "slides_are_marked",
-    "solutions_can_be_left_out",
-    "something_to_explore",
-    "tags",
-    "the_core_stands_alone",
-    "the_version_is_checked_first",
-    "under_a_megabyte",
-    "without_code",
-    "words",
-]
+
+def problems(rule, notebook: NotebookNode, source: Path) -> list[str]:
+    """What a rule finds in a notebook that belongs to a source."""
+    return rule(notebook, source) if rule in OF_FILES else rule(notebook)

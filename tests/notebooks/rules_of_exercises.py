@@ -1,34 +1,26 @@
 """Rules on exercises, their hints and their solutions."""
 
-import ast
 import re
 
 from nbformat import NotebookNode
-from parts import NOT_ATTEMPTED, NOT_YET, RIGHT, of_the_course, statements, tags, words
+from parts import (
+    NOT_ATTEMPTED,
+    NOT_YET,
+    RIGHT,
+    assigned,
+    of_the_course,
+    statements,
+    tags,
+    used,
+    words,
+)
 
-# What the reader does.
-
-
-def _assigned(cell: NotebookNode) -> set[str]:
-    names = set()
-    for node in statements(cell):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, ast.alias):
-            names.add(node.asname or node.name)
-        elif isinstance(node, ast.arg):
-            names.add(node.arg)
-    return names
-
-
-def _says(cell: NotebookNode) -> str:
-    return "\n".join(words(output) for output in cell.get("outputs", [])).strip()
-
-
+READING = of_the_course("reading")
 EXERCISE = re.compile(r"### (Exercise (\d+): .+)")
 SOLUTIONS = "## Solutions"
+ABOUT_SOLUTIONS = "about-solutions"
+VERDICT = re.compile(f"(?m)^({NOT_ATTEMPTED}|{RIGHT}|{NOT_YET})")
+HINT = re.compile(r"<details><summary>Hint (\d)</summary>\n\n.+\n\n</details>")
 
 
 def anchor(heading: str) -> str:
@@ -40,78 +32,61 @@ def _is_in(cell: NotebookNode, tag: str) -> bool:
     return cell.cell_type == "code" and tag in tags(cell)
 
 
+def _outline(notebook: NotebookNode, headings: dict[str, str]) -> list[str]:
+    """What belongs to exercises and solutions, in the order of the cells."""
+    outline = []
+    for cell in notebook.cells:
+        if found := EXERCISE.match(cell.source):
+            outline.append(f"exercise {found[2]}")
+        elif _is_in(cell, "exercise"):
+            outline.append("stub")
+        elif found := re.match(r"\[To solution \d\]\(#Solution-(\d)\)", cell.source):
+            outline.append(f"link to solution {found[1]}")
+        elif cell.source.startswith(SOLUTIONS):
+            outline.append("solutions")
+        elif found := re.match(r"### Solution (\d+)", cell.source):
+            back = f"]({anchor(headings.get(found[1], ''))})" in cell.source
+            outline.append(f"solution {found[1]}{'' if back else ' without link back'}")
+        elif _is_in(cell, "solution"):
+            outline.append("program")
+        if "solutions" in outline and "solution" not in tags(cell):
+            outline.append(f"{cell.id}, which is no solution")
+    return outline
+
+
 def exercises_have_solutions(notebook: NotebookNode) -> list[str]:
     """Stubs do not pass; solutions pass, and stand at the end, linked both ways."""
-    problems: list[str] = []
-    stubs: set[str] = set()
-    cells, headings = notebook.cells, {}
-    for k, cell in enumerate(cells):
-        if cell.cell_type == "markdown" and (found := EXERCISE.match(cell.source)):
-            headings[found[2]] = found[1]
-        elif _is_in(cell, "exercise"):
-            number = str(len(headings))
-            if number not in headings:
-                problems.append(f"exercise {cell.id} has no heading of its own")
-            link = cells[k + 1].source if k + 1 < len(cells) else ""
-            if f"](#Solution-{number})" not in link:
-                problems.append(f"exercise {cell.id} has no link to its solution")
-            said = _says(cell)
-            if not said.startswith(NOT_ATTEMPTED) or re.search(
-                f"(?m)^({RIGHT}|{NOT_YET})", said
-            ):
-                problems.append(
-                    f"exercise {cell.id} says {said[:60]!r} before it was attempted"
-                )
-            mine = {name for name in _assigned(cell) if name.startswith("my_")}
+    found = (EXERCISE.match(cell.source) for cell in notebook.cells)
+    headings = {each[2]: each[1] for each in found if each}
+    outline, wanted = _outline(notebook, headings), []
+    for number in headings:
+        wanted += [f"exercise {number}", "stub", f"link to solution {number}"]
+    wanted.append("solutions")
+    for number in headings:
+        wanted += [f"solution {number}", "program"]
+    problems = [] if outline == wanted else [f"there are {outline}, for {wanted}"]
+    if len(headings) < 3:
+        problems.append(f"there are {len(headings)} exercises; 3 are needed")
+    stubs = set()
+    for cell in notebook.cells:
+        said = "\n".join(words(output) for output in cell.get("outputs", []))
+        verdicts = set(VERDICT.findall(said))
+        names = assigned(statements(cell)) if cell.cell_type == "code" else set()
+        if _is_in(cell, "exercise"):
+            mine = {name for name in names if name.startswith("my_")}
+            stubs |= mine
             if not mine:
                 problems.append(f"exercise {cell.id} has no stub named my_…")
-            stubs |= mine
-    exercises = sum(_is_in(cell, "exercise") for cell in cells)
-    if exercises < 3:
-        problems.append(f"there are {exercises} exercises; 3 are needed")
-    if exercises != len(headings):
-        problems.append(f"there are {len(headings)} headings of {exercises} exercises")
-    return problems + _solutions_of(headings, stubs, notebook)
-
-
-def _solutions_of(headings: dict, stubs: set[str], notebook: NotebookNode) -> list[str]:
-    problems, programs, part = [], {}, False
-    for cell in notebook.cells:
-        part |= cell.source.startswith(SOLUTIONS)
-        if found := re.match(r"### Solution (\d+)", cell.source):
-            programs[found[1]] = 0
-            back = anchor(headings.get(found[1], ""))
-            if f"]({back})" not in cell.source:
-                problems.append(f"solution {found[1]} has no link back to {back}")
-        if part and "solution" not in tags(cell):
-            problems.append(f"{cell.id} stands among the solutions, but is none")
-        if not _is_in(cell, "solution"):
-            continue
-        if not programs:
-            problems.append(f"solution {cell.id} stands before the part {SOLUTIONS}")
-        else:
-            programs[list(programs)[-1]] += 1
-        said = _says(cell)
-        if not said.startswith(RIGHT) or re.search(
-            f"(?m)^({NOT_YET}|{NOT_ATTEMPTED})", said
-        ):
-            problems.append(f"solution {cell.id} says {said[:60]!r}")
-        if "jupyter" in cell.metadata:
-            problems.append(f"solution {cell.id} is collapsed, in JupyterLab alone")
-        problems += [
-            f"solution {cell.id} assigns {name}, which is the reader's"
-            for name in sorted(_assigned(cell) & stubs)
-        ]
-    if programs != dict.fromkeys(headings, 1):
-        problems.append(
-            f"the programs below each solution are {programs}; one is needed for each "
-            f"of the exercises {list(headings)}"
-        )
+            if verdicts != {NOT_ATTEMPTED}:
+                problems.append(f"exercise {cell.id} says {said[:60]!r} as it is given")
+        elif _is_in(cell, "solution"):
+            if verdicts != {RIGHT}:
+                problems.append(f"solution {cell.id} says {said[:60]!r}")
+            if names & stubs:
+                problems.append(f"solution {cell.id} assigns {names & stubs}")
+            if "jupyter" in cell.metadata:
+                problems.append(f"solution {cell.id} is collapsed, in JupyterLab alone")
     return problems
-
-
-READING = of_the_course("reading")
-HINT = re.compile(r"<details><summary>Hint (\d)</summary>\n\n.+\n\n</details>")
 
 
 def exercises_say_what_they_take(notebook: NotebookNode) -> list[str]:
@@ -134,42 +109,26 @@ def exercises_say_what_they_take(notebook: NotebookNode) -> list[str]:
     return problems
 
 
-def _used(cell: NotebookNode) -> set[str]:
-    return {
-        node.id
-        for node in statements(cell)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    }
-
-
-ABOUT_SOLUTIONS = "about-solutions"
-
-
 def solutions_can_be_left_out(notebook: NotebookNode) -> list[str]:
     """The notebook works without the cells that handout.py leaves out.
 
     No other cell needs a name that only a solution assigns, and only a cell of its own
     speaks of solutions.
     """
-    problems = []
     others = [cell for cell in notebook.cells if "solution" not in tags(cell)]
-    assigned = set().union(*map(_assigned, others))
-    for cell in notebook.cells:
-        if "solution" not in tags(cell):
-            continue
-        problems += [
-            f"{other.id} uses {name}, which only the solution {cell.id} assigns"
-            for other in others
-            for name in sorted(_used(other) & (_assigned(cell) - assigned))
-        ]
-    problems += [
-        f"{cell.id} is tagged {ABOUT_SOLUTIONS}, and is no text"
-        for cell in others
-        if ABOUT_SOLUTIONS in tags(cell) and cell.cell_type != "markdown"
+    code = [cell for cell in others if cell.cell_type == "code"]
+    known = set().union(*(assigned(statements(cell)) for cell in code))
+    solutions = [cell for cell in notebook.cells if _is_in(cell, "solution")]
+    lost = set().union(*(assigned(statements(cell)) for cell in solutions)) - known
+    problems = [
+        f"{cell.id} uses {name}, which only a solution assigns"
+        for cell in code
+        for name in sorted(used(statements(cell)) & lost)
     ]
-    return problems + [
-        f"{cell.id} speaks of a solution, which a handout does not have"
-        for cell in others
-        if ABOUT_SOLUTIONS not in tags(cell)
-        and re.search(r"\bsolutions?\b", cell.source, re.IGNORECASE)
-    ]
+    for cell in others:
+        apart = ABOUT_SOLUTIONS in tags(cell)
+        if apart and cell.cell_type != "markdown":
+            problems.append(f"{cell.id} is tagged {ABOUT_SOLUTIONS}, and is no text")
+        if not apart and re.search(r"\bsolutions?\b", cell.source, re.IGNORECASE):
+            problems.append(f"{cell.id} speaks of a solution; a handout has none")
+    return problems

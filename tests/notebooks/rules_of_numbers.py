@@ -6,7 +6,8 @@ import re
 from decimal import Decimal
 from pathlib import Path
 
-from parts import RESULTS, ROOT, markdown, prose, read
+from nbformat import NotebookNode
+from parts import ROOT, markdown, prose
 
 from pixelprior.course.showing import alt_texts
 
@@ -16,26 +17,23 @@ UNITS = r"(?:%|(?:nats?|seconds?|ms|s|per ?cent)(?!\w))"
 UNMARKED = re.compile(rf"(?<![\w.])\d[\d,]*\.\d+[*_]*[\s\u00a0\u202f-]*{UNITS}")
 
 
-def measured(name: str, key: str, course: Path) -> int | float:
-    """The number in a results file under a key such as "likelihood.top.uniform", or of
-    the shipped `vqvae2` or `prior`, under a key of its config.
+def measured(name: str, key: str) -> int | float:
+    """The number in a results file under a key such as "likelihood.top.uniform", in
+    the timings of the notebooks, or in the config of the shipped `vqvae2` or `prior`.
 
     Raises:
         LookupError: there is no such file, key or number; the message says which.
     """
-    if name == "timings":
-        paths = [course / "timings.json"]
-    elif name in ("vqvae2", "prior"):
-        assets = ROOT / "pixelprior" / "assets"
-        paths = [assets / f"fashion_mnist_{name}" / "config.json"]
-    elif name in RESULTS:
-        assets = ROOT / "pixelprior" / "assets"
-        paths = [assets / "results" / f"{name}.json", assets / f"{name}.json"]
-    else:
-        raise LookupError(f"{name} is no results file")
+    assets = ROOT / "pixelprior" / "assets"
+    paths = (
+        ROOT / "notebooks" / f"{name}.json",
+        assets / f"fashion_mnist_{name}" / "config.json",
+        assets / "results" / f"{name}.json",
+        assets / f"{name}.json",
+    )
     path = next((path for path in paths if path.exists()), None)
     if path is None:
-        raise LookupError(f"{paths[0].name} is not there")
+        raise LookupError(f"{name} is no results file")
     value = json.loads(path.read_text(encoding="utf-8"))
     for step in key.split("."):
         try:
@@ -54,22 +52,21 @@ def agrees(written: str, value: float) -> bool:
     return math.isfinite(value) and abs(number - Decimal(repr(value))) <= half
 
 
-def _markers(where: str, text: str, course: Path) -> tuple[list[str], set, str]:
+def marked(where: str, text: str) -> tuple[list[str], set[tuple[str, str]], str]:
     """Problems of the measured numbers in a text, their sources, and the other text."""
     problems, sources = [], set()
     for marker in MARKER.finditer(text):
-        written = marker["number"]
         name, _, key = marker["source"].strip().partition(" ")
         sources.add((name, key.strip()))
-        if written is None:
+        if marker["number"] is None:
             problems.append(f"{where} has no number before {marker[0]}")
             continue
         try:
-            value = measured(name, key.strip(), course)
+            value = measured(name, key.strip())
         except LookupError as error:
             problems.append(f"{where} says {marker[0]}, but {error.args[0]}")
             continue
-        if not agrees(written, value):
+        if not agrees(marker["number"], value):
             problems.append(f"{where} says {marker[0]}, but it is {value}")
     rest = MARKER.sub("•", text)
     if "<!--=" in rest:
@@ -77,22 +74,22 @@ def _markers(where: str, text: str, course: Path) -> tuple[list[str], set, str]:
     return problems, sources, rest
 
 
-def numbers_are_measured(source: Path) -> list[str]:
+def numbers_are_measured(notebook: NotebookNode, source: Path) -> list[str]:
     """Each measured number in the text names its source and agrees with it.
 
     In an alt text, which says what a figure shows, a number may have a source, and
     agrees with it then.
     """
-    problems, own_time = [], False
-    for cell in markdown(read(source)):
-        found, sources, rest = _markers(cell.id, prose(cell), source.parent)
-        own_time |= ("timings", source.stem) in sources
+    problems, all_sources = [], set()
+    for cell in markdown(notebook):
+        found, sources, rest = marked(cell.id, prose(cell))
+        all_sources |= sources
         problems += found + [
             f"{cell.id} says {number[0]!r} and not where that was measured"
             for number in UNMARKED.finditer(rest)
         ]
     for name, text in alt_texts().get(source.stem, {}).items():
-        problems += _markers(f"the alt text {name!r}", text, source.parent)[0]
-    if not own_time:
+        problems += marked(f"the alt text {name!r}", text)[0]
+    if ("timings", source.stem) not in all_sources:
         problems.append(f"it does not state its seconds (timings {source.stem})")
     return problems

@@ -6,47 +6,48 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from nbformat import NotebookNode
-from parts import code_cells, markdown, prose, read, statements, tags, without_code
+from parts import code_cells, markdown, prose, statements, tags, without_code
 from rules_of_exercises import SOLUTIONS, anchor
 
 from pixelprior.course.showing import alt_texts
-
-# What the text says.
 
 HEAD = ("What you will do", "What you will learn", "What you need", "Time")
 FOOT = ("What you can do now", "To take away", "Sources")
 
 
-def head_and_foot(notebook: NotebookNode) -> list[str]:
-    """The first cell says what to expect, and the last one before the solutions what
-    was learned."""
+def head_and_foot(notebook: NotebookNode, source: Path) -> list[str]:
+    """The first cell says what to expect and links to the glossary and to the notebooks
+    before and after, and the last one before the solutions says what was learned."""
     before = [cell for cell in notebook.cells if "solution" not in tags(cell)]
-    first, last = before[0], before[-1]
-    head = first.source if first.cell_type == "markdown" else ""
-    foot = last.source if last.cell_type == "markdown" else ""
-    problems = [
-        f"the head has no **{part}.**" for part in HEAD if f"**{part}.**" not in head
-    ]
-    if not re.match(r"# \d\d · \S", head):
-        problems.append("the head does not begin with '# NN · title'")
+    head, foot = (
+        cell.source if cell.cell_type == "markdown" else ""
+        for cell in (before[0], before[-1])
+    )
+    number = source.stem[:2]
+    wanted = [f"**{part}.**" for part in HEAD] + ["](GLOSSARY.md)"]
+    for each in (int(number) - 1, int(number) + 1):
+        neighbours = source.parent.glob(f"{each:02d}_*.py")
+        wanted += [f"]({neighbour.stem}.ipynb)" for neighbour in neighbours]
+    problems = [f"the head has no {part}" for part in wanted if part not in head]
+    if not re.match(rf"# {number} · \S", head):
+        problems.append(f"the head does not begin with '# {number} · title'")
     return problems + [f"the foot has no {part!r}" for part in FOOT if part not in foot]
 
 
-UNNUMBERED = (f"## {FOOT[0]}", SOLUTIONS)
-
-
-def sections_are_numbered(source: Path) -> list[str]:
+def sections_are_numbered(notebook: NotebookNode, source: Path) -> list[str]:
     """Each section but foot and solutions has its number, 03.1, 03.2, …, and begins a
     cell.
 
     Teachers' plans refer to these numbers, and a slide begins at each section.
     """
     number, titles, problems = source.stem[:2], [], []
-    for cell in markdown(read(source)):
+    for cell in markdown(notebook):
         for line, text in enumerate(without_code(cell).splitlines()):
             if re.match("#{2,} ", text) and line:
                 problems.append(f"{cell.id} has a heading below other text: {text}")
-            if re.match("## ", text) and not text.startswith(UNNUMBERED):
+            if re.match("## ", text) and not text.startswith(
+                (f"## {FOOT[0]}", SOLUTIONS)
+            ):
                 titles.append(text)
     return problems + [
         f"section {k} is called {title!r}; it begins with '## {number}.{k} '"
@@ -55,52 +56,45 @@ def sections_are_numbered(source: Path) -> list[str]:
     ]
 
 
-def anchors_on_github(path: Path) -> list[str]:
+def dead_links(text: str, page: Path, anchors: set[str]) -> list[str]:
+    """The links of a Markdown text of a page that lead nowhere.
+
+    Args:
+        text: the text. page: the file that holds it, from whose folder links lead.
+        anchors: the addresses of its own headings, such as "#the-course".
+    """
+    found = []
+    for link in re.findall(r"\]\(([^()\s]+)\)|<img src=\"([^\"]+)\"", text):
+        path, _, heading = unquote("".join(link)).partition("#")
+        target = page.parent / path if path else page
+        if re.match(r"[a-z]+:", path):
+            continue
+        if not target.exists():
+            found.append(f"{path} is not there")
+            continue
+        known = anchors if target == page else anchors_on_github(target)
+        if heading and f"#{heading}" not in known:
+            found.append(f"#{heading} is no heading of {target.name}")
+    return found
+
+
+def anchors_on_github(page: Path) -> set[str]:
     """The anchors that GitHub gives to the headings of a Markdown file."""
-    headings = re.findall(r"(?m)^#+ (.+)$", path.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8") if page.suffix == ".md" else ""
+    headings = (heading.lower() for heading in re.findall(r"(?m)^#+ (.+)$", text))
+    return {"#" + re.sub(r"[^\w -]", "", h).replace(" ", "-") for h in headings}
+
+
+def links_lead_somewhere(notebook: NotebookNode, source: Path) -> list[str]:
+    """Each linked file exists, and so does each heading that is linked to."""
+    texts = {cell.id: without_code(cell) for cell in markdown(notebook)}
+    lines = "\n".join(texts.values()).splitlines()
+    anchors = {anchor(line) for line in lines if re.match("#+ ", line)}
     return [
-        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-        for heading in headings
+        f"{name} links to what is not there: {link}"
+        for name, text in texts.items()
+        for link in dead_links(text, source, anchors)
     ]
-
-
-def links_lead_somewhere(source: Path) -> list[str]:
-    """The head links to the notebooks before and after; each linked file exists, and
-    so does each heading of the notebook that is linked to."""
-    notebook = read(source)
-    headings = {
-        anchor(line)
-        for cell in markdown(notebook)
-        for line in without_code(cell).splitlines()
-        if re.match("#+ ", line)
-    }
-    head, number = notebook.cells[0].source, source.stem[:2]
-    problems = []
-    if not head.startswith(f"# {number} "):
-        problems.append(f"the head does not begin with # {number}")
-    if "](GLOSSARY.md)" not in head:
-        problems.append("the head does not link to GLOSSARY.md")
-    for each in (int(number) - 1, int(number) + 1):
-        for neighbour in source.parent.glob(f"{each:02d}_*.py"):
-            if f"]({neighbour.stem}.ipynb)" not in head:
-                problems.append(f"the head does not link to {neighbour.stem}.ipynb")
-    for cell in markdown(notebook):
-        for target in re.findall(r"\]\(([^()\s]+)\)", without_code(cell)):
-            path = unquote(target.split("#")[0])
-            outside = re.match(r"[a-z]+:", target)
-            if path and not outside and not (source.parent / path).exists():
-                problems.append(f"{cell.id} links to {path}, which is not there")
-            elif (
-                path.endswith(".md")
-                and "#" in target
-                and target.split("#")[1] not in anchors_on_github(source.parent / path)
-            ):
-                problems.append(f"{cell.id} links to {target}, which is no heading")
-            if not path and unquote(target) not in headings:
-                problems.append(
-                    f"{cell.id} links to the heading {target}, which is none"
-                )
-    return problems
 
 
 FORMULA = re.compile(r"(?s)\$\$.+?\$\$")
@@ -137,51 +131,22 @@ def nothing_is_called_easy(notebook: NotebookNode) -> list[str]:
     ]
 
 
-def code_fits_a_page(notebook: NotebookNode) -> list[str]:
-    return [
-        f"{cell.id} has a line of {len(line)} characters; 78 fit: {line[:40]}…"
+def shown(notebook: NotebookNode) -> list[str]:
+    """The names under which a notebook shows its figures, the second arguments of
+    `show` and `explore`; as they are written, if they are no texts."""
+    calls = [
+        node
         for cell in code_cells(notebook)
-        for line in cell.source.splitlines()
-        if len(line) > 78
-    ]
-
-
-def _shown(node: ast.AST) -> str | None:
-    """The name under which a call shows a figure of the course, None for other calls.
-
-    A name that is no text in quotation marks is returned as it is written.
-    """
-    if not isinstance(node, ast.Call):
-        return None
-    called = getattr(node.func, "attr", getattr(node.func, "id", None))
-    if called not in ("show", "explore") or len(node.args) < 2:
-        return None
-    given = node.args[1]
-    is_text = isinstance(given, ast.Constant) and isinstance(given.value, str)
-    return given.value if is_text else ast.unparse(given)
-
-
-def shown(source: Path) -> list[str]:
-    """The names under which a notebook shows its figures."""
-    return [
-        name
-        for cell in code_cells(read(source))
         for node in statements(cell)
-        if (name := _shown(node)) is not None
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "attr", getattr(node.func, "id", None))
+        in ("show", "explore")
     ]
+    given = [node.args[1] for node in calls if len(node.args) > 1]
+    return [ast.unparse(each).strip("'") for each in given]
 
 
-def figures_are_named(source: Path) -> list[str]:
-    """Each figure is shown by the name of an alt text of its notebook.
-
-    Notebooks of one number share their names, so that tests may use the course's.
-    """
-    number, names = source.stem[:2], set()
-    for stem, texts in alt_texts().items():
-        names |= texts.keys() if stem.startswith(number) else set()
-    return [
-        f"a figure is shown as {name!r}, which alt_texts.json does not have for "
-        f"notebook {number}"
-        for name in shown(source)
-        if name not in names
-    ]
+def figures_are_named(notebook: NotebookNode, source: Path) -> list[str]:
+    """The figures are shown by the names of the notebook's alt texts, each once."""
+    names, wanted = sorted(shown(notebook)), sorted(alt_texts().get(source.stem, {}))
+    return [] if names == wanted else [f"figures are shown as {names}, not {wanted}"]

@@ -6,17 +6,16 @@ import subprocess
 import sys
 
 import pytest
-import rules
+import torch
+from parts import of_the_course
 
 pytestmark = pytest.mark.slow
 
-arithmetic = rules.of_the_course("arithmetic")
+arithmetic = of_the_course("arithmetic")
 
 
 def has(capability):
     """Whether this processor has the capability that a kind needs to be active."""
-    import torch
-
     order = ["DEFAULT", "AVX2", "AVX512"]
     own = torch.backends.cpu.get_cpu_capability()
     return own in order and order.index(own) >= order.index(capability)
@@ -41,29 +40,16 @@ def test_a_kind_that_one_library_does_not_follow_is_found(library, monkeypatch):
 def test_a_command_runs_under_its_kind_and_its_exit_code_comes_back():
     ask = "import os, json; print(json.dumps(dict(os.environ))); raise SystemExit(3)"
     command = [arithmetic.__file__, "two-threads", sys.executable, "-c", ask]
-    run = subprocess.run(
-        [sys.executable, *command],
-        capture_output=True,
-        text=True,
-        env={k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"},
-    )
+    run = subprocess.run([sys.executable, *command], capture_output=True, text=True)
     said, environment = run.stdout.splitlines()
     assert run.returncode == 3, run.stderr
     assert said.startswith("arithmetic two-threads: ATen ")
-    assert json.loads(environment)["OMP_NUM_THREADS"] == "2"
+    environment = json.loads(environment)
+    assert environment["OMP_NUM_THREADS"] == "2"
+    half = max(1, os.cpu_count() // 2)  # as many processes as leave a core per thread
+    assert environment["PYTEST_XDIST_AUTO_NUM_WORKERS"] == str(half)
 
 
 def test_an_unknown_kind_is_named():
     with pytest.raises(ValueError, match="'sse9'; give one of native, avx2"):
         arithmetic.environment("sse9")
-
-
-def test_two_threads_per_process_run_half_as_many_processes(monkeypatch):
-    monkeypatch.setattr(arithmetic.os, "cpu_count", lambda: 4)
-    assert [arithmetic.processes(kind) for kind in ("native", "two-threads")] == [4, 2]
-    workers = "PYTEST_XDIST_AUTO_NUM_WORKERS"
-    monkeypatch.delenv(workers, raising=False)
-    assert arithmetic.environment("two-threads")[workers] == "2"
-    assert workers not in arithmetic.environment("native")
-    monkeypatch.setattr(arithmetic.os, "cpu_count", lambda: 1)
-    assert arithmetic.processes("two-threads") == 1

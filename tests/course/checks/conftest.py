@@ -1,0 +1,196 @@
+"""The small models and data that the checks of the exercises are given."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from answers import EVERY_CHECK, K, suspects, untrained_prior
+
+from pixelprior import VQVAE2, HierarchicalPixelCNN
+from pixelprior.course.checks import sampling, slips
+from pixelprior.data.codes import CodeData
+from pixelprior.data.images import load_images
+from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
+from pixelprior.sampling import uniforms
+
+
+@pytest.fixture
+def judge(request):
+    """What a check, given by name, says of an answer."""
+    return lambda check, answer: EVERY_CHECK[check](answer, request.getfixturevalue)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def sharpened(level: PixelCNN, by: float = 20.0) -> None:
+    """Make the predictions of an untrained level far from uniform."""
+    level.head[-1].weight.data *= by
+
+
+@pytest.fixture(scope="session")
+def vqvae2():
+    """Untrained, with codebooks that have seen images."""
+    torch.manual_seed(0)
+    model = VQVAE2(1, 16, hidden_channels=8, embedding_dim=4, num_embeddings=K)
+    model.train().loss_function(torch.rand(16, 1, 16, 16))
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def prior():
+    """Untrained, with confident predictions, so that draws differ in their cost."""
+    torch.manual_seed(1)
+    prior = HierarchicalPixelCNN(K, 4, 8, 2, num_classes=3).eval()
+    sharpened(prior.prior_top)
+    sharpened(prior.prior_bottom)
+    return prior
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Four coarse images of 16 × 16 pixels and their labels."""
+    images = torch.rand(4, 1, 4, 4, generator=generator(0))
+    return F.interpolate(images, size=(16, 16)), torch.tensor([0, 1, 2, 0])
+
+
+@pytest.fixture(scope="session")
+def codes():
+    """Random codes of six images of three classes."""
+    z_top, z_bottom = (
+        torch.randint(K, (6, side, side), generator=generator(side)) for side in (4, 8)
+    )
+    return CodeData(z_top, z_bottom, torch.arange(6) % 3, K)
+
+
+# Notebook 00.
+
+
+@pytest.fixture(scope="session")
+def four_photographs(heldout_images):
+    return heldout_images[torch.arange(4)][0]
+
+
+@pytest.fixture(scope="session")
+def swapped_photographs(heldout_codes):
+    """Codes of eight images; the sixth has the top codes of another of its class."""
+    eight = heldout_codes.subset(torch.arange(8))
+    of_class = (heldout_codes.labels == eight.labels[5]).nonzero().flatten()
+    eight.z_top[5] = heldout_codes.z_top[of_class[of_class > 8][0]]
+    return eight
+
+
+# Notebooks 01 and 02.
+
+
+@pytest.fixture(scope="session")
+def features():
+    return 0.1 * torch.randn(3000, 8, generator=generator(2))
+
+
+@pytest.fixture
+def suspect():
+    return suspects(2)
+
+
+# Notebooks 04 and 05.
+
+
+@pytest.fixture(scope="session")
+def repeating():
+    """Codes that mostly repeat the one to the left, so that there is much to learn."""
+    random = generator(0)
+    z = torch.randint(16, (400, 6, 6), generator=random)
+    stays = torch.rand(z.shape, generator=random) < 0.9
+    for x in range(1, 6):
+        z[:, :, x] = torch.where(stays[:, :, x], z[:, :, x - 1], z[:, :, x])
+    return CodeData(z, z, torch.arange(400) % 10, 16)
+
+
+@pytest.fixture(scope="session")
+def twins():
+    """Networks with the top and without it, whose predictions are far from uniform."""
+    torch.manual_seed(1)
+    networks = [ConditionalPixelCNN(K, 4, 4, 1, num_classes=3).eval() for _ in range(2)]
+    for network in networks:
+        sharpened(network)
+    return networks
+
+
+# Notebook 06.
+
+
+@pytest.fixture(scope="session")
+def plain_prior():
+    return untrained_prior()
+
+
+@pytest.fixture(scope="session")
+def level():
+    torch.manual_seed(0)
+    model = PixelCNN(8, 4, 6, 4, num_classes=2).eval()
+    for parameter in model.parameters():
+        parameter.data *= 3
+    return model
+
+
+@pytest.fixture(scope="session")
+def memory_for_ten(level):
+    """Bytes for the caches of ten and a half images."""
+    an_image = sampling.PixelCNNCache(level, 1, (4, 5)).nbytes
+    return 10 * an_image + an_image // 2
+
+
+@pytest.fixture(scope="session")
+def draw(level):
+    """What six images are drawn from: the level, uniform numbers, the condition."""
+    condition = level.label_condition(torch.arange(6) % 2, 6).detach()
+    return level, uniforms(0, 0, 6, 20), condition
+
+
+@pytest.fixture(scope="session")
+def slipped(draw):
+    """Codes from a cache whose positions do not roll in block 3, and from one whose
+    rows do not in block 2."""
+    level, *numbers = draw
+    return [
+        slips._with_a_slip(level, what, block, (4, 5), *numbers)
+        for what, block in (("positions", 3), ("rows", 2))
+    ]
+
+
+# Notebooks 07, 08 and 10.
+
+
+@pytest.fixture(scope="session")
+def training_images():
+    return load_images("fashion_mnist_mini", "train")
+
+
+@pytest.fixture(scope="session")
+def grids(prior):
+    """Drawn codes, some of them changed, so that the levels disagree about which image
+    is the most surprising; and their labels."""
+    labels, random = torch.arange(12) % 3, generator(51)
+    z = prior.sample(12, (4, 4), (8, 8), labels=labels, seed=0)
+    for which in z:
+        for image in range(0, 12, 2):
+            count = int(torch.randint(1, 6, (), generator=random))
+            flat = which[image].view(-1)
+            positions = torch.randperm(flat.numel(), generator=random)[:count]
+            flat[positions] = torch.randint(K, (count,), generator=random)
+    return *z, labels
+
+
+@pytest.fixture(scope="session")
+def level_scores():
+    """Scores by kind of images and level; each defect shows more in another level."""
+    random = generator(0)
+    shifts = {"normal": (0, 0), "wrong half": (2, 1), "scratch": (0.5, 1.5)}
+    return {
+        kind: {
+            level: torch.randn(40, generator=random) + shift
+            for level, shift in zip(("top", "bottom"), both, strict=True)
+        }
+        for kind, both in shifts.items()
+    }
