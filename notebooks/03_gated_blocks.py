@@ -435,7 +435,9 @@ explore(two_kernels, "two_kernels", layers=[3, 1, 2, 4, 5, 6, 7, 8])
 # %%
 def share_by_rows(blocks, residual):
     torch.manual_seed(0)
-    deep = PixelCNN(64, 32, 128, blocks, vertical_residual=residual)
+    deep = PixelCNN(64, 32, 128, blocks)
+    for each in deep.blocks[1:]:
+        each.vertical_residual = residual
     codes = torch.randint(64, (4, 16, 16))
     v = h = embedded = deep.embed(codes).detach().requires_grad_()
     for each in deep.eval().blocks:

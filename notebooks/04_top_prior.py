@@ -30,7 +30,7 @@ from pixelprior.data.codes import extract_codes
 from pixelprior.data.images import load_images
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.schedule import learning_rate_factor
+from pixelprior.training import learning_rate_factor
 
 # %% [markdown]
 # ## 04.1 The codes to learn from
@@ -234,7 +234,7 @@ STEPS, HIGHEST = 600, 3e-3
 by_hand = [rate_at(step, STEPS, HIGHEST) for step in range(STEPS)]
 
 # %% [markdown]
-# The package's version is `learning_rate_factor` in `pixelprior.schedule`, which gives the factor by which the highest rate is multiplied. Is it the same as ours, and **what does the schedule look like?**
+# The package's version is `learning_rate_factor` in `pixelprior.training`, which gives the factor by which the highest rate is multiplied. Is it the same as ours, and **what does the schedule look like?**
 
 # %%
 from pixelprior.settings import TrainingSettings
@@ -353,8 +353,7 @@ from dataclasses import replace
 def first(codes, count):
     return replace(
         codes,
-        z_top=codes.z_top[:count],  # [count, 8, 8]
-        z_bottom=codes.z_bottom[:count],  # [count, 16, 16]
+        grids=tuple(z[:count] for z in codes.grids),
         labels=codes.labels[:count],  # [count]
     )
 

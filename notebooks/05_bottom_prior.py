@@ -7,7 +7,7 @@
 #
 # **What you need.** Gated blocks from notebook [03](03_gated_blocks.ipynb), and the loss and the training loop from notebook [04](04_top_prior.ipynb). We repeat the parts of them that we use.
 #
-# **Time.** About 23 minutes for the core and 68 for all, with the exercises; 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
+# **Time.** About 23 minutes for the core and 67 for all, with the exercises; 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
 #
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 
@@ -35,7 +35,7 @@ from pixelprior.pixelcnn import ConditionalPixelCNN
 # %% [markdown]
 # ## 05.1 Two grids of one image
 #
-# *Core · 2 minutes*
+# *Core · 1 minute*
 #
 # The top prior draws z_top, a grid of 8 × 8 codes. What is left to draw is z_bottom, a grid of 16 × 16 codes that has to fit this top. So the second network learns not P(z_bottom), but **P(z_bottom | z_top)**: the probability of a bottom grid *given* the top grid. Such a network is called **conditional**.
 #
@@ -63,8 +63,7 @@ K = heldout.num_embeddings
 def pick(codes, which):
     return replace(
         codes,
-        z_top=codes.z_top[which],  # [n, 8, 8]
-        z_bottom=codes.z_bottom[which],  # [n, 16, 16]
+        grids=tuple(z[which] for z in codes.grids),
         labels=codes.labels[which],  # [n]
     )
 
@@ -134,7 +133,7 @@ print("a gated feature map with the top in it:", list(y.shape))
 # %% [markdown]
 # ## 05.3 The package's version
 #
-# *Core · 5 minutes*
+# *Core · 4 minutes*
 #
 # `ConditionalPixelCNN` has a few more layers.
 #
@@ -158,13 +157,12 @@ def branch(p):
 
 # %%
 class TopToCondition(nn.Module):
-    def __init__(self, num_embeddings, embedding_dim, p, bounded):
+    def __init__(self, num_embeddings, embedding_dim, p):
         super().__init__()
         self.embedding = nn.Embedding(num_embeddings, embedding_dim)
         self.look_around = nn.Conv2d(embedding_dim, p, 3, padding=1)
         self.branches = nn.ModuleList(branch(p) for _ in range(4))
         self.soften = nn.Conv2d(p, p, 3, padding=1)
-        self.bounded = bounded
 
     def forward(self, z_top):
         top = self.embedding(z_top).permute(0, 3, 1, 2)  # [B, D, Ht, Wt]
@@ -175,7 +173,7 @@ class TopToCondition(nn.Module):
         top = top.repeat_interleave(2, 3)  # [B, p, H, W]
         top = self.soften(top)  # [B, p, H, W]
         squares = top.square().mean(dim=1, keepdim=True)  # [B, 1, H, W]
-        return top / (1 + squares).sqrt() if self.bounded else top
+        return top / (1 + squares).sqrt()
 
 
 # %% [markdown]
@@ -183,7 +181,7 @@ class TopToCondition(nn.Module):
 
 
 # %%
-def gated_block(conv, v, h, condition, first, residual):
+def gated_block(conv, v, h, condition, first):
     """New v and h [B, p, H, W]; `conv` holds a block's convolutions."""
     up = conv.vertical(F.pad(v, (1, 1, 1, -first)))  # [B, 2p, H, W]
     up = up + conv.condition(condition)  # [B, 2p, H, W]
@@ -193,28 +191,17 @@ def gated_block(conv, v, h, condition, first, residual):
     # new_v and new_h [B, p, H, W]
     if first:
         return new_v, new_h
-    return (v + new_v if residual else new_v), h + new_h
+    return v + new_v, h + new_h
 
-
-# %% [markdown]
-# The bound and the residual around v are optional: a new network has both, and weights that were trained without one are used without it. The config beside the weights says which. **What does it say for the shipped prior?**
-
-# %%
-from pixelprior.assets import shipped_folder
-from pixelprior.checkpoints import read_config
-
-config = read_config(shipped_folder("fashion_mnist", "prior") / "config.json")
-bounded, residual = config["bounded_condition"], config["vertical_residual"]
-print("bound:", bounded, " residual around v:", residual)
 
 # %% [markdown]
 # Does our code give the same logits, with new weights and with the shipped ones? (In notebook 03, the label's vector was the condition. Here it is added to the condition from the top codes, at every position.)
 
 
 # %%
-def logits_by_hand(net, bounded, residual):
+def logits_by_hand(net):
     p, D = net.top_network[0].weight.shape[:2]
-    top = TopToCondition(K, D, p, bounded).double()
+    top = TopToCondition(K, D, p).double()
     parts = (net.top_embedding, net.top_network, net.top_to_bottom)
     theirs = [w for part in parts for w in part.state_dict().values()]
     top.load_state_dict(dict(zip(top.state_dict(), theirs, strict=True)))
@@ -222,7 +209,7 @@ def logits_by_hand(net, bounded, residual):
     condition = top(z_top) + label  # [32, p, 16, 16]
     v = h = net.embedding(z_bottom).permute(0, 3, 1, 2)  # [32, D, 16, 16]
     for number, block in enumerate(net.blocks):
-        v, h = gated_block(block, v, h, condition, number == 0, residual)
+        v, h = gated_block(block, v, h, condition, number == 0)
     return net.head(h)  # [32, K, 16, 16]
 
 
@@ -230,13 +217,13 @@ def logits_by_hand(net, bounded, residual):
 import copy
 
 fresh = ConditionalPixelCNN(K, D, p, 4, num_classes=10, dropout=0.0)
-for name, net, *parts in (
-    ("a new network", fresh, True, True),
-    ("the shipped prior", shipped, bounded, residual),
+for name, net in (
+    ("a new network", fresh),
+    ("the shipped prior", shipped),
 ):
     net = copy.deepcopy(net).double()  # rounding is small in float64
     with torch.no_grad():
-        apart = logits_by_hand(net, *parts) - net(z_bottom, z_top, labels)
+        apart = logits_by_hand(net) - net(z_bottom, z_top, labels)
     close = apart.abs().max().item() < 1e-9
     print(f"{name}: the logits differ by < 1e-9: {close}")
 
@@ -259,7 +246,7 @@ position, shape = (8, 8), (16, 16)
 size = shipped.embedding.embedding_dim  # D
 depth = len(shipped.blocks)
 with torch.no_grad():
-    condition = shipped.top_condition(z_top[:1], (1, *shape), labels[:1])
+    condition = shipped.conditioning(z_top[:1], labels[:1], (1, *shape))
 
 
 def last_h(embedded, condition, blocks):  # [B, D, 16, 16], [B, p, 16, 16]
@@ -446,10 +433,8 @@ from pixelprior.evaluation.measures import erase_top
 
 training = replace(training, labels=None)  # these two do without labels
 watched = replace(pick(heldout, slice(128)), labels=None)
-silent = replace(
-    watched,
-    z_top=torch.zeros_like(watched.z_top),  # [128, 8, 8]
-)
+no_top = torch.zeros_like(watched.z_top)  # [128, 8, 8]
+silent = replace(watched, grids=(no_top, watched.z_bottom))
 print(
     "the package has it too:",
     torch.equal(silent.z_top, erase_top(watched).z_top),
@@ -460,8 +445,8 @@ print(
 
 
 # %%
-from pixelprior.schedule import learning_rate_factor
 from pixelprior.settings import TrainingSettings
+from pixelprior.training import learning_rate_factor
 
 
 def train(codes, watched, epochs=3, highest=2e-3):
@@ -715,7 +700,7 @@ explore(
 
 # %%
 def with_tops_of(codes, others):
-    return replace(codes, z_top=codes.z_top[others])
+    return replace(codes, grids=(codes.z_top[others], codes.z_bottom))
 
 
 def mean_nats(network, codes):

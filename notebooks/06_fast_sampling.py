@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and the two stacks, and notebook [05](05_bottom_prior.ipynb) for the two levels; what we use of them is repeated. You do not need a GPU: all that concerns GPUs is in section 06.9.
 #
-# **Time.** About 19 minutes for the core and 89 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
+# **Time.** About 20 minutes for the core and 89 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
 #
 # ← [05 · The bottom prior](05_bottom_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [07 · Generate and judge](07_generate_and_judge.ipynb) →
 
@@ -26,14 +26,14 @@ from pixelprior.assets import load_shipped
 from pixelprior.course import figures
 from pixelprior.course.checks import sampling as check
 from pixelprior.course.widgets import explore
-from pixelprior.sampling import draw, probabilities, sample_codes, uniforms
+from pixelprior.sampling import inverse_cdf, probabilities, uniforms
 
 _ = torch.set_grad_enabled(False)  # nothing is trained here
 
 # %% [markdown]
 # ## 06.1 One pass for each code
 #
-# *Core · 2 minutes*
+# *Core · 3 minutes*
 #
 # A prior draws codes in raster order (notebook 02): row by row, and within a row from left to right. Each code needs logits that depend on all codes before it, so that we cannot draw two codes of one image at the same time. But we can draw one code for each of *many* images at once.
 #
@@ -49,24 +49,29 @@ random = uniforms(0, 0, B, 64)  # [16, 64]: seed 0, images 0 to 15
 print("a random number for each code:", list(random.shape))
 
 # %% [markdown]
-# All randomness lies in these numbers. The function `draw` takes the probabilities of a code and one such number from 0 to 1, and returns a code. Nothing else in it is random: the same number gives the same code. (Notebook 07 explains how `draw` works.) Each image has its own stream of numbers, so that image 3 is the same alone as in a batch of 16.
+# All randomness lies in these numbers. The function `inverse_cdf` takes the probabilities of a code and one such number from 0 to 1, and returns a code. Nothing else in it is random: the same number gives the same code. (Notebook 07 explains how `inverse_cdf` works.) Each image has its own stream of numbers, so that image 3 is the same alone as in a batch of 16.
 #
 # We begin with the most direct way to draw. For each position of an empty grid, we run the whole network, take the logits of that position, draw a code, and write the code into the grid. We call this method **naive**.
 
 
 # %%
+from pixelprior.sampling import sample_codes
+from pixelprior.settings import SamplingOptions
+
+
 def naive(model, shape, uniform, condition):
     codes = torch.zeros(len(uniform), *shape, dtype=torch.long)
     uniform = uniform.view(codes.shape)  # [B, H, W]
     for y, x in itertools.product(*map(range, shape)):
         logits = model.logits(codes, condition)  # [B, K, H, W]
         p = probabilities(logits[:, :, y, x])  # [B, K]
-        codes[:, y, x] = draw(p, uniform[:, y, x])  # [B]
+        codes[:, y, x] = inverse_cdf(p, uniform[:, y, x])  # [B]
     return codes  # [B, H, W]
 
 
 right = naive(top, shape, random, condition)  # [16, 8, 8]
-package = sample_codes(top, shape, random, condition, method="naive")
+options = SamplingOptions(method="naive")
+package = sample_codes(top, shape, random, condition, options)
 print("the package's naive draws the same:", torch.equal(right, package))
 
 # %% [markdown]
@@ -144,7 +149,7 @@ def rows(model, shape, uniform, condition):
         so_far = codes[:, : y + 1]  # [B, y + 1, W]
         logits = model.logits(so_far, condition)  # [B, K, y + 1, W]
         p = probabilities(logits[:, :, y, x])  # [B, K]
-        codes[:, y, x] = draw(p, uniform[:, y, x])  # [B]
+        codes[:, y, x] = inverse_cdf(p, uniform[:, y, x])  # [B]
     return codes  # [B, H, W]
 
 
@@ -336,7 +341,7 @@ def cached(model, shape, uniform, condition, slip=None):
         for x in range(shape[1]):
             logits.append(cache.code_step(x))  # [B, K]
             p = probabilities(logits[-1])  # [B, K]
-            codes[:, y, x] = draw(p, uniform[:, y, x])  # [B]
+            codes[:, y, x] = inverse_cdf(p, uniform[:, y, x])  # [B]
             cache.keep_code(codes[:, y, x])
         cache.keep_row(codes[:, y])  # [B, W]
     return codes, torch.stack(logits, dim=1)  # [B, H, W], [B, H·W, K]
@@ -381,7 +386,7 @@ for method in ("rows", "cached"):
     assert same
 
 # %% [markdown]
-# Why do we use float64? The methods add up the same products in another order, so that their logits differ in the last digits. The random number at which `draw` changes from one code to the next therefore differs a little, and if a random number falls between the two values, the drawn codes differ. In float32 this happens to a few codes among a great many, and in float64 practically never. A test of the *method* should not depend on rounding. For drawing images, float32 is as good.
+# Why do we use float64? The methods add up the same products in another order, so that their logits differ in the last digits. The random number at which `inverse_cdf` changes from one code to the next therefore differs a little, and if a random number falls between the two values, the drawn codes differ. In float32 this happens to a few codes among a great many, and in float64 practically never. A test of the *method* should not depend on rounding. For drawing images, float32 is as good.
 
 # %% [markdown]
 # ## 06.6 Count the work
@@ -395,7 +400,7 @@ from pixelprior.benchmark.counting import multiply_adds
 
 bottom = prior.prior_bottom
 z_top = right[:1]  # [1, 8, 8]
-from_top = bottom.top_condition(z_top, (1, 16, 16), labels[:1])
+from_top = bottom.conditioning(z_top, labels[:1], (1, 16, 16))
 levels = {
     "top": (prior.prior_top, (8, 8), condition[:1].float()),
     "bottom": (bottom, (16, 16), from_top),  # [1, p, 16, 16]
@@ -417,8 +422,9 @@ count = {}
 for level, (model, size, given) in levels.items():
     numbers = uniforms(0, 0, 1, size[0] * size[1])  # [1, H·W]
     for method in ("naive", "rows", "cached"):
+        options = SamplingOptions(method=method)
         count[level, method] = multiply_adds(
-            sample_codes, model, size, numbers, given, method=method
+            sample_codes, model, size, numbers, given, options
         )
         passes = count[level, method] / a_pass[level]
         print(f"{level:6}  {method:6}  {passes:5.0f} passes of its level")
@@ -463,7 +469,7 @@ def parts_of_draws(batch):
     z_top = torch.zeros(batch, 8, 8, dtype=torch.long)
     codes = torch.zeros(batch, 16, 16, dtype=torch.long)
     labels = prior.labels_in_turn(batch)  # [B]
-    given = bottom.top_condition(z_top, codes.shape, labels)
+    given = bottom.conditioning(z_top, labels, codes.shape)
     numbers = uniforms(0, 0, batch, 256)  # [B, 256]
 
     def four_rows():
@@ -603,7 +609,7 @@ print(*seen.names)
 # %% [markdown]
 # These are only five: one product of matrices for the horizontal convolution, one σ for both halves of the gate, the product of the two halves, the residual, and one more product of matrices. (The package writes tanh with the help of σ, so that one operation serves both.)
 #
-# **And how many operations does a whole draw take?** We count all operations of our two functions on the top level: the steps, the head, `draw`, and what is kept. Each function draws one image, and then 16.
+# **And how many operations does a whole draw take?** We count all operations of our two functions on the top level: the steps, the head, `inverse_cdf`, and what is kept. Each function draws one image, and then 16.
 
 # %%
 for name, method in (("naive", naive), ("cached", cached)):
@@ -624,7 +630,7 @@ for name, method in (("naive", naive), ("cached", cached)):
 #
 # 1. **The memory stays where it is.** A record holds addresses in memory. The caches are therefore rolled by copying, and before each replay, the row's random numbers and its condition are copied to fixed addresses.
 # 2. **Each row is the same work.** Every row needs the same operations in the same shapes, which would not hold with a cache that grows. Ours holds as many rows at row 0 as at row 7, with zeros for what is above the grid.
-# 3. **Within a row, nothing asks the GPU for a number.** If Python looked at a code, the recording would stop. The codes therefore stay on the GPU, and `draw` works there.
+# 3. **Within a row, nothing asks the GPU for a number.** If Python looked at a code, the recording would stop. The codes therefore stay on the GPU, and `inverse_cdf` works there.
 #
 # The first requirement can be checked on any machine. **Are the cached rows of all blocks still at the same addresses after two rows were drawn?**
 
@@ -768,7 +774,7 @@ figures.show(
 #
 # A PixelCNN has features in place of keys and values, and a kernel in place of **attention**. A kernel does not look farther than its reach, so that our cache does not grow. (The package can put layers of attention between the blocks. These keep the keys and values of the whole past, as a transformer does.)
 #
-# For one image, each block keeps the rows under the vertical kernel, with the padding; what goes across, for one row; and the positions under the horizontal kernel. In addition, the last h is kept once. (In the code, `block.reach` is r. `block.span` is the number of rows, and of positions, under the kernels: r + 1, or r in the first block.)
+# For one image, each block keeps the rows under the vertical kernel, with the padding; what goes across, for one row; and the positions under the horizontal kernel. In addition, the last h is kept once. (In the code, `block.padding` is r. `block.extent` is the number of rows, and of positions, under the kernels: r + 1, or r in the first block.)
 
 
 # %%
@@ -777,9 +783,9 @@ def numbers_kept(model, width):
     total = p  # the last h
     for block in model.blocks:
         channels = block.vertical.in_channels
-        total += channels * block.span * (width + 2 * block.reach)  # rows
+        total += channels * block.extent * (width + 2 * block.padding)  # rows
         total += 2 * p * width  # across
-        total += channels * block.span  # positions
+        total += channels * block.extent  # positions
     return total
 
 
@@ -1089,7 +1095,7 @@ slips.which(my_slips, found, top, random, condition)
 # - `my_row_step(block, kept, new)`: `kept` [B, C, r, W] holds the r rows of v above, and `new` [B, C, W] is row y. The step returns three tensors: the new v [B, p, W], across [B, 2p, W], and what is kept for the next row.
 # - `my_code_step(block, kept, new, across)`: `kept` [B, C, r] holds the r positions to the left, `new` [B, C] is h at this position, and `across` [B, 2p] came from the vertical stack. The step returns the new h [B, p], and what is kept for the next code.
 #
-# A block has the attributes `block.reach` (r), `block.shift` (1 for the first block, else 0) and `block.span` (how many rows and how many positions are under its kernels: r + 1, or r with the shift). The first block may keep `new`, but must not use it for its output. The first block has no residuals, while a later one adds `new` to both v and h.
+# A block has the attributes `block.padding` (r), `block.mask_a` (True for the first block) and `block.extent` (how many rows and how many positions are under its kernels: r + 1, or r with mask A). The first block may keep `new`, but must not use it for its output. The first block has no residuals, while a later one adds `new` to both v and h.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1099,7 +1105,7 @@ slips.which(my_slips, found, top, random, condition)
 #
 # <details><summary>Hint 2</summary>
 #
-# `[:, :, : block.span]` cuts off what the block must not see, which is `new` in the first block.
+# `[:, :, : block.extent]` cuts off what the block must not see, which is `new` in the first block.
 #
 # </details>
 #
@@ -1215,22 +1221,23 @@ slips.which(suspects, found, top, random, condition)
 
 
 # %% tags=["solution"]
-# Past and present in one tensor: span cuts off what must not be seen.
+# Past and present in one tensor: extent cuts off what must not be seen.
 def any_row_step(block, kept, new):
     all_rows = torch.cat([kept, new[:, :, None]], dim=2)  # [B, C, r + 1, W]
-    seen = F.pad(all_rows[:, :, : block.span], (block.reach, block.reach))
+    seen, r = all_rows[:, :, : block.extent], block.padding
+    seen = F.pad(seen, (r, r))
     features = block.vertical(seen)  # [B, 2p, 1, W]
     sent = block.vertical_to_horizontal(features)[:, :, 0]  # [B, 2p, W]
     v = gate(features)[:, :, 0]  # [B, p, W]
-    return v if block.shift else v + new, sent, all_rows[:, :, 1:]
+    return v if block.mask_a else v + new, sent, all_rows[:, :, 1:]
 
 
 def any_code_step(block, kept, new, across):
     positions = torch.cat([kept, new[:, :, None]], dim=2)  # [B, C, r + 1]
-    left = block.horizontal(positions[:, :, None, : block.span])
+    left = block.horizontal(positions[:, :, None, : block.extent])
     gated = gate(left + across[:, :, None, None])  # [B, p, 1, 1]
     h = block.horizontal_out(gated)[:, :, 0, 0]  # [B, p]
-    return h if block.shift else h + new, positions[:, :, 1:]
+    return h if block.mask_a else h + new, positions[:, :, 1:]
 
 
 check.cached_step(any_row_step, any_code_step)

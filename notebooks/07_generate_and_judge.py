@@ -27,7 +27,7 @@ from pixelprior.data.codes import CodeData, extract_codes
 from pixelprior.data.images import ImageData, load_images
 from pixelprior.evaluation.classifier import outputs
 from pixelprior.evaluation.measures import decoded, frechet_distance
-from pixelprior.sampling import draw, probabilities, uniforms
+from pixelprior.sampling import inverse_cdf, probabilities, uniforms
 
 # %% [markdown]
 # ## 07.1 Draw a code with one random number
@@ -57,7 +57,7 @@ figures.show(
 # %% [markdown]
 # The riser of code 2 is 0.2 high, so that one number in five draws this code. (In exercise 1 you predict how this changes at another temperature.)
 #
-# Now we do the same for a batch, in which each row has its own number. The package has this as `draw`. Its `uniforms(seed, first_index, batch_size, count)` gives each image its own numbers, which are the same for the same seed on any machine.
+# Now we do the same for a batch, in which each row has its own number. The package has this as `inverse_cdf`. Its `uniforms(seed, first_index, batch_size, count)` gives each image its own numbers, which are the same for the same seed on any machine.
 
 
 # %%
@@ -69,7 +69,7 @@ def draw_by_hand(p, u):  # p [B, K], u [B]
 u = uniforms(0, 0, 100, 1000).flatten()  # [100000]
 many = p.expand(len(u), -1)  # [100000, K]
 codes = draw_by_hand(many, u)  # [100000]
-print("the package draws the same:", torch.equal(codes, draw(many, u)))
+print("the package draws the same:", torch.equal(codes, inverse_cdf(many, u)))
 shares = torch.bincount(codes) / len(codes)  # [K]
 print("shares of the codes:", [round(share, 2) for share in shares.tolist()])
 
@@ -199,7 +199,7 @@ def draw_images(count=250, network=prior, seed=0, **options):
     )  # [count, 8, 8], [count, 16, 16]
     images = decoded(vqvae2, z_top, z_bottom)  # [count, 1, 32, 32], uint8
     return (
-        CodeData(z_top, z_bottom, labels, K, names),
+        CodeData((z_top, z_bottom), labels, K, names),
         ImageData(images, labels, names),
     )
 
@@ -661,8 +661,8 @@ assert everywhere["rebuilt"] > everywhere["drawn, T = 1.0"] + 0.4
 
 
 # %%
-from pixelprior.schedule import learning_rate_factor
 from pixelprior.settings import TrainingSettings
+from pixelprior.training import learning_rate_factor
 
 
 def one_step(model, optimizer, batch, clip):
@@ -1106,7 +1106,7 @@ assert "is not finite" in message and "lower --lr" in message
 # %% [markdown]
 # ## 07.10 Why is drawing so slow?
 #
-# *Further · 3 minutes*
+# *Further · 4 minutes*
 #
 # There are three usual causes, and we measure two of them; notebook 06 has more. We draw the 64 top codes of eight images in two ways: with the whole network for each code (`naive`), and keeping what earlier codes needed, so that nothing is computed twice (`cached`). Each way is timed with one image at a time and with all eight at once.
 
@@ -1115,14 +1115,16 @@ assert "is not finite" in message and "lower --lr" in message
 import time
 
 from pixelprior.sampling import sample_codes
+from pixelprior.settings import SamplingOptions
 
 
 def draw_tops(first_index, count, method):
     labels = torch.arange(first_index, first_index + count) % 10  # [count]
     condition = prior.prior_top.label_condition(labels, count)
     numbers = uniforms(0, first_index, count, 64)  # [count, 64]
+    options = SamplingOptions(method=method)
     return sample_codes(
-        prior.prior_top, (8, 8), numbers, condition.detach(), method=method
+        prior.prior_top, (8, 8), numbers, condition.detach(), options
     )  # [count, 8, 8]
 
 

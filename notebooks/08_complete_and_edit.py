@@ -28,7 +28,7 @@ from pixelprior.course.checks import editing as check
 from pixelprior.course.checks import holes
 from pixelprior.course.widgets import explore
 from pixelprior.data.images import load_images
-from pixelprior.sampling import draw, probabilities, uniforms
+from pixelprior.sampling import inverse_cdf, probabilities, uniforms
 
 # %% [markdown]
 # ## 08.1 Keep what is known
@@ -651,7 +651,7 @@ drafts, pictures, cost = (
 # %%
 weight = (-cost.double()).softmax(dim=1)  # [8, 16]
 u = uniforms(0, 0, 8, 1)[:, 0]  # [8]
-number = draw(weight, u)  # [8], by inverse CDF; 0 is the cheapest
+number = inverse_cdf(weight, u)  # [8]; 0 is the cheapest
 by_weight = pictures[torch.arange(8), number]  # [8, 1, 32, 32]
 
 # %% [markdown]
@@ -959,7 +959,8 @@ def cached(net, known, condition, uniform, along="kept", below="kept"):
         cache.row_step(condition)  # condition [B, p, 1, 1]
         for x in range(known.shape[2]):
             p = probabilities(cache.code_step(x))  # [B, K]
-            new, given = draw(p, uniform[:, y, x]), known[:, y, x]  # [B]
+            new = inverse_cdf(p, uniform[:, y, x])  # [B]
+            given = known[:, y, x]  # [B]
             drawn[:, y, x] = new
             kept[:, y, x] = torch.where(given < 0, new, given)
             cache.keep_code(grid[along][:, y, x])

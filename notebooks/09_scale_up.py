@@ -89,7 +89,7 @@ terminal.run(f"{PRIOR}\n{EPOCHS} --output_dir prior")
 # %%
 import time
 
-from pixelprior.runs import read_history
+from pixelprior.training import read_history
 
 started = terminal.start(f"{PRIOR}\n{EPOCHS} --output_dir cut")
 while started.poll() is None and len(read_history(WORK / "cut")) < 4:
@@ -246,7 +246,7 @@ for side in (32, 64, 256):
 # %%
 from unittest import mock
 
-from pixelprior.data import streams
+from pixelprior.data import images as reading
 
 
 def load_shapes():
@@ -256,7 +256,7 @@ def load_shapes():
 
 
 in_memory = load_shapes()
-with mock.patch.object(streams, "SHARE_OF_MEMORY", 0):
+with mock.patch.object(reading, "SHARE_OF_MEMORY", 0):
     streamed = load_shapes()
 for images in (in_memory, streamed):
     print(type(images).__name__, "of", len(images), "images")
@@ -388,8 +388,8 @@ pixelprior sample --prior_checkpoint from_file --num_samples 200
 --output_dir codes_from_file""")
 new_codes = read_codes(WORK / "codes_from_file" / "codes.safetensors")
 print("drawn:", *new_codes.z_top.shape, " K:", new_codes.num_embeddings)
-loss = read_history(WORK / "from_file")[-1]["heldout_loss"]
-unigram = heldout.unigram_entropy("codes")
+loss = read_history(WORK / "from_file")[-1]["heldout_total_loss"]
+unigram = heldout.unigram_entropy(0)
 print("0.3 nats below the frequencies:", loss < unigram - 0.3)
 assert loss < unigram - 0.3
 
@@ -435,9 +435,9 @@ if "wandb" in loggers():
 # **What do the curves of the run `prior` of section 09.1 say?** The dashed lines are the unigram entropies of the top and of the bottom codes of the test images. A prior above its line has learned nothing about the order of the codes (notebook 04).
 
 # %%
-from pixelprior.data.codes import load_codes
+from pixelprior import read_codes
 
-codes = load_codes(WORK / "prior" / "codes" / "test.safetensors")
+codes = read_codes(WORK / "prior" / "codes" / "test")
 curves, frequencies = {}, {}
 for level in ("top", "bottom"):
     for kind, words in (("train", "training"), ("heldout", "held out")):
@@ -604,10 +604,8 @@ for name in ("16 images per step", "base", "64 images per step"):
 # These runs have a few hundred steps, while the two recipes have many thousands. A long run does not lack steps, so it can take a lower rate. Is a low rate a safe choice, then, and is there a rate that is too high for any run? We train a small prior on 600 grids of section 09.4, at six rates from 0.003 to 1, for one epoch and for four.
 
 # %%
-from dataclasses import replace
-
 few, few_heldout = (
-    replace(codes, z_top=codes.z_top[::n], labels=codes.labels[::n])
+    codes.subset(torch.arange(0, len(codes), n))
     for codes, n in ((shades, 10), (heldout, 4))
 )  # 600 grids and 250
 
@@ -622,7 +620,7 @@ def loss_at(rate, epochs):
     history = fit(
         model, few, few_heldout, settings, folder, log=lambda line: None
     )
-    return history[-1]["heldout_loss"]
+    return history[-1]["heldout_total_loss"]
 
 
 # %% [markdown]
@@ -964,14 +962,17 @@ accelerate launch --multi_gpu --num_processes 2
 
 
 # %%
+import json
+
+
 def state_of(run_name):
-    path = WORK / run_name / "last" / "training_state.pt"
-    return torch.load(path, weights_only=True)
+    path = WORK / run_name / "last" / "state" / "run.json"
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 for name, epochs in (("prior", 16), ("two", 1)):
     state = state_of(name)
-    processes = state["identity"]["processes"]
+    processes = state["about"]["processes"]
     steps_per_epoch = state["step"] // epochs
     print(
         f"{name:5} processes {processes}, steps per epoch {steps_per_epoch}"
@@ -985,9 +986,9 @@ for name, epochs in (("prior", 16), ("two", 1)):
 # %% [markdown]
 # ## 09.12 Publish, and load again
 #
-# *Further · 2 minutes*
+# *Further · 1 minute*
 #
-# `best` is a folder in the format of the Hugging Face hub: `config.json` says how the network is built, and `model.safetensors` holds its numbers. `SHA256SUMS` holds a checksum of the weights, which is compared when they are loaded, since a flipped bit gives other weights and no other sign. None of the three files can hold code. A **pickle**, which is what `torch.save` writes, can: whoever loads one without care runs the code in it. (`training_state.pt` is a pickle. It is for you alone, and the package reads it in a way that refuses code.)
+# `best` is a folder in the format of the Hugging Face hub: `config.json` says how the network is built, and `model.safetensors` holds its numbers. Neither file can hold code. A **pickle**, which is what `torch.save` writes, can: whoever loads one without care runs the code in it. (The state of a run in `last/state` holds pickles. It is for you alone, and the package reads it in a way that refuses code.)
 
 # %%
 prior = HierarchicalPixelCNN.from_pretrained(WORK / "prior" / "best")

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pixelprior.assets import load_shipped
-    from pixelprior.data.code_files import read_codes
-    from pixelprior.data.codes import CodeData, extract_codes
+    from pixelprior.data.codes import CodeData, extract_codes, read_codes
     from pixelprior.data.images import load_images
     from pixelprior.data.tokenizers import DiffusersTokenizer, FunctionTokenizer
     from pixelprior.editing import complete, surprise, vary
     from pixelprior.layers import GatedBlock, MaskedConv2d
     from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
     from pixelprior.prior import HierarchicalPixelCNN
-    from pixelprior.settings import TrainingSettings
+    from pixelprior.settings import SamplingOptions, TrainingSettings
     from pixelprior.training import fit
     from pixelprior.vqvae2 import VQVAE2
 
@@ -31,6 +30,7 @@ __all__ = [
     "HierarchicalPixelCNN",
     "MaskedConv2d",
     "PixelCNN",
+    "SamplingOptions",
     "TrainingSettings",
     "complete",
     "extract_codes",
@@ -53,13 +53,14 @@ MODULES = {
     "HierarchicalPixelCNN": "prior",
     "MaskedConv2d": "layers",
     "PixelCNN": "pixelcnn",
+    "SamplingOptions": "settings",
     "TrainingSettings": "settings",
     "complete": "editing",
     "extract_codes": "data.codes",
     "fit": "training",
     "load_images": "data.images",
     "load_shipped": "assets",
-    "read_codes": "data.code_files",
+    "read_codes": "data.codes",
     "surprise": "editing",
     "vary": "editing",
 }

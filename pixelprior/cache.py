@@ -29,9 +29,9 @@ class Level(Protocol):
     embedding: nn.Embedding
     blocks: Sequence[GatedBlock]
     attention: Mapping[str, CausalAttention]
-    head: nn.Sequential
+    output_layers: tuple[nn.Conv2d, nn.Conv2d]
 
-    def condition(self, labels, z_top, shape, guided: bool) -> Tensor | None: ...
+    def conditioning(self, above, labels, shape, guided: bool) -> Tensor | None: ...
 
     def logits(self, codes: Tensor, condition: Tensor | None) -> Tensor: ...
 
@@ -62,12 +62,12 @@ class BlockCache:
     Args:
         block: the block.
         batch_size: number of images B. width: number of codes W per row.
-        window: [B, span, in_channels], zeros at first: the inputs of the horizontal
+        window: [B, extent, in_channels], zeros at first: the inputs of the horizontal
             stack under its kernel.
 
     Attributes (besides the weights):
-        rows: [B, in_channels, span, W + 2 * reach], channels-last: the rows under the
-            vertical kernel, with zeros above and beside the grid.
+        rows: [B, in_channels, extent, W + 2 * padding], channels-last: the rows under
+            the vertical kernel, with zeros above and beside the grid.
         newest_row, newest_code: views of the last row and of the last code.
         across: [W, 2, B, p]: what the horizontal stack receives from the current row,
             with the two halves of the gate on their own axis. `across_by_position` has
@@ -76,8 +76,8 @@ class BlockCache:
 
     def __init__(self, block: GatedBlock, batch_size: int, width: int, window: Tensor):
         weight = block.vertical.weight
-        double_p, channels, span, _ = weight.shape
-        p, r = double_p // 2, block.reach
+        double_p, channels, extent, _ = weight.shape
+        p, r = double_p // 2, block.padding
         self.block = block
         scale = weight.new_ones(double_p)
         scale[:p] = -2
@@ -94,14 +94,14 @@ class BlockCache:
             ),
             (to_horizontal.bias + block.horizontal.bias) * scale,
         )
-        weight = (block.horizontal.weight * rows)[:, :, 0]  # [2p, channels, span]
-        weight = weight.permute(2, 1, 0).flatten(0, 1)  # [span * channels, 2p]
+        weight = (block.horizontal.weight * rows)[:, :, 0]  # [2p, channels, extent]
+        weight = weight.permute(2, 1, 0).flatten(0, 1)  # [extent * channels, 2p]
         self.horizontal = weight.unflatten(1, (2, p)).movedim(1, 0).contiguous()
         self.horizontal_out = block.horizontal_out.weight[:, :, 0, 0].t().contiguous()
         self.out_bias = block.horizontal_out.bias
 
-        rows = weight.new_zeros(batch_size, span, width + 2 * r, channels)
-        self.rows = rows.permute(0, 3, 1, 2)  # [B, channels, span, W + 2r]
+        rows = weight.new_zeros(batch_size, extent, width + 2 * r, channels)
+        self.rows = rows.permute(0, 3, 1, 2)  # [B, channels, extent, W + 2r]
         self.row_pairs = neighbours(self.rows.movedim(2, 0))
         self.newest_row = self.rows[:, :, -1:, r : r + width]
         self.window = window
@@ -134,7 +134,7 @@ class BlockCache:
         if out is not None:
             of_features, of_gates = features.sigmoid_().chunk(2, dim=1)
             torch.addcmul(of_gates, of_features, of_gates, value=-2, out=out)
-            if self.block.adds_v:
+            if self.block.vertical_residual:
                 out += self.newest_row
 
     def code_step(self, x: int, out: Tensor) -> None:
@@ -153,7 +153,7 @@ class BlockCache:
         gated = torch.addcmul(
             of_gates, of_features, of_gates, value=-2, out=of_features
         )
-        if self.block.shift:
+        if self.block.mask_a:
             torch.addmm(self.out_bias, gated, self.horizontal_out, out=out)
         else:
             torch.add(self.newest_code, self.out_bias, out=out)
@@ -224,13 +224,13 @@ class PixelCNNCache:
 
     def __init__(self, model: Level, batch_size: int, shape: tuple[int, int]):
         weight = model.embedding.weight
-        hidden, logits = model.head[1], model.head[3]
-        p, spans = len(hidden.weight), [block.span for block in model.blocks]
+        hidden, to_logits = model.output_layers
+        p, extents = len(hidden.weight), [block.extent for block in model.blocks]
         self.model = model
         # The windows of all blocks but the first, in one tensor so that they are rolled
         # together.
-        self.windows = weight.new_zeros(len(spans) - 1, batch_size, spans[-1], p)
-        first = weight.new_zeros(batch_size, spans[0], weight.shape[1])
+        self.windows = weight.new_zeros(len(extents) - 1, batch_size, extents[-1], p)
+        first = weight.new_zeros(batch_size, extents[0], weight.shape[1])
         self.blocks = [
             BlockCache(block, batch_size, shape[1], window)
             for block, window in zip(model.blocks, [first, *self.windows], strict=True)
@@ -240,7 +240,7 @@ class PixelCNNCache:
         self.outs = [block.newest_code for block in self.blocks[1:]]
         self.outs.append(weight.new_empty(batch_size, p))
         if model.blocks[0].condition is not None:
-            self.condition = torch.cat(
+            self.condition_weights = torch.cat(
                 [step.block.condition.weight * step.scale for step in self.blocks]
             )
         self.attention = {
@@ -248,8 +248,8 @@ class PixelCNNCache:
             for layer, attention in model.attention.items()
         }
         self.position = torch.zeros(1, dtype=torch.long, device=weight.device)
-        self.hidden, self.hidden_bias = hidden.weight.flatten(1).t(), hidden.bias
-        self.logits, self.logits_bias = logits.weight.flatten(1).t(), logits.bias
+        self.hidden = hidden.bias, hidden.weight.flatten(1).t()
+        self.to_logits = to_logits.bias, to_logits.weight.flatten(1).t()
 
     @property
     def nbytes(self) -> int:
@@ -281,7 +281,8 @@ class PixelCNNCache:
         self.blocks[0].window.zero_()
         biases = [None] * len(self.blocks)
         if condition is not None:
-            biases = F.conv2d(condition, self.condition).chunk(len(self.blocks), dim=1)
+            biases = F.conv2d(condition, self.condition_weights)
+            biases = biases.chunk(len(self.blocks), dim=1)
         for layer, block in enumerate(self.blocks):
             out = None  # no block reads the last vertical stack
             if layer + 1 < len(self.blocks):
@@ -300,8 +301,10 @@ class PixelCNNCache:
             block.code_step(x, out)
             if layer in self.attention:
                 out += self.attention[layer].code_step(out, self.position)
-        hidden = torch.addmm(self.hidden_bias, out.relu(), self.hidden).relu_()
-        return torch.addmm(self.logits_bias, hidden, self.logits)
+        bias, weight = self.hidden
+        hidden = torch.addmm(bias, out.relu(), weight).relu_()
+        bias, weight = self.to_logits
+        return torch.addmm(bias, hidden, weight)
 
     def keep_code(self, codes: Tensor) -> None:
         """Keep the codes [B] that were drawn last, for the next `code_step`."""

@@ -2,15 +2,12 @@
 
 A checkpoint is a folder with `config.json` and `model.safetensors`. This is the
 convention of the Hugging Face hub, so that `save_pretrained`, `from_pretrained` and
-`push_to_hub` work. The weights' checksum beside them is compared when they are loaded.
-A `.pth` file is read with `weights_only=True`, and nothing in this package runs code
-found in a file. Every file is written under a temporary name and renamed when it is
-complete. What a training run writes, its `best` and `last`, is in `runs.py`.
+`push_to_hub` work. A `.pth` file is read with `weights_only=True`, and nothing in this
+package runs code found in a file. Every file is written under a temporary name and
+renamed when it is complete.
 """
 
-import contextlib
 import hashlib
-import inspect
 import json
 import os
 import warnings
@@ -18,32 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
-from huggingface_hub.utils import EntryNotFoundError
-from safetensors import SafetensorError
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from safetensors.torch import load
 
-from pixelprior.files import (
-    SUMS_NAME,
-    check_checksum,
-    temporary_folder,
-    writable_folder,
-    write_checksum,
-    write_tensors,
-)
-from pixelprior.ranges import whole_number
+from pixelprior.files import temporary_folder, writable_folder, write_tensors
+from pixelprior.settings import whole_number
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 COST_NO_WEIGHTS = ("image_size", "bottom_downsampling")  # arguments, of any size
-# revision, cache_dir, token, …: releases of the library differ in these arguments.
-HUB_OPTIONS = [
-    name
-    for name, parameter in inspect.signature(
-        PyTorchModelHubMixin.from_pretrained
-    ).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY
-]
+HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+HUB_OPTIONS += ("proxies", "resume_download")  # of the library's releases before 1.0
 
 
 class Pretrained(PyTorchModelHubMixin):
@@ -56,7 +38,7 @@ class Pretrained(PyTorchModelHubMixin):
         super().__init_subclass__(coders=coders, **options)
 
     def save_pretrained(self, save_directory, *, dtype=None, **hub_options):
-        """Write `config.json`, `model.safetensors` and its checksum into a folder.
+        """Write `config.json` and `model.safetensors` into a folder.
 
         Args:
             save_directory: the folder, which is created if it is absent. Other files in
@@ -67,6 +49,7 @@ class Pretrained(PyTorchModelHubMixin):
         """
         folder = writable_folder(save_directory)
         config = self._hub_mixin_config | {"model_class": type(self).__name__}
+        text = json.dumps(config, sort_keys=True, indent=2) + "\n"
         parameters = {name for name, _ in self.named_parameters()}
         tensors = {
             name: (tensor.to(dtype) if dtype and name in parameters else tensor)
@@ -77,13 +60,8 @@ class Pretrained(PyTorchModelHubMixin):
         }
         with temporary_folder(folder) as temporary:
             write_tensors(tensors, temporary / WEIGHTS_NAME, {"format": "pt"})
-            (temporary / CONFIG_NAME).write_text(
-                json.dumps(config, sort_keys=True, indent=2) + "\n", encoding="utf-8"
-            )
-            write_checksum(temporary / WEIGHTS_NAME)
-            # An old checksum must not be found beside new weights.
-            (folder / SUMS_NAME).unlink(missing_ok=True)
-            for name in (WEIGHTS_NAME, CONFIG_NAME, SUMS_NAME):
+            (temporary / CONFIG_NAME).write_text(text, encoding="utf-8")
+            for name in (WEIGHTS_NAME, CONFIG_NAME):
                 os.replace(temporary / name, folder / name)
         if hub_options.pop("push_to_hub", False):
             repo_id = hub_options.pop("repo_id", None) or folder.name
@@ -93,18 +71,11 @@ class Pretrained(PyTorchModelHubMixin):
     @classmethod
     def _from_pretrained(cls, *, model_id, map_location="cpu", **keywords):
         hub = {name: keywords.pop(name) for name in HUB_OPTIONS if name in keywords}
-        if os.path.isdir(model_id):
-            return load_model(cls, model_id, map_location, **keywords)
-        weights, config = (
-            Path(hf_hub_download(repo_id=model_id, filename=name, **hub))
-            for name in (WEIGHTS_NAME, CONFIG_NAME)
-        )
-        sums = None
-        with contextlib.suppress(EntryNotFoundError):  # weights of another program
-            sums = Path(hf_hub_download(repo_id=model_id, filename=SUMS_NAME, **hub))
-        state, config = _read_safetensors(weights, sums), read_config(config)
-        model = _build(cls, config, keywords, state, Path(model_id))
-        return model.to(map_location).eval()
+        keywords.pop("model_class", None)  # the library hands on all of the config
+        if not os.path.isdir(model_id):
+            names = [CONFIG_NAME, WEIGHTS_NAME]
+            model_id = snapshot_download(model_id, allow_patterns=names, **hub)
+        return load_model(cls, model_id, map_location, **keywords)
 
 
 def _plain(value):
@@ -135,19 +106,15 @@ def load_model(model_class, path, device="cpu", **arguments):
     random state.
 
     Args:
-        model_class: a subclass of `Pretrained`, such as `VQVAE2` or
-            `HierarchicalPixelCNN`.
-        path: the folder or the file; for a training run, the folder of the run or its
-            `best`.
-        device: the device that the model is moved to.
+        path: the folder or the file; for a training run, its folder or its `best`.
         arguments: arguments of the model that replace those in its config, such as
             dropout=0.5.
 
     Raises:
         FileNotFoundError: there is no checkpoint at `path`.
         ValueError: the checkpoint is damaged, belongs to another model, or holds Python
-            objects that would run code (they are never run); or the model has no such
-            argument, or the weights do not fit the model.
+            objects that would run code (they are never run); or its config, the
+            arguments and the weights do not fit the model.
     """
     path = Path(path)
     folder = checkpoint_folder(path)
@@ -158,119 +125,83 @@ def load_model(model_class, path, device="cpu", **arguments):
             f"{WEIGHTS_NAME}, or a .pth file; train one with `pixelprior train-vqvae2` "
             "or `pixelprior train-prior`"
         )
-    if weights.suffix == ".safetensors":
-        config, state = None, _read_safetensors(weights)
-    else:
-        config, state = _read_pth(weights)
+    config, state = _read_weights(weights)
     if config is None:
         config = read_config(folder / CONFIG_NAME)
-    return _build(model_class, config, arguments, state, path).to(device).eval()
-
-
-def _build(model_class, config: dict, arguments: dict, state: dict, path: Path):
-    config = dict(config)
-    found = config.pop("model_class", model_class.__name__)
-    if found != model_class.__name__:
+    config, name = dict(config), model_class.__name__
+    found = config.pop("model_class", name)
+    if found != name:
         raise ValueError(
-            f"{path} holds a {found}, but a {model_class.__name__} is needed here; "
-            "give the checkpoint of that model"
+            f"{path} holds a {found}, but a {name} is needed here; give the checkpoint "
+            "of that model"
         )
-    taken = list(inspect.signature(model_class.__init__).parameters)[1:]
-    for name in arguments:
-        if name not in taken:
-            raise ValueError(
-                f"a {model_class.__name__} takes no argument {name!r}; leave it out, "
-                f"or give one of {', '.join(taken)}"
-            )
     try:
-        _check_fit(model_class, config | arguments, state)
-        # The initial weights are replaced below; drawing them must not change the
-        # caller's random state.
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            model = model_class(**config | arguments)
-        model.load_state_dict(state)
-    except TypeError as error:
-        raise ValueError(
-            f"the config of {path} does not describe a {model_class.__name__} "
-            f"({error}); give the checkpoint of that model"
-        ) from error
-    except RuntimeError as error:
+        model = _build(model_class, config | arguments, state)
+    except ValueError:  # the model names what it refuses
+        raise
+    except Exception as error:  # a config from elsewhere raises errors of many types
         problem = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"the weights in {path} do not fit a {model_class.__name__} built from its "
-            f"config ({problem}); give weights and config of one training run"
+            f"config and weights in {path} do not fit a {name} ({problem}); give those "
+            "of one training run"
         ) from error
+    return model.to(device).eval()
+
+
+def _build(model_class, config: dict, state: dict):
+    """A model of that config and state; an error, before it takes memory, unless each
+    count in the config is within those of the weights."""
+    largest = max(len(state), *(side for each in state.values() for side in each.shape))
+    for name, value in config.items():
+        # A list, such as one size per level, may be neither too long nor too large.
+        counts = [len(value), *value] if isinstance(value, list) else [value]
+        count = max((whole_number(each) or 0 for each in counts), default=0)
+        if name not in COST_NO_WEIGHTS and count > largest:
+            raise RuntimeError(
+                f"{name} is {count}, but the weights are {len(state)} tensors, and "
+                f"none of their counts and sides is above {largest}"
+            )
+    # The initial weights are replaced; to draw them must not change the random state.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a model on "meta" takes no weights
+        for device in ("meta", "cpu"):  # on the first, without memory
+            with torch.device(device):
+                model = model_class(**config)
+            model.load_state_dict(state)
     return model
 
 
-def _check_fit(model_class, config: dict, state: dict) -> None:
-    """Raise RuntimeError unless the weights fit the model, before it takes memory.
-
-    A config may ask for more than any machine has. Each count in it is therefore
-    compared with the weights first, and then a model without memory is built.
-    """
-    sides = [side for tensor in state.values() for side in tensor.shape]
-    largest = max([len(state), *sides])
-    for name, value in config.items():
-        count = whole_number(value)
-        if name not in COST_NO_WEIGHTS and count is not None and count > largest:
-            raise RuntimeError(
-                f"{name} is {count}, but there are {len(state)} tensors with sides of "
-                f"at most {max(sides, default=0)}"
-            )
-    with (
-        torch.random.fork_rng(devices=[]),
-        torch.device("meta"),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")  # that such a model takes no weights
-        model_class(**config).load_state_dict(dict(state))
-
-
-def _read_safetensors(path: Path, sums: Path | None = None) -> dict:
+def _read_weights(path: Path) -> tuple[dict | None, dict]:
+    """The config in a file, if there is one, and its tensors by name."""
+    config = None
     try:
-        # `load_file` of safetensors 0.8 loses some 80 bytes for each tensor it reads.
-        state = load(path.read_bytes())
-    except (SafetensorError, ValueError, EOFError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}): it is cut short or damaged; "
-            "copy it again or train again"
-        ) from error
-    check_checksum(path, sums)
-    return state
-
-
-def _read_pth(path: Path) -> tuple[dict | None, dict]:
-    try:
+        if path.suffix == ".safetensors":
+            # `load_file` of safetensors 0.8 loses some 80 bytes for each tensor.
+            return None, load(path.read_bytes())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the protocols of unknown pickles
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise errors of many types
-        if "Weights only load failed" not in str(error):
-            problem = " ".join(str(error).split())[:120]
-            raise ValueError(
-                f"{path} cannot be read ({problem}): it is cut short or damaged; "
-                "copy it again or train again"
-            ) from error
-        raise ValueError(
-            f"{path} holds Python objects besides tensors, or is damaged; reading it "
-            "further could run code from the file: refused, nothing was run; save "
-            "model.state_dict() with torch.save instead"
-        ) from None
-    config = None
+        problem = " ".join(str(error).split())[:120]
+        remedy = "it is cut short or damaged; copy it again or train again"
+        if "Weights only load failed" in str(error):
+            problem = "it holds Python objects besides tensors, or is damaged"
+            remedy = (
+                "reading it further could run code from the file: refused, nothing was "
+                "run; save model.state_dict() with torch.save instead"
+            )
+        raise ValueError(f"{path} cannot be read ({problem}): {remedy}") from None
     if isinstance(content, dict) and "state_dict" in content:
         config, content = content.get("config"), content["state_dict"]
-    if config is not None and not isinstance(config, dict):
-        raise ValueError(
-            f"{path} holds a config that is a {type(config).__name__}, not a dict; "
-            "save the model's arguments by name"
-        )
-    if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor)
-        for name, value in content.items()
+    if (
+        not isinstance(config, dict | None)
+        or not isinstance(content, dict)
+        or not all(isinstance(name, str) for name in content)
+        or not all(isinstance(value, torch.Tensor) for value in content.values())
     ):
         raise ValueError(
-            f"{path} holds no state_dict; save model.state_dict() with torch.save"
+            f"{path} holds no state_dict, or a config that is no dict; save "
+            "model.state_dict() with torch.save"
         )
     return config, content
 
@@ -282,16 +213,30 @@ def read_config(path: Path) -> dict:
             f"no {CONFIG_NAME} in {path.parent}: it says how the model is built; put "
             "the one that was saved with the weights into this folder"
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} is not valid JSON ({error}): it is cut short or damaged; "
-            "copy it again"
-        ) from error
+    config = _read_json(path)
     if not isinstance(config, dict):
-        raise ValueError(f"{path} holds no JSON object; copy it again")
+        raise ValueError(
+            f"{path} is not valid JSON of an object: it is cut short or damaged; copy "
+            "it again"
+        )
     return config
+
+
+def read_training_notes(path) -> dict:
+    """What training wrote beside a checkpoint (`training.json`); {} if it is absent."""
+    notes = _read_json(checkpoint_folder(path) / "training.json")
+    if not isinstance(notes, dict):
+        return {}
+    if not isinstance(notes.get("trained_parts"), list):
+        notes.pop("trained_parts", None)
+    return notes
+
+
+def _read_json(path: Path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def fingerprint(model: torch.nn.Module) -> str:
@@ -310,17 +255,3 @@ def fingerprint(model: torch.nn.Module) -> str:
         values = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def read_training_notes(path) -> dict:
-    """What training wrote beside a checkpoint (`training.json`); {} if it is absent."""
-    notes = checkpoint_folder(path) / "training.json"
-    try:
-        notes = json.loads(notes.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(notes, dict):
-        return {}
-    if not isinstance(notes.get("trained_parts"), list):
-        notes.pop("trained_parts", None)
-    return notes

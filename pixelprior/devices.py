@@ -1,4 +1,7 @@
-"""Where computations run: the device, number format, accelerator and memory."""
+"""How computations run: device, number format, mode, and number of processes.
+
+accelerate is loaded by `make_accelerator` alone, since only a training needs it.
+"""
 
 import contextlib
 import ctypes
@@ -8,13 +11,9 @@ import os
 import platform
 import re
 from collections.abc import Iterator
-from functools import partial
 
 import psutil
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 
 from pixelprior.settings import TrainingSettings
 
@@ -24,11 +23,7 @@ MALLOC_MMAP_MAX, MALLOC_TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 
 
 def usable_device(name: str | None) -> torch.device:
-    """The named device; without a name, the GPU if there is one, else the CPU.
-
-    Raises:
-        ValueError: there is no such device, or it cannot be sampled on.
-    """
+    """The named device; without a name, the GPU if there is one, else the CPU."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -44,11 +39,10 @@ def usable_device(name: str | None) -> torch.device:
 
 
 def has_bf16(on_cpu: bool = False) -> bool:
-    """Whether the hardware multiplies in bf16.
+    """Whether the GPU, or without one the processor, multiplies in bf16.
 
-    The hardware is the GPU; without a GPU, or with `on_cpu`, it is the processor. With
-    the environment variable `PIXELPRIOR_BF16=off` the result is False, and for the
-    processor also with an `ATEN_CPU_CAPABILITY` below AVX512.
+    It does not with PIXELPRIOR_BF16=off, nor the processor with an
+    `ATEN_CPU_CAPABILITY` below AVX512.
     """
     if os.environ.get("PIXELPRIOR_BF16") == "off":
         return False
@@ -62,9 +56,8 @@ def has_bf16(on_cpu: bool = False) -> bool:
 def machine(device) -> dict:
     """The processor, its threads and the versions, as every results file names them."""
     cpu = platform.processor() or platform.machine()
-    on_linux = "/proc/cpuinfo"
-    if os.path.exists(on_linux):
-        with open(on_linux, encoding="utf-8") as lines:
+    if os.path.exists("/proc/cpuinfo"):  # on Linux
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
             names = [line.split(":")[1] for line in lines if "model name" in line]
         cpu = names[0].strip() if names else cpu
     on_gpu = torch.device(device).type == "cuda"
@@ -80,19 +73,28 @@ def machine(device) -> dict:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep freed memory, so that the next step can use it again.
+    """Let the C library keep freed memory, for this whole process.
 
-    By default glibc returns large blocks to the system at once, and the system fills
-    each new block with zeros, page by page. This takes a tenth of a training step on a
-    CPU, and more in large batches. Other C libraries are not changed. The setting holds
-    for the whole process. Therefore only the command line calls this function, and the
-    processes that `benchmark/training.py` starts.
+    By default glibc returns large blocks to the system at once, which fills each new
+    block with zeros: a tenth of a training step on a CPU.
     """
     with contextlib.suppress(OSError, AttributeError, ValueError):
         if platform.libc_ver()[0] == "glibc":
             library = ctypes.CDLL(None)
             library.mallopt(MALLOC_MMAP_MAX, 0)
             library.mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode; restore each submodule's mode at the end."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
 
 
 def make_accelerator(
@@ -103,20 +105,20 @@ def make_accelerator(
     Make it before the model, so that the codebooks are synchronised between processes.
 
     Args:
-        settings: settings of the training, which give the number format.
-        output_dir: folder for the logs.
         trackers: names of the trackers to log to, such as "wandb".
         on_cpu: train on the CPU even if there is a GPU.
 
     Raises:
-        ValueError: a tracker is not installed, a launcher was asked for several
-            processes and started one, or it was asked for other settings than these.
+        ValueError: a tracker is not installed, or as `check_launch`.
     """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
+
     check_launch()
     precision = settings.mixed_precision
     if precision == "auto":
         precision = "bf16" if has_bf16(on_cpu) else "no"
-    _check_same_settings(settings, precision)
     for tracker in trackers:
         if importlib.util.find_spec(tracker) is None:
             raise ValueError(
@@ -138,54 +140,28 @@ def make_accelerator(
 
 
 def process_group() -> dict:
-    """Options of `accelerate.PartialState`, which fit a launch of several processes.
-
-    Raises:
-        ValueError: as `check_launch`.
-    """
+    """Options of `accelerate.PartialState`, which fit a launch of several processes."""
     check_launch()
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     return {"timeout": LONGEST_WAIT} if several else {}
 
 
-def processes_asked_for() -> int:
-    """The `--num_processes` of the `accelerate launch` that started this process, or 1.
+def check_launch() -> None:
+    """Raise ValueError if a launcher was asked for what would not happen as asked.
 
     `accelerate launch --cpu --num_processes 2` starts one process and does not say so.
     """
-    try:
-        words = psutil.Process().parent().cmdline()
-    except (psutil.Error, AttributeError):  # no parent, or one of another user
-        return 1
-    line = " ".join(words).replace("-", "_")
-    asked = re.search(r"__num_processes[ =](\d+)", line)
-    return int(asked[1]) if asked and "accelerate" in line else 1
-
-
-def check_launch() -> None:
-    """Raise ValueError if a launcher was asked for several processes and started one.
-
-    With a part of the images per step that was asked for, a training would take other
-    steps than expected.
-    """
-    asked = processes_asked_for()
-    if asked > 1 and "WORLD_SIZE" not in os.environ:
+    line = ""
+    with contextlib.suppress(psutil.Error, AttributeError):  # no parent of this user
+        line = " ".join(psutil.Process().parent().cmdline()).replace("-", "_")
+    asked = re.search(r"accelerate.*__num_processes[ =](\d+)", line)
+    count = int(asked[1]) if asked else 1
+    if count > 1 and "WORLD_SIZE" not in os.environ:
         raise ValueError(
-            f"accelerate launch was asked for {asked} processes and started one, as it "
+            f"accelerate launch was asked for {count} processes and started one, as it "
             "does without several GPUs; start several on the processor by `torchrun "
-            f"--standalone --nproc_per_node {asked}`, or leave --num_processes out"
+            f"--standalone --nproc_per_node {count}`, or leave --num_processes out"
         )
-
-
-def _check_same_settings(settings: TrainingSettings, precision: str) -> None:
-    """Raise ValueError if accelerate's launcher asks for other settings than ours.
-
-    It hands on what its file or its own flags say in environment variables, but the
-    accumulation of gradients only where it starts DeepSpeed or a single process.
-
-    Args:
-        precision: the number format of the training, "no" or "bf16".
-    """
     for name in ("FSDP", "DEEPSPEED"):
         if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1"):
             raise ValueError(
@@ -193,43 +169,11 @@ def _check_same_settings(settings: TrainingSettings, precision: str) -> None:
                 "training here needs all of them in each process; use distributed_type "
                 "MULTI_GPU in accelerate's file"
             )
-    steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
-    if steps not in ("1", str(settings.gradient_accumulation_steps)):
-        raise ValueError(
-            f"accelerate launch was given gradient_accumulation_steps {steps}, but the "
-            f"command {settings.gradient_accumulation_steps}; give the command "
-            f"--gradient_accumulation_steps {steps}, and leave it out of accelerate's "
-            "file and flags"
-        )
-    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if asked not in ("no", precision):
-        here = "float32" if precision == "no" else precision
-        raise ValueError(
-            f"accelerate launch was given mixed_precision {asked}, but this training "
-            f"is in {here}; take it out of accelerate's file and flags, and choose "
-            "float32 or bf16 with the command's --mixed_precision"
-        )
 
 
-def where(accelerator: Accelerator) -> str:
+def where(accelerator) -> str:
     """Where a run takes place, in words, so that a wrong device is noticed."""
-    low = accelerator.mixed_precision
+    low, count = accelerator.mixed_precision, accelerator.num_processes
     precision = "float32" if low == "no" else low
-    count = accelerator.num_processes
     processes = "1 process" if count == 1 else f"{count} processes"
     return f"training on {accelerator.device.type} in {precision}, {processes}"
-
-
-def batches_on(device, data, parts) -> Iterator[tuple]:
-    """The batch of `data` for each tensor of indices in `parts`, on a device."""
-    batches = data.batches if hasattr(data, "batches") else partial(map, data.batch)
-    for batch in batches(parts):
-        yield tuple(each if each is None else each.to(device) for each in batch)
-
-
-def checking_interval(device: torch.device) -> int:
-    """Number of steps from one check of the gradients to the next.
-
-    On a GPU it is larger, because the host has to wait for the GPU to read a number.
-    """
-    return 1 if device.type == "cpu" else 50

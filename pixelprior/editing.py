@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelprior.modes import evaluation_mode
-from pixelprior.pixelcnn import negative_log_likelihood
-from pixelprior.prior import LEVELS, HierarchicalPixelCNN
-from pixelprior.ranges import check_positive
-from pixelprior.validation import check_tensor
+from pixelprior.devices import evaluation_mode
+from pixelprior.layers import check_tensor
+from pixelprior.prior import HierarchicalPixelCNN
+from pixelprior.settings import check_positive
 from pixelprior.vqvae2 import VQVAE2
 
 
@@ -79,12 +78,9 @@ def complete(
     drawn = torch.zeros_like(images)
     for _ in range(looks):
         codes = codes_of(vqvae2, prior, torch.where(known, images, drawn))
-        kept = {
-            name: z.masked_fill(~_all_known(known, z.shape[1:]), -1)
-            for name, z in zip(("known_top", "known_bottom"), codes, strict=True)
-        }
+        kept = [z.masked_fill(~_all_known(known, z.shape[1:]), -1) for z in codes]
         drawn = prior.sample_with_vqvae2(
-            vqvae2, len(images), labels=labels, seed=seed, **kept, **options
+            vqvae2, len(images), labels=labels, seed=seed, known=kept, **options
         )
     return drawn
 
@@ -98,7 +94,7 @@ def vary(
     seed: int | None = None,
     **options,
 ) -> Tensor:
-    """Vary images: keep their top codes and draw the bottom codes from the prior.
+    """Vary images: keep their top codes and draw all codes below from the prior.
 
     The top codes hold the outline; the bottom codes, which are drawn given the top
     codes, hold the texture.
@@ -114,48 +110,40 @@ def vary(
         ValueError: as in `complete`.
     """
     vqvae2.check_images(images)
-    z_top, _ = codes_of(vqvae2, prior, images)
+    z_top, *below = codes_of(vqvae2, prior, images)
+    known = [z_top, *[None] * len(below)]
     return prior.sample_with_vqvae2(
-        vqvae2, len(images), labels=labels, seed=seed, known_top=z_top, **options
+        vqvae2, len(images), labels=labels, seed=seed, known=known, **options
     )
 
 
 @torch.no_grad()
 def surprise(
-    prior: HierarchicalPixelCNN,
-    z_top: Tensor,
-    z_bottom: Tensor,
-    labels=None,
+    prior: HierarchicalPixelCNN, *codes: Tensor, labels=None
 ) -> dict[str, Tensor]:
     """Negative log-likelihood of each code: -log P(code | earlier codes), in nats.
 
     The mean over all positions and images is the loss of the level in `loss_function`.
-    The sum over both grids of an image is the negative log-likelihood of its codes.
+    The sum over all grids of an image is the negative log-likelihood of its codes.
 
     Args:
         prior: a trained prior; it is measured in evaluation mode, whatever its mode is.
-        z_top: long [B, Ht, Wt]. z_bottom: long [B, Hb, Wb]. Both on the prior's device.
+        codes: z_top and z_bottom, or long [B, H, W] for each level, on the prior's
+            device. The labels may follow them.
         labels: for a prior with classes, as in `HierarchicalPixelCNN.sample`.
 
     Returns:
-        {"top": float [B, Ht, Wt], "bottom": float [B, Hb, Wb]}.
+        {"top": float [B, Ht, Wt], "bottom": float [B, Hb, Wb]}, or by the names of the
+        prior's levels.
     """
     with evaluation_mode(prior):
-        logits = (
-            prior.prior_top(z_top, labels),
-            prior.prior_bottom(z_bottom, z_top, labels),
-        )
-    return {
-        level: negative_log_likelihood(each, z)
-        for level, each, z in zip(LEVELS, logits, (z_top, z_bottom), strict=True)
-    }
+        return prior.nats(*codes, labels=labels)
 
 
-def codes_of(vqvae2, prior, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Both grids of codes, on the prior's device."""
+def codes_of(vqvae2, prior, images: Tensor) -> tuple[Tensor, ...]:
+    """The grids of codes of all levels, on the prior's device."""
     device = next(prior.parameters()).device
-    codes = vqvae2.to(device).get_code_indices(images.to(device))
-    return codes["indices_top"], codes["indices_bottom"]
+    return tuple(vqvae2.to(device).get_code_indices(images.to(device)).values())
 
 
 def _all_known(known: Tensor, shape) -> Tensor:

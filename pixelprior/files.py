@@ -1,25 +1,18 @@
 """Writing files and folders completely or not at all: temporary names, then renames.
 
-Nothing here depends on what is written. Checkpoints are in `checkpoints.py`, and what a
-training run keeps is in `runs.py`.
+Nothing here depends on what is written, and nothing loads torch, for `--help`.
 """
 
 import contextlib
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
 
 
 def writable_folder(path) -> Path:
-    """Create a folder if it is absent, and check that a file can be written in it.
-
-    Raises:
-        OSError: the folder cannot be created or written to; the message names the
-            folder and the remedy.
-    """
+    """Create a folder if it is absent, and check that a file can be written in it."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,13 +27,8 @@ def writable_folder(path) -> Path:
 
 
 def check_apart(output: Path, own: tuple[str, ...], roots: list[Path]) -> None:
-    """Raise ValueError if a folder that is read has the output in it, or lies in one of
-    the folders `own`.
-
-    Args:
-        output: the folder to write to. own: names of the folders in it that are written
-            and removed.
-        roots: the folders that are read.
+    """Raise ValueError if one of the folders `roots`, which are read, has `output` in
+    it, or lies in one of its folders `own`, which are written and removed.
     """
     for root in roots:
         inside = [output, *(output / name for name in own)]
@@ -72,53 +60,12 @@ def sha256_of(path) -> str:
     return digest.hexdigest()
 
 
-SUMS_NAME = "SHA256SUMS"
-
-
-def write_checksum(path: Path) -> None:
-    """Write the checksum of a file into `SHA256SUMS` beside it."""
-    # As bytes, since `sha256sum` takes no line ends of Windows.
-    path.with_name(SUMS_NAME).write_bytes(f"{sha256_of(path)}  {path.name}\n".encode())
-
-
-def check_checksum(path: Path, sums: Path | None = None) -> None:
-    """Compare a file with its checksum, if there is one.
-
-    Args:
-        path: the file.
-        sums: the file of checksums; None for that beside the file.
-
-    Raises:
-        ValueError: the file is not the one that was written, or the file of checksums
-            has none for it.
-    """
-    sums = sums or path.with_name(SUMS_NAME)
-    # A training may put new files in place between the two readings, but not twice.
-    if not any(_agree(path, sums) for _ in range(2)):
-        raise ValueError(
-            f"{path} is not the file that was written (its SHA-256 is not in "
-            f"{SUMS_NAME}): it is damaged or was replaced; copy both files again, or "
-            f"remove {SUMS_NAME} if you replaced the weights yourself"
-        )
-
-
-def _agree(path: Path, sums: Path) -> bool:
-    try:
-        text = sums.read_bytes().decode("utf-8", "replace")
-    except FileNotFoundError:  # weights of another program, or of an earlier release
-        return True
-    lines = re.findall(r"^([0-9a-fA-F]{64}) [ *](.+?)\r?$", text, re.MULTILINE)
-    found = [digest.lower() for digest, name in lines if name == path.name]
-    return sha256_of(path) in found
-
-
 def write_tensors(tensors: dict, path: Path, metadata: dict[str, str]) -> None:
     """Write a safetensors file with the permissions that the umask allows.
 
     The library makes its files readable for their owner only, so that nobody else could
     use them in a shared folder.
     """
-    # Here, so that `--help` does not load torch.
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -156,29 +103,24 @@ def swap_folder(new: Path, target: Path) -> None:
     """Replace the folder `target` with the finished folder `new`.
 
     The old folder is moved aside until the new one is in place. If the machine stops in
-    between, `recover_folder` finds the old folder where it was moved to.
+    between, `recover_folder` puts it back at the next start.
     """
-    aside = _aside(target)
     recover_folder(target)
     if target.exists():
-        os.rename(target, aside)
+        os.rename(target, _aside(target))
     try:
         os.rename(new, target)
-    except OSError:
-        if aside.exists():
-            os.rename(aside, target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        recover_folder(target)
 
 
 def recover_folder(target: Path) -> None:
-    """Undo a `swap_folder` that was interrupted between its two renames."""
+    """End a `swap_folder`, or undo it if it was stopped between its two renames."""
     aside = _aside(target)
-    if aside.exists():
-        if target.exists():
-            shutil.rmtree(aside)
-        else:
-            os.rename(aside, target)
+    if aside.exists() and target.exists():
+        shutil.rmtree(aside)
+    elif aside.exists():
+        os.rename(aside, target)
 
 
 def _aside(target: Path) -> Path:

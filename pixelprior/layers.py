@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelprior.ranges import check_kernel_size
+from pixelprior.settings import check_kernel_size
 
 
 def _check_mask(mask_type: str, kernel_size: int) -> None:
@@ -73,8 +73,8 @@ class GatedBlock(nn.Module):
     """A vertical and a horizontal gated convolution (arXiv 1606.05328, figure 2).
 
     The kernels are cropped to the positions that they may see, so that no product is
-    computed and then masked. With reach r = kernel_size // 2, mask B sees rows y-r to y
-    (vertical) and codes x-r to x (horizontal); mask A ends at y-1 and at x-1. A
+    computed and then masked. With padding r = kernel_size // 2, mask B sees rows y-r to
+    y (vertical) and codes x-r to x (horizontal); mask A ends at y-1 and at x-1. A
     condition is added to the vertical features before the gate, and reaches the
     horizontal stack with these features.
 
@@ -85,7 +85,12 @@ class GatedBlock(nn.Module):
         kernel_size: odd, 3 or more.
         condition_channels: channels of the condition; 0 for no condition.
         dropout: share of the horizontal features that are dropped during training.
-        vertical_residual: False for weights of a vertical stack without residual.
+
+    Attributes:
+        mask_a: whether this is a first block.
+        padding: r. extent: rows and codes under the cropped kernels, r or r + 1.
+        vertical_residual: whether the vertical stack has a residual. Without one each
+            gate halves the stack, and at 15 blocks nothing of it is left.
     """
 
     def __init__(
@@ -96,17 +101,16 @@ class GatedBlock(nn.Module):
         kernel_size: int = 3,
         condition_channels: int = 0,
         dropout: float = 0.0,
-        vertical_residual: bool = True,
     ):
         super().__init__()
         _check_mask(mask_type, kernel_size)
-        p, self.reach = hidden_channels, kernel_size // 2
-        self.shift = int(mask_type == "A")
+        p, self.padding = hidden_channels, kernel_size // 2
+        self.mask_a = mask_type == "A"
         # A residual around mask A would leak the code that is to be predicted.
-        self.adds_v = vertical_residual and not self.shift
-        self.span = self.reach + 1 - self.shift  # rows and codes under the kernels
-        self.vertical = nn.Conv2d(in_channels, 2 * p, (self.span, kernel_size))
-        self.horizontal = nn.Conv2d(in_channels, 2 * p, (1, self.span))
+        self.vertical_residual = not self.mask_a
+        self.extent = self.padding if self.mask_a else self.padding + 1
+        self.vertical = nn.Conv2d(in_channels, 2 * p, (self.extent, kernel_size))
+        self.horizontal = nn.Conv2d(in_channels, 2 * p, (1, self.extent))
         self.vertical_to_horizontal = nn.Conv2d(2 * p, 2 * p, 1)
         self.horizontal_out = nn.Conv2d(p, p, 1)
         self.condition = (
@@ -132,15 +136,19 @@ class GatedBlock(nn.Module):
         Returns:
             The new vertical and the new horizontal stack, [B, p, H, W] each.
         """
-        r, shift = self.reach, self.shift
-        features = self.vertical(F.pad(v, (r, r, r, -shift)))  # [B, 2p, H, W]
+        # Mask A: the stacks are shifted by one, so that the last row and the last code
+        # are cut off.
+        r, end = self.padding, -1 if self.mask_a else 0
+        features = self.vertical(F.pad(v, (r, r, r, end)))  # [B, 2p, H, W]
         if condition is not None:
             features += self.condition(condition)
         across = self.vertical_to_horizontal(features)  # [B, 2p, H, W]
-        across += self.horizontal(F.pad(h, (r, -shift, 0, 0)))
+        across += self.horizontal(F.pad(h, (r, end, 0, 0)))
         out = self.horizontal_out(self.dropout(gate(across)))  # [B, p, H, W]
         new_v = gate(features)  # [B, p, H, W]
-        return new_v + v if self.adds_v else new_v, out if shift else out.add_(h)
+        if self.vertical_residual:
+            new_v = new_v + v
+        return new_v, out if self.mask_a else out.add_(h)
 
 
 def positions(height: int, width: int, channels: int, like: Tensor) -> Tensor:
@@ -235,3 +243,47 @@ class ResidualStack(nn.Module):
         for block in self.blocks:
             x = x + block(x)
         return F.relu(x)
+
+
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
+
+
+def check_codes(codes: Tensor, num_embeddings: int, name: str = "codes") -> None:
+    """Raise ValueError unless `codes` are integers [B, H, W] within the codebook."""
+    check_tensor(codes, name)
+    if codes.dtype not in INTEGERS:
+        raise ValueError(
+            f"{name} are {codes.dtype}, but codes are integers (torch.long); "
+            "pass the indices themselves, never scaled floats"
+        )
+    if codes.ndim != 3 or 0 in codes.shape:
+        raise ValueError(
+            f"{name} have shape {list(codes.shape)}, but [B, H, W] with no empty "
+            "dimension is needed; add the missing dimension or give at least one code"
+        )
+    if not check_is_free(codes):
+        return
+    low, high = codes.min().item(), codes.max().item()
+    if low < 0 or high >= num_embeddings:
+        raise ValueError(
+            f"{name} run from {low} to {high}, but the codebook has codes 0 to "
+            f"{num_embeddings - 1}; use codes of the tokenizer that this model is for"
+        )
+
+
+def check_is_free(values: Tensor) -> bool:
+    """Whether values can be checked without a delay.
+
+    While a GPU trains, the host would have to wait for the values at each step. There,
+    the lookup of a value out of range in an embedding raises an error by itself.
+    """
+    return values.device.type == "cpu" or not torch.is_grad_enabled()
+
+
+def check_tensor(value: Tensor, name: str) -> None:
+    """Raise ValueError unless `value` is a torch.Tensor."""
+    if not isinstance(value, Tensor):
+        raise ValueError(
+            f"{name} are a {type(value).__name__}, but a torch.Tensor is needed; "
+            "convert with torch.as_tensor"
+        )

@@ -8,30 +8,25 @@ blocks (mask B) include their own position in stacks that are already shifted. S
 van den Oord et al. 2016, arXiv 1606.05328, section 2.
 """
 
+import math
+from dataclasses import asdict
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelprior.checkpoints import Pretrained
-from pixelprior.layers import BoundedRMS, CausalAttention, GatedBlock, ResidualStack
-from pixelprior.ranges import check_positive, check_share, whole_number
-from pixelprior.sampling import draw_grids
-from pixelprior.validation import (
+from pixelprior.layers import (
+    BoundedRMS,
+    CausalAttention,
+    GatedBlock,
+    ResidualStack,
     check_codes,
-    check_guidance,
-    check_labels,
-    check_tensor,
+    check_is_free,
 )
-
-
-def negative_log_likelihood(logits: Tensor, codes: Tensor) -> Tensor:
-    """-log P(code | earlier codes) of each code, in nats, float32 [B, H, W].
-
-    Args:
-        logits: [B, K, H, W], of any floating-point type.
-        codes: [B, H, W], of any integer type, from 0 to K - 1.
-    """
-    return F.cross_entropy(logits.float(), codes.long(), reduction="none")
+from pixelprior.sampling import sample_levels
+from pixelprior.settings import NetworkSettings, SamplingOptions, check_positive
 
 
 class PixelCNN(nn.Module, Pretrained):
@@ -39,102 +34,85 @@ class PixelCNN(nn.Module, Pretrained):
 
     Args:
         num_embeddings: number of codes K in the codebook.
-        embedding_dim: length of the vector that a code is embedded as.
-        hidden_channels: channels p of both stacks.
-        num_layers: number of gated blocks, the first with mask A. With kernel_size 3,
-            each code sees all earlier codes if there are at least as many blocks as the
-            grid is wide and high.
-        num_classes: number of classes; None for a prior without labels.
-        label_dropout: share of images whose label is withheld during training, in
-            [0, 1). Above 0 there is an embedding for "no label", labels may be left
-            out, and guidance is possible (arXiv 2207.12598, algorithm 1).
-        kernel_size: odd, 3 or more.
-        dropout: share of the horizontal features that are dropped during training, in
-            [0, 1).
-        conditioned: whether `logits` is given a condition of p channels; with labels
-            there is a condition in any case.
-        attention_layers: number of attention layers over the past, spread evenly over
-            the blocks, the last after the last block. 0 means none.
-        attention_heads: heads of each attention layer, a divisor of hidden_channels.
-        vertical_residual: as in `GatedBlock`.
+        embedding_dim: length D of the vector that a code is embedded as.
+        network: hidden_channels, num_layers and all else of `settings.NetworkSettings`,
+            in its order or by name.
 
     Raises:
         ValueError: an argument is out of its range.
     """
 
-    def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        hidden_channels: int = 128,
-        num_layers: int = 15,
-        *,
-        num_classes: int | None = None,
-        label_dropout: float = 0.0,
-        kernel_size: int = 3,
-        dropout: float = 0.1,
-        conditioned: bool = False,
-        attention_layers: int = 0,
-        attention_heads: int = 4,
-        vertical_residual: bool = True,
-    ):
+    conditioned_on_codes = False
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, *network, **named):
         super().__init__()
-        check_positive(
-            num_embeddings=num_embeddings,
-            embedding_dim=embedding_dim,
-            hidden_channels=hidden_channels,
-            num_layers=num_layers,
-        )
-        check_share(dropout=dropout, label_dropout=label_dropout)
-        if label_dropout and num_classes is None:
+        check_positive(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        settings = NetworkSettings(*network, **named)
+        self.num_embeddings = int(num_embeddings)
+        self.num_classes = settings.num_classes
+        self.condition_dim = settings.condition_dim
+        self.label_dropout = settings.label_dropout
+        self._hub_mixin_config = {
+            "num_embeddings": self.num_embeddings,
+            "embedding_dim": int(embedding_dim),
+            **asdict(settings),
+        }
+        p = settings.hidden_channels
+        self.embedding = nn.Embedding(num_embeddings, embedding_dim)
+        if self.label_dropout and not self.takes_labels:
             raise ValueError(
-                f"label_dropout is {label_dropout}, but there are no labels to "
+                f"label_dropout is {self.label_dropout}, but there are no labels to "
                 "withhold; give num_classes too, or leave label_dropout at 0"
             )
-        check_positive(attention_heads=attention_heads)
-        if not 0 <= attention_layers <= num_layers:
-            raise ValueError(
-                f"attention_layers is {attention_layers}; give 0 for none, or up to "
-                f"{num_layers}, the number of blocks"
-            )
-        p = hidden_channels
-        self.num_embeddings, self.num_classes = num_embeddings, num_classes
-        self.label_dropout = label_dropout
-        self.embedding = nn.Embedding(num_embeddings, embedding_dim)
-        if num_classes is not None:
-            check_positive(num_classes=num_classes)
-            # The last row of a prior with label_dropout stands for "no label".
-            self.label_embedding = nn.Embedding(num_classes + bool(label_dropout), p)
+        # "No label" is the last row of the embedding, or a last number of the vectors.
+        withheld = bool(self.label_dropout)
+        if self.num_classes is not None:
+            self.label_embedding = nn.Embedding(self.num_classes + withheld, p)
             # Smaller than the features that it is added to: otherwise the gates are
             # closed at first.
             nn.init.normal_(self.label_embedding.weight, std=0.3)
+        if self.condition_dim is not None:
+            self.vector_network = nn.Sequential(
+                nn.Linear(self.condition_dim + withheld, p), BoundedRMS()
+            )
         self.blocks = nn.ModuleList(
             GatedBlock(
                 "B" if layer else "A",
                 p if layer else embedding_dim,
                 p,
-                kernel_size,
-                p if conditioned or num_classes is not None else 0,
-                dropout,
-                vertical_residual,
+                settings.kernel_size,
+                p if self.conditioned_on_codes or self.takes_labels else 0,
+                settings.dropout,
             )
-            for layer in range(num_layers)
+            for layer in range(settings.num_layers)
         )
-        # Each key is the number of the block that the attention layer follows.
+        # Each key is the number of the block that the attention layer follows; the last
+        # one follows the last block.
+        layers, count = settings.num_layers, settings.attention_layers
         self.attention = nn.ModuleDict(
             {
-                str(-(-(i + 1) * num_layers // attention_layers) - 1): CausalAttention(
-                    p, embedding_dim, attention_heads
+                str(math.ceil((i + 1) * layers / count) - 1): CausalAttention(
+                    p, embedding_dim, settings.attention_heads
                 )
-                for i in range(attention_layers)
+                for i in range(count)
             }
         )
         self.head = nn.Sequential(
             nn.ReLU(), nn.Conv2d(p, p, 1), nn.ReLU(), nn.Conv2d(p, num_embeddings, 1)
         )
 
-    def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Codes [B, H, W] (long) and labels [B] to logits [B, K, H, W].
+    @property
+    def takes_labels(self) -> bool:
+        """Whether the prior is conditioned on classes or on vectors."""
+        return self.num_classes is not None or self.condition_dim is not None
+
+    @property
+    def output_layers(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        """The two 1×1 convolutions of the head: p to p channels, and to K logits."""
+        return self.head[1], self.head[3]
+
+    def forward(self, codes: Tensor, labels=None) -> Tensor:
+        """Codes [B, H, W] (long) and labels [B] or [B, D] to logits [B, K, H, W].
 
         Logits at (y, x) depend only on the codes before (y, x) in raster order.
 
@@ -142,26 +120,34 @@ class PixelCNN(nn.Module, Pretrained):
             ValueError: codes or labels have the wrong type or shape, or are out of
                 range.
         """
-        check_codes(codes, self.num_embeddings)
-        return self.logits(codes, self.label_condition(labels, len(codes)))
+        return self._checked_logits(codes, None, labels)
 
     def loss_function(self, codes: Tensor, labels=None) -> dict[str, Tensor]:
-        """Cross entropy in nats per code, {"loss": scalar}, for `training.fit`.
+        """Cross entropy in nats per code, {"total_loss": scalar}.
 
         Args:
             codes: [B, H, W], of any integer type. labels: as in `forward`.
         """
-        logits = self(codes, labels)
-        return {"loss": negative_log_likelihood(logits, codes).mean()}
+        return {"total_loss": self.nats(codes, None, labels).mean()}
+
+    def nats(self, codes: Tensor, above: Tensor | None = None, labels=None) -> Tensor:
+        """-log P(code | earlier codes) of each code, in nats, float32 [B, H, W].
+
+        Args:
+            codes: [B, H, W], of any integer type. above: codes [B, h, w] of the level
+                above, for a `ConditionalPixelCNN`. labels: as in `forward`.
+
+        Raises:
+            ValueError: as in `forward`.
+        """
+        logits = self._checked_logits(codes, above, labels)
+        return negative_log_likelihood(logits, codes)
 
     def training_parts(self) -> dict[str, nn.Module]:
         """The loss that training minimises, and what it trains."""
-        return {"loss": self}
+        return {"total_loss": self}
 
-    def levels(self) -> dict[str, "PixelCNN"]:
-        """The only level of a prior over one grid per image, by the name "codes"."""
-        return {"codes": self}
-
+    @torch.no_grad()
     def sample(
         self,
         batch_size: int,
@@ -169,73 +155,73 @@ class PixelCNN(nn.Module, Pretrained):
         device=None,
         temperature: float = 1.0,
         *,
+        above: Tensor | None = None,
         labels=None,
-        guidance: float = 0.0,
-        z_top: Tensor | None = None,
         known: Tensor | None = None,
+        progress: bool = False,
         **options,
     ) -> Tensor:
         """Draw grids of codes [B, H, W] (long), one per image.
 
         Args:
-            batch_size, device, temperature, labels, guidance, options: as in
-                `HierarchicalPixelCNN.sample`, which draws two grids per image.
+            batch_size, device, temperature, labels, progress, options: as in
+                `HierarchicalPixelCNN.sample`, which draws all levels.
             shape: (height, width) of the grid.
-            z_top: long [B, Ht, Wt], the grids that a `ConditionalPixelCNN` is given.
+            above: long [B, h, w], the grids that a `ConditionalPixelCNN` is given.
             known: long [B, H, W], -1 where unknown. Known codes are kept.
 
         Raises:
-            ValueError: as there, or z_top is missing or not needed.
+            ValueError: as there, or codes of the level above are missing or not needed.
         """
-        check_positive(batch_size=batch_size)
         if device is not None:
             self.to(device)
-        device = self.embedding.weight.device
-        labels = self.check_labels(labels, whole_number(batch_size))
-        (name,) = self.levels()
-        if z_top is not None:
-            check_tensor(z_top, "top codes")
-        (codes,) = draw_grids(
-            self.levels(),
-            {"shape": shape},
+        (codes,) = sample_levels(
+            {"codes": self},
+            [shape],
             batch_size,
+            SamplingOptions(temperature, **options),
+            above=above,
             labels=labels,
-            guidance=check_guidance(guidance, labels, self.label_dropout)[:1],
-            z_top=None if z_top is None else z_top.to(device),
-            known={name: known},
-            temperature=temperature,
-            **options,
+            known=[known],
+            progress=progress,
         )
         return codes
 
-    def condition(
-        self, labels, z_top: Tensor | None, shape, guided: bool = False
+    def conditioning(
+        self, above: Tensor | None, labels, shape, guided: bool = False
     ) -> Tensor | None:
         """What `logits` is given beside codes of `shape` [B, H, W]; None for nothing.
+
+        Args:
+            above: codes [B, h, w] of the level above, or None. labels: as in `forward`.
 
         Returns:
             [B, p, H or 1, W or 1]; if `guided`, [2B, …]: the same without the labels
             follows.
         """
-        above = self._from_above(z_top, shape)
+        from_above = self.from_above(above, shape)
         conditions = []
         for each in [labels, None] if guided else [labels]:
             label = self.label_condition(each, shape[0])
-            if above is not None and label is not None:
-                # Converted to the type of `above` here: under autocast each block
+            if from_above is not None and label is not None:
+                # Converted to the type of `from_above` here: under autocast each block
                 # would otherwise convert it again.
-                label = above + label.to(above.dtype)
-            conditions.append(above if label is None else label)
+                label = from_above + label.to(from_above.dtype)
+            conditions.append(from_above if label is None else label)
         return torch.cat(conditions) if guided else conditions[0]
 
-    def _from_above(self, z_top: Tensor | None, shape) -> Tensor | None:
-        """The part of the condition that comes from the top codes: none here."""
-        if z_top is not None:
+    def from_above(self, above: Tensor | None, shape) -> Tensor | None:
+        """The part of the condition that comes from the level above: none here."""
+        if above is not None:
             raise ValueError(
-                "this level takes no top codes; leave z_top out, or use a "
+                "this level takes no codes of a level above; leave them out, or use a "
                 "ConditionalPixelCNN"
             )
         return None
+
+    def _checked_logits(self, codes: Tensor, above, labels) -> Tensor:
+        check_codes(codes, self.num_embeddings)
+        return self.logits(codes, self.conditioning(above, labels, codes.shape))
 
     def logits(self, codes: Tensor, condition: Tensor | None) -> Tensor:
         """Codes [B, H, W], condition [B, p, H or 1, W or 1] to logits [B, K, H, W]."""
@@ -251,24 +237,38 @@ class PixelCNN(nn.Module, Pretrained):
         return self.embedding(codes.long()).permute(0, 3, 1, 2)
 
     def label_condition(self, labels, batch_size: int) -> Tensor | None:
-        """Labels to the condition [B, p, 1, 1]; None for a prior without classes.
+        """Labels to the condition [B, p, 1, 1]; None for a prior without labels.
 
         In training mode, a share of `label_dropout` of the labels is withheld.
         """
         labels = self.check_labels(labels, batch_size)
-        if self.num_classes is None:
+        if not self.takes_labels:
             return None
         device = self.embedding.weight.device
+        withheld = torch.full((batch_size,), labels is None, device=device)
+        if self.training and self.label_dropout and labels is not None:
+            withheld = torch.rand(batch_size, device=device) < self.label_dropout
+        if self.condition_dim is not None:
+            return self._vector_condition(labels, withheld)
         if labels is None:
-            labels = torch.full((batch_size,), self.num_classes, device=device)
-        elif self.label_dropout:
+            labels = torch.zeros_like(withheld, dtype=torch.long)
+        if self.label_dropout:
             # Labels are not checked while a GPU trains. One past the classes must not
             # stand for "no label", the last row: the row after it does not exist.
             labels = labels + (labels >= self.num_classes)
-            if self.training:
-                withheld = torch.rand(batch_size, device=device) < self.label_dropout
-                labels = labels.masked_fill(withheld, self.num_classes)
+            labels = labels.masked_fill(withheld, self.num_classes)
         return self.label_embedding(labels)[:, :, None, None]
+
+    def _vector_condition(self, vectors: Tensor | None, withheld: Tensor) -> Tensor:
+        """Vectors [B, D], or None, to the condition [B, p, 1, 1]."""
+        linear, bounded = self.vector_network
+        if vectors is None:
+            vectors = linear.weight.new_zeros(len(withheld), self.condition_dim)
+        vectors = vectors.to(linear.weight.dtype)
+        if self.label_dropout:
+            vectors = vectors.masked_fill(withheld[:, None], 0)
+            vectors = torch.cat([vectors, withheld[:, None].to(vectors.dtype)], dim=1)
+        return bounded(linear(vectors)[:, :, None, None])
 
     def labels_in_turn(self, count: int) -> Tensor | None:
         """Labels 0, 1, … in turn, long [count]; None for a prior without classes."""
@@ -277,104 +277,161 @@ class PixelCNN(nn.Module, Pretrained):
         return torch.arange(count) % self.num_classes
 
     def check_labels(self, labels, batch_size: int) -> Tensor | None:
-        """The result of `validation.check_labels`, on the device of this prior.
+        """Labels in any form to long [B], or to float [B, D] for a prior over vectors.
 
-        A prior with `label_dropout` takes None as "no label", and returns it.
+        Args:
+            labels: whole numbers from 0 to num_classes - 1, or vectors of condition_dim
+                numbers: one for all images, or one per image, as an int, list, tuple,
+                array or tensor. A prior with `label_dropout` takes None as "no label".
+
+        Returns:
+            The labels on the device of this prior; None for no labels.
+
+        Raises:
+            ValueError: the labels are of another kind, not one per image, out of range
+                or not finite; or there are labels for a prior without, or none for a
+                prior with labels.
         """
+        if not self.takes_labels:
+            if labels is not None:
+                raise ValueError(
+                    "labels were given, but this prior was built without classes; "
+                    "leave them out, or train a prior with num_classes"
+                )
+            return None
         if labels is None and self.label_dropout:
             return None
-        labels = check_labels(labels, batch_size, self.num_classes)
-        return None if labels is None else labels.to(self.embedding.weight.device)
+        if self.condition_dim is None:
+            shape, kind = (batch_size,), f"{self.num_classes} classes"
+            wanted = f"labels from 0 to {self.num_classes - 1}"
+        else:
+            shape, kind = (batch_size, self.condition_dim), "vectors"
+            wanted = f"vectors of {self.condition_dim} numbers"
+        wanted += ", one per image or one for all"
+        if labels is None:
+            raise ValueError(f"this prior is conditional on {kind}; give {wanted}")
+        try:
+            # Copied, because torch refuses arrays of negative strides and warns of
+            # read-only ones.
+            found = torch.as_tensor(
+                labels.copy() if isinstance(labels, np.ndarray) else labels
+            )
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise ValueError(f"labels are {labels!r}; give {wanted}") from error
+        numbers = (torch.bool, torch.complex64, torch.complex128)
+        if found.dtype in numbers or (
+            found.is_floating_point() and self.condition_dim is None
+        ):
+            raise ValueError(
+                f"labels are {found.dtype}, not whole numbers; give {wanted}"
+            )
+        if found.shape == shape[1:]:
+            found = found.expand(shape)
+        if found.shape != shape:
+            raise ValueError(
+                f"labels have shape {list(found.shape)}, but shape {list(shape)} is "
+                f"needed; give {wanted}"
+            )
+        found = found.long() if self.condition_dim is None else found.float()
+        if check_is_free(found):
+            self._check_values(found)
+        return found.to(self.embedding.weight.device)
+
+    def _check_values(self, labels: Tensor) -> None:
+        if self.condition_dim is not None:
+            if not labels.isfinite().all():
+                raise ValueError(
+                    "labels are not finite; give vectors of finite numbers"
+                )
+            return
+        low, high = labels.min().item(), labels.max().item()
+        if low < 0 or high >= self.num_classes:
+            raise ValueError(
+                f"label {low if low < 0 else high} is out of range; this prior has "
+                f"classes 0 to {self.num_classes - 1}"
+            )
 
 
 class ConditionalPixelCNN(PixelCNN):
-    """P(z_bottom | z_top): a `PixelCNN` that is given the top grid.
+    """P(codes | codes of the level above): a `PixelCNN` with a condition from above.
 
-    The top codes are embedded, go through residual convolutions (unmasked, because the
-    whole top grid is known), are upsampled to the bottom grid, and enter every block as
-    a conditional bias (arXiv 1906.00446, section 3.2; arXiv 1606.05328, section 2.3).
-    The condition is bounded. Without the bound it may grow a thousandfold in the first
+    The codes above are embedded, go through residual convolutions (unmasked, because
+    that whole grid is known), are upsampled to this grid, and enter every block as a
+    conditional bias (arXiv 1906.00446, section 3.2; arXiv 1606.05328, section 2.3). The
+    condition is bounded. Without the bound it may grow a thousandfold in the first
     steps of training and close all gates, so that the loss stays at the unigram
     entropy.
 
-    Args: as for `PixelCNN`; the top codebook has `num_embeddings` codes as well.
-        bounded_condition: False for weights of a network without the bound.
+    Args: as for `PixelCNN`, and
+        num_embeddings_above: number of codes in the codebook of the level above; None
+            for as many as here.
     """
+
+    conditioned_on_codes = True
 
     def __init__(
         self,
         num_embeddings: int,
         embedding_dim: int,
-        hidden_channels: int = 128,
-        num_layers: int = 15,
-        *,
-        bounded_condition: bool = True,
-        **options,
+        *network,
+        num_embeddings_above: int | None = None,
+        **named,
     ):
-        super().__init__(
-            num_embeddings,
-            embedding_dim,
-            hidden_channels,
-            num_layers,
-            conditioned=True,
-            **options,
-        )
-        p = hidden_channels
-        self.top_embedding = nn.Embedding(num_embeddings, embedding_dim)
+        super().__init__(num_embeddings, embedding_dim, *network, **named)
+        above = num_embeddings if num_embeddings_above is None else num_embeddings_above
+        check_positive(num_embeddings_above=above)
+        self.num_embeddings_above = int(above)
+        self._hub_mixin_config["num_embeddings_above"] = self.num_embeddings_above
+        p = self._hub_mixin_config["hidden_channels"]
+        self.top_embedding = nn.Embedding(above, embedding_dim)
         self.top_network = nn.Sequential(
             nn.Conv2d(embedding_dim, p, 3, padding=1), ResidualStack(p, num_blocks=4)
         )
-        self.top_to_bottom = nn.Conv2d(p, p, 3, padding=1)
-        if bounded_condition:
-            self.top_to_bottom = nn.Sequential(self.top_to_bottom, BoundedRMS())
+        self.top_to_bottom = nn.Sequential(nn.Conv2d(p, p, 3, padding=1), BoundedRMS())
 
-    def forward(
-        self, codes: Tensor, z_top: Tensor, labels: Tensor | None = None
-    ) -> Tensor:
-        """Bottom codes [B, H, W], top codes [B, Ht, Wt], labels [B] to [B, K, H, W].
+    def forward(self, codes: Tensor, above: Tensor, labels=None) -> Tensor:
+        """Codes [B, H, W], codes above [B, h, w], labels to logits [B, K, H, W].
 
-        Logits at (y, x) depend on the top codes on all sides, up to a distance of at
-        least five positions, and only on those bottom codes that come before (y, x) in
-        raster order.
+        Logits at (y, x) depend on the codes above on all sides, up to a distance of at
+        least five positions, and only on those codes of this level that come before
+        (y, x) in raster order.
 
         Raises:
             ValueError: codes or labels have the wrong type or shape, or are out of
                 range, or the two grids hold different numbers of images.
         """
-        check_codes(codes, self.num_embeddings, "bottom codes")
-        return self.logits(codes, self.condition(labels, z_top, codes.shape))
+        return self._checked_logits(codes, above, labels)
 
     def loss_function(
-        self, z_top: Tensor, z_bottom: Tensor, labels=None
+        self, codes: Tensor, above: Tensor, labels=None
     ) -> dict[str, Tensor]:
-        """Cross entropy of the bottom codes in nats per code, {"loss": scalar}.
+        """Cross entropy in nats per code, {"total_loss": scalar}; see `forward`."""
+        return {"total_loss": self.nats(codes, above, labels).mean()}
 
-        Args:
-            z_top: [B, Ht, Wt]. z_bottom: [B, H, W]. labels: as in `forward`.
-        """
-        logits = self(z_bottom, z_top, labels)
-        return {"loss": negative_log_likelihood(logits, z_bottom).mean()}
-
-    def levels(self) -> dict[str, PixelCNN]:
-        """This level, by its name in codes of two levels."""
-        return {"bottom": self}
-
-    def top_condition(self, z_top: Tensor, shape, labels=None) -> Tensor:
-        """Top codes [B, Ht, Wt] to the condition [B, p, H, W] for bottom `shape`."""
-        return self.condition(labels, z_top, shape)
-
-    def _from_above(self, z_top: Tensor | None, shape) -> Tensor:
-        """The part of the condition that comes from the top codes."""
-        if z_top is None:
-            raise ValueError("this level needs the top codes; give z_top [B, Ht, Wt]")
-        check_codes(z_top, self.num_embeddings, "top codes")
-        batch_size, height, width = shape
-        if len(z_top) != batch_size:
+    def from_above(self, above: Tensor | None, shape) -> Tensor:
+        """Codes of the level above [B, h, w] to [B, p, H, W] for `shape` [B, H, W]."""
+        if above is None:
             raise ValueError(
-                f"{len(z_top)} top grids were given for {batch_size} bottom grids; "
-                "give one top grid per image"
+                "this level needs the codes of the level above; give them, [B, h, w]"
             )
-        embedded = self.top_embedding(z_top.long()).permute(0, 3, 1, 2)
-        top = self.top_network(embedded)  # [B, p, Ht, Wt]
-        top = F.interpolate(top, size=(height, width))  # [B, p, H, W]
-        return self.top_to_bottom(top)
+        check_codes(above, self.num_embeddings_above, "codes of the level above")
+        batch_size, height, width = shape
+        if len(above) != batch_size:
+            raise ValueError(
+                f"{len(above)} grids of the level above were given for {batch_size} "
+                "grids of codes; give one per image"
+            )
+        embedded = self.top_embedding(above.long()).permute(0, 3, 1, 2)
+        features = self.top_network(embedded)  # [B, p, h, w]
+        features = F.interpolate(features, size=(height, width))  # [B, p, H, W]
+        return self.top_to_bottom(features)
+
+
+def negative_log_likelihood(logits: Tensor, codes: Tensor) -> Tensor:
+    """-log P(code | earlier codes) of each code, in nats, float32 [B, H, W].
+
+    Args:
+        logits: [B, K, H, W], of any floating-point type.
+        codes: [B, H, W], of any integer type, from 0 to K - 1.
+    """
+    return F.cross_entropy(logits.float(), codes.long(), reduction="none")

@@ -1,170 +1,210 @@
-"""The two levels together: P(z_top) · P(z_bottom | z_top).
+"""All levels together: P(z_0) · P(z_1 | z_0) · …, for VQ-VAE-2 P(z_top) · P(z_bottom |
+z_top).
 
 `HierarchicalPixelCNN` holds one `PixelCNN` per level, gives their losses in nats per
-code, and draws codes and, with a VQ-VAE-2, images. The levels share no weights, so that
-either can be trained without the other. Source: Razavi et al. 2019, arXiv 1906.00446,
-section 3.2.
+code, and draws codes and, with a tokenizer, images. The levels share no weights, so
+that each can be trained without the others. Source: Razavi et al. 2019, arXiv
+1906.00446, section 3.2.
 """
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from pixelprior.checkpoints import Pretrained
-from pixelprior.modes import evaluation_mode
-from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN, negative_log_likelihood
-from pixelprior.ranges import check_positive, whole_number
-from pixelprior.sampling import CHUNK_SIZE, chunks_of, draw_grids
-from pixelprior.validation import check_guidance
+from pixelprior.devices import evaluation_mode
+from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
+from pixelprior.sampling import chunks_of, sample_levels
+from pixelprior.settings import NetworkSettings, SamplingOptions
 
-LEVELS = ("top", "bottom")
+LEVELS = ("top", "bottom")  # the two levels of a VQ-VAE-2
+
+
+def level_names(count: int) -> tuple[str, ...]:
+    """The names of so many levels, from the top down."""
+    if count == len(LEVELS):
+        return LEVELS
+    return tuple(f"level_{number}" for number in range(count))
+
+
+def level_number(level: str | int, count: int) -> int:
+    """The number of a level, which is given by number or by name.
+
+    Raises:
+        ValueError: there is no such level.
+    """
+    names = level_names(count)
+    known = {**{str(i): i for i in range(count)}, **{n: i for i, n in enumerate(names)}}
+    if str(level) not in known:
+        raise ValueError(
+            f"level is {level!r}, but the levels are {', '.join(names)}; give one of "
+            f"them, or its number from 0 to {count - 1}"
+        )
+    return known[str(level)]
+
+
+def per_level(num_embeddings, count: int) -> tuple[int, ...]:
+    """The number of codes K of each of so many levels, from one number or from all."""
+    if hasattr(num_embeddings, "tolist"):  # of NumPy or torch
+        num_embeddings = num_embeddings.tolist()
+    if isinstance(num_embeddings, Sequence):
+        return tuple(num_embeddings)
+    return (num_embeddings,) * count
 
 
 class Tokenizer(Protocol):
     """What a prior needs of a tokenizer, which is also a `torch.nn.Module`.
 
     Attributes:
-        num_embeddings: number of codes K, the same for all levels.
-        grids: (height, width) of the grid of each level: one, or two with the top grid
-            first.
+        num_embeddings: number of codes K, or one number per level.
+        grids: (height, width) of the grid of each level, the top grid first.
     """
 
-    num_embeddings: int
+    num_embeddings: int | tuple[int, ...]
     grids: tuple[tuple[int, int], ...]
 
     def get_code_indices(self, images: Tensor) -> dict[str, Tensor]:
-        """Images [B, C, H, W] in [0, 1] to "indices_top" and, with two levels,
-        "indices_bottom": long [B, h, w]."""
+        """Images [B, C, H, W] in [0, 1] to long [B, h, w] for each level, from the top
+        down, by the names "indices_top" and "indices_bottom", or "indices_level_0"…"""
 
     def decode_codes(self, *codes: Tensor) -> Tensor:
         """One grid of codes [B, h, w] per level to images [B, C, H, W] in [0, 1]."""
 
 
 class HierarchicalPixelCNN(nn.Module, Pretrained):
-    """A prior over the codes of a VQ-VAE-2.
+    """A prior over the codes of a tokenizer of one level or of several.
 
     Args:
-        num_embeddings: number of codes K in each codebook of the VQ-VAE-2.
+        num_embeddings: number of codes K of both codebooks of a VQ-VAE-2; or a list of
+            one number per level, from the top down, for any number of levels.
         embedding_dim: length of the vector that a code is embedded as. The vectors are
-            learned here; the length of the VQ-VAE-2's vectors is a good choice.
-        hidden_channels: channels of each stack.
-        num_layers: number of gated blocks per level.
-        num_classes: number of classes; None for a prior without labels.
-        label_dropout: as in `PixelCNN`; 0.1 allows guidance in `sample`.
-        dropout: share of features that are dropped during training.
-        kernel_size: kernel size of the gated blocks; odd, 3 or more.
-        attention_layers: number of attention layers over the past in the top level; 0
-            means none (arXiv 1906.00446, section 3.2, has them in the top level only).
-        attention_heads: heads of each attention layer.
-        vertical_residual: as in `GatedBlock`.
-        bounded_condition: as in `ConditionalPixelCNN`.
+            learned here; the length of the tokenizer's vectors is a good choice.
+        network: hidden_channels, num_layers and all else of `settings.NetworkSettings`,
+            in its order or by name. Attention is in the top level alone (arXiv
+            1906.00446, section 3.2).
+
+    Attributes:
+        levels: the levels from the top down: a `PixelCNN`, and a `ConditionalPixelCNN`
+            for each level below.
+        level_names: their names: "top" and "bottom" for two levels, else "level_0" and
+            so on. `prior_top`, `prior_bottom` and the like are the levels themselves.
     """
 
     def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        hidden_channels: int = 128,
-        num_layers: int = 15,
-        num_classes: int | None = None,
-        dropout: float = 0.1,
-        kernel_size: int = 3,
-        attention_layers: int = 0,
-        attention_heads: int = 4,
-        vertical_residual: bool = True,
-        bounded_condition: bool = True,
-        label_dropout: float = 0.0,
+        self, num_embeddings: int | Sequence[int], embedding_dim: int, *network, **named
     ):
         super().__init__()
-        self.num_embeddings, self.num_classes = num_embeddings, num_classes
-        self.label_dropout = label_dropout
-        shared = (num_embeddings, embedding_dim, hidden_channels, num_layers)
-        options = {
-            "num_classes": num_classes,
-            "label_dropout": label_dropout,
-            "dropout": dropout,
-            "kernel_size": kernel_size,
-            "vertical_residual": vertical_residual,
+        settings = NetworkSettings(*network, **named)
+        sizes = per_level(num_embeddings, 2)
+        if not sizes:
+            raise ValueError("num_embeddings is empty; give one number per level")
+        self.num_classes = settings.num_classes
+        self.label_dropout = settings.label_dropout
+        self.level_names = level_names(len(sizes))
+        options, above = asdict(settings), None
+        for name, size in zip(self.level_names, sizes, strict=True):
+            if above is None:
+                level = PixelCNN(size, embedding_dim, **options)
+                options["attention_layers"] = 0
+            else:
+                level = ConditionalPixelCNN(
+                    size, embedding_dim, num_embeddings_above=above, **options
+                )
+            # The names of the weights of two levels are prior_top and prior_bottom.
+            self.add_module(f"prior_{name}", level)
+            above = level.num_embeddings
+        sizes = tuple(level.num_embeddings for level in self.levels)
+        two_alike = sizes == sizes[:1] * 2
+        self.num_embeddings = sizes[0] if two_alike else sizes
+        self._hub_mixin_config = {
+            "num_embeddings": self.num_embeddings,
+            "embedding_dim": int(embedding_dim),
+            **asdict(settings),
         }
-        self.prior_top = PixelCNN(
-            *shared,
-            attention_layers=attention_layers,
-            attention_heads=attention_heads,
-            **options,
-        )
-        self.prior_bottom = ConditionalPixelCNN(
-            *shared, bounded_condition=bounded_condition, **options
-        )
+
+    @property
+    def levels(self) -> list[PixelCNN]:
+        return [getattr(self, f"prior_{name}") for name in self.level_names]
 
     def loss_function(
-        self,
-        z_top: Tensor,
-        z_bottom: Tensor,
-        labels=None,
-        *,
-        levels: tuple[str, ...] = LEVELS,
+        self, *codes: Tensor, labels=None, levels: Sequence[str] | None = None
     ) -> dict[str, Tensor]:
-        """Cross entropy of both levels, in nats per code.
+        """Cross entropy of the levels, in nats per code.
 
         Args:
-            z_top: long [B, Ht, Wt]. z_bottom: long [B, Hb, Wb]. labels: as in `sample`.
-            levels: the levels whose losses are computed.
+            codes: long [B, H, W] of each level, from the top down: z_top and z_bottom.
+                The labels may follow them.
+            labels: as in `sample`.
+            levels: names of the levels whose losses are computed; None for all.
 
         Returns:
-            {"total_loss", "top_loss", "bottom_loss"}, scalars; the total is the sum of
-            the others. The levels share no weights, so that the gradient of neither
-            level depends on the other.
+            {"total_loss", "top_loss", "bottom_loss"} for two levels, else
+            {"total_loss", "level_0_loss", …}: scalars; the total is the sum of the
+            others. The levels share no weights, so that the gradient of no level
+            depends on another.
 
         Raises:
             ValueError: codes or labels have the wrong type or shape, or are out of
-                range.
+                range, or there is no such level.
         """
-        if not levels or not set(levels) <= set(LEVELS):
-            raise ValueError(f"levels are {levels}; give some of {LEVELS}")
-        losses = {}
-        if "top" in levels:
-            logits = self.prior_top(z_top, labels)
-            losses["top_loss"] = negative_log_likelihood(logits, z_top).mean()
-        if "bottom" in levels:
-            logits = self.prior_bottom(z_bottom, z_top, labels)
-            losses["bottom_loss"] = negative_log_likelihood(logits, z_bottom).mean()
+        nats = self.nats(*codes, labels=labels, levels=levels)
+        losses = {f"{name}_loss": each.mean() for name, each in nats.items()}
         return {"total_loss": sum(losses.values()), **losses}
 
-    def levels(self) -> dict[str, PixelCNN]:
-        """The levels by name, in the order in which they are drawn."""
-        return {"top": self.prior_top, "bottom": self.prior_bottom}
+    def nats(
+        self, *codes: Tensor, labels=None, levels: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """-log P(code | what is before it) of each code, float32 [B, H, W], by level.
+
+        Args and errors: as in `loss_function`.
+        """
+        if len(codes) == len(self.level_names) + 1 and labels is None:
+            *codes, labels = codes
+        if len(codes) != len(self.level_names):
+            raise ValueError(
+                f"{len(codes)} grids of codes were given to a prior of "
+                f"{len(self.level_names)} level(s); give one per level, from the top"
+            )
+        wanted = self.level_names if levels is None else levels
+        if not wanted or not set(wanted) <= set(self.level_names):
+            raise ValueError(f"levels are {levels}; give some of {self.level_names}")
+        each = zip(self.level_names, self.levels, codes, (None, *codes), strict=False)
+        return {
+            name: level.nats(grid, above, labels)
+            for name, level, grid, above in each
+            if name in wanted
+        }
 
     def training_parts(self) -> dict[str, nn.Module]:
         """The losses that training minimises and the level that each belongs to."""
-        return {"top_loss": self.prior_top, "bottom_loss": self.prior_bottom}
+        names = [f"{name}_loss" for name in self.level_names]
+        return dict(zip(names, self.levels, strict=True))
 
     def labels_in_turn(self, count: int) -> Tensor | None:
         """Labels 0, 1, … in turn, long [count]; None for a prior without classes."""
-        return self.prior_top.labels_in_turn(count)
+        return self.levels[0].labels_in_turn(count)
 
     @torch.no_grad()
     def sample(
         self,
         batch_size: int,
-        top_shape: tuple[int, int],
-        bottom_shape: tuple[int, int],
+        top_shape: tuple[int, int] | None = None,
+        bottom_shape: tuple[int, int] | None = None,
         device=None,
         temperature: float = 1.0,
         *,
-        top_k: int | None = None,
-        top_p: float | None = None,
+        shapes: Sequence[tuple[int, int]] | None = None,
         labels=None,
-        guidance: float | tuple[float, float] = 0.0,
-        seed: int | None = None,
-        first_index: int = 0,
+        known: Sequence[Tensor | None] | None = None,
         known_top: Tensor | None = None,
         known_bottom: Tensor | None = None,
-        method: str = "auto",
-        chunk_size: int = CHUNK_SIZE,
         progress: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Draw codes: the top grid, then the bottom grid given it.
+        **options,
+    ) -> tuple[Tensor, ...]:
+        """Draw codes: the top grid, then each grid below given the one above it.
 
         Codes are drawn in the number format of the weights; autocast is switched off.
         Memory grows with `chunk_size`, and with `batch_size` only for the codes and
@@ -172,62 +212,45 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
 
         Args:
             batch_size: number of images to draw.
-            top_shape, bottom_shape: (height, width) of the grids.
+            top_shape, bottom_shape: (height, width) of the grids of two levels.
             device: the device to draw on; the prior is moved there. None draws on the
                 device of the prior.
-            temperature: number above 0 that divides the logits.
-            top_k: draw from the k most likely codes only. top_p: draw only from the
-                most likely codes that together hold this share of the probability, in
-                (0, 1].
+            temperature, options: those of `settings.SamplingOptions`: top_k, top_p,
+                guidance, seed, method, first_index, chunk_size.
+            shapes: (height, width) of each level's grid, for any number of levels.
             labels: for a prior with classes: whole numbers of any integer type, one for
                 all images or one per image, as an int, list, tuple, array or tensor.
-            guidance: w of classifier-free guidance (arXiv 2207.12598, equation 6): the
-                logits are (1 + w) · those with the label − w · those without it, before
-                temperature and filters. One number, or (top, bottom). 0 draws from the
-                prior itself. Papers that write s for 1 + w count from 1.
-            seed: a whole number. The same seed gives the same codes; None takes one
-                from torch's generator, so that `torch.manual_seed` repeats the codes.
-            first_index: index of the first image, by which its random stream is chosen:
-                image i of a large batch is image 0 of a batch with first_index=i.
-            known_top, known_bottom: long grids, -1 where unknown. Known codes are kept,
-                and the rest is drawn given the codes before it.
-            method: "naive" (the whole network on the whole grid for each code), "rows"
-                (the whole network on the rows so far), "cached" (each layer computes
-                only what is new), "graph" ("cached" as a CUDA graph), or "auto", which
-                is "cached".
-            chunk_size: largest number of images that are drawn as one batch; more
-                images are drawn in several batches. The codes are the same, up to
-                rounding ties.
+                For a prior with `condition_dim`: vectors [B, D], or one vector [D].
+            known: long grids of each level, -1 where unknown; None for a level of which
+                nothing is known. Known codes are kept, and the rest is drawn given the
+                codes before it. known_top, known_bottom: the same for two levels.
             progress: show progress bars with the time left.
 
         Returns:
-            (z_top [B, Ht, Wt], z_bottom [B, Hb, Wb]), long.
+            Codes of each level, long [B, H, W]; for two levels (z_top, z_bottom).
 
         Raises:
             ValueError: an argument is out of its range, the weights are not finite, or
                 guidance has no labels, or a prior that was trained with all labels.
         """
-        check_positive(batch_size=batch_size)
         if device is not None:
             self.to(device)
-        labels = self.prior_top.check_labels(labels, whole_number(batch_size))
-        z_top, z_bottom = draw_grids(
-            self.levels(),
-            {"top_shape": top_shape, "bottom_shape": bottom_shape},
+        two = (top_shape, bottom_shape)
+        if known is None and not (known_top is None and known_bottom is None):
+            known = (known_top, known_bottom)
+        names = [name.replace("_", " ") for name in self.level_names]
+        return sample_levels(
+            {
+                f"{name} codes": level
+                for name, level in zip(names, self.levels, strict=True)
+            },
+            two if shapes is None else shapes,
             batch_size,
+            SamplingOptions(temperature, **options),
             labels=labels,
-            guidance=check_guidance(guidance, labels, self.label_dropout),
-            known={"top": known_top, "bottom": known_bottom},
-            seed=seed,
-            first_index=first_index,
-            chunk_size=chunk_size,
+            known=known,
             progress=progress,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            method=method,
         )
-        return z_top, z_bottom
 
     @torch.no_grad()
     def sample_with_vqvae2(
@@ -236,18 +259,15 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         batch_size: int,
         device=None,
         temperature: float = 1.0,
-        *,
-        chunk_size: int = CHUNK_SIZE,
         **options,
     ) -> Tensor:
         """Draw images: draw codes as `sample` does, and decode them.
 
         Args:
-            vqvae2_model: the VQ-VAE-2 whose codes this prior was trained on, or another
-                tokenizer of two levels; it is moved to the device on which the codes
-                are drawn.
-            batch_size, device, temperature, options: as in `sample`.
-            chunk_size: as in `sample`, for drawing and for decoding.
+            vqvae2_model: the tokenizer whose codes this prior was trained on; it is
+                moved to the device on which the codes are drawn.
+            batch_size, device, temperature, options: as in `sample`. As many images
+                are decoded together as are drawn together.
 
         Returns:
             Images [B, C, H, W] in [0, 1].
@@ -256,31 +276,26 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             ValueError: as in `sample`, or the codebooks differ in size.
         """
         self.check_matches(vqvae2_model)
-        z_top, z_bottom = self.sample(
-            batch_size,
-            *vqvae2_model.grids,
-            device,
-            temperature,
-            chunk_size=chunk_size,
-            **options,
+        shapes = vqvae2_model.grids
+        codes = self.sample(
+            batch_size, None, None, device, temperature, shapes=shapes, **options
         )
-        device, images = z_top.device, []
+        device, images = codes[0].device, []
+        size = options.get("chunk_size", SamplingOptions.chunk_size)
         with evaluation_mode(vqvae2_model), torch.autocast(device.type, enabled=False):
             vqvae2_model.to(device)
-            for chunk in chunks_of(len(z_top), chunk_size):
-                images.append(vqvae2_model.decode_codes(z_top[chunk], z_bottom[chunk]))
+            for chunk in chunks_of(len(codes[0]), int(size)):
+                images.append(vqvae2_model.decode_codes(*(z[chunk] for z in codes)))
         return torch.cat(images)
 
     def check_matches(self, vqvae2_model: Tokenizer) -> None:
-        """Raise ValueError unless the VQ-VAE-2 has two grids, and as many codes."""
-        if self.num_embeddings != vqvae2_model.num_embeddings:
+        """Raise ValueError unless the tokenizer has these levels, with these codes."""
+        ours = [level.num_embeddings for level in self.levels]
+        count = len(vqvae2_model.grids)
+        theirs = list(per_level(vqvae2_model.num_embeddings, count))
+        if ours != theirs:
             raise ValueError(
-                f"the prior is for a codebook of {self.num_embeddings} codes, but the "
-                f"VQ-VAE-2 has {vqvae2_model.num_embeddings}; use the VQ-VAE-2 that "
-                "the prior was trained on"
-            )
-        if len(vqvae2_model.grids) != len(LEVELS):
-            raise ValueError(
-                f"the prior has two levels, but this tokenizer has "
-                f"{len(vqvae2_model.grids)}; train a PixelCNN on its codes"
+                f"the prior is for {len(ours)} level(s) of {ours} codes, but the "
+                f"tokenizer has {count} of {theirs}; use the tokenizer that the prior "
+                "was trained on"
             )

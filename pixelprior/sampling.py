@@ -1,4 +1,4 @@
-"""Drawing codes from one PixelCNN, in raster order.
+"""Drawing codes from one level or from several, in raster order.
 
 All methods share the random streams, one per image, and draw each code by inverse CDF
 from one uniform number. Therefore the same seed gives the same codes with every method
@@ -8,20 +8,19 @@ computes only what is new. `graph` is `cached` as a CUDA graph.
 """
 
 import math
-from functools import partial
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pixelprior.cache import Level, PixelCNNCache
-from pixelprior.modes import evaluation_mode
+from pixelprior.devices import evaluation_mode
+from pixelprior.layers import INTEGERS, check_tensor
 from pixelprior.progress import progress_bar
-from pixelprior.ranges import check_positive, whole_number
-from pixelprior.validation import check_filters, check_known
+from pixelprior.settings import SamplingOptions, check_positive, whole_number
 
-CHUNK_SIZE = 256  # the largest batch that `pixelprior benchmark` times
-METHODS = ("auto", "naive", "rows", "cached", "graph")
+DEFAULT = SamplingOptions()
 
 
 def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor:
@@ -32,23 +31,7 @@ def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor
 
     Returns:
         Float64 [batch_size, count], each in [0, 1 - 2^-52].
-
-    Raises:
-        ValueError: the seed or the number of an image does not fit 64 bits.
     """
-    keys = []
-    for name, value, limit in (
-        ("seed", seed, 2**64),
-        ("first_index", first_index, 2**64 - batch_size + 1),
-    ):
-        key = whole_number(value)
-        if key is None or not 0 <= key < limit:
-            raise ValueError(
-                f"{name} is {value}; give a whole number from 0 to "
-                f"2^64-{2**64 - limit + 1}"
-            )
-        keys.append(key)
-    seed, first_index = keys
     words = [
         np.random.Philox(
             # As a list, numpy would turn a key from 2^63 on into floats.
@@ -83,8 +66,8 @@ def probabilities(logits: Tensor, temperature=1.0, top_k=None, top_p=None) -> Te
     return probs
 
 
-def draw(probs: Tensor, uniform: Tensor) -> Tensor:
-    """Inverse CDF: the first code whose cumulative probability exceeds `uniform`.
+def inverse_cdf(probs: Tensor, uniform: Tensor) -> Tensor:
+    """The first code whose cumulative probability exceeds `uniform`.
 
     Args:
         probs: float64 [B, K], not negative.
@@ -92,102 +75,92 @@ def draw(probs: Tensor, uniform: Tensor) -> Tensor:
             rounded up to that sum.
 
     Returns:
-        Codes [B], long; a code of probability 0 is never drawn.
+        Codes [B], long; a code of probability 0 is never returned.
     """
     cumulative = probs.cumsum(-1)
     threshold = cumulative[:, -1:] * uniform[:, None]
-    drawn = torch.searchsorted(cumulative, threshold, right=True)[:, 0]
-    return drawn.clamp_(max=probs.shape[-1] - 1)  # nan gives an index past the end
+    codes = torch.searchsorted(cumulative, threshold, right=True)[:, 0]
+    return codes.clamp_(max=probs.shape[-1] - 1)  # nan gives an index past the end
 
 
 def sample_codes(
-    model: Level,
+    level: Level,
     shape: tuple[int, int],
     uniform: Tensor,
     condition: Tensor | None = None,
+    options: SamplingOptions = DEFAULT,
     *,
     guidance: float = 0.0,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
     known: Tensor | None = None,
-    method: str = "auto",
     progress: bool = False,
     name: str = "codes",
 ) -> Tensor:
     """Draw a batch of grids from one level.
 
     Args:
-        model: the level, in evaluation mode.
+        level: the level, in evaluation mode.
         shape: height H and width W of the grid.
         uniform: float64 [B, H * W], one number per code, as returned by `uniforms`; on
             any device.
         condition: [B, p, H or 1, W or 1], as `PixelCNN.logits` takes it. With guidance
             [2B, …]: the conditions with their labels, then those without.
+        options: temperature, top_k, top_p and method are used here.
         guidance: w; the logits are (1 + w) · those with the label − w · those without.
-        temperature, top_k, top_p: as in `probabilities`.
         known: long [B, H, W], -1 where unknown. Known codes are kept, and the rest is
             drawn given the codes before it.
-        method: one of `METHODS`; "auto" is "cached".
         progress: show a progress bar that advances once per row.
-        name: of the codes, for the progress bar and for errors.
+        name: of the codes, for the progress bar.
 
     Returns:
         Codes [B, H, W], long.
 
     Raises:
-        ValueError: an argument is out of its range, or logits are not finite.
+        ValueError: the method needs another device, or logits are not finite.
     """
-    check_filters(temperature, top_k, top_p)
-    device = model.embedding.weight.device
-    check_method(method, device)
-    batch_size, (height, width) = len(uniform), shape
+    device = level.embedding.weight.device
+    check_method(options.method, device)
     # Codes are drawn in float64, which Apple's GPUs lack: for them, the CPU draws.
     draw_device = torch.device("cpu") if device.type == "mps" else device
     copies = 2 if guidance else 1  # each image runs with its label and without it
-    shape = (copies * batch_size, height, width)
-    codes = torch.zeros(shape, dtype=torch.long, device=device)
-    if known is not None:
-        check_known(known, (batch_size, height, width), model.num_embeddings, name)
-        known = known.to(device).long()
-    uniform = uniform.to(draw_device).view(batch_size, height, width)
+    codes = torch.zeros(copies * len(uniform), *shape, dtype=torch.long, device=device)
+    uniform = uniform.to(draw_device).unflatten(1, shape)  # [B, H, W]
+    known = None if known is None else known.to(device).long()
 
-    def draw_code(logits: Tensor, uniform: Tensor, known: Tensor | None) -> Tensor:
+    def sample_code(logits: Tensor, uniform: Tensor, known: Tensor | None) -> Tensor:
         """The codes at one position, [B] or twice [B], drawn from logits or known."""
         logits = logits.to(draw_device)
         if guidance:
             labelled, unlabelled = logits.double().chunk(2)
             logits = labelled + guidance * (labelled - unlabelled)
-        probs = probabilities(logits, temperature, top_k, top_p)
-        drawn = draw(probs, uniform).to(device)
+        probs = probabilities(logits, options.temperature, options.top_k, options.top_p)
+        code = inverse_cdf(probs, uniform).to(device)
         if known is not None:
-            drawn = torch.where(known < 0, drawn, known)
-        return drawn.repeat(copies)
+            code = torch.where(known < 0, code, known)
+        return code.repeat(copies)
 
-    # Each of these functions yields the last logits of a row when the row is drawn.
-    walk = {
-        "naive": partial(_pass_by_pass, whole_grid),
-        "rows": partial(_pass_by_pass, rows_so_far),
-        "graph": _graph,
-    }.get(method, _cached)
-    with (
-        torch.inference_mode(),
-        progress_bar(total=height, desc=name, unit="row", enabled=progress) as bar,
-    ):
-        for logits in walk(model, codes, condition, uniform, known, draw_code):
+    with torch.inference_mode():
+        if options.method in ("naive", "rows"):
+            network = whole_grid if options.method == "naive" else rows_so_far
+            rows = _pass_by_pass(
+                network, level, codes, condition, uniform, known, sample_code
+            )
+        else:
+            row = _Row(level, codes, condition, uniform, known, sample_code)
+            rows = _row_by_row(row, codes, as_graph=options.method == "graph")
+        bar = progress_bar(
+            rows, total=shape[0], desc=name, unit="row", enabled=progress
+        )
+        for logits in bar:  # the last of each row
             if not logits.isfinite().all():
                 raise ValueError(
                     "the prior's logits are not finite, so its weights are not either; "
                     "load another checkpoint, or train again with a lower lr"
                 )
-            bar.update()
-    return codes[:batch_size]
+    return codes[: len(uniform)]
 
 
 def check_method(method: str, device: torch.device) -> None:
-    """Raise ValueError unless `method` is one of `METHODS` that the device can do."""
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}; give one of {', '.join(METHODS)}")
+    """Raise ValueError unless the device can draw by this method."""
     if method == "graph" and device.type != "cuda":
         raise ValueError(
             f"method is 'graph', which needs a CUDA device, but the prior is on "
@@ -195,56 +168,50 @@ def check_method(method: str, device: torch.device) -> None:
         )
 
 
-def whole_grid(model, codes, condition, y, x) -> Tensor:
+def whole_grid(level, codes, condition, y, x) -> Tensor:
     """Logits [B, K] at (y, x) from the network on all rows: a pass of `naive`."""
     # A copy, so that the logits of the other positions are not kept.
-    return model.logits(codes, condition)[:, :, y, x].clone()
+    return level.logits(codes, condition)[:, :, y, x].clone()
 
 
-def rows_so_far(model, codes, condition, y, x) -> Tensor:
+def rows_so_far(level, codes, condition, y, x) -> Tensor:
     """The same logits from rows 0 to y: half the multiplications on average."""
     above = _rows_of(condition, slice(y + 1))
-    return model.logits(codes[:, : y + 1], above)[:, :, y, x].clone()
+    return level.logits(codes[:, : y + 1], above)[:, :, y, x].clone()
 
 
-def _pass_by_pass(network, model, codes, condition, uniform, known, draw_code):
-    """Draw codes with one pass of `network` per code."""
+def _pass_by_pass(
+    network, level, codes, condition, uniform, known, sample_code
+) -> Iterator[Tensor]:
+    """Draw codes with one pass of `network` per code; yield the last logits of rows."""
     for y in range(codes.shape[1]):
         for x in range(codes.shape[2]):
-            logits = network(model, codes, condition, y, x)
+            logits = network(level, codes, condition, y, x)
             fixed = None if known is None else known[:, y, x]
-            codes[:, y, x] = draw_code(logits, uniform[:, y, x], fixed)
+            codes[:, y, x] = sample_code(logits, uniform[:, y, x], fixed)
         yield logits
 
 
-def _cached(model, codes, condition, uniform, known, draw_code):
+def _row_by_row(row: "_Row", codes: Tensor, as_graph: bool) -> Iterator[Tensor]:
     """Draw codes so that each layer computes only what is new.
 
     This is one row of the vertical stack, and then one code of the horizontal stack at
-    a time. All steps together perform as many multiplications as one pass.
+    a time. All steps together perform as many multiplications as one pass. As a graph,
+    the kernels of a row are captured once and replayed.
     """
-    row = _Row(model, codes, condition, uniform, known, draw_code)
+    sample_row = row.sample
+    if as_graph:
+        row.load(0)
+        sample_row = _capture(row.sample)
+        row.cache.clear()
     for y in range(codes.shape[1]):
         row.load(y)
-        row.draw()
+        sample_row()
         codes[:, y] = row.codes
         yield row.logits
 
 
-def _graph(model, codes, condition, uniform, known, draw_code):
-    """Draw as `_cached` does, with the kernels of a row captured once and replayed."""
-    row = _Row(model, codes, condition, uniform, known, draw_code)
-    row.load(0)
-    replay = _capture(row.draw)
-    row.cache.clear()
-    for y in range(codes.shape[1]):
-        row.load(y)
-        replay()
-        codes[:, y] = row.codes
-        yield row.logits
-
-
-def _capture(function):
+def _capture(function: Callable[[], None]) -> Callable[[], None]:
     """A CUDA graph of `function`, to be replayed by one call.
 
     `function` runs once before it is captured.
@@ -263,10 +230,10 @@ def _capture(function):
 class _Row:
     """The drawing of one row, with all that differs between rows in fixed tensors."""
 
-    def __init__(self, model, codes, condition, uniform, known, draw_code):
-        self.draw_code = draw_code
+    def __init__(self, level, codes, condition, uniform, known, sample_code):
+        self.sample_code = sample_code
         self.grids = (condition, uniform, known)
-        self.cache = PixelCNNCache(model, len(codes), codes.shape[1:])
+        self.cache = PixelCNNCache(level, len(codes), codes.shape[1:])
         self.codes = torch.zeros_like(codes[:, 0])
         self.condition, self.uniform, self.known = (
             None if tensor is None else tensor.clone() for tensor in self._at(0)
@@ -278,13 +245,13 @@ class _Row:
         return _rows_of(condition, slice(y, y + 1)), uniform[:, y], row
 
     def load(self, y: int) -> None:
-        """Make y the row that `draw` draws; rows must be loaded in order."""
+        """Make y the row that `sample` draws; rows must be loaded in order."""
         here = (self.condition, self.uniform, self.known)
         for old, new in zip(here, self._at(y), strict=True):
             if old is not None:
                 old.copy_(new)
 
-    def draw(self) -> None:
+    def sample(self) -> None:
         """Draw the row into `codes`, and keep it for the rows below."""
         cache, width = self.cache, self.codes.shape[1]
         uniform, codes = self.uniform.unbind(1), self.codes.unbind(1)
@@ -292,7 +259,7 @@ class _Row:
         cache.row_step(self.condition)
         for x in range(width):
             self.logits = cache.code_step(x)
-            codes[x].copy_(self.draw_code(self.logits, uniform[x], known[x]))
+            codes[x].copy_(self.sample_code(self.logits, uniform[x], known[x]))
             cache.keep_code(codes[x])
         cache.keep_row(self.codes)
 
@@ -306,125 +273,155 @@ def _rows_of(condition: Tensor | None, rows: slice) -> Tensor | None:
 
 def chunks_of(batch_size: int, chunk_size: int) -> list[slice]:
     """Slices of a batch with `chunk_size` images each, the last with the rest."""
-    size = whole_number(chunk_size)
-    return [slice(first, first + size) for first in range(0, batch_size, size)]
+    starts = range(0, batch_size, chunk_size)
+    return [slice(first, first + chunk_size) for first in starts]
 
 
 @torch.no_grad()
-def draw_grids(
+def sample_levels(
     levels: dict[str, Level],
-    shapes: dict[str, tuple[int, int]],
+    shapes,
     batch_size: int,
+    options: SamplingOptions = DEFAULT,
     *,
-    labels: Tensor | None = None,
-    guidance: tuple[float, ...],
-    z_top: Tensor | None = None,
-    known: dict[str, Tensor | None],
-    seed: int | None = None,
-    first_index: int = 0,
-    chunk_size: int = CHUNK_SIZE,
+    above: Tensor | None = None,
+    labels=None,
+    known=None,
     progress: bool = False,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    method: str = "auto",
-) -> list[Tensor]:
+) -> tuple[Tensor, ...]:
     """Draw the grids of one level, or of several, each given the grid before it.
 
     Args:
-        levels: the levels by name, on one device, in the order in which they are drawn.
-        shapes: (height, width) of each level's grid, by the name of the argument.
+        levels: the levels by the names of their codes, on one device, in the order in
+            which they are drawn.
+        shapes: (height, width) of each level's grid.
         batch_size: number of images to draw.
-        labels: as `PixelCNN.check_labels` returns them.
-        guidance: of each level, as `validation.check_guidance` returns it.
-        z_top: long [B, Ht, Wt], the grids that the first level is given, or None.
-        known: long grids by level, -1 where unknown; None where nothing is known.
-        seed, first_index, chunk_size, progress, temperature, top_k, top_p, method: as
-            in `HierarchicalPixelCNN.sample`.
+        options: how to draw.
+        above: long [B, h, w], the grids that the first level is given, or None.
+        labels: in any form that `PixelCNN.check_labels` takes.
+        known: long grids of each level, -1 where unknown; None where nothing is known.
+        progress: show progress bars.
 
     Returns:
         Codes of each level, long [B, H, W].
 
     Raises:
-        ValueError: an argument is out of its range, or the weights are not finite.
+        ValueError: an argument is out of its range, the weights are not finite, or
+            guidance has no labels, or a prior that was trained with all labels.
     """
-    check_positive(batch_size=batch_size, chunk_size=chunk_size)
-    check_filters(temperature, top_k, top_p)
+    check_positive(batch_size=batch_size)
     batch_size = whole_number(batch_size)
-    sides = [_checked(name, shape) for name, shape in shapes.items()]
-    for (name, level), shape in zip(levels.items(), sides, strict=True):
-        if known[name] is not None:
-            check_known(
-                known[name], (batch_size, *shape), level.num_embeddings, words_for(name)
-            )
-    counts = [math.prod(shape) for shape in sides]
+    shapes = _checked_shapes(shapes, levels)
+    known = list(known) if known is not None else [None] * len(levels)
+    if len(known) != len(levels):
+        raise ValueError(
+            f"known has {len(known)} grids for {len(levels)} level(s); give one per "
+            "level, or None for a level of which nothing is known"
+        )
+    for (name, level), grid, shape in zip(levels.items(), known, shapes, strict=True):
+        if grid is not None:
+            _check_known(grid, (batch_size, *shape), level.num_embeddings, name)
+    first = next(iter(levels.values()))
+    device = first.embedding.weight.device
+    if above is not None:
+        check_tensor(above, "codes of the level above")
+        above = above.to(device)
+    labels = first.check_labels(labels, batch_size)
+    guidance = checked_guidance(list(levels.values()), options, labels)
+    seed = options.seed
     if seed is None:
         seed = torch.randint(2**63 - 1, ()).item()
-    numbers = uniforms(seed, first_index, batch_size, sum(counts)).split(counts, dim=1)
-    chunks = chunks_of(batch_size, chunk_size)
-    options = {
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "method": method,
-        "progress": progress and len(chunks) == 1,
-    }
+    counts = [math.prod(shape) for shape in shapes]
+    numbers = uniforms(seed, options.first_index, batch_size, sum(counts))
+    numbers = numbers.split(counts, dim=1)  # [B, H * W] of each level
 
-    def draw(chunk: slice) -> list[Tensor]:
+    def sample_chunk(chunk: slice) -> list[Tensor]:
         """The grids of some images, level by level."""
-        above = None if z_top is None else z_top[chunk]
+        grid = None if above is None else above[chunk]
         grids: list[Tensor] = []
-        each = zip(levels.items(), sides, numbers, guidance, strict=True)
-        for (name, level), shape, uniform, weight in each:
-            of_level = None if known[name] is None else known[name][chunk]
-            here = uniform[chunk]
-            above = sample_codes(
+        each = zip(levels.items(), shapes, numbers, guidance, known, strict=True)
+        for (name, level), shape, uniform, weight, fixed in each:
+            uniform = uniform[chunk]
+            condition = level.conditioning(
+                grid,
+                None if labels is None else labels[chunk],
+                (len(uniform), *shape),
+                guided=bool(weight),
+            )
+            grid = sample_codes(
                 level,
                 shape,
-                here,
-                level.condition(
-                    None if labels is None else labels[chunk],
-                    above,
-                    (len(here), *shape),
-                    guided=bool(weight),
-                ),
+                uniform,
+                condition,
+                options,
                 guidance=weight,
-                known=of_level,
-                name=words_for(name),
-                **options,
+                known=None if fixed is None else fixed[chunk],
+                progress=progress and len(chunks) == 1,
+                name=name,
             )
-            grids.append(above)
+            grids.append(grid)
         return grids
 
-    device = next(iter(levels.values())).embedding.weight.device
+    chunks = chunks_of(batch_size, options.chunk_size)
+    several = progress and len(chunks) > 1
+    bar = progress_bar(chunks, desc="drawing", unit="batch", enabled=several)
     with (
-        evaluation_mode(torch.nn.ModuleDict(levels)),
+        evaluation_mode(torch.nn.ModuleList(levels.values())),
         # A step cannot reuse what earlier steps kept in another number format.
         torch.autocast(device.type, enabled=False),
     ):
-        drawn = [
-            draw(chunk)
-            for chunk in progress_bar(
-                chunks,
-                desc="drawing",
-                unit="batch",
-                enabled=progress and len(chunks) > 1,
+        drawn = [sample_chunk(chunk) for chunk in bar]
+    return tuple(torch.cat(grids) for grids in zip(*drawn, strict=True))
+
+
+def checked_guidance(levels: list, options: SamplingOptions, labels) -> tuple:
+    """The guidance of each level.
+
+    Raises:
+        ValueError: there are no labels to guide towards, or the prior was trained with
+            all labels, or there is another number of levels.
+    """
+    guidance, withheld = options.guidance_for(len(levels)), levels[0].label_dropout
+    if any(guidance) and (labels is None or not withheld):
+        problem = "there are no labels to guide towards; give labels"
+        if not withheld:
+            problem = (
+                "this prior was trained with all labels; train one with label_dropout, "
+                "such as 0.1"
             )
-        ]
-    return [torch.cat(grids) for grids in zip(*drawn, strict=True)]
-
-
-def words_for(level: str) -> str:
-    """The codes of a level in words; that of a `PixelCNN` by itself is "codes"."""
-    return level if level == "codes" else f"{level} codes"
-
-
-def _checked(name: str, shape) -> tuple[int, int]:
-    """(height, width) as ints; `name` is the argument's."""
-    pair = shape if isinstance(shape, list | tuple) else (shape,)
-    sides = tuple(map(whole_number, pair))
-    if len(sides) != 2 or min(side or 0 for side in sides) < 1:
         raise ValueError(
-            f"{name} is {tuple(pair)}; give (height, width), each at least 1"
+            f"guidance is {options.guidance}, but {problem}, or leave guidance at 0"
+        )
+    return guidance
+
+
+def _checked_shapes(shapes, levels) -> list[tuple[int, int]]:
+    """(height, width) of each level, as ints."""
+    sides = [
+        tuple(map(whole_number, shape)) if isinstance(shape, list | tuple) else ()
+        for shape in shapes
+    ]
+    if len(sides) != len(levels) or not all(
+        len(pair) == 2 and min(side or 0 for side in pair) >= 1 for pair in sides
+    ):
+        raise ValueError(
+            f"the shapes of the grids are {shapes}; give (height, width), each at "
+            f"least 1, for {len(levels)} level(s)"
         )
     return sides
+
+
+def _check_known(known: Tensor, shape, num_embeddings: int, name: str) -> None:
+    """Raise ValueError unless `known` holds codes, or -1, for all of `shape`."""
+    name = f"known {name}"
+    check_tensor(known, name)
+    if tuple(known.shape) != tuple(shape) or known.dtype not in INTEGERS:
+        raise ValueError(
+            f"{name} are {known.dtype} of shape {list(known.shape)}, but integers of "
+            f"shape {list(shape)} are needed, -1 where unknown"
+        )
+    if known.min() < -1 or known.max() >= num_embeddings:
+        raise ValueError(
+            f"{name} run from {known.min()} to {known.max()}; give codes from 0 to "
+            f"{num_embeddings - 1}, or -1 where unknown"
+        )

@@ -8,18 +8,44 @@ for bit on one machine. `fit` does not depend on data files or sampling; the cal
 passes what is to happen after an epoch.
 """
 
+import contextlib
+import json
+import math
+import os
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
-from torch import nn
+from accelerate.utils import gather_object
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
+from pixelprior.checkpoints import WEIGHTS_NAME
 from pixelprior.devices import make_accelerator
-from pixelprior.modes import gradients_restored, random_state_restored
-from pixelprior.runs import check_output_dir, losses_in_words, write_history
+from pixelprior.files import (
+    UNFINISHED,
+    recover_folder,
+    remove_unfinished,
+    swap_folder,
+    writable_folder,
+    write_texts,
+)
+from pixelprior.progress import progress_bar
 from pixelprior.settings import TrainingSettings
-from pixelprior.training_run import AT_THE_START, TrainingRun
+
+# "grids" are those of the codes, which another setting stands for.
+MAY_CHANGE = ("epochs", "processes", "save_steps", "grids")
+STATE = Path("last", "state")  # what a resumed run needs besides the averaged weights
+CHECK_EVERY = {"cpu": 1}  # steps between two looks whether the gradients are finite
+START_AGAIN = "start again in another --output_dir"
 
 
 def fit(
@@ -44,26 +70,21 @@ def fit(
 
     Args:
         model: has `loss_function(*batch)` and `training_parts()`, and may have
-            `averages_weights`, which is False if its weights are not to be averaged
-            unless the settings ask for it.
-        train_data: has `len`, `batch(indices)` and `to(device)`. If it has
-            `batches(parts)` too, which gives the batch of each tensor of indices one
-            after the other, it can prepare them ahead of time.
+            `averages_weights`, False if its weights are averaged only on request.
+        train_data: has `len`, `batch(indices)` and `to(device)`, and may have
+            `batches(parts)`, which prepares the batches of several tensors of indices.
         heldout_data: data that is not trained on, by which `best` is chosen. Do not use
             test images, which are for the end. With None, the last epoch is the best.
-        settings: settings of the training.
         output_dir: folder for `best`, `last` and `history.json`.
         accelerator: from `make_accelerator`, made before the model if the training runs
             in several processes; None makes one.
         parts: names of the losses to train, None for all; other weights do not change.
         loss_options: keywords for `loss_function`.
-        resume: continue from `last`; if False, a folder that holds a run is refused.
-            Only the numbers of epochs, of processes and of steps from one checkpoint to
-            the next may differ from before.
+        resume: continue from `last`. Only the numbers of epochs, of processes and of
+            steps from one checkpoint to the next may differ from before.
         notes: written to each checkpoint's `training.json` beside its held-out losses.
         after_epoch: called with the number of epochs done and the averaged model, in
-            evaluation mode. A resumed run calls it again for the last epoch, since it
-            may have been stopped there.
+            evaluation mode; by a resumed run for the epoch before as well.
         log: called with one line per epoch, and one per change in a resumed run.
 
     Returns:
@@ -76,60 +97,461 @@ def fit(
         ValueError: the folder already holds a run, or one with other settings; or there
             are no images.
         FileNotFoundError: there is nothing to resume.
-        FloatingPointError: a gradient or a held-out loss is not finite; `last` is the
-            last good checkpoint.
+        FloatingPointError: a gradient or a held-out loss is not finite.
     """
-    if not len(train_data):
-        raise ValueError("there are 0 training images; give some")
-    if heldout_data is not None and not len(heldout_data):
-        raise ValueError(
-            "there are 0 held-out images; give some, or None for the last epoch to be "
-            "the best"
-        )
+    for kind, data in (("training", train_data), ("held-out", heldout_data)):
+        if data is not None and not len(data):
+            raise ValueError(f"there are 0 {kind} images; give some")
     check_output_dir(output_dir, resume)
     if accelerator is None:
         accelerator = make_accelerator(settings, output_dir)
-    run = TrainingRun(model, settings, Path(output_dir), accelerator)
-    with gradients_restored(model), random_state_restored():
-        run.set_parts(parts, loss_options or {}, notes or {})
-        for line in run.start(train_data, resume):
+    with _left_as_it_was(model, accelerator):
+        trained = (model, parts, loss_options or {}, notes or {})
+        run = TrainingRun(*trained, len(train_data), settings, output_dir, accelerator)
+        changes = run.resume() if resume else []
+        run.schedule = LambdaLR(run.optimizer.optimizer, run.factor, run.step - 1)
+        accelerator.init_trackers("pixelprior", config=asdict(run.settings))
+        if not accelerator.is_main_process:
+            changes, log, after_epoch = [], lambda line: None, None
+        for line in changes:
             log(line)
-        if resume:
-            _finish_last_epoch(run, after_epoch)
-        _train(run, train_data, heldout_data, after_epoch, log)
-    return run.history
-
-
-def _finish_last_epoch(run: TrainingRun, after_epoch) -> None:
-    """What follows an epoch's checkpoints; the run may have been stopped there."""
-    if run.accelerator.is_main_process and run.history:
-        write_history(run.output_dir, run.history)
-        if run.within_epoch == AT_THE_START and after_epoch is not None:
-            after_epoch(len(run.history), run.average.module.eval())
-    run.accelerator.wait_for_everyone()
-
-
-def _train(run: TrainingRun, train_data, heldout_data, after_epoch, log) -> None:
-    settings, accelerator = run.settings, run.accelerator
-    train_data = train_data.to(accelerator.device)
-    if heldout_data is not None:
-        heldout_data = heldout_data.to(accelerator.device)
-    for epoch in range(len(run.history), settings.epochs):
-        started = time.perf_counter() - run.within_epoch["seconds"]
-        trained = run.train_epoch(train_data, epoch)
-        speed = run.steps_per_epoch / (time.perf_counter() - started)
-        heldout = {} if heldout_data is None else run.evaluate(heldout_data)
-        figures = {f"train_{name}": value for name, value in trained.items()}
-        figures |= {f"heldout_{name}": value for name, value in heldout.items()}
-        figures["steps_per_second"] = speed
-        figures["lr"] = run.rate(run.step - 1)
-        figures["seconds"] = time.perf_counter() - started
-        run.finish_epoch(figures, heldout)
-        accelerator.log(figures, step=run.step)
-        if accelerator.is_main_process:
+        if run.history and accelerator.is_main_process:  # it may have been stopped here
+            write_history(run.output_dir, run.history)
+            if not run.images and after_epoch is not None:
+                after_epoch(len(run.history), run.average.module.eval())
+        accelerator.wait_for_everyone()
+        train_data = train_data.to(accelerator.device)
+        if heldout_data is not None:
+            heldout_data = heldout_data.to(accelerator.device)
+        for epoch in range(len(run.history), settings.epochs):
+            run.started = time.perf_counter() - run.seconds
+            trained = run.train_epoch(train_data)
+            speed = run.steps_per_epoch / (time.perf_counter() - run.started)
+            heldout = {} if heldout_data is None else run.evaluate(heldout_data)
+            figures = {f"train_{name}": value for name, value in trained.items()}
+            figures |= {f"heldout_{name}": value for name, value in heldout.items()}
+            figures["steps_per_second"] = speed
+            figures["lr"] = settings.lr * run.factor(run.step - 1)
+            figures["seconds"] = time.perf_counter() - run.started
+            run.finish_epoch(figures, heldout)
+            accelerator.log(figures, step=run.step)
             count = f"{epoch + 1:{len(str(settings.epochs))}d}/{settings.epochs}"
-            losses = losses_in_words(trained, heldout)
+            losses = _in_words(trained, heldout)
             log(f"epoch {count}: {losses}, {figures['seconds']:.0f} s")
             if after_epoch is not None:
                 after_epoch(epoch + 1, run.average.module.eval())
-        accelerator.wait_for_everyone()
+            accelerator.wait_for_everyone()
+    return run.history
+
+
+class TrainingRun:
+    """The state of one training run, and its steps; `fit` is the loop around it."""
+
+    def __init__(
+        self, model, parts, options, notes, images, settings, output_dir, accelerator
+    ):
+        if settings.ema_decay is None:
+            averaged = getattr(model, "averages_weights", True)
+            settings = replace(settings, ema_decay=0.999 if averaged else 0.0)
+        self.settings, self.output_dir = settings, Path(output_dir)
+        self.options, self.notes, self.accelerator = options, notes, accelerator
+        self.model = model.to(accelerator.device, memory_format=torch.channels_last)
+        # `self.step` is an int; torch's own count is a tensor.
+        self.average = AveragedModel(
+            self.model,
+            multi_avg_fn=lambda averages, currents, _: average_weights(
+                averages, currents, self.step, settings.ema_decay
+            ),
+        )
+        self.best, self.best_losses = deepcopy(self.model), {}
+        every = self.model.training_parts()
+        self.parts = {n: p for n, p in every.items() if parts is None or n in parts}
+        self.model.requires_grad_(False)
+        for part in self.parts.values():
+            part.requires_grad_(True)
+        about = asdict(settings) | {
+            "parts": list(self.parts),
+            "training images": images,
+            "processes": accelerator.num_processes,
+            "model": getattr(self.model, "_hub_mixin_config", None),
+        }
+        self.about = json.loads(json.dumps(about | notes))
+        self.images_per_step = accelerator.num_processes * settings.batch_size
+        self.images_per_step *= settings.gradient_accumulation_steps
+        self.steps_per_epoch = math.ceil(images / self.images_per_step)
+        total_steps = settings.epochs * self.steps_per_epoch
+        self.factor = learning_rate_factor(settings, total_steps)
+        decaying, others = decaying_parameters(self.model)
+        optimizer = torch.optim.AdamW(
+            [{"params": decaying}, {"params": others, "weight_decay": 0.0}],
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+        )
+        loss = _Loss(self.model, options)
+        self.loss, self.optimizer = accelerator.prepare(loss, optimizer)
+        self.history: list[dict] = []
+        self.step = 0
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self.images, self.seconds = 0, 0.0  # what is done of the present epoch
+        self.sums: dict[str, Tensor] = {}  # of the losses of this process's images
+
+    def train_epoch(self, data) -> dict[str, float]:
+        """Train for one pass over the data; return the mean of each loss."""
+        settings, accelerator = self.settings, self.accelerator
+        rank, world = accelerator.process_index, accelerator.num_processes
+        epoch, device = len(self.history), accelerator.device
+        # The seeds depend on no earlier epoch, so that a resumed epoch is the same.
+        if not self.images:
+            torch.manual_seed(settings.seed * 1_000_003 + epoch * 1009 + rank)
+        shuffle = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(data), generator=shuffle)
+        left, count = order[self.images :], self.images // world
+        # Every process gets the same number: the first few fill what is missing.
+        left = torch.cat([left, order[: -len(left) % world]])[rank::world].to(device)
+        size = settings.batch_size
+        steps = left.split(size * settings.gradient_accumulation_steps)
+        batches = _batches(
+            device, data, [b for step in steps for b in step.split(size)]
+        )
+        finite = dict.fromkeys(self.parts, True)
+        self.loss.train()
+        for indices in progress_bar(
+            steps,
+            desc=f"epoch {epoch + 1}/{settings.epochs}",
+            unit="step",
+            enabled=accelerator.is_main_process,
+        ):
+            losses = self._gradients(batches, indices)
+            for name, part in self.parts.items():
+                # Each part by itself: if one diverges, the other is not scaled down.
+                norm = accelerator.clip_grad_norm_(
+                    part.parameters(), settings.max_grad_norm
+                )
+                finite[name] = torch.isfinite(norm) & finite[name]
+            self.images += self.images_per_step
+            done, ends = self.step + 1, self.images >= len(order)
+            save = settings.save_steps and done % settings.save_steps == 0 and not ends
+            # Seldom on a GPU, where the host has to wait until it can read a number.
+            if ends or save or done % CHECK_EVERY.get(device.type, 50) == 0:
+                for name in [n for n, so_far in finite.items() if not so_far]:
+                    self._stop(
+                        f"at step {done}: the gradient of {name} is not finite (loss "
+                        f"{losses[name].item():.4g})"
+                    )
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.average.update_parameters(self.model)
+            self.schedule.step()
+            self.step = done
+            count += len(indices)
+            for name, value in losses.items():
+                self.sums[name] = self.sums.get(name, 0) + value * len(indices)
+            if save:
+                self.seconds = time.perf_counter() - self.started
+                self.save({}, improved=False)
+        return self._mean(self.sums, count)
+
+    def _gradients(self, batches: Iterator, indices: Tensor) -> dict[str, Tensor]:
+        """Add up the gradients of one step's batches; return the mean losses."""
+        sizes, means = [len(b) for b in indices.split(self.settings.batch_size)], {}
+        for number, size in enumerate(sizes, start=1):
+            # Processes exchange their gradients once, after the last batch.
+            no_sync = self.accelerator.no_sync(self.loss)
+            with no_sync if number < len(sizes) else contextlib.nullcontext():
+                losses = self.loss(*next(batches))
+                share = size / len(indices)
+                loss = sum(losses[name] for name in self.parts) * share
+                self.accelerator.backward(loss)
+            for name, value in losses.items():
+                means[name] = means.get(name, 0) + value.detach().float() * share
+        return means
+
+    def _stop(self, why: str) -> None:
+        last, settings = self.output_dir / "last", self.settings
+        kept = "no epoch was finished, so there is no checkpoint"
+        if last.exists():
+            kept = f"the last good checkpoint is {last}"
+        raise FloatingPointError(
+            f"training stopped {why}; {kept}; {START_AGAIN} with a lower --lr (now "
+            f"{settings.lr:g}), a longer --warmup (now {settings.warmup:g}) or "
+            "--mixed_precision no"
+        )
+
+    @torch.no_grad()
+    def evaluate(self, data) -> dict[str, float]:
+        """Mean losses of the averaged weights, in float32, over all of `data`."""
+        accelerator = self.accelerator
+        mine = range(accelerator.process_index, len(data), accelerator.num_processes)
+        model, sums = self.average.module.eval(), {}
+        # A process without an image computes the losses of the first, with weight 0.
+        indices = torch.tensor(mine or [0], device=accelerator.device)
+        parts = indices.split(self.settings.batch_size)
+        for some, batch in progress_bar(
+            zip(parts, _batches(accelerator.device, data, parts), strict=True),
+            total=len(parts),
+            desc="held out",
+            unit="batch",
+            enabled=accelerator.is_main_process,
+        ):
+            counted = min(len(some), len(mine))
+            for name, value in model.loss_function(*batch, **self.options).items():
+                sums[name] = sums.get(name, 0) + value.float() * counted
+        return self._mean(sums, len(mine))
+
+    def _mean(self, sums: dict[str, Tensor], count: int) -> dict[str, float]:
+        device = self.accelerator.device
+        values = torch.stack([*sums.values(), torch.tensor(count, device=device)])
+        values = self.accelerator.reduce(values.float(), "sum")
+        return dict(zip(sums, (values[:-1] / values[-1]).tolist(), strict=True))
+
+    def finish_epoch(self, figures: dict, heldout: dict) -> None:
+        """Keep the best weights, part by part, and write both checkpoints."""
+        improved = []
+        for name in self.parts:
+            loss = heldout.get(name, -math.inf)  # without any, the last epoch is best
+            if heldout and not math.isfinite(loss):
+                self._stop(f"after step {self.step}: the held-out {name} is not finite")
+            if loss < self.best_losses.get(name, math.inf):
+                improved.append(name)
+                averaged = self.average.module.training_parts()[name]
+                self.best.training_parts()[name].load_state_dict(averaged.state_dict())
+        self.best_losses |= {name: heldout[name] for name in improved if heldout}
+        self.history.append(figures)
+        self._begin_epoch()
+        self.save(heldout, improved=bool(improved))
+
+    def save(self, heldout: dict, improved: bool) -> None:
+        """Write `last`, and `best` if it improved; each is put in place when complete.
+
+        Every process writes its random state, and the main process all else.
+        """
+        folder, new = self.output_dir, self.output_dir / f"{UNFINISHED}run"
+        state = {
+            "about": self.about,
+            "history": self.history,
+            "best_losses": self.best_losses,
+            "step": self.step,
+            "images": self.images,
+            "seconds": self.seconds,
+            "sums": gather_object([{n: s.item() for n, s in self.sums.items()}]),
+        }
+        with _writing(folder):
+            self.accelerator.save_state(str(new / STATE))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            with _writing(folder):
+                (new / STATE / "run.json").write_text(json.dumps(state), "utf-8")
+                self._write_model(new / "last", self.average.module, heldout)
+                # `best` first: if it is interrupted in between, the resumed run
+                # repeats this epoch.
+                if improved:
+                    self._write_model(new / "best", self.best, self.best_losses)
+                    swap_folder(new / "best", folder / "best")
+                swap_folder(new / "last", folder / "last")
+                write_history(folder, self.history)
+                shutil.rmtree(new, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+
+    def _write_model(self, folder: Path, model: nn.Module, heldout: dict) -> None:
+        about = {
+            "epochs_done": len(self.history),
+            "heldout": heldout,
+            "trained_parts": list(self.parts),
+            "settings": asdict(self.settings),
+            **self.notes,
+        }
+        model.save_pretrained(folder)
+        write_texts(folder, {"training.json": json.dumps(about, indent=1)})
+
+    def resume(self) -> list[str]:
+        """Go on from `last`; return one line per change of epochs or processes."""
+        folder, now, device = self.output_dir, self.about, self.accelerator.device
+        with _reading(folder):
+            state = json.loads((folder / STATE / "run.json").read_text("utf-8"))
+            then = dict(state["about"])
+            self.history = [dict(epoch) for epoch in state["history"]]
+        differ = [key for key in then | now if then.get(key) != now.get(key)]
+        changed = [
+            f"{key} {then.get(key)!r} and not {now.get(key)!r}"
+            for key in differ
+            if key not in MAY_CHANGE
+        ]
+        if changed:
+            raise ValueError(
+                f"the run in {folder} was started with {'; '.join(changed)}; resume it "
+                "with the same flags, or choose another --output_dir"
+            )
+        with _reading(folder):
+            self.accelerator.load_state(str(folder / STATE))
+            averaged = load_file(folder / "last" / WEIGHTS_NAME)
+            self.average.module.load_state_dict(averaged)
+            if self.history:  # before the first epoch's end there is no best
+                best = load_file(folder / "best" / WEIGHTS_NAME)
+                self.best.load_state_dict(best)
+            self.best_losses = dict(state["best_losses"])
+            # On other processes an epoch is divided in another way: it begins again.
+            self.step = len(self.history) * self.steps_per_epoch
+            if "processes" not in differ:
+                self.step, self.images = int(state["step"]), int(state["images"])
+                self.seconds = float(state["seconds"])
+                sums = state["sums"][self.accelerator.process_index]
+                self.sums = {n: torch.tensor(s, device=device) for n, s in sums.items()}
+            self.average.n_averaged.fill_(self.step)
+        return [
+            f"resumed with {key} {now[key]} instead of {then[key]}: an epoch has "
+            f"{self.steps_per_epoch} steps of {self.images_per_step} images, and the "
+            f"learning rate follows the schedule of {now['epochs']} epochs"
+            for key in ("epochs", "processes")
+            if key in differ
+        ]
+
+
+class _Loss(nn.Module):
+    """A model whose forward pass is its loss, so that DDP and autocast apply to it."""
+
+    def __init__(self, model: nn.Module, options: dict):
+        super().__init__()
+        self.model, self.options = model, options
+
+    def forward(self, *batch) -> dict[str, Tensor]:
+        return self.model.loss_function(*batch, **self.options)
+
+
+def decaying_parameters(model: nn.Module) -> tuple[list, list]:
+    """The parameters that are trained: weights that decay, and those that do not.
+
+    Weight decay is for the weights of convolutions and linear layers. Biases and scales
+    do not decay (Radford et al. 2018, section 4.1), nor do embeddings, whose rows would
+    shrink in each step that does not use them.
+    """
+    embeddings = {id(m.weight) for m in model.modules() if type(m) is nn.Embedding}
+    decaying, others = [], []
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            of_a_product = parameter.ndim > 1 and id(parameter) not in embeddings
+            (decaying if of_a_product else others).append(parameter)
+    return decaying, others
+
+
+@torch.no_grad()
+def average_weights(averages, currents, steps: int, decay: float) -> None:
+    """Move the averaged weights towards the current weights, after `steps` such moves.
+
+    The decay starts low and rises to `decay`, so that short runs gain from averaging
+    too.
+    """
+    share = 1 - min(decay, (1 + steps) / (10 + steps))
+    torch._foreach_lerp_(averages, currents, share)
+
+
+def learning_rate_factor(settings: TrainingSettings, total_steps: int):
+    """The learning rate's factor at each step: a linear rise, then a cosine to zero."""
+    warmup_steps = max(1, round(settings.warmup * total_steps))
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    return factor
+
+
+def _batches(device, data, parts) -> Iterator[tuple]:
+    """The batch of `data` for each tensor of indices in `parts`, on a device."""
+    several = hasattr(data, "batches")
+    for batch in data.batches(parts) if several else map(data.batch, parts):
+        yield tuple(each if each is None else each.to(device) for each in batch)
+
+
+def _in_words(trained: dict, heldout: dict) -> str:
+    """An epoch's losses in one line, with the held-out losses beside them if given."""
+    shown = [
+        f"{name.removesuffix('_loss')} {value:.4f}"
+        + (f" / {heldout[name]:.4f}" if name in heldout else "")
+        for name, value in trained.items()
+    ]
+    return f"{', '.join(shown)} (training{' / held out' if heldout else ''})"
+
+
+def check_output_dir(output_dir, resume: bool) -> None:
+    """Check that a run can start in a folder, or be resumed there."""
+    folder = writable_folder(output_dir)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        for name in ("best", "last"):
+            recover_folder(folder / name)
+        for position in (folder, folder / "samples", folder / "codes"):
+            remove_unfinished(position)
+    if resume and not (folder / STATE).is_dir():
+        raise FileNotFoundError(
+            f"there is no training run to resume in {folder}; leave --resume out to "
+            "start one"
+        )
+    if not resume and (folder / "last").exists():
+        raise ValueError(
+            f"{folder} already holds a training run; continue it with --resume, or "
+            "choose another --output_dir"
+        )
+
+
+def write_history(output_dir: Path, history: list[dict]) -> None:
+    """Write the losses of all epochs to history.json."""
+    write_texts(output_dir, {"history.json": json.dumps(history, indent=1)})
+
+
+def read_history(output_dir) -> list[dict]:
+    """The losses of all epochs that a run has finished; none before the first."""
+    path = Path(output_dir) / "history.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else []
+
+
+@contextlib.contextmanager
+def _left_as_it_was(model: nn.Module, accelerator: Accelerator) -> Iterator[None]:
+    """Restore gradients, random numbers and the accelerator, also after Ctrl-C."""
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    # DDP puts "module." before each name; the model's own fit any number of processes.
+    hooks = [
+        accelerator.register_save_state_pre_hook(
+            lambda _, weights, folder: weights.__setitem__(0, model.state_dict())
+        ),
+        accelerator.register_load_state_pre_hook(
+            lambda models, folder: models.__setitem__(0, model)
+        ),
+    ]
+    try:
+        on_gpu = accelerator.device.type == "cuda"
+        with torch.random.fork_rng(range(torch.cuda.device_count()) if on_gpu else []):
+            yield
+    finally:
+        for parameter, required in before:
+            parameter.requires_grad_(required)
+        for hook in hooks:
+            hook.remove()
+        accelerator.free_memory()  # else it saves this model with that of the next run
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    # A full disk is a RuntimeError of torch.save, and a SafetensorError.
+    except (OSError, RuntimeError, SafetensorError) as error:
+        remove_unfinished(folder)
+        raise OSError(
+            f"cannot write a checkpoint in {folder} ({str(error).splitlines()[0]}); "
+            "the one before it, if any, is whole; make room on the disk, or ask for "
+            "permission to write there, and go on with --resume"
+        ) from error
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # damaged files raise errors of many types
+        raise ValueError(
+            f"the state of the run in {folder} cannot be read ({type(error).__name__}):"
+            f" it is cut short or damaged; {START_AGAIN}"
+        ) from error

@@ -14,16 +14,15 @@ from torch import Tensor, nn
 from vector_quantize_pytorch import VectorQuantize
 
 from pixelprior.checkpoints import Pretrained
-from pixelprior.layers import ResidualStack
-from pixelprior.modes import evaluation_mode
-from pixelprior.ranges import (
+from pixelprior.devices import evaluation_mode
+from pixelprior.layers import ResidualStack, check_codes, check_tensor
+from pixelprior.settings import (
     check_number,
     check_positive,
     check_share,
     sides_of,
     whole_number,
 )
-from pixelprior.validation import check_codes, check_tensor
 
 
 class Quantizer(nn.Module):

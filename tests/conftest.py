@@ -79,8 +79,8 @@ torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
 
 @pytest.fixture(autouse=True, scope="session")
 def no_images_are_kept_in_the_home_folder(tmp_path_factory):
-    """Decoded images are kept in a folder of the tests."""
-    os.environ["PIXELPRIOR_CACHE"] = str(tmp_path_factory.mktemp("decoded"))
+    """What `datasets` keeps is kept in a folder of the tests."""
+    os.environ["HF_DATASETS_CACHE"] = str(tmp_path_factory.mktemp("rows"))
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +111,7 @@ def heldout_codes(shipped, heldout_images):
 def some_heldout_codes(heldout_codes):
     """Every tenth of them, which has all classes."""
     z_top, z_bottom, labels = heldout_codes.batch(torch.arange(0, 1000, 10))
-    return CodeData(z_top, z_bottom, labels, heldout_codes.num_embeddings)
+    return CodeData((z_top, z_bottom), labels, heldout_codes.num_embeddings)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,12 @@
 """Saving and loading checkpoints, and every way in which a file can be wrong."""
 
 import copy
-import hashlib
 import json
 import os
 import pickle
 import stat
+import struct
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pixelprior import VQVAE2, HierarchicalPixelCNN, checkpoints, files
+from pixelprior import VQVAE2, HierarchicalPixelCNN
 from pixelprior.assets import SHIPPED, WITH_WITHOUT_TOP, load_shipped, shipped_folder
 from pixelprior.checkpoints import fingerprint, load_model, read_training_notes
-from pixelprior.cli.priors import check_trained
+from pixelprior.cli.priors import load_prior
 from pixelprior.files import (
     recover_folder,
     swap_folder,
     temporary_folder,
     writable_folder,
 )
+
+FILES = ["config.json", "model.safetensors"]
 
 
 @pytest.fixture
@@ -37,18 +38,22 @@ def same(a, b):
     return fingerprint(a) == fingerprint(b)
 
 
-def test_save_and_load_give_the_same_model(model, tmp_path):
-    model.save_pretrained(tmp_path / "here")
-    assert sorted(p.name for p in (tmp_path / "here").iterdir()) == [
-        "SHA256SUMS",
-        "config.json",
-        "model.safetensors",
-    ]
-    for loaded in (
-        HierarchicalPixelCNN.from_pretrained(tmp_path / "here"),
-        load_model(HierarchicalPixelCNN, tmp_path / "here"),
-    ):
-        assert same(model, loaded) and not loaded.training
+def with_config(folder, **changes):
+    """Change values in a folder's config."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+# Saved and loaded
+
+
+def test_save_and_load_give_the_same_model_and_again(model, tmp_path):
+    model.save_pretrained(tmp_path / "one")
+    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == FILES
+    loaded = HierarchicalPixelCNN.from_pretrained(tmp_path / "one")
+    loaded.save_pretrained(tmp_path / "two")
+    for each in (loaded, load_model(HierarchicalPixelCNN, tmp_path / "two")):
+        assert same(model, each) and not each.training
 
 
 @pytest.mark.parametrize("number", [np.int64, np.uint8, np.array, torch.tensor])
@@ -61,16 +66,19 @@ def test_a_model_built_from_a_librarys_numbers_comes_back(number, tmp_path):
     assert same(model, loaded) and loaded.num_classes == 3
 
 
-def test_a_loaded_model_can_be_saved_again(model, tmp_path):
-    model.save_pretrained(tmp_path / "one")
-    loaded = HierarchicalPixelCNN.from_pretrained(tmp_path / "one")
-    loaded.save_pretrained(tmp_path / "two")
-    assert same(model, load_model(HierarchicalPixelCNN, tmp_path / "two"))
+@pytest.mark.parametrize("numbers", [np.array, torch.tensor])
+def test_several_numbers_of_a_library_are_those_of_the_levels(numbers, tmp_path):
+    model = HierarchicalPixelCNN(numbers([20, 30]), 6, 8, 2)
+    model.save_pretrained(tmp_path)
+    loaded = HierarchicalPixelCNN.from_pretrained(tmp_path)
+    assert [level.num_embeddings for level in loaded.levels] == [20, 30]
+    with pytest.raises(ValueError, match=r"num_embeddings is 20\.5"):
+        HierarchicalPixelCNN(numbers([20.5, 30]), 6)
 
 
-@pytest.fixture
-def uploaded(monkeypatch):
-    """A stand-in for the hub: the names of the uploaded files, by repo_id."""
+def test_both_files_are_pushed_under_the_name_of_the_folder_or_the_one_given(
+    model, tmp_path, monkeypatch
+):
     uploaded = {}
 
     class Hub:
@@ -84,25 +92,10 @@ def uploaded(monkeypatch):
             uploaded[repo_id] = sorted(p.name for p in Path(folder_path).iterdir())
 
     monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
-    return uploaded
-
-
-FILES = ["SHA256SUMS", "config.json", "model.safetensors"]
-
-
-def test_push_to_hub_uploads_all_files(model, uploaded):
     model.push_to_hub("me/prior")
-    assert uploaded == {"me/prior": FILES}
-
-
-def test_a_model_is_pushed_under_the_name_of_its_folder_or_the_one_given(
-    model, tmp_path, uploaded
-):
-    folder = tmp_path / "prior"
-    model.save_pretrained(folder, push_to_hub=True)
-    model.save_pretrained(folder, push_to_hub=True, repo_id="me/mine")
-    assert uploaded == {"prior": FILES, "me/mine": FILES}
-    assert sorted(path.name for path in folder.iterdir()) == FILES
+    model.save_pretrained(tmp_path / "prior", push_to_hub=True)
+    model.save_pretrained(tmp_path / "prior", push_to_hub=True, repo_id="me/mine")
+    assert uploaded == {"me/prior": FILES, "prior": FILES, "me/mine": FILES}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
@@ -117,157 +110,70 @@ def test_the_files_of_a_checkpoint_have_the_permissions_of_the_umask(
         left = os.umask(before)
     assert left == umask
     modes = [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()]
-    assert modes == 3 * [0o666 & ~umask]
+    assert modes == 2 * [0o666 & ~umask]
 
 
-def test_codebooks_are_saved_with_the_vqvae2(small_vqvae2, tmp_path):
-    small_vqvae2.save_pretrained(tmp_path)
-    loaded = load_model(VQVAE2, tmp_path)
+def test_half_precision_halves_the_file_and_rounds_the_weights_alone(
+    small_vqvae2, tmp_path
+):
+    """The codebooks, which are buffers, keep their numbers."""
+    small_vqvae2.save_pretrained(tmp_path / "full")
+    small_vqvae2.save_pretrained(tmp_path / "half", dtype=torch.float16)
+    parameters = dict(small_vqvae2.named_parameters())
+    saved = load_file(tmp_path / "half" / "model.safetensors")
+    for name, tensor in small_vqvae2.state_dict().items():
+        kept = tensor.half() if name in parameters else tensor
+        assert torch.equal(saved[name], kept) and saved[name].dtype == kept.dtype
+    full, half = (load_model(VQVAE2, tmp_path / name) for name in ("full", "half"))
+    assert torch.equal(half.vq_top.codebook, small_vqvae2.vq_top.codebook)
     images = torch.rand(2, 1, 32, 32)
     for key, codes in small_vqvae2.get_code_indices(images).items():
-        assert torch.equal(codes, loaded.get_code_indices(images)[key])
+        assert torch.equal(codes, full.get_code_indices(images)[key])
 
 
-def test_half_precision_halves_the_file_and_rounds_the_weights(model, tmp_path):
-    model.save_pretrained(tmp_path / "full")
-    model.save_pretrained(tmp_path / "half", dtype=torch.float16)
-    full, half = (
-        (tmp_path / name / "model.safetensors").stat().st_size
-        for name in ("full", "half")
-    )
-    assert half < 0.65 * full
-    loaded = load_model(HierarchicalPixelCNN, tmp_path / "half")
-    for a, b in zip(model.parameters(), loaded.parameters(), strict=True):
-        assert torch.equal(a.half().float(), b)
+# Where a model is read from
 
 
-def test_codebooks_are_not_rounded_in_a_file_of_half_precision(small_vqvae2, tmp_path):
-    small_vqvae2.save_pretrained(tmp_path, dtype=torch.float16)
-    parameters = dict(small_vqvae2.named_parameters())
-    saved = load_file(tmp_path / "model.safetensors")
-    for name, tensor in small_vqvae2.state_dict().items():
-        kept = torch.float16 if name in parameters else tensor.dtype
-        assert saved[name].dtype == kept, name
-    loaded = load_model(VQVAE2, tmp_path)
-    assert torch.equal(loaded.vq_top.codebook, small_vqvae2.vq_top.codebook)
-    assert torch.equal(loaded.vq_bottom.codebook, small_vqvae2.vq_bottom.codebook)
-
-
-def test_a_pth_of_config_and_state_is_read(model, tmp_path):
-    path = tmp_path / "prior.pth"
-    config = {"num_embeddings": 20, "embedding_dim": 6, "hidden_channels": 8}
-    config |= {"num_layers": 2, "num_classes": 3}
-    config |= {"vertical_residual": True, "bounded_condition": True}
-    torch.save({"config": config, "state_dict": model.state_dict()}, path)
+def test_a_pth_holds_its_config_or_has_it_beside_it(model, tmp_path):
+    """Under any name: the examples of torch name theirs checkpoint.pth.tar."""
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    state = model.state_dict()
+    path = tmp_path / "checkpoint.pth.tar"
+    torch.save(state, path)
+    assert same(model, load_model(HierarchicalPixelCNN, path))
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no config\.json"):
+        load_model(HierarchicalPixelCNN, path)
+    torch.save({"config": config, "state_dict": state}, path)
     assert same(model, load_model(HierarchicalPixelCNN, path))
 
 
-def test_a_pth_of_a_state_dict_takes_the_config_beside_it(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    torch.save(model.state_dict(), tmp_path / "prior.pth")
-    assert same(model, load_model(HierarchicalPixelCNN, tmp_path / "prior.pth"))
-    (tmp_path / "config.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no config\.json"):
-        load_model(HierarchicalPixelCNN, tmp_path / "prior.pth")
-
-
-def test_a_state_dict_is_read_under_any_name(model, tmp_path):
-    """The examples of torch name theirs checkpoint.pth.tar."""
-    model.save_pretrained(tmp_path)
-    torch.save(model.state_dict(), tmp_path / "checkpoint.pth.tar")
-    loaded = load_model(HierarchicalPixelCNN, tmp_path / "checkpoint.pth.tar")
-    assert same(model, loaded)
-
-
-def test_a_training_folder_stands_for_its_best(model, tmp_path):
+def test_a_run_stands_for_its_best_unless_it_has_weights_of_its_own(model, tmp_path):
     model.save_pretrained(tmp_path / "best")
     assert same(model, load_model(HierarchicalPixelCNN, tmp_path))
-
-
-def test_a_folders_own_weights_come_before_those_of_its_best(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    HierarchicalPixelCNN(20, 6, 8, 2, num_classes=3).save_pretrained(tmp_path / "best")
-    assert same(model, load_model(HierarchicalPixelCNN, tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("text", "notes"),
-    [
-        (None, {}),
-        ("{", {}),
-        pytest.param("[" * 10**5, {}, id="too many brackets"),
-        ("[1]", {}),
-        ('{"a": 3, "trained_parts": "top_loss"}', {"a": 3}),
-        ('{"a": 3, "trained_parts": ["top_loss"]}', None),  # as they are
-    ],
-)
-def test_notes_of_another_form_count_as_absent(tmp_path, text, notes):
-    if text is not None:
-        (tmp_path / "training.json").write_text(text)
-    expected = json.loads(text) if notes is None else notes
-    assert read_training_notes(tmp_path) == expected
-
-
-def test_a_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*nowhere"):
-        load_model(VQVAE2, tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
-        load_model(VQVAE2, tmp_path)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.9])
-def test_weights_cut_short_are_named(model, tmp_path, share):
-    model.save_pretrained(tmp_path)
-    torch.save(model.state_dict(), tmp_path / "prior.pth")
-    for name in ("model.safetensors", "prior.pth"):
-        path = tmp_path / name
-        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-        with pytest.raises(ValueError, match=f"{name} cannot be read.*cut short"):
-            load_model(HierarchicalPixelCNN, path)
-
-
-def test_a_config_cut_short_is_named(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    text = (tmp_path / "config.json").read_text()
-    (tmp_path / "config.json").write_text(text[: len(text) // 2])
-    with pytest.raises(ValueError, match=r"config\.json is not valid JSON"):
-        load_model(HierarchicalPixelCNN, tmp_path)
-
-
-def test_the_checkpoint_of_another_model_is_named(model, small_vqvae2, tmp_path):
-    for one, other in ((model, VQVAE2), (small_vqvae2, HierarchicalPixelCNN)):
-        one.save_pretrained(tmp_path)
-        words = f"holds a {type(one).__name__}, but a {other.__name__} is needed"
-        for load in (other.from_pretrained, partial(load_model, other)):
-            with pytest.raises(ValueError, match=words):
-                load(tmp_path)
-
-
-def test_weights_that_do_not_fit_the_config_are_named(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"num_layers": 3}))
-    with pytest.raises(ValueError, match="do not fit"):
-        load_model(HierarchicalPixelCNN, tmp_path)
+    own = HierarchicalPixelCNN(20, 6, 8, 2, num_classes=3)
+    own.save_pretrained(tmp_path)
+    assert same(own, load_model(HierarchicalPixelCNN, tmp_path))
 
 
 def load_from_hub(monkeypatch, folder, **keywords):
     """`from_pretrained` of a name on the hub, with the files taken from a folder."""
     asked = []
 
-    def download(*, repo_id, filename, **options):
-        asked.append((repo_id, filename, options.get("revision")))
-        if not (folder / filename).is_file():
-            raise checkpoints.EntryNotFoundError(f"no {filename} there")
+    def config(*, repo_id, filename, **options):
+        asked.append((repo_id, options["revision"]))
         return str(folder / filename)
 
-    for place in ("huggingface_hub.hub_mixin", "pixelprior.checkpoints"):
-        monkeypatch.setattr(f"{place}.hf_hub_download", download)
+    def both(repo_id, *, allow_patterns, **options):
+        assert sorted(allow_patterns) == FILES
+        asked.append((repo_id, options["revision"]))
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", config)
+    monkeypatch.setattr("pixelprior.checkpoints.snapshot_download", both)
     loaded = HierarchicalPixelCNN.from_pretrained("me/prior", **keywords)
-    assert set(asked) == {
-        ("me/prior", name, keywords.get("revision"))
-        for name in ("config.json", "model.safetensors", "SHA256SUMS")
-    }
+    assert asked == 2 * [("me/prior", keywords.get("revision"))]
     return loaded
 
 
@@ -275,63 +181,10 @@ def dropouts(model):
     return {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)}
 
 
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        ("num_layers", 10**6),
-        ("hidden_channels", 10**6),
-        ("hidden_channels", 10**18),
-        ("num_embeddings", 2**40),
-        ("num_classes", 10**9),
-        ("kernel_size", 10**5 + 1),
-        ("attention_layers", 10**6),
-        ("attention_heads", 10**9),
-    ],
-)
-def test_a_config_that_asks_for_more_than_its_weights_is_refused_at_once(
-    model, tmp_path, name, value
-):
-    model.save_pretrained(tmp_path)
-    path = tmp_path / "config.json"
-    config = json.loads(path.read_text()) | {name: value}
-    path.write_text(json.dumps(config))
-    started = time.perf_counter()
-    with pytest.raises(ValueError, match=rf"do not fit .*{name} is {value}, but there"):
-        load_model(HierarchicalPixelCNN, tmp_path)
-    assert time.perf_counter() - started < 1
-
-
-@pytest.mark.parametrize("name", ["num_residual_blocks", "hidden_channels"])
-def test_a_vqvae2_of_a_million_blocks_is_refused_at_once(small_vqvae2, tmp_path, name):
-    small_vqvae2.save_pretrained(tmp_path)
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {name: 10**6}))
-    with pytest.raises(ValueError, match=rf"do not fit .*{name} is 1000000, but there"):
-        load_model(VQVAE2, tmp_path)
-
-
-def test_no_memory_is_taken_for_weights_that_do_not_fit(model, tmp_path, monkeypatch):
-    """Sizes within those of the weights may still ask for far more than there is."""
-    model.save_pretrained(tmp_path)
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_channels": 20}))
-    devices, build = [], HierarchicalPixelCNN.__init__
-
-    def watched(self, *arguments, **options):
-        build(self, *arguments, **options)
-        devices.append(next(self.parameters()).device.type)
-
-    monkeypatch.setattr(HierarchicalPixelCNN, "__init__", watched)
-    with pytest.raises(ValueError, match="do not fit"):
-        load_model(HierarchicalPixelCNN, tmp_path)
-    assert devices == ["meta"]
-
-
 def test_keywords_replace_the_arguments_of_the_config(model, tmp_path, monkeypatch):
     model.save_pretrained(tmp_path)
     assert dropouts(model) == {0.1}
     for loaded in (
-        HierarchicalPixelCNN.from_pretrained(tmp_path, dropout=0.5),
         HierarchicalPixelCNN.from_pretrained(str(tmp_path), dropout=0.5, token=False),
         load_model(HierarchicalPixelCNN, tmp_path, dropout=0.5),
         load_from_hub(monkeypatch, tmp_path, dropout=0.5, revision="v1"),
@@ -344,46 +197,22 @@ def test_keywords_replace_the_arguments_of_the_config(model, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "keywords", [{"dropuot": 0.5}, {"config": {"dropout": 0.5}}, {"strict": False}]
-)
-def test_a_keyword_that_the_model_does_not_take_is_named(
-    model, tmp_path, monkeypatch, keywords
-):
-    model.save_pretrained(tmp_path)
-    (name,) = keywords
-    words = f"^a HierarchicalPixelCNN takes no argument '{name}'; .* dropout, .*$"
-    for load in (
-        lambda: HierarchicalPixelCNN.from_pretrained(tmp_path, **keywords),
-        lambda: load_model(HierarchicalPixelCNN, tmp_path, **keywords),
-        lambda: load_from_hub(monkeypatch, tmp_path, **keywords),
-    ):
-        with pytest.raises(ValueError, match=words) as error:
-            load()
-        assert "\n" not in str(error.value)
-
-
-def test_the_arguments_of_a_model_are_named_from_the_first(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    words = "no argument 'model_kwargs'; leave it out, or give one of num_embeddings, "
-    with pytest.raises(ValueError, match=words):
-        HierarchicalPixelCNN.from_pretrained(tmp_path, model_kwargs={"dropout": 0.5})
-
-
-@pytest.mark.parametrize("numbers", [np.array, torch.tensor])
-def test_several_numbers_in_place_of_one_are_named(numbers):
-    with pytest.raises(ValueError, match=r"num_embeddings is .*20, 30"):
-        HierarchicalPixelCNN(numbers([20, 30]), 6)
-
-
-def test_keywords_that_do_not_fit_the_weights_are_named(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    for keywords, words in (
+    "keywords, words",
+    [
+        ({"dropuot": 0.5}, "do not fit a HierarchicalPixelCNN .*'dropuot'"),
+        ({"config": {"dropout": 0.5}}, "do not fit a HierarchicalPixelCNN .*'config'"),
         ({"num_layers": 3}, "do not fit"),
         ({"hidden_channels": 10}, "do not fit"),
         ({"dropout": 2}, "dropout is 2"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            HierarchicalPixelCNN.from_pretrained(tmp_path, **keywords)
+    ],
+)
+def test_keywords_that_do_not_fit_model_or_weights_are_named(
+    model, tmp_path, keywords, words
+):
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=words) as error:
+        HierarchicalPixelCNN.from_pretrained(tmp_path, **keywords)
+    assert "\n" not in str(error.value)
 
 
 def test_loading_leaves_the_random_numbers_as_they_were(model, small_vqvae2, tmp_path):
@@ -391,16 +220,73 @@ def test_loading_leaves_the_random_numbers_as_they_were(model, small_vqvae2, tmp
         folder = tmp_path / type(each).__name__
         each.save_pretrained(folder)
         torch.save(each.state_dict(), folder / "model.pth")
-        torch.manual_seed(5)
-        expected = torch.rand(3)
-        for load in (
-            lambda: type(each).from_pretrained(folder),  # noqa: B023
-            lambda: load_model(type(each), folder),  # noqa: B023
-            lambda: load_model(type(each), folder / "model.pth"),  # noqa: B023
-        ):
+        for path in (folder, folder / "model.pth"):
             torch.manual_seed(5)
-            load()
+            expected = torch.rand(3)
+            torch.manual_seed(5)
+            load_model(type(each), path)
             assert torch.equal(torch.rand(3), expected)
+
+
+# Damaged, hostile or of another model
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    for path in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(FileNotFoundError, match=f"no checkpoint at {path}"):
+            load_model(VQVAE2, path)
+
+
+def test_the_checkpoint_of_another_model_is_named(model, small_vqvae2, tmp_path):
+    for one, other in ((model, VQVAE2), (small_vqvae2, HierarchicalPixelCNN)):
+        one.save_pretrained(tmp_path)
+        words = f"holds a {type(one).__name__}, but a {other.__name__} is needed"
+        with pytest.raises(ValueError, match=words):
+            other.from_pretrained(tmp_path)
+
+
+PRIOR_COUNTS = {
+    "num_layers": 10**6,
+    "hidden_channels": 10**18,
+    "num_embeddings": 2**40,
+    "num_classes": 10**9,
+    "kernel_size": 10**5 + 1,
+    "attention_layers": 10**6,
+    "attention_heads": 10**9,
+}
+
+
+@pytest.mark.parametrize(
+    "kind, name, value",
+    [("prior", *item) for item in PRIOR_COUNTS.items()]
+    + [("vqvae2", name, 10**6) for name in ("num_residual_blocks", "hidden_channels")],
+)
+def test_a_config_that_asks_for_more_than_its_weights_is_refused_at_once(
+    model, small_vqvae2, tmp_path, kind, name, value
+):
+    one = model if kind == "prior" else small_vqvae2
+    one.save_pretrained(tmp_path)
+    with_config(tmp_path, **{name: value})
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match=rf"do not fit .*{name} is {value}, but"):
+        load_model(type(one), tmp_path)
+    assert time.perf_counter() - started < 1
+
+
+def test_no_memory_is_taken_for_weights_that_do_not_fit(model, tmp_path, monkeypatch):
+    """Sizes within those of the weights may still ask for far more than there is."""
+    model.save_pretrained(tmp_path)
+    with_config(tmp_path, hidden_channels=20)
+    devices, build = [], HierarchicalPixelCNN.__init__
+
+    def watched(self, *arguments, **options):
+        build(self, *arguments, **options)
+        devices.append(next(self.parameters()).device.type)
+
+    monkeypatch.setattr(HierarchicalPixelCNN, "__init__", watched)
+    with pytest.raises(ValueError, match="do not fit"):
+        load_model(HierarchicalPixelCNN, tmp_path)
+    assert devices == ["meta"]
 
 
 class RunsCode:
@@ -413,30 +299,6 @@ class RunsCode:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"junk", b"a line of text", b"\0" * 99, [1], {"state_dict": 3}, {1: 2}]
-    + [{"weight": 3}, {1: torch.ones(2)}],
-)
-def test_a_pth_that_is_no_state_dict_is_named(tmp_path, content):
-    path = tmp_path / "odd.pth"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save(content, path)
-    with pytest.raises(ValueError, match=r"odd\.pth (cannot be read|holds)"):
-        load_model(VQVAE2, path)
-
-
-def test_a_state_dict_without_tensors_is_named(tmp_path):
-    config = {"num_embeddings": 20, "embedding_dim": 6}
-    path = tmp_path / "empty.pth"
-    torch.save({"config": config, "state_dict": {}}, path)
-    words = "num_embeddings is 20, but there are 0 tensors with sides of at most 0"
-    with pytest.raises(ValueError, match=words):
-        load_model(HierarchicalPixelCNN, path)
-
-
 @pytest.mark.parametrize("write", [torch.save, pickle.dump])
 def test_a_pickle_that_wants_to_run_code_never_does(tmp_path, write):
     mark, path = tmp_path / "it ran", tmp_path / "evil.pth"
@@ -445,6 +307,108 @@ def test_a_pickle_that_wants_to_run_code_never_does(tmp_path, write):
     with pytest.raises(ValueError, match=r"evil\.pth.*refused, nothing was run"):
         load_model(VQVAE2, path)
     assert not mark.exists()
+
+
+def of_header(change):
+    """A safetensors file whose header, a dict by tensor, is changed."""
+
+    def harm(content):
+        size = struct.unpack("<Q", content[:8])[0]
+        header = json.loads(content[8 : 8 + size])
+        name = min(name for name in header if name != "__metadata__")
+        header[name] |= change
+        text = json.dumps(header).encode()
+        return struct.pack("<Q", len(text)) + text + content[8 + size :]
+
+    return harm
+
+
+def cut(share):
+    return lambda content: content[: int(len(content) * share)]
+
+
+def flipped(position, bit):
+    def harm(content):
+        changed = bytearray(content)
+        changed[position] ^= 1 << bit
+        return bytes(changed)
+
+    return harm
+
+
+def configured(**changes):
+    return lambda content: json.dumps(json.loads(content) | changes).encode()
+
+
+def saved(value):
+    def harm(_content, path):
+        torch.save(value, path)
+
+    return harm
+
+
+WEIGHTS, CONFIG, PTH = "model.safetensors", "config.json", "prior.pth"
+VALUES = (-1, 0, 1.5, 1e308, 10**30, "x", "12", True, [], [2, 2], {"a": 1})
+ARGUMENTS = (
+    "num_embeddings",
+    "hidden_channels",
+    "num_layers",
+    "kernel_size",
+    "nothing",
+)
+HARMS = [
+    *((name, cut(n / 10)) for name in (WEIGHTS, CONFIG, PTH) for n in range(10)),
+    *((WEIGHTS, flipped(n, b)) for n in range(8) for b in (0, 7)),
+    *((WEIGHTS, flipped(n, b)) for n in range(8, 400, 14) for b in (0, 6)),
+    *((WEIGHTS, of_header({"shape": s})) for s in ([2**62], [-1], "x", None, [1.5])),
+    *((WEIGHTS, of_header({"data_offsets": o})) for o in ([0, 2**62], [9, 1], [], 3)),
+    *((WEIGHTS, of_header({"dtype": d})) for d in ("F8", "I64", 3, None)),
+    *((CONFIG, configured(**{n: v})) for n in ARGUMENTS for v in VALUES),
+    *((CONFIG, lambda _, text=t: text) for t in (b"[1]", b"3", b"\xff\xfe", b"null")),
+    (CONFIG, lambda _: b"[" * 10**5),
+    *((PTH, lambda _, text=t: text) for t in (b"junk", b"a", b"\0" * 99, b"\x80\2.")),
+    *((PTH, saved(v)) for v in ([1], {"state_dict": 3}, {1: 2}, {"weight": 3}, {})),
+    *((PTH, saved(v)) for v in ({1: torch.ones(2)}, {"state_dict": {}, "config": 3})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(HARMS)))
+def test_a_damaged_or_hostile_file_loads_or_ends_in_one_line(model, tmp_path, number):
+    """Some hundred and eighty files; a flipped bit may be in what does not matter."""
+    name, harm = HARMS[number]
+    model.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / PTH)
+    path, content = tmp_path / name, (tmp_path / name).read_bytes()
+    if harm.__qualname__.startswith("saved"):
+        harm(content, path)
+    else:
+        path.write_bytes(harm(content))
+    started = time.perf_counter()
+    try:
+        load_model(HierarchicalPixelCNN, path if name == PTH else tmp_path)
+    except ValueError as error:
+        assert "\n" not in str(error)
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        (None, {}),
+        ("{", {}),
+        pytest.param("[" * 10**5, {}, id="too many brackets"),
+        ("[1]", {}),
+        ('{"a": 3, "trained_parts": "top_loss"}', {"a": 3}),
+        ('{"a": 3, "trained_parts": ["b"]}', {"a": 3, "trained_parts": ["b"]}),
+    ],
+)
+def test_notes_of_another_form_count_as_absent(tmp_path, text, notes):
+    if text is not None:
+        (tmp_path / "training.json").write_text(text)
+    assert read_training_notes(tmp_path) == notes
+
+
+# Whole or not at all
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
@@ -466,80 +430,7 @@ def test_a_failed_save_leaves_the_old_checkpoint_whole(model, tmp_path, monkeypa
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
-def flip_a_bit(path):
-    """Change the lowest bit of the last weight, so that the file can still be read."""
-    content = bytearray(path.read_bytes())
-    content[-4] ^= 1
-    path.write_bytes(content)
-
-
-def test_weights_with_a_flipped_bit_are_refused(model, tmp_path, monkeypatch):
-    model.save_pretrained(tmp_path)
-    flip_a_bit(tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=r"safetensors is not the file that was"):
-        load_model(HierarchicalPixelCNN, tmp_path)
-    with pytest.raises(ValueError, match="remove SHA256SUMS if you replaced"):
-        HierarchicalPixelCNN.from_pretrained(tmp_path)
-    with monkeypatch.context() as patch, pytest.raises(ValueError, match="is not the"):
-        load_from_hub(patch, tmp_path)
-    (tmp_path / "SHA256SUMS").unlink()  # as in weights of another program
-    assert not same(model, load_from_hub(monkeypatch, tmp_path))
-    loaded = load_model(HierarchicalPixelCNN, tmp_path)
-    assert not same(model, loaded)  # nothing else would have told
-
-
-def test_checksums_are_those_of_the_usual_program(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    content = (tmp_path / "model.safetensors").read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    sums = tmp_path / "SHA256SUMS"
-    assert sums.read_bytes() == f"{digest}  model.safetensors\n".encode()
-    sums.write_text(f"{'0' * 64}  other\n{digest.upper()} *model.safetensors\n")
-    load_model(HierarchicalPixelCNN, tmp_path)
-    for damaged in (digest, f"{digest}  model.safetensor\n", "\x00", ""):
-        sums.write_text(damaged)
-        with pytest.raises(ValueError, match="SHA-256 is not in SHA256SUMS"):
-            load_model(HierarchicalPixelCNN, tmp_path)
-
-
-def test_files_that_are_replaced_while_they_are_read_are_no_damage(
-    model, tmp_path, monkeypatch
-):
-    model.save_pretrained(tmp_path)
-    hashed, real = [], files.sha256_of
-
-    def another_file_first(path):
-        hashed.append(path)
-        return "0" * 64 if len(hashed) == 1 else real(path)
-
-    monkeypatch.setattr(files, "sha256_of", another_file_first)
-    load_model(HierarchicalPixelCNN, tmp_path)
-    assert len(hashed) == 2
-
-
-@pytest.mark.parametrize("renames", [0, 1, 2])
-def test_a_save_cut_off_between_its_renames_leaves_no_old_checksum(
-    renames, model, tmp_path, monkeypatch
-):
-    model.save_pretrained(tmp_path)
-    torch.manual_seed(1)
-    other = HierarchicalPixelCNN(20, 6, hidden_channels=8, num_layers=2, num_classes=3)
-    replace, count = os.replace, [0]
-
-    def cut_off(*paths):
-        if count[0] == renames:
-            raise KeyboardInterrupt
-        count[0] += 1
-        replace(*paths)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(os, "replace", cut_off)
-        other.save_pretrained(tmp_path)
-    loaded = load_model(HierarchicalPixelCNN, tmp_path)
-    assert same(loaded, other if renames else model)
-
-
-def test_a_folder_is_swapped_whole(tmp_path):
+def test_a_folder_is_swapped_whole_and_a_swap_cut_off_is_undone(tmp_path):
     target = tmp_path / "last"
     for text in ("one", "two"):
         with temporary_folder(tmp_path) as temporary:
@@ -547,25 +438,21 @@ def test_a_folder_is_swapped_whole(tmp_path):
             (temporary / "last" / "file").write_text(text)
             swap_folder(temporary / "last", target)
         assert (target / "file").read_text() == text
+        assert [p.name for p in tmp_path.iterdir()] == ["last"]
+    target.rename(tmp_path / ".last.previous")
+    recover_folder(target)
+    assert (target / "file").read_text() == "two"
     assert [p.name for p in tmp_path.iterdir()] == ["last"]
 
 
-def test_a_swap_cut_off_between_its_renames_is_undone(tmp_path):
-    (tmp_path / ".last.previous").mkdir()
-    (tmp_path / ".last.previous" / "file").write_text("old")
-    recover_folder(tmp_path / "last")
-    assert (tmp_path / "last" / "file").read_text() == "old"
-    assert not (tmp_path / ".last.previous").exists()
-
-
-LIBRARY = "vq_top.vq._codebook"
+# Fingerprints
 
 
 def test_a_fingerprint_does_not_depend_on_the_release_of_the_codebook_library(shipped):
     """Flags and moving averages differ between releases; the codebooks do not."""
     model = copy.deepcopy(shipped[0])
     before = fingerprint(model)
-    library = model.get_submodule(LIBRARY)
+    library = model.get_submodule("vq_top.vq._codebook")
     for flag in (torch.ones(1), torch.tensor(True), torch.tensor([1, 1])):
         library.initted = flag
         assert fingerprint(model) == before
@@ -575,28 +462,18 @@ def test_a_fingerprint_does_not_depend_on_the_release_of_the_codebook_library(sh
     assert fingerprint(model) == before
 
 
-def test_a_fingerprint_depends_on_each_parameter_and_each_codebook(shipped):
+def test_a_fingerprint_depends_on_each_parameter_and_each_code(shipped):
     model = copy.deepcopy(shipped[0])
-    tensors = dict(model.named_parameters())
+    tensors = list(model.parameters())
     assert len(tensors) > 30
-    for level in ("top", "bottom"):
-        tensors[level] = getattr(model, f"vq_{level}").codebook
+    for quantizer in (model.vq_top, model.vq_bottom):
+        tensors += quantizer.codebook.unbind()
     seen = {fingerprint(model)}
     with torch.no_grad():
-        for tensor in tensors.values():
+        for tensor in tensors:
             tensor.view(-1)[-1] += 1
             seen.add(fingerprint(model))
     assert len(seen) == 1 + len(tensors)
-
-
-def test_a_fingerprint_tells_one_code_from_another(shipped):
-    vqvae2 = copy.deepcopy(shipped[0])
-    seen = {fingerprint(vqvae2)}
-    for quantizer in (vqvae2.vq_top, vqvae2.vq_bottom):
-        for code in range(quantizer.num_embeddings):
-            quantizer.codebook[code, 0] += 1
-            seen.add(fingerprint(vqvae2))
-    assert len(seen) == 1 + 2 * vqvae2.num_embeddings
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -607,4 +484,4 @@ def test_the_shipped_priors_were_trained_on_the_shipped_codes(name):
         folders.append(shipped_folder(name, "without_top"))
     for folder in folders:
         assert read_training_notes(folder)["vqvae2"] == fingerprint(vqvae2)
-    check_trained(folders[0], vqvae2)
+    load_prior(folders[0], vqvae2)

@@ -5,12 +5,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pixelprior import PixelCNN, TrainingSettings, fit
+from pixelprior import HierarchicalPixelCNN, PixelCNN, TrainingSettings, fit
 from pixelprior.checkpoints import load_model
-from pixelprior.data.code_files import read_codes
-from pixelprior.data.codes import CodeData, save_codes
+from pixelprior.data.codes import CodeData, read_codes, save_codes
 from pixelprior.devices import make_accelerator
-from pixelprior.pixelcnn import ConditionalPixelCNN
 from pixelprior.sampling import sample_codes, uniforms
 
 TOP = np.arange(24).reshape(2, 3, 4)
@@ -43,7 +41,7 @@ def test_a_single_level_is_one_array(tmp_path):
     codes = read_codes(tmp_path / "codes.npy", num_embeddings=300)
     grid, labels = codes.batch(torch.tensor([1]))
     assert grid.tolist() == BOTTOM[1:].tolist() and labels is None
-    assert codes.num_embeddings == 300 and codes.z_bottom is None
+    assert codes.num_embeddings == 300 and codes.level_names == ("level_0",)
     assert len(codes.to("cpu")) == 2 and codes.z_top.dtype == torch.int16
 
 
@@ -65,19 +63,19 @@ def test_the_largest_codebook_is_read_and_trained_on(tmp_path, kind, dtype):
     assert codes.num_embeddings == 65_536 and codes.z_top.dtype == torch.int32
     assert codes.batch(torch.tensor([1]))[0][0, 0, 1] == 65_535
     model = PixelCNN(65_536, 2, 2, 1)
-    assert model.loss_function(*codes.batch(torch.arange(3)))["loss"].isfinite()
+    assert model.loss_function(*codes.batch(torch.arange(3)))["total_loss"].isfinite()
     drawn = model.sample(2, (2, 2), seed=0)
     assert drawn.max() > 2**15, "codes beyond int16 are drawn too"
 
 
-@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("levels", [1, 2, 3])
 def test_what_this_package_keeps_is_read_as_it_was(tmp_path, levels):
-    bottom = torch.from_numpy(BOTTOM) if levels == 2 else None
-    names = ("a", "b", "c", "d")
-    codes = CodeData(torch.from_numpy(TOP), bottom, torch.tensor([1, 0]), 64, names)
+    grids = (torch.from_numpy(TOP), torch.from_numpy(BOTTOM), torch.from_numpy(TOP))
+    names, sizes = ("a", "b", "c", "d"), (30, 24, 64) if levels == 3 else 64
+    codes = CodeData(grids[:levels], torch.tensor([1, 0]), sizes, names)
     save_codes(codes, tmp_path / "codes.safetensors", "here")
     again = read_codes(tmp_path / "codes.safetensors")
-    assert again.num_embeddings == 64 and again.class_names == names
+    assert again.num_embeddings == sizes and again.class_names == names
     for one, other in zip(
         codes.batch(torch.arange(2)), again.batch(torch.arange(2)), strict=True
     ):
@@ -87,20 +85,21 @@ def test_what_this_package_keeps_is_read_as_it_was(tmp_path, levels):
 @pytest.mark.parametrize(
     "arrays, words",
     [
-        ({"z_top": TOP}, "has z_top; give codes for a single level, or z_top and z_"),
-        ({"other": TOP}, "has other; give codes"),
-        ({"codes": TOP / 1}, "codes in .* is torch.float64; give whole numbers"),
-        ({"codes": TOP > 3}, "codes in .* is torch.bool; give whole numbers"),
-        ({"codes": TOP[0]}, r"codes in .* is \[3, 4\]; give \[N, H, W\]"),
-        ({"codes": TOP[:0]}, r"codes in .* is \[0, 3, 4\]; give \[N, H, W\]"),
+        ({"z_top": TOP}, "has z_top; give codes_0 and so on .*, or z_top and z_b"),
+        ({"codes_0": TOP, "codes_2": TOP}, "has codes_0, codes_2; give codes_0"),
+        ({"other": TOP}, "has other; give codes_0"),
+        ({"codes": TOP / 1}, "codes is torch.float64; give whole numbers"),
+        ({"codes": TOP > 3}, "codes is torch.bool; give whole numbers"),
+        ({"codes": TOP[0]}, r"codes is \[3, 4\]; give \[N, H, W\]"),
+        ({"codes": TOP[:0]}, r"codes is \[0, 3, 4\]; give \[N, H, W\]"),
         ({"z_top": TOP, "z_bottom": BOTTOM[:1]}, "2 in z_top and 1 in z_bottom; give"),
         ({"codes": TOP - 1}, r"has code -1 at \[0, 0, 0\], but .* has codes 0 to 22"),
         ({"codes": TOP + 2**16}, "a codebook of 65560 codes, but .* at most 65536"),
-        ({"codes": TOP, "labels": LABELS[:1]}, r"int64 \[1\]; give a whole number for"),
+        ({"codes": TOP, "labels": LABELS[:1]}, r"int64 \[1\]; give a whole number, or"),
         ({"codes": TOP, "labels": LABELS / 1}, r"float64 \[2\]; give a whole number"),
         (
             {"codes": TOP, "labels": LABELS - 1},
-            "labels in .* go down to -1; number the",
+            "labels go down to -1; number the",
         ),
     ],
 )
@@ -116,10 +115,10 @@ def test_a_codebook_that_fills_its_type_is_read(tmp_path, size, dtype):
     codes = np.arange(size - 12, size).reshape(1, 3, 4).astype(dtype)
     np.save(tmp_path / "codes.npy", codes)
     assert read_codes(tmp_path / "codes.npy").num_embeddings == size
-    again = CodeData(torch.from_numpy(codes), None, None, size)
+    again = CodeData((torch.from_numpy(codes),), None, size)
     save_codes(again, tmp_path / "codes.safetensors", "here")
     found = read_codes(tmp_path / "codes.safetensors")
-    assert found.z_top.max() == size - 1 and found.counts("codes").sum() == 12
+    assert found.z_top.max() == size - 1 and found.counts(0).sum() == 12
 
 
 def test_a_code_beyond_the_given_codebook_is_named(tmp_path):
@@ -160,7 +159,7 @@ def counting(count: int) -> CodeData:
     """Rows that count up from a random start; the labels are the starts."""
     start = torch.randint(8, (count,), generator=torch.Generator().manual_seed(0))
     z = (start[:, None, None] + torch.arange(5)) % 8
-    return CodeData(z.expand(count, 3, 5).byte(), None, start, 8, tuple("01234567"))
+    return CodeData((z.expand(count, 3, 5).byte(),), start, 8, tuple("01234567"))
 
 
 def test_a_single_level_is_trained_by_fit(tmp_path):
@@ -177,7 +176,7 @@ def test_a_single_level_is_trained_by_fit(tmp_path):
         accelerator,
         log=lambda line: None,
     )
-    assert history[-1]["heldout_loss"] < 0.05  # the label says all
+    assert history[-1]["heldout_total_loss"] < 0.05  # the label says all
     best = load_model(PixelCNN, tmp_path)
     condition = best.label_condition(torch.tensor([6]), 1)
     drawn = sample_codes(best, (3, 5), uniforms(0, 0, 1, 15), condition)
@@ -187,12 +186,19 @@ def test_a_single_level_is_trained_by_fit(tmp_path):
 def test_a_bottom_level_alone_is_trained_by_fit(tmp_path):
     one = counting(64)
     bottom = one.z_top.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    codes = CodeData(one.z_top, bottom, None, 8)
+    codes = CodeData((one.z_top, bottom), None, 8)
     torch.manual_seed(0)
-    level = ConditionalPixelCNN(8, 4, 16, 3, dropout=0.0)
+    prior = HierarchicalPixelCNN(8, 4, 16, 3, dropout=0.0)
     settings = TrainingSettings(epochs=20, batch_size=16, lr=1e-2, mixed_precision="no")
-    accelerator = make_accelerator(settings, tmp_path)
     history = fit(
-        level, codes, codes, settings, tmp_path, accelerator, log=lambda line: None
+        prior,
+        codes,
+        codes,
+        settings,
+        tmp_path,
+        parts=("bottom_loss",),
+        loss_options={"levels": ("bottom",)},
+        log=lambda line: None,
     )
-    assert history[-1]["heldout_loss"] < 0.1
+    assert history[-1]["heldout_bottom_loss"] < 0.1
+    assert "heldout_top_loss" not in history[-1]

@@ -22,7 +22,7 @@ def untrained(level, num_layers=15, **options):
     if level == "bottom":
         model = ConditionalPixelCNN(512, 64, num_layers=num_layers, **options).eval()
         z_top = torch.randint(512, (1, SIDE // 2, SIDE // 2))
-        return model, model.top_condition(z_top, (1, SIDE, SIDE), None).detach()
+        return model, model.conditioning(z_top, None, (1, SIDE, SIDE)).detach()
     classes = 10 if level == "labelled top" else None
     model = PixelCNN(
         512, 64, num_layers=num_layers, num_classes=classes, **options
@@ -30,6 +30,14 @@ def untrained(level, num_layers=15, **options):
     labels = None if classes is None else torch.arange(1)
     condition = model.label_condition(labels, 1)
     return model, condition if condition is None else condition.detach()
+
+
+def without_residual(num_layers):
+    """A top level as in the first design, whose vertical stack has no residual."""
+    model, condition = untrained("top", num_layers)
+    for block in model.blocks:
+        block.vertical_residual = False
+    return model, condition
 
 
 def stacks(model, embedded, condition):
@@ -70,13 +78,13 @@ def test_the_gradient_reaches_eight_rows_up(level, num_layers):
 
 @each_depth
 def test_without_the_vertical_residual_it_does_not(num_layers):
-    by_row = gradient_by_rows(*untrained("top", num_layers, vertical_residual=False))
+    by_row = gradient_by_rows(*without_residual(num_layers))
     assert by_row[0] > 1000 * by_row[7]
 
 
 @each_depth
 def test_without_the_vertical_residual_its_stack_dies_away(num_layers):
-    model, condition = untrained("top", num_layers, vertical_residual=False)
+    model, condition = without_residual(num_layers)
     with torch.no_grad():
         sizes = [v.std() for v, _ in stacks(model, embedded_codes(model), condition)]
     assert sizes[14] < 1e-4 * sizes[0]
@@ -115,7 +123,7 @@ def test_the_gradient_keeps_its_size_through_all_blocks(level, num_layers):
 
 def test_the_shipped_prior_says_which_block_it_is_of(shipped):
     """It was trained with the vertical residual, which the first block never has."""
-    adds_v = [block.adds_v for block in shipped[1].prior_top.blocks]
+    adds_v = [block.vertical_residual for block in shipped[1].prior_top.blocks]
     assert adds_v == [False] + [True] * (len(adds_v) - 1)
 
 
@@ -171,7 +179,7 @@ def test_no_condition_gets_larger_than_the_features_that_it_is_added_to():
         with torch.no_grad():
             for weight in model.top_to_bottom.parameters():
                 weight.mul_(factor)
-            condition = model.top_condition(z_top, (2, 16, 16), None)
+            condition = model.conditioning(z_top, None, (2, 16, 16))
         rms = condition.square().mean(dim=1).sqrt()  # [B, H, W]
         assert rms.isfinite().all() and rms.max() < 1 + 1e-6
     assert rms.min() > 0.99  # the condition is not zero either

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pixelprior import ConditionalPixelCNN, HierarchicalPixelCNN, PixelCNN
+from pixelprior import HierarchicalPixelCNN
 
 TOP, BOTTOM = (3, 4), (6, 8)
 LABELS = torch.tensor([0, 2, 1, 1, 0])
@@ -51,11 +51,11 @@ def test_the_top_level_alone_draws_the_top_codes_of_its_prior(
 def test_a_bottom_level_alone_is_drawn_given_top_codes(prior):
     bottom = prior.prior_bottom
     z_top = torch.randint(16, (5, *TOP))
-    options = {"labels": LABELS, "seed": 7, "z_top": z_top}
+    options = {"labels": LABELS, "seed": 7, "above": z_top}
     naive = bottom.sample(5, BOTTOM, method="naive", **options)
     assert torch.equal(bottom.sample(5, BOTTOM, **options), naive)
     assert torch.equal(bottom.sample(5, BOTTOM, chunk_size=2, **options), naive)
-    others = bottom.sample(5, BOTTOM, labels=LABELS, seed=7, z_top=15 - z_top)
+    others = bottom.sample(5, BOTTOM, labels=LABELS, seed=7, above=15 - z_top)
     assert not torch.equal(others, naive)
 
 
@@ -89,7 +89,7 @@ def test_no_module_of_a_level_takes_part_in_a_gradient_while_it_is_drawn(prior):
             )
         )
     with torch.enable_grad():
-        bottom.sample(5, BOTTOM, z_top=torch.zeros(5, *TOP).long(), labels=LABELS)
+        bottom.sample(5, BOTTOM, above=torch.zeros(5, *TOP).long(), labels=LABELS)
     assert {"label_embedding", "top_embedding"} <= grads.keys()
     assert all(each == {False} for each in grads.values())
 
@@ -103,12 +103,12 @@ def test_a_level_is_drawn_quietly(prior, monkeypatch):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"shape": (3,)}, r"shape is \(3,\); give \(height, width\)"),
-        ({"shape": (0, 3)}, r"shape is \(0, 3\); give \(height, width\)"),
-        ({"shape": (3, 4, 5)}, r"shape is \(3, 4, 5\); give \(height, width\)"),
+        ({"shape": (3,)}, r"grids are \[\(3,\)\]; give \(height, width\)"),
+        ({"shape": (0, 3)}, r"grids are \[\(0, 3\)\]; give \(height, width\)"),
+        ({"shape": (3, 4, 5)}, r"grids are \[\(3, 4, 5\)\]; give \(height, width\)"),
         ({"batch_size": 0}, "batch_size is 0; give a whole number of at least 1"),
         ({"chunk_size": 0}, "chunk_size is 0; give"),
-        ({"z_top": torch.zeros(5, 2, 2).long()}, "takes no top codes; leave z_top out"),
+        ({"above": torch.zeros(5, 2, 2).long()}, "takes no codes of a level above"),
         ({"known": torch.zeros(4, 3, 4).long()}, "known codes are .* of shape"),
         ({"labels": LABELS[:2]}, r"labels have shape \[2\], but shape \[5\]"),
         ({"guidance": -1.0}, "guidance is -1.0; give a number from 0"),
@@ -123,14 +123,17 @@ def test_wrong_arguments_are_named(prior, options, words):
 
 
 def test_a_bottom_level_asks_for_its_top_codes(prior):
-    with pytest.raises(ValueError, match=r"needs the top codes; give z_top \[B"):
+    with pytest.raises(
+        ValueError, match=r"needs the codes of the level above; give them, \[B"
+    ):
         prior.prior_bottom.sample(5, BOTTOM, labels=LABELS, seed=0)
 
 
 def test_the_levels_have_names(prior):
-    assert list(prior.levels()) == ["top", "bottom"]
-    top, bottom = PixelCNN(8, 4, 8, 2), ConditionalPixelCNN(8, 4, 8, 2)
-    assert top.levels() == {"codes": top} and bottom.levels() == {"bottom": bottom}
+    assert prior.level_names == ("top", "bottom")
+    assert prior.levels == [prior.prior_top, prior.prior_bottom]
+    three = HierarchicalPixelCNN([5, 5, 4], 4, 8, 2)
+    assert three.level_names == ("level_0", "level_1", "level_2")
 
 
 def test_without_a_seed_manual_seed_repeats_the_codes(prior):
@@ -153,10 +156,10 @@ def test_the_top_codes_are_moved_to_the_prior(prior):
 
     moved, z_top = [], torch.ones(5, *TOP).long()
     options = {"labels": LABELS, "seed": 0}
-    drawn = prior.prior_bottom.sample(5, BOTTOM, z_top=z_top, **options)
+    drawn = prior.prior_bottom.sample(5, BOTTOM, above=z_top, **options)
     elsewhere = z_top.as_subclass(Elsewhere)
     assert torch.equal(
-        prior.prior_bottom.sample(5, BOTTOM, z_top=elsewhere, **options), drawn
+        prior.prior_bottom.sample(5, BOTTOM, above=elsewhere, **options), drawn
     )
     assert moved == [torch.device("cpu")]
 
@@ -177,9 +180,9 @@ def test_batches_have_a_bar_or_the_rows_of_the_only_one(prior, monkeypatch):
 
 def test_a_prior_has_128_channels_and_15_blocks_with_residuals_by_default():
     prior = HierarchicalPixelCNN(7, 4)
-    for level in prior.levels().values():
+    for level in prior.levels:
         assert len(level.blocks) == 15 and level.head[1].in_channels == 128
-        assert all(block.adds_v for block in level.blocks[1:])
+        assert all(block.vertical_residual for block in level.blocks[1:])
 
 
 def test_each_level_has_its_loss_and_other_levels_are_refused():
@@ -198,10 +201,10 @@ def test_each_level_has_its_loss_and_other_levels_are_refused():
 @pytest.mark.parametrize(
     ("codes", "grids", "words"),
     [
-        (6, 2, "7 codes, but the VQ-VAE-2 has 6"),
-        (8, 2, "7 codes, but the VQ-VAE-2 has 8"),
-        (7, 1, "this tokenizer has 1"),
-        (7, 3, "this tokenizer has 3"),
+        (6, 2, r"\[7, 7\] codes, but the tokenizer has 2 of \[6, 6\]"),
+        (8, 2, r"\[7, 7\] codes, but the tokenizer has 2 of \[8, 8\]"),
+        (7, 1, r"2 level\(s\) of \[7, 7\] codes, but the tokenizer has 1"),
+        (7, 3, "the tokenizer has 3"),
     ],
 )
 def test_a_tokenizer_with_other_codes_or_grids_is_refused(codes, grids, words):

@@ -79,8 +79,8 @@ def test_a_code_is_drawn_anew_where_one_of_its_pixels_is_hidden(
         prior, "sample_with_vqvae2", lambda *_, **options: asked.update(options)
     )
     complete(vqvae2, prior, images, known, labels=labels, looks=1)
-    for name, position in (("known_top", (1, 2)), ("known_bottom", (2, 4))):
-        hidden = (asked[name] < 0).nonzero()
+    for known, position in zip(asked["known"], ((1, 2), (2, 4)), strict=True):
+        hidden = (known < 0).nonzero()
         assert hidden.tolist() == [[image, *position] for image in range(len(images))]
 
 
@@ -142,7 +142,7 @@ def test_what_is_edited_are_images_of_the_right_shape_and_prior(shipped, some, e
     for wrong in ("images", images[:, :, :16], (images * 255).byte()):
         with pytest.raises(ValueError, match="images"):
             edit(vqvae2, prior, wrong, labels=labels)
-    with pytest.raises(ValueError, match="codebook of 7 codes"):
+    with pytest.raises(ValueError, match="of \\[7, 7\\] codes"):
         edit(vqvae2, HierarchicalPixelCNN(7, 4, 4, 1), images)
     for some_labels in (labels[:1], labels + 10):
         with pytest.raises(ValueError, match=r"labels|label 19 is out of range"):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from pixelprior import HierarchicalPixelCNN, PixelCNN, complete, validation
-from pixelprior.sampling import draw, probabilities, sample_codes, uniforms
+from pixelprior import HierarchicalPixelCNN, PixelCNN, complete, pixelcnn
+from pixelprior.sampling import inverse_cdf, probabilities, sample_codes, uniforms
+from pixelprior.settings import SamplingOptions
 
 TOP, BOTTOM = (3, 4), (6, 8)
 LABELS = torch.tensor([0, 1, 2, 0, 1])
@@ -58,9 +59,10 @@ def test_a_guided_code_is_drawn_from_the_combined_logits(guided):
         )
         conditions = [level.label_condition(labels, 5) for labels in (LABELS, None)]
     combined = (1 + w) * labelled - w * unlabelled
-    expected = draw(probabilities(combined, **shared), numbers[:, 0])
+    expected = inverse_cdf(probabilities(combined, **shared), numbers[:, 0])
+    options = SamplingOptions(**shared)
     drawn = sample_codes(
-        level, (1, 1), numbers, torch.cat(conditions), guidance=w, **shared
+        level, (1, 1), numbers, torch.cat(conditions), options, guidance=w
     )
     assert torch.equal(drawn[:, 0, 0], expected)
     assert not torch.allclose(labelled, unlabelled, atol=0.1)
@@ -71,10 +73,10 @@ def test_guidance_runs_the_network_of_the_top_codes_once(guided):
     bottom, calls, z_top = guided.prior_bottom, [], torch.ones(5, *TOP).long()
     with torch.no_grad():
         apart = [
-            bottom.top_condition(z_top, (5, *BOTTOM), each) for each in (LABELS, None)
+            bottom.conditioning(z_top, each, (5, *BOTTOM)) for each in (LABELS, None)
         ]
         bottom.top_network.register_forward_hook(lambda *_: calls.append(1))
-        both = bottom.condition(LABELS, z_top, (5, *BOTTOM), guided=True)
+        both = bottom.conditioning(z_top, LABELS, (5, *BOTTOM), guided=True)
     assert torch.equal(both, torch.cat(apart)) and len(calls) == 1
     guided.sample(5, TOP, BOTTOM, labels=LABELS, seed=0, guidance=1.0)
     assert len(calls) == 2
@@ -82,7 +84,7 @@ def test_guidance_runs_the_network_of_the_top_codes_once(guided):
 
 def test_a_label_past_the_classes_is_never_taken_for_no_label(guided, monkeypatch):
     """Where a GPU trains, labels are not checked before the embedding is looked up."""
-    monkeypatch.setattr(validation, "check_is_free", lambda values: False)
+    monkeypatch.setattr(pixelcnn, "check_is_free", lambda values: False)
     wrong = torch.tensor([0, 3])
     with pytest.raises(IndexError):
         guided.prior_top(torch.zeros(2, *TOP).long(), wrong)
@@ -179,7 +181,7 @@ def test_images_are_completed_with_guidance(small_vqvae2):
         ({"guidance": -0.5}, "guidance is -0.5; give a number from 0"),
         ({"guidance": float("nan")}, "guidance is nan"),
         ({"guidance": "much"}, "guidance is much"),
-        ({"guidance": (1.0, 2.0, 3.0)}, "two of them for the top and the bottom"),
+        ({"guidance": (1.0, 2.0, 3.0)}, "but the prior has 2 level"),
         ({"guidance": 1.0, "labels": None}, "no labels to guide towards"),
     ],
 )

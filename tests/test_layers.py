@@ -27,14 +27,14 @@ def random_block(mask_type, kernel_size=3, condition_channels=0):
 def walk(block, v, h, condition):
     """Both stacks, computed by the steps, row by row and code by code."""
     batch_size, channels, height, width = v.shape
-    window = v.new_zeros(batch_size, block.span, channels)
+    window = v.new_zeros(batch_size, block.extent, channels)
     cache = BlockCache(block, batch_size, width, window)
     new_v = v.new_empty(batch_size, 4, height, width)
     new_h = torch.empty_like(new_v)
     for y in range(height):
-        if not block.shift or y:  # mask A sees only the rows above
+        if not block.mask_a or y:  # mask A sees only the rows above
             cache.roll_rows()
-            cache.newest_row.copy_(v[:, :, y - block.shift][:, :, None])
+            cache.newest_row.copy_(v[:, :, y - block.mask_a][:, :, None])
         bias = None
         if condition is not None:
             row = condition if condition.shape[2] == 1 else condition[:, :, y : y + 1]
@@ -42,9 +42,9 @@ def walk(block, v, h, condition):
         cache.row_step(bias, out=new_v[:, :, y : y + 1])
         window.zero_()
         for x in range(width):
-            if not block.shift or x:
+            if not block.mask_a or x:
                 window.copy_(window.roll(-1, 1))
-                window[:, -1] = h[:, :, y, x - block.shift]
+                window[:, -1] = h[:, :, y, x - block.mask_a]
             cache.code_step(x, out := v.new_empty(batch_size, 4))
             new_h[:, :, y, x] = out
     return new_v, new_h
@@ -257,4 +257,4 @@ def test_a_mask_is_not_among_the_weights():
 
 def test_a_block_adds_its_vertical_input_and_takes_no_condition_by_default():
     block = GatedBlock("B", 4, 4)
-    assert block.adds_v and block.condition is None
+    assert block.vertical_residual and block.condition is None

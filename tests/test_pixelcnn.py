@@ -68,7 +68,7 @@ def test_top_logits_see_every_earlier_code_and_no_other(shape):
 def test_bottom_logits_see_every_earlier_code_and_no_other(shape):
     model = bottom_level()
     z_top = torch.randint(11, (1, -(-shape[0] // 2), -(-shape[1] // 2)))
-    condition = model.top_condition(z_top, (1, *shape), torch.tensor([2]))
+    condition = model.conditioning(z_top, torch.tensor([2]), (1, *shape))
     condition = condition.detach().expand(shape[0] * shape[1], -1, -1, -1)
     assert_sees_the_past_and_nothing_else(model, shape, condition)
 
@@ -171,7 +171,7 @@ def test_logits_by_steps_equal_logits_of_the_whole_grid(
     labels = None if num_classes is None else torch.randint(3, (batch_size,))
     if conditioned:
         z_top = torch.randint(7, (batch_size, 2, 3))
-        condition = model.top_condition(z_top, codes.shape, labels)
+        condition = model.conditioning(z_top, labels, codes.shape)
         whole = model(codes, z_top, labels)
     else:
         condition = model.label_condition(labels, batch_size)
@@ -260,7 +260,7 @@ def test_what_top_codes_say_of_a_bottom_code_comes_from_around_it(row, odd):
     model.top_embedding.register_forward_hook(lambda _, __, out: embedded.append(out))
     model.top_embedding.weight.requires_grad_()
     z_top = torch.randint(11, (1, 24, 24))
-    condition = model.top_condition(z_top, (1, 48, 48), torch.tensor([0]))
+    condition = model.conditioning(z_top, torch.tensor([0]), (1, 48, 48))
     here = 2 * row + odd
     (slope,) = torch.autograd.grad(condition[0, :, here, here].sum(), embedded)
     reached = slope[0].abs().sum(-1) > 0  # [24, 24]
@@ -275,14 +275,16 @@ def test_a_label_is_added_to_what_the_top_codes_say():
     without = []
     for label in (0, 2):
         labels = torch.full((2,), label)
-        said = model.top_condition(z_top, shape, labels)
+        said = model.conditioning(z_top, labels, shape)
         without.append(said - model.label_condition(labels, 2))
     assert torch.allclose(*without, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_another_number_of_top_grids_is_refused(count):
-    with pytest.raises(ValueError, match=f"^{count} top grids were given for 2 bottom"):
+    with pytest.raises(
+        ValueError, match=f"^{count} grids of the level above were given for 2"
+    ):
         bottom_level()(
             torch.zeros(2, 4, 4).long(), torch.zeros(count, 2, 2).long(), torch.ones(2)
         )

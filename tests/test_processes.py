@@ -15,10 +15,9 @@ import torch
 from accelerate.commands import launch
 from PIL import Image
 
-from pixelprior import VQVAE2, TrainingSettings, cli, devices, load_images
+from pixelprior import VQVAE2, TrainingSettings, cli, load_images, read_codes
 from pixelprior.checkpoints import load_model
-from pixelprior.cli import doctor
-from pixelprior.schedule import learning_rate_factor
+from pixelprior.training import learning_rate_factor
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +41,10 @@ cli.main(["train-vqvae2", *sys.argv[1:]])
 books = [hashlib.sha256(m.codebook.numpy().tobytes()).hexdigest() for m in made[:2]]
 print("codebooks", *books, flush=True)
 """
+
+
+def history_of(folder):
+    return json.loads((folder / "history.json").read_text())
 
 
 @pytest.fixture(params=["torchrun", "accelerate launch"])
@@ -74,10 +77,7 @@ def test_two_processes_have_the_codebooks_of_one_run(launcher, tmp_path):
     assert len(said) == 2 and len(set(said)) == 1, "the processes' codebooks differ"
     assert len(set(said[0].split()[1:])) == 2, "two levels, two codebooks"
     cli.main(["train-vqvae2", "--batch_size", "32", *flags, str(one)])
-    losses = [
-        json.loads((folder / "history.json").read_text())[-1]["train_total_loss"]
-        for folder in (two, one)
-    ]
+    losses = [history_of(folder)[-1]["train_total_loss"] for folder in (two, one)]
     # k-means and the replaced codes draw from other random numbers.
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
     names = [sorted(p.name for p in (f / "samples").iterdir()) for f in (two, one)]
@@ -116,10 +116,10 @@ def test_a_lost_process_ends_the_run(lost, launcher, tmp_path):
     assert started.returncode != 0
     assert f"Signal 9 (SIGKILL) received by PID {victim.pid}" in said
     assert not [worker for worker in workers if worker.is_running()]
-    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    history = history_of(tmp_path / "run")
     epochs = len(history) + 1
     cli.main([*command, "--resume", "--epochs", str(epochs)])
-    resumed = json.loads((tmp_path / "run" / "history.json").read_text())
+    resumed = history_of(tmp_path / "run")
     assert resumed[: len(history)] == history and len(resumed) == epochs
 
 
@@ -152,50 +152,30 @@ def test_one_process_where_two_were_asked_for_is_refused(tmp_path):
     assert not (tmp_path / "run" / "last").exists()
 
 
-def test_the_doctor_knows_the_launcher_that_starts_one_process(monkeypatch):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert not doctor._processes().fix
-    asked = ["python", "accelerate", "launch", "--cpu", "--num-processes=3"]
-    monkeypatch.setattr(psutil.Process, "cmdline", lambda self: asked)
-    assert devices.processes_asked_for() == 3
-    finding = doctor._processes()
-    assert "asked for 3 processes and started one" in finding.found
-    assert "torchrun --standalone --nproc_per_node 3" in finding.fix
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    finding = doctor._processes()
-    assert finding.found == "3, by a launcher" and not finding.fix
-
-
-def test_other_programs_may_have_a_number_of_processes(monkeypatch):
-    words = ["pytest", "--num_processes", "4"]
-    monkeypatch.setattr(psutil.Process, "cmdline", lambda self: words)
-    assert devices.processes_asked_for() == 1
-
-
 # Commands one after the other, on images that are said not to fit into memory, with
 # parts of 8 images in a file of codes. Which training images were trained on is
 # written to seen_RANK_N.json; STOP=1 ends at the first checkpoint within an epoch.
 WATCHED = """
 import json, os, shlex, sys
 from pathlib import Path
-from pixelprior import cli, training_run
-from pixelprior.data import code_writer, streams
-streams.free_memory = lambda: 0
-code_writer.PART = 8
-seen, batches = [], streams.StreamedImages.batches
+from pixelprior import cli, training
+from pixelprior.data import codes, images
+images.free_memory = lambda: 0
+codes.PART = 8
+seen, batches = [], images.StreamedImages.batches
 def watched(self, parts):
     parts = [part.cpu() for part in parts]
     for part, batch in zip(parts, batches(self, parts)):
         if self.split == "train":
             seen.append(self.numbers[part].tolist())
         yield batch
-streams.StreamedImages.batches = watched
-save = training_run.TrainingRun._save_within_epoch
-def save_and_stop(self, *arguments):
-    save(self, *arguments)
-    if os.environ.get("STOP"):
+images.StreamedImages.batches = watched
+save = training.TrainingRun.save
+def save_and_stop(self, *arguments, **options):
+    save(self, *arguments, **options)
+    if os.environ.get("STOP") and self.images:
         raise SystemExit
-training_run.TrainingRun._save_within_epoch = save_and_stop
+training.TrainingRun.save = save_and_stop
 name, *commands = sys.argv[1:]
 try:
     for command in commands:
@@ -225,7 +205,7 @@ def watched(tmp_path_factory):
             cwd=folder,
             capture_output=True,
             text=True,
-            env=QUIET | {"PIXELPRIOR_CACHE": str(folder / "cache"), **more},
+            env=QUIET | more,
             timeout=300,
         )
         assert done.returncode == 0, done.stderr
@@ -244,33 +224,41 @@ PRIOR = f"train-prior {STREAMED} --vqvae2_checkpoint vqvae2 --class_conditional"
 PRIOR += " --hidden_channels 8 --num_layers 2 --batch_size 2"
 
 
-def test_an_epoch_goes_on_in_another_number_of_processes(watched):
-    """Of 40 images, two processes train on 16, one on 4, and two on the last 20."""
+def test_on_another_number_of_processes_an_epoch_begins_again(watched):
+    """Of 40 images, two processes train on 16, and then one on all, in ten steps."""
     folder, run = watched
     parts = [
-        run(2, "train_a", FIRST + "vqvae2", STOP="1"),
-        run(1, "train_b", FIRST + "vqvae2 --resume --save_steps 5", STOP="1"),
-        run(2, "train_c", FIRST + "vqvae2 --resume"),
+        run(2, "train_a", FIRST + "again", STOP="1"),
+        run(1, "train_b", FIRST + "again --resume"),
     ]
-    assert [[sum(map(len, each)) for each in part] for part in parts] == [
-        [8, 8],
-        [4],
-        [10, 10],
-    ]
-    trained = [n for part in parts for each in part for some in each for n in some]
-    assert sorted(trained) == list(range(40)), "each image once"
-    (epoch,) = json.loads((folder / "vqvae2" / "history.json").read_text())
-    # The rate ends as if two processes had trained all of it: after five steps.
+    seen = [[sum(map(len, each)) for each in part] for part in parts]
+    assert seen == [[8, 8], [40]]
+    (epoch,) = history_of(folder / "again")
     settings = TrainingSettings(epochs=1)
-    last = settings.lr * learning_rate_factor(settings, 5)(4)
+    last = settings.lr * learning_rate_factor(settings, 10)(9)
     assert epoch["lr"] == pytest.approx(last) and epoch["train_total_loss"] < 1
-    state = torch.load(folder / "vqvae2" / "last" / "training_state.pt")
-    assert state["step"] == 5
+
+
+def test_two_processes_train_as_one_does_and_one_goes_on_with_it(watched):
+    folder, run = watched
+    if not (folder / "vqvae2" / "best").exists():
+        run(2, "train_c", FIRST + "vqvae2")
+    prior = PRIOR + " --dropout 0 --validation_share 0.2 --output_dir "
+    run(2, "half", prior + "half --epochs 1")
+    run(1, "full", prior + "full --epochs 1 --batch_size 4")
+    (two,), (one,) = (history_of(folder / name) for name in ("half", "full"))
+    for name in one:
+        if "loss" in name:
+            assert two[name] == pytest.approx(one[name], rel=1e-4), name
+    run(1, "on", prior + "half --epochs 2 --resume")
+    assert history_of(folder / "half")[0] == two
+    about = json.loads((folder / "half/last/state/run.json").read_text())
+    assert about["step"] == 2 * 16 and about["about"]["processes"] == 1
 
 
 def test_two_processes_encode_a_stream_and_draw_images_as_one_does(watched):
-    """Codes in five parts, to one file; images to PNG files. Both have the bytes that
-    one process writes."""
+    """Codes in five parts, each to a file; images to PNG files. All are those that one
+    process writes."""
     folder, run = watched
     if not (folder / "vqvae2" / "best").exists():
         run(2, "train_d", FIRST + "vqvae2")
@@ -283,10 +271,9 @@ def test_two_processes_encode_a_stream_and_draw_images_as_one_does(watched):
     assert sorted(encoded[0] + encoded[1]) == [0, 1, 2, 3, 4] and all(encoded)
     run(1, "encode_1", prior + "one", draw + "drawn_1 --batch_size 2")
     for split in ("train", "test"):
-        one, two = (
-            folder / n / "codes" / f"{split}.safetensors" for n in ("one", "two")
-        )
-        assert one.read_bytes() == two.read_bytes()
+        one, two = (read_codes(folder / n / "codes" / split) for n in ("one", "two"))
+        every = torch.arange(len(one))
+        assert all(map(torch.equal, one.batch(every), two.batch(every)))
     drawn = [sorted(folder.glob(f"drawn_{n}/*.png")) for n in (1, 2)]
     assert len(drawn[0]) == len(drawn[1]) == 7
     for one, two in zip(*drawn, strict=True):
@@ -310,9 +297,6 @@ def test_two_processes_go_on_to_the_same_bits(watched, stage):
             for run in ("whole", "cut")
         )
         assert whole == again
-    histories = [
-        json.loads((folder / f"{run}_{stage}" / "history.json").read_text())
-        for run in ("whole", "cut")
-    ]
+    histories = [history_of(folder / f"{run}_{stage}") for run in ("whole", "cut")]
     for one, other in zip(*histories, strict=True):
         assert {k: v for k, v in one.items() if "loss" in k and other[k] != v} == {}

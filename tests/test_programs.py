@@ -1,4 +1,4 @@
-"""The programs of the README, run word for word."""
+"""The programs of the README and of docs/levels.md, run word for word."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,9 @@ import torch
 
 from pixelprior import HierarchicalPixelCNN
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LEVELS = (ROOT / "docs" / "levels.md").read_text(encoding="utf-8")
 
 TRAIN = """\
 from pixelprior import VQVAE2, HierarchicalPixelCNN
@@ -87,9 +89,9 @@ def test_the_sampling_programs_draw_images(world, tmp_path, monkeypatch):
     assert not torch.equal(world["images"], world["samples"]), "no seed: new images"
 
 
-def program_with(name):
-    """The only program of the README that uses this name."""
-    blocks = (block.split("```")[0] for block in README.split("```python\n")[1:])
+def program_with(name, page=README):
+    """The only program of a page that uses this name."""
+    blocks = (block.split("```")[0] for block in page.split("```python\n")[1:])
     (program,) = (block for block in blocks if name in block)
     return program
 
@@ -124,5 +126,23 @@ def test_the_program_with_a_tokenizer_of_ones_own_learns(tmp_path, monkeypatch):
     assert names["drawn"].shape == (16, 8, 8)
     assert names["images"].shape == (16, 1, 32, 32)
     history = json.loads((tmp_path / "outputs/own_codes/history.json").read_text())
-    unigram = names["codes"].unigram_entropy("codes")
-    assert history[-1]["train_loss"] < unigram - 0.3
+    unigram = names["codes"].unigram_entropy(0)
+    assert history[-1]["train_total_loss"] < unigram - 0.3
+
+
+def test_the_program_with_three_levels_learns_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(program_with("FunctionTokenizer", LEVELS), names)
+    assert names["images"].shape == (20, 1, 32, 32)
+    (*_, last), codes = names["history"], names["codes"]
+    for level, size in enumerate((4, 8, 16)):
+        assert codes.size_of(level) == size
+        assert last[f"train_level_{level}_loss"] < codes.unigram_entropy(level) - 0.15
+
+
+def test_the_program_with_a_vector_draws_by_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(program_with("condition_dim", LEVELS), names)
+    assert names["much"].mean() > 1.5 * names["little"].mean()

@@ -1,4 +1,4 @@
-"""Short runs of the command line on full data sets write all files and learn.
+"""The shipped weights and the embedded images are those of the full data sets.
 
 These tests need `PIXELPRIOR_DATA`, a folder with `FashionMNIST/raw/` or `cifar10/`.
 Without it they are skipped, with a reason.
@@ -54,9 +54,9 @@ def test_images_in_new_images_out(dataset, real_data, tmp_path, capsys):
     )
     for written in (
         "vqvae2/best/model.safetensors",
-        "vqvae2/last/training_state.pt",
+        "vqvae2/last/state/run.json",
         "prior/best/config.json",
-        "prior/codes/train.safetensors",
+        "prior/codes/train/part_00000.safetensors",
         "prior/samples/epoch_0004.png",
         "prior/history.json",
         "new/grid.png",
@@ -94,7 +94,7 @@ def test_the_shipped_weights_of_cifar10_have_their_kept_figures(real_data):
     kept = FOLDER / "results" / "cifar10" / "results.json"
     kept = json.loads(kept.read_text(encoding="utf-8"))
     stated = [(errors, kept["reconstruction"]["mean_squared_error"])]
-    for name, level in prior.levels().items():
+    for name, level in zip(prior.level_names, prior.levels, strict=True):
         nats = image_nats(level, codes) / codes.grid(name)[0].numel()
         stated.append((nats, kept["likelihood"][name]["nats_per_code"]))
     for each, before in stated:

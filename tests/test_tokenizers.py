@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, PixelCNN, extract_codes
-from pixelprior.data.codes import extract_codes_to_file
+from pixelprior.data.codes import extract_codes_to_folder
 from pixelprior.data.images import ImageData
 from pixelprior.data.tokenizers import DiffusersTokenizer, FunctionTokenizer
 from pixelprior.prior import Tokenizer
@@ -45,15 +45,15 @@ def test_a_vqvae2_has_the_names_of_a_tokenizer():
 def test_codes_of_functions_are_extracted_learned_and_decoded():
     tokenizer = one_level()
     codes = extract_codes(tokenizer, data(IMAGES))
-    assert codes.z_bottom is None and codes.num_embeddings == 4
+    assert len(codes.grids) == 1 and codes.num_embeddings == 4
     assert torch.equal(codes.z_top.long(), grey_levels(IMAGES))
     prior = PixelCNN(codes.num_embeddings, 4, 8, 2)
-    assert prior.loss_function(*codes.batch(torch.arange(3))[:1])["loss"] > 0
+    assert prior.loss_function(*codes.batch(torch.arange(3))[:1])["total_loss"] > 0
     drawn = prior.sample(2, *tokenizer.grids, seed=0)
     images = tokenizer.decode_codes(drawn)
     assert images.shape == (2, 1, 8, 12)
     # Decoding and encoding again gives the codes that were drawn.
-    assert torch.equal(tokenizer.get_code_indices(images)["indices_top"], drawn)
+    assert torch.equal(tokenizer.get_code_indices(images)["indices_level_0"], drawn)
 
 
 def test_a_hierarchical_prior_draws_images_of_a_tokenizer_with_two_levels():
@@ -70,7 +70,7 @@ def test_a_hierarchical_prior_draws_images_of_a_tokenizer_with_two_levels():
     images = prior.sample_with_vqvae2(tokenizer, 2, seed=0)
     _, z_bottom = prior.sample(2, *tokenizer.grids, seed=0)
     assert torch.equal(images, squares(z_bottom))
-    with pytest.raises(ValueError, match=r"two levels, but this tokenizer has 1; tra"):
+    with pytest.raises(ValueError, match=r"2 level\(s\) .*, but the tokenizer has 1"):
         prior.sample_with_vqvae2(one_level(), 2)
 
 
@@ -79,9 +79,9 @@ def test_a_hierarchical_prior_draws_images_of_a_tokenizer_with_two_levels():
     [
         (
             {"grids": [(4, 5)]},
-            r"top codes of encode have shape \[1, 4, 6\], but \[1, 4",
+            r"level_0 codes of encode have shape \[1, 4, 6\], but \[1, 4",
         ),
-        ({"num_embeddings": 3}, "top codes of encode run from 0 to 3, but the codebo"),
+        ({"num_embeddings": 3}, "level_0 codes of encode run from 0 to 3, but"),
         ({"encode": lambda x: grey_levels(x).float()}, "encode are torch.float32, but"),
         (
             {"encode": lambda x: (grey_levels(x),) * 2},
@@ -113,7 +113,7 @@ class Other(torch.nn.Module):
     grids, num_embeddings = ((4, 6),), 4
 
     def get_code_indices(self, images):
-        return {"indices_top": grey_levels(images)}
+        return {"indices": grey_levels(images)}
 
     def decode_codes(self, codes):
         return squares(codes)
@@ -122,8 +122,8 @@ class Other(torch.nn.Module):
 @pytest.mark.parametrize(
     "changed, words",
     [
-        ({"grids": ((4, 5),)}, r"top codes have shape \[3, 4, 6\], but by its grids"),
-        ({"num_embeddings": 3}, "top codes run from 0 to 3, but the codebook has"),
+        ({"grids": ((4, 5),)}, r"level_0 codes have shape \[3, 4, 6\], but by"),
+        ({"num_embeddings": 3}, "level_0 codes run from 0 to 3, but the codebook has"),
         (
             {"decode_codes": lambda z: squares(z)[:, :, 1:]},
             r"\[1, 8, 12\] is decoded as \[1, 7, 12\]; give a tokenizer whose",
@@ -140,18 +140,18 @@ def test_a_tokenizer_that_checks_nothing_is_checked_before_its_codes_are_kept(
     with pytest.raises(ValueError, match=words):
         extract_codes(tokenizer, data(IMAGES))
     with pytest.raises(ValueError, match=words):
-        extract_codes_to_file(tokenizer, data(IMAGES), tmp_path / "codes", "here")
+        extract_codes_to_folder(tokenizer, data(IMAGES), tmp_path / "codes", "here")
 
 
 @pytest.mark.parametrize(
     "changed, words",
     [
-        ({"grids": []}, r"grids are \[\]; give \(height, width\) of one level"),
-        ({"grids": [(4, 6)] * 3}, "grids are .*; give"),
+        ({"grids": []}, r"grids are \[\]; give \(height, width\) of each level"),
         ({"grids": [(4, 0)]}, "grids are .*; give"),
         ({"grids": [(4.5, 2)]}, "grids are .*; give"),
         ({"grids": (4, 6)}, "grids are .*; give"),
         ({"num_embeddings": 0}, "num_embeddings is 0; give a whole number"),
+        ({"num_embeddings": [4, 4]}, "but there are 1 grids; give one number"),
     ],
 )
 def test_a_tokenizer_without_grids_or_codes_is_named(changed, words):
@@ -191,7 +191,7 @@ def test_codes_of_diffusers_are_those_of_its_own_forward_pass(vq_model):
     images = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(1))
     tokenizer = DiffusersTokenizer(vq_model, (16, 24))
     assert tokenizer.grids == ((8, 12),) and tokenizer.num_embeddings == 20
-    codes = tokenizer.get_code_indices(images)["indices_top"]
+    codes = tokenizer.get_code_indices(images)["indices_level_0"]
     assert codes.shape == (2, 8, 12) and len(codes.unique()) > 1
     with torch.no_grad():
         whole = vq_model(images * 2 - 1).sample  # encode, quantize, decode

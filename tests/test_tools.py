@@ -16,9 +16,9 @@ from tried import codes_table, one_class_table, tried_table
 
 from pixelprior.assets import FOLDER
 from pixelprior.data.images import load_images
-from pixelprior.evaluation import detection
+from pixelprior.evaluation import detectors as detection
 from pixelprior.evaluation.classifier import load_shipped_reference_models
-from pixelprior.evaluation.suite import some_of_each_class
+from pixelprior.evaluation.measures import some_of_each_class
 from pixelprior.prior import HierarchicalPixelCNN
 
 pytestmark = pytest.mark.slow

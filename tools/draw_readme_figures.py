@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib
 
 from pixelprior.course import figures
-from pixelprior.plotting import for_any_page
+from pixelprior.course.pictures import for_any_page
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 DIAGRAMS = {

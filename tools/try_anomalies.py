@@ -34,9 +34,9 @@ from pixelprior.data.held_out import hold_out
 from pixelprior.data.images import ImageData, load_images
 from pixelprior.devices import keep_freed_memory, machine, make_accelerator
 from pixelprior.evaluation.classifier import load_shipped_reference_models
+from pixelprior.evaluation.defect_study import evaluate_defects, ours
 from pixelprior.evaluation.defects import with_defects
-from pixelprior.evaluation.detection import evaluate_defects, measured
-from pixelprior.evaluation.detectors import OURS, others, ours
+from pixelprior.evaluation.detectors import OURS, measured, others
 from pixelprior.files import recover_folder, write_texts
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.settings import TrainingSettings

@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 import torchvision.transforms.v2.functional as TF
 
-from pixelprior import training, training_run
+from pixelprior import training
 from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.data.codes import CodeData, extract_codes, load_codes, save_codes
 from pixelprior.data.held_out import hold_out
@@ -65,8 +65,6 @@ class Option:
 
 
 BASE = TrainingSettings(epochs=1, batch_size=32, lr=2e-3, ema_decay=0.995)
-# The block of arXiv 1606.05328, and no bound of what the top grid adds to it.
-FIRST_DESIGN = {"vertical_residual": False, "bounded_condition": False}
 OPTIONS = {
     "base": Option(),
     "constant learning rate": Option(constant_rate=True),
@@ -79,8 +77,6 @@ OPTIONS = {
     "weight decay 0": Option({"weight_decay": 0.0}),
     "weight decay 0.1": Option({"weight_decay": 0.1}),
     "no labels": Option(labels=False),
-    "no residual in the vertical stack": Option(network={"vertical_residual": False}),
-    "the first design": Option(network=FIRST_DESIGN),
     "two layers of attention at the top": Option(network={"attention_layers": 2}),
     "a tenth of the labels withheld": Option(network={"label_dropout": 0.1}),
     "1.5 times the channels": Option(network={"wider": 1.5}),
@@ -148,7 +144,7 @@ def train(name: str, arguments, steps: int, parts: int = 1):
     if not option.labels:
         codes.labels = heldout.labels = None
     if option.constant_rate:
-        training_run.learning_rate_factor = constant_rate
+        training.learning_rate_factor = constant_rate
     sizes = (codes, arguments.hidden_channels, arguments.num_layers)
     keep_freed_memory()  # as the command line does
     with tempfile.TemporaryDirectory() as folder:
@@ -202,22 +198,17 @@ def codes_of(arguments, augmentation: str) -> tuple[CodeData, CodeData]:
         return train, heldout
     changed, _ = hold_out(all_codes(arguments, augmentation), HELDOUT_SHARE)
     changed = first(changed.copied(), arguments.images)
-    pairs = zip(
-        (train.z_top, train.z_bottom, train.labels),
-        (changed.z_top, changed.z_bottom, changed.labels),
-        strict=True,
-    )
-    both = list(map(torch.cat, pairs))
+    grids = zip(train.grids, changed.grids, strict=True)
+    labels = torch.cat([train.labels, changed.labels])
+    both = replace(train, grids=tuple(map(torch.cat, grids)), labels=labels)
     # A short training sees the first images alone, and these must be of both kinds.
-    mixed = torch.randperm(len(both[0]), generator=torch.Generator().manual_seed(0))
-    codes = CodeData(*(each[mixed] for each in both), train.num_embeddings)
-    return codes, heldout
+    mixed = torch.randperm(len(both), generator=torch.Generator().manual_seed(0))
+    return both.subset(mixed), heldout
 
 
 def first(codes: CodeData, count: int | None) -> CodeData:
     """The codes of the first `count` images, or of all of them."""
-    some = (codes.z_top[:count], codes.z_bottom[:count], codes.labels[:count])
-    return replace(codes, z_top=some[0], z_bottom=some[1], labels=some[2])
+    return codes.subset(torch.arange(len(codes))[:count])
 
 
 def all_codes(arguments, augmentation: str) -> CodeData:

@@ -30,17 +30,22 @@ def draw_map(axis, values: Tensor, threshold: float, largest: float) -> None:
         axis.contour(across, down, above, levels=[0.5], colors="black", linewidths=1)
 
 
+def _draw_finding(axes, image, restoration, values, threshold, largest) -> None:
+    draw_image(axes[0], image)
+    draw_image(axes[1], restoration)
+    draw_map(axes[2], values, threshold, largest)
+    for axis in axes:
+        bare(axis)
+
+
 def finding_figure(
     image: Tensor, restoration: Tensor, values: Tensor, threshold: float, title: str
 ) -> Figure:
     """One image [C, H, W], its restoration and its map [H, W], side by side."""
     figure = Figure(figsize=(6.6, 2.7), layout="constrained")
-    axes = figure.subplots(1, 3)
-    draw_image(axes[0], image)
-    draw_image(axes[1], restoration)
-    draw_map(axes[2], values, threshold, max(float(values.max()), 2 * threshold))
+    axes, largest = figure.subplots(1, 3), max(float(values.max()), 2 * threshold)
+    _draw_finding(axes, image, restoration, values, threshold, largest)
     for axis, name in zip(axes, NAMES, strict=True):
-        bare(axis)
         axis.set_title(name, fontsize=9)
     figure.suptitle(title, fontsize=11)
     return figure
@@ -55,19 +60,13 @@ def draw_findings(figure, images, restorations, maps, captions, threshold) -> No
         captions: one for each image, above its column.
         threshold: of the maps, as in `draw_map`.
     """
-    maps = maps.detach().cpu()
-    axes = figure.subplots(3, len(images), squeeze=False)
+    axes, maps = figure.subplots(3, len(images), squeeze=False), maps.detach().cpu()
     largest = max(float(maps.max()), 2 * threshold)
-    for column, caption in zip(axes.T, captions, strict=True):
-        column[0].set_title(caption, fontsize=9)
-    for column, image, restoration, values in zip(
-        axes.T, images, restorations, maps, strict=True
+    for column, caption, *finding in zip(
+        axes.T, captions, images, restorations, maps, strict=True
     ):
-        draw_image(column[0], image)
-        draw_image(column[1], restoration)
-        draw_map(column[2], values, threshold, largest)
-        for axis in column:
-            bare(axis)
+        _draw_finding(column, *finding, threshold, largest)
+        column[0].set_title(caption, fontsize=9)
     for axis, name in zip(axes[:, 0], NAMES, strict=True):
         axis.set_ylabel(name, fontsize=9)
 
@@ -86,11 +85,10 @@ def draw_scores(axis, calibration: Calibration, scores: Tensor, rate: float) -> 
     most = max(2 * threshold - np.median(normal), np.quantile(scores, 0.9))
     least = min(normal.min(), scores.min())
     edges = np.linspace(least, max(most, least + 1), BINS + 1)
-    sets = (
+    for values, colour, hatch, name in (
         (normal, "past", "", "normal images"),
         (scores, "future", "//", "images searched"),
-    )
-    for values, colour, hatch, name in sets:
+    ):
         axis.hist(
             values.clip(max=edges[-1]),
             edges,
@@ -120,19 +118,10 @@ def draw_scores(axis, calibration: Calibration, scores: Tensor, rate: float) -> 
 
 
 def summary_figure(
-    calibration: Calibration,
-    scores: Tensor,
-    rate: float,
-    *findings,
-    threshold: float,
+    calibration: Calibration, scores: Tensor, rate: float, *findings, threshold: float
 ) -> Figure:
-    """All scores above, and below them the oddest images.
-
-    Args:
-        scores, rate: as in `draw_scores`.
-        findings: images, restorations, maps and captions, as in `draw_findings`.
-        threshold: of the maps.
-    """
+    """All scores as in `draw_scores`, and below them the oddest images, their
+    restorations, maps and captions as in `draw_findings`."""
     figure = Figure(figsize=(WIDEST, 6.2), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(2.4, 3.8))
     draw_scores(above.subplots(), calibration, scores, rate)

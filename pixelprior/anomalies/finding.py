@@ -18,7 +18,6 @@ from pixelprior.anomalies.scores import (
     PARTS,
     PIXEL_QUANTILES,
     Calibration,
-    Evidence,
     distances,
     score_parts,
 )
@@ -33,11 +32,11 @@ from pixelprior.anomalies.search import (
     shifted_nats,
 )
 from pixelprior.checkpoints import fingerprint
+from pixelprior.devices import evaluation_mode
 from pixelprior.editing import codes_of, surprise
-from pixelprior.modes import evaluation_mode
 from pixelprior.prior import LEVELS, HierarchicalPixelCNN
 from pixelprior.progress import progress_bar
-from pixelprior.ranges import check_positive, whole_number
+from pixelprior.settings import SamplingOptions, check_positive
 from pixelprior.vqvae2 import VQVAE2
 
 # A code p-value is at least 1 / (N + 1), for the N images that give the nats.
@@ -52,13 +51,11 @@ class Findings:
 
     Attributes:
         scores: float64 [B], on the CPU; higher is odder. They are of nats alone, and
-            do not depend on the restorations. p_values: float64 [B], on the
-            CPU, as in `Calibration.p_values`.
-        maps: float [B, H, W], on the CPU: how odd each pixel is, as
-            `Calibration.maps_of` returns it.
+            do not depend on the restorations.
+        p_values: float64 [B], on the CPU, as in `Calibration.p_values`.
+        maps: float [B, H, W], on the CPU: how odd each pixel is (`maps_of`).
         restorations: float [B, D, C, H, W] in [0, 1].
-        weights: float [B, D], the share of each restoration in the map; each row sums
-            to 1.
+        weights: float [B, D], the share of each restoration in the map, 1 in all.
         flagged: by level, bool [B, h, w]: the codes that were drawn anew. They were
             judged given the restored codes before them; with a top code, those of the
             bottom under it are drawn anew too.
@@ -84,8 +81,8 @@ class Findings:
     @property
     def flagged_share(self) -> Tensor:
         """The share of each image's codes that were drawn anew, float [B]."""
-        both = torch.cat([self.flagged[level].flatten(1) for level in LEVELS], dim=1)
-        return both.float().mean(1)
+        all_codes = torch.cat([each.flatten(1) for each in self.flagged.values()], 1)
+        return all_codes.float().mean(1)
 
 
 def calibrate(
@@ -110,28 +107,27 @@ def calibrate(
         vqvae2, prior: trained on normal images; the images are processed on the device
             of the prior, and the VQ-VAE-2 is moved there.
         normal_images: float [N, C, H, W] in [0, 1].
-        labels: as in `find`; given here if and only if they are given there.
-        draws: as in `find`, which has to be given the same number, since maps of more
-            draws have other values.
+        labels, draws: as in `find`, which has to be given labels too, and the same
+            number of draws, since maps of more draws have other values.
         seed: of the division of the images and of the draws.
-        progress: show a progress bar.
 
     Raises:
         ValueError: there are fewer than `LEAST_NORMAL` images, or as in `find`.
     """
-    labels = _checked(vqvae2, prior, normal_images, labels, draws)
-    seed = _whole("seed", seed, 64)
+    check_positive(draws=draws)
+    labels = _checked(vqvae2, prior, normal_images, labels, seed)
     reference, scaling, scored = division(len(normal_images), seed)
-    nats: dict[str, list[Tensor]] = {level: [] for level in LEVELS}
+    nats: list[tuple[Tensor, Tensor]] = []
     for part in reference.split(images_per_batch(vqvae2)):
-        with _undisturbed(prior, vqvae2):
-            of_part = code_nats(vqvae2, prior, normal_images[part], _of(labels, part))
-        for level, each in of_part.items():
-            nats[level].append(each.cpu())
+        with _undisturbed(vqvae2, prior):
+            z = codes_of(vqvae2, prior, normal_images[part])
+            own, of_top = code_nats(prior, *z, _of(labels, part))
+        nats.append((of_top.cpu(), own["bottom"].cpu()))
+    by_position = (torch.cat(each).permute(1, 2, 0) for each in zip(*nats, strict=True))
     unscaled = Calibration(
         nats={
-            level: torch.cat(each).permute(1, 2, 0).sort(-1).values.contiguous()
-            for level, each in nats.items()
+            level: each.sort(-1).values.contiguous()
+            for level, each in zip(LEVELS, by_position, strict=True)
         },
         centres=torch.zeros(len(PARTS)),
         scales=torch.ones(len(PARTS)),
@@ -144,29 +140,22 @@ def calibrate(
     scaled = unscaled.scaled_by(
         score_parts_of(vqvae2, prior, normal_images[scaling], _of(labels, scaling))
     )
-    bar = progress_bar(total=len(scored), desc="calibrating", enabled=progress)
-    kept = []
-    with bar:
-        for evidence, _ in _searched(
-            vqvae2,
-            prior,
-            normal_images[scored],
-            unscaled,
-            _of(labels, scored),
-            seed=seed_of(seed, OWN_STREAMS),
-        ):
-            kept.append(evidence)
-            bar.update(len(evidence.parts))
-    kept = Evidence(*map(torch.cat, zip(*kept, strict=True)))
-    scores = scaled.scores_of(kept.parts)
+    images, labels = normal_images[scored], _of(labels, scored)
+    kept, seed = [], seed_of(seed, OWN_STREAMS)
+    with progress_bar(total=len(scored), desc="calibrating", enabled=progress) as bar:
+        for batch in _searched(vqvae2, prior, images, unscaled, labels, seed):
+            kept.append(batch[:3])  # restorations would take much memory
+            bar.update(len(batch[0]))
+    parts, *evidence = map(torch.cat, zip(*kept, strict=True))
+    scores = scaled.scores_of(parts)
     scaled = replace(scaled, scores=scores.sort().values)
-    pixels = scaled.maps_of(kept, scores).flatten().numpy()
+    pixels = scaled.maps_of(scores, *evidence).flatten().numpy()
     quantiles = np.quantile(pixels, np.linspace(0, 1, PIXEL_QUANTILES))
     return replace(scaled, pixels=torch.from_numpy(quantiles).float())
 
 
-def division_sizes(count: int) -> tuple[int, int, int]:
-    """How many of so many normal images give the nats, the scale, and the scores.
+def division(count: int, seed: int = 0) -> tuple[Tensor, ...]:
+    """Which of so many normal images give the nats, the scale, and the scores, long.
 
     Raises:
         ValueError: there are fewer than `LEAST_NORMAL`.
@@ -176,15 +165,10 @@ def division_sizes(count: int) -> tuple[int, int, int]:
             f"there are {count} normal images, too few to say what is odd; give at "
             f"least {LEAST_NORMAL}, and for a false-alarm rate of 1 % about 250"
         )
-    for_scale = max(LEAST_FOR_SCALE, int(SHARE_FOR_SCALE * count))
-    return count // 2, for_scale, count - count // 2 - for_scale
-
-
-def division(count: int, seed: int) -> tuple[Tensor, ...]:
-    """Which of so many normal images give the nats, the scale, and the scores, long."""
-    sizes = division_sizes(count)
+    half, for_scale = count // 2, max(LEAST_FOR_SCALE, int(SHARE_FOR_SCALE * count))
     order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
-    return tuple(part.sort().values for part in order.split(list(sizes)))
+    parts = order.tensor_split((half, half + for_scale))
+    return tuple(part.sort().values for part in parts)
 
 
 def find(
@@ -216,57 +200,45 @@ def find(
         ValueError: the images do not fit the VQ-VAE-2, the labels or the calibration do
             not fit the prior, or an argument is out of its range.
     """
-    labels = _checked(vqvae2, prior, images, labels, draws)
-    seed, first_index = _whole("seed", seed, 64), _whole("first_index", first_index, 48)
+    labels = _checked(vqvae2, prior, images, labels, seed, first_index)
     calibration.check_fits(vqvae2.grids, draws, labels)
-    evidence, restored = zip(
-        *_searched(
-            vqvae2,
-            prior,
-            images,
-            calibration,
-            labels,
-            seed=seed,
-            first_index=first_index,
-        ),
-        strict=True,
-    )
-    evidence = Evidence(*map(torch.cat, zip(*evidence, strict=True)))
-    scores = calibration.scores_of(evidence.parts)
-    maps = calibration.maps_of(evidence, scores)
-    restorations, weights, *by_level = zip(*restored, strict=True)
+    batches = _searched(vqvae2, prior, images, calibration, labels, seed, first_index)
+    found = tuple(map(torch.cat, zip(*batches, strict=True)))
+    parts, guided, distance, restorations, weights = found[:5]
+    scores = calibration.scores_of(parts)
     return Findings(
         scores,
         calibration.p_values(scores),
-        maps,
-        torch.cat(restorations),
-        torch.cat(weights),
-        *(
-            {level: torch.cat([each[level] for each in parts]) for level in LEVELS}
-            for parts in by_level
-        ),
+        calibration.maps_of(scores, guided, distance),
+        restorations,
+        weights,
+        flagged=dict(zip(LEVELS, found[5:7], strict=True)),
+        nats=dict(zip(LEVELS, found[7:], strict=True)),
     )
 
 
-def _searched(vqvae2, prior, images, calibration, labels, *, seed, first_index=0):
-    """For some images after the other, the `Evidence`, and the restorations, weights,
-    flagged codes and nats.
-
-    Gradients are off, and so is autocast: a calibration and what is compared with it
-    must be computed in the same number format.
-    """
+def _searched(vqvae2, prior, images, calibration, labels, seed, first_index=0):
+    """For some images after the other, the parts of the scores, what maps are made of
+    (guided nats and distance), restorations, weights, flagged codes and nats."""
     together = images_per_batch(vqvae2, calibration.draws)
     for part in torch.arange(len(images)).split(together):
-        with _undisturbed(prior, vqvae2):
-            some, of_some = images[part], _of(labels, part)
-            first = first_index + int(part[0])
-            search = Search(prior, calibration, of_some, seed, first)
-            *restored, of_top = search.restore(vqvae2, some)
-            restorations, weights, _, nats = restored
-            distance = distances(some, restorations, weights)
-            top, bottom = _over_pixels(vqvae2, prior, some, of_some, nats)
-            guided = top + over_pixels(of_top - nats["top"], some.shape[2:])
-        yield Evidence(score_parts(top, bottom), guided, distance), restored
+        some, of_some = images[part], _of(labels, part)
+        search = Search(prior, calibration, of_some, seed, first_index + int(part[0]))
+        with _undisturbed(vqvae2, prior):
+            z = codes_of(vqvae2, prior, some)
+            nats, of_top = code_nats(prior, *z, of_some)
+            *weighted, flagged = search.restore(vqvae2, *z, of_top, nats["bottom"])
+            distance = distances(some, *weighted)
+            over_top, over_bottom = _over_pixels(vqvae2, prior, some, of_some, nats)
+            guided = over_top + over_pixels(of_top - nats["top"], some.shape[2:])
+        yield (
+            score_parts(over_top, over_bottom),
+            guided,
+            distance,
+            *weighted,
+            *flagged.values(),
+            *nats.values(),
+        )
 
 
 def score_parts_of(vqvae2, prior, images: Tensor, labels=None) -> Tensor:
@@ -276,11 +248,11 @@ def score_parts_of(vqvae2, prior, images: Tensor, labels=None) -> Tensor:
 
     Args, and what is raised: as in `find`.
     """
-    labels = _checked(vqvae2, prior, images, labels, draws=1)
+    labels = _checked(vqvae2, prior, images, labels)
     parts = []
     for part in torch.arange(len(images)).split(images_per_batch(vqvae2)):
-        with _undisturbed(prior, vqvae2):
-            some, of_some = images[part], _of(labels, part)
+        some, of_some = images[part], _of(labels, part)
+        with _undisturbed(vqvae2, prior):
             nats = surprise(prior, *codes_of(vqvae2, prior, some), of_some)
             over = _over_pixels(vqvae2, prior, some, of_some, nats)
         parts.append(score_parts(*over))
@@ -294,8 +266,9 @@ def _over_pixels(vqvae2, prior, images, labels, nats) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def _undisturbed(prior, vqvae2):
-    """No gradients, no autocast, and evaluation mode."""
+def _undisturbed(vqvae2, prior):
+    """No gradients, evaluation mode, and no autocast: a calibration and what is
+    compared with it must be computed in the same number format."""
     device = next(prior.parameters()).device
     with (
         torch.no_grad(),
@@ -306,17 +279,9 @@ def _undisturbed(prior, vqvae2):
         yield
 
 
-def _whole(name: str, value, bits: int) -> int:
-    """A whole number that fits so many bits."""
-    number = whole_number(value)
-    if number is None or not 0 <= number < 2**bits:
-        raise ValueError(f"{name} is {value}; give a whole number from 0 to 2^{bits}-1")
-    return number
-
-
-def _checked(vqvae2, prior, images, labels, draws) -> Tensor | None:
+def _checked(vqvae2, prior, images, labels, seed=0, first_index=0) -> Tensor | None:
     """Check arguments, and return the labels as `PixelCNN.check_labels` does."""
-    check_positive(draws=draws)
+    SamplingOptions(seed=seed, first_index=first_index)
     vqvae2.check_images(images)
     prior.check_matches(vqvae2)
     if not len(images):

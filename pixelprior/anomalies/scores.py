@@ -1,16 +1,25 @@
 """The score and the map of an image, and which of their values are normal.
 
 `anomalies.find` computes them, and `anomalies.calibrate` makes a `Calibration` of those
-of normal images.
+of normal images, which can be kept in a file.
 """
 
+import json
 import math
+import operator
+import os
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from pixelprior.checkpoints import fingerprint
+from pixelprior.files import temporary_folder, writable_folder, write_tensors
+from pixelprior.prior import LEVELS
+from pixelprior.settings import check_positive
 
 # The parts of an image's score: of a level's pixels, the share with the most nats. Few
 # pixels find a small defect, and all of them an image of another kind.
@@ -39,40 +48,16 @@ def least_rate(count: int) -> float:
 
 
 def check_rate(rate: float, count: int) -> None:
-    """Raise ValueError unless p-values can be as small as a false-alarm rate.
-
-    Args:
-        count: of the normal images whose scores are kept.
-    """
+    """Raise ValueError unless p-values of `count` normal scores can be as small as a
+    false-alarm rate."""
     if not 0 < rate < 1:
         raise ValueError(f"the false-alarm rate is {rate}; give one between 0 and 1")
-    least = least_rate(count)
-    if rate < least:
-        digits = 1 - math.floor(math.log10(least))
-        allowed = math.ceil(least * 10**digits) / 10**digits  # two digits, rounded up
-        images = f"about {math.ceil(2.5 / rate):,}" if rate > 1e-12 else "over 10^12"
+    if rate < least_rate(count):
         raise ValueError(
-            f"the false-alarm rate is {rate}, but {count} normal scores allow "
-            f"{allowed:.2g} or more; give such a rate, or calibrate on more images: on "
-            f"{images} for this one"
+            f"the false-alarm rate is {rate}, but {count} normal scores allow 1 / "
+            f"{count + 1} or more; give such a rate, or calibrate on more images: on "
+            f"about {2.5 / rate:,.0f} for this one"
         )
-
-
-class Evidence(NamedTuple):
-    """What scores and maps of B images are made of, float, on the CPU.
-
-    Attributes:
-        parts: [B, 5], the parts of the scores, as `score_parts` returns them.
-        guided: [B, H, W], the nats of the top codes over a pixel as `shifted_nats`
-            returns them, plus those that guidance adds to the image's own code there,
-            which may be less than 0. Without guidance it adds none.
-        distance: [B, H, W], from the restorations, as `distances` returns it, not
-            smoothed.
-    """
-
-    parts: Tensor
-    guided: Tensor
-    distance: Tensor
 
 
 @dataclass(frozen=True)
@@ -126,7 +111,7 @@ class Calibration:
         """The scores of images, float64 [B], from their parts, as in `score_parts`."""
         return ((parts - self.centres) / self.scales).double().sum(1)
 
-    def maps_of(self, evidence: Evidence, scores: Tensor) -> Tensor:
+    def maps_of(self, scores: Tensor, guided: Tensor, distance: Tensor) -> Tensor:
         """How odd each pixel is, float [B, H, W], on the CPU, 0 or more.
 
         The square root of a product of four numbers: the distance of the pixel from the
@@ -139,14 +124,14 @@ class Calibration:
 
         Args:
             scores: float64 [B], as `scores_of` returns them.
+            guided: [B, H, W], the nats of the top codes over a pixel, as `shifted_nats`
+                returns them, plus those that guidance adds to the image's own code.
+            distance: [B, H, W], as `distances` returns it, not smoothed.
         """
         above = scores - torch.quantile(self.scores, USUAL)
         dimmed = (DIMMING * above).sigmoid().float()[:, None, None]
-        near, around = (
-            LEAST_DISTANCE + smooth(evidence.distance, sigma)
-            for sigma in (NEAR, AROUND)
-        )
-        nats = smooth(evidence.guided.clamp(min=0), NATS_AROUND)
+        near, around = (LEAST_DISTANCE + smooth(distance, s) for s in (NEAR, AROUND))
+        nats = smooth(guided.clamp(min=0), NATS_AROUND)
         return (near * around * (1 + nats) * dimmed).sqrt()
 
     def p_values(self, scores: Tensor) -> Tensor:
@@ -165,42 +150,25 @@ class Calibration:
 
         Args:
             grids: (height, width) of each level of the VQ-VAE-2.
-            draws: as the attribute.
-            labels: long [B], of the images, or None.
+            draws: as the attribute. labels: long [B], of the images, or None.
         """
-        for (level, nats), shape in zip(self.nats.items(), grids, strict=True):
-            if nats.shape[:2] != tuple(shape):
+        classes = None if labels is None else tuple(labels.unique().tolist())
+        if classes and self.classes and {*classes} <= {*self.classes}:
+            classes = self.classes
+        own_grids = [tuple(nats.shape[:2]) for nats in self.nats.values()]
+        for name, own, given in (
+            ("grids", own_grids, [tuple(grid) for grid in grids]),
+            ("draws", self.draws, draws),
+            ("labels", self.classes, classes),
+        ):
+            if own != given:
                 raise ValueError(
-                    f"the calibration is for {level} grids of {list(nats.shape[:2])}, "
-                    f"but those of this VQ-VAE-2 are {list(shape)}; calibrate with the "
-                    "same VQ-VAE-2"
+                    f"the calibration was made with {name} {own}, but here are {given};"
+                    " give the same, or calibrate again"
                 )
-        if draws != self.draws:
-            raise ValueError(
-                f"draws is {draws}, but the calibration was made with {self.draws}; "
-                "give the same number, or calibrate again"
-            )
-        labelled = self.classes is not None
-        if labelled != (labels is not None):
-            had, have = ("with", "without") if labelled else ("without", "with")
-            raise ValueError(
-                f"the calibration was made {had} labels, but these images are {have}; "
-                f"{'give' if labelled else 'leave out'} the labels, or calibrate again"
-            )
-        other = set() if labels is None else set(labels.tolist()) - set(self.classes)
-        if other:
-            raise ValueError(
-                f"the calibration was made on classes {list(self.classes)}, but there "
-                f"are images of class {min(other)}; calibrate on normal images of this "
-                "class too"
-            )
 
     def score_threshold(self, rate: float) -> float:
-        """The score above which an image has a p-value of at most `rate`.
-
-        Raises:
-            ValueError: as `check_rate`.
-        """
+        """The score above which an image has a p-value of at most `rate`."""
         check_rate(rate, len(self.scores))
         # A product such as 0.29 · 100 is rounded to below the whole number.
         rank = math.floor(rate * (len(self.scores) + 1) + 1e-9)
@@ -210,9 +178,6 @@ class Calibration:
         """The value that a share `rate` of the pixels of normal images exceeds.
 
         It is interpolated between quantiles, and means nothing below a rate of 1e-4.
-
-        Raises:
-            ValueError: the rate is not between 0 and 1.
         """
         if not 0 < rate < 1:
             raise ValueError(f"the rate is {rate}; give a number between 0 and 1")
@@ -223,15 +188,11 @@ def distances(images: Tensor, restorations: Tensor, weights: Tensor) -> Tensor:
     """How far each pixel is from the restorations, for how far these are apart.
 
     Where restorations differ from one another, several values are normal, so that a
-    difference means less.
+    difference means less: the weighted mean of |image − restoration| is divided by
+    `LEAST_SPREAD` plus the weighted standard deviation of the restorations; both are
+    means over channels.
 
-    Args:
-        images: [B, C, H, W]. restorations: [B, D, C, H, W]. weights: [B, D].
-
-    Returns:
-        float [B, H, W], on the CPU: the weighted mean over restorations of
-        |image − restoration|, divided by `LEAST_SPREAD` plus the weighted standard
-        deviation of the restorations; both are means over channels.
+    Shapes: [B, C, H, W], [B, D, C, H, W], [B, D] to float [B, H, W], on the CPU.
     """
     images, weights = images.to(weights.device), weights[:, :, None, None, None]
     apart = ((images[:, None] - restorations).abs() * weights).sum(1)
@@ -241,10 +202,8 @@ def distances(images: Tensor, restorations: Tensor, weights: Tensor) -> Tensor:
 
 
 def smooth(values: Tensor, sigma: float) -> Tensor:
-    """Values [B, H, W], on the CPU, smoothed by a Gaussian of `sigma` pixels per 32.
-
-    (A GPU's convolutions may round to 10 bits.)
-    """
+    """Values [B, H, W] smoothed by a Gaussian of `sigma` pixels per 32, on the CPU,
+    because a GPU's convolutions may round to 10 bits."""
     sigma *= math.sqrt(values[0].numel()) / 32
     reach = math.ceil(3 * sigma)
     kernel = (-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2).exp()
@@ -274,3 +233,85 @@ def score_parts(top: Tensor, bottom: Tensor) -> Tensor:
         count = max(1, round(share * flat.shape[1]))
         parts.append(flat.topk(count).values.mean(1))
     return torch.stack(parts, dim=1)
+
+
+FORMAT = "pixelprior calibration, version 3"
+PLAIN = ("centres", "scales", "scores", "pixels")
+UNREADABLE = (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError)
+
+
+def save_calibration(calibration: Calibration, path) -> None:
+    """Write a calibration as a safetensors file, completely or not at all; its folder
+    is created if it is absent."""
+    path = Path(path)
+    tensors = {name: getattr(calibration, name) for name in PLAIN}
+    tensors |= {f"nats_{level}": nats for level, nats in calibration.nats.items()}
+    about = {
+        name: json.dumps(getattr(calibration, name))
+        for name in ("draws", "classes", "models")
+    }
+    with temporary_folder(writable_folder(path.parent)) as temporary:
+        write_tensors(tensors, temporary / path.name, about | {"format": FORMAT})
+        os.replace(temporary / path.name, path)
+
+
+def load_calibration(path, vqvae2, prior) -> Calibration:
+    """Read a calibration that was made with these models.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no calibration or is damaged, or its calibration was
+            made with other models.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; name a calibration")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            if about.get("format") != FORMAT:
+                raise ValueError(f"its format is {about.get('format')}, not {FORMAT}")
+            calibration = _built(about, file.get_tensor)
+    except UNREADABLE as error:
+        raise ValueError(
+            f"{path} holds no whole calibration ({error}): it is cut short or of "
+            "another kind; copy it again, or calibrate again"
+        ) from error
+    for name, model in (("VQ-VAE-2", vqvae2), ("prior", prior)):
+        if fingerprint(model) != calibration.models[name == "prior"]:
+            raise ValueError(
+                f"{path} was made with another {name}; give that, or calibrate again"
+            )
+    return calibration
+
+
+def _built(about: dict[str, str], tensor) -> Calibration:
+    """A calibration from what a file has, with everything in it checked."""
+    draws, classes, models = (
+        json.loads(about[name]) for name in ("draws", "classes", "models")
+    )
+    plain = {name: tensor(name) for name in PLAIN}
+    nats = {level: tensor(f"nats_{level}") for level in LEVELS}
+    lengths = {"centres": len(PARTS), "scales": len(PARTS), "pixels": PIXEL_QUANTILES}
+    for name, each in (plain | nats).items():
+        kind = torch.float64 if name == "scores" else torch.float32
+        if (
+            each.ndim != (1 if name in PLAIN else 3)
+            or not each.numel()
+            or len(each) != lengths.get(name, len(each))
+            or each.dtype != kind
+            or not each.isfinite().all()
+            or (name not in ("centres", "scales") and (each.diff(dim=-1) < 0).any())
+        ):
+            raise ValueError(
+                f"{name} of {each.dtype} and shape {list(each.shape)} is of another "
+                "shape or type, or is not finite or not in ascending order"
+            )
+    if plain["scales"].min() <= 0:
+        raise ValueError("scales are not above 0")
+    check_positive(draws=draws)
+    classes = None if classes is None else tuple(map(operator.index, classes))
+    vqvae2, prior = models
+    return Calibration(
+        nats, **plain, draws=draws, classes=classes, models=(vqvae2, prior)
+    )

@@ -16,10 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixelprior.editing import codes_of, surprise
-from pixelprior.modes import evaluation_mode
 from pixelprior.pixelcnn import negative_log_likelihood
 from pixelprior.prior import LEVELS
-from pixelprior.sampling import CHUNK_SIZE
 
 # Of the codes of normal images, given their own codes before them.
 FLAG_RATES = {"top": 0.05, "bottom": 0.02}
@@ -27,15 +25,17 @@ SHIFTS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 GUIDANCE = 1.0  # of the looks at the top grid, and of its nats in the map
 LOOKS = 3  # before both grids are drawn for the restorations
 DRAFTS = 4  # a look has one draft for so many restorations
-# What logits and decoded features take, in float32 numbers per code of the codebook
-# and per channel, at each position.
-LOGITS, FEATURES_DECODED = 3, 6
-BYTES_PER_BATCH = 2**29
+PIXELS_TOGETHER = 2**18  # of all drafts of a batch: 256 of 32 by 32
 FLAT = 4.0  # by how much importance weights are flattened, so that several count
 
 
+def images_per_batch(vqvae2, draws: int = 1) -> int:
+    """How many images to process in a batch, with so many drafts each."""
+    return max(1, PIXELS_TOGETHER // (math.prod(vqvae2.image_shape) * draws))
+
+
 class Search:
-    """The search for what is odd in the images of one batch.
+    """The search for what is odd in the images of one batch, without gradients.
 
     Args:
         prior, calibration, seed, first_index: as in `anomalies.find`.
@@ -43,58 +43,55 @@ class Search:
     """
 
     def __init__(self, prior, calibration, labels, seed: int, first_index: int):
-        self.prior, self.calibration = prior, calibration
+        self.prior, self.calibration, self.labels = prior, calibration, labels
         self.draws = calibration.draws
         self.drafts = max(1, self.draws // DRAFTS)
         self.seed, self.first_index = seed, first_index
-        self.labels = labels
         self.guidance = guidance_for(prior, labels)
 
-    def restore(self, vqvae2, images: Tensor) -> tuple:
-        """The restorations of images, their weights, the flagged codes, the nats, and
-        the guided nats of the top codes."""
-        draws, self.size = self.draws, len(images)
-        grids = dict(zip(LEVELS, codes_of(vqvae2, self.prior, images), strict=True))
-        nats, of_top = nats_and_guided(self.prior, *grids.values(), self.labels)
-        flagged = self.flags(grids, of_top, nats["bottom"])
-        known = {
-            f"known_{level}": repeated(z.masked_fill(flagged[level], -1), draws)
-            for level, z in grids.items()
-        }
-        drawn = self.prior.sample(
-            self.size * draws,
-            *vqvae2.grids,
-            labels=repeated(self.labels, draws),
-            seed=self.seed,
-            first_index=self.first_index * draws,
-            **known,
-        )
-        cost = self.cost_of_known(drawn[0], known["known_top"]).view(-1, draws)
-        weights = (-cost / FLAT).softmax(1)
-        decoded = vqvae2.decode_codes(*drawn)
-        restorations = decoded.view(self.size, draws, *decoded.shape[1:])
-        return restorations, weights, flagged, nats, of_top
+    def restore(self, vqvae2, z_top, z_bottom, of_top, of_bottom) -> tuple:
+        """The restorations of images, their weights, and the flagged codes by level.
 
-    def flags(self, grids, of_top: Tensor, of_bottom: Tensor) -> dict[str, Tensor]:
-        """The codes to draw anew, by level, bool [B, h, w], from nats as those of
-        `code_nats`."""
-        z_top, z_bottom = grids.values()
+        Args:
+            z_top, z_bottom: the codes of the images.
+            of_top, of_bottom: their nats, as `code_nats` returns them.
+        """
+        flagged = self.flags(z_top, z_bottom, of_top, of_bottom)
+        known_top, known_bottom = (
+            repeated(z.masked_fill(flagged[level], -1), self.draws)
+            for level, z in zip(LEVELS, (z_top, z_bottom), strict=True)
+        )
+        drawn = self.prior.sample(
+            len(known_top),
+            *vqvae2.grids,
+            labels=repeated(self.labels, self.draws),
+            seed=self.seed,
+            first_index=self.first_index * self.draws,
+            known_top=known_top,
+            known_bottom=known_bottom,
+        )
+        cost = self.cost_of_known(drawn[0], known_top, self.draws)
+        restorations = vqvae2.decode_codes(*drawn).unflatten(0, (-1, self.draws))
+        return restorations, (-cost / FLAT).softmax(1), flagged
+
+    def flags(self, z_top, z_bottom, of_top, of_bottom) -> dict[str, Tensor]:
+        """The codes to draw anew, by level, bool [B, h, w]."""
         restored = z_top
         for look in range(LOOKS):
             # The codes beside an odd one are drawn anew with it, because the encoder
             # sees around each code. In the end they are kept, if they fit the restored.
             odd = spread(self.odd("top", of_top))
             restored = self.best_draft(z_top.masked_fill(odd, -1), look)
-            of_top = guided_nats(
-                self.prior.prior_top, restored, self.labels, self.guidance, z_top
-            )
+            level, labels = self.prior.prior_top, self.labels
+            of_top = negative_log_likelihood(level(restored, labels), z_top)
+            of_top = guided(of_top, level, restored, z_top, self.guidance)
         top = self.odd("top", of_top)
         under = F.interpolate(top[:, None].float(), z_bottom.shape[1:])[:, 0] > 0
         draft = self.prior.prior_bottom.sample(
             len(z_bottom),
             z_bottom.shape[1:],
             labels=self.labels,
-            z_top=restored,
+            above=restored,
             known=z_bottom.masked_fill(self.odd("bottom", of_bottom) | under, -1),
             seed=seed_of(self.seed, LOOKS),
             first_index=self.first_index,
@@ -109,67 +106,30 @@ class Search:
 
     def best_draft(self, known: Tensor, look: int) -> Tensor:
         """The draft of each top grid [B, h, w] that its known codes fit best."""
-        size, *shape = known.shape
         each_known = repeated(known, self.drafts)
         drafts = self.prior.prior_top.sample(
-            size * self.drafts,
-            tuple(shape),
+            len(each_known),
+            tuple(known.shape[1:]),
             labels=repeated(self.labels, self.drafts),
             guidance=self.guidance,
             known=each_known,
             seed=seed_of(self.seed, look),
             first_index=self.first_index * self.drafts,
         )
-        best = self.cost_of_known(drafts, each_known).view(size, -1).argmin(1)
-        rows = torch.arange(size, device=best.device)
-        return drafts.view(size, self.drafts, *shape)[rows, best]
+        best = self.cost_of_known(drafts, each_known, self.drafts).argmin(1)
+        images = torch.arange(len(known), device=best.device)
+        return drafts.unflatten(0, (-1, self.drafts))[images, best]
 
-    def cost_of_known(self, drafts: Tensor, known: Tensor) -> Tensor:
-        """The nats of the known codes of drafts of top grids, summed, [B · D]."""
-        labels = repeated(self.labels, len(drafts) // self.size)
-        logits = self.prior.prior_top(drafts, labels)
+    def cost_of_known(self, drafts: Tensor, known: Tensor, count: int) -> Tensor:
+        """The nats of the known codes of D drafts per top grid, summed, [B, D]."""
+        logits = self.prior.prior_top(drafts, repeated(self.labels, count))
         nats = negative_log_likelihood(logits, drafts) * (known >= 0)
-        return nats.sum((1, 2))
-
-
-def images_per_batch(vqvae2, draws: int = 1) -> int:
-    """How many images to process in a batch, with so many drafts each: as many as
-    `HierarchicalPixelCNN.sample` draws at most, and fewer if their logits or decoded
-    features are large."""
-    logits = LOGITS * vqvae2.num_embeddings * math.prod(vqvae2.grids[1])
-    width = vqvae2.decoder[0].out_channels
-    decoded = FEATURES_DECODED * width * math.prod(vqvae2.image_shape)
-    each = 4 * max(logits, decoded) * draws
-    return max(1, min(CHUNK_SIZE // draws, BYTES_PER_BATCH // each))
+        return nats.sum((1, 2)).unflatten(0, (-1, count))
 
 
 def repeated(values: Tensor | None, times: int) -> Tensor | None:
     """Values of B images as those of their B · D drafts."""
     return None if values is None else values.repeat_interleave(times, 0)
-
-
-def guidance_for(prior, labels) -> float:
-    """The guidance at the top: 0 without labels, or if all were given in training."""
-    return GUIDANCE if labels is not None and prior.label_dropout else 0.0
-
-
-def guided_nats(
-    level, context, labels, guidance: float, codes=None, nats=None
-) -> Tensor:
-    """Nats of codes, and `guidance` times how many of them the label adds, [B, h, w].
-
-    Args:
-        level: the top level. context: long [B, h, w], the codes that come before.
-        codes: long [B, h, w], whose nats are wanted; None for those of `context`.
-        nats: [B, h, w], those without guidance, where they are known already.
-    """
-    codes = context if codes is None else codes
-    if nats is None:
-        nats = negative_log_likelihood(level(context, labels), codes)
-    if not guidance:
-        return nats
-    unlabelled = negative_log_likelihood(level(context, None), codes)
-    return nats + guidance * (nats - unlabelled)
 
 
 def spread(flags: Tensor) -> Tensor:
@@ -183,20 +143,32 @@ def seed_of(seed: int, look: int) -> int:
     return int(np.random.SeedSequence([seed, 1 + look]).generate_state(1, np.uint64)[0])
 
 
-def code_nats(vqvae2, prior, images: Tensor, labels) -> dict[str, Tensor]:
-    """The nats by which codes are flagged, by level, float [B, h, w]; those of the top
-    are guided, as in `guided_nats`."""
-    codes = codes_of(vqvae2, prior, images)
-    nats, of_top = nats_and_guided(prior, *codes, labels)
-    return nats | {"top": of_top}
+def guidance_for(prior, labels) -> float:
+    """The guidance at the top: 0 without labels, or if all were given in training."""
+    return GUIDANCE if labels is not None and prior.label_dropout else 0.0
 
 
-def nats_and_guided(prior, z_top: Tensor, z_bottom: Tensor, labels) -> tuple:
-    """The nats of codes, by level, and the guided nats of the top ones."""
-    nats, weight = surprise(prior, z_top, z_bottom, labels), guidance_for(prior, labels)
-    with torch.no_grad(), evaluation_mode(prior):
-        of_top = guided_nats(prior.prior_top, z_top, labels, weight, nats=nats["top"])
-    return nats, of_top
+def guided(nats: Tensor, level, context, codes, guidance: float) -> Tensor:
+    """Nats of codes, and `guidance` times how many of them the label adds, [B, h, w].
+
+    Args:
+        nats: [B, h, w], of `codes` given the label.
+        level: the top level. context: long [B, h, w], the codes that come before.
+    """
+    if not guidance:
+        return nats
+    unlabelled = negative_log_likelihood(level(context, None), codes)
+    return nats + guidance * (nats - unlabelled)
+
+
+def code_nats(prior, z_top: Tensor, z_bottom: Tensor, labels) -> tuple[dict, Tensor]:
+    """The nats of codes by level, float [B, h, w], and the guided ones of the top, by
+    which the top codes are flagged."""
+    nats, guidance = (
+        surprise(prior, z_top, z_bottom, labels),
+        guidance_for(prior, labels),
+    )
+    return nats, guided(nats["top"], prior.prior_top, z_top, z_top, guidance)
 
 
 def shifted_nats(vqvae2, prior, images: Tensor, labels, nats: Tensor) -> Tensor:

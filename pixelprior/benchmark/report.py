@@ -19,17 +19,32 @@ METHODS = {
 }
 
 
-def ratio(results: dict, batch_size: int, one: str, other: str) -> dict | None:
-    """How many times as long `one` takes as `other`, for both levels together.
-
-    Returns:
-        {"median", "low", "high"} over the rounds; None if a method was not run.
-    """
+def ratio(results: dict, batch_size: int, one: str, other: str) -> list[float] | None:
+    """How many times as long `one` takes as `other` in each round, for both levels
+    together; None if a method was not run."""
     levels = results["seconds"][str(batch_size)]
     if any(name not in level for level in levels.values() for name in (one, other)):
         return None
     totals = zip(_totals(levels, one), _totals(levels, other), strict=True)
-    return _spread([a / b for a, b in totals])
+    return [a / b for a, b in totals]
+
+
+def rounds_in_words(values: list[float]) -> str:
+    """The median of some rounds, with the lowest and the highest."""
+    median = statistics.median(values)
+    digits = 0 if median >= 10 else 2
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return f"{median:.{digits}f} ({low} to {high})"
+
+
+def markdown_table(columns: list[str], rows, first: str = "---") -> str:
+    """Rows of texts as a table in Markdown, all columns but the first on the right."""
+    head = "|".join(["", first, *["---:"] * (len(columns) - 1), ""])
+    lines = [columns, *rows]
+    bodies = [
+        "".join(f"| {cell} " if cell else "| " for cell in each) for each in lines
+    ]
+    return "\n".join([bodies[0] + "|", head, *(body + "|" for body in bodies[1:])])
 
 
 def markdown(results: dict) -> str:
@@ -52,18 +67,15 @@ def table(results: dict) -> str:
         for name, pair in columns.items()
         if ratio(results, batch_sizes[0], *pair) is not None
     }
-    lines = [
-        "| batch size | " + " | ".join(columns) + " | cached, ms per image |",
-        "|---:" * (len(columns) + 2) + "|",
-    ]
-    for batch_size in batch_sizes:
-        cells = [str(batch_size)]
-        for one, other in columns.values():
-            cells.append(_cell(ratio(results, batch_size, one, other)))
-        an_image = 1000 * _median(results, batch_size, "cached") / batch_size
-        cells.append(f"{an_image:.1f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = []
+    for size in batch_sizes:
+        cells = [
+            rounds_in_words(ratio(results, size, *pair)) for pair in columns.values()
+        ]
+        an_image = _milliseconds(results, size, "cached")
+        rows.append([str(size), *cells, f"{an_image:.1f}"])
+    names = ["batch size", *columns, "cached, ms per image"]
+    return markdown_table(names, rows, first="---:")
 
 
 def summary(results: dict) -> list[str]:
@@ -77,27 +89,8 @@ def summary(results: dict) -> list[str]:
         f"one forward pass; by rows {counted['rows'] / counted['forward']:.0f} ×, by "
         f"naive {counted['naive'] / counted['forward']:.0f} ×",
     ]
-    for batch_size, seconds in results["shares"].items():
-        whole = sum(seconds.values())
-        parts = (f"{name} {100 * part / whole:.0f} %" for name, part in seconds.items())
-        lines.append(
-            f"where cached spends its time, batch {batch_size}: " + ", ".join(parts)
-        )
-    for level, size in results["cache_bytes"].items():
-        lines.append(
-            f"caches of the {level} level at batch {size['batch_size']}: "
-            f"{size['cache'] / 2**20:.1f} MiB, "
-            f"{size['cache'] / size['row_of_activations']:.2f} × one row of both "
-            "stacks of every layer"
-        )
     if not machine["gpu"]:
         lines.append("graph: not run, since it needs a CUDA device")
-    full = results["naive_in_full"]
-    if full is not None:
-        lines.append(
-            f"naive in full, {full['batch_size']} image(s): {full['whole']:.2f} s, "
-            f"{full['whole'] / full['from_passes']:.2f} × what its passes say"
-        )
     for level, effect in results.get("bf16_effect", {}).items():
         lines.append(
             f"shipped weights, {level} codes sampled in bf16: "
@@ -108,10 +101,10 @@ def summary(results: dict) -> list[str]:
     training = results["training"]
     for name in [name for name in training if name.startswith("step")]:
         pairs = zip(training[name], training["forward"], strict=True)
-        spread = _spread([step / forward for step, forward in pairs])
+        words = rounds_in_words([step / forward for step, forward in pairs])
         lines.append(
-            f"training {name}, {training['batch_size']} images: {_cell(spread)} × one "
-            "forward pass in float32"
+            f"training {name}, {training['batch_size']} images: {words} × one forward "
+            "pass in float32"
         )
     return lines
 
@@ -122,23 +115,18 @@ def figure(results: dict) -> Figure:
     drawing = Figure(figsize=(9, 4.4), layout="constrained")
     in_passes, in_time = drawing.subplots(1, 2)
     for number, (method, name) in enumerate(METHODS.items()):
-        spreads = [ratio(results, size, method, "forward") for size in batch_sizes]
-        if None in spreads:
+        rounds = [ratio(results, size, method, "forward") for size in batch_sizes]
+        if None in rounds:
             continue
         look = {"color": f"C{number}", "marker": "o", "markersize": 4}
-        medians = [spread["median"] for spread in spreads]
+        medians = [statistics.median(each) for each in rounds]
         in_passes.plot(batch_sizes, medians, label=name, **look)
-        in_passes.fill_between(
-            batch_sizes,
-            [spread["low"] for spread in spreads],
-            [spread["high"] for spread in spreads],
-            color=look["color"],
-            alpha=0.2,
-            linewidth=0,
-        )
-        an_image = [1000 * _median(results, s, method) / s for s in batch_sizes]
+        low, high = ([of(each) for each in rounds] for of in (min, max))
+        band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
+        in_passes.fill_between(batch_sizes, low, high, **band)
+        an_image = [_milliseconds(results, size, method) for size in batch_sizes]
         in_time.plot(batch_sizes, an_image, **look)
-    an_image = [1000 * _median(results, s, "forward") / s for s in batch_sizes]
+    an_image = [_milliseconds(results, size, "forward") for size in batch_sizes]
     floor = {"color": INK, "linestyle": "--", "linewidth": 1}
     in_passes.axhline(1, label="one forward pass", **floor)
     in_time.plot(batch_sizes, an_image, **floor)
@@ -165,28 +153,13 @@ def figure(results: dict) -> Figure:
     return drawing
 
 
-def _median(results: dict, batch_size: int, method: str) -> float:
-    """Median of the seconds of both levels together."""
-    return statistics.median(_totals(results["seconds"][str(batch_size)], method))
+def _milliseconds(results: dict, batch_size: int, method: str) -> float:
+    """Median per image, of both levels together."""
+    totals = _totals(results["seconds"][str(batch_size)], method)
+    return 1000 * statistics.median(totals) / batch_size
 
 
 def _totals(levels: dict, method: str) -> list[float]:
     """Seconds of both levels together, one number per round."""
     rounds = zip(*(level[method] for level in levels.values()), strict=True)
     return [sum(of_levels) for of_levels in rounds]
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {
-        "median": statistics.median(values),
-        "low": min(values),
-        "high": max(values),
-    }
-
-
-def _cell(spread: dict) -> str:
-    digits = 0 if spread["median"] >= 10 else 2
-    median, low, high = (
-        f"{spread[name]:.{digits}f}" for name in ("median", "low", "high")
-    )
-    return f"{median} ({low} to {high})"

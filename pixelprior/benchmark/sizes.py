@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from pixelprior.ranges import check_positive
+from pixelprior.settings import check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,33 +29,9 @@ class Sizes:
     def check(self) -> None:
         """Raise ValueError unless all are in range."""
         whole = asdict(self)
-        for batch_size in whole.pop("batch_sizes"):
-            check_positive(batch_size=batch_size)
-        check_positive(**whole)
-        if not self.batch_sizes:
+        if not whole.pop("batch_sizes"):
             raise ValueError("batch_sizes is empty; give one size or more")
+        check_positive(batch_size=min(self.batch_sizes), **whole)
 
     def shape(self, level: str) -> tuple[int, int]:
         return ({"top": self.top_size, "bottom": self.bottom_size}[level],) * 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSizes:
-    """Sizes of the training loops: those of the prior and the batch, and the steps."""
-
-    batch_size: int = 32
-    """Images per step."""
-    epochs: int = 8
-    """Number of parts of the loss curve; each has the same number of steps."""
-    steps: int = 8
-    """Steps in each of these parts."""
-    repeats: int = 5
-    """Number of rounds in which all loops are timed."""
-    hidden_channels: int = 128
-    """Channels of each stack."""
-    num_layers: int = 15
-    """Number of gated blocks per level."""
-
-    def check(self) -> None:
-        """Raise ValueError unless all are in range."""
-        check_positive(**asdict(self))

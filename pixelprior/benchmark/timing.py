@@ -14,26 +14,25 @@ def seconds(run: Callable[[], object], device="cpu", at_least: float = 0.0) -> f
     """
     count, passed = 0, 0.0
     while count == 0 or passed < at_least:
-        wait_for(device)
+        _wait_for(device)
         started = time.perf_counter()
         run()
-        wait_for(device)
+        _wait_for(device)
         passed += time.perf_counter() - started
         count += 1
     return passed / count
 
 
-def median_seconds(run: Callable[[], object], device="cpu", rounds: int = 3) -> float:
-    """Median seconds of some runs, after a first run that is not timed.
+def median_seconds(run: Callable[[], object], device="cpu") -> float:
+    """Median seconds of three runs, after a first run that is not timed.
 
     A first run is slower, because it requests memory and prepares libraries. Of the
     others, a single slow one does not change the median.
     """
     run()
-    return statistics.median(seconds(run, device) for _ in range(rounds))
+    return statistics.median(seconds(run, device) for _ in range(3))
 
 
-def wait_for(device) -> None:
-    """Wait until a GPU has done all that it was given; a CPU is done by itself."""
+def _wait_for(device) -> None:
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)

@@ -8,6 +8,7 @@ message. torch is loaded when a command runs, and not for `--help`.
 
 import errno
 import functools
+import operator
 import os
 import sys
 import warnings
@@ -42,85 +43,71 @@ COMMANDS = {
 }
 
 
-@functools.cache  # typing keeps each type that is made, also of a second call
-def _any_command():
-    union = None
-    for name, command in COMMANDS.items():
-        each = Annotated[command, tyro.conf.subcommand(name)]
-        union = each if union is None else union | each
-    return union
-
-
-def _parse(arguments: list[str]):
-    """The command's dataclass; tyro names what it cannot parse, and exits."""
-    command = _any_command()
-    return tyro.cli(command, prog="pixelprior", args=arguments, use_underscores=True)
-
-
+ANY_COMMAND = functools.reduce(
+    operator.or_,
+    (Annotated[each, tyro.conf.subcommand(n)] for n, each in COMMANDS.items()),
+)
+MAKE_ROOM, ASK = "make room on the disk", "ask for permission, or choose another path"
 # What to do about what the system refuses, where its message is all that there is.
 REMEDIES = {
-    errno.ENOSPC: "make room on the disk",
-    getattr(errno, "EDQUOT", errno.ENOSPC): "make room on the disk",
+    errno.ENOSPC: MAKE_ROOM,
+    getattr(errno, "EDQUOT", errno.ENOSPC): MAKE_ROOM,
     errno.EROFS: "ask for permission to write there, or choose another folder",
-    errno.EACCES: "ask for permission, or choose another path",
-    errno.EPERM: "ask for permission, or choose another path",
+    errno.EACCES: ASK,
+    errno.EPERM: ASK,
 }
+# What gloo and NCCL say when another process is lost; torch and accelerate, when
+# memory is.
+LOST = ("closed by peer", "reset by peer", "remote process exited")
+FULL = ("memory", "no executable batch size")
 
 
-def _say(kind: str, message: str) -> None:
+def _say(kind: str, message: object) -> None:
     """Print one line on stderr, whatever a file name or a library's error contains."""
-    line = " ".join(message.split())
+    line = " ".join(str(message).split())
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     print(f"pixelprior: {kind}: {line}", file=sys.stderr)
 
 
-def _warn_in_one_line(message, *_details, **_more) -> None:
-    _say("warning", str(message))
-
-
-def _lacks_memory(error: Exception) -> bool:
-    words = "memory", "no executable batch size"  # torch, accelerate
-    return isinstance(error, MemoryError | OverflowError) or (
-        isinstance(error, RuntimeError)
-        and any(each in str(error).lower() for each in words)
-    )
-
-
-def _lost_process(error: Exception) -> bool:
-    """Whether another process of a launch has ended, so that this one cannot go on."""
-    words = "closed by peer", "reset by peer", "remote process exited"  # gloo, NCCL
-    return isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+def _ending(error: BaseException) -> tuple[int, str] | None:
+    """Exit status and line of what can go wrong; None for a fault in this program."""
+    said = str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "interrupted; a command that has --resume goes on with it"
+    if isinstance(error, FloatingPointError):
+        return 1, said
+    if isinstance(error, ValueError | OSError):
+        remedy = REMEDIES.get(getattr(error, "errno", None))
+        return 2, f"{said}; {remedy}" if remedy else said
+    if isinstance(error, RuntimeError) and any(words in said for words in LOST):
+        return 1, (
+            "another process of this run has ended: see its own message; a run that "
+            "trains or draws goes on with --resume"
+        )
+    if isinstance(error, MemoryError | OverflowError) or (
+        isinstance(error, RuntimeError) and any(words in said.lower() for words in FULL)
+    ):
+        reason = said.partition("\n")[0] or "out of memory"
+        return 2, f"too large for this machine ({reason}); choose smaller sizes"
+    return None
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; exit status 2 for bad input, 1 for a run that failed."""
-    warnings.showwarning = _warn_in_one_line
+    warnings.showwarning = lambda message, *_, **__: _say("warning", message)
     try:
-        command = _parse(sys.argv[1:] if arguments is None else arguments)
+        command = tyro.cli(
+            ANY_COMMAND, prog="pixelprior", args=arguments, use_underscores=True
+        )
         if not isinstance(command, Benchmark):  # it times torch with its defaults
             from pixelprior.devices import keep_freed_memory
 
             keep_freed_memory()
         command.run()
-    except (ValueError, OSError, FloatingPointError) as error:
-        if os.environ.get("PIXELPRIOR_DEBUG"):
+    except (Exception, KeyboardInterrupt) as error:
+        ending = _ending(error)
+        if ending is None or os.environ.get("PIXELPRIOR_DEBUG"):
             raise
-        remedy = REMEDIES.get(getattr(error, "errno", None))
-        _say("error", f"{error}; {remedy}" if remedy else str(error))
-        raise SystemExit(1 if isinstance(error, FloatingPointError) else 2) from None
-    except (RuntimeError, MemoryError, OverflowError) as error:
-        if _lost_process(error) and not os.environ.get("PIXELPRIOR_DEBUG"):
-            _say(
-                "error",
-                "another process of this run has ended: see its own message; a run "
-                "that trains or draws goes on with --resume",
-            )
-            raise SystemExit(1) from None
-        if os.environ.get("PIXELPRIOR_DEBUG") or not _lacks_memory(error):
-            raise
-        reason = str(error).splitlines()[0] if str(error) else "out of memory"
-        _say("error", f"too large for this machine ({reason}); choose smaller sizes")
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        _say("error", "interrupted; a command that has --resume goes on with it")
-        raise SystemExit(130) from None
+        status, said = ending
+        _say("error", said)
+        raise SystemExit(status) from None

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from pixelprior.benchmark.sizes import Sizes, TrainingSizes
+from pixelprior.benchmark.sizes import Sizes
 from pixelprior.files import writable_folder, write_texts
 
 
@@ -37,7 +37,11 @@ class Benchmark:
         from pixelprior.assets import load_shipped
         from pixelprior.benchmark.report import figure, markdown
         from pixelprior.benchmark.sampling import bfloat16_effect, measure
-        from pixelprior.benchmark.training import measure_training, training_markdown
+        from pixelprior.benchmark.training import (
+            PARTS,
+            measure_training,
+            training_markdown,
+        )
         from pixelprior.devices import usable_device
         from pixelprior.plotting import save_picture
 
@@ -46,13 +50,14 @@ class Benchmark:
         folder = writable_folder(self.output_dir)
         say = partial(print, file=sys.stderr)
         if self.training:
-            sizes = TrainingSizes(
-                batch_size=self.training_batch_size,
-                steps=max(1, self.training_steps // TrainingSizes.epochs),
-                repeats=self.sizes.repeats,
-                hidden_channels=self.sizes.hidden_channels,
-                num_layers=self.sizes.num_layers,
-            )
+            sizes = {
+                "batch_size": self.training_batch_size,
+                "epochs": PARTS,
+                "steps": max(1, self.training_steps // PARTS),
+                "repeats": self.sizes.repeats,
+                "hidden_channels": self.sizes.hidden_channels,
+                "num_layers": self.sizes.num_layers,
+            }
             results = measure_training(sizes, say)
             keep(folder, "training", results, training_markdown(results))
             return

@@ -6,9 +6,6 @@ from pathlib import Path
 
 from pixelprior.cli.flags import Shipped
 
-# Data sets with test images that ship with the package, and under which name.
-EMBEDDED = {"fashion_mnist": "fashion_mnist_mini"}
-
 
 @dataclass(kw_only=True)
 class Demo:
@@ -33,60 +30,45 @@ class Demo:
         from pixelprior.cli.train import report_nats
         from pixelprior.data.codes import extract_codes
         from pixelprior.data.images import load_images
+        from pixelprior.evaluation import measures, report
         from pixelprior.evaluation.choosing import read_setting, setting_in_words
-        from pixelprior.evaluation.measures import (
-            reconstructions,
-            samples,
-            squared_errors,
-        )
-        from pixelprior.evaluation.report import (
-            PICTURED,
-            reconstruction_picture,
-            sample_picture,
-        )
         from pixelprior.files import writable_folder
         from pixelprior.plotting import save_picture
-        from pixelprior.validation import check_filters
+        from pixelprior.settings import SamplingOptions
 
-        check_filters(self.temperature, None, None)
+        SamplingOptions(self.temperature, seed=self.seed)
         own = "" if self.dataset == "fashion_mnist" else f"_{self.dataset}"
         folder = writable_folder(self.output_dir or Path(f"pixelprior_demo{own}"))
-        vqvae2, prior = load_shipped(self.dataset)
-        weights = shipped_folder(self.dataset, "prior")
+        models = load_shipped(self.dataset)
+        vqvae2, prior = models
         # The first picture is at the chosen setting; the prior itself is beside it.
         settings = {
-            "chosen_samples": read_setting(weights) or {},
+            "chosen_samples": read_setting(shipped_folder(self.dataset, "prior")) or {},
             "samples": {"temperature": self.temperature},
         }
+        names = shipped_class_names(self.dataset)
         for name, setting in settings.items():
-            started = time.perf_counter()
-            drawn = samples(
-                vqvae2,
-                prior,
-                PICTURED,
-                class_names=shipped_class_names(self.dataset),
-                seed=self.seed,
-                **setting,
-            )
-            seconds = time.perf_counter() - started
             words = setting_in_words(setting)
-            if name == "samples":
-                words = f"the prior itself, {words}"
-            picture = sample_picture(drawn, self.seed, words)
+            words = f"the prior itself, {words}" if name == "samples" else words
+            setting |= {"class_names": names, "seed": self.seed}
+            started = time.perf_counter()
+            drawn = measures.samples(*models, report.PICTURED, **setting)
+            seconds = time.perf_counter() - started
+            picture = report.sample_picture(drawn, self.seed, words)
             wrote = save_picture(picture, folder / f"{name}.png")
-            print(f"wrote {wrote} ({words}), {PICTURED} images in {seconds:.1f} s")
+            print(f"wrote {wrote} ({words}), {len(drawn)} images in {seconds:.1f} s")
 
-        if self.dataset not in EMBEDDED:
+        if self.dataset != "fashion_mnist":
             print(
                 "no test images of this data set ship; to measure these weights, use "
                 f"pixelprior evaluate --dataset {self.dataset}"
             )
             return
-        heldout = load_images(EMBEDDED[self.dataset], "test")
-        figure = reconstruction_picture(vqvae2, heldout)
+        heldout = load_images("fashion_mnist_mini", "test")
+        figure = report.reconstruction_picture(vqvae2, heldout)
         print(f"wrote {save_picture(figure, folder / 'reconstructions.png')}")
-        rebuilt = reconstructions(vqvae2, heldout)
-        error = squared_errors(heldout, rebuilt).mean().item()
+        rebuilt = measures.reconstructions(vqvae2, heldout)
+        error = measures.squared_errors(heldout, rebuilt).mean().item()
         print(f"on {len(heldout):,} held-out test images, measured now:")
         print(f"  reconstruction: mean squared error {error:.5f} (pixels in [0, 1])")
         report_nats(prior, extract_codes(vqvae2, heldout))

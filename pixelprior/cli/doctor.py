@@ -1,29 +1,30 @@
 """The command `doctor`: check whether this machine is ready for the course.
 
-It prints one line per check, and the fix of each fault.
+It prints one line per check, and the fix of each fault. No check needs the network.
 """
 
+import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
-from pixelprior.ranges import numbers_of
+from pixelprior.files import writable_folder
+from pixelprior.settings import numbers_of
 
 GIB = 2**30
+SPLITS = ("train", "test")
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """What a check found; `fix` is empty if nothing is wrong."""
 
     subject: str
@@ -39,35 +40,26 @@ class Doctor:
     def run(self) -> None:
         """Print one line per finding; exit with status 1 if something must be fixed."""
         faults = 0
-        for finding in examine():
-            mark = "FIX" if finding.fix else "ok"
-            print(f"{mark:4} {finding.subject}: {finding.found}")
-            if finding.fix:
+        for subject, found, fix in examine():
+            print(f"{'FIX' if fix else 'ok':4} {subject}: {found}")
+            if fix:
                 faults += 1
-                print(f"     -> {finding.fix}")
+                print(f"     -> {fix}")
         print("ready" if not faults else f"{faults} to fix")
         if faults:
             raise SystemExit(1)
 
 
 def examine() -> Iterator[Finding]:
-    """Run all checks, one after the other; none of them needs the network."""
-    yield _python()
+    """Run all checks, one after the other."""
+    yield Finding("Python", f"{platform.python_version()} at {sys.executable}")
     yield from _packages()
     yield _memory()
     yield _disk()
-    yield _processor()
     yield _gpu()
     yield _processes()
-    yield _images()
-    yield _weights()
+    yield _shipped()
     yield _kernel()
-
-
-def _python() -> Finding:
-    fine = sys.version_info >= (3, 10)
-    fix = "" if fine else "install Python 3.10 or later and make a new environment"
-    return Finding("Python", f"{platform.python_version()} at {sys.executable}", fix)
 
 
 def _packages() -> Iterator[Finding]:
@@ -90,43 +82,36 @@ def _packages() -> Iterator[Finding]:
 def _memory() -> Finding:
     memory = psutil.virtual_memory()
     found = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
-    fine = memory.available > 2 * GIB
-    return Finding(
-        "memory", found, "" if fine else "close programs until 2 GiB are free"
-    )
+    fix = "" if memory.available > 2 * GIB else "close programs until 2 GiB are free"
+    return Finding("memory", found, fix)
 
 
 def _disk() -> Finding:
     folder = Path.cwd()
-    free = psutil.disk_usage(str(folder)).free
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        writable_folder(folder)
     except OSError as error:
-        fix = "change to a folder of your own"
-        return Finding("folder", f"{folder} cannot be written ({error.strerror})", fix)
+        return Finding("folder", *str(error).split("; ", 1))
+    free = psutil.disk_usage(str(folder)).free
     fix = "" if free > GIB else "make 1 GiB of room, or change to another disk"
     return Finding("folder", f"{folder}, {free / GIB:.1f} GiB free", fix)
-
-
-def _processor() -> Finding:
-    from pixelprior.devices import has_bf16
-
-    bf16 = "with" if has_bf16() else "without"
-    return Finding("processor", f"{os.cpu_count()} cores, {bf16} bf16")
 
 
 def _gpu() -> Finding:
     import torch
 
+    from pixelprior.devices import has_bf16
+
     if torch.cuda.is_available():
         return Finding("GPU", torch.cuda.get_device_name())
-    if Path("/dev/nvidiactl").exists():
-        built = torch.version.cuda
-        why = "it is a CPU build" if built is None else f"the driver lacks CUDA {built}"
-        fix = "install a build of torch for its driver: see pytorch.org/get-started"
-        return Finding("GPU", f"there is one that torch cannot use: {why}", fix)
-    return Finding("GPU", "none; the course runs on the processor")
+    if not Path("/dev/nvidiactl").exists():
+        bf16 = "with" if has_bf16() else "without"
+        cores = f"{os.cpu_count()} cores, {bf16} bf16"
+        return Finding("GPU", f"none; the course runs on the processor: {cores}")
+    built = torch.version.cuda
+    why = "it is a CPU build" if built is None else f"the driver lacks CUDA {built}"
+    fix = "install a build of torch for its driver: see pytorch.org/get-started"
+    return Finding("GPU", f"there is one that torch cannot use: {why}", fix)
 
 
 def _processes() -> Finding:
@@ -135,8 +120,7 @@ def _processes() -> Finding:
     try:
         check_launch()
     except ValueError as error:
-        problem, _, fix = str(error).partition("; ")
-        return Finding("processes", problem, fix)
+        return Finding("processes", *str(error).split("; ", 1))
     if "WORLD_SIZE" in os.environ:
         return Finding("processes", f"{os.environ['WORLD_SIZE']}, by a launcher")
     return Finding(
@@ -146,64 +130,49 @@ def _processes() -> Finding:
     )
 
 
-def _images() -> Finding:
-    from pixelprior.data.images import load_images
-
-    try:
-        count = sum(
-            len(load_images("fashion_mnist_mini", s)) for s in ("train", "test")
-        )
-    except (OSError, ValueError) as error:
-        return Finding(
-            "images", f"unreadable ({error})", "pip install pixelprior again"
-        )
-    return Finding("images", f"{count:,} of Fashion-MNIST, embedded")
-
-
-def _weights() -> Finding:
+def _shipped() -> Finding:
+    """Load what ships with the package, and compare the weights with the digests that
+    their recipes noted: weights with a flipped bit load like any others."""
     from pixelprior.assets import FOLDER, SHIPPED, load_shipped, shipped_class_names
+    from pixelprior.data.images import load_images
     from pixelprior.evaluation.classifier import load_shipped_reference_models
-    from pixelprior.files import SUMS_NAME, check_checksum
 
-    weights = sorted(FOLDER.rglob("*.safetensors"))
+    count = 0
     try:
-        for path in weights:
-            if not path.with_name(SUMS_NAME).is_file():
-                raise ValueError(f"there is no {SUMS_NAME} beside {path}")
-            check_checksum(path)
-        models = [model for name in SHIPPED for model in load_shipped(name)]
-        for name in SHIPPED:
-            load_shipped_reference_models(name)
-            shipped_class_names(name)
-    except (OSError, ValueError) as error:
-        return Finding(
-            "weights", f"unreadable ({error})", "pip install pixelprior again"
-        )
-    count = sum(p.numel() for model in models for p in model.parameters())
-    size = sum(path.stat().st_size for path in weights)
-    found = f"{count / 1e6:.1f} M parameters, {size / 1e6:.1f} MB, checksums correct"
-    return Finding("weights", found)
+        images = [load_images("fashion_mnist_mini", split) for split in SPLITS]
+        for data in SHIPPED:
+            own = "" if data == "fashion_mnist" else data
+            recipe = FOLDER / "results" / own / "recipe.json"
+            made = json.loads(recipe.read_text(encoding="utf-8"))["weights"]
+            for path in FOLDER.glob(f"{data}_*/model.safetensors"):
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                if digest != made[path.parent.name.removeprefix(f"{data}_")]["sha256"]:
+                    raise ValueError(f"{path} is not the file that was made")
+            models = load_shipped(data)
+            count += sum(p.numel() for each in models for p in each.parameters())
+            load_shipped_reference_models(data)
+            shipped_class_names(data)
+    except (OSError, ValueError, KeyError) as error:
+        fix = "pip install --force-reinstall pixelprior"
+        return Finding("images and weights", f"unreadable ({error})", fix)
+    found = f"{sum(map(len, images)):,} images and weights of {count / 1e6:.1f} M "
+    return Finding("images and weights", found + "parameters, checksums correct")
 
 
 def _kernel() -> Finding:
-    fix = f"{sys.executable} -m ipykernel install --sys-prefix"
-    if importlib.util.find_spec("jupyter_client") is None:
-        return Finding(
-            "Jupyter kernel", "Jupyter is not installed", "pip install jupyterlab"
-        )
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-
+    subject, fix = "Jupyter kernel", "pip install jupyterlab"
     try:
+        from jupyter_client.kernelspec import KernelSpecManager
+
+        fix = f"{sys.executable} -m ipykernel install --sys-prefix"
         spec = KernelSpecManager().get_kernel_spec("python3")
-    except NoSuchKernel:
-        return Finding("Jupyter kernel", "there is no python3 kernel", fix)
-    except (OSError, json.JSONDecodeError) as error:
-        return Finding("Jupyter kernel", f"unreadable ({error})", fix)
+    except (ImportError, KeyError, OSError, ValueError) as error:
+        return Finding(subject, f"no python3 kernel can be read ({error})", fix)
     command = Path(spec.argv[0])
     if command.is_absolute():
         here = os.path.abspath(command) == os.path.abspath(sys.executable)
     else:  # "python" is that of the environment in which the kernel is installed
         here = Path(spec.resource_dir).is_relative_to(sys.prefix)
     if here:
-        return Finding("Jupyter kernel", f"python3 in {spec.resource_dir}")
-    return Finding("Jupyter kernel", f"python3 starts {command}, another Python", fix)
+        return Finding(subject, f"python3 in {spec.resource_dir}")
+    return Finding(subject, f"python3 starts {command}, another Python", fix)

@@ -20,7 +20,7 @@ class ExportOnnx:
     def run(self) -> None:
         from pixelprior.assets import load_shipped
         from pixelprior.checkpoints import load_model, read_training_notes
-        from pixelprior.cli.priors import check_trained, load_prior
+        from pixelprior.cli.priors import load_prior
         from pixelprior.data.images import FASHION_CLASSES
         from pixelprior.onnx.export import COMPARED, export_onnx
         from pixelprior.vqvae2 import VQVAE2
@@ -34,8 +34,8 @@ class ExportOnnx:
                 "leave both out for the shipped weights of Fashion-MNIST"
             )
         else:
-            pair = load_model(VQVAE2, given[0]), load_prior(given[1])
-            check_trained(given[1], pair[0])
+            vqvae2 = load_model(VQVAE2, given[0])
+            pair = vqvae2, load_prior(given[1], vqvae2)
             names = read_training_notes(given[1]).get("class_names")
         about = export_onnx(*pair, self.output_dir, names)
         sizes = sum(path.stat().st_size for path in self.output_dir.iterdir())

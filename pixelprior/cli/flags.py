@@ -7,16 +7,23 @@ from typing import Annotated, Literal
 
 import tyro
 
-from pixelprior.settings import TrainingSettings
+from pixelprior.settings import CHUNK_SIZE, SamplingOptions, TrainingSettings
 
-# The names in `assets.SHIPPED` and `sampling.METHODS`; a test compares them.
-Shipped = Literal["fashion_mnist", "cifar10"]
-Method = Literal["auto", "naive", "rows", "cached", "graph"]
+Shipped = Literal["fashion_mnist", "cifar10"]  # `assets.SHIPPED`; a test compares them
 
 
-def one_or_two(guidance: tuple[float, ...]) -> tuple[float, ...]:
-    """The guidance of both levels; a single number holds for both."""
-    return guidance * 2 if len(guidance) == 1 else guidance
+@dataclass(frozen=True)
+class Options(SamplingOptions):
+    """The sampling options of a command that numbers its images and batches itself."""
+
+    guidance: tuple[float, ...] = (0.0,)
+    """Guidance w towards the class: the logits are (1 + w) times those with the label
+    minus w times those without it. One number, or one per level from the top down.
+    Above 0 it needs a prior that was trained with --label_dropout."""
+    seed: int = 0
+    """Seed of the images. The same seed gives the same images in any batch size."""
+    first_index: tyro.conf.Suppress[int] = 0
+    chunk_size: tyro.conf.Suppress[int] = CHUNK_SIZE
 
 
 def check_one_process(command: str) -> None:
@@ -75,8 +82,11 @@ class TrainingFlags:
 
     @classmethod
     def of(cls, **flags):
-        """A command from flags by their names, including those of `settings`."""
-        settings = cls.__dataclass_fields__["settings"].default_factory()
-        names = {setting.name for setting in fields(settings)} & flags.keys()
-        changed = {name: flags.pop(name) for name in names}
-        return cls(settings=replace(settings, **changed), **flags)
+        """A command from flags by their names, including those of nested settings."""
+        for group in ("settings", "network"):
+            if group in cls.__dataclass_fields__:
+                default = cls.__dataclass_fields__[group].default_factory()
+                names = {each.name for each in fields(default)} & flags.keys()
+                changed = {name: flags.pop(name) for name in names}
+                flags[group] = replace(default, **changed)
+        return cls(**flags)

@@ -6,10 +6,9 @@ from functools import partial
 
 from pixelprior.assets import SHIPPED, load_shipped, shipped_folder
 from pixelprior.checkpoints import load_model, read_training_notes
-from pixelprior.cli.flags import check_one_process, one_or_two
-from pixelprior.cli.priors import check_trained, load_prior, load_without_top
-from pixelprior.data.code_files import read_codes
-from pixelprior.data.codes import CodeData
+from pixelprior.cli.flags import check_one_process
+from pixelprior.cli.priors import load_prior, load_without_top
+from pixelprior.data.codes import read_codes
 from pixelprior.data.images import load_images
 from pixelprior.devices import usable_device
 from pixelprior.evaluation import suite
@@ -25,8 +24,7 @@ from pixelprior.evaluation.report import (
 )
 from pixelprior.files import writable_folder, write_texts
 from pixelprior.plotting import save_picture
-from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.ranges import check_positive
+from pixelprior.settings import SamplingOptions
 from pixelprior.vqvae2 import VQVAE2
 
 OF_IMAGES = (*NAMES, "vqvae2_checkpoint", "weights", "without_top_checkpoint")
@@ -35,16 +33,14 @@ OF_IMAGES += ("classifier_checkpoint", "inception", "max_images", "dataset")  # 
 
 def evaluate(flags) -> dict:
     check_one_process("evaluate")
-    check_positive(num_samples=flags.num_samples)
     device = usable_device(flags.device)
     if flags.codes is not None:
         return evaluate_codes(flags, device)
     folder = writable_folder(flags.output_dir)
-    dataset = dataset_of(flags)
     vqvae2, prior, without_top, classifier = models_of(flags, device)
     train, heldout = (
         load_images(
-            dataset,
+            dataset_of(flags),
             split,
             data_root=flags.data_root,
             image_size=vqvae2.image_size,
@@ -54,7 +50,7 @@ def evaluate(flags) -> dict:
         )
         for split in ("train", "test")
     )
-    check_classes(flags, prior, heldout.class_names, dataset)
+    check_classes(flags, prior, heldout.class_names, dataset_of(flags))
     setting = setting_of(flags)
     results = suite.evaluate(
         vqvae2,
@@ -69,31 +65,21 @@ def evaluate(flags) -> dict:
         inception=flags.inception,
         say=partial(print, file=sys.stderr, flush=True),
     )
-    texts = {"results.json": json.dumps(results, indent=1)}
-    write_texts(folder, texts | {"results.md": table(results)})
-    drawn = partial(
-        samples,
-        vqvae2,
-        prior,
-        PICTURED,
-        class_names=heldout.class_names,
-        seed=flags.seed,
-    )
-    first = drawn()
+    options = {"class_names": heldout.class_names, "seed": flags.seed}
+    first = samples(vqvae2, prior, PICTURED, **options)
     pictures = {
         "samples": sample_picture(first, flags.seed),
         "reconstructions": reconstruction_picture(vqvae2, heldout),
         "neighbours": neighbour_picture(first, train),
     }
     if setting is not None:
+        chosen = samples(vqvae2, prior, PICTURED, **options, **setting)
         pictures["chosen_samples"] = sample_picture(
-            drawn(**setting), flags.seed, setting_in_words(setting)
+            chosen, flags.seed, setting_in_words(setting)
         )
     for name, picture in pictures.items():
         save_picture(picture, folder / f"{name}.png")
-    print(table(results))
-    print(f"wrote results.json, results.md and pictures to {folder}")
-    return results
+    return keep(folder, results, "results.json, results.md and pictures")
 
 
 def evaluate_codes(flags, device) -> dict:
@@ -106,30 +92,11 @@ def evaluate_codes(flags, device) -> dict:
                 f"--{name} is for images, and on codes the likelihood alone is "
                 f"measured; leave --{name} out"
             )
-    prior = load_prior(flags.prior_checkpoint, device)
+    prior = load_prior(flags.prior_checkpoint, None, device)
     codes = read_codes(flags.codes, prior.num_embeddings)
-    check_grids(flags, codes)
-    classes = next(iter(prior.levels().values())).num_classes
-    if classes is not None and codes.labels is None:
-        raise ValueError(
-            f"the prior was trained with {classes} classes, but {flags.codes} has no "
-            "labels; write labels [N] into it, the class of each image"
-        )
-    check_classes(flags, prior, codes.class_names, str(flags.codes))
-    folder = writable_folder(flags.output_dir)
-    results = suite.evaluate_codes(prior, codes, seed=flags.seed)
-    texts = {"results.json": json.dumps(results, indent=1)}
-    write_texts(folder, texts | {"results.md": table(results)})
-    print(table(results))
-    print(f"wrote results.json and results.md to {folder}")
-    return results
-
-
-def check_grids(flags, codes: CodeData) -> None:
-    """Raise ValueError if the codes have other grids than the prior was trained on."""
     trained_on = read_training_notes(flags.prior_checkpoint).get("grids")
-    found = [list(codes.grid(name).shape[1:]) for name in codes.levels()]
-    # Another number of levels is found later, and old notes name no grids.
+    found = [list(grid.shape[1:]) for grid in codes.grids]
+    # Another number of levels is found later, and a `.pth` file has no notes.
     known = isinstance(trained_on, list) and len(trained_on) == len(found)
     if known and found != trained_on:
         raise ValueError(
@@ -137,6 +104,24 @@ def check_grids(flags, codes: CodeData) -> None:
             f"{trained_on}, but {flags.codes} has {found}; give codes of the same "
             "tokenizer"
         )
+    if prior.levels[0].takes_labels and codes.labels is None:
+        raise ValueError(
+            f"the prior was trained with labels, but {flags.codes} has none; write "
+            "labels into it, the class or the vector of each image"
+        )
+    check_classes(flags, prior, codes.class_names, str(flags.codes))
+    folder = writable_folder(flags.output_dir)
+    results = suite.evaluate_codes(prior, codes, seed=flags.seed)
+    return keep(folder, results, "results.json and results.md")
+
+
+def keep(folder, results: dict, written: str) -> dict:
+    """Write the results as JSON and in words, and print the words."""
+    texts = {"results.json": json.dumps(results, indent=1)}
+    write_texts(folder, texts | {"results.md": table(results)})
+    print(table(results))
+    print(f"wrote {written} to {folder}")
+    return results
 
 
 def setting_of(flags) -> dict | None:
@@ -146,7 +131,7 @@ def setting_of(flags) -> dict | None:
     if not setting:
         return read_setting(prior_folder(flags))
     if flags.guidance is not None:
-        setting["guidance"] = one_or_two(flags.guidance)
+        setting["guidance"] = SamplingOptions(guidance=flags.guidance).guidance_for(2)
     return setting
 
 
@@ -157,9 +142,7 @@ def dataset_of(flags) -> str:
 
 def weights_name(flags) -> str:
     """The name of the shipped weights that go with the flags."""
-    dataset = dataset_of(flags)
-    mini = dataset == "fashion_mnist_mini"
-    return flags.weights or ("fashion_mnist" if mini else dataset)
+    return flags.weights or dataset_of(flags).removesuffix("_mini")
 
 
 def prior_folder(flags):
@@ -169,13 +152,13 @@ def prior_folder(flags):
 
 def models_of(flags, device):
     """The VQ-VAE-2, the prior and the two reference models; a missing model is None."""
-    given = (flags.vqvae2_checkpoint, flags.prior_checkpoint)
-    if (given[0] is None) != (given[1] is None):
+    paths = (flags.vqvae2_checkpoint, flags.prior_checkpoint)
+    shipped, name = paths == (None, None), weights_name(flags)
+    if not shipped and None in paths:
         raise ValueError(
             "a VQ-VAE-2 and a prior go together; give both --vqvae2_checkpoint and "
             "--prior_checkpoint, or neither for the shipped weights"
         )
-    shipped, name = given[0] is None, weights_name(flags)
     if flags.weights is not None and not shipped:
         raise ValueError(
             f"--weights {name} names shipped weights, but there are checkpoints too; "
@@ -184,19 +167,17 @@ def models_of(flags, device):
     if shipped:
         vqvae2, prior = load_shipped(name)
     else:
-        vqvae2 = load_model(VQVAE2, given[0])
-        prior = load_model(HierarchicalPixelCNN, given[1])
-        check_trained(given[1], vqvae2)
+        vqvae2 = load_model(VQVAE2, flags.vqvae2_checkpoint)
+        prior = load_prior(flags.prior_checkpoint, vqvae2)
     without_top = classifier = None
+    if name in SHIPPED:
+        without_top, classifier = load_shipped_reference_models(name)
     if flags.without_top_checkpoint is not None:
         without_top = load_without_top(flags.without_top_checkpoint, vqvae2)
-    elif shipped:
-        without_top = load_shipped_reference_models(name)[0]
+    elif not shipped:
+        without_top = None
     if flags.classifier_checkpoint is not None:
         classifier = load_model(Classifier, flags.classifier_checkpoint)
-    elif name in SHIPPED:
-        classifier = load_shipped_reference_models(name)[1]
-    prior.check_matches(vqvae2)
     return tuple(
         model if model is None else model.to(device)
         for model in (vqvae2, prior, without_top, classifier)
@@ -212,8 +193,7 @@ def check_classes(flags, prior, class_names, where: str) -> None:
         where: what the images or codes are from, in words.
     """
     known = read_training_notes(prior_folder(flags)).get("class_names")
-    level = next(iter(prior.levels().values()))
-    if level.num_classes is None or known in (None, list(class_names)):
+    if prior.num_classes is None or known in (None, list(class_names)):
         return
     if flags.codes is not None:  # a file without names has numbers in their place
         for names in (known, list(class_names)):

@@ -1,13 +1,13 @@
 """What `train-prior` does, on the codes of a VQ-VAE-2 or on codes from a file."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import torch
 from accelerate.utils import broadcast_object_list
 
 from pixelprior.checkpoints import fingerprint, load_model, read_training_notes
-from pixelprior.cli.priors import load_prior, trained_parts
+from pixelprior.cli.priors import trained_parts
 from pixelprior.cli.train import (
     accelerator_for,
     augmented,
@@ -20,19 +20,21 @@ from pixelprior.cli.train import (
     split,
 )
 from pixelprior.data.augmentation import EncodedImages
-from pixelprior.data.code_files import read_codes
-from pixelprior.data.codes import CodeData, extract_codes_to_file, load_codes
+from pixelprior.data.codes import (
+    CodeData,
+    extract_codes_to_folder,
+    load_codes,
+    read_codes,
+)
 from pixelprior.data.held_out import Part
 from pixelprior.data.images import SPLITS, data_signature
 from pixelprior.devices import where
 from pixelprior.evaluation.measures import erase_top
 from pixelprior.files import sha256_of
-from pixelprior.pixelcnn import PixelCNN
 from pixelprior.plotting import image_grid, save_picture
-from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.ranges import check_positive, check_share
+from pixelprior.prior import HierarchicalPixelCNN, level_number
+from pixelprior.settings import SamplingOptions, check_positive
 from pixelprior.training import fit
-from pixelprior.validation import check_filters
 from pixelprior.vqvae2 import VQVAE2
 
 EMBEDDING_DIM = 64  # of codes from a file; those of a VQ-VAE-2 have its own
@@ -41,39 +43,33 @@ EMBEDDING_DIM = 64  # of codes from a file; those of a VQ-VAE-2 have its own
 def train_prior(flags) -> None:
     check_flags(flags)
     accelerator = accelerator_for(flags, flags.output_dir)
-    vqvae2 = None
+    vqvae2, embedding_dim = None, EMBEDDING_DIM
     if flags.codes is None:
         vqvae2 = load_model(VQVAE2, flags.vqvae2_checkpoint, accelerator.device)
+        embedding_dim = vqvae2.embedding_dim
         check_shift(flags, vqvae2.image_shape)
-        # This checks the flags before the work.
-        new_prior(flags, vqvae2.num_embeddings, vqvae2.embedding_dim)
     start, trained = start_of(flags, vqvae2)
     if vqvae2 is not None:
         train, test = (codes_of(flags, vqvae2, each, accelerator) for each in SPLITS)
     else:
         train, test = own_codes(flags)
-    levels = train.levels() if flags.level == "both" else (flags.level,)
-    if not set(levels) <= set(train.levels()):
+    names = train.level_names
+    levels = names
+    if flags.level != "both":
+        levels = (names[level_number(flags.level, len(names))],)
+    if flags.without_top and (len(names) == 1 or levels != names[-1:]):
         raise ValueError(
-            f"--level is {flags.level}, but {flags.codes} has a single level; leave "
-            "--level out"
+            "--without_top is for the bottom of several levels; leave it out"
         )
-    classes = len(train.class_names) if flags.class_conditional else None
-    model = new_prior(
-        flags,
-        train.num_embeddings,
-        EMBEDDING_DIM if vqvae2 is None else vqvae2.embedding_dim,
-        classes,
-        len(train.levels()),
-    )
+    model = new_prior(flags, train, embedding_dim)
     if start is not None:
         take_weights(flags, model, start)
-    parts = tuple("loss" if name == "codes" else f"{name}_loss" for name in levels)
+    parts = tuple(f"{name}_loss" for name in levels)
     notes = notes_of(flags) | {
         "class_names": train.class_names,
         "trained_parts": sorted(trained.union(parts)),
         "without_top": flags.without_top,
-        "grids": [list(train.grid(name).shape[1:]) for name in train.levels()],
+        "grids": [list(grid.shape[1:]) for grid in train.grids],
     }
     if vqvae2 is None:
         notes |= {"dataset": None, "codes": sha256_of(flags.codes)}
@@ -110,14 +106,16 @@ def train_prior(flags) -> None:
         flags.output_dir,
         accelerator,
         parts=parts,
-        loss_options=None if levels == ("codes",) else {"levels": levels},
+        loss_options={"levels": levels},
         resume=flags.resume,
         notes=notes,
         after_epoch=after_epoch if vqvae2 is not None else None,
         log=say,
     )
     if accelerator.is_main_process:
-        best = load_model(type(model), flags.output_dir / "best", accelerator.device)
+        best = load_model(
+            HierarchicalPixelCNN, flags.output_dir / "best", accelerator.device
+        )
         if test is not None:
             report_nats(best, test, levels)
         say(f"wrote {flags.output_dir / 'best'}")
@@ -126,39 +124,31 @@ def train_prior(flags) -> None:
 
 def check_flags(flags) -> None:
     """Check the flags that need nothing to be read."""
-    check_filters(flags.temperature, None, None)
+    SamplingOptions(temperature=flags.temperature)
     check_positive(sample_every=flags.sample_every)
-    check_share(label_dropout=flags.label_dropout)
     if (flags.vqvae2_checkpoint is None) == (flags.codes is None):
         raise ValueError(
             "a prior is trained on the codes of a VQ-VAE-2 or on codes from a file; "
             "give one of --vqvae2_checkpoint and --codes"
         )
-    for name in ("test_codes", "codebook_size"):
-        if flags.codes is None and getattr(flags, name) is not None:
+    of_codes, of_images = ("test_codes", "codebook_size"), ("flip", "shift")
+    of_images += ("max_images",)
+    for name in of_images if flags.codes is not None else of_codes:
+        if getattr(flags, name) not in (None, False, 0):
+            kind = "images" if name in of_images else "codes from a file"
             raise ValueError(
-                f"--{name} belongs to codes from a file; give --codes too, or leave "
-                f"--{name} out"
+                f"--{name} is for {kind}; leave --{name} out, or train on {kind}"
             )
-    if flags.codes is not None and (flags.flip or flags.shift):
+    if flags.without_top and flags.level == "both":
         raise ValueError(
-            "--flip and --shift are for images, but the codes are from a file; write "
-            "a file with the codes of changed images too, or leave them out"
+            "--without_top is for the bottom level alone; give --level bottom, or "
+            "leave --without_top out"
         )
-    if flags.codes is not None and flags.max_images is not None:
+    if flags.network.label_dropout and not flags.class_conditional:
         raise ValueError(
-            "--max_images is for images, but the codes are from a file; write a file "
-            "with fewer codes, or leave --max_images out"
-        )
-    if flags.without_top and flags.level != "bottom":
-        raise ValueError(
-            f"--without_top is for the bottom level, but --level is {flags.level}; "
-            "give --level bottom, or leave --without_top out"
-        )
-    if flags.label_dropout and not flags.class_conditional:
-        raise ValueError(
-            f"--label_dropout is {flags.label_dropout}, but there are no labels to "
-            "withhold; give --class_conditional too, or leave --label_dropout out"
+            f"--label_dropout is {flags.network.label_dropout}, but there are no "
+            "labels to withhold; give --class_conditional too, or leave "
+            "--label_dropout out"
         )
 
 
@@ -166,7 +156,7 @@ def start_of(flags, vqvae2: VQVAE2 | None):
     """The prior of `--init_checkpoint`, or None, and the losses it was trained on."""
     if flags.init_checkpoint is None:
         return None, set()
-    start = load_prior(flags.init_checkpoint)
+    start = load_model(HierarchicalPixelCNN, flags.init_checkpoint)
     trained = trained_parts(flags.init_checkpoint, vqvae2)
     notes = read_training_notes(flags.init_checkpoint)
     if notes.get("without_top") and not flags.without_top:
@@ -174,40 +164,40 @@ def start_of(flags, vqvae2: VQVAE2 | None):
             f"the bottom level in {flags.init_checkpoint} was trained without "
             "the top codes; start from another prior, or give --without_top"
         )
-    return start, trained
+    return start, trained or {f"{name}_loss" for name in start.level_names}
 
 
 def codes_of(flags, vqvae2: VQVAE2, split: str, accelerator) -> CodeData:
     """The codes of a split, on disk: in the output folder, or encoded into it first."""
-    path = flags.output_dir / "codes" / f"{split}.safetensors"
+    folder = flags.output_dir / "codes" / split
+    picked = "all" if flags.max_images is None else f"{flags.max_images} picked"
     source = "\n".join(
-        str(part)
-        for part in (
+        (
             fingerprint(vqvae2),
-            data_signature(flags.dataset, split, flags.data_root),
-            "all" if flags.max_images is None else f"{flags.max_images} picked",
+            str(data_signature(flags.dataset, split, flags.data_root)),
+            picked,
         )
     )
     # The main process's: another machine may see other times of the same files.
     source = broadcast_object_list([source])[0]
-    if load_codes(path, source) is None:
+    if load_codes(folder, source) is None:
         with accelerator.local_main_process_first():  # which may download them
             images = images_of(flags, split, vqvae2.image_size)
         same_for_all(images)
-        extract_codes_to_file(
+        extract_codes_to_folder(
             vqvae2,
             images,
-            path,
+            folder,
             source,
             process=accelerator.process_index,
             processes=accelerator.num_processes,
             wait=accelerator.wait_for_everyone,
             progress=accelerator.is_main_process,
         )
-    codes = load_codes(path, source)
+    codes = load_codes(folder, source)
     if codes is None:
         raise OSError(
-            f"the codes in {path} cannot be read, or are of other images than those "
+            f"the codes in {folder} cannot be read, or are of other images than those "
             "that this process has; all processes need the same --output_dir and the "
             "same images"
         )
@@ -236,13 +226,11 @@ def encoded_anew(flags, codes: CodeData, train, vqvae2, accelerator):
 
 def own_codes(flags) -> tuple[CodeData, CodeData | None]:
     """The codes of `--codes`, and those of `--test_codes` if there are any."""
-    train = read_codes(flags.codes, flags.codebook_size)
-    test = None
+    train, test = read_codes(flags.codes, flags.codebook_size), None
     if flags.test_codes is not None:
         test = read_codes(flags.test_codes, train.num_embeddings)
         ours, theirs = (
-            [tuple(codes.grid(name).shape[1:]) for name in codes.levels()]
-            for codes in (train, test)
+            [tuple(grid.shape[1:]) for grid in codes.grids] for codes in (train, test)
         )
         if ours != theirs:
             raise ValueError(
@@ -254,19 +242,19 @@ def own_codes(flags) -> tuple[CodeData, CodeData | None]:
             continue
         if codes.labels is None:
             raise ValueError(
-                f"there are no labels in {path}; write them as labels [N], or leave "
+                f"there are no labels in {path}; write them as labels, or leave "
                 "--class_conditional out"
             )
-        if codes.labels.max() >= len(train.class_names):
+        if codes.labels.shape[1:] != train.labels.shape[1:]:
+            raise ValueError(
+                f"{path} has labels of shape {list(codes.labels.shape)}, but "
+                f"{flags.codes} has {list(train.labels.shape)}; give labels of one kind"
+            )
+        if codes.labels.ndim == 1 and codes.labels.max() >= len(train.class_names):
             raise ValueError(
                 f"{path} has a label {codes.labels.max()}, but {flags.codes} has "
                 f"{len(train.class_names)} classes; give codes of the same classes"
             )
-    if flags.without_top and train.z_bottom is None:
-        raise ValueError(
-            f"{flags.codes} has a single level, which has no top; leave --without_top "
-            "out"
-        )
     return (
         as_trained_on(flags, train),
         None if test is None else as_trained_on(flags, test),
@@ -276,7 +264,7 @@ def own_codes(flags) -> tuple[CodeData, CodeData | None]:
 def as_trained_on(flags, codes: CodeData) -> CodeData:
     """Codes without the labels and the top codes that the prior is not to be given."""
     if not flags.class_conditional:
-        codes.labels = None
+        codes = replace(codes, labels=None)
     return erase_top(codes) if flags.without_top else codes
 
 
@@ -291,28 +279,18 @@ def compare_with_vqvae2(flags, say) -> None:
         )
 
 
-def new_prior(
-    flags,
-    num_embeddings: int,
-    embedding_dim: int,
-    num_classes: int | None = None,
-    levels: int = 2,
-) -> HierarchicalPixelCNN | PixelCNN:
-    """The untrained prior that the flags describe."""
+def new_prior(flags, codes: CodeData, embedding_dim: int) -> HierarchicalPixelCNN:
+    """The untrained prior that the flags describe, for these codes."""
     torch.manual_seed(flags.settings.seed)
-    model_class = HierarchicalPixelCNN if levels == 2 else PixelCNN
-    return model_class(
-        num_embeddings=num_embeddings,
-        embedding_dim=embedding_dim,
-        hidden_channels=flags.hidden_channels,
-        num_layers=flags.num_layers,
-        num_classes=num_classes,
-        label_dropout=0.0 if num_classes is None else flags.label_dropout,
-        dropout=flags.dropout,
-        kernel_size=flags.kernel_size,
-        attention_layers=flags.attention_layers,
-        attention_heads=flags.attention_heads,
-    )
+    network = asdict(flags.network)
+    if flags.class_conditional and codes.labels.ndim == 2:
+        network["condition_dim"] = codes.labels.shape[1]
+    elif flags.class_conditional:
+        network["num_classes"] = len(codes.class_names)
+    sizes = codes.num_embeddings
+    if isinstance(sizes, int) and len(codes.grids) != 2:
+        sizes = (sizes,) * len(codes.grids)
+    return HierarchicalPixelCNN(sizes, embedding_dim, **network)
 
 
 def take_weights(flags, model, start) -> None:

@@ -10,13 +10,13 @@ from pixelprior.checkpoints import (
     read_config,
     read_training_notes,
 )
-from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
-from pixelprior.prior import LEVELS, HierarchicalPixelCNN
+from pixelprior.pixelcnn import ConditionalPixelCNN
+from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.vqvae2 import VQVAE2
 
 
 def trained_parts(prior_checkpoint: Path, vqvae2: VQVAE2 | None) -> set[str]:
-    """Names of the losses that a prior was trained on; both if its notes name none.
+    """Names of the losses that a prior was trained on; empty if its notes name none.
 
     Args:
         prior_checkpoint: its folder.
@@ -30,26 +30,22 @@ def trained_parts(prior_checkpoint: Path, vqvae2: VQVAE2 | None) -> set[str]:
             "VQ-VAE-2 than the one given; give the --vqvae2_checkpoint that it was "
             "trained with"
         )
-    return set(notes.get("trained_parts", [f"{level}_loss" for level in LEVELS]))
+    return set(notes.get("trained_parts", ()))
 
 
-def load_prior(path, device="cpu") -> HierarchicalPixelCNN | PixelCNN:
-    """Read a prior of two levels, or of one, in evaluation mode."""
-    own = checkpoint_folder(path) / CONFIG_NAME
-    single = own.is_file() and read_config(own).get("model_class") == "PixelCNN"
-    return load_model(PixelCNN if single else HierarchicalPixelCNN, path, device)
-
-
-def check_trained(prior_checkpoint: Path, vqvae2: VQVAE2 | None) -> None:
-    """Raise ValueError unless all levels were trained, on the VQ-VAE-2's codes."""
-    trained = trained_parts(prior_checkpoint, vqvae2)
-    for level in LEVELS:
-        if f"{level}_loss" not in trained and "loss" not in trained:
+def load_prior(path, vqvae2: VQVAE2 | None, device="cpu") -> HierarchicalPixelCNN:
+    """Read a prior whose levels are all trained, on the codes of the VQ-VAE-2."""
+    prior = load_model(HierarchicalPixelCNN, path, device)
+    if vqvae2 is not None:
+        prior.check_matches(vqvae2)
+    trained = trained_parts(path, vqvae2)
+    for level in prior.level_names:
+        if trained and f"{level}_loss" not in trained:
             raise ValueError(
-                f"the {level} level of {prior_checkpoint} was never trained; train it: "
-                f"pixelprior train-prior --level {level} --init_checkpoint "
-                f"{prior_checkpoint}"
+                f"the {level} level of {path} was never trained; train it: pixelprior "
+                f"train-prior --level {level} --init_checkpoint {path}"
             )
+    return prior
 
 
 def load_without_top(path, vqvae2: VQVAE2) -> ConditionalPixelCNN:
@@ -60,7 +56,7 @@ def load_without_top(path, vqvae2: VQVAE2) -> ConditionalPixelCNN:
             "codes; train one with train-prior --level bottom --without_top"
         )
     trained_parts(path, vqvae2)
-    own = Path(path) / CONFIG_NAME
-    if own.is_file() and read_config(own).get("model_class") == "ConditionalPixelCNN":
+    config = read_config(checkpoint_folder(path) / CONFIG_NAME)
+    if config.get("model_class") == "ConditionalPixelCNN":
         return load_model(ConditionalPixelCNN, path)
-    return load_model(HierarchicalPixelCNN, path).prior_bottom
+    return load_model(HierarchicalPixelCNN, path).levels[-1]

@@ -11,9 +11,8 @@ from pixelprior.data.held_out import hold_out
 from pixelprior.data.images import load_images
 from pixelprior.devices import make_accelerator
 from pixelprior.evaluation.measures import nats_per_code
-from pixelprior.ranges import check_positive, check_share, whole_number
-from pixelprior.runs import check_output_dir
-from pixelprior.sampling import words_for
+from pixelprior.settings import check_positive, check_share, whole_number
+from pixelprior.training import check_output_dir
 
 
 def accelerator_for(flags, output_dir: Path):
@@ -106,6 +105,6 @@ def report_nats(prior, test: CodeData, levels=None) -> None:
     """Print nats per code of each level on test images beside the unigram entropy."""
     for level, nats in nats_per_code(prior, test, levels).items():
         print(
-            f"  {words_for(level)}: {nats:.3f} nats per code held out; unigram "
-            f"entropy {test.unigram_entropy(level):.3f}"
+            f"  {level.replace('_', ' ')} codes: {nats:.3f} nats per code held out; "
+            f"unigram entropy {test.unigram_entropy(level):.3f}"
         )

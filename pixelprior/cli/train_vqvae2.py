@@ -45,7 +45,7 @@ class TrainVQVAE2(TrainingFlags):
         from pixelprior.devices import where
         from pixelprior.evaluation.measures import reconstruction_errors
         from pixelprior.plotting import image_grid, save_picture
-        from pixelprior.ranges import check_positive, sides_of
+        from pixelprior.settings import check_positive, sides_of
         from pixelprior.training import fit
         from pixelprior.vqvae2 import VQVAE2
 

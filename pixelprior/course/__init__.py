@@ -2,7 +2,7 @@
 the tools with which a notebook measures or plans."""
 
 import pixelprior
-from pixelprior.ranges import numbers_of
+from pixelprior.settings import numbers_of
 
 
 class PackageTooOld(ImportError):

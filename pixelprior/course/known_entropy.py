@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pixelprior.ranges import check_kernel_size, check_positive, check_share
+from pixelprior.settings import check_kernel_size, check_positive, check_share
 
 
 @dataclass(frozen=True)

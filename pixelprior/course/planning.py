@@ -20,7 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from pixelprior.assets import FOLDER as ASSETS
 from pixelprior.benchmark.counting import multiply_adds
-from pixelprior.ranges import check_positive
+from pixelprior.settings import check_positive
 from pixelprior.vqvae2 import VQVAE2
 
 # For each parameter, the training loop holds six numbers in float32: the weight, its

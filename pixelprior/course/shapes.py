@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torchvision.transforms.v2.functional import to_pil_image
 
-from pixelprior.ranges import check_positive
+from pixelprior.settings import check_positive
 
 KINDS = ("disc", "square", "ring")
 COLOURS = ((1, 0.1, 0.1), (0.1, 0.3, 1), (1, 0.9, 0.1), (0.1, 0.8, 0.3))

@@ -23,7 +23,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, ScalarFormatter
 from PIL import Image
 
-from pixelprior.plotting import picture
+from pixelprior.course.pictures import picture
 
 SOURCE_OF_NUMBER = re.compile(r"<!--=.*?-->")
 DECIMAL = re.compile(r"(?<![\w.])[-−]?\d+\.\d+")

@@ -11,8 +11,8 @@ import ipywidgets
 from IPython.display import display
 from matplotlib.figure import Figure
 
+from pixelprior.course.pictures import picture
 from pixelprior.course.showing import show
-from pixelprior.plotting import picture
 from pixelprior.progress import widgets_are_on
 
 

@@ -107,8 +107,7 @@ class EncodedImages:
             codes = self.vqvae2.get_code_indices(images.to(device))
             labels = None if self.labels is None else self.labels[indices.cpu()]
             encoded = CodeData(
-                codes["indices_top"],
-                codes["indices_bottom"],
+                tuple(codes.values()),
                 labels if labels is None else labels.to(device),
                 self.vqvae2.num_embeddings,
             )

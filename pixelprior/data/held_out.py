@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pixelprior.ranges import check_share
+from pixelprior.settings import check_share
 
 MOST_VALIDATION_IMAGES = 5000
 

@@ -1,33 +1,34 @@
-"""Images of a named data set or of a user's own, in memory as bytes if they fit.
+"""Images of a named data set or of a user's own: in memory as bytes, or as a stream.
 
-`load_images` reads a split; `ImageData` returns batches in the form that
-`VQVAE2.loss_function` takes, as `streams.StreamedImages` does for images that do
-not fit. The codes of a data set are in `codes.py`.
+`load_images` reads a split, of torchvision's sets or of `sources.py`. What does not fit
+into memory is decoded batch by batch by the workers of a `DataLoader`. The codes of a
+data set are in `codes.py`.
 """
 
-import io
+import contextlib
+import math
 import os
 import socket
-import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import psutil
 import torch
 import torch.nn.functional as F
 import torchvision
+from PIL import Image, ImageOps
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import functional as TF
 
-from pixelprior.data.image_files import covering
-from pixelprior.data.shards import HubSet, Shards
-from pixelprior.data.sources import Folder
-from pixelprior.data.streams import StreamedImages, load_source
-from pixelprior.files import temporary_folder, writable_folder
-from pixelprior.memory import fits_on
-from pixelprior.progress import is_interactive
-from pixelprior.ranges import check_positive, sides_of
+from pixelprior.data.sources import HUB, NO_LABEL, SOURCES, listed, source_of
+from pixelprior.progress import progress_bar
+from pixelprior.settings import check_positive, sides_of
 
 ASSETS = Path(__file__).parents[1] / "assets"  # `assets.FOLDER` is above this module
 TORCHVISION = {
@@ -36,11 +37,102 @@ TORCHVISION = {
     "cifar10": torchvision.datasets.CIFAR10,
     "cifar100": torchvision.datasets.CIFAR100,
 }
-HUB = "hub:"
-SOURCES = {"imagefolder": Folder, "shards": Shards, HUB: HubSet}  # of images as files
 DATASETS = ("fashion_mnist_mini", *TORCHVISION, *SOURCES)
 SPLITS = ("train", "test")
 FASHION_CLASSES = tuple(torchvision.datasets.FashionMNIST.classes)
+SHARE_OF_MEMORY = 0.5  # of what is free, for images in memory
+CONTAINER = Path("/sys/fs/cgroup/memory.max")  # its limit in bytes, or the word max
+# Images that a small file may hold are larger than memory. Beyond this number, a
+# quarter of a GiB as RGB, Pillow warns of them too.
+MOST_PIXELS = 2**30 // 12
+
+
+def free_memory() -> int:
+    """Bytes that are free on this machine, at most the limit of its container."""
+    free = psutil.virtual_memory().available
+    with contextlib.suppress(OSError, ValueError):
+        free = min(free, int(CONTAINER.read_text()))
+    return free
+
+
+def fits_on(device, size: int) -> bool:
+    """Whether data of `size` bytes may be moved to a device as a whole: on a GPU, if
+    they take a quarter of what is free, since most is needed to train."""
+    if torch.device(device).type != "cuda":
+        return True
+    return size <= torch.cuda.mem_get_info(device)[0] // 4
+
+
+def read_image(stream: BinaryIO, sides: tuple[int, int]) -> Tensor:
+    """Read an encoded image as uint8 [3, H, W], with `sides` = (H, W).
+
+    The image is turned as its EXIF orientation says, and then as in `covering`.
+    """
+    # Given a path, Pillow 13 scrambles a grey TIFF that is turned by 90 degrees.
+    with Image.open(stream) as file:
+        if file.width * file.height > MOST_PIXELS:
+            raise ValueError(
+                f"{file.width}×{file.height} pixels, more than {MOST_PIXELS:,}: shrink "
+                "it, or cut it into several"
+            )
+        # Older releases of Pillow open the 16 bits of these formats as mode I.
+        has_16_bits = file.mode.startswith("I;16") or (
+            file.mode == "I" and file.format in ("PNG", "PPM")
+        )
+        if file.mode in ("I", "F") and not has_16_bits:
+            raise ValueError(f"pixels of mode {file.mode}: save it with 8 or 16 bits")
+        upright = _upright(file)
+        if has_16_bits:  # Pillow would clip all values above 255
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        image = TF.pil_to_tensor(upright.convert("RGB"))  # [3, H, W] uint8
+    return covering(image, sides)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image upright, as its EXIF data records how the camera was held."""
+    image.load()  # a damaged file raises an error here; a TIFF is turned here
+    if image.format == "TIFF":
+        return image
+    try:
+        image.getexif()
+        image.info.pop("exif", None)  # else Pillow writes it again, which may fail
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the pixels could be read, so that the EXIF data is damaged
+        return image
+
+
+def covering(images: Tensor, sides: tuple[int, int]) -> Tensor:
+    """Images [..., h, w], scaled until they just cover (H, W), and cropped to it."""
+    (height, width), (h, w) = sides, images.shape[-2:]
+    if h * width < w * height:  # wider than what is wanted
+        scaled = (height, int(w * height / h))
+    else:
+        scaled = (int(h * width / w), width)
+    if math.prod(scaled) > max(MOST_PIXELS, 4 * height * width):  # next to a line
+        raise ValueError(
+            f"{w}×{h} pixels, which cover {width}×{height} only if they are scaled to "
+            f"{scaled[1]:,}×{scaled[0]:,}, more than {MOST_PIXELS:,}: cut it"
+        )
+    if scaled != (h, w):
+        images = TF.resize(images, list(scaled), antialias=True)
+    return TF.center_crop(images, list(sides))
+
+
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Images [..., 3, H, W], uint8, as a model of so many channels takes them.
+
+    For one channel they are weighted as in ITU-R BT.601, as Pillow does.
+    """
+    if channels == 3:
+        return images
+    if channels != 1:
+        raise ValueError(
+            f"the model takes images of {channels} channels, but files have 1 or 3; "
+            "give a model that was trained on such images"
+        )
+    red, green, blue = images.float().unbind(-3)
+    grey = 0.299 * red + 0.587 * green + 0.114 * blue
+    return grey.round().byte().unsqueeze(-3)
 
 
 @dataclass
@@ -61,7 +153,7 @@ class ImageData:
     split: str = ""
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.labels)
 
     @property
     def channels(self) -> int:
@@ -76,14 +168,14 @@ class ImageData:
         """The argument of `VQVAE2.loss_function`: images [B, C, H, W] in [0, 1]."""
         return (self[indices.to(self.images.device)][0],)
 
+    def batches(self, parts) -> Iterator[tuple[Tensor]]:
+        """The batch of each tensor of indices in `parts`, one after the other."""
+        return map(self.batch, parts)
+
     def subset(self, indices: Tensor) -> "ImageData":
         """A copy of some of the images; indices are numbers or booleans."""
         images, labels = self.images[indices], self.labels[indices]
         return replace(self, images=images, labels=labels)
-
-    def batches(self, parts) -> Iterator[tuple[Tensor]]:
-        """The batch of each tensor of indices in `parts`, one after the other."""
-        return map(self.batch, parts)
 
     def to(self, device) -> "ImageData":
         """The same data on another device, or here if there is no room for all of it:
@@ -94,16 +186,127 @@ class ImageData:
         return replace(self, images=images, labels=labels)
 
 
+class Images:
+    """The images of a source by number, uint8 [3, H, W], each with its problem or "".
+
+    A loader takes whole batches: images [B, 3, H, W], and their first problem or "".
+    """
+
+    def __init__(self, source, sides: tuple[int, int]):
+        self.source, self.sides = source, sides
+
+    def __getitem__(self, number: int) -> tuple[Tensor, str]:
+        try:
+            if self.source.labels[number] == NO_LABEL:
+                raise ValueError("it has no class of the training images")
+            with self.source.open(number) as stream:
+                return read_image(stream, self.sides), ""
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders raise errors of many types
+            nothing = torch.zeros(3, *self.sides, dtype=torch.uint8)
+            return nothing, f"{self.source.where(number)} ({error})"
+
+    def __getitems__(self, numbers: list[int]) -> tuple[Tensor, str]:
+        images, problems = zip(*map(self.__getitem__, numbers), strict=True)
+        return torch.stack(images), next(filter(None, problems), "")
+
+
+@dataclass
+class StreamedImages(ImageData):
+    """One split of a data set that does not fit into memory.
+
+    Batches are decoded by `workers` processes ahead of time, in the order that is asked
+    for; 0 decodes in this one. `numbers`, long [N], are those of the images to read.
+    """
+
+    images: Images
+    numbers: Tensor | None = None
+    workers: int = 2
+
+    channels = 3
+
+    def batch(self, indices: Tensor) -> tuple[Tensor]:
+        """The argument of `VQVAE2.loss_function`: images [B, 3, H, W] in [0, 1]."""
+        return _whole(*self.images.__getitems__(self.numbers[indices.cpu()].tolist()))
+
+    def batches(self, parts) -> Iterator[tuple[Tensor]]:
+        """The batch of each tensor of indices in `parts`, one after the other."""
+        loader = DataLoader(
+            self.images,
+            batch_sampler=[self.numbers[part.cpu()].tolist() for part in parts],
+            num_workers=self.workers,
+            collate_fn=tuple,
+            worker_init_fn=_give_way,
+            generator=torch.Generator(),  # the global one is the training's
+        )
+        for read in loader:
+            yield _whole(*read)
+
+    def subset(self, indices: Tensor) -> "StreamedImages":
+        """Some of the images; indices are numbers or booleans."""
+        return replace(self, numbers=self.numbers[indices], labels=self.labels[indices])
+
+    def to(self, device) -> "StreamedImages":
+        """The same data: batches go to the device one by one."""
+        return self
+
+
+def _whole(images: Tensor, problem: str) -> tuple[Tensor]:
+    if problem:
+        raise ValueError(
+            f"the image {problem} cannot be read any more; put it back as it was, and "
+            "go on with --resume"
+        )
+    return (images.float() / 255,)
+
+
+def _give_way(_worker: int) -> None:
+    """Let a process decode where the training leaves a core idle: it decodes ahead of
+    time, while each thread of a training step waits for all others."""
+    if hasattr(os, "nice"):
+        os.nice(10)  # of 19
+
+
+def read_all(images: Images, numbers: Tensor, *, keep: bool = True, progress=False):
+    """Decode images; name those that cannot be read in a warning, and leave them out.
+
+    Returns:
+        (pixels, numbers): uint8 [n, 3, H, W] if they are to be kept, and long [n].
+    """
+    # Filled from the front, since a second copy of them all might not fit.
+    pixels = torch.empty(len(numbers) * keep, 3, *images.sides, dtype=torch.uint8)
+    good, problems, source = [], [], images.source
+    parts = numbers.split(256)  # that wait for a thread at the same time
+    about = {"desc": f"reading {source.name}", "unit": "batch", "enabled": progress}
+    with ThreadPoolExecutor() as pool:
+        for part in progress_bar(parts, **about):
+            read = pool.map(images.__getitem__, part.tolist())
+            for number, (image, problem) in zip(part.tolist(), read, strict=True):
+                if problem:
+                    problems.append(problem)
+                    continue
+                if keep:
+                    pixels[len(good)] = image
+                good.append(number)
+    if not good:
+        raise ValueError(
+            f"none of the {len(numbers):,} images in {source.name} could be read, the "
+            f"first: {problems[0]}; give a folder with undamaged images"
+        )
+    if problems:
+        warnings.warn(
+            f"{len(problems)} of {len(numbers):,} images cannot be used and were left "
+            f"out (repair or remove them): {listed(problems)}",
+            stacklevel=2,
+        )
+    return pixels[: len(good)], torch.tensor(good)
+
+
 def default_root() -> Path:
     """The folder of data sets: $PIXELPRIOR_DATA, else a folder in the user's cache."""
     root = os.environ.get("PIXELPRIOR_DATA")
     return Path(root) if root else Path.home() / ".cache" / "pixelprior"
-
-
-def cache_folder() -> Path:
-    """Where decoded images are kept: $PIXELPRIOR_CACHE, else a folder in the cache."""
-    root = os.environ.get("PIXELPRIOR_CACHE")
-    return Path(root) if root else Path.home() / ".cache" / "pixelprior" / "decoded"
 
 
 def load_images(
@@ -124,7 +327,7 @@ def load_images(
             torchvision data sets are downloaded if they are absent. "imagefolder" is
             the folder `data_root` itself, "shards" are the tar files in it or those of
             a pattern, and "hub:NAME" is a set of the Hugging Face hub, or a folder in
-            its formats; `sources.py` and `shards.py` say how each is laid out.
+            its formats: `Folder`, `_samples` and `Rows` say how each is laid out.
         split: "train" or "test".
         data_root: folder of the data; None stands for `default_root()`. A set of the
             hub is kept there, or with None in the cache of `datasets`.
@@ -135,7 +338,8 @@ def load_images(
             None loads all.
         workers: number of processes that decode a stream; None takes as many as there
             are cores, up to 8.
-        stream: whether images that do not fit into memory may be a stream.
+        stream: whether images that take more than SHARE_OF_MEMORY of the free memory
+            may be a stream. It reads each image once here, to find damaged ones.
         progress: show a progress bar while images are decoded.
 
     Raises:
@@ -147,29 +351,35 @@ def load_images(
         check_positive(max_images=max_images)
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; give 'train' or 'test'")
-    kind = HUB if name.startswith(HUB) else name
-    if kind not in DATASETS or name == HUB:
+    if name == HUB or (name not in DATASETS and not name.startswith(HUB)):
         raise ValueError(f"dataset is {name!r}; give one of {', '.join(DATASETS)}NAME")
-    if kind in SOURCES:
-        source = _source(name, split, data_root)
-        if kind == "imagefolder":
+    if name in SOURCES or name.startswith(HUB):
+        source = source_of(name, split, data_root)
+        picked = _picked(len(source), max_images)
+        if name == "imagefolder":
             name = f"{name} {source.root.name}".strip()
-        loaded = load_source(
-            source,
-            _picked(len(source), max_images),
-            sides,
-            name=name,
-            split=split,
-            cache=cache_folder(),
-            workers=workers,
-            stream=stream,
-            progress=progress,
-        )
-        if isinstance(loaded, StreamedImages):
-            return loaded
-        return ImageData(*loaded, source.class_names, name, split)
+        needed = len(picked) * 3 * math.prod(sides)
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each would hold them all
+        keep = here * needed <= SHARE_OF_MEMORY * free_memory()
+        if not keep and not stream:
+            raise ValueError(
+                f"{len(picked):,} images of {name} take {needed / 2**30:.1f} GiB, and "
+                "here they are needed in memory, where they do not fit; give fewer "
+                "with --max_images"
+            )
+        images = Images(source, sides)
+        pixels, good = read_all(images, picked, keep=keep, progress=progress)
+        labels, class_names = source.labels[good], source.class_names
+        if keep:
+            return ImageData(pixels, labels, class_names, name, split)
+        if workers is None:
+            workers = max(1, min(8, (os.cpu_count() or 1) // here))
+        return StreamedImages(images, labels, class_names, name, split, good, workers)
     if name == "fashion_mnist_mini":
-        data = _load_mini(split)
+        with np.load(ASSETS / f"{name}.npz", allow_pickle=False) as arrays:
+            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        images, labels = torch.from_numpy(images)[:, None], torch.from_numpy(labels)
+        data = ImageData(images, labels.long(), FASHION_CLASSES, name, split)
     else:
         root = Path(data_root) if data_root is not None else default_root()
         data = _load_torchvision(name, split, root)
@@ -183,102 +393,35 @@ def _picked(count: int, max_images: int | None) -> Tensor:
     """The numbers of the images to load, of `count`."""
     if max_images is None or max_images >= count:
         return torch.arange(count)
-    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[
-        :max_images
-    ]
-
-
-def _source(name: str, split: str, data_root):
-    """The source of a set of images as files, as in `sources.py`."""
-    if name.startswith(HUB):
-        return HubSet(name.removeprefix(HUB), split, data_root)
-    if data_root is None:
-        raise ValueError(f"{name} needs --data_root, the folder of your images")
-    return SOURCES[name](Path(data_root), split)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randperm(count, generator=generator)[:max_images]
 
 
 def data_signature(name: str, split: str, data_root) -> str:
     """A text that identifies the state of a split, made without reading its images."""
     if name in SOURCES or name.startswith(HUB):
-        return f"{name} {split} {_source(name, split, data_root).signature()}"
+        return f"{name} {split} {source_of(name, split, data_root).signature()}"
     return f"{name} {split}"
 
 
-def _load_mini(split: str) -> ImageData:
-    path = ASSETS / "fashion_mnist_mini.npz"
-    with np.load(path, allow_pickle=False) as arrays:
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-    return ImageData(
-        torch.from_numpy(images)[:, None],
-        torch.from_numpy(labels).long(),
-        FASHION_CLASSES,
-        "fashion_mnist_mini",
-        split,
-    )
-
-
 def _load_torchvision(name: str, split: str, root: Path) -> ImageData:
-    dataset_class, train = TORCHVISION[name], split == "train"
-    try:
-        try:
-            dataset = dataset_class(root, train=train)
-        except RuntimeError:  # torchvision raises it for absent or incomplete files
-            _download(name, root)
-            dataset = dataset_class(root, train=train)
-    except FileNotFoundError:
-        raise
-    except (RuntimeError, ValueError, OSError, EOFError, AssertionError) as error:
-        raise ValueError(
-            f"the files of {name} in {root} cannot be read ({type(error).__name__}: "
-            f"{error}); delete them and download them again"
-        ) from error
-    images = torch.as_tensor(dataset.data)
-    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-    labels = torch.as_tensor(dataset.targets).long()
-    return ImageData(images.contiguous(), labels, tuple(dataset.classes), name, split)
-
-
-def _download(name: str, root: Path) -> None:
-    """Download a torchvision data set into `root`, completely or not at all."""
-    dataset_class = TORCHVISION[name]
-    writable_folder(root)
-    with temporary_folder(root) as temporary:
-        try:
-            with (
-                _time_limit_on_connections(20),
-                redirect_stdout(io.StringIO()),
-                redirect_stderr(sys.stderr if is_interactive() else io.StringIO()),
-            ):
-                dataset_class(temporary, download=True)
-        except (OSError, RuntimeError) as error:
-            where = root / (
-                f"{dataset_class.__name__}/raw"
-                if "mnist" in name
-                else dataset_class.base_folder
-            )
-            debian = (
-                ", or on Debian `apt-get install dataset-fashion-mnist` and unpack "
-                "/usr/share/datasets/fashion-mnist/*.gz there"
-                if name == "fashion_mnist"
-                else ""
-            )
-            raise FileNotFoundError(
-                f"data set {name} is not (or not whole) in {where}, and cannot be "
-                f"downloaded ({type(error).__name__}: no network?); copy its files "
-                f"there from a machine that has them{debian}, name another folder with "
-                "--data_root, or use --dataset fashion_mnist_mini, which needs no files"
-            ) from error
-        for path in filter(Path.is_file, temporary.rglob("*")):
-            target = root / path.relative_to(temporary)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, target)
-
-
-@contextmanager
-def _time_limit_on_connections(seconds: float):
+    kind = TORCHVISION[name]
+    where = root / getattr(kind, "base_folder", f"{kind.__name__}/raw")
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
+    socket.setdefaulttimeout(20)  # seconds without an answer
     try:
-        yield
+        data = kind(root, train=split == "train", download=True)
+    except Exception as error:  # of absent and of damaged files, and of no network
+        raise FileNotFoundError(
+            f"data set {name} is absent or damaged in {where}, and cannot be "
+            f"downloaded ({type(error).__name__}: {error}); remove what is there and "
+            "copy its files there from a machine that has them (Debian has "
+            "dataset-fashion-mnist), name another folder with --data_root, or use "
+            "--dataset fashion_mnist_mini, which needs no files"
+        ) from error
     finally:
         socket.setdefaulttimeout(before)
+    images = torch.as_tensor(data.data)
+    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    labels = torch.as_tensor(data.targets).long()
+    return ImageData(images.contiguous(), labels, tuple(data.classes), name, split)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pixelprior.prior import LEVELS
-from pixelprior.ranges import check_positive, sides_of, whole_number
-from pixelprior.validation import check_codes, check_tensor
+from pixelprior.layers import check_codes, check_tensor
+from pixelprior.prior import level_names, per_level
+from pixelprior.settings import check_positive, sides_of, whole_number
 
 
 class FunctionTokenizer(nn.Module):
@@ -24,28 +24,35 @@ class FunctionTokenizer(nn.Module):
 
     Args:
         encode: images [B, C, H, W] in [0, 1] to codes of any integer type, [B, h, w],
-            or for two levels a pair of them, top first. It runs without gradients.
+            or for several levels a tuple of them, top first. It runs without gradients.
         decode: the codes, one long tensor per level, to images [B, C, H, W] in [0, 1].
         grids: (height, width) of the grid of each level, top first.
-        num_embeddings: number of codes K.
+        num_embeddings: number of codes K, or one number per level.
 
     Raises:
-        ValueError: there are not one or two grids, or a number is below 1.
+        ValueError: there is no grid, or a number is below 1.
     """
 
-    def __init__(self, encode: Callable, decode: Callable, grids, num_embeddings: int):
+    def __init__(self, encode: Callable, decode: Callable, grids, num_embeddings):
         super().__init__()
-        check_positive(num_embeddings=num_embeddings)
         pairs = [shape if isinstance(shape, list | tuple) else () for shape in grids]
         self.grids = tuple(tuple(map(whole_number, shape)) for shape in pairs)
-        if not 1 <= len(self.grids) <= 2 or not all(
+        if not self.grids or not all(
             len(shape) == 2 and min(side or 0 for side in shape) >= 1
             for shape in self.grids
         ):
             raise ValueError(
-                f"grids are {grids}; give (height, width) of one level, or of the top "
-                "and the bottom level"
+                f"grids are {grids}; give (height, width) of each level, top first"
             )
+        self.sizes = per_level(num_embeddings, len(self.grids))
+        for size in self.sizes:
+            check_positive(num_embeddings=size)
+        if len(self.sizes) != len(self.grids):
+            raise ValueError(
+                f"num_embeddings is {num_embeddings}, but there are "
+                f"{len(self.grids)} grids; give one number, or one per grid"
+            )
+        self.level_names = level_names(len(self.grids))
         self.num_embeddings = num_embeddings
         self.encode_images, self.decode_grids = encode, decode
         self.tried = False
@@ -83,10 +90,10 @@ class FunctionTokenizer(nn.Module):
                 f"encode returns {len(codes)} grids of codes, but grids has "
                 f"{len(self.grids)}; give as many"
             )
-        named = dict(zip(LEVELS, codes, strict=False))
-        for (level, grid), shape in zip(named.items(), self.grids, strict=True):
-            self._check(grid, f"the {level} codes of encode", (len(images), *shape))
-        return {f"indices_{level}": grid.long() for level, grid in named.items()}
+        for level, grid in enumerate(codes):
+            self._check(grid, level, "codes of encode", len(images))
+        names = [f"indices_{name}" for name in self.level_names]
+        return {name: z.long() for name, z in zip(names, codes, strict=True)}
 
     @torch.no_grad()
     def decode_codes(self, *codes: Tensor) -> Tensor:
@@ -101,9 +108,8 @@ class FunctionTokenizer(nn.Module):
                 f"{len(codes)} grids of codes were given to a tokenizer of "
                 f"{len(self.grids)}; give one per level"
             )
-        for level, grid, shape in zip(LEVELS, codes, self.grids, strict=False):
-            check_tensor(grid, f"{level} codes")
-            self._check(grid, f"{level} codes", (len(codes[0]), *shape))
+        for level, grid in enumerate(codes):
+            self._check(grid, level, "codes", len(codes[0]))
         images = self.decode_grids(*(grid.long() for grid in codes))
         check_tensor(images, "the images of decode")
         if (
@@ -117,8 +123,9 @@ class FunctionTokenizer(nn.Module):
             )
         return images.clamp(0, 1)
 
-    def _check(self, grid: Tensor, name: str, shape) -> None:
-        check_codes(grid, self.num_embeddings, name)
+    def _check(self, grid: Tensor, level: int, words: str, count: int) -> None:
+        name, shape = f"{self.level_names[level]} {words}", (count, *self.grids[level])
+        check_codes(grid, self.sizes[level], name)
         if tuple(grid.shape) != shape:
             raise ValueError(
                 f"{name} have shape {list(grid.shape)}, but {list(shape)} is needed; "

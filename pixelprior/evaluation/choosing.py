@@ -9,17 +9,18 @@ on them. The choice is kept beside the prior's weights in `sampling.json`.
 
 import json
 
+from pixelprior.benchmark.report import markdown_table
 from pixelprior.checkpoints import checkpoint_folder
 from pixelprior.data.images import ImageData
 from pixelprior.devices import machine
-from pixelprior.evaluation.classifier import Classifier, outputs
-from pixelprior.evaluation.judging import trained_on
+from pixelprior.evaluation.classifier import Classifier, outputs, trained_on
 from pixelprior.evaluation.measures import frechet_distance, samples, within_manifold
 from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.validation import check_filters, check_weights
+from pixelprior.settings import SamplingOptions
 from pixelprior.vqvae2 import VQVAE2
 
 SETTING_NAME = "sampling.json"
+SEED = 0  # of samples and classifiers
 NAMES = ("guidance", "temperature", "top_k", "top_p")
 GUIDED = [
     *({"guidance": [w, 0.0]} for w in (0.25, 0.5, 1.0, 2.0)),
@@ -43,22 +44,19 @@ def compare_settings(
     classifier: Classifier,
     heldout: ImageData,
     *,
-    settings: list[dict] | None = None,
     num_samples: int = 5000,
-    seed: int = 0,
     say=lambda line: None,
 ) -> dict:
-    """Measure samples under several settings, and choose the one nearest to the images.
+    """Measure samples under each of `SETTINGS`, and choose that nearest to the images.
+
+    Guidance is left out if the prior was trained with all labels, and so is a top_k
+    that keeps the whole codebook.
 
     Args:
         vqvae2, prior: in evaluation mode, on the device to measure on.
         classifier: gives the features, on the same device.
         heldout: images that were trained on by neither, and that are not reported on.
-        settings: settings to compare, each with some of the keywords in `NAMES`. None
-            takes `SETTINGS`, without guidance if the prior was trained with all labels,
-            and without a top_k that keeps the whole codebook.
         num_samples: number of images to draw under each setting.
-        seed: seed of the samples and classifiers.
         say: called with one line when a setting has been measured.
 
     Returns:
@@ -69,24 +67,17 @@ def compare_settings(
         "seed", "samples", "heldout_images", "machine"}.
     """
     device = next(prior.parameters()).device
-    if settings is None:
-        settings = [
-            each
-            for each in SETTINGS
-            if (prior.label_dropout or "guidance" not in each)
-            and each.get("top_k", 0) < vqvae2.num_embeddings
-        ]
-    reference, rows = outputs(classifier.features, heldout, device=device), []
+    settings = [
+        each
+        for each in SETTINGS
+        if (prior.label_dropout or "guidance" not in each)
+        and each.get("top_k", 0) < vqvae2.num_embeddings
+    ]
+    reference, rows = outputs(classifier.features, heldout, device), []
+    options = {"class_names": heldout.class_names, "seed": SEED}
     for setting in settings:
-        drawn = samples(
-            vqvae2,
-            prior,
-            num_samples,
-            class_names=heldout.class_names,
-            seed=seed,
-            **setting,
-        )
-        features = outputs(classifier.features, drawn, device=device)
+        drawn = samples(vqvae2, prior, num_samples, **options, **setting)
+        features = outputs(classifier.features, drawn, device)
         row = {
             "setting": setting,
             "frechet": frechet_distance(features, reference),
@@ -95,8 +86,8 @@ def compare_settings(
         }
         if prior.num_classes is not None:
             guesses = classifier.head(features.to(device)).argmax(1).cpu()
-            trained = trained_on(drawn, seed, device)
-            seen = outputs(trained, heldout, device=device).argmax(1)
+            trained = trained_on(drawn, SEED, device)
+            seen = outputs(trained, heldout, device).argmax(1)
             row |= {
                 "of_another_class": guesses.ne(drawn.labels).double().mean().item(),
                 "accuracy": seen.eq(heldout.labels).double().mean().item(),
@@ -106,7 +97,7 @@ def compare_settings(
     return {
         "rows": rows,
         "chosen": min(rows, key=lambda row: row["frechet"])["setting"],
-        "seed": seed,
+        "seed": SEED,
         "samples": num_samples,
         "heldout_images": len(heldout),
         "machine": machine(device),
@@ -119,7 +110,7 @@ def setting_in_words(setting: dict) -> str:
     for name in NAMES:
         value = setting.get(name)
         if name == "guidance" and value is not None:
-            top, bottom = check_weights(value)
+            top, bottom = SamplingOptions(guidance=value).guidance_for(2)
             parts.append(f"guidance {top:g} top, {bottom:g} bottom")
         elif value is not None:
             parts.append(f"{name} {value:g}")
@@ -127,31 +118,20 @@ def setting_in_words(setting: dict) -> str:
 
 
 def settings_table(compared: dict) -> str:
-    """The settings, lowest Fréchet distance first, in Markdown.
-
-    Args:
-        compared: what `compare_settings` returned.
-    """
-    lines = [
-        "| setting | Fréchet distance | precision | recall | of another class, % | "
-        "accuracy after training on samples |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
+    """What `compare_settings` returned in Markdown, lowest Fréchet distance first."""
+    rows = []
     for row in sorted(compared["rows"], key=lambda row: row["frechet"]):
         words = setting_in_words(row["setting"])
-        if row["setting"] == compared["chosen"]:
-            words = f"**{words}**"
+        figures = [f"{row[name]:.3f}" for name in ("frechet", "precision", "recall")]
         labelled = ["", ""]
         if "accuracy" in row:
-            labelled = [
-                f"{100 * row['of_another_class']:.1f}",
-                f"{row['accuracy']:.4f}",
-            ]
-        lines.append(
-            f"| {words} | {row['frechet']:.3f} | {row['precision']:.3f} | "
-            f"{row['recall']:.3f} | {' | '.join(labelled)} |"
-        )
-    return "\n".join(lines)
+            wrong = 100 * row["of_another_class"]
+            labelled = [f"{wrong:.1f}", f"{row['accuracy']:.4f}"]
+        chosen = row["setting"] == compared["chosen"]
+        rows.append([f"**{words}**" if chosen else words, *figures, *labelled])
+    columns = ["setting", "Fréchet distance", "precision", "recall"]
+    columns += ["of another class, %", "accuracy after training on samples"]
+    return markdown_table(columns, rows)
 
 
 def read_setting(prior_checkpoint) -> dict | None:
@@ -167,10 +147,7 @@ def read_setting(prior_checkpoint) -> dict | None:
         setting = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(setting, dict) or not setting.keys() <= set(NAMES):
             raise ValueError(f"it holds {setting!r}")
-        check_filters(
-            setting.get("temperature", 1.0), setting.get("top_k"), setting.get("top_p")
-        )
-        check_weights(setting.get("guidance", 0.0))
+        SamplingOptions(**setting).guidance_for(2)
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path} holds no setting of sampling ({error}); copy it again, or remove "

@@ -6,6 +6,7 @@ network, which takes longer, gives a second accuracy score. Neither is part of t
 generative model, and the core of the package does not import them.
 """
 
+import math
 import tempfile
 from dataclasses import dataclass
 
@@ -19,34 +20,26 @@ from pixelprior.checkpoints import Pretrained, load_model
 from pixelprior.data.augmentation import shifted_and_flipped
 from pixelprior.data.images import ImageData
 from pixelprior.devices import make_accelerator
+from pixelprior.evaluation.measures import (
+    IMAGES_AT_ONCE,
+    bootstrap,
+    frechet_distance,
+    mean_with_interval,
+    within_manifold,
+)
 from pixelprior.pixelcnn import ConditionalPixelCNN
-from pixelprior.ranges import check_positive
-from pixelprior.settings import TrainingSettings
+from pixelprior.settings import TrainingSettings, check_positive
 from pixelprior.training import fit
 
-
-def _convolution(channels: int, width: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(channels, width, 3, padding=1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(),
-    ]
-
-
-def _residual_stage(channels: int, width: int, blocks: int) -> list[nn.Module]:
-    """Residual blocks; the first halves the size if it changes the channels."""
-    stage = []
-    for number in range(blocks):
-        stride, shortcut = 1, None
-        if number == 0 and channels != width:
-            stride = 2
-            shortcut = nn.Sequential(
-                nn.Conv2d(channels, width, 1, stride=2, bias=False),
-                nn.BatchNorm2d(width),
-            )
-        before = channels if number == 0 else width
-        stage.append(BasicBlock(before, width, stride, shortcut))
-    return stage
+FRECHET_ROUNDS = 100
+CLASSIFIER_IMAGES = 160_000  # that each classifier trains on, over all its epochs
+RESNET_EPOCHS = 10  # over augmented images, for the second accuracy score
+ACCURACY_SCORES = {  # options of the classifiers, by part of the results
+    "accuracy_score": {},
+    "accuracy_score_resnet": {"residual_blocks": 3, "augment": True},
+}
+JUDGED = 64  # the first samples, as many as the picture has
+NEVER_FLIPPED = ("mnist",)  # the mirror image of a digit is no digit
 
 
 class Classifier(nn.Module, Pretrained):
@@ -79,23 +72,21 @@ class Classifier(nn.Module, Pretrained):
             hidden_channels=hidden_channels,
         )
         self.in_channels, self.num_classes = in_channels, num_classes
-        widths = (hidden_channels, 2 * hidden_channels, 4 * hidden_channels)
+        widths = [hidden_channels, 2 * hidden_channels, 4 * hidden_channels]
         if residual_blocks:
-            before = hidden_channels
-            layers = _convolution(in_channels, before)
-            for width in widths:
-                layers += _residual_stage(before, width, residual_blocks)
-                before = width
-            self.layers = nn.Sequential(*layers)
+            layers = _convolution(in_channels, hidden_channels)
+            for before, width in zip([hidden_channels, *widths], widths, strict=False):
+                layers.append(_residual_block(before, width))
+                more = range(residual_blocks - 1)
+                layers += [_residual_block(width, width) for _ in more]
         else:
-            layers, before = [], in_channels
-            for width in widths:
+            layers = []
+            for before, width in zip([in_channels, *widths], widths, strict=False):
                 layers += _convolution(before, width) + _convolution(width, width)
                 layers.append(nn.MaxPool2d(2))
-                before = width
-            self.layers = nn.Sequential(*layers[:-1])
-        self.num_features = before
-        self.head = nn.Linear(before, num_classes)
+            layers.pop()
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(widths[-1], num_classes)
 
     def features(self, images: Tensor) -> Tensor:
         """Images [B, C, S, S] to inputs of the last layer, [B, 4 · hidden_channels]."""
@@ -117,6 +108,21 @@ class Classifier(nn.Module, Pretrained):
         return {"total_loss": self}
 
 
+def _convolution(channels: int, width: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(width), nn.ReLU()]
+
+
+def _residual_block(channels: int, width: int) -> BasicBlock:
+    """A block that halves the size if it changes the channels."""
+    if channels == width:
+        return BasicBlock(channels, width)
+    shortcut = nn.Conv2d(channels, width, 1, stride=2, bias=False)
+    return BasicBlock(
+        channels, width, 2, nn.Sequential(shortcut, nn.BatchNorm2d(width))
+    )
+
+
 @dataclass
 class LabelledImages(ImageData):
     """Images whose batches have labels, and may be augmented.
@@ -135,22 +141,11 @@ class LabelledImages(ImageData):
         return images, labels
 
 
-NEVER_FLIPPED = ("mnist",)  # the mirror image of a digit is no digit
-
-
-def labelled(data: ImageData, augmented: bool = False) -> LabelledImages:
-    """The same images, with labels in each batch."""
-    return LabelledImages(
-        data.images, data.labels, data.class_names, data.name, data.split, augmented
-    )
-
-
 def train_classifier(
     train: ImageData,
     *,
     epochs: int = 15,
     batch_size: int = 100,
-    lr: float = 3e-3,
     seed: int = 0,
     hidden_channels: int = 16,
     residual_blocks: int = 0,
@@ -164,7 +159,7 @@ def train_classifier(
 
     Args:
         train: images of at least two classes.
-        epochs, batch_size, lr, seed: as in `TrainingSettings`.
+        epochs, batch_size, seed: as in `TrainingSettings`.
         hidden_channels, residual_blocks: as in `Classifier`.
         augment: whether to shift and flip the training images at random.
         on_cpu: as in `make_accelerator`.
@@ -183,37 +178,32 @@ def train_classifier(
     settings = TrainingSettings(
         epochs=epochs,
         batch_size=min(batch_size, len(train)),
-        lr=lr,
+        lr=3e-3,
         weight_decay=0.05,
         ema_decay=0.0,
         seed=seed,
     )
-    data = labelled(train, augment)
+    data = LabelledImages(**vars(train), augmented=augment)
     with tempfile.TemporaryDirectory() as folder:
         accelerator = make_accelerator(settings, folder, on_cpu=on_cpu)
         torch.manual_seed(seed)
-        model = Classifier(
-            data.images.shape[1],
-            len(data.class_names),
-            hidden_channels,
-            residual_blocks,
-        )
+        classes = len(data.class_names)
+        model = Classifier(data.channels, classes, hidden_channels, residual_blocks)
         fit(model, data, None, settings, folder, accelerator, log=lambda line: None)
     return model.cpu().eval()
 
 
 @torch.no_grad()
-def outputs(network, data: ImageData, batch_size: int = 250, device="cpu") -> Tensor:
+def outputs(network, data: ImageData, device="cpu") -> Tensor:
     """The outputs of `network` for all images of `data`, in float32, on the CPU.
 
     Args:
         network: a function of images [B, C, S, S], such as a `Classifier` or its
             `features`.
         data: the images.
-        batch_size: images per call of `network`.
         device: the device of `network`.
     """
-    parts = torch.arange(len(data)).split(batch_size)
+    parts = torch.arange(len(data)).split(IMAGES_AT_ONCE)
     return torch.cat([network(data[part][0].to(device)).cpu() for part in parts])
 
 
@@ -228,13 +218,94 @@ def load_shipped_reference_models(name: str = "fashion_mnist"):
         without the top codes, and a classifier of the data set's images. The first is
         None for "cifar10", whose recipe does not train it.
     """
-
     without_top = None
     if name in WITH_WITHOUT_TOP:
-        without_top = load_model(
-            ConditionalPixelCNN, shipped_folder(name, "without_top")
-        )
-    return (
-        without_top,
-        load_model(Classifier, shipped_folder(name, "classifier")),
+        folder = shipped_folder(name, "without_top")
+        without_top = load_model(ConditionalPixelCNN, folder)
+    return without_top, load_model(Classifier, shipped_folder(name, "classifier"))
+
+
+def trained_on(
+    data: ImageData, seed: int, device, options: dict | None = None
+) -> Classifier:
+    """A classifier that is trained on `data`, on the device."""
+    epochs = RESNET_EPOCHS if options else math.ceil(CLASSIFIER_IMAGES / len(data))
+    on_cpu = device.type == "cpu"
+    trained = train_classifier(
+        data, epochs=epochs, seed=seed, on_cpu=on_cpu, **(options or {})
     )
+    return trained.to(device)
+
+
+def compare_in_features(
+    classifier, train, sets: dict, judged: dict, heldout: ImageData, seed: int, device
+) -> dict:
+    """Each set compared with the held-out images in a classifier's features: Fréchet
+    distance, precision and recall, the accuracy of the classifier, and for each set of
+    `judged` how many images it assigns to another class than they were drawn for.
+    """
+    shipped = classifier is not None
+    if not shipped:
+        classifier = trained_on(train, seed, device)
+    reference = outputs(classifier.features, heldout, device=device)
+    features = {
+        name: outputs(classifier.features, data, device=device)
+        for name, data in sets.items()
+    }
+
+    def wrong(of: Tensor, data: ImageData) -> Tensor:
+        guesses = classifier.head(of.to(device)).argmax(1).cpu()
+        return guesses.ne(data.labels).double()
+
+    found = {
+        "classifier": "shipped" if shipped else "trained for this",
+        "classifier_accuracy": 1 - wrong(reference, heldout).mean().item(),
+        "distances": {},
+        "precision": {},
+        "recall": {},
+        "of_another_class": {},
+    }
+    for name, of in features.items():
+        found["distances"][name] = bootstrap(
+            frechet_distance,
+            of,
+            reference,
+            paired=name == "reconstructions",  # of the same images
+            rounds=FRECHET_ROUNDS,
+            seed=seed,
+        )
+        inside, covered = within_manifold(of, reference), within_manifold(reference, of)
+        found["precision"][name] = mean_with_interval(inside, seed)
+        found["recall"][name] = mean_with_interval(covered, seed)
+    for name, data in judged.items():
+        each = wrong(features[name], data)
+        found["of_another_class"][name] = {
+            "of_the_first": int(each[:JUDGED].sum()),
+            "first": min(JUDGED, len(data)),
+            "share": mean_with_interval(each, seed),
+        }
+    return found
+
+
+def accuracy_scores(
+    sets: dict, heldout: ImageData, seed: int, device, options: dict
+) -> dict:
+    """Accuracy on held-out images of one classifier per set, trained on that set.
+
+    Beside it is the ratio to the accuracy after training on real images (Ravuri and
+    Vinyals 2019, arXiv 1905.10887, as in arXiv 1906.00446).
+    """
+    right = {}
+    for name, data in sets.items():
+        trained = trained_on(data, seed, device, options)
+        guesses = outputs(trained, heldout, device=device).argmax(1)
+        right[name] = guesses.eq(heldout.labels).double()
+    scores = {name: mean_with_interval(each, seed) for name, each in right.items()}
+    for name in [name for name in sets if name != "real"]:
+        scores[f"{name}_to_real"] = bootstrap(
+            lambda one, other: one.mean() / other.mean(),
+            right[name],
+            right["real"],
+            seed=seed,
+        )
+    return scores

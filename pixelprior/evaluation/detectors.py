@@ -1,7 +1,8 @@
-"""What says how odd an image is, and each of its pixels: `anomalies.find`, and others.
+"""What one would use in place of `anomalies.find`, and how well each finds what is odd.
 
-None sees a defect before it is measured; a classifier may have seen the classes that
-are odd here.
+Images are compared by one number each, and pixels by the values of maps. No method here
+sees a defect before it is measured; a classifier may have seen the classes that are odd
+here.
 """
 
 import math
@@ -9,19 +10,35 @@ import zlib
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    binary_average_precision,
+)
 
-from pixelprior.anomalies.finding import find
-from pixelprior.anomalies.scores import Calibration, score_parts, smooth
+from pixelprior.anomalies.scores import score_parts, smooth
 from pixelprior.anomalies.search import images_per_batch, over_pixels
+from pixelprior.benchmark.report import markdown_table
 from pixelprior.data.codes import smallest_integer_type
 from pixelprior.data.images import ImageData
 from pixelprior.editing import codes_of, surprise
 from pixelprior.evaluation.classifier import outputs
+from pixelprior.evaluation.measures import NEIGHBOURS, bootstrap, mean_with_interval
 from pixelprior.prior import LEVELS
 
 OURS = "find"  # nats of shifted copies; maps of restorations and nats
-NEIGHBOURS = 3
+PIXEL_RATE = 0.01  # of normal pixels above the threshold of the Dice coefficient
+PIXEL_ROUNDS = 20  # of the bootstrap by pixel, which sorts millions of values
+AREAS = {"roc_auc": binary_auroc, "average_precision": binary_average_precision}
+COLUMNS = {
+    "roc_auc": "ROC, by image",
+    "average_precision": "average precision, by image",
+    "pixel_roc_auc": "ROC, by pixel",
+    "pixel_roc_auc_within": "ROC within an image",
+    "pixel_average_precision": "average precision, by pixel",
+    "dice": "Dice",
+}
 
 
 @dataclass
@@ -41,40 +58,6 @@ class Judged:
         return Judged(
             self.scores[which], None if self.maps is None else self.maps[which]
         )
-
-
-def ours(
-    vqvae2,
-    prior,
-    data: ImageData,
-    calibration: Calibration,
-    labels,
-    *,
-    seed: int = 0,
-    first_index: int = 0,
-) -> tuple[Judged, Tensor]:
-    """What `find` says, and its p-values, float64 [B].
-
-    Args: as those of `find`; `data` are the images.
-    """
-    scores, maps, p_values = [], [], []
-    for part in torch.arange(len(data)).split(256):
-        images, _ = data[part]
-        some = None if labels is None else labels[part]
-        found = find(
-            vqvae2,
-            prior,
-            images,
-            calibration,
-            some,
-            draws=calibration.draws,
-            seed=seed,
-            first_index=first_index + int(part[0]),
-        )
-        scores.append(found.scores)
-        maps.append(found.maps)
-        p_values.append(found.p_values)
-    return Judged(torch.cat(scores), torch.cat(maps)), torch.cat(p_values)
 
 
 @torch.no_grad()
@@ -97,42 +80,36 @@ def others(
         classifier, normal: a `Classifier`, and the normal `ImageData` to look for
             neighbours in; None leaves these out.
     """
-    judged: dict[str, list[Judged]] = {}
+    parts: list[dict[str, Judged]] = []
     for part in torch.arange(len(data)).split(images_per_batch(vqvae2)):
         images, _ = data[part]
         z = codes_of(vqvae2, prior, images)
         nats = surprise(prior, *z, None if labels is None else labels[part])
         apart = (images - vqvae2.decode_codes(*z).cpu()).abs()
-        error = Judged(
-            apart.double().square().mean((1, 2, 3)), smooth(apart.mean(1), 1)
-        )
+        error = apart.double().square().mean((1, 2, 3))
         total = sum(each.cpu().double().sum((1, 2)) for each in nats.values())
-        sides = images.shape[2:]
-        over = [over_pixels(nats[level], sides) for level in LEVELS]
+        over = [over_pixels(nats[level], images.shape[2:]) for level in LEVELS]
         pixels = sum(each * grid[0].numel() for each, grid in zip(over, z, strict=True))
-        largest = score_parts(*over).double().sum(1)
-        simple = total - torch.tensor(
-            [_complexity(*each) for each in zip(*z, strict=True)]
+        packed = torch.tensor([_complexity(*each) for each in zip(*z, strict=True)])
+        parts.append(
+            {
+                "reconstruction error": Judged(error, smooth(apart.mean(1), 1)),
+                "nats alone": Judged(total, smooth(pixels, 1)),
+                "largest nats": Judged(score_parts(*over).double().sum(1)),
+                "nats less complexity": Judged(total - packed),
+            }
         )
-        found = {
-            "reconstruction error": error,
-            "nats alone": Judged(total, smooth(pixels, 1)),
-            "largest nats": Judged(largest),
-            "nats less complexity": Judged(simple),
-        }
-        for name, each in found.items():
-            judged.setdefault(name, []).append(each)
-    whole = {
-        name: Judged(
-            torch.cat([each.scores for each in parts]),
-            None if parts[0].maps is None else torch.cat([each.maps for each in parts]),
-        )
-        for name, parts in judged.items()
-    }
+    whole = {}
+    for name, first in parts[0].items():
+        scores = torch.cat([each[name].scores for each in parts])
+        maps = None
+        if first.maps is not None:
+            maps = torch.cat([each[name].maps for each in parts])
+        whole[name] = Judged(scores, maps)
     if classifier is not None:
         device = next(classifier.parameters()).device
         features, known = (
-            outputs(classifier.features, each, device=device).double()
+            outputs(classifier.features, each, device).double()
             for each in (data, normal)
         )
         apart = torch.cdist(features, known)
@@ -149,3 +126,131 @@ def _complexity(*grids: Tensor) -> float:
     kind = smallest_integer_type(1 + max(int(grid.max()) for grid in grids))
     codes = b"".join(grid.cpu().to(kind).numpy().tobytes() for grid in grids)
     return 8 * len(zlib.compress(codes, 9)) * math.log(2)
+
+
+def measured(
+    methods: dict[str, tuple[Judged, Judged]],
+    masks: Tensor | None = None,
+    *,
+    thresholds: dict[str, float] | None = None,
+    seed: int = 0,
+) -> dict[str, dict]:
+    """How well each method tells odd images, and odd pixels, from normal ones.
+
+    Args:
+        methods: by name, what it says of normal images and of odd ones.
+        masks: bool [B, H, W], the odd pixels of the odd images; None measures images
+            alone. All pixels of normal images count, and all those of odd images that
+            have an odd one.
+        thresholds: of the maps, by name, for the Dice coefficient of the odd images.
+        seed: of the intervals.
+
+    Returns:
+        By name: "roc_auc" and "average_precision" by image, and with masks
+        "pixel_roc_auc", "pixel_average_precision", "pixel_roc_auc_within", which is the
+        mean of the areas within each image that has pixels of both kinds, and "dice",
+        each with an interval over images. Measures that no image has are left out.
+    """
+    results = {}
+    for name, (normal, odd) in methods.items():
+        ranked = ranks(normal.scores, odd.scores)
+        found = {
+            of: bootstrap(
+                lambda low, high, area=area: area(*pooled(low, high)),
+                *ranked,
+                paired=False,
+                seed=seed,
+            )
+            for of, area in AREAS.items()
+        }
+        if masks is not None and odd.maps is not None and masks.any():
+            shown = masks.flatten(1).any(1)
+            found |= _by_pixel(normal, odd.subset(shown), masks[shown], seed)
+            if name in (thresholds or {}):
+                above = odd.maps[shown] > thresholds[name]
+                found["dice"] = _dice(above, masks[shown], seed)
+        results[name] = found
+    return results
+
+
+def ranks(*values: Tensor) -> list[Tensor]:
+    """The shares of all values below each one. torchmetrics would take the sigmoid of
+    numbers outside [0, 1], and measures of ranks do not need their values."""
+    together = torch.cat([each.flatten() for each in values]).sort().values
+    return [
+        torch.searchsorted(together, each.contiguous()) / len(together)
+        for each in values
+    ]
+
+
+def pooled(low: Tensor, high: Tensor, masks: Tensor | None = None):
+    """The values of normal and of odd images [N], and which are odd, 0 or 1, long [N].
+
+    Args:
+        masks: which of `high` are odd, None for all.
+    """
+    odd = torch.ones_like(high).long() if masks is None else masks.long()
+    target = F.pad(odd.flatten(), (low.numel(), 0))
+    return torch.cat([low.flatten(), high.flatten()]), target
+
+
+def _by_pixel(normal: Judged, odd: Judged, masks: Tensor, seed: int) -> dict:
+    """The areas of maps, of odd images that have an odd pixel each."""
+    low, high = ranks(normal.maps, odd.maps)
+    found = {
+        f"pixel_{of}": bootstrap(
+            lambda normal, odd, area=area: area(
+                *pooled(low[normal], high[odd], masks[odd])
+            ),
+            torch.arange(len(low)),
+            torch.arange(len(high)),
+            paired=False,
+            rounds=PIXEL_ROUNDS,
+            seed=seed,
+        )
+        for of, area in AREAS.items()
+    }
+    partly = ~masks.flatten(1).all(1)
+    within = [
+        binary_auroc(ranks(values)[0].flatten(), mask.flatten().long()).item()
+        for values, mask in zip(odd.maps[partly], masks[partly], strict=True)
+    ]
+    if within:
+        areas = torch.tensor(within).double()
+        found["pixel_roc_auc_within"] = mean_with_interval(areas, seed)
+    return found
+
+
+def _dice(above: Tensor, masks: Tensor, seed: int) -> dict:
+    counts = [each.flatten(1).sum(1).double() for each in (above & masks, above, masks)]
+    return bootstrap(
+        lambda hit, above, mask: 2 * hit.sum() / (above.sum() + mask.sum()),
+        *counts,
+        seed=seed,
+    )
+
+
+def detection_table(results: dict) -> str:
+    """The measures of each method in Markdown, each with half of its interval.
+
+    Args:
+        results: {"methods": as `measured` returns them, "images": how many of each}.
+    """
+    counts = results["images"]
+    below = f"{counts['normal']:,} normal images and {counts['defects']:,} with defects"
+    methods = results.get("methods")
+    if methods is None:
+        return f"- {below} could be read; to be measured, both kinds are needed"
+    names = [name for name in COLUMNS if any(name in each for each in methods.values())]
+    rows = [
+        [method, *(plus_minus(found[of], 3) if of in found else "" for of in names)]
+        for method, found in methods.items()
+    ]
+    columns = ["method", *(COLUMNS[name] for name in names)]
+    return f"{markdown_table(columns, rows)}\n\n- {below}"
+
+
+def plus_minus(measure: dict, decimals: int, unit: float = 1) -> str:
+    """A value and half of its interval, in multiples of 1 / `unit`."""
+    half = (measure["high"] - measure["low"]) / 2
+    return f"{unit * measure['value']:.{decimals}f} ± {unit * half:.{decimals}f}"

@@ -1,85 +1,83 @@
 """Measures of a trained VQ-VAE-2 and prior, on held-out images and on samples.
 
 Each function returns plain numbers or one number per image; `bootstrap` turns the
-latter into a mean with its interval. `suite.py` computes all measures together, and
-`report.py` shows them.
+latter into a mean with its interval. `report.py` computes all measures together.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from pixelprior.data.codes import CodeData
 from pixelprior.data.images import ImageData
-from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN, negative_log_likelihood
+from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
 from pixelprior.plotting import as_bytes
+from pixelprior.prior import HierarchicalPixelCNN, level_number
 from pixelprior.progress import progress_bar
 
-BATCH_SIZE = 64
+BATCH_SIZE = 64  # of likelihoods
+IMAGES_AT_ONCE = 250
 NEIGHBOURS = 3  # k of precision and recall, as in arXiv 1904.06991
 
 
 @torch.no_grad()
-def image_nats(network: PixelCNN, codes: CodeData) -> Tensor:
+def image_nats(
+    network: PixelCNN, codes: CodeData, level: str | int | None = None
+) -> Tensor:
     """Negative log likelihood of each image's codes of one level, in nats, float64 [N].
 
     Args:
-        network: one level of a prior, in evaluation mode. A `ConditionalPixelCNN` is
-            measured on the bottom codes given the top codes, any other network on the
-            top codes, or on the codes of the only level.
+        network: one level of a prior, in evaluation mode; a `ConditionalPixelCNN` is
+            given the codes of the level above.
         codes: held-out codes, with labels for a prior with classes.
+        level: the name or number of the level. None is the top, or for a
+            `ConditionalPixelCNN` the level below it.
     """
+    conditional = isinstance(network, ConditionalPixelCNN)
+    number = level_number(
+        int(conditional) if level is None else level, len(codes.grids)
+    )
     device = network.embedding.weight.device
     codes, parts = codes.to(device), []
+    numbers = torch.arange(len(codes), device=codes.grids[0].device)
     for indices in progress_bar(
-        torch.arange(len(codes), device=codes.z_top.device).split(BATCH_SIZE),
-        desc="likelihoods",
-        unit="batch",
+        numbers.split(BATCH_SIZE), desc="likelihoods", unit="batch"
     ):
         *grids, labels = (
             each if each is None else each.to(device) for each in codes.batch(indices)
         )
-        if isinstance(network, ConditionalPixelCNN):
-            z_top, target = grids
-            logits = network(target, z_top, labels)
-        else:
-            target = grids[0]
-            logits = network(target, labels)
-        nats = negative_log_likelihood(logits, target)  # [B, H, W]
+        above = grids[number - 1] if conditional else None
+        nats = network.nats(grids[number], above, labels)  # [B, H, W]
         # To the CPU first: Apple's GPUs have no float64.
         parts.append(nats.cpu().double().sum(dim=(1, 2)))
     return torch.cat(parts)
 
 
-def nats_per_code(prior, codes: CodeData, levels=None) -> dict[str, float]:
+def nats_per_code(
+    prior: HierarchicalPixelCNN, codes: CodeData, levels=None
+) -> dict[str, float]:
     """Mean negative log likelihood of each level, in nats per code.
 
     Args:
-        prior: a `HierarchicalPixelCNN` or a `PixelCNN`, in evaluation mode, for the
-            codes' codebook.
-        codes: as in `image_nats`.
+        prior: in evaluation mode. codes: as in `image_nats`.
         levels: names of the levels to measure, None for all.
 
     Returns:
         {level: nats per code}.
     """
     return {
-        name: image_nats(level, codes).mean().item() / codes.grid(name)[0].numel()
-        for name, level in prior.levels().items()
+        name: image_nats(level, codes, name).mean().item() / codes.grid(name)[0].numel()
+        for name, level in zip(prior.level_names, prior.levels, strict=True)
         if levels is None or name in levels
     }
 
 
 def erase_top(codes: CodeData) -> CodeData:
     """The same codes with every top code 0, so that the top grid has no information."""
-    return CodeData(
-        torch.zeros_like(codes.z_top),
-        codes.z_bottom,
-        codes.labels,
-        codes.num_embeddings,
-        codes.class_names,
-    )
+    top, *below = codes.grids
+    return replace(codes, grids=(torch.zeros_like(top[:]), *below))
 
 
 def code_use(codes: CodeData, level: str) -> dict[str, float]:
@@ -91,46 +89,43 @@ def code_use(codes: CodeData, level: str) -> dict[str, float]:
     """
     used = int(codes.counts(level).count_nonzero())
     return {
-        "share_in_use": used / codes.num_embeddings,
+        "share_in_use": used / codes.size_of(level),
         "perplexity": math.exp(codes.unigram_entropy(level)),
     }
 
 
 @torch.no_grad()
-def reconstructions(vqvae2, data: ImageData, batch_size: int = 250) -> ImageData:
+def reconstructions(vqvae2, data: ImageData) -> ImageData:
     """The VQ-VAE-2's reconstructions of images, rounded to whole grey levels."""
     device = next(vqvae2.parameters()).device
     parts = [
-        as_bytes(vqvae2(data.batch(part)[0].to(device)))
-        for part in torch.arange(len(data)).split(batch_size)
+        as_bytes(vqvae2(data.batch(part)[0].to(device))) for part in _parts(len(data))
     ]
-    return ImageData(torch.cat(parts), data.labels, data.class_names, data.name)
+    return replace(data, images=torch.cat(parts))
 
 
 @torch.no_grad()
-def decoded(vqvae2, z_top: Tensor, z_bottom: Tensor, batch_size: int = 250) -> Tensor:
+def decoded(vqvae2, z_top: Tensor, z_bottom: Tensor) -> Tensor:
     """Codes [N, Ht, Wt] and [N, Hb, Wb] of any integer type to uint8 [N, C, S, S]."""
     device = next(vqvae2.parameters()).device
-    pairs = zip(z_top.split(batch_size), z_bottom.split(batch_size), strict=True)
     parts = [
-        as_bytes(vqvae2.decode_codes(top.to(device), bottom.to(device)))
-        for top, bottom in pairs
+        as_bytes(vqvae2.decode_codes(z_top[part].to(device), z_bottom[part].to(device)))
+        for part in _parts(len(z_top))
     ]
     return torch.cat(parts)
 
 
 def squared_errors(data: ImageData, rebuilt: ImageData) -> Tensor:
     """Mean squared error over each image's pixels, which are in [0, 1], float64 [N]."""
-    parts = torch.arange(len(data)).split(1000)
     errors = [
         (data[part][0] - rebuilt[part][0]).cpu().double().square().mean(dim=(1, 2, 3))
-        for part in parts
+        for part in _parts(len(data))
     ]
     return torch.cat(errors)
 
 
 @torch.no_grad()
-def reconstruction_errors(vqvae2, data, batch_size: int = 250) -> Tensor:
+def reconstruction_errors(vqvae2, data) -> Tensor:
     """The squared errors of the reconstructions, without keeping these, float64 [N].
 
     Args:
@@ -138,7 +133,7 @@ def reconstruction_errors(vqvae2, data, batch_size: int = 250) -> Tensor:
     """
     device = next(vqvae2.parameters()).device
     errors = []
-    for (images,) in data.batches(torch.arange(len(data)).split(batch_size)):
+    for (images,) in data.batches(_parts(len(data))):
         rebuilt = as_bytes(vqvae2(images.to(device))).float() / 255
         off = (images.cpu() - rebuilt).double()
         errors.append(off.square().mean(dim=(1, 2, 3)))
@@ -151,23 +146,31 @@ def saturation(data: ImageData) -> Tensor:
     The saturation of a pixel is that of the HSV colour space: (max − min) ÷ max over
     red, green and blue, and 0 for black.
     """
-    parts = []
-    for part in torch.arange(len(data)).split(1000):
+    means = []
+    for part in _parts(len(data)):
         pixels = data[part][0].double()
         most, least = pixels.amax(dim=1), pixels.amin(dim=1)  # [B, S, S]
-        of_pixels = (most - least) / most.clamp(min=1 / 255)
-        parts.append(of_pixels.mean(dim=(1, 2)))
-    return torch.cat(parts)
+        means.append(((most - least) / most.clamp(min=1 / 255)).mean(dim=(1, 2)))
+    return torch.cat(means)
+
+
+def _parts(count: int) -> tuple[Tensor, ...]:
+    """The numbers of images, as many together as fit into memory."""
+    return torch.arange(count).split(IMAGES_AT_ONCE)
+
+
+def some_of_each_class(data: ImageData, count: int) -> ImageData:
+    """`count` images, the first of each class in turn, equally many if possible."""
+    number_in_class = torch.empty(len(data), dtype=torch.long)
+    for label in data.labels.unique():
+        of_class = data.labels == label
+        number_in_class[of_class] = torch.arange(int(of_class.sum()))
+    order = (number_in_class * len(data.class_names) + data.labels).argsort()
+    return data.subset(order[:count])
 
 
 def samples(
-    vqvae2,
-    prior,
-    count: int,
-    *,
-    class_names=(),
-    seed: int = 0,
-    **options,
+    vqvae2, prior, count: int, *, class_names=(), seed: int = 0, **options
 ) -> ImageData:
     """Draw new images of all classes in turn, rounded to whole grey levels.
 
@@ -216,60 +219,84 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
     return (means + first.trace() + second.trace() - 2 * roots).clamp(min=0).item()
 
 
-def within_manifold(
-    features: Tensor,
-    manifold: Tensor,
-    neighbours: int = NEIGHBOURS,
-    batch_size: int = 1000,
-) -> Tensor:
+def inception_metric(device):
+    """torchmetrics' FID, the Fréchet distance in Inception's features.
+
+    On Apple's GPUs, which lack the float64 that the features are summed in, it stays on
+    the CPU.
+
+    Raises:
+        ValueError: torch-fidelity, or Inception's weights that it downloads, are not
+            available.
+    """
+    # Imported only here, because the import takes seconds and is rarely needed.
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    try:
+        metric = FrechetInceptionDistance(feature=2048)
+    except (ModuleNotFoundError, OSError) as error:
+        raise ValueError(
+            f"the Inception distance is not available ({str(error).splitlines()[0]}); "
+            "install torch-fidelity, which downloads Inception's weights once, or "
+            "leave --inception out"
+        ) from error
+    return metric.to("cpu" if torch.device(device).type == "mps" else device)
+
+
+def inception_distances(metric, sets: dict, heldout: ImageData) -> dict[str, float]:
+    """The FID between each set of images and the held-out images, which are encoded
+    once for all sets."""
+
+    def encode(data: ImageData, real: bool) -> None:
+        for images in data.images.split(100):
+            colour = images.expand(-1, 3, -1, -1)  # grey has one channel
+            metric.update(colour.to(metric.device), real=real)
+
+    encode(heldout, real=True)
+    metric.reset_real_features, distances = False, {}
+    for name, data in sets.items():
+        metric.reset()
+        encode(data, real=False)
+        distances[name] = metric.compute().item()
+    return distances
+
+
+def within_manifold(features: Tensor, manifold: Tensor) -> Tensor:
     """Which features lie in the manifold of other features, as numbers 0 or 1.
 
     The manifold is the union of the balls around its rows; the radius of a ball is the
-    distance to the row's k-th nearest neighbour in the manifold (Kynkäänniemi et al.
+    distance to the row's third nearest neighbour in the manifold (Kynkäänniemi et al.
     2019, arXiv 1904.06991, equation 1). With real and generated images, the mean is the
     precision for generated features in the manifold of the real ones, and the recall
     for real features in the manifold of the generated ones (equation 2).
 
     Args:
-        features: [N, d]. manifold: [M, d], with M above `neighbours`.
-        neighbours: k.
-        batch_size: rows per matrix of distances.
+        features: [N, d]. manifold: [M, d], with M above `NEIGHBOURS`.
 
     Returns:
         float64 [N].
-
-    Raises:
-        ValueError: the manifold has too few rows.
     """
-    if len(manifold) <= neighbours:
-        raise ValueError(
-            f"{len(manifold)} row(s) of features have no {neighbours} neighbours each; "
-            f"give {neighbours + 1} or more"
-        )
     features, manifold = features.cpu().double(), manifold.cpu().double()
     # The nearest neighbour of each row is the row itself.
     radii = torch.cat(
         [
-            torch.cdist(rows, manifold).kthvalue(neighbours + 1, dim=1).values
-            for rows in manifold.split(batch_size)
+            torch.cdist(rows, manifold).kthvalue(NEIGHBOURS + 1, dim=1).values
+            for rows in manifold.split(1000)
         ]
     )
     return torch.cat(
         [
             (torch.cdist(rows, manifold) <= radii).any(dim=1).double()
-            for rows in features.split(batch_size)
+            for rows in features.split(1000)
         ]
     )
 
 
-def nearest(
-    data: ImageData, among: ImageData, batch_size: int = 500, device="cpu"
-) -> tuple[Tensor, Tensor]:
+def nearest(data: ImageData, among: ImageData, device="cpu") -> tuple[Tensor, Tensor]:
     """The image of `among` nearest to each image of `data`, by pixels in [0, 1].
 
     Args:
         data, among: images of the same size.
-        batch_size: images of `data` per matrix product.
         device: the device to compute on, which must hold `among` as float32.
 
     Returns:
@@ -279,7 +306,7 @@ def nearest(
     flat = among.images.to(device).flatten(1).float() / 255  # [M, C · S · S]
     norms, indices, distances = flat.square().sum(1), [], []
     for part in progress_bar(
-        torch.arange(len(data)).split(batch_size), desc="neighbours", unit="batch"
+        torch.arange(len(data)).split(500), desc="neighbours", unit="batch"
     ):
         images = data[part][0].to(device).flatten(1)
         squared = torch.addmm(norms, images, flat.T, alpha=-2)  # without |image|²

@@ -16,16 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pixelprior.data.image_files import covering
-from pixelprior.data.images import ImageData
+from pixelprior.data.images import ImageData, covering
 from pixelprior.data.sources import AllFiles, listed
-from pixelprior.evaluation.detection import measured
-from pixelprior.evaluation.detectors import OURS, Judged, others
+from pixelprior.evaluation.detectors import OURS, Judged, measured, others
 from pixelprior.plotting import save_picture
 
 GOOD = "good"
-LONGEST_NAME = 255  # bytes, which file systems allow
-LONGEST_STEM = LONGEST_NAME - len(".tiff")
 ORIENTATION = 0x0112  # the number of the EXIF tag
 
 
@@ -44,66 +40,52 @@ class MVTecTest(AllFiles):
     def __init__(self, root: Path):
         super().__init__(root / "test")
         self.root, self.name = root, root.resolve().name
+        self.masks, stems = [], set()
         paths = [Path(self.files[index]) for index in range(len(self))]
-        loose = [path for path in paths if len(path.parts) < 2]
-        if loose:
-            raise ValueError(
-                f"{self.folder / loose[0]} is in none of the folders of "
-                f"{self.folder}; put normal images into good, and others into a folder "
-                "that is named after their defect"
-            )
+        kinds = {path.parts[0] for path in paths if len(path.parts) > 1}
         for path in paths:
-            if (size := len(os.fsencode(path.stem))) > LONGEST_STEM:
+            if len(path.parts) < 2:
                 raise ValueError(
-                    f"the name of {self.folder / path} has {size} bytes before its "
-                    f"suffix, and may have {LONGEST_STEM}, because its map is named "
-                    "after it; rename it"
+                    f"{self.folder / path} is in none of the folders of {self.folder}; "
+                    "put normal images into good, and others into a folder that is "
+                    "named after their defect"
                 )
-        stems = [path.with_suffix("") for path in paths]
-        if len({*stems}) < len(stems):
-            twice = next(stem for stem in stems if stems.count(stem) > 1)
+            if (stem := path.with_suffix("")) in stems:
+                raise ValueError(
+                    f"two images are named {self.folder / stem}, and would have the "
+                    "same mask; rename one"
+                )
+            stems.add(stem)
+            self.masks.append(None if path.parts[0] == GOOD else self._mask(path))
+        if GOOD not in kinds or kinds == {GOOD}:
             raise ValueError(
-                f"two images are named {self.folder / twice}, and would have the same "
-                "mask; rename one"
+                f"{self.folder} has {' and '.join(sorted(kinds))} alone; give normal "
+                "images in good, and images with defects in other folders"
             )
-        kinds = [path.parts[0] for path in paths]
-        if GOOD not in kinds or {*kinds} == {GOOD}:
-            raise ValueError(
-                f"{self.folder} has {' and '.join(sorted({*kinds}))} alone; give "
-                "normal images in good, and images with defects in other folders"
-            )
-        self.masks = [
-            None if kind == GOOD else self._mask(path)
-            for kind, path in zip(kinds, paths, strict=True)
-        ]
-        for path, mask in zip(paths, self.masks, strict=True):
-            if mask is not None:
-                self._check(self.folder / path, mask)
 
     def _mask(self, path: Path) -> Path:
-        folder = self.root / "ground_truth" / path.parent
-        for name in (f"{path.stem}_mask.png", f"{path.stem}.png"):
-            if len(os.fsencode(name)) <= LONGEST_NAME and (folder / name).is_file():
-                return folder / name
-        raise FileNotFoundError(
-            f"there is no mask {folder / f'{path.stem}_mask.png'} for the image "
-            f"{self.folder / path}; put one there, or take the image away"
-        )
-
-    def _check(self, image: Path, mask: Path) -> None:
+        """The mask of an image with a defect: of its size, and upright as it is."""
+        folder, image = self.root / "ground_truth" / path.parent, self.folder / path
+        names = (f"{path.stem}_mask.png", f"{path.stem}.png")
+        masks = [folder / name for name in names if os.path.isfile(folder / name)]
+        if not masks:
+            raise FileNotFoundError(
+                f"there is no mask {folder / names[0]} for the image {image}; put one "
+                "there, or take the image away"
+            )
         try:
-            with Image.open(mask) as file:
+            with Image.open(masks[0]) as file:
                 of_mask = file.size
                 file.load()
         except Exception as error:  # decoders raise errors of many types
             raise ValueError(
-                f"the mask {mask} cannot be read ({error}); put a whole one there"
+                f"the mask {masks[0]} cannot be read ({error}); put a whole one there"
             ) from error
         try:
             with Image.open(image) as file:
                 of_image, turned = file.size, file.getexif().get(ORIENTATION, 1)
         except Exception:  # the image is named when it is read
-            return
+            return masks[0]
         if turned in range(2, 9):
             raise ValueError(
                 f"the image {image} is to be turned (its EXIF orientation is "
@@ -111,9 +93,11 @@ class MVTecTest(AllFiles):
             )
         if of_mask != of_image:
             raise ValueError(
-                f"the mask {mask} has {of_mask[0]}×{of_mask[1]} pixels, but the image "
-                f"{image} {of_image[0]}×{of_image[1]}; give a mask of the same size"
+                f"the mask {masks[0]} has {of_mask[0]}×{of_mask[1]} pixels, but the "
+                f"image {image} {of_image[0]}×{of_image[1]}; give a mask of the same "
+                "size"
             )
+        return masks[0]
 
     def read_masks(self, which: list[int], sides: tuple[int, int]) -> Tensor:
         """The masks of some images, scaled and cropped as these, bool [N, H, W].
@@ -145,9 +129,7 @@ class MVTecTest(AllFiles):
 
 
 def write_map(values: Tensor, path: Path) -> None:
-    """Write a map [H, W] as a TIFF of 32-bit floats, as the scripts of MVTec AD read
-    them.
-    """
+    """Write a map [H, W] as a TIFF of 32-bit floats, as MVTec AD's scripts read it."""
     save_picture(Image.fromarray(values.numpy()), path)
 
 
@@ -201,11 +183,9 @@ def evaluate_folder(
     if not all(counts.values()):
         return {"images": counts}
     masks = test.read_masks(which, tuple(images.shape[2:]))
-    labels = torch.full((len(images),), label or 0)
-    data = ImageData(images, labels, test.class_names)
-    judged = {OURS: found} | others(
-        vqvae2, prior, data, None if label is None else labels
-    )
+    labels = None if label is None else torch.full((len(images),), label)
+    data = ImageData(images, torch.zeros(len(images)), test.class_names)
+    judged = {OURS: found} | others(vqvae2, prior, data, labels)
     methods = {
         name: (each.subset(~odd), each.subset(odd)) for name, each in judged.items()
     }

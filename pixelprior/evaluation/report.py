@@ -2,25 +2,28 @@
 
 from matplotlib.figure import Figure
 
+from pixelprior.benchmark.report import markdown_table
 from pixelprior.data.images import ImageData
 from pixelprior.evaluation.choosing import setting_in_words
-from pixelprior.evaluation.measures import nearest, reconstructions
-from pixelprior.evaluation.suite import some_of_each_class
+from pixelprior.evaluation.measures import nearest, reconstructions, some_of_each_class
 from pixelprior.plotting import captioned_images, image_rows
-from pixelprior.sampling import words_for
 
 PICTURED = 64
 SETS_IN_WORDS = {
     "chosen_samples": "samples at the chosen setting",
     "heldout": "test images",
+    "heldout_rebuilt": "rebuilt test images",
     "real": "real images",
 }
 
 
+def _words(level: str) -> str:
+    """The name of a level in words."""
+    return level.replace("_", " ")
+
+
 def table(results: dict, by_seed: dict[int, dict] | None = None) -> str:
     """All measured values in Markdown, as in `results.md` and `docs/results.md`.
-
-    Results of earlier versions lack some parts, and their tables those rows.
 
     Args:
         results: what `suite.evaluate` returned.
@@ -30,35 +33,33 @@ def table(results: dict, by_seed: dict[int, dict] | None = None) -> str:
     by_seed = by_seed or {}
     columns = ["on held-out images", "measured", "95 % interval, or as said"]
     columns += [f"training seed {seed}" for seed in by_seed]
-    lines = [f"| {' | '.join(columns)} |", "|---" + "|---:" * (len(columns) - 1) + "|"]
     others = [
         {name: _rounded(cell, digits) for name, cell, digits in _rows(other)}
         for other in by_seed.values()
     ]
+    rows = []
     for name, cell, digits in _rows(results):
-        cells = [name, _rounded(cell, digits), ""]
+        value, interval = _rounded(cell, digits), ""
         if isinstance(cell, dict):
-            cells[2] = f"{cell['low']:.{digits}f} to {cell['high']:.{digits}f}"
+            interval = f"{cell['low']:.{digits}f} to {cell['high']:.{digits}f}"
         values = [other.get(name, "") for other in others]
-        cells += ["" if value == cells[1] else value for value in values]
-        lines.append("".join(f"| {cell} " if cell else "| " for cell in cells) + "|")
-    return "\n".join([*lines, "", *_below(results)])
+        changed = ["" if each == value else each for each in values]
+        rows.append([name, value, interval, *changed])
+    return "\n".join([markdown_table(columns, rows), "", *_below(results)])
 
 
 def _below(results: dict):
     """The lines below the table: what was measured, and on what machine."""
-    data, machine, sizes = results["data"], results["machine"], results["parameters"]
-    heldout = f"{data['heldout_images']:,}"
+    data, machine = results["data"], results["machine"]
+    heldout, sizes = f"{data['heldout_images']:,}", results["parameters"].items()
+    words = {"vqvae2": "VQ-VAE-2"}
     if "name" in data:
+        words |= {"top": "top prior", "bottom": "bottom prior"}
         yield (
             f"- {heldout} test images of {data['name']}, neighbours among "
             f"{data['training_images']:,} training images; {data['samples']:,} samples "
             f"of seed {data['seed']}, and as many real images and reconstructions to "
             "train the classifiers on"
-        )
-        yield (
-            f"- parameters: VQ-VAE-2 {sizes['vqvae2']:,}, top prior {sizes['top']:,}, "
-            f"bottom prior {sizes['bottom']:,}"
         )
     else:
         shapes = (
@@ -66,8 +67,8 @@ def _below(results: dict):
             for name, (height, width) in data["grids"].items()
         )
         yield f"- codes of {heldout} images, in grids: {', '.join(shapes)}"
-        counts = (f"{name} {count:,}" for name, count in sizes.items())
-        yield f"- parameters: {', '.join(counts)}"
+    counts = (f"{words.get(name, name)} {count:,}" for name, count in sizes)
+    yield f"- parameters: {', '.join(counts)}"
     yield (
         f"- machine: {machine['gpu'] or machine['processor']}, {machine['threads']} "
         f"threads; torch {machine['torch']}"
@@ -84,7 +85,7 @@ def _rounded(cell, digits: int) -> str:
 def _rows(results: dict):
     """(name, measured value or plain number, decimals) for each line of the table."""
     for level, found in results["likelihood"].items():
-        which = "both levels" if level == "both" else words_for(level)
+        which = "both levels" if level == "both" else f"{_words(level)} codes"
         yield f"{which}: nats per code", found["nats_per_code"], 3
         yield f"{which}: uniform", found["uniform"], 3
         yield f"{which}: unigram entropy", found["unigram"], 3
@@ -96,7 +97,7 @@ def _rows(results: dict):
         if "bits_per_dimension" in found:
             yield f"{which}: bits per dimension", found["bits_per_dimension"], 4
     for level, use in results["codes"].items():
-        which = "codebook" if level == "codes" else f"{level} codebook"
+        which = f"{_words(level)} codebook"
         yield f"{which}: codes in use, %", 100 * use["share_in_use"], 1
         yield f"{which}: perplexity", use["perplexity"], 1
     if "reconstruction" in results:
@@ -104,42 +105,45 @@ def _rows(results: dict):
 
 
 def _rows_of_images(results: dict):
-    """The rows that need images, for `_rows`."""
+    """The rows that need images, for `_rows`; a part that was not measured is None."""
     rebuilt = results["reconstruction"]
     yield "reconstruction: mean squared error", rebuilt["mean_squared_error"], 5
     yield "reconstruction: PSNR of that error, dB", rebuilt["psnr"], 2
     wrong = rebuilt["mean_squared_error_with_wrong_top"]
     yield "the same with another image's top codes: mean squared error", wrong, 5
-    if results["frechet"] is not None:
-        yield from _frechet_rows(results["frechet"])
-    if results["inception"] is not None:
-        for name, value in results["inception"].items():
-            which = _in_words(name)
-            yield f"Fréchet distance in Inception's features, FID: {which}", value, 2
-    if results.get("saturation") is not None:
-        for name, value in results["saturation"].items():
-            yield (
-                f"saturation of the colours: {_in_words(name)}",
-                value,
-                3,
-            )
+    if found := results["frechet"]:
+        whose = f"a small classifier's features ({found['classifier']})"
+        for name, which, value in _named(found["distances"]):
+            more = ", which it was trained on" if name == "training images" else ""
+            yield f"Fréchet distance in {whose}: {which}{more}", value, 2
+        for measure in ("precision", "recall"):
+            for _, which, value in _named(found[measure]):
+                yield f"{measure} in the same features: {which}", value, 3
+        right = found["classifier_accuracy"]
+        yield "accuracy of that classifier on test images", right, 4
+        other = "of another class to that classifier:"
+        for _, which, each in _named(found["of_another_class"]):
+            yield f"{other} {which}, share", each["share"], 4
+            first = f"{other} of the first {each['first']}"
+            yield f"{first} {which}", each["of_the_first"], 0
+    for _, which, value in _named(results["inception"]):
+        yield f"Fréchet distance in Inception's features, FID: {which}", value, 2
+    for _, which, value in _named(results["saturation"]):
+        yield f"saturation of the colours: {which}", value, 3
     for part, whose in (
         ("accuracy_score", "small classifier"),
         ("accuracy_score_resnet", "residual network"),
     ):
-        for name, value in (results.get(part) or {}).items():
-            of, ratio = name.removesuffix("_to_real"), name.endswith("_to_real")
-            which = _in_words(of)
-            if ratio:
+        for name, _, value in _named(results[part]):
+            of = name.removesuffix("_to_real")
+            which = SETS_IN_WORDS.get(of, of)
+            if of != name:
                 yield f"accuracy of a {whose}: {which} ÷ real images", value, 3
             else:
                 yield f"accuracy of a {whose} after training on {which}", value, 4
     near = results["neighbours"]
-    for name, words in (
-        ("samples", "samples"),
-        ("heldout", "test images"),
-        ("heldout_rebuilt", "rebuilt test images"),
-    ):
+    for name in ("samples", "heldout", "heldout_rebuilt"):
+        words = SETS_IN_WORDS.get(name, name)
         yield f"distance to the nearest training image: {words}", near[name], 2
     yield "samples ÷ test images", near["samples_to_heldout"], 3
     yield "samples ÷ rebuilt test images", near["samples_to_heldout_rebuilt"], 3
@@ -153,27 +157,10 @@ def _rows_of_images(results: dict):
             yield f"{words} (lowest to highest)", speed[name], 1
 
 
-def _in_words(name: str) -> str:
-    """A set of images in words, by its name in the results."""
-    return SETS_IN_WORDS.get(name, name)
-
-
-def _frechet_rows(found: dict):
-    whose = f"a small classifier's features ({found['classifier']})"
-    for name, value in found["distances"].items():
-        which = _in_words(name)
-        more = ", which it was trained on" if name == "training images" else ""
-        yield f"Fréchet distance in {whose}: {which}{more}", value, 2
-    for measure in ("precision", "recall"):
-        for name, value in found.get(measure, {}).items():
-            which = _in_words(name)
-            yield f"{measure} in the same features: {which}", value, 3
-    yield "accuracy of that classifier on test images", found["classifier_accuracy"], 4
-    for name, each in found.get("of_another_class", {}).items():
-        which = _in_words(name)
-        yield f"of another class to that classifier: {which}, share", each["share"], 4
-        first = f"of another class to that classifier: of the first {each['first']}"
-        yield f"{first} {which}", each["of_the_first"], 0
+def _named(measured: dict | None):
+    """(name, name in words, value) of each set of images."""
+    for name, value in (measured or {}).items():
+        yield name, SETS_IN_WORDS.get(name, name), value
 
 
 def sample_picture(drawn: ImageData, seed: int, setting: str = "") -> Figure:
@@ -219,78 +206,80 @@ def model_card(
     """
     data = results["data"]
     share = float(about["prior"].get("validation_share", 0.05))
-    chosen = (
-        "What was chosen was chosen by training images that were held out "
-        f"({share:.0%} for the prior)."
-        if share
-        else "No training images were held out, and the last weights were kept."
-    )
-    lines = [
-        f"# {about['recipe']}: a VQ-VAE-2 and its prior",
-        "",
-        f"Made by `pixelprior reproduce {about['recipe']}`: {about['about']}.",
-        "",
-        "## Data",
-        "",
-        f"{data['training_images']:,} training images of {data['name']}, "
-        f"{data['pixels']:,} pixels each with all channels. The "
-        f"{data['heldout_images']:,} test images were measured when training was over: "
-        "no weights, no epoch and no setting of sampling were chosen by them. "
-        f"{chosen}"
-        + (
+    chosen = "No training images were held out, and the last weights were kept."
+    if share:
+        chosen = (
+            "What was chosen was chosen by training images that were held out "
+            f"({share:.0%} for the prior)."
+        )
+    if about["vqvae2"].get("dataset") == "imagefolder":
+        chosen += (
             " All images were read from image files, which differ from the original "
             "images if they are compressed with loss, as JPEG files are."
-            if about["vqvae2"].get("dataset") == "imagefolder"
-            else ""
-        ),
-        "",
-        "## Recipe",
-        "",
-    ]
-    for name in ("vqvae2", "prior"):
-        flags = (
+        )
+    steps = []
+    for name, more in (
+        ("vqvae2", ""),
+        ("prior", " --vqvae2_checkpoint weights/vqvae2"),
+    ):
+        flags = " ".join(
             f"--{flag}" if value == "True" else f"--{flag} {value}"
             for flag, value in about[name].items()
         )
-        more = " --vqvae2_checkpoint weights/vqvae2" if name == "prior" else ""
-        lines.append(f"- `pixelprior train-{name} {' '.join(flags)}{more}`")
+        steps.append(f"`pixelprior train-{name} {flags}{more}`")
     if "without_top" in about["weights"]:
-        lines.append(
-            "- the bottom level without the top: the same as the prior, with "
+        steps.append(
+            "the bottom level without the top: the same as the prior, with "
             "`--level bottom --without_top`"
         )
-    lines += [f"- the prior of seed {seed}: `--seed {seed}`" for seed in by_seed or ()]
+    steps += [f"the prior of seed {seed}: `--seed {seed}`" for seed in by_seed or ()]
     if "classifier" in about["weights"]:
-        lines.append(f"- the classifier: {about['classifier_epochs']} epochs")
+        steps.append(f"the classifier: {about['classifier_epochs']} epochs")
+    recipe = "\n".join(f"- {step}" for step in steps)
     took = ", ".join(f"{name} {each:.0f}" for name, each in about["minutes"].items())
-    lines += [
-        "",
-        f"Minutes of training: {took}.",
-        "",
-        "## Figures",
-        "",
-        table(results, by_seed),
-    ]
-    lines += ["", "## Weights", "", "| folder | bytes | SHA-256 |", "|---|---:|---|"]
-    lines += [
+    weights = "\n".join(
         f"| {name} | {each['bytes']:,} | `{each['sha256']}` |"
         for name, each in about["weights"].items()
-    ]
-    lines += [
-        "",
-        "The parameters are stored in half precision; the figures are those of the "
-        "stored weights.",
-        "",
-        "## Limits",
-        "",
-        "- Nothing but the classes and the size of the training images was seen; other "
-        "images are rebuilt and drawn badly.",
-        "- Errors, PSNR and bits per dimension are over the images as the model has "
-        "them, with the border that brings them to its size.",
-        "- Intervals are over images: they do not hold what another seed of the "
-        "training would change"
-        + (", which the columns of other seeds show." if by_seed else "."),
-        "- Fréchet distances are in the features of a small classifier and cannot be "
-        "compared with Inception's.",
-    ]
-    return "\n".join(lines)
+    )
+    seeds = ", which the columns of other seeds show" if by_seed else ""
+    return f"""# {about["recipe"]}: a VQ-VAE-2 and its prior
+
+Made by `pixelprior reproduce {about["recipe"]}`: {about["about"]}.
+
+## Data
+
+{data["training_images"]:,} training images of {data["name"]}, \
+{data["pixels"]:,} pixels each with all channels. The \
+{data["heldout_images"]:,} test images were measured when training was over: \
+no weights, no epoch and no setting of sampling were chosen by them. \
+{chosen}
+
+## Recipe
+
+{recipe}
+
+Minutes of training: {took}.
+
+## Figures
+
+{table(results, by_seed)}
+
+## Weights
+
+| folder | bytes | SHA-256 |
+|---|---:|---|
+{weights}
+
+The parameters are stored in half precision; the figures are those of the stored \
+weights.
+
+## Limits
+
+- Nothing but the classes and the size of the training images was seen; other images \
+are rebuilt and drawn badly.
+- Errors, PSNR and bits per dimension are over the images as the model has them, with \
+the border that brings them to its size.
+- Intervals are over images: they do not hold what another seed of the training would \
+change{seeds}.
+- Fréchet distances are in the features of a small classifier and cannot be compared \
+with Inception's."""

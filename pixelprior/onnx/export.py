@@ -6,6 +6,7 @@ to do the same. `export_onnx` writes the graphs, and compares the logits and the
 that they give with those of PyTorch.
 """
 
+import importlib
 import json
 import warnings
 from pathlib import Path
@@ -15,10 +16,10 @@ import torch
 from torch import nn
 
 from pixelprior.checkpoints import fingerprint
+from pixelprior.devices import evaluation_mode
 from pixelprior.files import swap_folder, temporary_folder, writable_folder, write_texts
-from pixelprior.modes import evaluation_mode
 from pixelprior.onnx.graphs import CodeStep, Condition, Decoder, RowStep
-from pixelprior.onnx.sampler import ABOUT_NAME, OnnxSampler, onnx_package
+from pixelprior.onnx.sampler import ABOUT_NAME, OnnxSampler
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.vqvae2 import VQVAE2
@@ -26,53 +27,152 @@ from pixelprior.vqvae2 import VQVAE2
 OPSET = 17
 COMPARED = 8  # images that are compared
 TOLERANCE = 1e-3  # of logits and of pixels
+BATCH_SECOND = ("rows", "across", "codes")  # inputs whose second axis is the batch
 
 
-def _export_level(
-    level: PixelCNN, name: str, shapes: dict, about: dict, folder
-) -> None:
+def export_onnx(
+    vqvae2: VQVAE2, prior: HierarchicalPixelCNN, folder, class_names=None
+) -> dict:
+    """Write the graphs of a pair, and compare what they draw with PyTorch.
+
+    Args:
+        vqvae2, prior: a pair whose prior has classes and no attention; on the CPU.
+        folder: folder for the graphs and about.json; an earlier export is replaced.
+        class_names: names of the classes, for about.json.
+
+    Returns:
+        What about.json holds, with the largest differences from PyTorch for `COMPARED`
+        images of seed 0: "logits_apart" along the same codes, and "pixels_apart".
+        "codes_that_agree" is the share of the codes that the graphs draw alike.
+
+    Raises:
+        ValueError: such a pair has no graphs, the folder holds something else, a
+            package is missing, or logits or pixels differ from those of PyTorch.
+    """
+    target = Path(folder)
+    if target.exists() and not _is_export(target):
+        raise ValueError(
+            f"{target} holds something else than an earlier export; give a new folder"
+        )
+    _check_pair(vqvae2, prior)
+    levels = dict(zip(prior.level_names, prior.levels, strict=True))
+    shapes = dict(zip(levels, vqvae2.grids, strict=True))
+    about = {
+        "grids": {name: list(shape) for name, shape in shapes.items()},
+        "num_embeddings": prior.num_embeddings,
+        "num_classes": prior.num_classes,
+        "guided": bool(prior.label_dropout),
+        "class_names": list(class_names or map(str, range(prior.num_classes))),
+        "made_of": {"vqvae2": fingerprint(vqvae2), "prior": fingerprint(prior)},
+        "kept": {},
+        "graphs": {},
+    }
+    both = nn.ModuleList([vqvae2, prior])
+    parent = writable_folder(target.parent)
+    with temporary_folder(parent) as hidden, evaluation_mode(both), torch.no_grad():
+        new = hidden / "graphs"
+        new.mkdir()
+        grids = {
+            f"z_{name}": torch.zeros(2, *shape, dtype=torch.long)
+            for name, shape in shapes.items()
+        }
+        above: dict = {}
+        for name, level in levels.items():
+            _export_level(level, name, shapes[name], above, about, new)
+            above = {f"z_{name}": grids[f"z_{name}"]}
+        _export(Decoder(vqvae2), "decoder", grids, ["images"], about, new)
+        write_texts(new, {ABOUT_NAME: json.dumps(about)})
+        about |= _compared(OnnxSampler(new), vqvae2, prior)
+        apart = about["logits_apart"], about["pixels_apart"]
+        if not max(apart) < TOLERANCE:  # nan is refused as well
+            raise ValueError(
+                f"the logits differ from PyTorch's by up to {apart[0]:.2g}, and pixels "
+                f"by {apart[1]:.2g}; nothing was written: try another release of onnx"
+            )
+        write_texts(new, {ABOUT_NAME: json.dumps(about, indent=1)})
+        swap_folder(new, target)
+    return about
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether a folder holds an export and nothing else."""
+    try:
+        graphs = json.loads((folder / ABOUT_NAME).read_text(encoding="utf-8"))["graphs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    own = {ABOUT_NAME, *(f"{name}.onnx" for name in graphs)}
+    return {path.name for path in folder.iterdir()} <= own
+
+
+def _check_pair(vqvae2: VQVAE2, prior) -> None:
+    """Raise ValueError if a pair cannot be exported, or a package is missing."""
+    try:
+        importlib.import_module("onnx")
+        importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise ValueError(
+            f"ONNX graphs need two packages ({error}); run pip install onnx onnxruntime"
+        ) from error
+    prior.check_matches(vqvae2)
+    levels = prior.levels
+    weights = (*vqvae2.parameters(), *prior.parameters())
+    faults = {
+        "has attention, which is not exported; train one with attention_layers 0": any(
+            len(level.attention) for level in levels
+        ),
+        "has no classes; train one with class_conditional": prior.num_classes is None,
+        "has a single block; train one with 2 or more": any(
+            len(level.blocks) < 2 for level in levels
+        ),
+        "or its VQ-VAE-2 is not float32 on the CPU; convert with .float().cpu()": any(
+            (each.dtype, each.device.type) != (torch.float32, "cpu") for each in weights
+        ),
+    }
+    for fault, is_there in faults.items():
+        if is_there:
+            raise ValueError(f"the prior {fault}")
+
+
+def _export_level(level: PixelCNN, name, shape, above: dict, about: dict, folder):
     """Write the graphs of a level: its condition, its row step, its code step."""
-    p, r, count = level.head[1].in_channels, level.blocks[0].reach, len(level.blocks)
-    dim, width = level.embedding.embedding_dim, shapes[name][1]
-    first, later = level.blocks[0].span, level.blocks[-1].span
+    hidden, _ = level.output_layers
+    p, r, count = hidden.in_channels, level.blocks[0].padding, len(level.blocks)
+    dim, width, absent = level.embedding.embedding_dim, shape[1], level.num_embeddings
+    first, later = level.blocks[0].extent, level.blocks[-1].extent
     kept = about["kept"][name] = {
         "first_rows": ["B", dim, first, width + 2 * r],
         "rows": [count - 1, "B", p, later, width + 2 * r],
         "first_codes": ["B", dim, first],
         "codes": [count - 1, "B", p, later],
     }
-    zeros = {
-        key: torch.zeros([2 if side == "B" else side for side in sides])
-        for key, sides in kept.items()
-    }
-    labels, absent = torch.zeros(2, dtype=torch.long), level.num_embeddings
-    condition = {"labels": labels}
-    if name == "bottom":
-        condition["z_top"] = torch.zeros(2, *shapes["top"], dtype=torch.long)
-    columns = width if name == "bottom" else 1
-    row = {
-        "above": torch.full((2, width), absent),
-        "condition": torch.zeros(2, p, 1, columns),
-        "first_rows": zeros["first_rows"],
-        "rows": zeros["rows"],
-    }
-    code = {
-        "left": torch.full((2,), absent),
-        "x": torch.zeros(1, dtype=torch.long),
-        "across": torch.zeros(count, 2, 2 * p, width),
-        "first_codes": zeros["first_codes"],
-        "codes": zeros["codes"],
-    }
-    shape = shapes["bottom"] if name == "bottom" else None
+    rows, codes = (
+        {
+            key: torch.zeros([2 if side == "B" else side for side in kept[key]])
+            for key in keys
+        }
+        for keys in (("first_rows", "rows"), ("first_codes", "codes"))
+    )
+    labels = {"labels": torch.zeros(2, dtype=torch.long)} | above
+    row = {"above": torch.full((2, width), absent)}
+    row["condition"] = torch.zeros(2, p, 1, width if above else 1)
+    code = {"left": torch.full((2,), absent), "x": torch.zeros(1, dtype=torch.long)}
+    code["across"] = torch.zeros(count, 2, 2 * p, width)
     for part, module, inputs, outputs in (
-        ("condition", Condition(level, shape), condition, ["condition"]),
-        ("row", RowStep(level), row, ["across", "new_first_rows", "new_rows"]),
-        ("code", CodeStep(level), code, ["logits", "new_first_codes", "new_codes"]),
+        ("condition", Condition(level, shape), labels, ["condition"]),
+        (
+            "row",
+            RowStep(level),
+            row | rows,
+            ["across", *(f"new_{key}" for key in rows)],
+        ),
+        (
+            "code",
+            CodeStep(level),
+            code | codes,
+            ["logits", *(f"new_{k}" for k in codes)],
+        ),
     ):
         _export(module, f"{name}_{part}", inputs, outputs, about, folder)
-
-
-BATCH_SECOND = ("rows", "across", "codes")  # inputs whose second axis is the batch
 
 
 def _export(module: nn.Module, name: str, inputs: dict, outputs, about, folder) -> None:
@@ -100,9 +200,10 @@ def _compared(sampler: OnnxSampler, vqvae2: VQVAE2, prior) -> dict:
     graphs draw by themselves may differ from those by a rounding tie.
     """
     labels = prior.labels_in_turn(COMPARED)
-    wanted = prior.sample(COMPARED, *vqvae2.grids, labels=labels, seed=0)
+    z_top, z_bottom = wanted = prior.sample(
+        COMPARED, *vqvae2.grids, labels=labels, seed=0
+    )
     codes = [grid.numpy() for grid in wanted]
-    z_top, z_bottom = wanted
     of_pytorch = (
         prior.prior_top(z_top, labels),
         prior.prior_bottom(z_bottom, z_top, labels),
@@ -110,112 +211,15 @@ def _compared(sampler: OnnxSampler, vqvae2: VQVAE2, prior) -> dict:
     )
     of_graphs = (*sampler.logits(labels, *codes), sampler.decode(*codes))
     *logits, pixels = (
-        (torch.from_numpy(ours) - theirs).abs().max().item()
+        np.abs(ours - theirs.numpy()).max().item()
         for ours, theirs in zip(of_graphs, of_pytorch, strict=True)
     )
-    drawn = sampler.sample(labels)
-    same = [ours == theirs for ours, theirs in zip(drawn, codes, strict=True)]
+    same = [
+        (ours == theirs).ravel()
+        for ours, theirs in zip(sampler.sample(labels), codes, strict=True)
+    ]
     return {
         "logits_apart": max(logits),
         "pixels_apart": pixels,
-        "codes_that_agree": float(np.concatenate([s.ravel() for s in same]).mean()),
+        "codes_that_agree": float(np.concatenate(same).mean()),
     }
-
-
-def _is_export(folder: Path) -> bool:
-    """Whether a folder holds an export and nothing else."""
-    try:
-        graphs = json.loads((folder / ABOUT_NAME).read_text(encoding="utf-8"))["graphs"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    own = {ABOUT_NAME, *(f"{name}.onnx" for name in graphs)}
-    return {path.name for path in folder.iterdir()} <= own
-
-
-def export_onnx(
-    vqvae2: VQVAE2, prior: HierarchicalPixelCNN, folder, class_names=None
-) -> dict:
-    """Write the graphs of a pair, and compare what they draw with PyTorch.
-
-    Args:
-        vqvae2, prior: a pair whose prior has classes and no attention; on the CPU.
-        folder: folder for the graphs and about.json; replaced if it exists.
-        class_names: names of the classes, for about.json.
-
-    Returns:
-        What about.json holds, with the largest differences from PyTorch for `COMPARED`
-        images of seed 0: "logits_apart" along the same codes, and "pixels_apart".
-        "codes_that_agree" is the share of the codes that the graphs draw alike.
-
-    Raises:
-        ValueError: the prior has attention, no classes, a single block or another
-            number of codes; the models are not float32 on the CPU; the folder holds
-            something else; a package is not installed; or the graphs give other logits
-            or pixels than PyTorch.
-    """
-    target = Path(folder)
-    if target.exists() and not _is_export(target):
-        raise ValueError(
-            f"{target} holds something else than an earlier export; give a new folder"
-        )
-    levels, shapes = _check_pair(vqvae2, prior)
-    for name in ("onnx", "onnxruntime"):
-        onnx_package(name)
-    about = {
-        "grids": {name: list(shape) for name, shape in shapes.items()},
-        "num_embeddings": prior.num_embeddings,
-        "num_classes": prior.num_classes,
-        "guided": bool(prior.label_dropout),
-        "class_names": list(class_names or map(str, range(prior.num_classes))),
-        "made_of": {"vqvae2": fingerprint(vqvae2), "prior": fingerprint(prior)},
-        "kept": {},
-        "graphs": {},
-    }
-    parent = writable_folder(target.parent)
-    both = nn.ModuleList([vqvae2, prior])
-    with temporary_folder(parent) as hidden, evaluation_mode(both), torch.no_grad():
-        new = hidden / "graphs"
-        new.mkdir()
-        for name, level in levels.items():
-            _export_level(level, name, shapes, about, new)
-        grids = {
-            f"z_{level}": torch.zeros(2, *shape, dtype=torch.long)
-            for level, shape in shapes.items()
-        }
-        _export(Decoder(vqvae2), "decoder", grids, ["images"], about, new)
-        write_texts(new, {ABOUT_NAME: json.dumps(about)})
-        about |= _compared(OnnxSampler(new), vqvae2, prior)
-        apart = about["logits_apart"], about["pixels_apart"]
-        if not max(apart) < TOLERANCE:  # nan is refused as well
-            raise ValueError(
-                f"the logits differ from PyTorch's by up to {apart[0]:.2g}, and pixels "
-                f"by {apart[1]:.2g}; nothing was written: try another release of onnx"
-            )
-        write_texts(new, {ABOUT_NAME: json.dumps(about, indent=1)})
-        swap_folder(new, target)
-    return about
-
-
-def _check_pair(vqvae2: VQVAE2, prior) -> tuple[dict, dict]:
-    """The levels of a prior and their grids by name, once all of it can be exported."""
-    if not isinstance(prior, HierarchicalPixelCNN):
-        raise ValueError("the prior has one level; ONNX graphs need one of two levels")
-    prior.check_matches(vqvae2)
-    levels = prior.levels()
-    if any(len(level.attention) for level in levels.values()):
-        raise ValueError(
-            "the prior has attention, whose keys and values are not exported; train "
-            "one with attention_layers 0"
-        )
-    if prior.num_classes is None:
-        raise ValueError("the prior has no classes; train one with class_conditional")
-    if min(len(level.blocks) for level in levels.values()) < 2:
-        raise ValueError("the prior has a single block; train one with 2 or more")
-    for model in (vqvae2, prior):
-        kinds = {(each.device.type, each.dtype) for each in model.parameters()}
-        if kinds != {("cpu", torch.float32)}:
-            raise ValueError(
-                "the models must be float32 on the CPU; convert them with "
-                ".float().cpu()"
-            )
-    return levels, dict(zip(levels, vqvae2.grids, strict=True))

@@ -1,12 +1,13 @@
 """The command `lab`: the course in a folder of the reader's own."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -16,50 +17,65 @@ from pixelprior.cli import lab
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_course_is_copied_whole_and_its_links_lead_somewhere(tmp_path, capsys):
+@pytest.fixture
+def course(tmp_path):
     cli.main(["lab", "--copy_only", "--folder", str(tmp_path / "course")])
-    course = tmp_path / "course"
-    assert f"the course is in {course / 'notebooks'}" in capsys.readouterr().out
+    return tmp_path / "course"
+
+
+def test_the_course_is_copied_whole_and_its_links_lead_somewhere(course, capsys):
     names = {path.name for path in course.glob("notebooks/*.ipynb")}
     assert names == {path.name for path in ROOT.glob("notebooks/[0-9]*.ipynb")}
     for page in course.glob("notebooks/*.[im][pd]*"):
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r"\]\(([\w./]+)(?:#[^)]*)?\)", text):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
-    assert not list(course.rglob("*.unfinished"))
+    assert not list(course.glob(".*"))
 
 
-def test_what_the_reader_changed_stays_and_what_is_missing_comes(tmp_path, capsys):
-    command = ["lab", "--copy_only", "--folder", str(tmp_path)]
-    cli.main(command)
-    mine, gone = (next(tmp_path.glob(f"notebooks/{n}_*.ipynb")) for n in ("00", "01"))
+def test_the_copy_has_the_cells_of_the_course_without_their_outputs(course):
+    for copied in course.glob("notebooks/*.ipynb"):
+        own, first = (
+            json.loads((folder / "notebooks" / copied.name).read_text(encoding="utf-8"))
+            for folder in (ROOT, course)
+        )
+        assert any(cell.get("outputs") for cell in own["cells"])
+        assert not any(cell.get("outputs") for cell in first["cells"])
+        assert not any(cell.get("execution_count") for cell in first["cells"])
+        for cell in (*own["cells"], *first["cells"]):
+            cell.pop("outputs", None), cell.pop("execution_count", None)
+        assert own == first
+
+
+def test_what_the_reader_changed_stays_and_what_is_missing_comes(course, capsys):
+    mine, gone = (next(course.glob(f"notebooks/{n}_*.ipynb")) for n in ("00", "01"))
     mine.write_text("mine", encoding="utf-8")
     gone.unlink()
     capsys.readouterr()
-    cli.main(command)
-    assert "not as installed, and stay as they are: 1;" in capsys.readouterr().out
+    cli.main(["lab", "--copy_only", "--folder", str(course)])
+    said = capsys.readouterr().out
+    assert "not as installed, and stay as they are: 1;" in said
+    assert f"the course is in {course / 'notebooks'}" in said
     assert mine.read_text(encoding="utf-8") == "mine" and gone.is_file()
 
 
 @pytest.mark.parametrize("number", ["07", "7", "07_generate_and_judge"])
-def test_a_checkout_opens_its_own_notebooks(monkeypatch, number):
-    opened = []
+def test_a_copy_is_opened_and_opened_again_in_its_folder(course, monkeypatch, number):
+    opened, notebook = [], course / "notebooks" / "07_generate_and_judge.ipynb"
     monkeypatch.setattr(lab, "open_lab", lambda notebook: opened.append(notebook) or 0)
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["lab", number])
-    assert stop.value.code == 0
-    assert opened == [ROOT / "notebooks" / "07_generate_and_judge.ipynb"]
 
+    def opens(*words):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["lab", *words])
+        assert stop.value.code == 0
+        return opened.pop()
 
-def test_a_course_in_this_folder_is_opened_again(tmp_path, monkeypatch):
-    cli.main(["lab", "--copy_only", "--folder", str(tmp_path / "course")])
-    opened = []
-    monkeypatch.setattr(lab, "open_lab", lambda notebook: opened.append(notebook) or 0)
-    monkeypatch.chdir(tmp_path / "course")
-    with pytest.raises(SystemExit):
-        cli.main(["lab"])
-    (notebook,) = opened
-    assert notebook == tmp_path / "course" / "notebooks" / "00_start_here.ipynb"
+    assert opens(number, "--folder", str(course)) == notebook
+    monkeypatch.chdir(course)
+    assert opens(number) == notebook
+    monkeypatch.setattr(lab, "CHECKOUT", course)  # which is not opened, but copied
+    copied = course / "pixelprior_course"
+    assert opens(number) == copied / "notebooks" / notebook.name
 
 
 def test_jupyterlab_runs_in_this_environment_and_has_the_interrupt(tmp_path):
@@ -92,19 +108,19 @@ def test_a_notebook_that_is_not_one_is_named(name, fails):
 
 def test_an_installed_package_has_the_course_among_its_files(tmp_path, monkeypatch):
     """The data files of a wheel, found as the package's metadata lists them."""
-    place = tmp_path / "share" / "pixelprior" / "notebooks" / "00_start_here.ipynb"
+    name = "share/pixelprior/notebooks/00_start_here.ipynb"
+    place = tmp_path / name
     place.parent.mkdir(parents=True)
-    place.write_text("{}", encoding="utf-8")
+    place.write_text('{"cells": []}', encoding="utf-8")
 
-    class Listed:
-        parts = ("..", "..", "..", "share", "pixelprior", "notebooks", place.name)
-
+    class Listed(PurePosixPath):
         def locate(self):
             return place
 
-    monkeypatch.setattr(lab, "FIRST", Path("nowhere"))
-    monkeypatch.setattr(lab.importlib.metadata, "files", lambda name: [Listed()])
-    assert lab.course_files() == {lab.PurePosixPath("notebooks", place.name): place}
+    listed = [Listed("pixelprior/__init__.py"), Listed(f"../../../{name}")]
+    monkeypatch.setattr(lab, "CHECKOUT", tmp_path / "nowhere")
+    monkeypatch.setattr(lab.importlib.metadata, "files", lambda name: listed)
+    assert list(lab.course_files()) == ["notebooks/00_start_here.ipynb"]
     monkeypatch.setattr(lab.importlib.metadata, "files", lambda name: None)
     with pytest.raises(FileNotFoundError, match="has no notebooks"):
         lab.course_files()
@@ -121,4 +137,4 @@ def test_the_wheel_has_the_files_of_a_checkout():
             for name in wheel.namelist()
             if "/data/share/pixelprior/" in name
         }
-    assert names == {str(name) for name in lab.course_files()}
+    assert names == set(lab.course_files())

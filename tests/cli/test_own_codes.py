@@ -2,22 +2,22 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 
-from pixelprior import VQVAE2, PixelCNN, cli, load_images, read_codes
+from pixelprior import VQVAE2, HierarchicalPixelCNN, cli, load_images, read_codes
 from pixelprior.assets import FOLDER
 from pixelprior.checkpoints import load_model
-from pixelprior.cli.measuring import check_grids
-from pixelprior.cli.priors import load_prior
-from pixelprior.data import code_writer
+from pixelprior.cli import drawing
 from pixelprior.data.codes import extract_codes, save_codes
 
 VQVAE2_FOLDER = FOLDER / "fashion_mnist_vqvae2"
@@ -59,9 +59,9 @@ def trained(request, tmp_path_factory):
 
 
 def test_a_prior_over_a_file_of_codes_learns_and_says_what_it_reached(trained, capsys):
-    best = load_prior(trained / "prior")
+    best = load_model(HierarchicalPixelCNN, trained / "prior")
     notes = json.loads((trained / "prior" / "best" / "training.json").read_text())
-    single = isinstance(best, PixelCNN)
+    single = len(best.levels) == 1
     assert notes["grids"] == ([[3, 5]] if single else [[3, 5], [6, 10]])
     assert max(notes["heldout"].values()) < 0.1 * math.log(8)
     assert best.num_classes == 8 and notes["class_names"] == list("01234567")
@@ -72,13 +72,13 @@ def test_a_prior_over_a_file_of_codes_learns_and_says_what_it_reached(trained, c
     results = json.loads((trained / "results" / "results.json").read_text())
     likelihood = results["likelihood"]
     codes = read_codes(trained / "test.npz")
-    for name in best.levels():
+    for name in best.level_names:
         found = likelihood[name]
         assert found["uniform"] == math.log(8) and found["unigram"] > 2
         grid = found["nats_per_image"]["value"] / found["codes_per_image"]
         assert found["nats_per_code"]["value"] == pytest.approx(grid)
     (loss, *_) = best.loss_function(*codes.batch(torch.arange(len(codes)))).values()
-    total = likelihood["codes"] if single else likelihood["top"]
+    total = likelihood["level_0"] if single else likelihood["top"]
     if single:
         assert total["nats_per_code"]["value"] == pytest.approx(loss.item(), rel=1e-4)
     assert ("both" in likelihood) == (not single)
@@ -110,9 +110,7 @@ def test_codes_without_labels_are_not_measured_by_a_prior_with_classes(fails, tm
         *["evaluate", "--codes", path, "--prior_checkpoint", PRIOR_FOLDER],
         *["--output_dir", tmp_path / "out"],
     )
-    assert (
-        "10 classes, but" in error and "codes.safetensors has no labels; wri" in error
-    )
+    assert "trained with labels, but" in error and "codes.safetensors has none" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -126,13 +124,11 @@ def sample(folder, *flags, name="drawn"):
 
 def test_codes_are_drawn_and_can_be_read_again(trained):
     path = sample(trained)
-    codes, prior = read_codes(path), load_prior(trained / "prior")
+    codes = read_codes(path)
+    prior = load_model(HierarchicalPixelCNN, trained / "prior")
     assert len(codes) == 20 and codes.labels.tolist() == [i % 8 for i in range(20)]
-    grids = [codes.grid(name) for name in codes.levels()]
-    drawn = prior.sample(
-        20, *(tuple(grid.shape[1:]) for grid in grids), labels=codes.labels, seed=0
-    )
-    drawn = (drawn,) if isinstance(drawn, torch.Tensor) else drawn
+    grids, shapes = codes.grids, [tuple(grid.shape[1:]) for grid in codes.grids]
+    drawn = prior.sample(20, shapes=shapes, labels=codes.labels, seed=0)
     for grid, same in zip(grids, drawn, strict=True):
         assert torch.equal(grid.long(), same)
     # Rows count up from the label, as in training.
@@ -140,77 +136,81 @@ def test_codes_are_drawn_and_can_be_read_again(trained):
     assert right > 0.9
 
 
-@pytest.mark.parametrize("flags", [["--batch_size", 3], ["--batch_size", 20]])
-def test_the_batch_size_changes_no_code(trained, flags):
-    whole = sample(trained).read_bytes()
-    assert sample(trained, *flags, name=f"batch_{flags[1]}").read_bytes() == whole
+def read(path):
+    """What a file of codes says, in any order, and its tensors."""
+    with safe_open(path, framework="pt") as file:
+        return file.metadata(), {
+            name: value.tolist() for name, value in load_file(path).items()
+        }
 
 
-def test_drawing_goes_on_where_it_was_stopped(trained, monkeypatch):
-    """With one image per part, stopped at the seventh."""
-    from pixelprior.cli import drawing
+@pytest.mark.parametrize("size", [3, 20])
+def test_the_batch_size_changes_no_code(trained, size):
+    codes = sample(trained, "--batch_size", size, name=f"batch_{size}")
+    assert read(codes) == read(sample(trained))
 
-    whole = sample(trained).read_bytes()
-    monkeypatch.setattr(code_writer, "PART", 1)
-    draw, drawn = drawing.Drawing.draw, []
 
-    def stopped(self, images):
-        if images.start == 7 and len(drawn) == 7:
+def test_drawing_goes_on_where_it_was_stopped_in_other_batches(
+    fails, trained, monkeypatch
+):
+    """In parts of 3 images, stopped in the third, with batches of 2 and then of 5."""
+    whole = read(sample(trained))
+    monkeypatch.setattr(drawing, "PART", 3)
+    draw, drawn, stops = drawing.Drawing.draw_in, [], [6]
+
+    def stopped(self, batch_size, part):
+        drawn.append(part.start)
+        if part.start in stops:
             raise KeyboardInterrupt
-        drawn.append(images.start)
-        return draw(self, images)
+        return draw(self, batch_size, part)
 
-    monkeypatch.setattr(drawing.Drawing, "draw", stopped)
-    with pytest.raises(SystemExit):
-        sample(trained, "--batch_size", 1, name="cut")
-    assert not (trained / "cut" / "codes.safetensors").exists()
-    drawn.append(None)
-    path = sample(trained, "--batch_size", 1, "--resume", name="cut")
-    assert drawn == [*range(7), None, *range(7, 20)]
-    assert path.read_bytes() == whole
+    monkeypatch.setattr(drawing.Drawing, "draw_in", stopped)
+    flags = ["--prior_checkpoint", trained / "prior", "--output_dir", trained / "cut"]
+    flags += ["--num_samples", 20, "--batch_size", 2]
+    assert "has --resume goes on with it" in fails("sample", *flags, status=130)
+    stops.clear()
+    path = sample(trained, "--batch_size", 5, "--resume", name="cut")
+    assert drawn == [0, 3, 6, 6, 9, 12, 15, 18] and read(path) == whole
     sample(trained, "--resume", name="cut")  # nothing is left to draw
-    assert len(drawn) == 21 and path.read_bytes() == whole
+    assert len(drawn) == 8 and read(path) == whole
+    left = sorted(path.name for path in path.parent.iterdir())
+    assert left == ["codes.safetensors", "drawn_with.json"]
+
+
+def test_a_part_of_codes_that_is_damaged_is_named(fails, trained, monkeypatch):
+    """The merging of all parts is stopped, as by a kill."""
+    monkeypatch.setattr(drawing, "PART", 10)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(drawing.Drawing, "merge", lambda *_: 1 / 0)
+        sample(trained, name="damaged")
+    part = trained / "damaged" / "codes_00001.safetensors"
+    part.write_bytes(part.read_bytes()[:-1])
+    resume = ["sample", "--prior_checkpoint", trained / "prior", "--num_samples", 20]
+    resume += ["--output_dir", trained / "damaged", "--resume"]
+    error = fails(*resume)
+    assert "cannot be read" in error and "remove damaged parts; go on with" in error
+    part.unlink()
+    run(*resume)
+    assert read(part.with_name("codes.safetensors")) == read(sample(trained))
 
 
 def test_what_was_drawn_in_another_way_is_not_resumed(fails, trained):
     sample(trained, name="first")
     start = ["sample", "--prior_checkpoint", trained / "prior", "--num_samples", 20]
     start += ["--resume", "--output_dir"]
-    error = fails(*start, trained / "first", "--seed", 3)
-    assert "was drawn with another seed; resume it with the same, or choose" in error
-    error = fails(*start, trained / "first", "--temperature", 0.9)
-    assert "with another temperature; resume" in error
+    error = fails(*start, trained / "first", "--seed", 3, "--temperature", 0.9)
+    assert "was drawn with another temperature, seed; resume it with the same" in error
     assert "there is no run of sample to resume in" in fails(*start, trained / "none")
-
-
-def test_the_batch_size_may_change_between_a_stop_and_its_resumption(
-    trained, monkeypatch
-):
-    """Parts of 3 images are stopped after the first, in batches of 2, then of 5."""
-    from pixelprior.cli import drawing
-
-    whole = sample(trained).read_bytes()
-    monkeypatch.setattr(code_writer, "PART", 3)
-    with monkeypatch.context() as patch:
-        draw = drawing.Drawing.draw
-
-        def stopped(self, images):
-            if images.start:
-                raise KeyboardInterrupt
-            return draw(self, images)
-
-        patch.setattr(drawing.Drawing, "draw", stopped)
-        with pytest.raises(SystemExit):
-            sample(trained, "--batch_size", 2, name="changed")
-    path = sample(trained, "--batch_size", 5, "--resume", name="changed")
-    assert path.read_bytes() == whole
+    (trained / "first" / "drawn_with.json").write_text("{")
+    error = fails(*start, trained / "first")
+    assert "drawn_with.json is damaged" in error and "without --resume" in error
 
 
 IN_SMALL_PARTS = """
 import sys
 from pixelprior import cli
-from pixelprior.data import code_writer
-code_writer.PART = 3
+from pixelprior.cli import drawing
+drawing.PART = 3
 cli.main(sys.argv[1:])
 """
 
@@ -218,7 +218,6 @@ cli.main(sys.argv[1:])
 @pytest.mark.slow
 def test_several_processes_draw_the_codes_of_one(trained):
     """In seven parts of at most three images, so that both write several."""
-    whole = sample(trained).read_bytes()
     (trained / "small_parts.py").write_text(IN_SMALL_PARTS)
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += [str(trained / "small_parts.py"), "sample", "--prior_checkpoint"]
@@ -227,11 +226,11 @@ def test_several_processes_draw_the_codes_of_one(trained):
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote 20 images as codes") == 1
-    assert (trained / "two" / "codes.safetensors").read_bytes() == whole
+    assert read(trained / "two" / "codes.safetensors") == read(sample(trained))
 
 
 def test_bad_files_and_flags_are_named(fails, tmp_path, trained):
-    single = isinstance(load_prior(trained / "prior"), PixelCNN)
+    single = len(read_codes(trained / "train.npz").grids) == 1
     train = ["train-prior", *SMALL, "--epochs", 1, "--output_dir", tmp_path / "out"]
     file = ["--codes", trained / "train.npz"]
     other = {"codes": np.zeros((20, 4, 4), int), "labels": np.zeros(20, int)}
@@ -240,13 +239,13 @@ def test_bad_files_and_flags_are_named(fails, tmp_path, trained):
     for arguments, words in (
         ([], "give one of --vqvae2_checkpoint and --codes"),
         ([*file, "--vqvae2_checkpoint", "x"], "give one of --vqvae2_checkpoint and"),
-        ([*file, "--max_images", 9], "--max_images is for images, but the codes are"),
+        ([*file, "--max_images", 9], "--max_images is for images; leave --max_images"),
         ([*file, "--codebook_size", 5], "but a codebook of 5 has codes 0 to 4; give"),
         ([*file, "--test_codes", tmp_path / "other.npz"], "two files of the same tok"),
         (["--codes", tmp_path / "none.npz"], "there is no file"),
         (
             ["--vqvae2_checkpoint", "x", "--codebook_size", 9],
-            "--codebook_size belongs to codes from a file; give --codes too",
+            "--codebook_size is for codes from a file; leave --codebook_size out",
         ),
         (
             ["--codes", tmp_path / "bare.npz", "--class_conditional"],
@@ -255,9 +254,9 @@ def test_bad_files_and_flags_are_named(fails, tmp_path, trained):
     ):
         assert words in fails(*train, *arguments), arguments
     if single:
-        assert "has a single level" in fails(*train, *file, "--level", "top")
-        flags = [*train, *file, "--level", "bottom", "--without_top"]
-        assert "has a single level" in fails(*flags)
+        assert "but the levels are level_0" in fails(*train, *file, "--level", "top")
+    flags = [*train, *file, "--level", 0, "--without_top"]
+    assert "--without_top is for the bottom of several levels" in fails(*flags)
     draw = ["sample", "--prior_checkpoint", trained / "prior", "--output_dir", tmp_path]
     assert "--save_grid is for images" in fails(*draw, "--save_grid")
     measure = ["evaluate", "--codes", tmp_path / "other.npz"]
@@ -276,7 +275,8 @@ def test_bad_files_and_flags_are_named(fails, tmp_path, trained):
 
 
 @pytest.mark.parametrize(
-    "grids", [[[3, 5]] * 3, [[3]], [[3, 0], [6, 10]], [3, 5], {"top": 3}, "3x5", 15]
+    "grids",
+    [[[3, 5]] * 3, [[3]], [[3, 0], [6, 10]], [3, 5], {"top": 3}, "3x5", 15, None],
 )
 def test_grids_that_do_not_fit_the_prior_are_named(fails, trained, tmp_path, grids):
     """A file of notes that was changed by hand, or is another prior's."""
@@ -296,23 +296,12 @@ def test_a_prior_without_notes_can_be_given_its_vqvae2(fails, tmp_path):
     (tmp_path / "prior" / "training.json").unlink()
     flags = ["--prior_checkpoint", tmp_path / "prior", "--num_samples", 1]
     said = fails("sample", *flags, "--output_dir", tmp_path / "codes")
-    assert "nothing says how large the grids" in said
-    assert "give the --vqvae2_checkpoint that it was trained with, or copy" in said
+    assert "have the grids None, but it needs 2 of (height, width)" in said
+    assert "copy it again" in said
+    assert "or give the --vqvae2_checkpoint that it was trained with" in said
     flags += ["--vqvae2_checkpoint", VQVAE2_FOLDER]
     run("sample", *flags, "--output_dir", tmp_path / "images")
     assert (tmp_path / "images" / "sample_00000.png").is_file()
-
-
-def test_notes_with_a_number_for_the_grids_count_as_old_ones(trained, tmp_path):
-    """`evaluate` compares the grids of the codes with those in the notes."""
-    (tmp_path / "training.json").write_text('{"grids": 15}')
-    file = trained / "test.npz"
-    flags = SimpleNamespace(prior_checkpoint=tmp_path, codes=file)
-    check_grids(flags, read_codes(file))
-    (tmp_path / "training.json").write_text('{"grids": [[3, 4], [6, 10]]}')
-    if len(read_codes(file).levels()) == 2:
-        with pytest.raises(ValueError, match="was trained on grids of"):
-            check_grids(flags, read_codes(file))
 
 
 def test_a_run_on_a_file_is_resumed_on_that_file_alone(fails, trained, tmp_path):
@@ -323,5 +312,40 @@ def test_a_run_on_a_file_is_resumed_on_that_file_alone(fails, trained, tmp_path)
     assert len(history) == 2
     other = ["--codes", trained / "test.npz", "--epochs", 2, "--resume"]
     assert "the run in" in fails(*start, *other)
-    again = load_model(type(load_prior(trained / "prior")), tmp_path / "run")
-    assert again.num_classes is None
+    assert load_model(HierarchicalPixelCNN, tmp_path / "run").num_classes is None
+
+
+def test_three_levels_with_vectors_are_trained_level_by_level(tmp_path, capsys):
+    """Each level repeats the code above it, and the top code is the vector's sign."""
+    vectors = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
+    top = (vectors[:, :1, None] > 0).astype(int)
+    grids = [
+        np.tile(top, (1, side, side)) + level for level, side in enumerate((1, 2, 4))
+    ]
+    named = {f"codes_{level}": grid for level, grid in enumerate(grids)}
+    np.savez(tmp_path / "codes.npz", **named, labels=vectors)
+    train = ["train-prior", "--codes", tmp_path / "codes.npz", "--class_conditional"]
+    train += [*SMALL, "--epochs", 10, "--validation_share", 0, "--output_dir"]
+    run(*train, tmp_path / "first", "--level", 0)
+    error = "the level_1 level of .* was never trained; train it: .* --level level_1"
+    draw = [
+        "sample",
+        "--num_samples",
+        8,
+        "--output_dir",
+        tmp_path,
+        "--prior_checkpoint",
+    ]
+    with pytest.raises(SystemExit):
+        run(*draw, tmp_path / "first")
+    assert re.search(error, capsys.readouterr().err)
+    start = ["--init_checkpoint", tmp_path / "first" / "best"]
+    run(*train, tmp_path / "second", "--level", "level_1", *start)
+    start = ["--init_checkpoint", tmp_path / "second" / "best"]
+    run(*train, tmp_path / "third", "--level", 2, *start)
+    prior = load_model(HierarchicalPixelCNN, tmp_path / "third")
+    assert [level.num_embeddings for level in prior.levels] == [2, 3, 4]
+    assert prior.levels[0].condition_dim == 2
+    drawn = prior.sample(64, shapes=[(1, 1), (2, 2), (4, 4)], labels=vectors, seed=0)
+    for found, wanted in zip(drawn, grids, strict=True):
+        assert (found.numpy() == wanted).mean() > 0.95

@@ -19,7 +19,7 @@ from PIL import Image
 
 from pixelprior import plotting
 from pixelprior.anomalies.scores import Calibration
-from pixelprior.course import figures, showing
+from pixelprior.course import figures, pictures, showing
 from pixelprior.course.figures import (
     anomalies,
     diagrams,
@@ -32,7 +32,8 @@ from pixelprior.course.figures import (
 )
 from pixelprior.course.figures import codes as code_figures
 from pixelprior.course.figures.codes import code_colours, code_grids
-from pixelprior.plotting import COLOURS, image_grid, image_rows, picture, save_picture
+from pixelprior.course.pictures import picture
+from pixelprior.plotting import COLOURS, image_grid, image_rows, save_picture
 
 ALT = "Five small grey squares in a row."
 GRID = image_grid((torch.arange(5 * 16) / 79).view(5, 1, 4, 4))
@@ -292,7 +293,7 @@ def test_a_figure_has_no_ground_and_its_text_is_large_and_grey_but_in_cells(
 
     monkeypatch.setattr(Text, "draw", keep)
     figure = FUNCTIONS[name](*given, **options)
-    plotting.for_any_page(figure)
+    pictures.for_any_page(figure)
     opacity = pixels_of(figure)[..., 3]
     assert opacity[0, 0] == opacity[-1, -1] == 0
     of_lines = {*figures.COLOURS.values(), *figures.CYCLE} - {plotting.INK}
@@ -429,9 +430,9 @@ def test_few_colours_leave_a_photograph_and_the_opacity_of_text_nearly_as_they_a
     heldout_images,
 ):
     drawn = figures.image_rows({"a": heldout_images[torch.arange(9)][0]})
-    plotting.for_any_page(drawn)
+    pictures.for_any_page(drawn)
     whole = pixels_of(drawn).astype(int)
-    small = plotting.reduced(Image.fromarray(whole.astype(np.uint8)))
+    small = pictures.reduced(Image.fromarray(whole.astype(np.uint8)))
     few = np.asarray(small.convert("RGBA")).astype(int)
     assert small.mode == "P" and small.palette.mode == "RGBA"
     opaque, clear = whole[..., 3] == 255, whole[..., 3] == 0

@@ -17,7 +17,7 @@ from pixelprior.course.planning import (
     plan,
     tried_runs,
 )
-from pixelprior.training_run import TrainingRun
+from pixelprior.training import TrainingRun
 
 PRIOR = {"num_embeddings": 32, "embedding_dim": 16, "hidden_channels": 24}
 PRIOR |= {"num_layers": 4, "num_classes": 5, "attention_layers": 2}
@@ -110,15 +110,13 @@ def test_the_training_loop_holds_as_many_copies_of_each_parameter(tmp_path):
     settings = TrainingSettings(mixed_precision="no")
     accelerator = make_accelerator(settings, tmp_path)
     model = HierarchicalPixelCNN(**PRIOR).to(accelerator.device)
-    run = TrainingRun(model, settings, tmp_path, accelerator)
-    run.set_parts(None, {}, {})
-    run.start(range(8), resume=False)
+    run = TrainingRun(model, None, {}, {}, 8, settings, tmp_path, accelerator)
     batch = example_batch(model, 2)
     run.loss(*(each.to(accelerator.device) for each in batch))["total_loss"].backward()
     run.optimizer.step()
     held = list(model.parameters())
     held += [p.grad for p in model.parameters()]
-    for state in run.bare_optimizer.state.values():
+    for state in run.optimizer.optimizer.state.values():
         held += [state["exp_avg"], state["exp_avg_sq"]]
     held += [*run.average.module.parameters(), *run.best.parameters()]
     addresses = {each.data_ptr(): each.nbytes for each in held if each is not None}

@@ -6,9 +6,9 @@ import nbformat
 import pytest
 
 from pixelprior.course import figures, showing, widgets
+from pixelprior.course.pictures import Picture, picture
 from pixelprior.course.showing import alt_text
 from pixelprior.course.widgets import controls, explore
-from pixelprior.plotting import Picture, picture
 
 NAME = "one_code_changed"
 ALT = alt_text(NAME)

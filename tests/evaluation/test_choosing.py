@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pixelprior import VQVAE2
-from pixelprior.evaluation import choosing, judging
+from pixelprior.evaluation import choosing
+from pixelprior.evaluation import classifier as judging
 from pixelprior.evaluation.choosing import (
     SETTING_NAME,
     SETTINGS,
@@ -15,24 +16,21 @@ from pixelprior.evaluation.choosing import (
     setting_in_words,
     settings_table,
 )
-from pixelprior.evaluation.classifier import load_shipped_reference_models
-from pixelprior.evaluation.suite import some_of_each_class
+from pixelprior.evaluation.measures import some_of_each_class
 from pixelprior.prior import HierarchicalPixelCNN
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def compared(shipped, heldout_images):
+def compared(shipped, shipped_classifier, heldout_images):
     """Three settings of the shipped prior, one of which is bad in each of two ways."""
+    settings = [{"temperature": 2.0}, {}, {"top_k": 1}]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judging, "CLASSIFIER_IMAGES", 600)
+        patch.setattr(choosing, "SETTINGS", settings)
         return compare_settings(
-            *shipped,
-            load_shipped_reference_models()[1],
-            heldout_images,
-            settings=[{"temperature": 2.0}, {}, {"top_k": 1}],
-            num_samples=200,
+            *shipped, shipped_classifier, heldout_images, num_samples=200
         )
 
 
@@ -40,6 +38,8 @@ def test_the_setting_nearest_to_the_images_is_chosen(compared):
     hot, itself, most_likely = compared["rows"]
     assert compared["chosen"] == itself["setting"] == {}
     assert itself["frechet"] < min(hot["frechet"], most_likely["frechet"])
+    lines = settings_table(compared).splitlines()
+    assert len(lines) == 5 and lines[2].startswith("| **the prior itself** |")
 
 
 def test_noise_costs_precision_and_look_alikes_cost_recall(compared):
@@ -49,51 +49,25 @@ def test_noise_costs_precision_and_look_alikes_cost_recall(compared):
     assert hot["of_another_class"] > itself["of_another_class"]
 
 
-def test_the_table_has_the_best_setting_first_and_marks_it(compared):
-    lines = settings_table(compared).splitlines()
-    assert len(lines) == 5
-    assert lines[2].startswith("| **the prior itself** |")
-
-
-def test_a_prior_without_label_dropout_is_compared_without_guidance(
-    shipped, heldout_images, monkeypatch
+@pytest.mark.parametrize("codes, kept", [(8, set()), (16, {8}), (17, {8, 16})])
+def test_only_settings_that_change_the_samples_are_compared(
+    codes, kept, shipped_classifier, heldout_images, monkeypatch
 ):
-    """A prior without classes is compared by distances alone."""
-    asked = []
-
-    def samples(vqvae2, prior, count, **options):
-        asked.append({name: options.get(name) for name in choosing.NAMES})
-        return few
-
-    monkeypatch.setattr(choosing, "samples", samples)
-    prior = HierarchicalPixelCNN(64, 4, 4, 2).eval()
-    classifier = load_shipped_reference_models()[1]
-    few = some_of_each_class(heldout_images, 100)
-    found = compare_settings(shipped[0], prior, classifier, few, num_samples=10)
-    assert len(asked) == sum("guidance" not in each for each in SETTINGS)
-    assert all(each["guidance"] is None for each in asked)
+    """A prior without classes has no guidance, and is compared by distances alone. A
+    top_k that keeps the whole codebook changes nothing."""
+    few, asked = some_of_each_class(heldout_images, 100), []
+    monkeypatch.setattr(
+        choosing, "samples", lambda *_, **more: asked.append(more) or few
+    )
+    vqvae2 = VQVAE2(1, 32, hidden_channels=4, num_embeddings=codes)
+    prior = HierarchicalPixelCNN(codes, 4, 4, 2).eval()
+    found = compare_settings(vqvae2, prior, shipped_classifier, few, num_samples=10)
+    settings = [each for each in SETTINGS if "guidance" not in each]
+    assert len(asked) == sum(each.get("top_k", 0) < codes for each in settings)
+    assert all("guidance" not in each for each in asked)
+    assert {each["top_k"] for each in asked if "top_k" in each} == kept
     assert "accuracy" not in found["rows"][0]
-    assert settings_table(found).count("|  |  |") == len(asked)
-
-
-def test_a_top_k_that_keeps_the_whole_codebook_is_not_compared(
-    heldout_images, monkeypatch
-):
-    asked = []
-
-    def samples(vqvae2, prior, count, **options):
-        asked.append(options.get("top_k"))
-        return few
-
-    monkeypatch.setattr(choosing, "samples", samples)
-    few = some_of_each_class(heldout_images, 100)
-    classifier = load_shipped_reference_models()[1]
-    for codes, wanted in ((8, set()), (16, {8}), (17, {8, 16})):
-        vqvae2 = VQVAE2(1, 32, hidden_channels=4, num_embeddings=codes)
-        prior = HierarchicalPixelCNN(codes, 4, 4, 2).eval()
-        asked.clear()
-        compare_settings(vqvae2, prior, classifier, few, num_samples=10)
-        assert set(asked) - {None} == wanted
+    assert all(row.endswith(" | | |") for row in settings_table(found).splitlines()[2:])
 
 
 def test_settings_in_words():
@@ -106,10 +80,12 @@ def test_settings_in_words():
 
 def test_the_setting_of_a_prior_is_read_from_its_folder(tmp_path):
     assert read_setting(tmp_path) is None
-    (tmp_path / SETTING_NAME).write_text('{"guidance": [0.5, 0.0]}')
-    assert read_setting(tmp_path) == {"guidance": [0.5, 0.0]}
-    (tmp_path / SETTING_NAME).write_text("{}")
-    assert read_setting(tmp_path) is None
+    for kept, setting in (
+        ('{"guidance": [0.5, 0.0]}', {"guidance": [0.5, 0.0]}),
+        ("{}", None),
+    ):
+        (tmp_path / SETTING_NAME).write_text(kept)
+        assert read_setting(tmp_path) == setting
 
 
 @pytest.mark.parametrize(
@@ -123,7 +99,7 @@ def test_a_damaged_setting_is_refused_by_name(tmp_path, text):
         read_setting(tmp_path)
 
 
-def test_the_chosen_setting_of_the_comparison_can_be_sampled(shipped):
+def test_the_chosen_setting_of_the_comparison_can_be_sampled():
     """Every setting that can be chosen is one that `sample` takes."""
     prior = HierarchicalPixelCNN(64, 4, 4, 2, num_classes=10, label_dropout=0.1).eval()
     for setting in SETTINGS:

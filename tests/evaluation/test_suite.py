@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
 from pixelprior.assets import FOLDER, load_shipped, shipped_folder
 from pixelprior.benchmark.training import training_markdown
 from pixelprior.checkpoints import fingerprint, load_model, read_training_notes
-from pixelprior.cli import measuring, recipes
+from pixelprior.cli import measuring
 from pixelprior.cli.evaluate import Evaluate
 from pixelprior.cli.priors import load_without_top
 from pixelprior.cli.recipes import RECIPES, Recipe
@@ -33,13 +34,14 @@ from pixelprior.cli.reproduction import Reproduction
 from pixelprior.cli.train_prior import TrainPrior
 from pixelprior.cli.train_vqvae2 import TrainVQVAE2
 from pixelprior.data.images import ImageData, load_images
-from pixelprior.evaluation import choosing, judging, report, suite
+from pixelprior.evaluation import choosing, report, suite
+from pixelprior.evaluation import classifier as judging
 from pixelprior.evaluation.choosing import read_setting, settings_table
 from pixelprior.evaluation.classifier import Classifier, load_shipped_reference_models
-from pixelprior.evaluation.detection import defects_markdown
-from pixelprior.evaluation.measures import samples
+from pixelprior.evaluation.defect_study import defects_markdown
+from pixelprior.evaluation.measures import samples, some_of_each_class
 from pixelprior.evaluation.report import table
-from pixelprior.evaluation.suite import evaluate, some_of_each_class
+from pixelprior.evaluation.suite import evaluate
 from pixelprior.files import UNFINISHED
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -126,19 +128,13 @@ def evaluated(tmp_path_factory):
     return Evaluated(found, printed.getvalue(), drawn[0], folder)
 
 
-@pytest.fixture
-def on_the_embedded_images(evaluated):
-    """The results of `evaluate` for the shipped weights on the embedded test images."""
-    return evaluated.found
-
-
 @pytest.mark.slow
-def test_a_subset_gives_the_kept_figures(on_the_embedded_images):
+def test_a_subset_gives_the_kept_figures(evaluated):
     """The kept figures are of 10,000 test images, and the new ones of 1,000 of these.
 
     They agree within 1.5 times half the interval of the new figures, and within 4 %.
     """
-    now = on_the_embedded_images
+    now = evaluated.found
     for part, name in [
         *(
             (("likelihood", level), "nats_per_code")
@@ -186,7 +182,8 @@ def defects_of(dataset):
 )
 def test_the_documents_have_the_tables_of_the_kept_results(page, name, words):
     kept = json.loads((FOLDER / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    assert words(kept) in (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    shown = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    assert re.sub(" +", " ", words(kept)) in re.sub(" +", " ", shown)
 
 
 @pytest.mark.parametrize("name", ["tried", "depth"])
@@ -240,19 +237,13 @@ def by_class(data: ImageData) -> torch.Tensor:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("picture", ["samples", "chosen_samples"])
 @pytest.mark.parametrize(
-    "name, folder, picture",
-    [
-        ("fashion_mnist", "", "samples"),
-        ("fashion_mnist", "", "chosen_samples"),
-        ("cifar10", "cifar10", "samples"),
-        ("cifar10", "cifar10", "chosen_samples"),
-    ],
+    "name, folder", [("fashion_mnist", ""), ("cifar10", "cifar10")]
 )
 def test_the_samples_in_the_readme_are_the_first_64_of_seed_0(name, folder, picture):
-    setting = {}
-    if picture == "chosen_samples":
-        setting = read_setting(shipped_folder(name, "prior"))
+    chosen = picture == "chosen_samples"
+    setting = read_setting(shipped_folder(name, "prior")) if chosen else {}
     drawn = by_class(samples(*load_shipped(name), 64, **setting))
     kept = images_in(FOLDER / "results" / folder / f"{picture}.png")
     apart = (drawn - kept).abs()
@@ -262,8 +253,8 @@ def test_the_samples_in_the_readme_are_the_first_64_of_seed_0(name, folder, pict
 
 
 @pytest.mark.slow
-def test_the_figures_agree_with_each_other(on_the_embedded_images):
-    of = on_the_embedded_images["likelihood"]
+def test_the_figures_agree_with_each_other(evaluated):
+    of = evaluated.found["likelihood"]
     nats = {level: of[level]["nats_per_image"]["value"] for level in of}
     assert nats["both"] == pytest.approx(nats["top"] + nats["bottom"])
     assert nats["top"] == pytest.approx(64 * of["top"]["nats_per_code"]["value"])
@@ -276,8 +267,8 @@ def test_the_figures_agree_with_each_other(on_the_embedded_images):
 
 
 @pytest.mark.slow
-def test_what_is_better_is_measured_as_better(on_the_embedded_images):
-    found = on_the_embedded_images
+def test_what_is_better_is_measured_as_better(evaluated):
+    found = evaluated.found
     distances = found["frechet"]["distances"]
     means = {name: each["value"] for name, each in distances.items()}
     assert means["reconstructions"] < means["samples"]
@@ -328,14 +319,6 @@ def test_a_copy_of_the_training_images_is_found_out(shipped, monkeypatch):
     classifier = load_shipped_reference_models()[1]
     found = evaluate(*shipped, train, heldout, classifier=classifier, num_samples=60)
     assert found["neighbours"]["samples_to_heldout"]["value"] < 0.01
-
-
-def test_each_class_gives_as_many_images_as_it_can():
-    images = torch.arange(7, dtype=torch.uint8).view(7, 1, 1, 1)
-    labels = torch.tensor([0, 0, 0, 1, 1, 2, 0])
-    some = some_of_each_class(ImageData(images, labels, ("a", "b", "c")), 5)
-    assert some.labels.tolist() == [0, 1, 2, 0, 1]
-    assert some.images.flatten().tolist() == [0, 3, 5, 1, 4]
 
 
 def test_a_training_that_was_killed_between_two_renames_is_resumed(tmp_path):
@@ -493,65 +476,50 @@ def test_the_shipped_classes_of_cifar10_are_those_of_torchvision():
     assert classes == [*first, "dog", "frog", "horse", "ship", "truck"]
 
 
-def test_a_recipe_on_one_screen():
-    text = Path(recipes.__file__).read_text(encoding="utf-8")
-    assert len(text.splitlines()) < 100
-
-
-def test_a_prior_needs_its_vqvae2(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["evaluate", "--prior_checkpoint", str(tmp_path)])
-    assert stop.value.code == 2
-    assert "go together" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
-    "flags, words",
+    "command, words",
     [
+        ("evaluate --prior_checkpoint prior", "a VQ-VAE-2 and a prior go together"),
         (
-            ["--dataset", "mnist"],
-            "no shipped weights for 'mnist', only for fashion_mni",
+            "evaluate --dataset mnist",
+            "no shipped weights for 'mnist', only for fashion_mnist",
         ),
         (
-            ["--weights", "fashion_mnist", "--prior_checkpoint", "prior"]
-            + ["--vqvae2_checkpoint", "vqvae2"],
+            "evaluate --weights fashion_mnist --prior_checkpoint prior "
+            "--vqvae2_checkpoint vqvae2",
             "--weights fashion_mnist names shipped weights, but there are checkpoints",
+        ),
+        (
+            f"train-prior --vqvae2_checkpoint {FOLDER / 'fashion_mnist_vqvae2'} "
+            "--without_top",
+            "--level bottom",
         ),
     ],
 )
-def test_the_shipped_weights_are_named_or_those_of_the_data(flags, words, capsys):
+def test_flags_that_do_not_go_together_are_refused(command, words, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main(["evaluate", *flags])
+        cli.main([*command.split(), "--output_dir", str(tmp_path / "new")])
     assert stop.value.code == 2
     assert words in capsys.readouterr().err
 
 
-def test_without_top_is_for_the_bottom_level(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(
-            ["train-prior", "--vqvae2_checkpoint", str(FOLDER / "fashion_mnist_vqvae2")]
-            + ["--without_top", "--output_dir", str(tmp_path / "run")]
-        )
-    assert stop.value.code == 2
-    assert "--level bottom" in capsys.readouterr().err
-
-
-def test_a_prior_of_other_classes_is_refused_before_the_work(shipped):
-    train = load_images("fashion_mnist_mini", "train")
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"class_names": ("a", "b", "c")}, "10 classes, but the images have 3"),
+        ({"num_samples": 3}, "4 or more of each"),
+        ({"setting": {"guidance": (0.5, 0.0)}}, "trained with all labels"),
+        ({"setting": {"temperature": 0}}, "temperature is 0"),
+        ({"classifier": Classifier(2, 3)}, "3 classes of images of 2 channel"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_the_work(shipped, changed, words):
+    prior = HierarchicalPixelCNN(30, 4, 4, 1, num_classes=10)  # without label_dropout
     heldout = load_images("fashion_mnist_mini", "test")
-    three = ImageData(heldout.images, heldout.labels % 3, ("a", "b", "c"))
-    with pytest.raises(ValueError, match="10 classes, but the images have 3"):
-        evaluate(*shipped, train, three)
-    with pytest.raises(ValueError, match="4 or more of each"):
-        evaluate(*shipped, train, heldout, num_samples=3)
-    with pytest.raises(ValueError, match="trained with all labels"):
-        all_labels = HierarchicalPixelCNN(30, 4, 4, 1, num_classes=10)
-        guided = {"guidance": (0.5, 0.0)}
-        evaluate(shipped[0], all_labels, train, heldout, setting=guided)
-    with pytest.raises(ValueError, match="temperature is 0"):
-        evaluate(*shipped, train, heldout, setting={"temperature": 0})
-    with pytest.raises(ValueError, match="3 classes of images of 2 channel"):
-        evaluate(*shipped, train, heldout, classifier=Classifier(2, 3))
+    changed = dict(changed)
+    heldout.class_names = changed.pop("class_names", heldout.class_names)
+    with pytest.raises(ValueError, match=words):
+        evaluate(shipped[0], prior, heldout, heldout, **changed)
 
 
 def test_the_prior_of_garments_is_not_measured_on_digits(tmp_path, monkeypatch, capsys):
@@ -579,11 +547,6 @@ def test_what_passes_as_without_top_has_notes_that_say_so(shipped, tmp_path):
     other.vq_top.vq.codebook[0] += 1
     with pytest.raises(ValueError, match="another VQ-VAE-2"):
         load_without_top(without_top, other)
-
-
-def test_a_prior_without_classes_draws_images_without_names(shipped):
-    prior = HierarchicalPixelCNN(shipped[0].num_embeddings, 4, 4, 2).eval()
-    assert samples(shipped[0], prior, 3, class_names=("a", "b")).class_names == ()
 
 
 @pytest.mark.parametrize("command", [["evaluate"], ["reproduce", "fashion_mnist_mini"]])
@@ -631,24 +594,3 @@ except SystemExit as stop:
     assert done.stdout.count("refused with 2") == 2
     assert done.stderr.count("reproduce was started in 2 processes") == 2
     assert [path.name for path in tmp_path.iterdir()] == ["program.py"]
-
-
-def test_at_the_default_depth_each_seed_is_better_than_those_of_the_first_design():
-    path = FOLDER / "results" / "depth.json"
-    depth = json.loads(path.read_text(encoding="utf-8"))
-    assert (depth["hidden_channels"], depth["num_layers"]) == (128, 15)
-    first = "the first design"
-    assert {(each["option"], each["seed"]) for each in depth["tried"]} == {
-        (option, seed) for option in ("base", first) for seed in range(3)
-    }
-    of = {
-        option: {
-            each["seed"]: each for each in depth["tried"] if each["option"] == option
-        }
-        for option in ("base", first)
-    }
-    most = max(run["nats_per_image"] for run in of["base"].values())
-    assert most < min(run["nats_per_image"] for run in of[first].values())
-    for seed, run in of["base"].items():
-        for level in ("top", "bottom"):
-            assert run[level] < of[first][seed][level]

@@ -8,6 +8,7 @@ import re
 import shlex
 
 import pytest
+import tyro
 from parts import ROOT, markdown, outputs, read, words
 
 from pixelprior import cli
@@ -33,13 +34,15 @@ ROWS = re.findall(r"(?m)^\| `(--\w+)` \| (.+) \| (.+) \|$", SECTION)
 def parsed(command):
     program, *arguments = shlex.split(command)
     assert program == "pixelprior"
-    return cli._parse(arguments)
+    return tyro.cli(cli.ANY_COMMAND, args=arguments, use_underscores=True)
 
 
 def flat(command):
     """The values of all flags of a training command, including its settings."""
     values = vars(command).copy()
-    return values | dataclasses.asdict(values.pop("settings"))
+    for group in ("settings", "network"):
+        values |= dataclasses.asdict(values.pop(group)) if group in values else {}
+    return values
 
 
 @pytest.fixture

@@ -38,12 +38,12 @@ class Parts:
 
     def look_up(self, v: Tensor) -> Tensor:
         """The vertical convolution, shifted if first: [B, p, H, W] to [B, 2p, H, W]."""
-        r = self.block.reach
-        return self.block.vertical(F.pad(v, (r, r, r, -self.block.shift)))
+        r = self.block.padding
+        return self.block.vertical(F.pad(v, (r, r, r, -int(self.block.mask_a))))
 
     def look_left(self, h: Tensor) -> Tensor:
         """The horizontal convolution, shifted if first: same shapes as `look_up`."""
-        padding = (self.block.reach, -self.block.shift, 0, 0)
+        padding = (self.block.padding, -int(self.block.mask_a), 0, 0)
         return self.block.horizontal(F.pad(h, padding))
 
     def across(self, features: Tensor) -> Tensor:
@@ -238,7 +238,7 @@ def parameters(
     count = sum(parameter.numel() for parameter in block.parameters())
     if answer == count:
         return f"{count:,} numbers were counted in the block"
-    p, k, span = hidden_channels, kernel_size, block.span
+    p, k, span = hidden_channels, kernel_size, block.extent
     biases = sum(
         parameter.numel() for parameter in block.parameters() if parameter.dim() == 1
     )

@@ -162,7 +162,7 @@ def _random_codes() -> CodeData:
     generator = torch.Generator().manual_seed(0)
     z_top = torch.randint(5, (3, 3, 5), generator=generator)
     z_bottom = torch.randint(5, (3, 6, 10), generator=generator)
-    return CodeData(z_top, z_bottom, None, 5)
+    return CodeData((z_top, z_bottom), None, 5)
 
 
 @judged
@@ -223,7 +223,7 @@ def _what_is_wrong(out: Tensor, top: Tensor, wrong: Tensor, what: str) -> str:
     height, width = out.shape[2:]
     high, wide = top.shape[2:]
     value = out[image, channel, y, x]
-    tiles = top.repeat(1, 1, -(-height // high), -(-width // wide))
+    tiles = top.repeat(1, 1, math.ceil(height / high), math.ceil(width / wide))
     if torch.equal(out, tiles[:, :, :height, :width]):
         return (
             f"{what} is the top grid laid side by side several times; bottom position "

@@ -17,7 +17,7 @@ from pixelprior.course.checks.verdict import (
 from pixelprior.data.images import ImageData
 from pixelprior.evaluation.classifier import load_shipped_reference_models, outputs
 from pixelprior.evaluation.measures import frechet_distance, samples
-from pixelprior.sampling import draw, probabilities
+from pixelprior.sampling import inverse_cdf, probabilities
 
 CLOSE = 0.005  # tolerance for the ends of an interval
 SHARE, VARIED = 0.9, 0.88  # the two limits that a temperature has to keep
@@ -77,7 +77,7 @@ def _agree(one, other) -> bool:
 
 def _drawn(p: Tensor, uniform: Tensor, temperature: float) -> Tensor:
     probs = probabilities(p.double().log(), temperature)
-    return draw(probs.expand(len(uniform), -1), uniform)
+    return inverse_cdf(probs.expand(len(uniform), -1), uniform)
 
 
 def _stretch(p: Tensor, code: int, temperature: float) -> tuple[float, float]:

@@ -68,9 +68,9 @@ def cached_step(row_step, code_step) -> str:
 
 def _judge_rows(row_step, name: str, block: GatedBlock, v: Tensor) -> None:
     """Judge the vertical stack row by row, on the input `v` [B, C, H, W]."""
-    p, r = CHANNELS, block.reach
+    p, r = CHANNELS, block.padding
     wanted, _ = block(v, v)
-    features = block.vertical(F.pad(v, (r, r, r, -block.shift)))  # [B, 2p, H, W]
+    features = block.vertical(F.pad(v, (r, r, r, -int(block.mask_a))))  # [B, 2p, H, W]
     across = block.vertical_to_horizontal(features)
     kept = v.new_zeros(BATCH, CHANNELS, r, WIDTH)
     shapes = {
@@ -81,7 +81,7 @@ def _judge_rows(row_step, name: str, block: GatedBlock, v: Tensor) -> None:
     for y in range(HEIGHT):
         given, new, where = kept, v[:, :, y], f"in row {y} ({name})"
         found, sent, kept = _outputs(row_step, "row step", shapes, block, given, new)
-        if block.shift:
+        if block.mask_a:
             other = _outputs(row_step, "row step", shapes, block, given, new + 1)
             if not (_same(found, other[0]) and _same(sent, other[1])):
                 raise Wrong(
@@ -96,7 +96,7 @@ def _judge_rows(row_step, name: str, block: GatedBlock, v: Tensor) -> None:
             if _same(sent, features[:, :, y]):
                 fault = "across has not been through vertical_to_horizontal"
             raise Wrong(f"{fault} {where}")
-        fault, above = "v is wrong", v[:, :, y] if block.adds_v else 0
+        fault, above = "v is wrong", v[:, :, y] if block.vertical_residual else 0
         if _same(found, gate(across)[:, :, y] + above):
             fault = "v is the gate of across; it goes its own way before that 1×1"
         elif _same(found, gate(features)[:, :, y]):
@@ -106,9 +106,9 @@ def _judge_rows(row_step, name: str, block: GatedBlock, v: Tensor) -> None:
 
 def _judge_codes(code_step, name: str, block: GatedBlock, v: Tensor, h: Tensor) -> None:
     """Judge the horizontal stack code by code, with the vertical stack's output."""
-    p, r = CHANNELS, block.reach
+    p, r = CHANNELS, block.padding
     _, wanted = block(v, h)
-    across = block.vertical(F.pad(v, (r, r, r, -block.shift)))  # [B, 2p, H, W]
+    across = block.vertical(F.pad(v, (r, r, r, -int(block.mask_a))))  # [B, 2p, H, W]
     across = block.vertical_to_horizontal(across)
     for y in range(HEIGHT):
         kept = h.new_zeros(BATCH, CHANNELS, r)
@@ -121,7 +121,7 @@ def _judge_codes(code_step, name: str, block: GatedBlock, v: Tensor, h: Tensor) 
                 return _outputs(code_step, "code step", shapes, block, given, new, sent)
 
             found, kept = step(new, sent)
-            if block.shift and not _same(found, step(new + 1, sent)[0]):
+            if block.mask_a and not _same(found, step(new + 1, sent)[0]):
                 raise Wrong(
                     f"your code step looks at the future {where}: h changes with the "
                     "code at that very position, which is yet to be drawn"
@@ -140,11 +140,11 @@ def _judge_codes(code_step, name: str, block: GatedBlock, v: Tensor, h: Tensor) 
 
 def _fault_of_a_code(block: GatedBlock, step) -> str:
     """The most likely mistake in a wrong code step, in words, found on random input."""
-    kept = torch.randn(BATCH, CHANNELS, block.reach, dtype=torch.float64)
+    kept = torch.randn(BATCH, CHANNELS, block.padding, dtype=torch.float64)
     new = torch.randn(BATCH, CHANNELS, dtype=torch.float64)
     sent = torch.randn(BATCH, 2 * CHANNELS, dtype=torch.float64)
     found, _ = step(new, sent, kept)
-    positions = torch.cat([kept, new[:, :, None]], dim=2)[:, :, None, : block.span]
+    positions = torch.cat([kept, new[:, :, None]], dim=2)[:, :, None, : block.extent]
     gated = gate(block.horizontal(positions) + sent[:, :, None, None])  # [B, p, 1, 1]
     news, gated = block.horizontal_out(gated)[:, :, 0, 0], gated[:, :, 0, 0]
     left = news + kept[:, :, -1]
@@ -156,12 +156,12 @@ def _fault_of_a_code(block: GatedBlock, step) -> str:
         "h has not been through horizontal_out": gated,
         "h has the residual, and has not been through horizontal_out": gated + new,
     }
-    if block.shift:
+    if block.mask_a:
         faults = {"the first block has no residual, and h got one": left}
     for fault, output in faults.items():
         if _same(found, output):
             return fault
-    right = news if block.shift else news + new
+    right = news if block.mask_a else news + new
     return (
         f"h differs from what it should be by up to {(found - right).abs().max():.2f}"
     )
@@ -215,7 +215,7 @@ def speed_up(answer, prior: HierarchicalPixelCNN, top_shape, bottom_shape) -> st
     answer, labels = need_number(answer), prior.labels_in_turn(1)
     top, bottom = prior.prior_top, prior.prior_bottom
     z_top = torch.zeros(1, *top_shape, dtype=torch.long)
-    from_top = bottom.top_condition(z_top, (1, *bottom_shape), labels)
+    from_top = bottom.conditioning(z_top, labels, (1, *bottom_shape))
     one = _naive_and_cached(top, top_shape, top.label_condition(labels, 1))
     other = _naive_and_cached(bottom, bottom_shape, from_top)
     naive, cached = one[0] + other[0], one[1] + other[1]

@@ -15,7 +15,7 @@ from pixelprior.checkpoints import CONFIG_NAME, WEIGHTS_NAME, Pretrained, load_m
 from pixelprior.course.checks.verdict import Wrong, call, judged, need_number
 from pixelprior.course.planning import KEPT, plan
 from pixelprior.data.images import load_images
-from pixelprior.files import write_checksum, write_tensors
+from pixelprior.files import write_tensors
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.vqvae2 import VQVAE2
 
@@ -249,7 +249,6 @@ def _altering(folders: set[Path]):
         done = save(self, save_directory, **options)
         path = Path(save_directory, WEIGHTS_NAME)
         write_tensors(_altered(load_file(path)), path, {"format": "pt"})
-        write_checksum(path)
         folders.add(path.parent.resolve())
         return done
 

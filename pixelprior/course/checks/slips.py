@@ -6,7 +6,7 @@ from torch import Tensor
 from pixelprior.cache import PixelCNNCache, neighbours
 from pixelprior.course.checks.verdict import Wrong, judged, need_number
 from pixelprior.pixelcnn import PixelCNN
-from pixelprior.sampling import draw, probabilities
+from pixelprior.sampling import inverse_cdf, probabilities
 
 SLIPS = ("rows", "positions")
 
@@ -106,7 +106,7 @@ def _with_a_slip(
         cache.row_step(condition)
         for x in range(shape[1]):
             probs = probabilities(cache.code_step(x))
-            codes[:, y, x] = draw(probs, uniform[:, y, x])
+            codes[:, y, x] = inverse_cdf(probs, uniform[:, y, x])
             cache.keep_code(codes[:, y, x])
         cache.keep_row(codes[:, y])
     return codes

@@ -17,8 +17,8 @@ from pixelprior.data.codes import CodeData
 from pixelprior.data.images import FASHION_CLASSES
 from pixelprior.evaluation.classifier import load_shipped_reference_models
 from pixelprior.pixelcnn import PixelCNN
-from pixelprior.schedule import learning_rate_factor
 from pixelprior.settings import TrainingSettings
+from pixelprior.training import learning_rate_factor
 
 MARGIN = 0.1  # nats per code; another processor or seed changes a short run by less
 
@@ -40,7 +40,7 @@ def unigram_entropy(answer) -> str:
         # Squaring makes small codes frequent and leaves some of the large codes out.
         numbers = torch.rand(20, 8, 8, generator=generator).square()
         codes = (numbers * (num_embeddings - 2)).long()
-        right = CodeData(codes, codes, None, num_embeddings).unigram_entropy("top")
+        right = CodeData((codes, codes), None, num_embeddings).unigram_entropy("top")
         what = f"random codes, {num_embeddings} in the codebook, some never used"
         _compare_entropy(answer, codes, num_embeddings, right, what)
     return "on codes of known entropy, and on random ones as the package has it"

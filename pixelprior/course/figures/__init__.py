@@ -21,6 +21,7 @@ from pixelprior.course.figures.diagrams import (
 from pixelprior.course.figures.fields import masks, raster_order, receptive_fields
 from pixelprior.course.figures.grids import (
     cells,
+    image_blocks,
     nearest_cells,
     prediction,
     what_is_computed,
@@ -40,12 +41,6 @@ from pixelprior.course.figures.plots import (
     heatmaps,
     images_over_maps,
 )
+from pixelprior.course.pictures import picture
 from pixelprior.course.showing import show
-from pixelprior.plotting import (
-    COLOURS,
-    captioned_images,
-    image_blocks,
-    image_grid,
-    image_rows,
-    picture,
-)
+from pixelprior.plotting import COLOURS, captioned_images, image_grid, image_rows

@@ -1,6 +1,8 @@
 """Figures of masks, receptive fields and the raster order, in the style of
 `plotting.py`."""
 
+import math
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
@@ -46,7 +48,7 @@ def receptive_fields(
     itself and future positions are orange and cross-hatched if they are seen, which is
     a leak. The position itself has a black frame.
     """
-    rows = -(-len(seen) // columns)
+    rows = math.ceil(len(seen) / columns)
     columns = min(columns, len(seen))
     width = max(panel_width(columns, 2.5) * columns, 4.6)  # room for the legend
     figure = Figure(figsize=(width, 2.75 * rows + 0.5), layout="constrained")

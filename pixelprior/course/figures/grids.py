@@ -1,6 +1,9 @@
 """Figures of the cells of a codebook, a prior's prediction, and grids of cells of
 several kinds, in the style of `plotting.py`."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from matplotlib import colormaps
@@ -8,11 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.utils import make_grid
 
 from pixelprior.course.figures.codes import draw_codes, frame
 from pixelprior.course.figures.fields import frame_grid
 from pixelprior.course.figures.lines import as_numbers
-from pixelprior.plotting import COLOURS, INK, ON_FILL, WIDEST, panel_width
+from pixelprior.plotting import COLOURS, INK, ON_FILL, WIDEST, image_grid, panel_width
 
 
 def nearest_cells(
@@ -145,7 +150,7 @@ def cells(
         columns: the largest number of grids side by side.
     """
     columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
+    rows = math.ceil(len(panels) / columns)
     width = max(panel_width(columns, 2.55) * columns, 6.4)  # room for the legend
     figure = Figure(figsize=(width, 2.75 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -215,3 +220,37 @@ def what_is_computed(row: int, column: int, height: int = 8, width: int = 8) -> 
             count = int((grid <= nothing).sum())
             panels[f"{method}, {stack}: {count} computed"] = grid
     return cells(panels, WORK, position=(row, column), columns=3)
+
+
+def image_blocks(
+    blocks: dict[str, Tensor], *, column_names: Sequence[str], title: str = ""
+) -> Figure:
+    """Blocks of images [N, C, S, S], one above the other, each with its name above.
+
+    Args:
+        blocks: the blocks by name.
+        column_names: one for each column, such as the classes, above its images.
+    """
+    rows = max(math.ceil(len(images) / len(column_names)) for images in blocks.values())
+    width = panel_width(len(column_names), 0.72)
+    size = (width * len(column_names), (width * rows + 0.6) * len(blocks))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(blocks), 1, squeeze=False)[:, 0]
+    for axis, (name, images) in zip(axes, blocks.items(), strict=True):
+        grid = image_grid(images, len(column_names))
+        filled = make_grid(torch.ones_like(images), nrow=len(column_names), padding=2)
+        grid.putalpha(to_pil_image(filled[:1]))  # the lines between them are clear
+        axis.imshow(grid, interpolation="nearest")
+        side = images.shape[-1]
+        axis.set_xticks(
+            [2 + side / 2 + number * (side + 2) for number in range(len(column_names))],
+            [column.replace(" ", "\n") for column in column_names],
+            fontsize=9,
+        )
+        axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
+        axis.tick_params(length=0)
+        axis.set_yticks([])
+        axis.set_title(name, fontsize=10, loc="left")
+        axis.set_frame_on(False)
+    figure.suptitle(title, fontsize=11)
+    return figure

@@ -1,6 +1,8 @@
 """Maps over a grid of codes whose rows and columns are numbered, in the style of
 `plots.py`, and over them the outlines of images."""
 
+import math
+
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.figure import Figure
@@ -43,7 +45,7 @@ def numbered_maps(
     low = min(grid.min() for grid in values) if limits[0] is None else limits[0]
     high = max(grid.max() for grid in values) if limits[1] is None else limits[1]
     columns = min(columns, len(maps))
-    rows = -(-len(maps) // columns)
+    rows = math.ceil(len(maps) / columns)
     width = panel_width(columns, 3.6, 1.0)
     size = (width * columns + 1.0, (width + 0.1) * rows + 0.3 * bool(outlines))
     figure = Figure(figsize=size, layout="constrained")

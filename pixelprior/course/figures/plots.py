@@ -1,5 +1,6 @@
 """Bars and heat maps, in the style of `plotting.py`."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -129,7 +130,7 @@ def heatmaps(
     if centred:
         high = max(abs(low), abs(high)) or 1.0
         low = -high
-    width, rows = panel_width(columns, 3.1, 0.9), -(-len(maps) // columns)
+    width, rows = panel_width(columns, 3.1, 0.9), math.ceil(len(maps) / columns)
     size = (width * columns + 0.9, rows * (max(width, 2.2) + 0.4))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)

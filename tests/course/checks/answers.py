@@ -73,10 +73,10 @@ def of_rows(change):
 
     def step(block, kept, new):
         rows = torch.cat([kept, new[:, :, None]], dim=2)
-        seen = F.pad(rows[:, :, : block.span], (block.reach, block.reach))
+        seen = F.pad(rows[:, :, : block.extent], (block.padding, block.padding))
         features = block.vertical(seen)
         across = block.vertical_to_horizontal(features)
-        residual = 0 if block.shift else new
+        residual = 0 if block.mask_a else new
         return *change(features[:, :, 0], across[:, :, 0], residual), rows[:, :, 1:]
 
     return step
@@ -88,12 +88,12 @@ def of_codes(change):
 
     def step(block, kept, new, across):
         places = torch.cat([kept, new[:, :, None]], dim=2)
-        left = block.horizontal(places[:, :, None, : block.span])[:, :, 0, 0]
+        left = block.horizontal(places[:, :, None, : block.extent])[:, :, 0, 0]
 
         def out(gated):
             return block.horizontal_out(gated[:, :, None, None])[:, :, 0, 0]
 
-        h = change(left, across, out, kept, 0 if block.shift else new)
+        h = change(left, across, out, kept, 0 if block.mask_a else new)
         return h, places[:, :, 1:]
 
     return step

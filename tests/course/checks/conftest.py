@@ -60,7 +60,7 @@ def codes():
     z_top, z_bottom = (
         torch.randint(K, (6, side, side), generator=generator(side)) for side in (4, 8)
     )
-    return CodeData(z_top, z_bottom, torch.arange(6) % 3, K)
+    return CodeData((z_top, z_bottom), torch.arange(6) % 3, K)
 
 
 # Notebook 00.
@@ -104,7 +104,7 @@ def repeating():
     stays = torch.rand(z.shape, generator=random) < 0.9
     for x in range(1, 6):
         z[:, :, x] = torch.where(stays[:, :, x], z[:, :, x - 1], z[:, :, x])
-    return CodeData(z, z, torch.arange(400) % 10, 16)
+    return CodeData((z, z), torch.arange(400) % 10, 16)
 
 
 @pytest.fixture(scope="session")

@@ -162,7 +162,7 @@ def test_another_answer_hears_what_is_wrong_with_it(check, answer, words, judge)
 def test_parameters_are_counted_and_typical_mistakes_named(mask_type, channels, p, k):
     def count(mask_type):
         block = GatedBlock(mask_type, channels, p, k)
-        return [each.numel() for each in block.parameters()], block.span
+        return [each.numel() for each in block.parameters()], block.extent
 
     def judge(answer):
         return check.parameters(answer, mask_type, channels, p, k)

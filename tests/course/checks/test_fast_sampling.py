@@ -21,6 +21,7 @@ from pixelprior.course.checks import slips
 from pixelprior.layers import gate
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.sampling import sample_codes, uniforms
+from pixelprior.settings import SamplingOptions
 
 # The cached step of a block.
 
@@ -65,16 +66,16 @@ def keeps(step, what):
 
 def row_that_sees_itself(block, kept, new):
     rows = torch.cat([kept, new[:, :, None]], dim=2)
-    seen = F.pad(rows[:, :, -block.span :], (block.reach, block.reach))
+    seen = F.pad(rows[:, :, -block.extent :], (block.padding, block.padding))
     features = block.vertical(seen)
     across = block.vertical_to_horizontal(features)
     v = gate(features)[:, :, 0]
-    return v if block.shift else v + new, across[:, :, 0], rows[:, :, 1:]
+    return v if block.mask_a else v + new, across[:, :, 0], rows[:, :, 1:]
 
 
 def code_that_sees_itself(block, kept, new, across):
     h, kept = code_step(block, kept, new, across)
-    return h + new if block.shift else h, kept
+    return h + new if block.mask_a else h, kept
 
 
 def as_given(given, kept):
@@ -209,10 +210,10 @@ def counted(prior):
             prior.sample, 1, *GRIDS, labels=labels, seed=0, method=method
         )
     conditioning = multiply_adds(
-        prior.prior_bottom.top_condition,
+        prior.prior_bottom.conditioning,
         torch.zeros(1, *GRIDS[0], dtype=torch.long),
-        (1, *GRIDS[1]),
         labels,
+        (1, *GRIDS[1]),
     )  # the same for both, once for an image
     return (draws["naive"] - conditioning) / (draws["cached"] - conditioning)
 
@@ -238,7 +239,8 @@ def test_the_speed_up_is_that_of_whole_draws_within_5_percent(options):
 @pytest.mark.parametrize("shape", [(3, 4), (1, 5), (6, 1)])
 def test_a_draw_by_rows_is_counted_from_its_first_row_and_its_last(shape):
     model, numbers = PixelCNN(5, 3, 4, 2).eval(), uniforms(0, 0, 1, shape[0] * shape[1])
-    whole = multiply_adds(sample_codes, model, shape, numbers, method="rows")
+    rows = SamplingOptions(method="rows")
+    whole = multiply_adds(sample_codes, model, shape, numbers, None, rows)
     assert check._counted_for_rows(model, shape) == whole
 
 
@@ -262,7 +264,8 @@ def test_multiply_adds_are_counted_in_passes_and_in_steps():
 
 @pytest.fixture(scope="module")
 def unspoiled(draw):
-    return sample_codes(draw[0], (4, 5), *draw[1:], method="naive")
+    naive = SamplingOptions(method="naive")
+    return sample_codes(draw[0], (4, 5), *draw[1:], naive)
 
 
 def spoiled(what, block, draw):
