@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from pixelprior import extract_codes, read_codes
 from pixelprior.data import codes as module
-from pixelprior.data.codes import extract_codes_to_folder, load_codes
+from pixelprior.data.codes import extract_codes_to_folder, load_codes, save_codes
 from pixelprior.data.tokenizers import FunctionTokenizer
 
 COUNT, PART = 2500, 1000  # three parts, the last one shorter
@@ -140,6 +140,13 @@ def test_parts_of_other_codes_are_written_anew(tmp_path, monkeypatch, change):
     assert len(images.read) == COUNT
     assert load_codes(tmp_path, source) is not None
     assert load_codes(tmp_path, "of another VQ-VAE-2") is None
+
+
+@pytest.mark.parametrize("says", ["10000000000000 images in parts of 1", "9 of 0", "x"])
+def test_a_folder_that_claims_more_parts_than_it_has_counts_as_absent(tmp_path, says):
+    codes = extract_codes(tokenizer(), Images()).subset(torch.arange(9))
+    save_codes(codes, tmp_path / "part_00000.safetensors", f"{says}\nhere")
+    assert load_codes(tmp_path) is None
 
 
 def test_a_full_disk_is_named_and_what_was_written_is_kept(tmp_path, monkeypatch):

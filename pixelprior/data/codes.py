@@ -339,7 +339,9 @@ def _load_parts(folder: Path, source: str | None) -> CodeData | None:
     if source is not None and made_from != source:
         return None
     images, *_, size = words.split()  # "9000 images in parts of 4096"
-    count = math.ceil(int(images) / int(size))
+    count = math.ceil(int(images) / max(1, int(size)))
+    if count > len(os.listdir(folder)):  # what a file says may be any number
+        return None
     paths = [folder / PART_NAME.format(number) for number in range(count)]
     parts = [load_codes(path, found) for path in paths]
     if None in parts:
