@@ -79,24 +79,28 @@ class BlockCache:
         double_p, channels, extent, _ = weight.shape
         p, r = double_p // 2, block.padding
         self.block = block
-        scale = weight.new_ones(double_p)
+        scale = weight.new_ones(double_p, 1, 1, 1)  # of what a convolution puts out
         scale[:p] = -2
-        self.scale = rows = scale[:, None, None, None]
-        columns = scale[:, None, None]
+        self.scale = scale
         to_horizontal = block.vertical_to_horizontal
         self.vertical = (
-            (weight * rows).contiguous(memory_format=torch.channels_last),
-            block.vertical.bias * scale,
+            (weight * scale).contiguous(memory_format=torch.channels_last),
+            block.vertical.bias * scale.flatten(),
         )
+        # Its inputs are the scaled features: their scale is divided out.
         self.vertical_to_horizontal = (
-            (to_horizontal.weight * rows / columns).contiguous(
+            (to_horizontal.weight * scale / scale[:, 0]).contiguous(
                 memory_format=torch.channels_last
             ),
-            (to_horizontal.bias + block.horizontal.bias) * scale,
+            (to_horizontal.bias + block.horizontal.bias) * scale.flatten(),
         )
-        weight = (block.horizontal.weight * rows)[:, :, 0]  # [2p, channels, extent]
-        weight = weight.permute(2, 1, 0).flatten(0, 1)  # [extent * channels, 2p]
-        self.horizontal = weight.unflatten(1, (2, p)).movedim(1, 0).contiguous()
+        horizontal = (block.horizontal.weight * scale)[
+            :, :, 0
+        ]  # [2p, channels, extent]
+        horizontal = horizontal.permute(2, 1, 0).flatten(
+            0, 1
+        )  # [extent * channels, 2p]
+        self.horizontal = horizontal.unflatten(1, (2, p)).movedim(1, 0).contiguous()
         self.horizontal_out = block.horizontal_out.weight[:, :, 0, 0].t().contiguous()
         self.out_bias = block.horizontal_out.bias
 
@@ -204,9 +208,8 @@ class AttentionCache:
             code: the embedded code that was drawn there, [B, D].
             position: as in `code_step`.
         """
-        key, value = self.attention.keys_and_values(
-            self.located[:, None], code[:, None]
-        )
+        located, code = self.located[:, None], code[:, None]  # [B, 1, p], [B, 1, D]
+        key, value = self.attention.keys_and_values(located, code)
         self.keys.index_copy_(2, position, self.attention.heads(key))
         self.values.index_copy_(2, position, self.attention.heads(value))
 
@@ -237,6 +240,7 @@ class PixelCNNCache:
         ]
         self.window_pairs = neighbours(first.movedim(1, 0))
         self.window_pairs += neighbours(self.windows.movedim(2, 0))
+        # A block writes its output where the next block has its newest code.
         self.outs = [block.newest_code for block in self.blocks[1:]]
         self.outs.append(weight.new_empty(batch_size, p))
         if model.blocks[0].condition is not None:
@@ -255,14 +259,10 @@ class PixelCNNCache:
     def nbytes(self) -> int:
         """Bytes of all that is kept from step to step, without the weights."""
         kept = [self.windows, self.blocks[0].window, self.outs[-1]]
-        kept += [
-            tensor for block in self.blocks for tensor in (block.rows, block.across)
-        ]
-        kept += [
-            tensor
-            for attention in self.attention.values()
-            for tensor in (attention.keys, attention.values)
-        ]
+        for block in self.blocks:
+            kept += [block.rows, block.across]
+        for attention in self.attention.values():
+            kept += [attention.keys, attention.values]
         return sum(tensor.nbytes for tensor in kept)
 
     def clear(self) -> None:

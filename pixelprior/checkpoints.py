@@ -1,10 +1,8 @@
 """Safe saving and loading of models.
 
-A checkpoint is a folder with `config.json` and `model.safetensors`. This is the
-convention of the Hugging Face hub, so that `save_pretrained`, `from_pretrained` and
-`push_to_hub` work. A `.pth` file is read with `weights_only=True`, and nothing in this
-package runs code found in a file. Every file is written under a temporary name and
-renamed when it is complete.
+A checkpoint is a folder with `config.json` and `model.safetensors`, as on the Hugging
+Face hub. A `.pth` file is read with `weights_only=True`, and nothing in this package
+runs code found in a file. Every file is written under a temporary name, then renamed.
 """
 
 import hashlib
@@ -24,8 +22,10 @@ from pixelprior.settings import whole_number
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 COST_NO_WEIGHTS = ("image_size", "bottom_downsampling")  # arguments, of any size
-HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-HUB_OPTIONS += ("proxies", "resume_download")  # of the library's releases before 1.0
+HUB_OPTIONS = (
+    *("revision", "cache_dir", "force_download", "local_files_only", "token"),
+    *("proxies", "resume_download"),  # of the library's releases before 1.0
+)
 
 
 class Pretrained(PyTorchModelHubMixin):
@@ -33,31 +33,27 @@ class Pretrained(PyTorchModelHubMixin):
 
     def __init_subclass__(cls, **options):
         # Without coders, the library leaves NumPy and torch numbers out of the config.
-        types = (np.generic, np.ndarray, torch.Tensor)
-        coders = dict.fromkeys(types, (_plain, _plain))
+        coder = (lambda number: number.tolist(), lambda plain: plain)
+        coders = dict.fromkeys((np.generic, np.ndarray, torch.Tensor), coder)
         super().__init_subclass__(coders=coders, **options)
 
     def save_pretrained(self, save_directory, *, dtype=None, **hub_options):
         """Write `config.json` and `model.safetensors` into a folder.
 
         Args:
-            save_directory: the folder, which is created if it is absent. Other files in
-                it are not touched.
-            dtype: floating-point type of the parameters on disk, such as
-                `torch.float16`; None keeps their type. Buffers always keep their type.
+            save_directory: the folder; other files in it are not touched.
+            dtype: type of the parameters on disk, such as `torch.float16`; None keeps
+                it. Buffers always keep their type.
             hub_options: as in `huggingface_hub.PyTorchModelHubMixin`.
         """
         folder = writable_folder(save_directory)
         config = self._hub_mixin_config | {"model_class": type(self).__name__}
         text = json.dumps(config, sort_keys=True, indent=2) + "\n"
         parameters = {name for name, _ in self.named_parameters()}
-        tensors = {
-            name: (tensor.to(dtype) if dtype and name in parameters else tensor)
-            .detach()
-            .cpu()
-            .contiguous()
-            for name, tensor in self.state_dict().items()
-        }
+        tensors = {}
+        for name, tensor in self.state_dict().items():
+            tensor = tensor.to(dtype) if dtype and name in parameters else tensor
+            tensors[name] = tensor.cpu().contiguous()
         with temporary_folder(folder) as temporary:
             write_tensors(tensors, temporary / WEIGHTS_NAME, {"format": "pt"})
             (temporary / CONFIG_NAME).write_text(text, encoding="utf-8")
@@ -78,14 +74,6 @@ class Pretrained(PyTorchModelHubMixin):
         return load_model(cls, model_id, map_location, **keywords)
 
 
-def _plain(value):
-    """Convert a number of NumPy or torch to Python's; return all else unchanged."""
-    try:
-        return value.item()
-    except (ValueError, RuntimeError):  # not a single number: the model refuses it
-        return value
-
-
 def checkpoint_folder(path) -> Path:
     """The folder that holds a checkpoint's config and notes.
 
@@ -101,9 +89,8 @@ def checkpoint_folder(path) -> Path:
 def load_model(model_class, path, device="cpu", **arguments):
     """Read a model from a checkpoint folder or a `.pth` file, in evaluation mode.
 
-    A `.pth` file holds `{"config": …, "state_dict": …}`, or a plain `state_dict()` with
-    the model's `config.json` in the same folder. Loading does not change the global
-    random state.
+    A `.pth` file holds a `state_dict()`, and the model's `config.json` is in the same
+    folder. Loading does not change the global random state.
 
     Args:
         path: the folder or the file; for a training run, its folder or its `best`.
@@ -113,10 +100,10 @@ def load_model(model_class, path, device="cpu", **arguments):
     Raises:
         FileNotFoundError: there is no checkpoint at `path`.
         ValueError: the checkpoint is damaged, belongs to another model, or holds Python
-            objects that would run code (they are never run); or its config, the
-            arguments and the weights do not fit the model.
+            objects (their code is never run); or its config, the arguments and the
+            weights do not fit the model.
     """
-    path = Path(path)
+    path, name = Path(path), model_class.__name__
     folder = checkpoint_folder(path)
     weights = folder / WEIGHTS_NAME if path.is_dir() else path
     if not weights.is_file():
@@ -125,10 +112,7 @@ def load_model(model_class, path, device="cpu", **arguments):
             f"{WEIGHTS_NAME}, or a .pth file; train one with `pixelprior train-vqvae2` "
             "or `pixelprior train-prior`"
         )
-    config, state = _read_weights(weights)
-    if config is None:
-        config = read_config(folder / CONFIG_NAME)
-    config, name = dict(config), model_class.__name__
+    state, config = _read_weights(weights), read_config(folder / CONFIG_NAME)
     found = config.pop("model_class", name)
     if found != name:
         raise ValueError(
@@ -140,12 +124,15 @@ def load_model(model_class, path, device="cpu", **arguments):
     except ValueError:  # the model names what it refuses
         raise
     except Exception as error:  # a config from elsewhere raises errors of many types
-        problem = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"config and weights in {path} do not fit a {name} ({problem}); give those "
-            "of one training run"
+            f"config and weights in {path} do not fit a {name} ({_line(error)}); give "
+            "those of one training run"
         ) from error
     return model.to(device).eval()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _build(model_class, config: dict, state: dict):
@@ -171,39 +158,32 @@ def _build(model_class, config: dict, state: dict):
     return model
 
 
-def _read_weights(path: Path) -> tuple[dict | None, dict]:
-    """The config in a file, if there is one, and its tensors by name."""
-    config = None
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             # `load_file` of safetensors 0.8 loses some 80 bytes for each tensor.
-            return None, load(path.read_bytes())
+            return load(path.read_bytes())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the protocols of unknown pickles
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise errors of many types
-        problem = " ".join(str(error).split())[:120]
-        remedy = "it is cut short or damaged; copy it again or train again"
+        problem = f"({_line(error)}): it is cut short or damaged; copy it again"
         if "Weights only load failed" in str(error):
-            problem = "it holds Python objects besides tensors, or is damaged"
-            remedy = (
-                "reading it further could run code from the file: refused, nothing was "
-                "run; save model.state_dict() with torch.save instead"
+            problem = (
+                "(it holds Python objects besides tensors, or is damaged): reading it "
+                "further could run code from the file: refused, nothing was run; save "
+                "model.state_dict() with torch.save instead"
             )
-        raise ValueError(f"{path} cannot be read ({problem}): {remedy}") from None
-    if isinstance(content, dict) and "state_dict" in content:
-        config, content = content.get("config"), content["state_dict"]
-    if (
-        not isinstance(config, dict | None)
-        or not isinstance(content, dict)
-        or not all(isinstance(name, str) for name in content)
-        or not all(isinstance(value, torch.Tensor) for value in content.values())
-    ):
+        raise ValueError(f"{path} cannot be read {problem}") from None
+    tensors = isinstance(state, dict) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor)
+        for name, value in state.items()
+    )
+    if not tensors:
         raise ValueError(
-            f"{path} holds no state_dict, or a config that is no dict; save "
-            "model.state_dict() with torch.save"
+            f"{path} holds no state_dict; save model.state_dict() with torch.save"
         )
-    return config, content
+    return state
 
 
 def read_config(path: Path) -> dict:
@@ -213,8 +193,8 @@ def read_config(path: Path) -> dict:
             f"no {CONFIG_NAME} in {path.parent}: it says how the model is built; put "
             "the one that was saved with the weights into this folder"
         )
-    config = _read_json(path)
-    if not isinstance(config, dict):
+    config = _read_object(path)
+    if config is None:
         raise ValueError(
             f"{path} is not valid JSON of an object: it is cut short or damaged; copy "
             "it again"
@@ -224,27 +204,26 @@ def read_config(path: Path) -> dict:
 
 def read_training_notes(path) -> dict:
     """What training wrote beside a checkpoint (`training.json`); {} if it is absent."""
-    notes = _read_json(checkpoint_folder(path) / "training.json")
-    if not isinstance(notes, dict):
-        return {}
+    notes = _read_object(checkpoint_folder(path) / "training.json") or {}
     if not isinstance(notes.get("trained_parts"), list):
         notes.pop("trained_parts", None)
     return notes
 
 
-def _read_json(path: Path):
+def _read_object(path: Path) -> dict | None:
+    """A JSON file's object; None if the file is absent or holds none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
+    return content if isinstance(content, dict) else None
 
 
 def fingerprint(model: torch.nn.Module) -> str:
     """SHA-256 over a model's parameters and what its `codebooks()`, if any, returns.
 
-    It is the same on every device and with every release of the codebook library. Other
-    buffers are left out: the library's flags and moving averages do not affect the
-    codes, and their types and shapes differ between its releases.
+    Other buffers are left out: the codebook library's flags and moving averages do not
+    affect the codes, and differ between its releases.
     """
     tensors = dict(model.named_parameters())
     if hasattr(model, "codebooks"):

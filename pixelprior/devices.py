@@ -24,8 +24,7 @@ MALLOC_MMAP_MAX, MALLOC_TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 
 def usable_device(name: str | None) -> torch.device:
     """The named device; without a name, the GPU if there is one, else the CPU."""
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         if torch.device(name).type not in ("cpu", "cuda", "mps", "xpu"):
             raise RuntimeError("no device to sample on")
@@ -39,11 +38,8 @@ def usable_device(name: str | None) -> torch.device:
 
 
 def has_bf16(on_cpu: bool = False) -> bool:
-    """Whether the GPU, or without one the processor, multiplies in bf16.
-
-    It does not with PIXELPRIOR_BF16=off, nor the processor with an
-    `ATEN_CPU_CAPABILITY` below AVX512.
-    """
+    """Whether the GPU, or without one the processor, multiplies in bf16; not with
+    PIXELPRIOR_BF16=off, nor on a processor with ATEN_CPU_CAPABILITY below AVX512."""
     if os.environ.get("PIXELPRIOR_BF16") == "off":
         return False
     if torch.cuda.is_available() and not on_cpu:
@@ -73,11 +69,8 @@ def machine(device) -> dict:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep freed memory, for this whole process.
-
-    By default glibc returns large blocks to the system at once, which fills each new
-    block with zeros: a tenth of a training step on a CPU.
-    """
+    """Let glibc keep freed memory. By default it returns large blocks to the system,
+    which fills each new block with zeros: a tenth of a training step on a CPU."""
     with contextlib.suppress(OSError, AttributeError, ValueError):
         if platform.libc_ver()[0] == "glibc":
             library = ctypes.CDLL(None)
@@ -100,16 +93,15 @@ def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
 def make_accelerator(
     settings: TrainingSettings, output_dir, trackers=(), *, on_cpu: bool = False
 ):
-    """Make the Accelerator of a run.
-
-    Make it before the model, so that the codebooks are synchronised between processes.
+    """Make the Accelerator of a run, before its model: then the codebooks are
+    synchronised between processes.
 
     Args:
         trackers: names of the trackers to log to, such as "wandb".
         on_cpu: train on the CPU even if there is a GPU.
 
     Raises:
-        ValueError: a tracker is not installed, or as `check_launch`.
+        ValueError: a tracker is not installed.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -125,8 +117,7 @@ def make_accelerator(
                 f"{tracker} is not installed; install it with "
                 f'`pip install "pixelprior[{tracker}]"`, or leave the flag out'
             )
-    # Accelerate keeps one state per process and refuses a second number format or a
-    # second device.
+    # It keeps one state per process, and refuses a second number format or device.
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(
         cpu=on_cpu,
@@ -142,8 +133,7 @@ def make_accelerator(
 def process_group() -> dict:
     """Options of `accelerate.PartialState`, which fit a launch of several processes."""
     check_launch()
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return {"timeout": LONGEST_WAIT} if several else {}
+    return {"timeout": LONGEST_WAIT} if int(os.environ.get("WORLD_SIZE", 1)) > 1 else {}
 
 
 def check_launch() -> None:

@@ -56,29 +56,28 @@ def complete(
         Images [B, C, H, W] in [0, 1].
 
     Raises:
-        ValueError: images or known have the wrong type or shape, looks is below 1, or
-            `HierarchicalPixelCNN.sample` raises it.
+        ValueError: known has the wrong type or shape, or looks is below 1.
     """
     check_positive(looks=looks)
     vqvae2.check_images(images)
     check_tensor(known, "known")
-    sides = vqvae2.image_shape
-    if known.dtype != torch.bool or tuple(known.shape) not in (
-        sides,
-        (len(images), 1, *sides),
-    ):
+    shapes = [list(vqvae2.image_shape), [len(images), 1, *vqvae2.image_shape]]
+    if known.dtype != torch.bool or list(known.shape) not in shapes:
         raise ValueError(
             f"known is {known.dtype} of shape {list(known.shape)}, but booleans of "
-            f"shape {list(sides)} or {[len(images), 1, *sides]} are needed, "
-            "True where a pixel is known"
+            f"shape {shapes[0]} or {shapes[1]} are needed, True where a pixel is known"
         )
     device = next(prior.parameters()).device
     images = images.to(device)
-    known = known.to(device).expand(len(images), 1, *sides)
+    known = known.to(device).expand(shapes[1])
     drawn = torch.zeros_like(images)
+    unknown = (~known).float()  # [B, 1, H, W]
     for _ in range(looks):
-        codes = codes_of(vqvae2, prior, torch.where(known, images, drawn))
-        kept = [z.masked_fill(~_all_known(known, z.shape[1:]), -1) for z in codes]
+        kept = []
+        for codes in codes_of(vqvae2, prior, torch.where(known, images, drawn)):
+            # A code is known if all of its pixels are known.
+            some_unknown = F.adaptive_max_pool2d(unknown, tuple(codes.shape[1:])) > 0
+            kept.append(codes.masked_fill(some_unknown.squeeze(1), -1))
         drawn = prior.sample_with_vqvae2(
             vqvae2, len(images), labels=labels, seed=seed, known=kept, **options
         )
@@ -105,9 +104,6 @@ def vary(
 
     Returns:
         Images [B, C, H, W] in [0, 1].
-
-    Raises:
-        ValueError: as in `complete`.
     """
     vqvae2.check_images(images)
     z_top, *below = codes_of(vqvae2, prior, images)
@@ -144,12 +140,3 @@ def codes_of(vqvae2, prior, images: Tensor) -> tuple[Tensor, ...]:
     """The grids of codes of all levels, on the prior's device."""
     device = next(prior.parameters()).device
     return tuple(vqvae2.to(device).get_code_indices(images.to(device)).values())
-
-
-def _all_known(known: Tensor, shape) -> Tensor:
-    """Known pixels [B, 1, H, W] to known codes [B, H, W].
-
-    A code is known if all of its pixels are known.
-    """
-    unknown = (~known).float()  # [B, 1, H, W]
-    return F.adaptive_max_pool2d(unknown, tuple(shape)).squeeze(1) == 0

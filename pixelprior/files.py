@@ -28,8 +28,7 @@ def writable_folder(path) -> Path:
 
 def check_apart(output: Path, own: tuple[str, ...], roots: list[Path]) -> None:
     """Raise ValueError if one of the folders `roots`, which are read, has `output` in
-    it, or lies in one of its folders `own`, which are written and removed.
-    """
+    it, or lies in one of its folders `own`, which are written and removed."""
     for root in roots:
         inside = [output, *(output / name for name in own)]
         # Links in a circle have a real path too, and are refused when they are opened.
@@ -61,11 +60,8 @@ def sha256_of(path) -> str:
 
 
 def write_tensors(tensors: dict, path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file with the permissions that the umask allows.
-
-    The library makes its files readable for their owner only, so that nobody else could
-    use them in a shared folder.
-    """
+    """Write a safetensors file with the permissions that the umask allows; the library
+    makes its files readable for their owner only, of no use in a shared folder."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -102,8 +98,8 @@ def remove_unfinished(inside: Path) -> None:
 def swap_folder(new: Path, target: Path) -> None:
     """Replace the folder `target` with the finished folder `new`.
 
-    The old folder is moved aside until the new one is in place. If the machine stops in
-    between, `recover_folder` puts it back at the next start.
+    The old folder is moved aside until then; if the machine stops in between,
+    `recover_folder` puts it back at the next start.
     """
     recover_folder(target)
     if target.exists():

@@ -113,11 +113,9 @@ class GatedBlock(nn.Module):
         self.horizontal = nn.Conv2d(in_channels, 2 * p, (1, self.extent))
         self.vertical_to_horizontal = nn.Conv2d(2 * p, 2 * p, 1)
         self.horizontal_out = nn.Conv2d(p, p, 1)
-        self.condition = (
-            nn.Conv2d(condition_channels, 2 * p, 1, bias=False)
-            if condition_channels
-            else None
-        )
+        self.condition = None
+        if condition_channels:
+            self.condition = nn.Conv2d(condition_channels, 2 * p, 1, bias=False)
         self.dropout = nn.Dropout(dropout)
         # A gate halves its input. With torch's smaller default weights, little of the
         # signal reaches the last block, and the loss may stay at the unigram entropy.
@@ -189,11 +187,6 @@ class CausalAttention(nn.Module):
 
     def __init__(self, channels: int, embedding_dim: int, num_heads: int):
         super().__init__()
-        if channels % num_heads:
-            raise ValueError(
-                f"attention_heads is {num_heads}, which does not divide the "
-                f"{channels} hidden channels; give a divisor"
-            )
         self.num_heads = num_heads
         self.query = nn.Linear(channels, channels)
         self.key_value = nn.Linear(channels + embedding_dim, 2 * channels)
@@ -229,12 +222,13 @@ class ResidualStack(nn.Module):
 
     def __init__(self, channels: int, num_blocks: int):
         super().__init__()
+        inside = max(1, channels // 2)
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.ReLU(),
-                nn.Conv2d(channels, max(1, channels // 2), 3, padding=1),
+                nn.Conv2d(channels, inside, 3, padding=1),
                 nn.ReLU(),
-                nn.Conv2d(max(1, channels // 2), channels, 1),
+                nn.Conv2d(inside, channels, 1),
             )
             for _ in range(num_blocks)
         )

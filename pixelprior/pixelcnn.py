@@ -38,6 +38,9 @@ class PixelCNN(nn.Module, Pretrained):
         network: hidden_channels, num_layers and all else of `settings.NetworkSettings`,
             in its order or by name.
 
+    Attributes:
+        conditioned_on_codes: whether the level is given the codes of one above.
+
     Raises:
         ValueError: an argument is out of its range.
     """
@@ -57,7 +60,7 @@ class PixelCNN(nn.Module, Pretrained):
             "embedding_dim": int(embedding_dim),
             **asdict(settings),
         }
-        p = settings.hidden_channels
+        p, depth = settings.hidden_channels, settings.num_layers
         self.embedding = nn.Embedding(num_embeddings, embedding_dim)
         if self.label_dropout and not self.takes_labels:
             raise ValueError(
@@ -75,28 +78,25 @@ class PixelCNN(nn.Module, Pretrained):
             self.vector_network = nn.Sequential(
                 nn.Linear(self.condition_dim + withheld, p), BoundedRMS()
             )
+        has_condition = self.conditioned_on_codes or self.takes_labels
         self.blocks = nn.ModuleList(
             GatedBlock(
                 "B" if layer else "A",
                 p if layer else embedding_dim,
                 p,
                 settings.kernel_size,
-                p if self.conditioned_on_codes or self.takes_labels else 0,
+                p if has_condition else 0,
                 settings.dropout,
             )
-            for layer in range(settings.num_layers)
+            for layer in range(depth)
         )
-        # Each key is the number of the block that the attention layer follows; the last
-        # one follows the last block.
-        layers, count = settings.num_layers, settings.attention_layers
-        self.attention = nn.ModuleDict(
-            {
-                str(math.ceil((i + 1) * layers / count) - 1): CausalAttention(
-                    p, embedding_dim, settings.attention_heads
-                )
-                for i in range(count)
-            }
-        )
+        # By the number of the block that it follows; the last follows the last block.
+        self.attention = nn.ModuleDict()
+        for i in range(1, settings.attention_layers + 1):
+            layer = math.ceil(i * depth / settings.attention_layers) - 1
+            self.attention[str(layer)] = CausalAttention(
+                p, embedding_dim, settings.attention_heads
+            )
         self.head = nn.Sequential(
             nn.ReLU(), nn.Conv2d(p, p, 1), nn.ReLU(), nn.Conv2d(p, num_embeddings, 1)
         )
@@ -115,10 +115,6 @@ class PixelCNN(nn.Module, Pretrained):
         """Codes [B, H, W] (long) and labels [B] or [B, D] to logits [B, K, H, W].
 
         Logits at (y, x) depend only on the codes before (y, x) in raster order.
-
-        Raises:
-            ValueError: codes or labels have the wrong type or shape, or are out of
-                range.
         """
         return self._checked_logits(codes, None, labels)
 
@@ -136,9 +132,6 @@ class PixelCNN(nn.Module, Pretrained):
         Args:
             codes: [B, H, W], of any integer type. above: codes [B, h, w] of the level
                 above, for a `ConditionalPixelCNN`. labels: as in `forward`.
-
-        Raises:
-            ValueError: as in `forward`.
         """
         logits = self._checked_logits(codes, above, labels)
         return negative_log_likelihood(logits, codes)
@@ -169,9 +162,6 @@ class PixelCNN(nn.Module, Pretrained):
             shape: (height, width) of the grid.
             above: long [B, h, w], the grids that a `ConditionalPixelCNN` is given.
             known: long [B, H, W], -1 where unknown. Known codes are kept.
-
-        Raises:
-            ValueError: as there, or codes of the level above are missing or not needed.
         """
         if device is not None:
             self.to(device)
@@ -199,18 +189,18 @@ class PixelCNN(nn.Module, Pretrained):
             [B, p, H or 1, W or 1]; if `guided`, [2B, …]: the same without the labels
             follows.
         """
-        from_above = self.from_above(above, shape)
+        upper = self.condition_from_above(above, shape)
         conditions = []
         for each in [labels, None] if guided else [labels]:
             label = self.label_condition(each, shape[0])
-            if from_above is not None and label is not None:
-                # Converted to the type of `from_above` here: under autocast each block
+            if upper is not None and label is not None:
+                # Converted to the type of `upper` here: under autocast each block
                 # would otherwise convert it again.
-                label = from_above + label.to(from_above.dtype)
-            conditions.append(from_above if label is None else label)
+                label = upper + label.to(upper.dtype)
+            conditions.append(upper if label is None else label)
         return torch.cat(conditions) if guided else conditions[0]
 
-    def from_above(self, above: Tensor | None, shape) -> Tensor | None:
+    def condition_from_above(self, above: Tensor | None, shape) -> Tensor | None:
         """The part of the condition that comes from the level above: none here."""
         if above is not None:
             raise ValueError(
@@ -249,7 +239,14 @@ class PixelCNN(nn.Module, Pretrained):
         if self.training and self.label_dropout and labels is not None:
             withheld = torch.rand(batch_size, device=device) < self.label_dropout
         if self.condition_dim is not None:
-            return self._vector_condition(labels, withheld)
+            linear, bounded = self.vector_network
+            if labels is None:
+                labels = withheld.new_zeros(batch_size, self.condition_dim)
+            vectors = labels.to(linear.weight.dtype)
+            if self.label_dropout:
+                vectors = vectors.masked_fill(withheld[:, None], 0)
+                vectors = torch.cat([vectors, withheld[:, None]], dim=1)
+            return bounded(linear(vectors)[:, :, None, None])
         if labels is None:
             labels = torch.zeros_like(withheld, dtype=torch.long)
         if self.label_dropout:
@@ -258,17 +255,6 @@ class PixelCNN(nn.Module, Pretrained):
             labels = labels + (labels >= self.num_classes)
             labels = labels.masked_fill(withheld, self.num_classes)
         return self.label_embedding(labels)[:, :, None, None]
-
-    def _vector_condition(self, vectors: Tensor | None, withheld: Tensor) -> Tensor:
-        """Vectors [B, D], or None, to the condition [B, p, 1, 1]."""
-        linear, bounded = self.vector_network
-        if vectors is None:
-            vectors = linear.weight.new_zeros(len(withheld), self.condition_dim)
-        vectors = vectors.to(linear.weight.dtype)
-        if self.label_dropout:
-            vectors = vectors.masked_fill(withheld[:, None], 0)
-            vectors = torch.cat([vectors, withheld[:, None].to(vectors.dtype)], dim=1)
-        return bounded(linear(vectors)[:, :, None, None])
 
     def labels_in_turn(self, count: int) -> Tensor | None:
         """Labels 0, 1, … in turn, long [count]; None for a prior without classes."""
@@ -288,9 +274,8 @@ class PixelCNN(nn.Module, Pretrained):
             The labels on the device of this prior; None for no labels.
 
         Raises:
-            ValueError: the labels are of another kind, not one per image, out of range
-                or not finite; or there are labels for a prior without, or none for a
-                prior with labels.
+            ValueError: there are labels for a prior without, none for a prior with
+                labels, or others than these.
         """
         if not self.takes_labels:
             if labels is not None:
@@ -299,57 +284,49 @@ class PixelCNN(nn.Module, Pretrained):
                     "leave them out, or train a prior with num_classes"
                 )
             return None
-        if labels is None and self.label_dropout:
-            return None
         if self.condition_dim is None:
             shape, kind = (batch_size,), f"{self.num_classes} classes"
             wanted = f"labels from 0 to {self.num_classes - 1}"
         else:
             shape, kind = (batch_size, self.condition_dim), "vectors"
-            wanted = f"vectors of {self.condition_dim} numbers"
-        wanted += ", one per image or one for all"
+            wanted = f"vectors of {self.condition_dim} finite numbers"
+
+        def refuse(problem: str):
+            raise ValueError(f"{problem}; give {wanted}, one per image or one for all")
+
         if labels is None:
-            raise ValueError(f"this prior is conditional on {kind}; give {wanted}")
+            if not self.label_dropout:
+                refuse(f"this prior is conditional on {kind}")
+            return None
+        if isinstance(labels, np.ndarray):
+            # torch refuses arrays of negative strides, and warns of read-only ones.
+            labels = labels.copy()
         try:
-            # Copied, because torch refuses arrays of negative strides and warns of
-            # read-only ones.
-            found = torch.as_tensor(
-                labels.copy() if isinstance(labels, np.ndarray) else labels
-            )
-        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            raise ValueError(f"labels are {labels!r}; give {wanted}") from error
-        numbers = (torch.bool, torch.complex64, torch.complex128)
-        if found.dtype in numbers or (
-            found.is_floating_point() and self.condition_dim is None
-        ):
-            raise ValueError(
-                f"labels are {found.dtype}, not whole numbers; give {wanted}"
-            )
+            found = torch.as_tensor(labels)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            refuse(f"labels are {labels!r}")
+        numbers = found.dtype != torch.bool and not found.is_complex()
+        if self.condition_dim is None:
+            numbers = numbers and not found.is_floating_point()
+        if not numbers:
+            refuse(f"labels are {found.dtype}, not whole numbers")
         if found.shape == shape[1:]:
             found = found.expand(shape)
         if found.shape != shape:
-            raise ValueError(
+            refuse(
                 f"labels have shape {list(found.shape)}, but shape {list(shape)} is "
-                f"needed; give {wanted}"
+                "needed"
             )
-        found = found.long() if self.condition_dim is None else found.float()
-        if check_is_free(found):
-            self._check_values(found)
+        if self.condition_dim is None:
+            found = found.long()
+            outside = (found < 0) | (found >= self.num_classes)
+            if check_is_free(found) and outside.any():
+                refuse(f"label {found[outside][0]} is out of range")
+        else:
+            found = found.float()
+            if check_is_free(found) and not found.isfinite().all():
+                refuse("labels are not finite")
         return found.to(self.embedding.weight.device)
-
-    def _check_values(self, labels: Tensor) -> None:
-        if self.condition_dim is not None:
-            if not labels.isfinite().all():
-                raise ValueError(
-                    "labels are not finite; give vectors of finite numbers"
-                )
-            return
-        low, high = labels.min().item(), labels.max().item()
-        if low < 0 or high >= self.num_classes:
-            raise ValueError(
-                f"label {low if low < 0 else high} is out of range; this prior has "
-                f"classes 0 to {self.num_classes - 1}"
-            )
 
 
 class ConditionalPixelCNN(PixelCNN):
@@ -395,10 +372,6 @@ class ConditionalPixelCNN(PixelCNN):
         Logits at (y, x) depend on the codes above on all sides, up to a distance of at
         least five positions, and only on those codes of this level that come before
         (y, x) in raster order.
-
-        Raises:
-            ValueError: codes or labels have the wrong type or shape, or are out of
-                range, or the two grids hold different numbers of images.
         """
         return self._checked_logits(codes, above, labels)
 
@@ -408,7 +381,7 @@ class ConditionalPixelCNN(PixelCNN):
         """Cross entropy in nats per code, {"total_loss": scalar}; see `forward`."""
         return {"total_loss": self.nats(codes, above, labels).mean()}
 
-    def from_above(self, above: Tensor | None, shape) -> Tensor:
+    def condition_from_above(self, above: Tensor | None, shape) -> Tensor:
         """Codes of the level above [B, h, w] to [B, p, H, W] for `shape` [B, H, W]."""
         if above is None:
             raise ValueError(

@@ -7,7 +7,6 @@ safe palette). Whatever a colour shows is also shown by a number, a hatch or a l
 style. Figures that only the notebooks use are in `course/`.
 """
 
-import contextlib
 import math
 import os
 from collections.abc import Sequence
@@ -45,8 +44,8 @@ def panel_width(count: int, wanted: float, margin: float = 0.0) -> float:
 def as_bytes(images: Tensor) -> Tensor:
     """Convert images in [0, 1], of any shape, to uint8 from 0 to 255, on the CPU.
 
-    All images that are measured, written to a file or drawn are rounded here, so that a
-    picture shows exactly what was measured. Values outside [0, 1] are clipped.
+    All images that are measured, written or drawn are rounded here, so that a picture
+    shows exactly what was measured. Values outside [0, 1] are clipped.
     """
     pixels = images.detach().float().clamp(0, 1)
     return (pixels * 255).round().byte().cpu()
@@ -59,45 +58,28 @@ def image_grid(images: Tensor, nrow: int = 10) -> Image.Image:
 
 
 def save_picture(picture: Image.Image | Figure, path) -> Path:
-    """Write a picture under a temporary name, then rename it; images may be of any
-    format that the suffix names.
-    """
+    """Write a picture, of the format that the suffix names, whole or not at all."""
     path = Path(path)
-    with _putting(path), temporary_folder(writable_folder(path.parent)) as temporary:
+    with temporary_folder(writable_folder(path.parent)) as temporary:
         written = temporary / path.name
-        if isinstance(picture, Figure):
-            picture.savefig(written, dpi=110, facecolor="white")
-        else:
-            picture.save(written)
-        os.replace(written, path)
+        try:
+            if isinstance(picture, Figure):
+                picture.savefig(written, dpi=110, facecolor="white")
+            else:
+                picture.save(written)
+            os.replace(written, path)
+        except OSError as error:
+            raise OSError(
+                f"cannot write {path} ({error.strerror or error}); make room on the "
+                "disk, or ask for permission to write there"
+            ) from error
     return path
 
 
 def save_images(images: Tensor, paths) -> None:
-    """Write images [N, C, H, W] in [0, 1] as PNG files of one folder.
-
-    They are written under temporary names first, as in `save_picture`.
-    """
-    paths = [Path(path) for path in paths]
-    with temporary_folder(writable_folder(paths[0].parent)) as temporary:
-        for image, path in zip(images, paths, strict=True):
-            with _putting(path):
-                image_grid(image[None], 1).save(temporary / path.name)
-                os.replace(temporary / path.name, path)
-
-
-@contextlib.contextmanager
-def _putting(path: Path):
-    """An error of the disk in here names the picture and the mend."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:  # it says this by itself
-            raise
-        raise OSError(
-            f"cannot write {path} ({error.strerror or error}); make room on the disk, "
-            "or ask for permission to write there"
-        ) from error
+    """Write images [N, C, H, W] in [0, 1] as files by `save_picture`."""
+    for image, path in zip(images, paths, strict=True):
+        save_picture(image_grid(image[None], 1), path)
 
 
 def captioned_images(
@@ -121,29 +103,13 @@ def captioned_images(
 def image_rows(
     rows: dict[str, Tensor], *, column_names: Sequence[str] = (), title: str = ""
 ) -> Figure:
-    """Rows of images [N, C, S, S], each row with its name on the left.
-
-    Args:
-        rows: the rows by name.
-        column_names: one for each column, such as the classes, above the first row.
-
-    Raises:
-        ValueError: there are other than as many names as columns.
-    """
+    """Rows of images [N, C, S, S] by name, and a name above each column."""
     count = max(len(images) for images in rows.values())
-    if column_names and len(column_names) != count:
-        raise ValueError(
-            f"{len(column_names)} names are given for {count} columns; give one for "
-            "each column, or none"
-        )
     width = panel_width(count, 0.9, 1.2)
-    size = (
-        count * width + 1.2,
-        len(rows) * (width + 0.05) + 0.4 + 0.15 * bool(column_names),
-    )
-    figure = Figure(figsize=size, layout="constrained")
+    height = len(rows) * (width + 0.05) + 0.4 + 0.15 * bool(column_names)
+    figure = Figure(figsize=(count * width + 1.2, height), layout="constrained")
     axes = figure.subplots(len(rows), count, squeeze=False)
-    for axis, column in zip(axes[0], column_names, strict=False):
+    for axis, column in zip(axes[0], column_names, strict=bool(column_names)):
         axis.set_title(column.replace(" ", "\n"), fontsize=9)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for axis, image in zip(line, images, strict=False):

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from pixelprior.checkpoints import Pretrained
 from pixelprior.devices import evaluation_mode
 from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
-from pixelprior.sampling import chunks_of, sample_levels
-from pixelprior.settings import NetworkSettings, SamplingOptions
+from pixelprior.sampling import sample_levels
+from pixelprior.settings import CHUNK_SIZE, NetworkSettings, SamplingOptions
 
 LEVELS = ("top", "bottom")  # the two levels of a VQ-VAE-2
 
@@ -37,13 +37,13 @@ def level_number(level: str | int, count: int) -> int:
         ValueError: there is no such level.
     """
     names = level_names(count)
-    known = {**{str(i): i for i in range(count)}, **{n: i for i, n in enumerate(names)}}
-    if str(level) not in known:
-        raise ValueError(
-            f"level is {level!r}, but the levels are {', '.join(names)}; give one of "
-            f"them, or its number from 0 to {count - 1}"
-        )
-    return known[str(level)]
+    for number, name in enumerate(names):
+        if str(level) in (name, str(number)):
+            return number
+    raise ValueError(
+        f"level is {level!r}, but the levels are {', '.join(names)}; give one of them, "
+        f"or its number from 0 to {count - 1}"
+    )
 
 
 def per_level(num_embeddings, count: int) -> tuple[int, ...]:
@@ -117,7 +117,7 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             self.add_module(f"prior_{name}", level)
             above = level.num_embeddings
         sizes = tuple(level.num_embeddings for level in self.levels)
-        two_alike = sizes == sizes[:1] * 2
+        two_alike = len(sizes) == 2 and sizes[0] == sizes[1]
         self.num_embeddings = sizes[0] if two_alike else sizes
         self._hub_mixin_config = {
             "num_embeddings": self.num_embeddings,
@@ -145,10 +145,6 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             {"total_loss", "level_0_loss", …}: scalars; the total is the sum of the
             others. The levels share no weights, so that the gradient of no level
             depends on another.
-
-        Raises:
-            ValueError: codes or labels have the wrong type or shape, or are out of
-                range, or there is no such level.
         """
         nats = self.nats(*codes, labels=labels, levels=levels)
         losses = {f"{name}_loss": each.mean() for name, each in nats.items()}
@@ -159,7 +155,10 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
     ) -> dict[str, Tensor]:
         """-log P(code | what is before it) of each code, float32 [B, H, W], by level.
 
-        Args and errors: as in `loss_function`.
+        Args: as in `loss_function`.
+
+        Raises:
+            ValueError: there are more or fewer grids than levels, or no such level.
         """
         if len(codes) == len(self.level_names) + 1 and labels is None:
             *codes, labels = codes
@@ -171,12 +170,12 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
         wanted = self.level_names if levels is None else levels
         if not wanted or not set(wanted) <= set(self.level_names):
             raise ValueError(f"levels are {levels}; give some of {self.level_names}")
-        each = zip(self.level_names, self.levels, codes, (None, *codes), strict=False)
-        return {
-            name: level.nats(grid, above, labels)
-            for name, level, grid, above in each
-            if name in wanted
-        }
+        nats, above = {}, None
+        for name, level, grid in zip(self.level_names, self.levels, codes, strict=True):
+            if name in wanted:
+                nats[name] = level.nats(grid, above, labels)
+            above = grid
+        return nats
 
     def training_parts(self) -> dict[str, nn.Module]:
         """The losses that training minimises and the level that each belongs to."""
@@ -230,21 +229,18 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
             Codes of each level, long [B, H, W]; for two levels (z_top, z_bottom).
 
         Raises:
-            ValueError: an argument is out of its range, the weights are not finite, or
-                guidance has no labels, or a prior that was trained with all labels.
+            ValueError: an argument is out of its range, or the weights are not finite.
         """
         if device is not None:
             self.to(device)
-        two = (top_shape, bottom_shape)
+        if shapes is None:
+            shapes = (top_shape, bottom_shape)
         if known is None and not (known_top is None and known_bottom is None):
             known = (known_top, known_bottom)
-        names = [name.replace("_", " ") for name in self.level_names]
+        names = [f"{name.replace('_', ' ')} codes" for name in self.level_names]
         return sample_levels(
-            {
-                f"{name} codes": level
-                for name, level in zip(names, self.levels, strict=True)
-            },
-            two if shapes is None else shapes,
+            dict(zip(names, self.levels, strict=True)),
+            shapes,
             batch_size,
             SamplingOptions(temperature, **options),
             labels=labels,
@@ -271,22 +267,15 @@ class HierarchicalPixelCNN(nn.Module, Pretrained):
 
         Returns:
             Images [B, C, H, W] in [0, 1].
-
-        Raises:
-            ValueError: as in `sample`, or the codebooks differ in size.
         """
         self.check_matches(vqvae2_model)
-        shapes = vqvae2_model.grids
-        codes = self.sample(
-            batch_size, None, None, device, temperature, shapes=shapes, **options
-        )
-        device, images = codes[0].device, []
-        size = options.get("chunk_size", SamplingOptions.chunk_size)
+        options |= {"shapes": vqvae2_model.grids}
+        codes = self.sample(batch_size, None, None, device, temperature, **options)
+        size, device = options.get("chunk_size", CHUNK_SIZE), codes[0].device
+        parts = zip(*(grid.split(int(size)) for grid in codes), strict=True)
         with evaluation_mode(vqvae2_model), torch.autocast(device.type, enabled=False):
             vqvae2_model.to(device)
-            for chunk in chunks_of(len(codes[0]), int(size)):
-                images.append(vqvae2_model.decode_codes(*(z[chunk] for z in codes)))
-        return torch.cat(images)
+            return torch.cat([vqvae2_model.decode_codes(*part) for part in parts])
 
     def check_matches(self, vqvae2_model: Tokenizer) -> None:
         """Raise ValueError unless the tokenizer has these levels, with these codes."""

@@ -124,9 +124,10 @@ def sample_codes(
     copies = 2 if guidance else 1  # each image runs with its label and without it
     codes = torch.zeros(copies * len(uniform), *shape, dtype=torch.long, device=device)
     uniform = uniform.to(draw_device).unflatten(1, shape)  # [B, H, W]
-    known = None if known is None else known.to(device).long()
+    if known is not None:
+        known = known.to(device).long()
 
-    def sample_code(logits: Tensor, uniform: Tensor, known: Tensor | None) -> Tensor:
+    def choose(logits: Tensor, uniform: Tensor, known: Tensor | None) -> Tensor:
         """The codes at one position, [B] or twice [B], drawn from logits or known."""
         logits = logits.to(draw_device)
         if guidance:
@@ -138,18 +139,15 @@ def sample_codes(
             code = torch.where(known < 0, code, known)
         return code.repeat(copies)
 
+    given = (level, codes, condition, uniform, known, choose)
+    if options.method == "naive":
+        rows = _by_passes(whole_grid, *given)
+    elif options.method == "rows":
+        rows = _by_passes(rows_so_far, *given)
+    else:
+        rows = _by_steps(*given, as_graph=options.method == "graph")
+    bar = progress_bar(rows, total=shape[0], desc=name, unit="row", enabled=progress)
     with torch.inference_mode():
-        if options.method in ("naive", "rows"):
-            network = whole_grid if options.method == "naive" else rows_so_far
-            rows = _pass_by_pass(
-                network, level, codes, condition, uniform, known, sample_code
-            )
-        else:
-            row = _Row(level, codes, condition, uniform, known, sample_code)
-            rows = _row_by_row(row, codes, as_graph=options.method == "graph")
-        bar = progress_bar(
-            rows, total=shape[0], desc=name, unit="row", enabled=progress
-        )
         for logits in bar:  # the last of each row
             if not logits.isfinite().all():
                 raise ValueError(
@@ -180,32 +178,37 @@ def rows_so_far(level, codes, condition, y, x) -> Tensor:
     return level.logits(codes[:, : y + 1], above)[:, :, y, x].clone()
 
 
-def _pass_by_pass(
-    network, level, codes, condition, uniform, known, sample_code
+def _by_passes(
+    network, level, codes, condition, uniform, known, choose
 ) -> Iterator[Tensor]:
     """Draw codes with one pass of `network` per code; yield the last logits of rows."""
     for y in range(codes.shape[1]):
         for x in range(codes.shape[2]):
             logits = network(level, codes, condition, y, x)
             fixed = None if known is None else known[:, y, x]
-            codes[:, y, x] = sample_code(logits, uniform[:, y, x], fixed)
+            codes[:, y, x] = choose(logits, uniform[:, y, x], fixed)
         yield logits
 
 
-def _row_by_row(row: "_Row", codes: Tensor, as_graph: bool) -> Iterator[Tensor]:
-    """Draw codes so that each layer computes only what is new.
+def _by_steps(
+    level, codes, condition, uniform, known, choose, as_graph: bool
+) -> Iterator[Tensor]:
+    """Draw codes by the steps of `cache.py`; yield the last logits of rows.
 
-    This is one row of the vertical stack, and then one code of the horizontal stack at
-    a time. All steps together perform as many multiplications as one pass. As a graph,
-    the kernels of a row are captured once and replayed.
+    A row of the vertical stack is followed by one code of the horizontal stack at a
+    time. As a graph, the kernels of a row are captured once and replayed.
     """
+    row = _Row(PixelCNNCache(level, len(codes), codes.shape[1:]), choose, codes[:, 0])
     sample_row = row.sample
-    if as_graph:
-        row.load(0)
-        sample_row = _capture(row.sample)
-        row.cache.clear()
     for y in range(codes.shape[1]):
-        row.load(y)
+        row.load(
+            _rows_of(condition, slice(y, y + 1)),
+            uniform[:, y],
+            None if known is None else known[:, y],
+        )
+        if as_graph and y == 0:
+            sample_row = _capture(row.sample)
+            row.cache.clear()
         sample_row()
         codes[:, y] = row.codes
         yield row.logits
@@ -230,37 +233,28 @@ def _capture(function: Callable[[], None]) -> Callable[[], None]:
 class _Row:
     """The drawing of one row, with all that differs between rows in fixed tensors."""
 
-    def __init__(self, level, codes, condition, uniform, known, sample_code):
-        self.sample_code = sample_code
-        self.grids = (condition, uniform, known)
-        self.cache = PixelCNNCache(level, len(codes), codes.shape[1:])
-        self.codes = torch.zeros_like(codes[:, 0])
-        self.condition, self.uniform, self.known = (
-            None if tensor is None else tensor.clone() for tensor in self._at(0)
-        )
+    def __init__(self, cache: PixelCNNCache, choose, like: Tensor):
+        self.cache, self.choose = cache, choose
+        self.codes = torch.zeros_like(like)  # [B, W]
+        self.inputs: list[Tensor | None] = []
 
-    def _at(self, y: int):
-        condition, uniform, known = self.grids
-        row = None if known is None else known[:, y]
-        return _rows_of(condition, slice(y, y + 1)), uniform[:, y], row
-
-    def load(self, y: int) -> None:
-        """Make y the row that `sample` draws; rows must be loaded in order."""
-        here = (self.condition, self.uniform, self.known)
-        for old, new in zip(here, self._at(y), strict=True):
-            if old is not None:
-                old.copy_(new)
+    def load(self, *inputs: Tensor | None) -> None:
+        """Take condition, random numbers and known codes of the next row."""
+        if not self.inputs:
+            self.inputs = [None if each is None else each.clone() for each in inputs]
+        for kept, new in zip(self.inputs, inputs, strict=True):
+            if kept is not None:
+                kept.copy_(new)
 
     def sample(self) -> None:
         """Draw the row into `codes`, and keep it for the rows below."""
-        cache, width = self.cache, self.codes.shape[1]
-        uniform, codes = self.uniform.unbind(1), self.codes.unbind(1)
-        known = [None] * width if self.known is None else self.known.unbind(1)
-        cache.row_step(self.condition)
-        for x in range(width):
+        cache, (condition, uniform, known) = self.cache, self.inputs
+        cache.row_step(condition)
+        for x, code in enumerate(self.codes.unbind(1)):
             self.logits = cache.code_step(x)
-            codes[x].copy_(self.sample_code(self.logits, uniform[x], known[x]))
-            cache.keep_code(codes[x])
+            fixed = None if known is None else known[:, x]
+            code.copy_(self.choose(self.logits, uniform[:, x], fixed))
+            cache.keep_code(code)
         cache.keep_row(self.codes)
 
 
@@ -269,12 +263,6 @@ def _rows_of(condition: Tensor | None, rows: slice) -> Tensor | None:
     if condition is None or condition.shape[2] == 1:
         return condition
     return condition[:, :, rows]
-
-
-def chunks_of(batch_size: int, chunk_size: int) -> list[slice]:
-    """Slices of a batch with `chunk_size` images each, the last with the rest."""
-    starts = range(0, batch_size, chunk_size)
-    return [slice(first, first + chunk_size) for first in starts]
 
 
 @torch.no_grad()
@@ -306,8 +294,7 @@ def sample_levels(
         Codes of each level, long [B, H, W].
 
     Raises:
-        ValueError: an argument is out of its range, the weights are not finite, or
-            guidance has no labels, or a prior that was trained with all labels.
+        ValueError: batch_size, a shape or a known grid does not fit the levels.
     """
     check_positive(batch_size=batch_size)
     batch_size = whole_number(batch_size)
@@ -328,49 +315,44 @@ def sample_levels(
         above = above.to(device)
     labels = first.check_labels(labels, batch_size)
     guidance = checked_guidance(list(levels.values()), options, labels)
-    seed = options.seed
-    if seed is None:
-        seed = torch.randint(2**63 - 1, ()).item()
+    seed = torch.randint(2**63 - 1, ()).item() if options.seed is None else options.seed
     counts = [math.prod(shape) for shape in shapes]
     numbers = uniforms(seed, options.first_index, batch_size, sum(counts))
     numbers = numbers.split(counts, dim=1)  # [B, H * W] of each level
 
-    def sample_chunk(chunk: slice) -> list[Tensor]:
-        """The grids of some images, level by level."""
-        grid = None if above is None else above[chunk]
-        grids: list[Tensor] = []
-        each = zip(levels.items(), shapes, numbers, guidance, known, strict=True)
-        for (name, level), shape, uniform, weight, fixed in each:
-            uniform = uniform[chunk]
-            condition = level.conditioning(
-                grid,
-                None if labels is None else labels[chunk],
-                (len(uniform), *shape),
-                guided=bool(weight),
-            )
-            grid = sample_codes(
-                level,
-                shape,
-                uniform,
-                condition,
-                options,
-                guidance=weight,
-                known=None if fixed is None else fixed[chunk],
-                progress=progress and len(chunks) == 1,
-                name=name,
-            )
-            grids.append(grid)
-        return grids
-
-    chunks = chunks_of(batch_size, options.chunk_size)
-    several = progress and len(chunks) > 1
-    bar = progress_bar(chunks, desc="drawing", unit="batch", enabled=several)
+    starts = range(0, batch_size, options.chunk_size)
+    in_chunks = progress and len(starts) > 1
+    bar = progress_bar(starts, desc="drawing", unit="batch", enabled=in_chunks)
+    drawn: list[list[Tensor]] = []  # the grids of each chunk, level by level
     with (
         evaluation_mode(torch.nn.ModuleList(levels.values())),
         # A step cannot reuse what earlier steps kept in another number format.
         torch.autocast(device.type, enabled=False),
     ):
-        drawn = [sample_chunk(chunk) for chunk in bar]
+        for start in bar:
+            chunk = slice(start, start + options.chunk_size)
+            grid = None if above is None else above[chunk]
+            label = None if labels is None else labels[chunk]
+            grids = []
+            each = zip(levels.items(), shapes, numbers, guidance, known, strict=True)
+            for (name, level), shape, uniform, weight, fixed in each:
+                uniform = uniform[chunk]
+                condition = level.conditioning(
+                    grid, label, (len(uniform), *shape), guided=bool(weight)
+                )
+                grid = sample_codes(
+                    level,
+                    shape,
+                    uniform,
+                    condition,
+                    options,
+                    guidance=weight,
+                    known=None if fixed is None else fixed[chunk],
+                    progress=progress and not in_chunks,
+                    name=name,
+                )
+                grids.append(grid)
+            drawn.append(grids)
     return tuple(torch.cat(grids) for grids in zip(*drawn, strict=True))
 
 

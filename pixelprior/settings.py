@@ -11,7 +11,7 @@ import operator
 import re
 from dataclasses import dataclass
 from numbers import Real
-from typing import Literal
+from typing import Literal, get_args
 
 
 def whole_number(value) -> int | None:
@@ -34,11 +34,38 @@ def numbers_of(version: str) -> list[int]:
     return [*numbers, -bool(re.search(r"\d(a|b|rc)\d|dev", public))]
 
 
+def check(fine: bool, name: str, value, wanted: str) -> None:
+    """Raise ValueError that names the value and what is wanted, unless it is fine."""
+    if not fine:
+        raise ValueError(f"{name} is {value!r}; give {wanted}")
+
+
 def check_positive(**values: int) -> None:
     """Raise ValueError naming the first of `values` that is not a whole number >= 1."""
     for name, value in values.items():
-        if (whole_number(value) or 0) < 1:
-            raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
+        fine = (whole_number(value) or 0) >= 1
+        check(fine, name, value, "a whole number of at least 1")
+
+
+def check_share(**values: float) -> None:
+    """Raise ValueError naming the first of `values` that is not in [0, 1)."""
+    for name, value in values.items():
+        fine = isinstance(value, Real) and 0 <= value < 1
+        check(fine, name, value, "a share from 0 to below 1")
+
+
+def check_number(**values: float) -> None:
+    """Raise ValueError naming the first value that is not finite or below 0."""
+    for name, value in values.items():
+        fine = isinstance(value, Real) and 0 <= value < math.inf
+        check(fine, name, value, "a number of at least 0")
+
+
+def check_kernel_size(kernel_size: int) -> None:
+    """Raise ValueError unless `kernel_size` is odd and at least 3."""
+    whole = whole_number(kernel_size) or 0
+    fine = whole % 2 and whole >= 3
+    check(fine, "kernel_size", kernel_size, "an odd number of at least 3")
 
 
 def sides_of(image_size) -> tuple[int, int]:
@@ -55,35 +82,21 @@ def sides_of(image_size) -> tuple[int, int]:
     elif not isinstance(image_size, list | tuple):
         parts = (image_size, image_size)
     sides = tuple(map(whole_number, parts))
-    if len(sides) != 2 or min(side or 0 for side in sides) < 1:
-        raise ValueError(
-            f"image_size is {image_size}; give one number of pixels of at least 1, or "
-            "the height and the width, such as 64x96"
-        )
+    fine = len(sides) == 2 and min(side or 0 for side in sides) >= 1
+    wanted = "one number of pixels of at least 1, or the height and the width, "
+    check(fine, "image_size", image_size, wanted + "such as 64x96")
     return sides
 
 
-def check_share(**values: float) -> None:
-    """Raise ValueError naming the first of `values` that is not in [0, 1)."""
-    for name, value in values.items():
-        if not isinstance(value, Real) or not 0 <= value < 1:
-            raise ValueError(f"{name} is {value!r}; give a share from 0 to below 1")
-
-
-def check_number(*, least: float = 0.0, **values: float) -> None:
-    """Raise ValueError naming the first value that is not finite or below `least`."""
-    for name, value in values.items():
-        if not isinstance(value, Real) or not math.isfinite(value) or value < least:
-            raise ValueError(f"{name} is {value!r}; give a number of at least {least}")
-
-
-def check_kernel_size(kernel_size: int) -> None:
-    """Raise ValueError unless `kernel_size` is odd and at least 3."""
-    whole = whole_number(kernel_size) or 0
-    if whole % 2 == 0 or whole < 3:
-        raise ValueError(
-            f"kernel_size is {kernel_size!r}; give an odd number of at least 3"
-        )
+def _keep_whole(settings, *names: str, least: int = 0, bits: int | None = None) -> None:
+    """Check whole numbers of frozen settings, and keep them as Python's, for JSON."""
+    wanted = f"from 0 to 2^{bits} - 1" if bits else f"of at least {least}"
+    for name in names:
+        value = getattr(settings, name)
+        whole = whole_number(value)
+        fine = whole is not None and whole >= least and not (bits and whole >> bits)
+        check(fine, name, value, f"a whole number {wanted}")
+        object.__setattr__(settings, name, whole)
 
 
 @dataclass(frozen=True)
@@ -115,43 +128,26 @@ class NetworkSettings:
     attributes or the embedding of a text."""
 
     def __post_init__(self):
-        positive = ["hidden_channels", "num_layers", "attention_heads"]
+        _keep_whole(self, "hidden_channels", "num_layers", "attention_heads", least=1)
         for name in ("num_classes", "condition_dim"):
             if getattr(self, name) is not None:
-                positive.append(name)
-        check_positive(**{name: getattr(self, name) for name in positive})
+                _keep_whole(self, name, least=1)
         check_share(dropout=self.dropout, label_dropout=self.label_dropout)
+        for name in ("dropout", "label_dropout"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         check_kernel_size(self.kernel_size)
-        layers = whole_number(self.attention_layers)
-        if layers is None or not 0 <= layers <= self.num_layers:
-            raise ValueError(
-                f"attention_layers is {self.attention_layers}; give 0 for none, or up "
-                f"to {self.num_layers}, the number of blocks"
-            )
-        if layers and self.hidden_channels % self.attention_heads:
-            raise ValueError(
-                f"attention_heads is {self.attention_heads}, which does not divide the "
-                f"{self.hidden_channels} hidden channels; give a divisor"
-            )
+        _keep_whole(self, "kernel_size", "attention_layers")
+        layers, heads = self.attention_layers, self.attention_heads
+        wanted = f"0 for none, or up to {self.num_layers}, the number of blocks"
+        check(layers <= self.num_layers, "attention_layers", layers, wanted)
+        divides = not layers or self.hidden_channels % heads == 0
+        wanted = f"a divisor of the {self.hidden_channels} hidden channels"
+        check(divides, "attention_heads", heads, wanted)
         if self.num_classes is not None and self.condition_dim is not None:
             raise ValueError(
                 f"num_classes is {self.num_classes} and condition_dim is "
                 f"{self.condition_dim}; give one of them"
             )
-        # Kept as Python's numbers, for config.json.
-        for name in (*positive, "kernel_size", "attention_layers"):
-            object.__setattr__(self, name, whole_number(getattr(self, name)))
-        for name in ("dropout", "label_dropout"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-
-
-WHOLE_NUMBERS = (
-    "epochs",
-    "batch_size",
-    "gradient_accumulation_steps",
-    "save_steps",
-    "seed",
-)
 
 
 @dataclass(frozen=True)
@@ -191,40 +187,23 @@ class TrainingSettings:
     gives the same run."""
 
     def __post_init__(self):
-        check_positive(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            gradient_accumulation_steps=self.gradient_accumulation_steps,
+        _keep_whole(
+            self, "epochs", "batch_size", "gradient_accumulation_steps", least=1
         )
+        _keep_whole(self, "save_steps")
+        _keep_whole(self, "seed", bits=32)
         for name in ("lr", "max_grad_norm"):
             value = getattr(self, name)
-            if not 0 < value < 1e38:
-                raise ValueError(
-                    f"{name} is {value}; give a number above 0 and below 1e38"
-                )
+            check(0 < value < 1e38, name, value, "a number above 0 and below 1e38")
         check_share(warmup=self.warmup, ema_decay=self.ema_decay or 0)
         check_number(weight_decay=self.weight_decay)
-        seed = whole_number(self.seed)
-        if seed is None or not 0 <= seed < 2**32:
-            raise ValueError(
-                f"seed is {self.seed}; give a whole number from 0 to 2^32 - 1"
-            )
-        if self.mixed_precision not in ("auto", "no", "bf16"):
-            raise ValueError(
-                f"mixed_precision is {self.mixed_precision!r}; give 'auto', 'no' or "
-                "'bf16'"
-            )
-        save_steps = whole_number(self.save_steps)
-        if save_steps is None or save_steps < 0:
-            raise ValueError(
-                f"save_steps is {self.save_steps}; give a whole number, 0 or more"
-            )
-        for name in WHOLE_NUMBERS:  # kept as int, for checkpoints
-            object.__setattr__(self, name, whole_number(getattr(self, name)))
+        precision = self.mixed_precision
+        fine = precision in ("auto", "no", "bf16")
+        check(fine, "mixed_precision", precision, "'auto', 'no' or 'bf16'")
 
 
 CHUNK_SIZE = 256  # the largest batch that `pixelprior benchmark` times
-METHODS = ("auto", "naive", "rows", "cached", "graph")
+Method = Literal["auto", "naive", "rows", "cached", "graph"]
 
 
 @dataclass(frozen=True)
@@ -248,7 +227,7 @@ class SamplingOptions:
     seed: int | None = None
     """Seed of the images. The same seed gives the same images in any batch size. None
     takes one from torch's generator."""
-    method: Literal["auto", "naive", "rows", "cached", "graph"] = "auto"
+    method: Method = "auto"
     """Sampling method: the whole network on the whole grid for each code (naive), on
     the rows so far (rows), only what is new (cached), and that as a CUDA graph (graph).
     All give the same codes. auto is cached."""
@@ -260,51 +239,37 @@ class SamplingOptions:
     to rounding ties."""
 
     def __post_init__(self):
-        finite = isinstance(self.temperature, Real) and math.isfinite(self.temperature)
-        if not finite or self.temperature <= 0:
-            raise ValueError(
-                f"temperature is {self.temperature}; give a number above 0 (1.0 "
-                "samples the prior as it is, lower is safer, higher more diverse)"
-            )
-        if self.top_k is not None and (whole_number(self.top_k) or 0) < 1:
-            raise ValueError(f"top_k is {self.top_k}; give at least 1, or leave it out")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(
-                f"top_p is {self.top_p}; give a share above 0 and up to 1, or leave it "
-                "out"
-            )
+        value = self.temperature
+        fine = isinstance(value, Real) and 0 < value < math.inf
+        wanted = "a number above 0 (1.0 samples the prior as it is, lower is safer, "
+        check(fine, "temperature", value, wanted + "higher more diverse)")
+        fine = self.top_k is None or (whole_number(self.top_k) or 0) >= 1
+        wanted = "a whole number of at least 1, or leave it out"
+        check(fine, "top_k", self.top_k, wanted)
+        fine = self.top_p is None or 0 < self.top_p <= 1
+        wanted = "a share above 0 and up to 1, or leave it out"
+        check(fine, "top_p", self.top_p, wanted)
         weights = self.guidance
         weights = tuple(weights) if isinstance(weights, tuple | list) else (weights,)
-        if not weights or not all(
-            isinstance(w, Real) and math.isfinite(w) and w >= 0 for w in weights
-        ):
-            raise ValueError(
-                f"guidance is {self.guidance}; give a number from 0, or one for each "
-                "level from the top down"
-            )
+        fine = all(isinstance(w, Real) and 0 <= w < math.inf for w in weights)
+        wanted = "a number from 0, or one for each level from the top down"
+        check(fine and weights, "guidance", self.guidance, wanted)
         object.__setattr__(self, "guidance", tuple(map(float, weights)))
-        if self.method not in METHODS:
-            raise ValueError(
-                f"method is {self.method!r}; give one of {', '.join(METHODS)}"
-            )
-        for name, value, bits in (
-            ("seed", self.seed, 64),
-            ("first_index", self.first_index, 63),
-        ):
-            whole = whole_number(value)
-            if value is not None and (whole is None or not 0 <= whole < 2**bits):
-                raise ValueError(
-                    f"{name} is {value}; give a whole number from 0 to 2^{bits} - 1"
-                )
-            object.__setattr__(self, name, whole)
-        check_positive(chunk_size=self.chunk_size)
-        object.__setattr__(self, "chunk_size", whole_number(self.chunk_size))
+        methods = get_args(Method)
+        wanted = f"one of {', '.join(methods)}"
+        check(self.method in methods, "method", self.method, wanted)
+        if self.seed is not None:
+            _keep_whole(self, "seed", bits=64)
+        _keep_whole(self, "first_index", bits=63)
+        _keep_whole(self, "chunk_size", least=1)
 
     def guidance_for(self, levels: int) -> tuple[float, ...]:
         """The guidance of each of so many levels; a single number holds for all."""
-        if len(self.guidance) not in (1, levels):
+        if len(self.guidance) == 1:
+            return self.guidance * levels
+        if len(self.guidance) != levels:
             raise ValueError(
                 f"guidance is {self.guidance}, but the prior has {levels} level(s); "
                 "give one number, or one per level"
             )
-        return self.guidance * (levels if len(self.guidance) == 1 else 1)
+        return self.guidance

@@ -1,11 +1,10 @@
 """One training loop for both stages, on Hugging Face accelerate.
 
 `fit` trains any model with a `loss_function` and `training_parts`: the VQ-VAE-2 on
-images, the prior on codes. It runs on a CPU, on a GPU, or on several under `accelerate
-launch` or `torchrun`, and writes `best` and `last` checkpoints each epoch, and `last`
-within an epoch too if asked to. A run resumed from `last` has the same loss curve, bit
-for bit on one machine. `fit` does not depend on data files or sampling; the caller
-passes what is to happen after an epoch.
+images, the prior on codes; on a CPU, a GPU, or several under `accelerate launch` or
+`torchrun`. It writes `best` and `last` checkpoints each epoch. A run resumed from
+`last` has the same loss curve, bit for bit on one machine. `fit` does not depend on
+data files or sampling; the caller passes what is to happen after an epoch.
 """
 
 import contextlib
@@ -73,8 +72,8 @@ def fit(
             `averages_weights`, False if its weights are averaged only on request.
         train_data: has `len`, `batch(indices)` and `to(device)`, and may have
             `batches(parts)`, which prepares the batches of several tensors of indices.
-        heldout_data: data that is not trained on, by which `best` is chosen. Do not use
-            test images, which are for the end. With None, the last epoch is the best.
+        heldout_data: chooses `best`; with None, the last epoch is the best. Do not use
+            test images, which are for the end.
         output_dir: folder for `best`, `last` and `history.json`.
         accelerator: from `make_accelerator`, made before the model if the training runs
             in several processes; None makes one.
@@ -84,19 +83,17 @@ def fit(
             steps from one checkpoint to the next may differ from before.
         notes: written to each checkpoint's `training.json` beside its held-out losses.
         after_epoch: called with the number of epochs done and the averaged model, in
-            evaluation mode; by a resumed run for the epoch before as well.
+            evaluation mode.
         log: called with one line per epoch, and one per change in a resumed run.
 
     Returns:
         The history: one dict per epoch, with the mean training losses (`train_…`), the
         mean held-out losses (`heldout_…`), steps per second, the learning rate of the
         last step, and the seconds that the epoch took. The model ends with the last
-        weights, not averaged; `best` and `last` hold averaged weights.
+        weights; `best` and `last` hold averaged weights.
 
     Raises:
-        ValueError: the folder already holds a run, or one with other settings; or there
-            are no images.
-        FileNotFoundError: there is nothing to resume.
+        ValueError: there are no images.
         FloatingPointError: a gradient or a held-out loss is not finite.
     """
     for kind, data in (("training", train_data), ("held-out", heldout_data)):
@@ -106,41 +103,56 @@ def fit(
     if accelerator is None:
         accelerator = make_accelerator(settings, output_dir)
     with _left_as_it_was(model, accelerator):
-        trained = (model, parts, loss_options or {}, notes or {})
-        run = TrainingRun(*trained, len(train_data), settings, output_dir, accelerator)
-        changes = run.resume() if resume else []
-        run.schedule = LambdaLR(run.optimizer.optimizer, run.factor, run.step - 1)
-        accelerator.init_trackers("pixelprior", config=asdict(run.settings))
+        run = TrainingRun(
+            model,
+            parts,
+            loss_options or {},
+            notes or {},
+            len(train_data),
+            settings,
+            output_dir,
+            accelerator,
+        )
         if not accelerator.is_main_process:
-            changes, log, after_epoch = [], lambda line: None, None
-        for line in changes:
-            log(line)
-        if run.history and accelerator.is_main_process:  # it may have been stopped here
-            write_history(run.output_dir, run.history)
-            if not run.images and after_epoch is not None:
-                after_epoch(len(run.history), run.average.module.eval())
-        accelerator.wait_for_everyone()
+            after_epoch, log = None, lambda line: None
+        if resume:
+            run.resume(log)
+        accelerator.init_trackers("pixelprior", config=asdict(run.settings))
         train_data = train_data.to(accelerator.device)
         if heldout_data is not None:
             heldout_data = heldout_data.to(accelerator.device)
-        for epoch in range(len(run.history), settings.epochs):
-            run.started = time.perf_counter() - run.seconds
-            trained = run.train_epoch(train_data)
-            speed = run.steps_per_epoch / (time.perf_counter() - run.started)
-            heldout = {} if heldout_data is None else run.evaluate(heldout_data)
-            figures = {f"train_{name}": value for name, value in trained.items()}
-            figures |= {f"heldout_{name}": value for name, value in heldout.items()}
-            figures["steps_per_second"] = speed
-            figures["lr"] = settings.lr * run.factor(run.step - 1)
-            figures["seconds"] = time.perf_counter() - run.started
-            run.finish_epoch(figures, heldout)
-            accelerator.log(figures, step=run.step)
-            count = f"{epoch + 1:{len(str(settings.epochs))}d}/{settings.epochs}"
-            losses = _in_words(trained, heldout)
-            log(f"epoch {count}: {losses}, {figures['seconds']:.0f} s")
-            if after_epoch is not None:
-                after_epoch(epoch + 1, run.average.module.eval())
-            accelerator.wait_for_everyone()
+        bar = progress_bar(
+            total=settings.epochs * run.steps_per_epoch,
+            initial=run.step,
+            desc="training",
+            unit="step",
+            enabled=accelerator.is_main_process,
+        )
+        with bar:
+            for epoch in range(len(run.history), settings.epochs):
+                run.started = time.perf_counter() - run.seconds
+                trained = run.train_epoch(train_data, bar)
+                speed = run.steps_per_epoch / (time.perf_counter() - run.started)
+                heldout = {} if heldout_data is None else run.evaluate(heldout_data)
+                figures = {f"train_{name}": value for name, value in trained.items()}
+                figures |= {f"heldout_{name}": value for name, value in heldout.items()}
+                figures["steps_per_second"] = speed
+                figures["lr"] = settings.lr * run.factor(run.step - 1)
+                figures["seconds"] = time.perf_counter() - run.started
+                run.finish_epoch(figures, heldout)
+                accelerator.log(figures, step=run.step)
+                losses = ", ".join(
+                    f"{name.removesuffix('_loss')} {value:.4f}"
+                    + (f" / {heldout[name]:.4f}" if name in heldout else "")
+                    for name, value in trained.items()
+                )
+                count = f"{epoch + 1:{len(str(settings.epochs))}d}/{settings.epochs}"
+                kinds = "training / held out" if heldout else "training"
+                bar.clear()  # the line takes its place on the screen
+                log(f"epoch {count}: {losses} ({kinds}), {figures['seconds']:.0f} s")
+                if after_epoch is not None:
+                    after_epoch(epoch + 1, run.average.module.eval())
+                accelerator.wait_for_everyone()
     return run.history
 
 
@@ -176,8 +188,8 @@ class TrainingRun:
             "model": getattr(self.model, "_hub_mixin_config", None),
         }
         self.about = json.loads(json.dumps(about | notes))
-        self.images_per_step = accelerator.num_processes * settings.batch_size
-        self.images_per_step *= settings.gradient_accumulation_steps
+        size = settings.batch_size * settings.gradient_accumulation_steps
+        self.images_per_step = accelerator.num_processes * size
         self.steps_per_epoch = math.ceil(images / self.images_per_step)
         total_steps = settings.epochs * self.steps_per_epoch
         self.factor = learning_rate_factor(settings, total_steps)
@@ -187,17 +199,16 @@ class TrainingRun:
             lr=settings.lr,
             weight_decay=settings.weight_decay,
         )
-        loss = _Loss(self.model, options)
-        self.loss, self.optimizer = accelerator.prepare(loss, optimizer)
+        self.loss, self.optimizer = accelerator.prepare(
+            _Loss(self.model, options), optimizer
+        )
+        self.schedule = LambdaLR(self.optimizer.optimizer, self.factor)
         self.history: list[dict] = []
         self.step = 0
-        self._begin_epoch()
-
-    def _begin_epoch(self) -> None:
         self.images, self.seconds = 0, 0.0  # what is done of the present epoch
         self.sums: dict[str, Tensor] = {}  # of the losses of this process's images
 
-    def train_epoch(self, data) -> dict[str, float]:
+    def train_epoch(self, data, bar) -> dict[str, float]:
         """Train for one pass over the data; return the mean of each loss."""
         settings, accelerator = self.settings, self.accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
@@ -210,19 +221,12 @@ class TrainingRun:
         left, count = order[self.images :], self.images // world
         # Every process gets the same number: the first few fill what is missing.
         left = torch.cat([left, order[: -len(left) % world]])[rank::world].to(device)
-        size = settings.batch_size
-        steps = left.split(size * settings.gradient_accumulation_steps)
-        batches = _batches(
-            device, data, [b for step in steps for b in step.split(size)]
-        )
+        steps = left.split(self.images_per_step // world)
+        parts = [b for step in steps for b in step.split(settings.batch_size)]
+        batches = _batches(device, data, parts)
         finite = dict.fromkeys(self.parts, True)
         self.loss.train()
-        for indices in progress_bar(
-            steps,
-            desc=f"epoch {epoch + 1}/{settings.epochs}",
-            unit="step",
-            enabled=accelerator.is_main_process,
-        ):
+        for indices in steps:
             losses = self._gradients(batches, indices)
             for name, part in self.parts.items():
                 # Each part by itself: if one diverges, the other is not scaled down.
@@ -235,11 +239,12 @@ class TrainingRun:
             save = settings.save_steps and done % settings.save_steps == 0 and not ends
             # Seldom on a GPU, where the host has to wait until it can read a number.
             if ends or save or done % CHECK_EVERY.get(device.type, 50) == 0:
-                for name in [n for n, so_far in finite.items() if not so_far]:
-                    self._stop(
-                        f"at step {done}: the gradient of {name} is not finite (loss "
-                        f"{losses[name].item():.4g})"
-                    )
+                for name, so_far in finite.items():
+                    if not so_far:
+                        self._stop(
+                            f"at step {done}: the gradient of {name} is not finite "
+                            f"(loss {losses[name].item():.4g})"
+                        )
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.average.update_parameters(self.model)
@@ -251,6 +256,7 @@ class TrainingRun:
             if save:
                 self.seconds = time.perf_counter() - self.started
                 self.save({}, improved=False)
+            bar.update()
         return self._mean(self.sums, count)
 
     def _gradients(self, batches: Iterator, indices: Tensor) -> dict[str, Tensor]:
@@ -282,23 +288,18 @@ class TrainingRun:
     @torch.no_grad()
     def evaluate(self, data) -> dict[str, float]:
         """Mean losses of the averaged weights, in float32, over all of `data`."""
-        accelerator = self.accelerator
+        accelerator, model, sums = self.accelerator, self.average.module.eval(), {}
         mine = range(accelerator.process_index, len(data), accelerator.num_processes)
-        model, sums = self.average.module.eval(), {}
+        count = len(mine)
         # A process without an image computes the losses of the first, with weight 0.
         indices = torch.tensor(mine or [0], device=accelerator.device)
         parts = indices.split(self.settings.batch_size)
-        for some, batch in progress_bar(
-            zip(parts, _batches(accelerator.device, data, parts), strict=True),
-            total=len(parts),
-            desc="held out",
-            unit="batch",
-            enabled=accelerator.is_main_process,
-        ):
-            counted = min(len(some), len(mine))
-            for name, value in model.loss_function(*batch, **self.options).items():
-                sums[name] = sums.get(name, 0) + value.float() * counted
-        return self._mean(sums, len(mine))
+        batches = _batches(accelerator.device, data, parts)
+        for part, batch in zip(parts, batches, strict=True):
+            losses = model.loss_function(*batch, **self.options)
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0) + value.float() * min(len(part), count)
+        return self._mean(sums, count)
 
     def _mean(self, sums: dict[str, Tensor], count: int) -> dict[str, float]:
         device = self.accelerator.device
@@ -315,11 +316,11 @@ class TrainingRun:
                 self._stop(f"after step {self.step}: the held-out {name} is not finite")
             if loss < self.best_losses.get(name, math.inf):
                 improved.append(name)
-                averaged = self.average.module.training_parts()[name]
-                self.best.training_parts()[name].load_state_dict(averaged.state_dict())
+                averaged = self.average.module.training_parts()[name].state_dict()
+                self.best.training_parts()[name].load_state_dict(averaged)
         self.best_losses |= {name: heldout[name] for name in improved if heldout}
         self.history.append(figures)
-        self._begin_epoch()
+        self.images, self.seconds, self.sums = 0, 0.0, {}
         self.save(heldout, improved=bool(improved))
 
     def save(self, heldout: dict, improved: bool) -> None:
@@ -328,6 +329,7 @@ class TrainingRun:
         Every process writes its random state, and the main process all else.
         """
         folder, new = self.output_dir, self.output_dir / f"{UNFINISHED}run"
+        sums = {name: value.item() for name, value in self.sums.items()}
         state = {
             "about": self.about,
             "history": self.history,
@@ -335,7 +337,7 @@ class TrainingRun:
             "step": self.step,
             "images": self.images,
             "seconds": self.seconds,
-            "sums": gather_object([{n: s.item() for n, s in self.sums.items()}]),
+            "sums": gather_object([sums]),
         }
         with _writing(folder):
             self.accelerator.save_state(str(new / STATE))
@@ -344,13 +346,13 @@ class TrainingRun:
             with _writing(folder):
                 (new / STATE / "run.json").write_text(json.dumps(state), "utf-8")
                 self._write_model(new / "last", self.average.module, heldout)
-                # `best` first: if it is interrupted in between, the resumed run
-                # repeats this epoch.
+                # `last` at the end: a run stopped before it repeats this epoch.
+                history = json.dumps(self.history, indent=1)
+                write_texts(folder, {"history.json": history})
                 if improved:
                     self._write_model(new / "best", self.best, self.best_losses)
                     swap_folder(new / "best", folder / "best")
                 swap_folder(new / "last", folder / "last")
-                write_history(folder, self.history)
                 shutil.rmtree(new, ignore_errors=True)
         self.accelerator.wait_for_everyone()
 
@@ -365,8 +367,8 @@ class TrainingRun:
         model.save_pretrained(folder)
         write_texts(folder, {"training.json": json.dumps(about, indent=1)})
 
-    def resume(self) -> list[str]:
-        """Go on from `last`; return one line per change of epochs or processes."""
+    def resume(self, log) -> None:
+        """Go on from `last`; log one line per change of epochs or processes."""
         folder, now, device = self.output_dir, self.about, self.accelerator.device
         with _reading(folder):
             state = json.loads((folder / STATE / "run.json").read_text("utf-8"))
@@ -391,21 +393,25 @@ class TrainingRun:
                 best = load_file(folder / "best" / WEIGHTS_NAME)
                 self.best.load_state_dict(best)
             self.best_losses = dict(state["best_losses"])
-            # On other processes an epoch is divided in another way: it begins again.
-            self.step = len(self.history) * self.steps_per_epoch
-            if "processes" not in differ:
+            if "processes" in differ:
+                # The epoch is divided in another way, and begins again.
+                self.step = len(self.history) * self.steps_per_epoch
+            else:
                 self.step, self.images = int(state["step"]), int(state["images"])
                 self.seconds = float(state["seconds"])
                 sums = state["sums"][self.accelerator.process_index]
                 self.sums = {n: torch.tensor(s, device=device) for n, s in sums.items()}
             self.average.n_averaged.fill_(self.step)
-        return [
-            f"resumed with {key} {now[key]} instead of {then[key]}: an epoch has "
-            f"{self.steps_per_epoch} steps of {self.images_per_step} images, and the "
-            f"learning rate follows the schedule of {now['epochs']} epochs"
-            for key in ("epochs", "processes")
-            if key in differ
-        ]
+        optimizer = self.optimizer.optimizer
+        self.schedule = LambdaLR(optimizer, self.factor, self.step - 1)
+        for key in ("epochs", "processes"):
+            if key in differ:
+                log(
+                    f"resumed with {key} {now[key]} instead of {then[key]}: an epoch "
+                    f"has {self.steps_per_epoch} steps of {self.images_per_step} "
+                    "images, and the learning rate follows the schedule of "
+                    f"{now['epochs']} epochs"
+                )
 
 
 class _Loss(nn.Module):
@@ -422,26 +428,25 @@ class _Loss(nn.Module):
 def decaying_parameters(model: nn.Module) -> tuple[list, list]:
     """The parameters that are trained: weights that decay, and those that do not.
 
-    Weight decay is for the weights of convolutions and linear layers. Biases and scales
-    do not decay (Radford et al. 2018, section 4.1), nor do embeddings, whose rows would
-    shrink in each step that does not use them.
+    Biases and scales do not decay (Radford et al. 2018, section 4.1), nor do
+    embeddings, whose rows would shrink in each step that does not use them.
     """
     embeddings = {id(m.weight) for m in model.modules() if type(m) is nn.Embedding}
     decaying, others = [], []
     for parameter in model.parameters():
-        if parameter.requires_grad:
-            of_a_product = parameter.ndim > 1 and id(parameter) not in embeddings
-            (decaying if of_a_product else others).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        if parameter.ndim > 1 and id(parameter) not in embeddings:
+            decaying.append(parameter)
+        else:
+            others.append(parameter)
     return decaying, others
 
 
 @torch.no_grad()
 def average_weights(averages, currents, steps: int, decay: float) -> None:
     """Move the averaged weights towards the current weights, after `steps` such moves.
-
-    The decay starts low and rises to `decay`, so that short runs gain from averaging
-    too.
-    """
+    The decay starts low and rises to `decay`, so that short runs gain from it too."""
     share = 1 - min(decay, (1 + steps) / (10 + steps))
     torch._foreach_lerp_(averages, currents, share)
 
@@ -461,19 +466,9 @@ def learning_rate_factor(settings: TrainingSettings, total_steps: int):
 
 def _batches(device, data, parts) -> Iterator[tuple]:
     """The batch of `data` for each tensor of indices in `parts`, on a device."""
-    several = hasattr(data, "batches")
-    for batch in data.batches(parts) if several else map(data.batch, parts):
+    many = data.batches(parts) if hasattr(data, "batches") else map(data.batch, parts)
+    for batch in many:
         yield tuple(each if each is None else each.to(device) for each in batch)
-
-
-def _in_words(trained: dict, heldout: dict) -> str:
-    """An epoch's losses in one line, with the held-out losses beside them if given."""
-    shown = [
-        f"{name.removesuffix('_loss')} {value:.4f}"
-        + (f" / {heldout[name]:.4f}" if name in heldout else "")
-        for name, value in trained.items()
-    ]
-    return f"{', '.join(shown)} (training{' / held out' if heldout else ''})"
 
 
 def check_output_dir(output_dir, resume: bool) -> None:
@@ -482,8 +477,8 @@ def check_output_dir(output_dir, resume: bool) -> None:
     if os.environ.get("LOCAL_RANK", "0") == "0":
         for name in ("best", "last"):
             recover_folder(folder / name)
-        for position in (folder, folder / "samples", folder / "codes"):
-            remove_unfinished(position)
+        for inside in (folder, folder / "samples", folder / "codes"):
+            remove_unfinished(inside)
     if resume and not (folder / STATE).is_dir():
         raise FileNotFoundError(
             f"there is no training run to resume in {folder}; leave --resume out to "
@@ -494,11 +489,6 @@ def check_output_dir(output_dir, resume: bool) -> None:
             f"{folder} already holds a training run; continue it with --resume, or "
             "choose another --output_dir"
         )
-
-
-def write_history(output_dir: Path, history: list[dict]) -> None:
-    """Write the losses of all epochs to history.json."""
-    write_texts(output_dir, {"history.json": json.dumps(history, indent=1)})
 
 
 def read_history(output_dir) -> list[dict]:
@@ -521,8 +511,8 @@ def _left_as_it_was(model: nn.Module, accelerator: Accelerator) -> Iterator[None
         ),
     ]
     try:
-        on_gpu = accelerator.device.type == "cuda"
-        with torch.random.fork_rng(range(torch.cuda.device_count()) if on_gpu else []):
+        gpus = torch.cuda.device_count() if accelerator.device.type == "cuda" else 0
+        with torch.random.fork_rng(range(gpus)):
             yield
     finally:
         for parameter, required in before:

@@ -245,8 +245,9 @@ class VQVAE2(nn.Module, Pretrained):
         encoder = [_halve(in_channels, narrow), nn.ReLU()]
         decoder = [nn.Conv2d(narrow, in_channels, 3, padding=1)]
         for step in range(1, halvings):
-            encoder += [_halve(narrow if step == 1 else width, width), nn.ReLU()]
-            decoder[:0] = [_double(width, narrow if step == 1 else width), nn.ReLU()]
+            outside = narrow if step == 1 else width
+            encoder = [*encoder, _halve(outside, width), nn.ReLU()]
+            decoder = [_double(width, outside), nn.ReLU(), *decoder]
         last = narrow if halvings == 1 else width
         self.encoder_bottom = nn.Sequential(
             *encoder, nn.Conv2d(last, width, 3, padding=1), ResidualStack(width, depth)
@@ -293,9 +294,6 @@ class VQVAE2(nn.Module, Pretrained):
         Returns:
             (quant_t [B, D, Ht, Wt], quant_b [B, D, Hb, Wb], codes_t [B, Ht, Wt],
             codes_b [B, Hb, Wb], commitment loss []); vectors and loss are float32.
-
-        Raises:
-            ValueError: the images are not float [B, C, H, W] of this model's C and S.
         """
         self.check_images(images)
         features_b = self.encoder_bottom(images)  # [B, hidden, Hb, Wb]
@@ -314,22 +312,16 @@ class VQVAE2(nn.Module, Pretrained):
         Raises:
             ValueError: a grid has the wrong shape.
         """
-        quantized = zip(
-            ("quant_t", "quant_b"), (quant_t, quant_b), self.grids, strict=True
-        )
-        for name, quant, (height, width) in quantized:
-            wanted = (self.embedding_dim, height, width)
-            if quant.ndim != 4 or tuple(quant.shape[1:]) != wanted:
+        count = len(quant_t)
+        given = {"quant_t": quant_t, "quant_b": quant_b}
+        for (name, quant), grid in zip(given.items(), self.grids, strict=True):
+            wanted = [count, self.embedding_dim, *grid]
+            if list(quant.shape) != wanted:
                 raise ValueError(
-                    f"{name} has shape {list(quant.shape)}, but [B, "
-                    f"{', '.join(map(str, wanted))}] is needed; look codes up with "
-                    ".embedding(codes) and move the vectors to dimension 1"
+                    f"{name} has shape {list(quant.shape)}, but {wanted} is needed for "
+                    f"{count} images: the vectors of codes of this VQ-VAE-2's grids, "
+                    "with the vector in dimension 1; give these"
                 )
-        if quant_t.shape[0] != quant_b.shape[0]:
-            raise ValueError(
-                f"there are {len(quant_t)} top and {len(quant_b)} bottom grids; give "
-                "one of each per image"
-            )
         return self._reconstruct(quant_t, quant_b).clamp(0, 1)
 
     def _reconstruct(self, quant_t: Tensor, quant_b: Tensor) -> Tensor:
@@ -338,21 +330,9 @@ class VQVAE2(nn.Module, Pretrained):
         return self.decoder(torch.cat([top, quant_b], dim=1))  # [B, C, H, W]
 
     def decode_codes(self, z_top: Tensor, z_bottom: Tensor) -> Tensor:
-        """Codes [B, Ht, Wt] and [B, Hb, Wb] to images [B, C, H, W] in [0, 1].
-
-        Raises:
-            ValueError: codes are not integers, are out of range, or have another grid.
-        """
-        both = {"z_top": z_top, "z_bottom": z_bottom}
-        for (name, codes), (height, width) in zip(
-            both.items(), self.grids, strict=True
-        ):
-            check_codes(codes, self.num_embeddings, name)
-            if tuple(codes.shape[1:]) != (height, width):
-                raise ValueError(
-                    f"{name} has a grid of {codes.shape[1]}×{codes.shape[2]}, but this "
-                    f"VQ-VAE-2 has {height}×{width}; use codes of the same model"
-                )
+        """Codes [B, Ht, Wt] and [B, Hb, Wb] to images [B, C, H, W] in [0, 1]."""
+        check_codes(z_top, self.num_embeddings, "z_top")
+        check_codes(z_bottom, self.num_embeddings, "z_bottom")
         quant_t = self.vq_top.embedding(z_top).permute(0, 3, 1, 2)  # [B, D, Ht, Wt]
         quant_b = self.vq_bottom.embedding(z_bottom).permute(0, 3, 1, 2)
         return self.decode(quant_t, quant_b)
@@ -410,20 +390,15 @@ class VQVAE2(nn.Module, Pretrained):
     def check_images(self, images: Tensor) -> None:
         """Raise ValueError unless images have this model's type, channels and size."""
         check_tensor(images, "images")
-        if not images.is_floating_point():
-            raise ValueError(
-                f"images are {images.dtype}, but floats in [0, 1] are needed; convert "
-                "with images.float() / 255"
-            )
         if images.dtype != self.dtype:
             raise ValueError(
-                f"images are {images.dtype}, but this model is {self.dtype}; convert "
-                f"them with images.to({self.dtype})"
+                f"images are {images.dtype}, but this model takes {self.dtype} in "
+                f"[0, 1]; convert with images.to({self.dtype}), and bytes with / 255"
             )
-        wanted = (self.in_channels, *self.image_shape)
-        if images.ndim != 4 or tuple(images.shape[1:]) != wanted:
+        channels, (height, width) = self.in_channels, self.image_shape
+        if images.ndim != 4 or images.shape[1:] != (channels, height, width):
             raise ValueError(
                 f"images have shape {list(images.shape)}, but this VQ-VAE-2 takes "
-                f"[B, {wanted[0]}, {wanted[1]}, {wanted[2]}]; resize or convert them, "
-                "or build the model with their in_channels and image_size"
+                f"[B, {channels}, {height}, {width}]; resize or convert them, or build "
+                "the model with their in_channels and image_size"
             )

@@ -92,5 +92,6 @@ def test_images_stand_over_their_restorations_and_maps(calibration, channels):
             assert np.array_equal(drawn[column], pixels.expand(8, 12, 3))
             assert np.array_equal(drawn[6 + column], maps[column])
     one = finding_figure(images[0], restorations[0], maps[0], 0.5, "p = 0.01")
-    assert [axis.get_title() for axis in one.axes] == ["image", "restoration", "map"]
+    assert [axis.get_ylabel() for axis in one.axes] == ["image", "restoration", "map"]
+    assert one.axes[0].get_title() == "p = 0.01"
     assert np.array_equal(one.axes[2].images[0].get_array(), maps[0])

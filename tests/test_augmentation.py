@@ -1,12 +1,15 @@
 """Changed images are shifted and mirrored copies, anew in each epoch, also as codes."""
 
+import itertools
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from pixelprior.data.augmentation import (
-    AugmentedImages,
-    EncodedImages,
+    augmented,
+    augmented_and_encoded,
     shifted_and_flipped,
 )
 from pixelprior.data.codes import extract_codes
@@ -25,12 +28,8 @@ def test_images_are_shifted_and_mirrored_copies(mode):
     options = {"reach": 1, "repeat_edge": mode == "replicate"}
     found = shifted_and_flipped(image.expand(400, -1, -1, -1), **options)
     padded = F.pad(image, (1, 1, 1, 1), mode=mode)
-    copies = [
-        shifted
-        for down in range(3)
-        for right in range(3)
-        for shifted in [padded[:, down : down + 5, right : right + 7]]
-    ]
+    corners = itertools.product(range(3), range(3))
+    copies = [padded[:, down : down + 5, right : right + 7] for down, right in corners]
     copies += [copy.flip(2) for copy in copies]
     which = [[torch.equal(each, copy) for copy in copies].index(True) for each in found]
     assert set(which) == set(range(18))
@@ -51,27 +50,28 @@ def vqvae2(clothes):
     return model
 
 
+def encoded(clothes, vqvae2, labels, **how):
+    change = partial(augmented_and_encoded, vqvae2=vqvae2, labels=labels, **how)
+    return Part(clothes, torch.arange(60), change)
+
+
 def test_images_that_are_not_changed_have_the_extracted_codes(clothes, vqvae2):
     codes, indices = extract_codes(vqvae2, clothes), torch.tensor([5, 0, 33])
-    encoded = EncodedImages(AugmentedImages(clothes), codes.labels, vqvae2)
-    pairs = zip(encoded.batch(indices), codes.batch(indices), strict=True)
-    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
-    assert len(encoded) == len(clothes)
-
-
-def test_labels_follow_the_images_of_a_part(clothes, vqvae2):
-    part = Part(EncodedImages(clothes, clothes.labels, vqvae2), torch.arange(30, 60))
-    *_, labels = part.to("cpu").batch(torch.tensor([0, 7]))
+    plain = encoded(clothes, vqvae2, codes.labels, flip=False, shift=0)
+    assert all(map(torch.equal, plain.batch(indices), codes.batch(indices)))
+    assert len(plain) == len(clothes)
+    part = Part(clothes, torch.arange(30, 60), plain.change).to("cpu")
+    *_, labels = part.batch(torch.tensor([0, 7]))
     assert torch.equal(labels, clothes.labels[[30, 37]])
 
 
 def test_mirrored_images_have_codes_of_their_own(clothes, vqvae2):
-    mirrored = AugmentedImages(clothes, flip=True)
-    encoded = EncodedImages(mirrored, None, vqvae2)
-    torch.manual_seed(0)
-    ours, _, labels = encoded.batch(torch.arange(60))
+    mirrored = Part(clothes, torch.arange(60), partial(augmented, flip=True))
     torch.manual_seed(0)
     (images,) = mirrored.batch(torch.arange(60))
+    torch.manual_seed(0)
+    of_mirrored = encoded(clothes, vqvae2, None, flip=True)
+    ours, _, labels = of_mirrored.batch(torch.arange(60))
     assert labels is None
     assert torch.equal(ours, vqvae2.get_code_indices(images)["indices_top"])
     plain = clothes.batch(torch.arange(60))[0]
@@ -88,20 +88,20 @@ class Stopped(Exception):
 def test_a_run_stopped_within_an_epoch_goes_on_with_the_same_images(
     stage, clothes, vqvae2, tmp_path
 ):
-    data = AugmentedImages(clothes, flip=True, shift=2)
+    how = {"flip": True, "shift": 2}
+    data = Part(clothes, torch.arange(60), partial(augmented, **how))
     if stage == "codes":
-        data = EncodedImages(data, clothes.labels, vqvae2)
+        data = encoded(clothes, vqvae2, clothes.labels, **how)
     settings = TrainingSettings(epochs=2, batch_size=10, save_steps=1)
 
     def train(folder, data, **options):
         torch.manual_seed(1)
+        images = stage == "images"
         model = (
-            VQVAE2(1, 32, 8, 4, 16)
-            if stage == "images"
-            else HierarchicalPixelCNN(16, 4, 8, 2, 10)
+            VQVAE2(1, 32, 8, 4, 16) if images else HierarchicalPixelCNN(16, 4, 8, 2, 10)
         )
-        said = {"log": lambda line: None}
-        fit(model, data, None, settings, tmp_path / folder, **said, **options)
+        options["log"] = lambda line: None
+        fit(model, data, None, settings, tmp_path / folder, **options)
         return model.state_dict()
 
     class Stopping(Part):
@@ -111,14 +111,10 @@ def test_a_run_stopped_within_an_epoch_goes_on_with_the_same_images(
                     raise Stopped
                 yield batch
 
-        def to(self, device):
-            return Stopping(self.data.to(device), self.indices.to(device))
-
     whole = train("whole", data)
-    everything = torch.arange(60)
     with pytest.raises(Stopped):
-        train("stopped", Stopping(data, everything))
-    resumed = train("stopped", Part(data, everything), resume=True)
+        train("stopped", Stopping(**vars(data)))
+    resumed = train("stopped", data, resume=True)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     plain = clothes if stage == "images" else extract_codes(vqvae2, clothes)
     other = train("plain", plain)

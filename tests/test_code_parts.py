@@ -1,5 +1,6 @@
 """A folder of codes written part by part: complete, or taken up where it was left."""
 
+import copy
 import errno
 import os
 import random
@@ -27,21 +28,28 @@ class Images:
 
     split, class_names = "train", ("even", "odd")
     labels = torch.arange(COUNT) % 2
+    numbers = torch.arange(COUNT)
 
     def __init__(self, stop_before=COUNT):
         self.stop_before, self.read = stop_before, []
 
     def __len__(self):
-        return COUNT
+        return len(self.numbers)
+
+    def subset(self, indices):
+        part = copy.copy(self)  # with the same list of what was read
+        part.numbers, part.labels = self.numbers[indices], self.labels[indices]
+        return part
 
     def batch(self, indices):
-        return (indices.view(-1, 1, 1, 1).float() / COUNT,)
+        return (self.numbers[indices].view(-1, 1, 1, 1).float() / COUNT,)
 
     def batches(self, parts):
         for indices in parts:
-            if indices.max() >= self.stop_before:
+            numbers = self.numbers[indices]
+            if numbers.max() >= self.stop_before:
                 raise KeyboardInterrupt
-            self.read += indices.tolist()
+            self.read += numbers.tolist()
             yield self.batch(indices)
 
 
@@ -72,10 +80,15 @@ def files(folder):
     return found
 
 
-def test_codes_of_several_parts_are_those_in_memory(tmp_path):
-    extract(tmp_path, Images())
+@pytest.mark.parametrize(
+    "labels", [Images.labels, torch.arange(3.0 * COUNT).view(-1, 3)]
+)
+def test_codes_of_several_parts_are_those_in_memory(tmp_path, labels):
+    images = Images()
+    images.labels = labels
+    extract(tmp_path, images)
     codes = load_codes(tmp_path, "here")
-    in_memory = extract_codes(tokenizer(), Images())
+    in_memory = extract_codes(tokenizer(), images)
     assert len(files(tmp_path)) == 3 and len(codes) == COUNT
     shuffled = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
     assert all(map(torch.equal, codes.batch(shuffled), in_memory.batch(shuffled)))
@@ -142,11 +155,13 @@ def test_parts_of_other_codes_are_written_anew(tmp_path, monkeypatch, change):
     assert load_codes(tmp_path, "of another VQ-VAE-2") is None
 
 
-@pytest.mark.parametrize("says", ["10000000000000 images in parts of 1", "9 of 0", "x"])
-def test_a_folder_that_claims_more_parts_than_it_has_counts_as_absent(tmp_path, says):
-    codes = extract_codes(tokenizer(), Images()).subset(torch.arange(9))
-    save_codes(codes, tmp_path / "part_00000.safetensors", f"{says}\nhere")
-    assert load_codes(tmp_path) is None
+@pytest.mark.parametrize(
+    "words", ["9 of 0", "9 of -1", "x", f"{10**12} images in parts of 1"]
+)
+def test_parts_that_cannot_be_counted_are_none(tmp_path, words):
+    one = extract_codes(tokenizer(), Images()).subset(torch.arange(1))
+    save_codes(one, tmp_path / "part_00000.safetensors", f"{words}\nhere")
+    assert load_codes(tmp_path, "here") is None
 
 
 def test_a_full_disk_is_named_and_what_was_written_is_kept(tmp_path, monkeypatch):
@@ -161,10 +176,3 @@ def test_a_full_disk_is_named_and_what_was_written_is_kept(tmp_path, monkeypatch
     with pytest.raises(OSError, match="No space left"):
         extract(tmp_path, Images())
     assert [*files(tmp_path)] == ["part_00000.safetensors"]
-
-
-def test_labels_that_are_vectors_are_kept_with_their_codes(tmp_path):
-    images = Images()
-    images.labels = torch.randn(COUNT, 3)
-    extract(tmp_path, images)
-    assert torch.equal(load_codes(tmp_path).labels, images.labels)

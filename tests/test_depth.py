@@ -82,14 +82,6 @@ def test_without_the_vertical_residual_it_does_not(num_layers):
     assert by_row[0] > 1000 * by_row[7]
 
 
-@each_depth
-def test_without_the_vertical_residual_its_stack_dies_away(num_layers):
-    model, condition = without_residual(num_layers)
-    with torch.no_grad():
-        sizes = [v.std() for v, _ in stacks(model, embedded_codes(model), condition)]
-    assert sizes[14] < 1e-4 * sizes[0]
-
-
 @each_level
 @each_depth
 def test_both_stacks_keep_their_size_through_all_blocks(level, num_layers):
@@ -119,12 +111,6 @@ def test_the_gradient_keeps_its_size_through_all_blocks(level, num_layers):
     assert of_h.max() < 3 * of_h.min(), of_h
     # Each later block uses v, so the first v has the gradients of all blocks.
     assert of_v.max() < 1.5 * num_layers * of_v.min(), of_v
-
-
-def test_the_shipped_prior_says_which_block_it_is_of(shipped):
-    """It was trained with the vertical residual, which the first block never has."""
-    adds_v = [block.vertical_residual for block in shipped[1].prior_top.blocks]
-    assert adds_v == [False] + [True] * (len(adds_v) - 1)
 
 
 def test_every_past_code_moves_a_logit_by_far_more_than_rounding():

@@ -46,9 +46,8 @@ def test_the_modes_are_restored_after_an_error_too():
 
 def test_a_missing_tracker_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(
-        ValueError, match=r"wandb is not installed.*pixelprior\[wandb\]"
-    ):
+    words = r"wandb is not installed.*pixelprior\[wandb\]"
+    with pytest.raises(ValueError, match=words):
         make_accelerator(TrainingSettings(), tmp_path, ["wandb"])
 
 
@@ -61,15 +60,14 @@ def test_a_launch_that_divides_the_weights_is_refused(tmp_path, monkeypatch, nam
 
 def test_the_doctor_knows_the_launcher_that_starts_one_process(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert not doctor._processes().fix
+    assert doctor.processes().startswith("1; ")
     asked = ["python", "accelerate", "launch", "--cpu", "--num-processes=3"]
     monkeypatch.setattr(psutil.Process, "cmdline", lambda self: asked)
-    finding = doctor._processes()
-    assert "asked for 3 processes and started one" in finding.found
-    assert "torchrun --standalone --nproc_per_node 3" in finding.fix
+    fix = "torchrun --standalone --nproc_per_node 3"
+    with pytest.raises(ValueError, match=f"asked for 3 processes and started.*{fix}"):
+        doctor.processes()
     monkeypatch.setenv("WORLD_SIZE", "3")
-    finding = doctor._processes()
-    assert finding.found == "3, by a launcher" and not finding.fix
+    assert doctor.processes() == "3, by a launcher"
 
 
 def test_other_programs_may_have_a_number_of_processes(monkeypatch):
@@ -82,12 +80,10 @@ def test_other_programs_may_have_a_number_of_processes(monkeypatch):
 def test_the_command_line_keeps_freed_memory_but_for_the_benchmark(monkeypatch):
     called = []
     monkeypatch.setattr(devices, "keep_freed_memory", lambda: called.append(True))
-    for command in (cli.Doctor, cli.Benchmark):
-        monkeypatch.setattr(command, "run", lambda self: None)
-    cli.main(["benchmark"])
-    assert not called
-    cli.main(["doctor"])
-    assert called
+    for name, calls in (("Benchmark", []), ("Doctor", [True])):
+        monkeypatch.setattr(getattr(cli, name), "run", lambda self: None)
+        cli.main([name.lower()])
+        assert called == calls
 
 
 PROGRAM = """
@@ -105,25 +101,21 @@ print(given_back, new_pages())
 """
 
 
+def printed(program, **options) -> str:
+    command = [sys.executable, "-c", program]
+    return subprocess.check_output(command, text=True, **options)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only with glibc")
 def test_memory_that_was_freed_is_used_again():
-    """Large blocks are reused without new pages from the system (only with glibc)."""
-    if platform.libc_ver()[0] != "glibc":
-        pytest.skip("not glibc: memory is kept as its C library likes")
-    run = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        capture_output=True,
-        text=True,
-        check=True,
-        # notebooks/conftest.py sets variables that glibc reads.
-        env={k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")},
-    )
-    given_back, kept = map(int, run.stdout.split())
+    """Large blocks are reused without new pages from the system."""
+    # notebooks/conftest.py sets variables that glibc reads.
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    given_back, kept = map(int, printed(PROGRAM, env=env).split())
     assert kept < 100 < given_back
 
 
 def test_importing_what_samples_does_not_load_accelerate():
     program = "import sys, pixelprior.editing, pixelprior.vqvae2; print(*sys.modules)"
-    run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert "pixelprior.devices" in run.stdout and "accelerate" not in run.stdout
+    modules = printed(program)
+    assert "pixelprior.devices" in modules and "accelerate" not in modules

@@ -1,11 +1,9 @@
 """Completing, varying and measuring images in code space."""
 
-import numpy as np
 import pytest
 import torch
 
 from pixelprior import HierarchicalPixelCNN, complete, surprise, vary
-from pixelprior.evaluation.measures import image_nats
 
 SIDE = 32
 
@@ -139,17 +137,12 @@ def test_what_is_known_is_named_when_it_is_no_mask(shipped, some, known, words):
 def test_what_is_edited_are_images_of_the_right_shape_and_prior(shipped, some, edit):
     vqvae2, prior = shipped
     images, labels = some
-    for wrong in ("images", images[:, :, :16], (images * 255).byte()):
-        with pytest.raises(ValueError, match="images"):
-            edit(vqvae2, prior, wrong, labels=labels)
+    with pytest.raises(ValueError, match="images have shape"):
+        edit(vqvae2, prior, images[:, :, :16], labels=labels)
     with pytest.raises(ValueError, match="of \\[7, 7\\] codes"):
         edit(vqvae2, HierarchicalPixelCNN(7, 4, 4, 1), images)
-    for some_labels in (labels[:1], labels + 10):
-        with pytest.raises(ValueError, match=r"labels|label 19 is out of range"):
-            edit(vqvae2, prior, images, labels=some_labels)
-    needs_labels = HierarchicalPixelCNN(30, 4, 4, 1, num_classes=10)
-    with pytest.raises(ValueError, match="labels"):
-        edit(vqvae2, needs_labels, images)
+    with pytest.raises(ValueError, match="label 19 is out of range"):
+        edit(vqvae2, prior, images, labels=labels + 10)
 
 
 def test_varying_keeps_the_top_codes_and_draws_the_bottom_given_them(shipped, some):
@@ -165,26 +158,6 @@ def test_varying_keeps_the_top_codes_and_draws_the_bottom_given_them(shipped, so
     assert not torch.equal(varied, vary(*shipped, images, labels=labels, seed=6))
 
 
-def test_a_varied_image_has_the_outline_that_it_had(shipped, some):
-    images, labels = some
-    varied = vary(*shipped, images, labels=labels, seed=0)
-    own = (varied - images).square().mean(dim=(1, 2, 3))
-    others = (varied - images.roll(1, 0)).square().mean(dim=(1, 2, 3))
-    assert (own < others / 2).all()
-
-
-def test_a_label_for_all_images_may_be_a_number(shipped, some):
-    images = some[0][:2]
-    one, two = (
-        vary(*shipped, images, labels=labels, seed=np.int64(5))
-        for labels in (3, torch.tensor([3, 3]))
-    )
-    assert torch.equal(one, two)
-    codes = codes_of(shipped[0], images)
-    one, two = (surprise(shipped[1], *codes, labels) for labels in (3, [3, 3]))
-    assert torch.equal(one["top"], two["top"])
-
-
 def test_the_mean_surprise_is_the_loss(shipped, some):
     vqvae2, prior = shipped
     images, labels = some
@@ -195,29 +168,6 @@ def test_the_mean_surprise_is_the_loss(shipped, some):
         losses = prior.loss_function(*codes, labels)
     for level in ("top", "bottom"):
         torch.testing.assert_close(nats[level].mean(), losses[f"{level}_loss"])
-
-
-def test_the_sum_of_surprises_is_an_images_negative_log_likelihood(
-    shipped, some_heldout_codes
-):
-    prior, codes = shipped[1], some_heldout_codes
-    nats = surprise(prior, *codes.batch(torch.arange(len(codes))))
-    for level in ("top", "bottom"):
-        whole = image_nats(getattr(prior, f"prior_{level}"), codes)
-        torch.testing.assert_close(
-            nats[level].double().sum(dim=(1, 2)), whole, rtol=1e-5, atol=1e-3
-        )
-
-
-def test_a_code_surprises_the_same_whatever_comes_after_it(shipped, some):
-    vqvae2, prior = shipped
-    z_top, z_bottom = codes_of(vqvae2, some[0])
-    before = surprise(prior, z_top, z_bottom, some[1])["bottom"]
-    other = z_bottom.clone()
-    other[:, 8:] = 0
-    after = surprise(prior, z_top, other, some[1])["bottom"]
-    torch.testing.assert_close(before[:, :8], after[:, :8])
-    assert not torch.allclose(before[:, 8:], after[:, 8:])
 
 
 def test_dropout_does_not_change_a_surprise_and_the_mode_is_as_it_was(small_prior):
@@ -241,16 +191,3 @@ def test_what_is_edited_and_measured_has_no_graph(shipped, some):
         *surprise(prior, *codes_of(vqvae2, images), labels).values(),
     ]
     assert not any(result.requires_grad for result in results)
-
-
-def test_an_image_with_a_square_in_it_surprises_there(shipped, some):
-    vqvae2, prior = shipped
-    images, labels = some
-    odd = images.clone()
-    odd[:, :, 24:28, 14:18] = torch.tensor([0.0, 1.0]).repeat(2)  # stripes
-    plain, found = (
-        surprise(prior, *codes_of(vqvae2, each), labels)["bottom"]
-        for each in (images, odd)
-    )
-    more = (found - plain).clamp(min=0)
-    assert more[:, 11:15, 6:10].mean() > 5 * more.mean()

@@ -9,8 +9,7 @@ from test_distribution import reference
 
 from pixelprior import HierarchicalPixelCNN, PixelCNN
 from pixelprior.pixelcnn import negative_log_likelihood
-from pixelprior.sampling import inverse_cdf, probabilities, uniforms
-from pixelprior.vqvae2 import Quantizer
+from pixelprior.sampling import probabilities, uniforms
 
 ON_A_CPU = ("naive", "rows", "cached")
 DTYPES = (torch.bfloat16, torch.float32, torch.float64)
@@ -56,16 +55,6 @@ def test_probabilities_are_finite_and_right(kind, temperature, count, dtype):
         if ties and filters:  # which of equal codes is kept does not matter
             found, wanted = found.sort().values, wanted.sort().values
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("count", [2, 65_536])
-def test_the_ends_of_the_random_numbers_draw_the_first_and_the_last_code(count):
-    probs = torch.full((2, count), 1 / count, dtype=torch.float64)
-    ends = torch.tensor([0.0, 1 - 2.0**-52], dtype=torch.float64)
-    assert inverse_cdf(probs, ends).tolist() == [0, count - 1]
-    probs[:, [0, -1]] = 0  # codes of probability 0 are never drawn
-    if count > 2:
-        assert inverse_cdf(probs, ends).tolist() == [1, count - 2]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -157,38 +146,6 @@ def test_a_codebook_of_65536_codes_is_learned_from_and_drawn_from(dtype):
     assert drawn.min() >= 0 and drawn.max() < 65_536 and drawn.unique().numel() > 1
     logits = deepcopy(prior).double()(drawn)
     check_draws(logits, uniforms(0, 0, 2, 4), drawn, OFF[dtype])
-
-
-@pytest.mark.parametrize("count", [2, 65_536])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_features_get_the_nearest_of_2_or_65536_codes(count, dtype):
-    """By distances in float64; float32 may take another one that is as near."""
-    torch.manual_seed(0)
-    codebook, features = torch.randn(count, 4), torch.randn(3, 4, 1, 5).to(dtype)
-    quantizer = Quantizer.from_codebook(codebook, 0.9).eval()
-    quantized, codes, _ = quantizer(features)
-    assert codes.shape == (3, 1, 5)
-    assert torch.equal(quantized, codebook[codes].permute(0, 3, 1, 2))
-    rows = features.double().permute(0, 2, 3, 1).flatten(0, 2)
-    far = torch.cdist(rows, codebook.double())
-    taken = far.gather(1, codes.view(-1, 1)).squeeze(1)
-    torch.testing.assert_close(taken, far.min(1).values, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("temperature", [1e-6, 1e6])
-def test_extreme_temperatures_draw_the_likeliest_code_or_any(temperature, small_prior):
-    """Near zero the temperature takes the largest logit; far above 1, all alike."""
-    labels, shapes = torch.arange(3), ((2, 2), (3, 3))
-    top, _ = small_prior.sample(
-        3, *shapes, labels=labels, seed=0, temperature=temperature
-    )
-    if temperature < 1:
-        greedy, _ = small_prior.sample(3, *shapes, labels=labels, seed=5, top_k=1)
-        assert torch.equal(top, greedy)
-    else:  # the inverse CDF of equal probabilities
-        numbers = uniforms(0, 0, 3, 13)[:, :4].view(3, 2, 2)
-        any_code = (numbers * small_prior.num_embeddings).long()
-        assert (top - any_code).abs().max() <= 1
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])

@@ -29,12 +29,17 @@ SOURCES = {
 }
 
 
+def folder_of(name, real_data):
+    if not (real_data / name).is_dir():
+        pytest.skip(f"there is no {name} in PIXELPRIOR_DATA")
+    return real_data / name
+
+
 @pytest.mark.parametrize("dataset", SOURCES)
 def test_images_in_new_images_out(dataset, real_data, tmp_path, capsys):
     folder, codebook = SOURCES[dataset]
-    if not (real_data / folder).is_dir():
-        pytest.skip(f"there is no {folder} in PIXELPRIOR_DATA")
-    root = real_data / folder if dataset == "imagefolder" else real_data
+    root = folder_of(folder, real_data)
+    root = root if dataset == "imagefolder" else real_data
     data = ["--dataset", dataset, "--data_root", str(root), "--batch_size", "32"]
     data += ["--max_images", "2400", "--lr", "2e-3"]
     cli.main(
@@ -70,9 +75,8 @@ def test_images_in_new_images_out(dataset, real_data, tmp_path, capsys):
 
 
 def test_cifar10_as_a_folder_is_whole(real_data):
-    if not (real_data / "cifar10").is_dir():
-        pytest.skip("there is no cifar10 in PIXELPRIOR_DATA")
-    data = load_images("imagefolder", "test", data_root=real_data / "cifar10")
+    root = folder_of("cifar10", real_data)
+    data = load_images("imagefolder", "test", data_root=root)
     assert data.images.shape == (10_000, 3, 32, 32)
     assert data.labels.bincount().tolist() == [1000] * 10
     assert data.class_names[0] == "airplane"
@@ -83,9 +87,8 @@ def test_the_shipped_weights_of_cifar10_have_their_kept_figures(real_data):
 
     They agree within 1.5 times half the interval of the new figures, and within 4 %.
     """
-    if not (real_data / "cifar10").is_dir():
-        pytest.skip("there is no cifar10 in PIXELPRIOR_DATA")
-    data = load_images("imagefolder", "test", data_root=real_data / "cifar10")
+    root = folder_of("cifar10", real_data)
+    data = load_images("imagefolder", "test", data_root=root)
     tenth = torch.arange(0, 10_000, 10)
     some = ImageData(data.images[tenth], data.labels[tenth], data.class_names)
     vqvae2, prior = load_shipped("cifar10")
@@ -105,8 +108,7 @@ def test_the_shipped_weights_of_cifar10_have_their_kept_figures(real_data):
 
 
 def test_the_embedded_images_are_those_of_the_full_set(real_data):
-    if not (real_data / "FashionMNIST").is_dir():
-        pytest.skip("there is no FashionMNIST in PIXELPRIOR_DATA")
+    folder_of("FashionMNIST", real_data)
     for split in ("train", "test"):
         full = load_images("fashion_mnist", split, data_root=real_data)
         mini = load_images("fashion_mnist_mini", split)

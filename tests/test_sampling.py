@@ -1,6 +1,7 @@
 """Drawing: exact random streams, exact distribution, the same codes by every method."""
 
 import copy
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -25,18 +26,20 @@ TOP, BOTTOM = (3, 4), (6, 8)
 LABELS = torch.tensor([0, 1, 2, 0, 1])
 
 
+def draw(prior, *, shapes=(TOP, BOTTOM), **options):
+    """Codes of five images of three classes, from seed 3."""
+    return prior.sample(5, *shapes, **{"labels": LABELS, "seed": 3} | options)
+
+
 def test_uniforms_are_those_of_philox_keyed_by_seed_and_index():
     # Bits fixed by the Philox 4×64 generator; they must never change.
     numbers = uniforms(seed=7, first_index=3, batch_size=2, count=2)
     assert numbers.dtype == torch.float64
     words = (numbers * 2**52).long().tolist()
-    assert words == EXPECTED_WORDS
-
-
-EXPECTED_WORDS = [
-    [4342628383507864 // 2, 6522433390077937 // 2],
-    [4970094447226067 // 2, 188221354325900 // 2],
-]
+    assert words == [
+        [2171314191753932, 3261216695038968],
+        [2485047223613033, 94110677162950],
+    ]
 
 
 def test_seeds_up_to_the_largest_have_streams_of_their_own():
@@ -57,16 +60,7 @@ def test_a_stream_beyond_its_bits_is_named(small_prior, name, value):
     bits = 64 if name == "seed" else 63
     words = rf"{name} is {value}; give a whole number from 0 to 2\^{bits} - 1$"
     with pytest.raises(ValueError, match=words):
-        small_prior.sample(5, TOP, BOTTOM, labels=LABELS, **{name: value})
-
-
-def test_the_last_images_of_64_bits_have_streams_of_their_own():
-    first = 2**64 - 3
-    drawn = uniforms(0, first, 3, 4)
-    assert len(drawn.unique()) == 12
-    key = np.array([0, first + 2], dtype=np.uint64)
-    words = np.random.Philox(key=key).random_raw(4) >> np.uint64(12)
-    assert drawn[2].tolist() == (words * 2.0**-52).tolist()
+        draw(small_prior, **{name: value})
 
 
 def test_an_image_has_its_own_stream():
@@ -88,19 +82,6 @@ def test_a_code_of_probability_zero_is_never_drawn():
     assert inverse_cdf(probs, edge).tolist() == [1, 2]
     tiny = torch.tensor([[0.1, 0.2, 0.7 - 1e-16, 0.0]], dtype=torch.float64)
     assert inverse_cdf(tiny, edge[1:]).tolist() == [2]
-
-
-def test_temperature_divides_the_logits():
-    logits = torch.tensor([[0.0, 1.0, 3.0]])
-    assert torch.allclose(
-        probabilities(logits, 0.5), (logits.double() * 2).softmax(-1), atol=1e-15
-    )
-
-
-def test_top_k_keeps_the_likeliest_k():
-    probs = probabilities(torch.tensor([[0.0, 3.0, 1.0, 2.0]]), top_k=2)
-    assert (probs > 0).tolist() == [[False, True, False, True]]
-    assert probs.sum().item() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("top_p", "kept"), [(0.5, 1), (0.51, 2), (0.8, 2), (1.0, 4)])
@@ -128,17 +109,12 @@ def test_of_equally_likely_codes_top_p_keeps_the_first():
     assert probs[0].nonzero().flatten().tolist() == list(range(16))
 
 
-def test_top_p_keeps_at_least_one_code():
-    probs = probabilities(torch.zeros(1, 5), top_p=1e-9)
-    assert (probs > 0).sum().item() == 1
-
-
 ON_A_CPU = ("naive", "rows", "cached")  # `graph` needs a GPU
 GRIDS = st.tuples(st.integers(1, 5), st.integers(1, 5))
 
 
 @st.composite
-def draws(draw):
+def priors_and_options(draw):
     """A small untrained prior in float64, and the options of a draw from it."""
     num_embeddings, layers = draw(st.integers(2, 20)), draw(st.integers(1, 4))
     num_classes = draw(st.sampled_from([None, 3]))
@@ -180,12 +156,12 @@ def draws(draw):
 
 
 @settings(max_examples=150)
-@given(draws())
+@given(priors_and_options())
 def test_every_method_draws_the_same_codes(case):
     prior, options = case
     naive, *others = (prior.sample(**options, method=method) for method in ON_A_CPU)
     for other in others:
-        assert all(torch.equal(a, b) for a, b in zip(naive, other, strict=True))
+        assert all(map(torch.equal, naive, other))
     for grid, known in zip(naive, ("known_top", "known_bottom"), strict=True):
         if options[known] is not None:
             given_codes = options[known] >= 0
@@ -232,12 +208,10 @@ def test_graph_draws_the_cached_codes_when_a_row_is_replayed(
     known = torch.full((5, *bottom), -1)
     known[:, 1::2] = 3
     cached, graph = (
-        small_prior.sample(
-            5, top, bottom, labels=LABELS, seed=3, known_bottom=known, method=method
-        )
+        draw(small_prior, shapes=(top, bottom), known_bottom=known, method=method)
         for method in ("cached", "graph")
     )
-    assert all(torch.equal(a, b) for a, b in zip(cached, graph, strict=True))
+    assert all(map(torch.equal, cached, graph))
 
 
 @pytest.mark.parametrize("attention_layers", [0, 2])
@@ -271,54 +245,47 @@ def test_graph_can_capture_a_row_which_asks_the_device_for_no_number(
     assert asked == ["aten::_local_scalar_dense"]
 
 
-def test_graph_is_for_cuda_devices_alone():
+def test_graph_is_for_cuda_devices_alone(small_prior):
     check_method("graph", torch.device("cuda"))
-    for other in ("cpu", "mps", "xpu"):
-        with pytest.raises(ValueError, match=f"needs a CUDA device.*on {other}"):
-            check_method("graph", torch.device(other))
-
-
-def test_graph_is_refused_without_a_gpu(small_prior):
+    with pytest.raises(ValueError, match=r"graph.*needs a CUDA device.*on mps"):
+        check_method("graph", torch.device("mps"))
     with pytest.raises(ValueError, match=r"graph.*needs a CUDA device.*on cpu"):
-        small_prior.sample(5, TOP, BOTTOM, labels=LABELS, method="graph")
+        draw(small_prior, method="graph")
 
 
 def test_graph_on_a_gpu_draws_the_codes_of_the_cpu(small_prior):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here: the method graph is not run")
-    on_cpu = small_prior.sample(5, TOP, BOTTOM, labels=LABELS, seed=3)
+    on_cpu = draw(small_prior)
     for method in ("cached", "graph"):
-        drawn = small_prior.sample(
-            5, TOP, BOTTOM, "cuda", labels=LABELS, seed=3, method=method
-        )
+        drawn = draw(small_prior, device="cuda", method=method)
         assert all(torch.equal(a, b.cpu()) for a, b in zip(on_cpu, drawn, strict=True))
 
 
 @pytest.mark.parametrize("method", ON_A_CPU)
 def test_image_i_is_the_same_in_any_batch(small_prior, method):
-    whole = small_prior.sample(5, TOP, BOTTOM, labels=LABELS, seed=3, method=method)
+    whole = draw(small_prior, method=method)
     alone = small_prior.sample(
         2, TOP, BOTTOM, labels=LABELS[3:], seed=3, first_index=3, method=method
     )
     assert all(torch.equal(a[3:], b) for a, b in zip(whole, alone, strict=True))
 
 
-@pytest.mark.parametrize("chunk_size", [1, 2, 5, np.int64(3)])
+@pytest.mark.parametrize("chunk_size", [1, np.int64(3)])
 def test_chunks_change_no_code_and_no_image(small_prior, small_vqvae2, chunk_size):
     known_top = torch.full((5, *TOP), -1)
     known_top[:, 0, 0] = torch.arange(5)
     known_bottom = torch.full((5, *BOTTOM), -1)
     known_bottom[:, 0, 0] = torch.arange(5) + 7
-    options = {"labels": LABELS, "seed": 3, "first_index": 2}
-    known = {"known_top": known_top, "known_bottom": known_bottom}
-    at_once = small_prior.sample(5, TOP, BOTTOM, **options, **known)
-    in_turns = small_prior.sample(
-        5, TOP, BOTTOM, chunk_size=chunk_size, **options, **known
-    )
-    assert all(torch.equal(a, b) for a, b in zip(at_once, in_turns, strict=True))
-    images = small_prior.sample_with_vqvae2(small_vqvae2, 5, **options)
-    parts = small_prior.sample_with_vqvae2(
-        small_vqvae2, 5, chunk_size=chunk_size, **options
+    options = {"known_top": known_top, "known_bottom": known_bottom, "first_index": 2}
+    at_once = draw(small_prior, **options)
+    in_turns = draw(small_prior, chunk_size=chunk_size, **options)
+    assert all(map(torch.equal, at_once, in_turns))
+    images, parts = (
+        small_prior.sample_with_vqvae2(
+            small_vqvae2, 5, labels=LABELS, seed=3, chunk_size=size
+        )
+        for size in (256, chunk_size)
     )
     assert torch.allclose(images, parts, atol=1e-5)
 
@@ -363,9 +330,7 @@ def test_unless_asked_otherwise_codes_are_drawn_from_the_logits_and_quietly(
     with torch.no_grad():
         condition = level.label_condition(LABELS, 5)
     codes = sample_codes(level, TOP, uniforms(3, 0, 5, 12), condition)
-    drawn, _ = small_prior.sample(
-        5, TOP, BOTTOM, labels=LABELS, seed=3, temperature=1.0, guidance=0.0
-    )
+    drawn, _ = draw(small_prior, temperature=1.0, guidance=0.0)
     assert torch.equal(codes, drawn) and not any(bars)
 
 
@@ -391,44 +356,33 @@ def test_the_cpu_draws_for_apples_gpus_alone(kind, drawn_on, monkeypatch):
 
 
 def test_the_seed_decides(small_prior):
-    shared = {"top_shape": TOP, "bottom_shape": BOTTOM, "labels": LABELS}
-    once, again = (small_prior.sample(5, seed=1, **shared)[1] for _ in range(2))
-    other = small_prior.sample(5, seed=2, **shared)[1]
-    assert torch.equal(once, again) and not torch.equal(once, other)
-    unseeded = [small_prior.sample(5, **shared)[1] for _ in range(2)]
-    assert not torch.equal(*unseeded)
+    seeds = (1, 1, 2, None, None)
+    once, again, *others = (draw(small_prior, seed=seed)[1] for seed in seeds)
+    assert torch.equal(once, again)
+    for one, other in itertools.combinations([once, *others], 2):
+        assert not torch.equal(one, other)
 
 
 @pytest.mark.parametrize(
-    "labels",
+    ("labels", "wanted"),
     [
-        LABELS.tolist(),
-        tuple(LABELS.tolist()),
-        LABELS.numpy().astype(np.uint16),
-        LABELS.numpy()[::-1][::-1],
-        LABELS.to(torch.int8),
-        list(LABELS),
+        (tuple(LABELS.tolist()), LABELS),
+        (LABELS.numpy().astype(np.uint16), LABELS),
+        (LABELS.flip(0).numpy()[::-1], LABELS),
+        (list(LABELS), LABELS),
+        (2, torch.full((5,), 2)),  # of all images
+        (np.array(2), torch.full((5,), 2)),
     ],
-    ids=["list", "tuple", "array", "view", "int8", "list of tensors"],
+    ids=["tuple", "array", "view", "list of tensors", "number", "array of one"],
 )
-def test_labels_are_whole_numbers_of_any_type(small_prior, labels):
-    grids = {"top_shape": (2, 2), "bottom_shape": (2, 2), "seed": 3}
-    expected = small_prior.sample(5, labels=LABELS, **grids)
-    drawn = small_prior.sample(5, labels=labels, **grids)
-    assert all(torch.equal(a, b) for a, b in zip(expected, drawn, strict=True))
+def test_labels_are_whole_numbers_of_any_type(small_prior, labels, wanted):
+    expected, drawn = (draw(small_prior, labels=each) for each in (wanted, labels))
+    assert all(map(torch.equal, expected, drawn))
     losses = [
         small_prior.loss_function(*expected, each)["total_loss"]
-        for each in (LABELS, labels)
+        for each in (wanted, labels)
     ]
     assert torch.equal(*losses)
-
-
-@pytest.mark.parametrize("label", [2, np.int64(2), np.array(2), torch.tensor(2)])
-def test_one_label_is_that_of_all_images(small_prior, label):
-    grids = {"top_shape": (2, 2), "bottom_shape": (2, 2), "seed": 3}
-    expected = small_prior.sample(5, labels=torch.full((5,), 2), **grids)
-    drawn = small_prior.sample(5, labels=label, **grids)
-    assert all(torch.equal(a, b) for a, b in zip(expected, drawn, strict=True))
 
 
 def test_a_whole_number_may_be_of_any_library(small_prior):
@@ -440,7 +394,7 @@ def test_a_whole_number_may_be_of_any_library(small_prior):
         drawn = small_prior.sample(
             number(5), (side, side), (side, side), labels=LABELS, **options
         )
-        assert all(torch.equal(a, b) for a, b in zip(expected, drawn, strict=True))
+        assert all(map(torch.equal, expected, drawn))
 
 
 @pytest.mark.parametrize("attention_layers", [0, 2])
@@ -452,7 +406,7 @@ def test_autocast_changes_no_code(method, attention_layers):
     codes = prior.sample(2, TOP, BOTTOM, **options)
     with torch.autocast("cpu", torch.bfloat16):
         low = prior.sample(2, TOP, BOTTOM, **options)
-    assert all(torch.equal(a, b) for a, b in zip(codes, low, strict=True))
+    assert all(map(torch.equal, codes, low))
 
 
 def test_autocast_changes_no_image(small_vqvae2):
@@ -465,95 +419,46 @@ def test_autocast_changes_no_image(small_vqvae2):
 
 @pytest.mark.parametrize("method", ON_A_CPU)
 def test_known_codes_are_kept_and_the_rest_depends_on_them(small_prior, method):
-    shared = {"labels": LABELS, "seed": 3, "method": method}
-    z_top, z_bottom = small_prior.sample(5, TOP, BOTTOM, **shared)
+    z_top, z_bottom = draw(small_prior, method=method)
     known = torch.full_like(z_bottom, -1)
     known[:, :3] = z_bottom[:, :3]
-    same = small_prior.sample(
-        5, TOP, BOTTOM, known_top=z_top, known_bottom=known, **shared
-    )
+    same = draw(small_prior, method=method, known_top=z_top, known_bottom=known)
     assert torch.equal(same[0], z_top) and torch.equal(same[1], z_bottom)
     known[:, 0, 0] = (z_bottom[:, 0, 0] + 1) % 512
-    other = small_prior.sample(5, TOP, BOTTOM, known_bottom=known, **shared)[1]
+    other = draw(small_prior, method=method, known_bottom=known)[1]
     assert torch.equal(other[:, 0, 0], known[:, 0, 0])
     assert torch.equal(other[:, 1:3], z_bottom[:, 1:3])
 
 
-def test_samples_have_the_frequencies_of_the_exact_distribution():
-    torch.manual_seed(4)
-    prior = HierarchicalPixelCNN(2, 3, 4, 2).double().eval()
-    for parameter in prior.prior_top.parameters():
-        parameter.data.mul_(2)
-    grids = torch.cartesian_prod(*[torch.arange(2)] * 4).view(-1, 2, 2)
-    logs = prior.prior_top(grids).log_softmax(1)
-    exact = logs.gather(1, grids[:, None]).sum((1, 2, 3)).exp()
-    drawn, _ = prior.sample(4000, (2, 2), (1, 1), seed=0)
-    names = (drawn.flatten(1) * torch.tensor([8, 4, 2, 1])).sum(1)
-    shares = names.bincount(minlength=16) / 4000
-    error = (exact * (1 - exact) / 4000).sqrt()
-    assert ((shares - exact).abs() < 5 * error).all()
-
-
 @pytest.mark.parametrize("method", ON_A_CPU)
 def test_sampling_restores_the_mode_and_ignores_dropout(small_prior, method):
-    shared = {"top_shape": TOP, "bottom_shape": BOTTOM, "labels": LABELS, "seed": 1}
-    shared["method"] = method
-    codes = small_prior.sample(5, **shared)
+    codes = draw(small_prior, method=method)
     small_prior.train()
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(codes, small_prior.sample(5, **shared), strict=True)
-    )
+    assert all(map(torch.equal, codes, draw(small_prior, method=method)))
     assert small_prior.training and small_prior.prior_top.blocks[0].dropout.training
 
 
-@pytest.mark.parametrize("method", ON_A_CPU)
-def test_weights_that_are_not_finite_are_named(small_prior, method):
-    small_prior.prior_bottom.head[3].bias.data[7] = math.nan
-    with pytest.raises(ValueError, match=r"logits are not finite.*another checkpoint"):
-        small_prior.sample(5, TOP, BOTTOM, labels=LABELS, method=method)
-
-
 def test_codes_can_be_trained_on_after_they_were_drawn(small_prior):
-    z_top, z_bottom = small_prior.sample(5, TOP, BOTTOM, labels=LABELS, seed=0)
-    small_prior.loss_function(z_top, z_bottom, LABELS)["total_loss"].backward()
+    codes = draw(small_prior)
+    small_prior.loss_function(*codes, LABELS)["total_loss"].backward()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"temperature": 0.0}, "temperature is 0.0"),
-        ({"temperature": -1.0}, "temperature is -1.0"),
         ({"temperature": math.nan}, "temperature is nan"),
-        ({"temperature": math.inf}, "temperature is inf"),
         ({"top_p": 0.0}, "top_p is 0.0"),
         ({"top_p": 1.1}, "top_p is 1.1"),
-        ({"top_p": math.nan}, "top_p is nan"),
         ({"top_k": 0}, "top_k is 0"),
         ({"top_k": 1.5}, "top_k is 1.5"),
         ({"seed": 1.5}, "seed is 1.5"),
-        ({"seed": True}, "seed is True"),
-        ({"labels": [0, 1]}, r"shape \[2\], but shape \[5\] is needed"),
         ({"labels": 1.0}, "labels are torch.float32, not whole numbers"),
         ({"labels": [True] * 5}, "labels are torch.bool, not whole numbers"),
         ({"labels": "coat"}, "labels are 'coat'; give labels from 0 to 2"),
-        ({"labels": 3}, "label 3 is out of range"),
-        ({"labels": None}, "conditional on 3 classes; give labels from 0 to 2"),
-        ({"top_k": True}, "top_k is True"),
-        ({"batch_size": True}, "batch_size is True"),
-        (
-            {"top_shape": (2.5, 4)},
-            r"shapes of the grids are \(\(2\.5, 4\), \(6, 8\)\); give",
-        ),
+        ({"shapes": ((2.5, 4), BOTTOM)}, r"grids are \(\(2\.5, 4\), \(6, 8\)\); give"),
         ({"known_top": torch.zeros(5, 3, 4).bool()}, "torch.bool"),
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"seed": -1}, "seed is -1"),
         ({"method": "fast"}, "method is 'fast'.*naive, rows, cached, graph"),
-        (
-            {"top_shape": (0, 4)},
-            r"shapes of the grids are \(\(0, 4\), \(6, 8\)\); give",
-        ),
-        ({"labels": torch.tensor([0, 1, 2, 0, 3])}, "label 3 is out of range"),
         ({"known_top": torch.full((5, 3, 3), -1)}, r"shape \[5, 3, 4\]"),
         ({"known_top": torch.full((6, 3, 4), -1), "chunk_size": 5}, r"\[5, 3, 4\]"),
         ({"chunk_size": 0}, "chunk_size is 0"),
@@ -561,14 +466,14 @@ def test_codes_can_be_trained_on_after_they_were_drawn(small_prior):
     ],
 )
 def test_wrong_arguments_are_named(small_prior, options, words):
-    arguments = {
-        "batch_size": 5,
-        "top_shape": TOP,
-        "bottom_shape": BOTTOM,
-        "labels": LABELS,
-    }
     with pytest.raises(ValueError, match=words):
-        small_prior.sample(**arguments | options)
+        draw(small_prior, **options)
+
+
+@pytest.mark.parametrize("batch_size", [0, True])
+def test_a_wrong_number_of_images_is_named(small_prior, batch_size):
+    with pytest.raises(ValueError, match=f"batch_size is {batch_size}"):
+        small_prior.sample(batch_size, TOP, BOTTOM, labels=1)
 
 
 def test_images_are_drawn_only_with_a_matching_codebook(small_vqvae2):
@@ -579,9 +484,9 @@ def test_images_are_drawn_only_with_a_matching_codebook(small_vqvae2):
 
 def test_images_of_codes_beyond_255_round_trip(small_vqvae2, small_prior):
     images = small_prior.float().sample_with_vqvae2(
-        small_vqvae2, 5, labels=LABELS, seed=0
+        small_vqvae2, 5, labels=LABELS, seed=3
     )
-    z_top, z_bottom = small_prior.sample(5, (8, 8), (16, 16), labels=LABELS, seed=0)
+    z_top, z_bottom = draw(small_prior, shapes=((8, 8), (16, 16)))
     assert z_bottom.max() > 255
     assert torch.equal(images, small_vqvae2.decode_codes(z_top, z_bottom))
     assert images.shape == (5, 1, 32, 32)

@@ -41,11 +41,9 @@ ONE_EPOCH = replace(SETTINGS, epochs=1)
 
 def stripes(count, seed):
     """Codes with structure: top rows count up, and bottom grids repeat the top."""
-    start = torch.randint(
-        8, (count, 1, 1), generator=torch.Generator().manual_seed(seed)
-    )
-    top = (start + torch.arange(4)) % 8
-    z_top = top.expand(count, 4, 4).to(torch.uint8)
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randint(8, (count, 1, 1), generator=generator)
+    z_top = ((start + torch.arange(4)) % 8).expand(count, 4, 4).to(torch.uint8)
     z_bottom = z_top.repeat_interleave(2, 1).repeat_interleave(2, 2)
     return CodeData((z_top, z_bottom), None, 8)
 
@@ -56,13 +54,8 @@ def new_model(seed=0, **options):
 
 
 def train(folder, settings=SETTINGS, model=None, **options):
-    data = options.pop("data", None) or stripes(96, 1)
-    heldout = options.pop("heldout", stripes(32, 2))
-    accelerator = options.pop("accelerator", None)
-    accelerator = accelerator or make_accelerator(settings, folder)
-    options = {"log": lambda line: None} | options
-    model = model or new_model()
-    return fit(model, data, heldout, settings, folder, accelerator, **options)
+    data = options.pop("data", stripes(96, 1)), options.pop("heldout", stripes(32, 2))
+    return fit(model or new_model(), *data, settings, folder, **options)
 
 
 def resume(folder, settings=SETTINGS, **options):
@@ -96,21 +89,17 @@ def watched(monkeypatch, owner, name, note):
     monkeypatch.setattr(owner, name, call)
 
 
-def stop_after(monkeypatch, steps):
-    """End the training when AdamW is about to take one step more."""
+def stopped(folder, steps, settings=SETTINGS):
+    """A run that ends when AdamW is about to take one step more."""
     count = itertools.count(1)
 
     def stop(*_):
         if next(count) > steps:
             raise KeyboardInterrupt
 
-    watched(monkeypatch, torch.optim.AdamW, "step", stop)
-
-
-def stopped(folder, steps, settings=SETTINGS, **options):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_after(patch, steps)
-        train(folder, settings, **options)
+        watched(patch, torch.optim.AdamW, "step", stop)
+        train(folder, settings)
 
 
 def interrupt(epoch, _model):
@@ -241,7 +230,7 @@ def test_the_weights_of_a_vqvae2_are_averaged_only_if_asked_for(wanted, tmp_path
 # Means over images, in one process or several
 
 
-@pytest.mark.parametrize("batch_size, batches", [(16, 1), (8, 2), (7, 3)])
+@pytest.mark.parametrize("batch_size, batches", [(16, 1), (7, 3)])
 def test_losses_and_gradients_are_means_over_images(
     tmp_path, monkeypatch, batch_size, batches
 ):
@@ -279,7 +268,7 @@ def test_each_of_three_processes_takes_every_third_image(tmp_path, monkeypatch, 
     assert epoch["lr"] == settings.lr * learning_rate_factor(settings, 5)(4)
 
 
-@pytest.mark.parametrize("images", [1, 2, 4, 100])
+@pytest.mark.parametrize("images", [2, 100])
 def test_held_out_images_are_each_counted_once_by_three_processes(tmp_path, images):
     """Also where there are fewer images than processes."""
     data, sums = stripes(images, 1), []
@@ -326,12 +315,11 @@ def test_held_out_losses_are_computed_in_evaluation_mode_without_gradients(
     tmp_path, monkeypatch
 ):
     asked = set()
-    watched(
-        monkeypatch,
-        HierarchicalPixelCNN,
-        "loss_function",
-        lambda model, *_: asked.add((model.training, torch.is_grad_enabled())),
-    )
+
+    def note(model, *_):
+        asked.add((model.training, torch.is_grad_enabled()))
+
+    watched(monkeypatch, HierarchicalPixelCNN, "loss_function", note)
     train(tmp_path, ONE_EPOCH)
     assert asked == {(True, True), (False, False)}
 
@@ -367,23 +355,15 @@ def names_of_decaying(model):
     return [{names[id(p)] for p in some} for some in decaying_parameters(model)]
 
 
-def test_weights_decay_and_biases_scales_and_embeddings_do_not():
+def test_weights_decay_and_biases_scales_embeddings_and_what_is_not_trained_do_not():
     model = nn.Sequential(
         nn.Embedding(5, 4), nn.Linear(4, 4), nn.Conv1d(4, 4, 3), nn.LayerNorm(4)
     )
+    model.append(nn.Linear(4, 4).requires_grad_(False))
     model.scale = nn.Parameter(torch.ones(()))
     decaying, others = names_of_decaying(model)
     assert decaying == {"1.weight", "2.weight"}
     assert others == {"0.weight", "1.bias", "2.bias", "3.weight", "3.bias", "scale"}
-
-
-def test_a_prior_has_three_embeddings_that_do_not_decay_and_only_what_is_trained_does():
-    model = new_model(num_classes=3, attention_layers=1)
-    model.prior_top.requires_grad_(False)
-    decaying, others = names_of_decaying(model)
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert decaying | others == trained and not decaying & others
-    assert len({name for name in others if not name.endswith("bias")}) == 3
 
 
 def test_a_step_shrinks_what_decays_and_nothing_else(tmp_path):
@@ -419,26 +399,13 @@ def test_each_level_is_clipped_by_itself(tmp_path):
     assert a == b
 
 
-def test_one_levels_gradient_does_not_depend_on_the_other():
-    model, data = new_model(), stripes(16, 1)
-
-    def bottom_gradient():
-        model.zero_grad()
-        model.loss_function(*data.batch(torch.arange(16)))["total_loss"].backward()
-        return [p.grad.clone() for p in model.prior_bottom.parameters()]
-
-    model.eval()
-    before = bottom_gradient()
-    model.prior_top.head[-1].weight.data.mul_(1e20)
-    after = bottom_gradient()
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-
-
 def test_a_training_step_asks_the_device_for_no_number():
     """Tensors on torch's meta device hold no numbers: asking for one is an error."""
     with torch.device("meta"):
-        model = HierarchicalPixelCNN(16, 8, 8, 3, num_classes=3, attention_layers=1)
-        average = HierarchicalPixelCNN(16, 8, 8, 3, num_classes=3, attention_layers=1)
+        model, average = (
+            HierarchicalPixelCNN(16, 8, 8, 3, num_classes=3, attention_layers=1)
+            for _ in range(2)
+        )
         codes = [torch.zeros(4, side, side, dtype=torch.long) for side in (4, 8)]
         labels = torch.zeros(4, dtype=torch.long)
     optimizer = torch.optim.AdamW(model.parameters())
@@ -467,10 +434,9 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, whole, steps):
     which changes nothing."""
     settings = replace(SETTINGS, epochs=2, save_steps=2)
     stopped(tmp_path, steps, settings)
+    done = steps // 2 * 2
     state = json.loads((tmp_path / STATE / "run.json").read_text())
-    assert state["step"] == steps // 2 * 2 and state["images"] == 16 * (
-        steps // 2 * 2 % 6
-    )
+    assert state["step"] == done and state["images"] == 16 * (done % 6)
     assert (tmp_path / "best").exists() == (steps >= 6)
     assert without_times(resume(tmp_path, settings)) == whole[0]
     assert ends(tmp_path) == whole[1]
@@ -506,44 +472,28 @@ def test_no_checkpoint_within_an_epoch_is_written_at_its_end(tmp_path, monkeypat
     assert done == [32, 64, 96, 0]
 
 
-def test_what_follows_the_last_epoch_is_not_lost(tmp_path):
-    """The run is killed when the checkpoints are written and history.json is not."""
-    pictures = []
-
-    def draw(epoch, model):
-        pictures.append((epoch, fingerprint(model), model.training))
-
-    whole = train(tmp_path, after_epoch=draw)
-    (tmp_path / "history.json").unlink()
-    last = pictures.pop()
-    assert last[0] == 4 and not last[2]
-    resume(tmp_path, after_epoch=draw)
-    assert pictures[-1] == last
-    assert read_history(tmp_path) == whole
-
-
-@pytest.mark.parametrize("broken", ["state", "weights", "second rename"])
-def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, broken):
+@pytest.mark.parametrize(
+    "owner, name, error",
+    [
+        (torch, "save", RuntimeError("PytorchStreamWriter failed\nFrames: …")),
+        (safetensors.torch, "save_file", SafetensorError("No space left on device")),
+        (os, "rename", OSError(28, "No space left on device")),
+    ],
+)
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, owner, name, error):
+    """At the state of the run, at the weights, or at a folder's second rename."""
     two, rename, renames = replace(SETTINGS, epochs=2), os.rename, itertools.count()
 
     def no_room(source, *arguments, **named):
-        if broken == "state":  # as torch.save has it
-            raise RuntimeError("PytorchStreamWriter failed writing file\nFrames: …")
-        if broken == "weights":
-            raise SafetensorError("No space left on device (os error 28)")
-        if not str(source).endswith("previous") and next(renames) % 2:
-            raise OSError(28, "No space left on device", str(source))
-        return rename(source, *arguments, **named)
+        back = str(source).endswith("previous")
+        if owner is os and (back or next(renames) % 2 == 0):
+            return rename(source, *arguments, **named)
+        raise error
 
-    place = {
-        "state": (torch, "save"),
-        "weights": (safetensors.torch, "save_file"),
-        "second rename": (os, "rename"),
-    }[broken]
     train(tmp_path, ONE_EPOCH)
     before = ends(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(*place, no_room)
+        patch.setattr(owner, name, no_room)
         words = "cannot write a checkpoint in .* is whole; make room .* --resume"
         with pytest.raises(OSError, match=words):
             resume(tmp_path, two)
@@ -554,23 +504,17 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, broken):
 
 def test_the_time_of_an_epoch_has_what_it_took_before_each_break(tmp_path, monkeypatch):
     """On a clock that the test sets: a step takes 2 s, and the held-out losses 3 s."""
-    settings, clock = replace(SETTINGS, epochs=2, save_steps=1), [1000.0]
-    its = SimpleNamespace(perf_counter=lambda: clock[0])
-    monkeypatch.setattr(training, "time", its)
+    settings, now = replace(SETTINGS, epochs=2, save_steps=1), [1000.0]
+    clock = SimpleNamespace(perf_counter=lambda: now[0])
+    monkeypatch.setattr(training, "time", clock)
 
-    def takes(seconds):
-        def add(*_):
-            clock[0] += seconds
+    def tick(seconds):
+        return lambda *_: now.__setitem__(0, now[0] + seconds)
 
-        return add
-
-    watched(monkeypatch, TrainingRun, "evaluate", takes(3))
-    watched(monkeypatch, torch.optim.AdamW, "step", takes(2))
-    for again, steps in ((False, 8), (True, 2)):
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            stop_after(patch, steps)
-            train(tmp_path, settings, resume=again)
-        clock[0] += 500
+    watched(monkeypatch, TrainingRun, "evaluate", tick(3))
+    watched(monkeypatch, torch.optim.AdamW, "step", tick(2))
+    stopped(tmp_path, 8, settings)
+    tick(500)()
     for epoch in resume(tmp_path, settings):
         assert epoch["seconds"] == 6 * 2 + 3
         assert epoch["steps_per_second"] == 6 / (6 * 2)
@@ -621,9 +565,7 @@ def test_resuming_nothing_or_with_other_settings_is_an_error(tmp_path):
     train(tmp_path, ONE_EPOCH)
     with pytest.raises(ValueError, match=r"already holds a training run.*--resume"):
         train(tmp_path, ONE_EPOCH)
-    with pytest.raises(
-        ValueError, match=r"started with lr 0\.003 and not 0\.1; resume"
-    ):
+    with pytest.raises(ValueError, match=r"with lr 0\.003 and not 0\.1; resume"):
         resume(tmp_path, replace(SETTINGS, lr=0.1))
     with pytest.raises(ValueError, match="'num_layers': 3"):
         train(tmp_path, ONE_EPOCH, HierarchicalPixelCNN(8, 4, 8, 4), resume=True)
@@ -633,7 +575,7 @@ WEIGHTS, RUN = "model.safetensors", "run.json"
 CUT_SHORT = [(name, share) for name in (WEIGHTS, RUN) for share in (0, 0.5)]
 CUT_SHORT += [("optimizer.bin", 0), ("optimizer.bin", 0.5)]
 KEYS = ("history", "about", "best_losses", "sums")
-WRONG = [(RUN, {key: value}) for key in KEYS for value in (0.5, "text", None)]
+WRONG = [(RUN, {key: value}) for key in KEYS for value in ("text", None)]
 
 
 @pytest.fixture(scope="module")
@@ -681,16 +623,12 @@ class Diverges(MeanCode):
 
 @pytest.mark.parametrize(
     "at, every, found, left",
-    [
-        (3, 1, 3, "no epoch was finished, so there is no checkpoint"),
-        (3, 2, 4, "no epoch was finished, so there is no checkpoint"),
-        (9, 50, 12, "the last good checkpoint is .*last"),
-    ],
+    [(3, 2, 4, "no epoch was finished"), (9, 50, 12, "the last good checkpoint is")],
 )
 def test_a_gradient_that_is_not_finite_stops_the_run(
     tmp_path, monkeypatch, at, every, found, left
 ):
-    """At once, or where looking costs time at the next look, or at the epoch's end."""
+    """At the next look, since looking costs time on a GPU, or at the epoch's end."""
     monkeypatch.setattr(training, "CHECK_EVERY", {"cpu": every})
     words = rf"stopped at step {found}: the gradient of loss is not finite \(loss .*\)"
     with pytest.raises(FloatingPointError, match=f"{words}; {left}.*--lr.*--warmup"):
@@ -698,9 +636,8 @@ def test_a_gradient_that_is_not_finite_stops_the_run(
     assert (tmp_path / "last").exists() == ("good" in left)
 
 
-@pytest.mark.parametrize("loss", [math.inf, math.nan])
-def test_a_held_out_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch, loss):
-    monkeypatch.setattr(MeanCode, "factor", loss)
+def test_a_held_out_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(MeanCode, "factor", math.nan)
     words = "after step 6: the held-out loss is not finite; no epoch was finished"
     with pytest.raises(FloatingPointError, match=words):
         train(tmp_path, model=MeanCode())
@@ -732,81 +669,42 @@ def test_a_run_leaves_random_state_gradients_and_accelerator_as_they_were(
 
 
 @pytest.mark.parametrize("name", ["training", "held-out"])
-def test_a_training_without_images_is_refused_before_anything_is_written(
-    tmp_path, name
-):
+def test_a_training_without_images_is_refused(tmp_path, name):
+    """Nothing is written before."""
     data = {"training": stripes(8, 1), "held-out": stripes(8, 2), name: stripes(0, 1)}
     with pytest.raises(ValueError, match=f"there are 0 {name} images; give some"):
-        fit(MeanCode(), data["training"], data["held-out"], SETTINGS, tmp_path)
+        fit(MeanCode(), *data.values(), SETTINGS, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_bars_count_epochs_from_one(tmp_path, monkeypatch):
-    shown = []
-
-    def bar(iterable, *, desc, **_options):
-        shown.append(desc)
-        return iterable
-
-    monkeypatch.setattr(training, "progress_bar", bar)
-    train(tmp_path, replace(SETTINGS, epochs=2))
-    assert shown == ["epoch 1/2", "held out", "epoch 2/2", "held out"]
+WRONG_SETTINGS = {"lr": math.nan, "epochs": 0, "seed": 1.5, "save_steps": -1}
+WRONG_SETTINGS |= {"warmup": 1.0, "weight_decay": -0.1, "mixed_precision": "fp8"}
 
 
-def test_an_accelerator_is_made_only_if_none_is_given(tmp_path, monkeypatch):
-    made, folder = [], tmp_path / "none"
-    watched(monkeypatch, training, "make_accelerator", lambda *all_: made.append(all_))
-    train(tmp_path / "given", ONE_EPOCH)
-    assert not made
-    fit(MeanCode(), stripes(96, 1), None, ONE_EPOCH, folder, log=lambda line: None)
-    assert made == [(ONE_EPOCH, folder)]
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"lr": 0.0}, "lr is 0.0"),
-        ({"lr": math.nan}, "lr is nan"),
-        ({"epochs": 0}, "epochs is 0"),
-        ({"seed": 1.5}, "seed is 1.5"),
-        ({"batch_size": -1}, "batch_size is -1"),
-        ({"warmup": 1.0}, "warmup is 1.0"),
-        ({"weight_decay": -0.1}, "weight_decay is -0.1"),
-        ({"mixed_precision": "fp8"}, "mixed_precision is 'fp8'"),
-    ],
-)
-def test_wrong_settings_are_named(options, words):
-    with pytest.raises(ValueError, match=words):
-        TrainingSettings(**options)
+@pytest.mark.parametrize("name, value", WRONG_SETTINGS.items())
+def test_wrong_settings_are_named(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; give"):
+        TrainingSettings(**{name: value})
 
 
 def test_whole_numbers_of_any_library_are_kept_as_checkpoints_can_hold_them():
-    settings = TrainingSettings(
-        epochs=np.int64(2), batch_size=torch.tensor(4), seed=np.uint32(7)
-    )
+    settings = TrainingSettings(batch_size=torch.tensor(4), seed=np.uint32(7))
     assert json.loads(json.dumps(asdict(settings)))["batch_size"] == 4
-    assert settings == TrainingSettings(epochs=2, batch_size=4, seed=7)
+    assert settings == TrainingSettings(batch_size=4, seed=7)
 
 
 # The images that choose the best epoch
 
 
-@pytest.mark.parametrize(
-    ("share", "count"), [(0.05, 5), (0.001, 1), (0.999, 95), (0.5, 20)]
-)
+@pytest.mark.parametrize("share, count", [(0.05, 5), (0.001, 1), (0.5, 20)])
 def test_what_chooses_the_best_epoch_is_not_trained_on(share, count, monkeypatch):
-    if share == 0.5:  # MOST_VALIDATION_IMAGES limits the count
-        monkeypatch.setattr(held_out, "MOST_VALIDATION_IMAGES", 20)
-    codes = stripes(96, 1)
-    numbers = torch.arange(96)
-    codes = replace(
-        codes, grids=(numbers.view(96, 1, 1), codes.z_bottom), labels=numbers
-    )
+    monkeypatch.setattr(held_out, "MOST_VALIDATION_IMAGES", 20)
+    grids, numbers = stripes(96, 1).grids, torch.arange(96)
+    codes = CodeData((numbers.view(96, 1, 1), grids[1]), numbers, 96)
     training_part, validation = hold_out(codes, share)
     assert len(validation) == count and len(training_part) == 96 - count
-    trained_on = training_part.copied().labels
-    together = torch.cat([trained_on, validation.labels])
-    assert torch.equal(together.sort().values, codes.labels)
+    together = torch.cat([training_part.copied().labels, validation.labels])
+    assert torch.equal(together.sort().values, numbers)
     assert torch.equal(validation.z_top.flatten(), validation.labels)
     torch.manual_seed(5)  # plays no part
     assert torch.equal(hold_out(codes, share)[1].labels, validation.labels)

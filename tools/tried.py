@@ -3,6 +3,9 @@
 import math
 import statistics
 
+from pixelprior.benchmark.report import markdown_table
+from pixelprior.evaluation.detectors import detection_table, plus_minus
+
 
 def tried_table(tried: dict) -> str:
     """What was tried to lower the loss, in Markdown, best first by the mean difference
@@ -102,6 +105,37 @@ def one_class_table(results: dict) -> str:
     for name, areas in rows.items():
         lines.append(f"| {name} | {' | '.join(f'{area:.3f}' for area in areas)} |")
     return "\n".join(lines)
+
+
+def defects_markdown(results: dict) -> str:
+    """What `evaluate_defects` of `try_anomalies.py` returns, in Markdown."""
+    many, lines = results["false_alarms_over_divisions"], [detection_table(results)]
+    for rate, each in results["false_alarms"].items():
+        share = plus_minus(each, 1, unit=100)
+        lines.append(f"- false alarms at a rate of {100 * float(rate):g} %: {share} %")
+    for rate, each in many["rates"].items():
+        lines.append(
+            f"- over {many['divisions']} divisions of the images to calibrate on, on "
+            f"{many['images']:,} normal images, the mean of the false alarms at a rate "
+            f"of {100 * float(rate):g} %: {plus_minus(each, 2, unit=100)} %; 95 % of "
+            f"the divisions have {100 * each['lowest']:.1f} to "
+            f"{100 * each['highest']:.1f} %"
+        )
+    lines.append(
+        f"- calibrated on {results['images']['calibration']:,} normal images in "
+        f"{results['seconds_of_calibration']:.0f} s; "
+        f"{results['milliseconds_per_image']:.0f} ms per image, with "
+        f"{results['draws']} restorations\n"
+    )
+    columns = ["kind of defect (ROC by image, by pixel)", *results["methods"]]
+    rows = [
+        [
+            kind,
+            *(", ".join(f"{area:.3f}" for area in of.values()) for of in each.values()),
+        ]
+        for kind, each in results["by_kind"].items()
+    ]
+    return "\n".join([*lines, markdown_table(columns, rows)])
 
 
 def _by_option(tried: dict) -> dict[str, list[dict]]:

@@ -21,12 +21,18 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc
 
-from pixelprior.anomalies import calibrate
+from pixelprior.anomalies import calibrate, find
+from pixelprior.anomalies.finding import division, score_parts_of
+from pixelprior.anomalies.scores import Calibration, least_rate
 from pixelprior.assets import load_shipped
 from pixelprior.checkpoints import load_model
 from pixelprior.data.codes import extract_codes
@@ -34,9 +40,17 @@ from pixelprior.data.held_out import hold_out
 from pixelprior.data.images import ImageData, load_images
 from pixelprior.devices import keep_freed_memory, machine, make_accelerator
 from pixelprior.evaluation.classifier import load_shipped_reference_models
-from pixelprior.evaluation.defect_study import evaluate_defects, ours
-from pixelprior.evaluation.defects import with_defects
-from pixelprior.evaluation.detectors import OURS, measured, others
+from pixelprior.evaluation.defects import KINDS, with_defects
+from pixelprior.evaluation.detectors import (
+    OURS,
+    PIXEL_RATE,
+    Judged,
+    measured,
+    others,
+    pooled,
+    ranks,
+)
+from pixelprior.evaluation.measures import mean_with_interval
 from pixelprior.files import recover_folder, write_texts
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.settings import TrainingSettings
@@ -55,10 +69,143 @@ SETTINGS = {
     "vqvae2": TrainingSettings(epochs=20, batch_size=64, lr=1e-3),
     "prior": TrainingSettings(epochs=12, batch_size=32, lr=3e-3, ema_decay=0.99),
 }
+RATES = (0.01, 0.05)
+DIVISIONS = 200
 
 
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def evaluate_defects(
+    vqvae2, prior, reference, normal, defects, *, more_normal, classifier, draws=8
+) -> dict:
+    """All methods on normal images and on images with defects, of known classes, once
+    calibrated on `reference`, which was not trained on. False alarms are counted on
+    `more_normal` as well, over many divisions of `reference`."""
+    say(f"calibrating on {len(reference):,} images")
+    started = time.perf_counter()
+    calibration = calibrate(vqvae2, prior, *reference[:], draws=draws)
+    calibrated = time.perf_counter() - started
+    say(f"{len(normal):,} normal images and {len(defects):,} with defects")
+    started, pair = time.perf_counter(), (vqvae2, prior)
+    low, p_values = ours(*pair, normal, calibration, normal.labels)
+    odd = defects.images
+    high, _ = ours(*pair, odd, calibration, odd.labels, first_index=len(normal))
+    seconds = time.perf_counter() - started
+    say("other methods")
+    usual, lower, higher = (
+        others(*pair, data, data.labels, classifier, reference)
+        for data in (reference, normal, odd)
+    )
+    methods = {OURS: (low, high)} | {
+        name: (lower[name], higher[name]) for name in lower
+    }
+    thresholds = {OURS: calibration.map_threshold(PIXEL_RATE)} | {
+        name: float(np.quantile(each.maps.numpy(), 1 - PIXEL_RATE))
+        for name, each in usual.items()
+        if each.maps is not None
+    }
+    say(f"false alarms on {len(more_normal):,} normal images")
+    parts = (
+        torch.cat([score_parts_of(*pair, *data[part]) for part in _parts(data)])
+        for data in (reference, more_normal)
+    )
+    by_kind = {
+        kind: {
+            name: _areas(each, judged.subset(of), defects.masks[of])
+            for name, (each, judged) in methods.items()
+        }
+        for number, kind in enumerate(KINDS)
+        if (of := defects.kinds == number).any()
+    }
+    return {
+        "methods": measured(methods, defects.masks, thresholds=thresholds),
+        "by_kind": by_kind,
+        "false_alarms": {
+            str(rate): mean_with_interval((p_values <= rate).double(), 0)
+            for rate in rates_for(len(calibration.scores))
+        },
+        "false_alarms_over_divisions": alarms_over_divisions(calibration, *parts),
+        "seconds_of_calibration": calibrated,
+        "milliseconds_per_image": 1000 * seconds / (len(normal) + len(defects)),
+        "images": {
+            "calibration": len(reference),
+            "normal": len(normal),
+            "defects": len(defects),
+        },
+        "draws": draws,
+    }
+
+
+def ours(vqvae2, prior, data: ImageData, calibration, labels, first_index: int = 0):
+    """What `find` says, and its p-values, float64 [B]; arguments as those of `find`."""
+    parts = []
+    for part in _parts(data):
+        some = None if labels is None else labels[part]
+        draw = {"draws": calibration.draws}
+        draw["first_index"] = first_index + int(part[0])
+        parts.append(find(vqvae2, prior, data[part][0], calibration, some, **draw))
+    scores, maps, p_values = (
+        torch.cat([getattr(found, name) for found in parts])
+        for name in ("scores", "maps", "p_values")
+    )
+    return Judged(scores, maps), p_values
+
+
+def _parts(data: ImageData) -> tuple[Tensor, ...]:
+    return torch.arange(len(data)).split(256)
+
+
+def _areas(normal: Judged, odd: Judged, masks: Tensor) -> dict[str, float]:
+    """The areas under the ROC curve by image, and by pixel from a method with maps."""
+
+    def area(low: Tensor, high: Tensor, masks=None) -> float:
+        return binary_auroc(*pooled(*ranks(low, high), masks)).item()
+
+    found = {"roc_auc": area(normal.scores, odd.scores)}
+    if odd.maps is not None:
+        found["pixel_roc_auc"] = area(normal.maps, odd.maps, masks)
+    return found
+
+
+def rates_for(count: int) -> list[float]:
+    """Those of `RATES` that p-values can be as small as, for so many normal scores."""
+    return [rate for rate in RATES if rate >= least_rate(count)]
+
+
+def alarms_over_divisions(
+    calibration: Calibration,
+    reference: Tensor,
+    others: Tensor,
+    *,
+    divisions: int = DIVISIONS,
+    seed: int = 0,
+) -> dict:
+    """How often normal images are flagged, over calibrations that divide the same
+    images in different ways, as a mean. With a single calibration, the share of false
+    alarms differs from its rate by chance, since few images give the scores.
+
+    `reference`, [N, 5], and `others`, [M, 5], are the parts of the scores of the images
+    to calibrate on and of other normal ones, by `score_parts_of`. The first division is
+    that of `calibrate` with this seed; the others have the seeds that follow.
+    """
+    flagged: dict[float, list[Tensor]] = {}
+    for number in range(divisions):
+        _, scaling, scored = division(len(reference), seed + number)
+        scaled = calibration.scaled_by(reference[scaling])
+        scores = scaled.scores_of(reference[scored]).sort().values
+        again = replace(scaled, scores=scores)
+        p_values = again.p_values(again.scores_of(others))
+        for rate in rates_for(len(scores)):
+            flagged.setdefault(rate, []).append((p_values <= rate).double())
+    ends, rates = torch.tensor([0.025, 0.975], dtype=torch.float64), {}
+    for rate, each in flagged.items():
+        alarms = torch.stack(each)
+        lowest, highest = torch.quantile(alarms.mean(1), ends).tolist()
+        found = mean_with_interval(alarms.mean(0), seed)
+        rates[str(rate)] = found | {"lowest": lowest, "highest": highest}
+    return {"divisions": divisions, "images": len(others), "rates": rates}
 
 
 def first(data: ImageData, count: int, start: int = 0) -> ImageData:
@@ -86,7 +233,6 @@ def defects(name: str, dataset: str, data_root, arguments) -> dict:
         more_normal=test,
         classifier=load_shipped_reference_models(name)[1],
         draws=arguments.draws,
-        say=say,
     )
 
 

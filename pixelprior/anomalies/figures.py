@@ -17,11 +17,8 @@ FINE = 4  # the line is drawn along the edges of pixels, on a grid so many times
 
 
 def draw_map(axis, values: Tensor, threshold: float, largest: float) -> None:
-    """Draw a map [H, W] on an axis, with a line around the pixels above `threshold`.
-
-    Args:
-        largest: the value of the darkest colour; 0 has the lightest.
-    """
+    """Draw a map [H, W] on an axis, with a line around the pixels above `threshold`;
+    `largest` has the darkest colour, and 0 the lightest."""
     values = values.detach().cpu().numpy()
     axis.imshow(values, cmap="magma_r", vmin=0, vmax=largest, interpolation="nearest")
     above = np.kron(values > threshold, np.ones((FINE, FINE)))
@@ -30,55 +27,35 @@ def draw_map(axis, values: Tensor, threshold: float, largest: float) -> None:
         axis.contour(across, down, above, levels=[0.5], colors="black", linewidths=1)
 
 
-def _draw_finding(axes, image, restoration, values, threshold, largest) -> None:
-    draw_image(axes[0], image)
-    draw_image(axes[1], restoration)
-    draw_map(axes[2], values, threshold, largest)
-    for axis in axes:
-        bare(axis)
+def draw_findings(figure, images, restorations, maps, captions, threshold) -> None:
+    """Draw images and restorations [N, C, H, W] and maps [N, H, W] on a figure or on a
+    part of one, a column for each image under its caption, with lines of `draw_map`."""
+    axes, maps = figure.subplots(3, len(images), squeeze=False), maps.detach().cpu()
+    largest = max(float(maps.max()), 2 * threshold)
+    for number, (column, caption) in enumerate(zip(axes.T, captions, strict=True)):
+        draw_image(column[0], images[number])
+        draw_image(column[1], restorations[number])
+        draw_map(column[2], maps[number], threshold, largest)
+        column[0].set_title(caption, fontsize=9)
+        for axis in column:
+            bare(axis)
+    for axis, name in zip(axes[:, 0], NAMES, strict=True):
+        axis.set_ylabel(name, fontsize=9)
 
 
 def finding_figure(
     image: Tensor, restoration: Tensor, values: Tensor, threshold: float, title: str
 ) -> Figure:
-    """One image [C, H, W], its restoration and its map [H, W], side by side."""
-    figure = Figure(figsize=(6.6, 2.7), layout="constrained")
-    axes, largest = figure.subplots(1, 3), max(float(values.max()), 2 * threshold)
-    _draw_finding(axes, image, restoration, values, threshold, largest)
-    for axis, name in zip(axes, NAMES, strict=True):
-        axis.set_title(name, fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    """One image [C, H, W], its restoration and its map [H, W], below each other."""
+    figure = Figure(figsize=(2.4, 6.2), layout="constrained")
+    finding = image[None], restoration[None], values[None], [title]
+    draw_findings(figure, *finding, threshold)
     return figure
 
 
-def draw_findings(figure, images, restorations, maps, captions, threshold) -> None:
-    """Draw images, restorations and maps on a figure, one column for each image.
-
-    Args:
-        figure: the figure, or a part of one.
-        images, restorations: [N, C, H, W] in [0, 1]. maps: [N, H, W].
-        captions: one for each image, above its column.
-        threshold: of the maps, as in `draw_map`.
-    """
-    axes, maps = figure.subplots(3, len(images), squeeze=False), maps.detach().cpu()
-    largest = max(float(maps.max()), 2 * threshold)
-    for column, caption, *finding in zip(
-        axes.T, captions, images, restorations, maps, strict=True
-    ):
-        _draw_finding(column, *finding, threshold, largest)
-        column[0].set_title(caption, fontsize=9)
-    for axis, name in zip(axes[:, 0], NAMES, strict=True):
-        axis.set_ylabel(name, fontsize=9)
-
-
 def draw_scores(axis, calibration: Calibration, scores: Tensor, rate: float) -> None:
-    """Draw the scores of normal images and of others as histograms on an axis.
-
-    Args:
-        scores: float64 [N], of the others.
-        rate: false-alarm rate; a line is drawn at the score above which images are
-            flagged.
-    """
+    """Draw the scores of normal images and of others, float64 [N], as histograms on an
+    axis, with a line where images are flagged at a false-alarm rate."""
     normal, scores = calibration.scores.numpy(), scores.numpy()
     threshold = calibration.score_threshold(rate)
     # A few scores of a million would leave all others in the first bar.

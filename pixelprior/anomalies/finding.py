@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pixelprior.anomalies.scores import (
+    FLAG_RATES,
     PARTS,
     PIXEL_QUANTILES,
     Calibration,
@@ -22,12 +23,11 @@ from pixelprior.anomalies.scores import (
     score_parts,
 )
 from pixelprior.anomalies.search import (
-    FLAG_RATES,
     LOOKS,
-    Search,
-    code_nats,
+    guided,
     images_per_batch,
     over_pixels,
+    restore,
     seed_of,
     shifted_nats,
 )
@@ -42,7 +42,7 @@ from pixelprior.vqvae2 import VQVAE2
 # A code p-value is at least 1 / (N + 1), for the N images that give the nats.
 LEAST_NORMAL = 2 * (math.ceil(1 / min(FLAG_RATES.values())) - 1)
 SHARE_FOR_SCALE, LEAST_FOR_SCALE = 0.1, 10
-OWN_STREAMS = LOOKS + 1  # of the calibration
+FOR_MAPS = ("parts", "guided", "distance")  # of what `_searched` gives
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,8 @@ class Findings:
     @property
     def best(self) -> Tensor:
         """The restoration of each image with the largest weight, [B, C, H, W]."""
-        return self.restorations[
-            torch.arange(len(self.weights)), self.weights.argmax(1).cpu()
-        ]
+        largest = self.weights.argmax(1).cpu()
+        return self.restorations[torch.arange(len(largest)), largest]
 
     @property
     def flagged_share(self) -> Tensor:
@@ -115,43 +114,41 @@ def calibrate(
         ValueError: there are fewer than `LEAST_NORMAL` images, or as in `find`.
     """
     check_positive(draws=draws)
-    labels = _checked(vqvae2, prior, normal_images, labels, seed)
-    reference, scaling, scored = division(len(normal_images), seed)
-    nats: list[tuple[Tensor, Tensor]] = []
-    for part in reference.split(images_per_batch(vqvae2)):
-        with _undisturbed(vqvae2, prior):
-            z = codes_of(vqvae2, prior, normal_images[part])
-            own, of_top = code_nats(prior, *z, _of(labels, part))
-        nats.append((of_top.cpu(), own["bottom"].cpu()))
-    by_position = (torch.cat(each).permute(1, 2, 0) for each in zip(*nats, strict=True))
-    unscaled = Calibration(
-        nats={
-            level: each.sort(-1).values.contiguous()
-            for level, each in zip(LEVELS, by_position, strict=True)
-        },
-        centres=torch.zeros(len(PARTS)),
-        scales=torch.ones(len(PARTS)),
-        scores=torch.zeros(0).double(),
-        pixels=torch.zeros(1),
-        draws=draws,
-        classes=None if labels is None else tuple(labels.unique().tolist()),
-        models=(fingerprint(vqvae2), fingerprint(prior)),
-    )
-    scaled = unscaled.scaled_by(
-        score_parts_of(vqvae2, prior, normal_images[scaling], _of(labels, scaling))
-    )
-    images, labels = normal_images[scored], _of(labels, scored)
-    kept, seed = [], seed_of(seed, OWN_STREAMS)
-    with progress_bar(total=len(scored), desc="calibrating", enabled=progress) as bar:
-        for batch in _searched(vqvae2, prior, images, unscaled, labels, seed):
-            kept.append(batch[:3])  # restorations would take much memory
-            bar.update(len(batch[0]))
-    parts, *evidence = map(torch.cat, zip(*kept, strict=True))
-    scores = scaled.scores_of(parts)
-    scaled = replace(scaled, scores=scores.sort().values)
-    pixels = scaled.maps_of(scores, *evidence).flatten().numpy()
+    with _undisturbed(vqvae2, prior, normal_images, labels, seed) as labels:
+        reference, scaling, scored = division(len(normal_images), seed)
+
+        def given(part: Tensor) -> tuple:
+            return vqvae2, prior, normal_images[part], _of(labels, part)
+
+        nats: dict[str, list] = {level: [] for level in LEVELS}
+        for _, of_some, z, own in _batches(*given(reference)):
+            nats["top"].append(guided(prior, of_some, own["top"], z[0], z[0]).cpu())
+            nats["bottom"].append(own["bottom"].cpu())
+        calibration = Calibration(
+            nats={
+                level: torch.cat(each).permute(1, 2, 0).sort(-1).values.contiguous()
+                for level, each in nats.items()
+            },
+            centres=torch.zeros(len(PARTS)),
+            scales=torch.ones(len(PARTS)),
+            scores=torch.zeros(0).double(),
+            pixels=torch.zeros(0),
+            draws=draws,
+            classes=None if labels is None else tuple(labels.unique().tolist()),
+            models=(fingerprint(vqvae2), fingerprint(prior)),
+        ).scaled_by(score_parts_of(*given(scaling)))
+        kept, own_seed, total = [], seed_of(seed, LOOKS + 1), len(scored)
+        with progress_bar(total=total, desc="calibrating", enabled=progress) as bar:
+            for batch in _searched(*given(scored), calibration, own_seed):
+                # Restorations would take much memory.
+                kept.append({name: batch[name] for name in FOR_MAPS})
+                bar.update(len(batch["parts"]))
+    found = _joined(kept)
+    scores = calibration.scores_of(found.pop("parts"))
+    calibration = replace(calibration, scores=scores.sort().values)
+    pixels = calibration.maps_of(scores, **found).flatten().numpy()
     quantiles = np.quantile(pixels, np.linspace(0, 1, PIXEL_QUANTILES))
-    return replace(scaled, pixels=torch.from_numpy(quantiles).float())
+    return replace(calibration, pixels=torch.from_numpy(quantiles).float())
 
 
 def division(count: int, seed: int = 0) -> tuple[Tensor, ...]:
@@ -200,45 +197,20 @@ def find(
         ValueError: the images do not fit the VQ-VAE-2, the labels or the calibration do
             not fit the prior, or an argument is out of its range.
     """
-    labels = _checked(vqvae2, prior, images, labels, seed, first_index)
-    calibration.check_fits(vqvae2.grids, draws, labels)
-    batches = _searched(vqvae2, prior, images, calibration, labels, seed, first_index)
-    found = tuple(map(torch.cat, zip(*batches, strict=True)))
-    parts, guided, distance, restorations, weights = found[:5]
-    scores = calibration.scores_of(parts)
+    with _undisturbed(vqvae2, prior, images, labels, seed, first_index) as labels:
+        calibration.check_fits(vqvae2.grids, draws, labels)
+        given = vqvae2, prior, images, labels
+        found = _joined(list(_searched(*given, calibration, seed, first_index)))
+    scores = calibration.scores_of(found["parts"])
     return Findings(
         scores,
         calibration.p_values(scores),
-        calibration.maps_of(scores, guided, distance),
-        restorations,
-        weights,
-        flagged=dict(zip(LEVELS, found[5:7], strict=True)),
-        nats=dict(zip(LEVELS, found[7:], strict=True)),
+        calibration.maps_of(scores, found["guided"], found["distance"]),
+        found["restorations"],
+        found["weights"],
+        flagged={level: found[f"flagged_{level}"] for level in LEVELS},
+        nats={level: found[f"nats_{level}"] for level in LEVELS},
     )
-
-
-def _searched(vqvae2, prior, images, calibration, labels, seed, first_index=0):
-    """For some images after the other, the parts of the scores, what maps are made of
-    (guided nats and distance), restorations, weights, flagged codes and nats."""
-    together = images_per_batch(vqvae2, calibration.draws)
-    for part in torch.arange(len(images)).split(together):
-        some, of_some = images[part], _of(labels, part)
-        search = Search(prior, calibration, of_some, seed, first_index + int(part[0]))
-        with _undisturbed(vqvae2, prior):
-            z = codes_of(vqvae2, prior, some)
-            nats, of_top = code_nats(prior, *z, of_some)
-            *weighted, flagged = search.restore(vqvae2, *z, of_top, nats["bottom"])
-            distance = distances(some, *weighted)
-            over_top, over_bottom = _over_pixels(vqvae2, prior, some, of_some, nats)
-            guided = over_top + over_pixels(of_top - nats["top"], some.shape[2:])
-        yield (
-            score_parts(over_top, over_bottom),
-            guided,
-            distance,
-            *weighted,
-            *flagged.values(),
-            *nats.values(),
-        )
 
 
 def score_parts_of(vqvae2, prior, images: Tensor, labels=None) -> Tensor:
@@ -248,27 +220,72 @@ def score_parts_of(vqvae2, prior, images: Tensor, labels=None) -> Tensor:
 
     Args, and what is raised: as in `find`.
     """
-    labels = _checked(vqvae2, prior, images, labels)
-    parts = []
-    for part in torch.arange(len(images)).split(images_per_batch(vqvae2)):
-        some, of_some = images[part], _of(labels, part)
-        with _undisturbed(vqvae2, prior):
-            nats = surprise(prior, *codes_of(vqvae2, prior, some), of_some)
-            over = _over_pixels(vqvae2, prior, some, of_some, nats)
-        parts.append(score_parts(*over))
+    with _undisturbed(vqvae2, prior, images, labels) as labels:
+        batches = _batches(vqvae2, prior, images, labels)
+        parts = [score_parts(*_over_pixels(vqvae2, prior, *each)) for each in batches]
     return torch.cat(parts)
 
 
-def _over_pixels(vqvae2, prior, images, labels, nats) -> tuple[Tensor, Tensor]:
+def _batches(vqvae2, prior, images, labels, draws: int = 1):
+    """Some images after the other, with their labels, codes, and nats by level."""
+    for part in torch.arange(len(images)).split(images_per_batch(vqvae2, draws)):
+        some, of_some = images[part], _of(labels, part)
+        z = codes_of(vqvae2, prior, some)
+        yield some, of_some, z, surprise(prior, *z, of_some)
+
+
+def _searched(vqvae2, prior, images, labels, calibration, seed, first_index=0):
+    """For some images after the other, by name: the parts of their scores, what maps
+    are made of (`guided` nats and `distance`), restorations, weights, flagged codes
+    and nats."""
+    for batch in _batches(vqvae2, prior, images, labels, calibration.draws):
+        some, of_some, z, nats = batch
+        of_top = guided(prior, of_some, nats["top"], z[0], z[0])
+        restorations, weights, flagged = restore(
+            vqvae2,
+            prior,
+            calibration,
+            of_some,
+            z,
+            (of_top, nats["bottom"]),
+            seed=seed,
+            first_index=first_index,
+        )
+        over_top, over_bottom = _over_pixels(vqvae2, prior, *batch)
+        yield {
+            "parts": score_parts(over_top, over_bottom),
+            "guided": over_top + over_pixels(of_top - nats["top"], some.shape[2:]),
+            "distance": distances(some, restorations, weights),
+            "restorations": restorations,
+            "weights": weights,
+            "flagged_top": flagged["top"],
+            "flagged_bottom": flagged["bottom"],
+            "nats_top": nats["top"],
+            "nats_bottom": nats["bottom"],
+        }
+        first_index += len(some)
+
+
+def _joined(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([each[name] for each in batches]) for name in batches[0]}
+
+
+def _over_pixels(vqvae2, prior, images, labels, _z, nats) -> tuple[Tensor, Tensor]:
     """The nats of both levels over pixels, from which scores are made, [B, H, W]."""
     top = shifted_nats(vqvae2, prior, images, labels, nats["top"])
     return top, over_pixels(nats["bottom"], images.shape[2:])
 
 
 @contextmanager
-def _undisturbed(vqvae2, prior):
-    """No gradients, evaluation mode, and no autocast: a calibration and what is
+def _undisturbed(vqvae2, prior, images, labels, seed=0, first_index=0):
+    """Check arguments and give the labels as `PixelCNN.check_labels` does, with no
+    gradients, in evaluation mode, and without autocast: a calibration and what is
     compared with it must be computed in the same number format."""
+    SamplingOptions(seed=seed, first_index=first_index)
+    vqvae2.check_images(images)
+    prior.check_matches(vqvae2)
+    if not len(images):
+        raise ValueError("there are no images; give at least one")
     device = next(prior.parameters()).device
     with (
         torch.no_grad(),
@@ -276,17 +293,7 @@ def _undisturbed(vqvae2, prior):
         evaluation_mode(prior),
         evaluation_mode(vqvae2),
     ):
-        yield
-
-
-def _checked(vqvae2, prior, images, labels, seed=0, first_index=0) -> Tensor | None:
-    """Check arguments, and return the labels as `PixelCNN.check_labels` does."""
-    SamplingOptions(seed=seed, first_index=first_index)
-    vqvae2.check_images(images)
-    prior.check_matches(vqvae2)
-    if not len(images):
-        raise ValueError("there are no images; give at least one")
-    return prior.prior_top.check_labels(labels, len(images))
+        yield prior.prior_top.check_labels(labels, len(images))
 
 
 def _of(labels: Tensor | None, part: Tensor) -> Tensor | None:

@@ -23,14 +23,10 @@ from pixelprior.settings import check_positive
 
 # The parts of an image's score: of a level's pixels, the share with the most nats. Few
 # pixels find a small defect, and all of them an image of another kind.
-PARTS = (
-    ("top", 1 / 64),
-    ("top", 1 / 16),
-    ("top", 1 / 4),
-    ("top", 1),
-    ("bottom", 1 / 128),
-)
+PARTS = *(("top", share) for share in (1 / 64, 1 / 16, 1 / 4, 1)), ("bottom", 1 / 128)
 PIXEL_QUANTILES = 10_001
+# Of the codes of normal images, given their own codes before them.
+FLAG_RATES = {"top": 0.05, "bottom": 0.02}
 # Standard deviations of Gaussians, in pixels per 32: for the distance of a pixel, for
 # that of its surroundings, and for nats.
 NEAR, AROUND, NATS_AROUND = 0.5, 4, 2
@@ -89,18 +85,15 @@ class Calibration:
 
     def code_p_values(self, level: str, nats: Tensor) -> Tensor:
         """The share of codes at a position, of N normal images and this one, that cost
-        at least as much as this one's.
-
-        Args:
-            nats: [B, H, W], of the codes of `level`.
-
-        Returns:
-            float [B, H, W], from 1 / (N + 1) to 1.
-        """
+        at least as many nats [B, H, W] as this one: from 1 / (N + 1) to 1."""
         normal = self.nats[level].to(nats.device)
         less = torch.searchsorted(normal, nats.permute(1, 2, 0).contiguous())
         count = normal.shape[-1]
         return ((1 + count - less) / (count + 1)).permute(2, 0, 1)
+
+    def is_odd(self, level: str, nats: Tensor) -> Tensor:
+        """Whether each code [B, h, w] costs so much that few normal ones cost more."""
+        return self.code_p_values(level, nats) <= FLAG_RATES[level]
 
     def scaled_by(self, parts: Tensor) -> "Calibration":
         """The same, with the scale of the parts [N, 5] of N normal images' scores."""
@@ -146,12 +139,8 @@ class Calibration:
         return (1 + len(self.scores) - less).double() / (len(self.scores) + 1)
 
     def check_fits(self, grids, draws: int, labels: Tensor | None) -> None:
-        """Raise ValueError unless images may be compared with these.
-
-        Args:
-            grids: (height, width) of each level of the VQ-VAE-2.
-            draws: as the attribute. labels: long [B], of the images, or None.
-        """
+        """Raise ValueError unless images of these grids (height, width), number of
+        restorations and labels (long [B], or None) may be compared with these."""
         classes = None if labels is None else tuple(labels.unique().tolist())
         if classes and self.classes and {*classes} <= {*self.classes}:
             classes = self.classes
@@ -179,8 +168,6 @@ class Calibration:
 
         It is interpolated between quantiles, and means nothing below a rate of 1e-4.
         """
-        if not 0 < rate < 1:
-            raise ValueError(f"the rate is {rate}; give a number between 0 and 1")
         return torch.quantile(self.pixels, 1 - rate).item()
 
 
@@ -219,13 +206,9 @@ def smooth(values: Tensor, sigma: float) -> Tensor:
 def score_parts(top: Tensor, bottom: Tensor) -> Tensor:
     """The parts of an image's score: how odd its oddest places are, and all of it.
 
-    Args:
-        top, bottom: float [B, H, W], the nats of the codes over each pixel; those of
-            the top as `shifted_nats` returns them.
-
-    Returns:
-        float [B, 5]: for each of `PARTS`, the mean of the largest nats of the level, a
-        share of the pixels.
+    From the nats of the codes over each pixel [B, H, W], those of the top as
+    `shifted_nats` returns them, to float [B, 5]: for each of `PARTS`, the mean of the
+    largest nats of the level, a share of the pixels.
     """
     parts, nats = [], {"top": top, "bottom": bottom}
     for level, share in PARTS:
@@ -237,6 +220,8 @@ def score_parts(top: Tensor, bottom: Tensor) -> Tensor:
 
 FORMAT = "pixelprior calibration, version 3"
 PLAIN = ("centres", "scales", "scores", "pixels")
+NOTED = ("draws", "classes", "models")
+LENGTHS = {"centres": len(PARTS), "scales": len(PARTS), "pixels": PIXEL_QUANTILES}
 UNREADABLE = (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError)
 
 
@@ -246,10 +231,7 @@ def save_calibration(calibration: Calibration, path) -> None:
     path = Path(path)
     tensors = {name: getattr(calibration, name) for name in PLAIN}
     tensors |= {f"nats_{level}": nats for level, nats in calibration.nats.items()}
-    about = {
-        name: json.dumps(getattr(calibration, name))
-        for name in ("draws", "classes", "models")
-    }
+    about = {name: json.dumps(getattr(calibration, name)) for name in NOTED}
     with temporary_folder(writable_folder(path.parent)) as temporary:
         write_tensors(tensors, temporary / path.name, about | {"format": FORMAT})
         os.replace(temporary / path.name, path)
@@ -271,47 +253,43 @@ def load_calibration(path, vqvae2, prior) -> Calibration:
             about = file.metadata() or {}
             if about.get("format") != FORMAT:
                 raise ValueError(f"its format is {about.get('format')}, not {FORMAT}")
-            calibration = _built(about, file.get_tensor)
+            plain = {name: file.get_tensor(name) for name in PLAIN}
+            nats = {level: file.get_tensor(f"nats_{level}") for level in LEVELS}
+        draws, classes, models = (json.loads(about[name]) for name in NOTED)
+        check_positive(draws=draws)
+        if classes is not None:
+            classes = tuple(map(operator.index, classes))
+        of_vqvae2, of_prior = models
+        for name, values in (plain | nats).items():
+            _check_values(name, values)
     except UNREADABLE as error:
         raise ValueError(
             f"{path} holds no whole calibration ({error}): it is cut short or of "
             "another kind; copy it again, or calibrate again"
         ) from error
-    for name, model in (("VQ-VAE-2", vqvae2), ("prior", prior)):
-        if fingerprint(model) != calibration.models[name == "prior"]:
+    pairs = {"VQ-VAE-2": (vqvae2, of_vqvae2), "prior": (prior, of_prior)}
+    for name, (model, own) in pairs.items():
+        if fingerprint(model) != own:
             raise ValueError(
                 f"{path} was made with another {name}; give that, or calibrate again"
             )
-    return calibration
+    models = of_vqvae2, of_prior
+    return Calibration(nats, **plain, draws=draws, classes=classes, models=models)
 
 
-def _built(about: dict[str, str], tensor) -> Calibration:
-    """A calibration from what a file has, with everything in it checked."""
-    draws, classes, models = (
-        json.loads(about[name]) for name in ("draws", "classes", "models")
-    )
-    plain = {name: tensor(name) for name in PLAIN}
-    nats = {level: tensor(f"nats_{level}") for level in LEVELS}
-    lengths = {"centres": len(PARTS), "scales": len(PARTS), "pixels": PIXEL_QUANTILES}
-    for name, each in (plain | nats).items():
-        kind = torch.float64 if name == "scores" else torch.float32
-        if (
-            each.ndim != (1 if name in PLAIN else 3)
-            or not each.numel()
-            or len(each) != lengths.get(name, len(each))
-            or each.dtype != kind
-            or not each.isfinite().all()
-            or (name not in ("centres", "scales") and (each.diff(dim=-1) < 0).any())
-        ):
-            raise ValueError(
-                f"{name} of {each.dtype} and shape {list(each.shape)} is of another "
-                "shape or type, or is not finite or not in ascending order"
-            )
-    if plain["scales"].min() <= 0:
-        raise ValueError("scales are not above 0")
-    check_positive(draws=draws)
-    classes = None if classes is None else tuple(map(operator.index, classes))
-    vqvae2, prior = models
-    return Calibration(
-        nats, **plain, draws=draws, classes=classes, models=(vqvae2, prior)
-    )
+def _check_values(name: str, values: Tensor) -> None:
+    """Check a tensor of a calibration that was read from a file."""
+    ascending = name not in ("centres", "scales")
+    if (
+        values.ndim != (3 if name in LEVELS else 1)
+        or values.dtype != (torch.float64 if name == "scores" else torch.float32)
+        or not values.numel()
+        or len(values) != LENGTHS.get(name, len(values))
+        or not values.isfinite().all()
+        or (ascending and (values.diff() < 0).any())
+        or (name == "scales" and values.min() <= 0)
+    ):
+        raise ValueError(
+            f"{name} of {values.dtype} and shape {list(values.shape)} is of another "
+            "shape or type, or has numbers that no calibration has"
+        )

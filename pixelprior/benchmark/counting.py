@@ -11,11 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def multiply_adds(run, *arguments, **options) -> int:
-    """Number of multiply-adds in `run(*arguments, **options)`.
-
-    Convolutions and matrix products are counted, in the forward pass and, if `run`
-    calls `backward`, in the backward pass. Elementwise operations are not counted.
-    """
+    """Multiply-adds of convolutions and matrix products in a run, forward and, if it
+    calls `backward`, backward."""
 
     def product(_added, one, other, **_options) -> int:
         return 2 * math.prod(one) * other[-1]  # [..., m, k] times [..., k, n]

@@ -4,10 +4,13 @@ A ratio is taken within a round, for both levels together. Its median over the r
 given, with the lowest and the highest ratio beside it.
 """
 
+import json
 import statistics
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from pixelprior.files import write_texts
 from pixelprior.plotting import INK
 
 METHODS = {
@@ -23,7 +26,7 @@ def ratio(results: dict, batch_size: int, one: str, other: str) -> list[float] |
     """How many times as long `one` takes as `other` in each round, for both levels
     together; None if a method was not run."""
     levels = results["seconds"][str(batch_size)]
-    if any(name not in level for level in levels.values() for name in (one, other)):
+    if not {one, other} <= set(levels["top"]):
         return None
     totals = zip(_totals(levels, one), _totals(levels, other), strict=True)
     return [a / b for a, b in totals]
@@ -39,12 +42,19 @@ def rounds_in_words(values: list[float]) -> str:
 
 def markdown_table(columns: list[str], rows, first: str = "---") -> str:
     """Rows of texts as a table in Markdown, all columns but the first on the right."""
-    head = "|".join(["", first, *["---:"] * (len(columns) - 1), ""])
-    lines = [columns, *rows]
-    bodies = [
-        "".join(f"| {cell} " if cell else "| " for cell in each) for each in lines
-    ]
-    return "\n".join([bodies[0] + "|", head, *(body + "|" for body in bodies[1:])])
+
+    def line(cells) -> str:
+        return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
+
+    under = "|".join(["", first, *["---:"] * (len(columns) - 1), ""])
+    return "\n".join([line(columns), under, *map(line, rows)])
+
+
+def write_results(folder: Path, name: str, results: dict, words: str) -> None:
+    """Write results as JSON and in words, and print the words."""
+    texts = {f"{name}.json": json.dumps(results, indent=1), f"{name}.md": words}
+    write_texts(folder, texts)
+    print(words)
 
 
 def markdown(results: dict) -> str:
@@ -55,27 +65,22 @@ def markdown(results: dict) -> str:
 def table(results: dict) -> str:
     """The ratios in Markdown, one line per batch size: median (lowest to highest)."""
     batch_sizes = results["sizes"]["batch_sizes"]
-    columns = {
-        "naive ÷ cached": ("naive", "cached"),
-        "rows ÷ cached": ("rows", "cached"),
-        "cached ÷ one forward pass": ("cached", "forward"),
-        "cached ÷ cached in bf16": ("cached", "cached bf16"),
-        "cached ÷ graph": ("cached", "graph"),
-    }
-    columns = {
-        name: pair
-        for name, pair in columns.items()
-        if ratio(results, batch_sizes[0], *pair) is not None
-    }
-    rows = []
-    for size in batch_sizes:
-        cells = [
-            rounds_in_words(ratio(results, size, *pair)) for pair in columns.values()
-        ]
-        an_image = _milliseconds(results, size, "cached")
-        rows.append([str(size), *cells, f"{an_image:.1f}"])
-    names = ["batch size", *columns, "cached, ms per image"]
-    return markdown_table(names, rows, first="---:")
+    columns = {"batch size": batch_sizes}
+    for name, *pair in (
+        ("naive ÷ cached", "naive", "cached"),
+        ("rows ÷ cached", "rows", "cached"),
+        ("cached ÷ one forward pass", "cached", "forward"),
+        ("cached ÷ cached in bf16", "cached", "cached bf16"),
+        ("cached ÷ graph", "cached", "graph"),
+    ):
+        ratios = [ratio(results, size, *pair) for size in batch_sizes]
+        if None not in ratios:
+            columns[name] = [rounds_in_words(each) for each in ratios]
+    columns["cached, ms per image"] = [
+        f"{_milliseconds(results, size, 'cached'):.1f}" for size in batch_sizes
+    ]
+    rows = zip(*columns.values(), strict=True)
+    return markdown_table(list(columns), rows, first="---:")
 
 
 def summary(results: dict) -> list[str]:
@@ -111,34 +116,34 @@ def summary(results: dict) -> list[str]:
 
 def figure(results: dict) -> Figure:
     """Two plots over the batch size, with log axes: in forward passes, and in time."""
-    batch_sizes = results["sizes"]["batch_sizes"]
+    sizes, machine = results["sizes"], results["machine"]
+    batch_sizes = sizes["batch_sizes"]
     drawing = Figure(figsize=(9, 4.4), layout="constrained")
     in_passes, in_time = drawing.subplots(1, 2)
     for number, (method, name) in enumerate(METHODS.items()):
         rounds = [ratio(results, size, method, "forward") for size in batch_sizes]
         if None in rounds:
             continue
-        look = {"color": f"C{number}", "marker": "o", "markersize": 4}
-        medians = [statistics.median(each) for each in rounds]
-        in_passes.plot(batch_sizes, medians, label=name, **look)
-        low, high = ([of(each) for each in rounds] for of in (min, max))
-        band = {"color": look["color"], "alpha": 0.2, "linewidth": 0}
-        in_passes.fill_between(batch_sizes, low, high, **band)
+        colour, marks = f"C{number}", {"marker": "o", "markersize": 4}
+        medians = list(map(statistics.median, rounds))
+        in_passes.plot(batch_sizes, medians, label=name, color=colour, **marks)
+        low, high = list(map(min, rounds)), list(map(max, rounds))
+        in_passes.fill_between(batch_sizes, low, high, color=colour, alpha=0.2, lw=0)
         an_image = [_milliseconds(results, size, method) for size in batch_sizes]
-        in_time.plot(batch_sizes, an_image, **look)
+        in_time.plot(batch_sizes, an_image, color=colour, **marks)
     an_image = [_milliseconds(results, size, "forward") for size in batch_sizes]
     floor = {"color": INK, "linestyle": "--", "linewidth": 1}
     in_passes.axhline(1, label="one forward pass", **floor)
     in_time.plot(batch_sizes, an_image, **floor)
-    in_passes.set_ylabel("time of a batch ÷ one forward pass of it")
-    in_time.set_ylabel("milliseconds per image")
-    for axis in (in_passes, in_time):
+    for axis, words in (
+        (in_passes, "time of a batch ÷ one forward pass of it"),
+        (in_time, "milliseconds per image"),
+    ):
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
         axis.set_xticks(batch_sizes, map(str, batch_sizes))
-        axis.set_xlabel("batch size")
+        axis.set(xlabel="batch size", ylabel=words)
         axis.grid(alpha=0.3)
-    sizes, machine = results["sizes"], results["machine"]
     without = "" if machine["gpu"] else "\nnot measured: graph, which needs a GPU"
     lines = in_passes.get_legend_handles_labels()
     drawing.legend(*lines, loc="outside lower center", ncols=3, frameon=False)

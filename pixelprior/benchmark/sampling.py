@@ -8,9 +8,9 @@ The ratios are computed in `report.py`.
 
 import copy
 from dataclasses import asdict
+from functools import partial
 
 import torch
-from torch import Tensor
 
 from pixelprior.benchmark import timing
 from pixelprior.benchmark.counting import multiply_adds
@@ -34,13 +34,8 @@ TRAINED = 16  # images of a training step
 
 
 @torch.no_grad()
-def measure(sizes: Sizes, device, say=lambda line: None) -> dict:
+def measure(sizes: Sizes, device) -> dict:
     """Time every method that this machine can run, and one training step.
-
-    Args:
-        sizes: the sizes to time.
-        device: the device to time on.
-        say: called with one line when a round is done.
 
     Returns:
         The content of `benchmark.json`: machine, sizes, multiply-adds, and the seconds
@@ -50,24 +45,23 @@ def measure(sizes: Sizes, device, say=lambda line: None) -> dict:
         passes of `naive` are alike and the rows have the mean height.
     """
     torch.manual_seed(0)
-    prior = HierarchicalPixelCNN(  # untrained: the weights do not affect the time
-        sizes.num_embeddings,
-        sizes.embedding_dim,
-        sizes.hidden_channels,
-        sizes.num_layers,
-    ).eval()
-    prior = prior.to(device)
+    network = (sizes.hidden_channels, sizes.num_layers)
+    # Untrained: the weights do not affect the time.
+    prior = HierarchicalPixelCNN(sizes.num_embeddings, sizes.embedding_dim, *network)
+    prior = prior.eval().to(device)
     low = copy.deepcopy(prior).bfloat16() if has_bf16() else None
-    jobs = {
-        (str(batch_size), level): _jobs(prior, low, level, batch_size, sizes)
-        for batch_size in sizes.batch_sizes
-        for level in LEVELS
-    }
-    jobs["training"] = _training_jobs(prior, sizes)
-    timed = _in_turns(jobs, sizes.repeats, device, say)
-    training, seconds = timed.pop("training"), {}
-    for (batch_size, level), of in timed.items():
-        seconds.setdefault(batch_size, {})[level] = of
+    seconds, training, jobs = {}, {}, []
+    for batch_size in sizes.batch_sizes:
+        levels = seconds[str(batch_size)] = {level: {} for level in LEVELS}
+        for level, rounds in levels.items():
+            for job in _sampling(prior, low, level, batch_size, sizes):
+                jobs.append((rounds, *job))
+    jobs += [(training, *job) for job in _training(prior, sizes)]
+    for rounds, name, run, _ in progress_bar(jobs, desc="first runs"):
+        run()  # the first run is slower
+        rounds[name] = []
+    for rounds, name, run, times in progress_bar(jobs * sizes.repeats, desc="timing"):
+        rounds[name].append(times * timing.seconds(run, device, SECONDS))
     return {
         "machine": machine(device),
         "sizes": asdict(sizes),
@@ -77,134 +71,89 @@ def measure(sizes: Sizes, device, say=lambda line: None) -> dict:
     }
 
 
-def _condition(prior, level: str, batch_size: int, sizes: Sizes) -> Tensor | None:
-    """What `level` is given of top codes that are all 0."""
+def _given(prior, level: str, batch_size: int, sizes: Sizes):
+    """A level, codes [B, H, W] of 0 alone, and what it is given of such top codes."""
+    model, device = getattr(prior, f"prior_{level}"), next(prior.parameters()).device
+    top, codes = (
+        torch.zeros(batch_size, *sizes.shape(name), dtype=torch.long, device=device)
+        for name in ("top", level)
+    )
     if level == "top":
-        return None
-    device = next(prior.parameters()).device
-    z_top = torch.zeros(batch_size, *sizes.shape("top"), dtype=torch.long)
-    shape = (batch_size, *sizes.shape("bottom"))
-    return prior.prior_bottom.conditioning(z_top.to(device), None, shape)
+        return model, codes, None
+    return model, codes, model.conditioning(top, None, codes.shape)
 
 
-def _jobs(prior, low, level: str, batch_size: int, sizes: Sizes) -> dict:
-    """For each method, (a function that runs it or a part of it, runs per draw)."""
-    height, width = sizes.shape(level)
-    model = getattr(prior, f"prior_{level}")
-    device = model.embedding.weight.device
-    condition = _condition(prior, level, batch_size, sizes)
+def _sampling(prior, low, level: str, batch_size: int, sizes: Sizes):
+    """(method, a function that runs it or a part of it, runs per draw) in turn."""
+    height, width = shape = sizes.shape(level)
+    model, codes, condition = _given(prior, level, batch_size, sizes)
     uniform = uniforms(0, 0, batch_size, height * width)
-    codes = torch.zeros(batch_size, height, width, dtype=torch.long, device=device)
     # As many rows above the middle as below, so that their mean height is that of all.
     upper = [int((i + 0.5) * height / PASSES) for i in range(PASSES // 2)]
     rows = upper + [height - 1 - y for y in upper]
 
     @torch.inference_mode()
-    def forward():
-        model.logits(codes, condition)
-
-    @torch.inference_mode()
     def passes(network):
         for y in rows:
             logits = network(model, codes, condition, y, width // 2)
-            inverse_cdf(probabilities(logits), uniform[:, 0].to(device))
+            inverse_cdf(probabilities(logits), uniform[:, 0].to(codes.device))
 
-    def sampled(of, bias, method):
+    def drawn(network, bias, method: str):
         options = SamplingOptions(method=method)
-        return lambda: sample_codes(of, (height, width), uniform, bias, options)
+        return partial(sample_codes, network, shape, uniform, bias, options)
 
-    jobs = {
-        "forward": (forward, 1),
-        "naive": (lambda: passes(whole_grid), height * width / PASSES),
-        "rows": (lambda: passes(rows_so_far), height * width / PASSES),
-        "cached": (sampled(model, condition, "cached"), 1),
-    }
-    if device.type == "cuda":
-        jobs["graph"] = (sampled(model, condition, "graph"), 1)
+    yield "forward", torch.inference_mode()(partial(model.logits, codes, condition)), 1
+    yield "naive", partial(passes, whole_grid), height * width / PASSES
+    yield "rows", partial(passes, rows_so_far), height * width / PASSES
+    yield "cached", drawn(model, condition, "cached"), 1
+    if codes.is_cuda:
+        yield "graph", drawn(model, condition, "graph"), 1
     if low is not None:
         bias = None if condition is None else condition.bfloat16()
-        rounded = getattr(low, f"prior_{level}")
-        jobs["cached bf16"] = (sampled(rounded, bias, "cached"), 1)
-    return jobs
+        yield "cached bf16", drawn(getattr(low, f"prior_{level}"), bias, "cached"), 1
 
 
-def _training_jobs(prior, sizes: Sizes) -> dict:
-    """A step, forward and backward, and one forward pass of the same batch."""
+def _training(prior, sizes: Sizes):
+    """Likewise a training step, and one forward pass of the same batch."""
     prior = copy.deepcopy(prior).train()
-    device = next(prior.parameters()).device
-    codes = [
-        torch.zeros(TRAINED, *sizes.shape(level), dtype=torch.long, device=device)
-        for level in LEVELS
-    ]
+    codes = [_given(prior, level, TRAINED, sizes)[1] for level in LEVELS]
 
     def step(low: bool, backward: bool):
-        with (
-            torch.set_grad_enabled(backward),
-            torch.autocast(device.type, torch.bfloat16, enabled=low),
-        ):
+        in_bf16 = torch.autocast(codes[0].device.type, torch.bfloat16, enabled=low)
+        with torch.set_grad_enabled(backward), in_bf16:
             loss = prior.loss_function(*codes)["total_loss"]
         if backward:
             loss.backward()
             prior.zero_grad(set_to_none=True)
 
-    jobs = {"forward": (lambda: step(False, False), 1)}
-    jobs["step"] = (lambda: step(False, True), 1)
+    yield "forward", partial(step, False, False), 1
+    yield "step", partial(step, False, True), 1
     if has_bf16():
-        jobs["step in bf16"] = (lambda: step(True, True), 1)
-    return jobs
-
-
-def _in_turns(jobs: dict, repeats: int, device, say) -> dict:
-    """Time all jobs: {what: {method: [seconds of each round]}}."""
-    seconds = {what: {name: [] for name in of} for what, of in jobs.items()}
-    with progress_bar(total=(repeats + 1) * len(jobs), desc="timing") as bar:
-        for of in jobs.values():
-            for run, _ in of.values():
-                run()  # the first run is slower
-            bar.update()
-        for number in range(repeats):
-            for what, of in jobs.items():
-                for name, (run, times) in of.items():
-                    one = timing.seconds(run, device, SECONDS)
-                    seconds[what][name].append(times * one)
-                bar.update()
-            say(f"round {number + 1} of {repeats} timed")
-    return seconds
+        yield "step in bf16", partial(step, True, True), 1
 
 
 def counted(prior: HierarchicalPixelCNN, sizes: Sizes) -> dict[str, int]:
     """Multiply-adds of both levels for one image, by each method."""
     counts = dict.fromkeys(("forward", "naive", "rows", "cached"), 0)
     for level in LEVELS:
-        model = getattr(prior, f"prior_{level}")
         height, width = shape = sizes.shape(level)
-        condition = _condition(prior, level, 1, sizes)
-        numbers = uniforms(0, 0, 1, height * width)
-        codes = sample_codes(model, shape, numbers, condition)
+        model, codes, condition = _given(prior, level, 1, sizes)
         forward = multiply_adds(model.logits, codes, condition)
         counts["forward"] += forward
         counts["naive"] += height * width * forward
         for y in range(height):
             one = multiply_adds(rows_so_far, model, codes, condition, y, 0)
             counts["rows"] += width * one
-        counts["cached"] += multiply_adds(
-            sample_codes, model, shape, numbers, condition
-        )
+        given = shape, uniforms(0, 0, 1, height * width), condition
+        counts["cached"] += multiply_adds(sample_codes, model, *given)
     return counts
 
 
 @torch.no_grad()
 def bfloat16_effect(vqvae2, prior: HierarchicalPixelCNN, count: int = 256) -> dict:
-    """How sampling in bf16 changes the codes of a trained prior.
-
-    Args:
-        vqvae2: gives the sizes of the grids. prior: a trained prior in float32.
-        count: number of images to draw in each number format.
-
-    Returns:
-        For each level, the share of codes that differ from the float32 sampler's, and
-        the nats per code of both samplers' codes under the float32 prior.
-    """
+    """How sampling in bf16 changes the codes of a trained prior: for each level, the
+    share of codes that differ from the float32 sampler's, and the nats per code of both
+    samplers' codes under the float32 prior. `count` images are drawn in each format."""
     samplers = {"float32": prior, "bfloat16": copy.deepcopy(prior).bfloat16()}
     labels, drawn, losses = prior.labels_in_turn(count), {}, {}
     if labels is not None:

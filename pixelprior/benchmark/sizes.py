@@ -26,8 +26,7 @@ class Sizes:
     bottom_size: int = 16
     """Height and width of the bottom grid."""
 
-    def check(self) -> None:
-        """Raise ValueError unless all are in range."""
+    def __post_init__(self):
         whole = asdict(self)
         if not whole.pop("batch_sizes"):
             raise ValueError("batch_sizes is empty; give one size or more")

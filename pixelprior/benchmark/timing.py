@@ -8,10 +8,8 @@ import torch
 
 
 def seconds(run: Callable[[], object], device="cpu", at_least: float = 0.0) -> float:
-    """Mean seconds of a run, over as many runs as together take `at_least` seconds.
-
-    There is one run or more. The work that a run leaves to a GPU counts as well.
-    """
+    """Mean seconds of one run or more, as many as together take `at_least` seconds; the
+    work that a run leaves to a GPU counts as well."""
     count, passed = 0, 0.0
     while count == 0 or passed < at_least:
         _wait_for(device)
@@ -24,11 +22,8 @@ def seconds(run: Callable[[], object], device="cpu", at_least: float = 0.0) -> f
 
 
 def median_seconds(run: Callable[[], object], device="cpu") -> float:
-    """Median seconds of three runs, after a first run that is not timed.
-
-    A first run is slower, because it requests memory and prepares libraries. Of the
-    others, a single slow one does not change the median.
-    """
+    """Median seconds of three runs, after one that is not timed: a first run requests
+    memory and prepares libraries."""
     run()
     return statistics.median(seconds(run, device) for _ in range(3))
 

@@ -6,13 +6,11 @@ whole process. The plain loops are straightforward ones: float32 or autocast, Ad
 clipping and the same learning rates, on codes that are already extracted.
 """
 
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import torch
 
@@ -35,18 +33,16 @@ LOOPS = {
 }
 
 
-def measure_training(sizes: dict[str, int], say=lambda line: None) -> dict:
-    """Time all loops in turns, and keep their loss curves.
+def measure_training(sizes: dict[str, int]) -> dict:
+    """Time all loops in turns, on the CPU, and keep their loss curves.
 
     Args:
         sizes: batch_size; epochs, the number of parts of the loss curve; steps in each
             of these; repeats, the number of rounds; hidden_channels and num_layers.
-        say: called with one line when a round is done.
 
     Returns:
-        The content of `training.json`: machine, sizes, and for each loop its steps per
-        second in each round and the mean loss of each part in nats per code, summed
-        over both levels.
+        The content of `training.json`: for each loop its steps per second in each round
+        and the mean loss of each part in nats per code, summed over both levels.
     """
     check_positive(**sizes)
     images = len(load_images("fashion_mnist_mini", "train"))
@@ -55,23 +51,14 @@ def measure_training(sizes: dict[str, int], say=lambda line: None) -> dict:
             f"steps × batch_size is {sizes['steps'] * sizes['batch_size']}, but there "
             f"are {images:,} embedded images; choose fewer of either"
         )
-    loops = [name for name in LOOPS if has_bf16() or name != "autocast"]
-    results = {"machine": machine("cpu"), "sizes": sizes, "loops": {}}
-    for number in range(sizes["repeats"]):
-        for name in progress_bar(loops, desc=f"round {number + 1}"):
-            run = subprocess.run(
-                [sys.executable, "-m", __spec__.name, name, json.dumps(sizes)],
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-                env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},  # all on the CPU
-            )
-            found = json.loads(run.stdout.splitlines()[-1])
-            kept = results["loops"].setdefault(name, {"steps_per_second": []})
-            kept["steps_per_second"].append(found["steps_per_second"])
-            kept["losses"] = found["losses"]  # the same in each round
-        say(f"round {number + 1} of {sizes['repeats']} timed")
-    return results
+    names = [name for name in LOOPS if has_bf16(on_cpu=True) or name != "autocast"]
+    loops = {name: {"steps_per_second": []} for name in names}
+    for name in progress_bar(names * sizes["repeats"], desc="training", unit="loop"):
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            speed, losses = process.submit(run_loop, name, sizes).result()
+        loops[name]["steps_per_second"].append(speed)
+        loops[name]["losses"] = losses  # the same in each round
+    return {"machine": machine("cpu"), "sizes": sizes, "loops": loops}
 
 
 def training_markdown(results: dict) -> str:
@@ -85,10 +72,8 @@ def training_markdown(results: dict) -> str:
         rows.append([LOOPS[name], rounds_in_words(ratios), speed, f"{losses[-1]:.3f}"])
         most = max(abs(a - b) for a, b in zip(losses, plain["losses"], strict=True))
         if name != "plain":
-            apart.append(
-                f"- loss curve, {LOOPS[name]}: within {most:.3f} nats of the plain "
-                "loop's"
-            )
+            within = f"within {most:.3f} nats of the plain loop's"
+            apart.append(f"- loss curve, {LOOPS[name]}: {within}")
     columns = ["loop", "steps per second ÷ plain", "steps per second"]
     columns.append("loss at the end, nats per code of both levels")
     lines = [
@@ -103,41 +88,34 @@ def training_markdown(results: dict) -> str:
     return "\n".join([markdown_table(columns, rows), *lines, *apart])
 
 
-def run_loop(name: str, sizes: dict[str, int]) -> dict:
-    """The losses of one loop, and its steps per second in the median part.
+def run_loop(name: str, sizes: dict[str, int]) -> tuple[float, list[float]]:
+    """The steps per second of one loop in its median part, and the losses of all parts.
 
     The first part, which includes the warm-up, is left out if there are others.
     """
     data = load_images("fashion_mnist_mini", "train")
-    codes = extract_codes(
-        load_shipped()[0],
-        data.subset(torch.arange(sizes["steps"] * sizes["batch_size"])),
-    )
+    few = data.subset(torch.arange(sizes["steps"] * sizes["batch_size"]))
+    codes = extract_codes(load_shipped()[0], few)
     codes.labels = None
     seed = int(name == "plain, another seed")
     settings = TrainingSettings(
         epochs=sizes["epochs"], batch_size=sizes["batch_size"], lr=1e-3, seed=seed
     )
     torch.manual_seed(seed)
-    prior = HierarchicalPixelCNN(
-        codes.num_embeddings,
-        64,
-        sizes["hidden_channels"],
-        sizes["num_layers"],
-        dropout=0.0,
-    )
+    network = (codes.num_embeddings, 64, sizes["hidden_channels"], sizes["num_layers"])
+    prior = HierarchicalPixelCNN(*network, dropout=0.0)
     if name == "fit":
         keep_freed_memory()  # as the command line does
-        few = codes.subset(torch.arange(1))
         with tempfile.TemporaryDirectory() as folder:
-            accelerator, silent = make_accelerator(settings, folder), lambda line: None
-            epochs = fit(prior, codes, few, settings, folder, accelerator, log=silent)
+            accelerator = make_accelerator(settings, folder, on_cpu=True)
+            one = codes.subset(torch.arange(1))  # held out
+            given = one, settings, folder, accelerator
+            epochs = fit(prior, codes, *given, log=lambda line: None)
         losses = [epoch["train_total_loss"] for epoch in epochs]
         speeds = [epoch["steps_per_second"] for epoch in epochs]
     else:
         losses, speeds = _plain(prior, codes, settings, low=name == "autocast")
-    speed = 1 / statistics.median(1 / each for each in speeds[1:] or speeds)
-    return {"losses": losses, "steps_per_second": speed}
+    return 1 / statistics.median(1 / each for each in speeds[1:] or speeds), losses
 
 
 def _plain(prior, codes: CodeData, settings: TrainingSettings, low: bool):
@@ -166,7 +144,3 @@ def _plain(prior, codes: CodeData, settings: TrainingSettings, low: bool):
         speeds.append(steps / (time.perf_counter() - started))
         losses.append(total / steps)
     return losses, speeds
-
-
-if __name__ == "__main__":
-    print(json.dumps(run_loop(sys.argv[1], json.loads(sys.argv[2]))))

@@ -7,14 +7,11 @@ message. torch is loaded when a command runs, and not for `--help`.
 """
 
 import errno
-import functools
-import operator
 import os
 import sys
 import warnings
-from typing import Annotated
 
-import tyro
+from tyro.extras import subcommand_cli_from_dict
 
 from pixelprior.cli.benchmark import Benchmark
 from pixelprior.cli.demo import Demo
@@ -41,20 +38,13 @@ COMMANDS = {
     "doctor": Doctor,
     "lab": Lab,
 }
-
-
-ANY_COMMAND = functools.reduce(
-    operator.or_,
-    (Annotated[each, tyro.conf.subcommand(n)] for n, each in COMMANDS.items()),
-)
-MAKE_ROOM, ASK = "make room on the disk", "ask for permission, or choose another path"
 # What to do about what the system refuses, where its message is all that there is.
 REMEDIES = {
-    errno.ENOSPC: MAKE_ROOM,
-    getattr(errno, "EDQUOT", errno.ENOSPC): MAKE_ROOM,
-    errno.EROFS: "ask for permission to write there, or choose another folder",
-    errno.EACCES: ASK,
-    errno.EPERM: ASK,
+    "ENOSPC": "make room on the disk",
+    "EDQUOT": "make room on the disk",
+    "EROFS": "ask for permission to write there, or choose another folder",
+    "EACCES": "ask for permission, or choose another path",
+    "EPERM": "ask for permission, or choose another path",
 }
 # What gloo and NCCL say when another process is lost; torch and accelerate, when
 # memory is.
@@ -63,7 +53,7 @@ FULL = ("memory", "no executable batch size")
 
 
 def _say(kind: str, message: object) -> None:
-    """Print one line on stderr, whatever a file name or a library's error contains."""
+    """Print one line on stderr, whatever a file name or an error contains."""
     line = " ".join(str(message).split())
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     print(f"pixelprior: {kind}: {line}", file=sys.stderr)
@@ -72,21 +62,22 @@ def _say(kind: str, message: object) -> None:
 def _ending(error: BaseException) -> tuple[int, str] | None:
     """Exit status and line of what can go wrong; None for a fault in this program."""
     said = str(error)
+    runtime = said if isinstance(error, RuntimeError) else ""
     if isinstance(error, KeyboardInterrupt):
         return 130, "interrupted; a command that has --resume goes on with it"
     if isinstance(error, FloatingPointError):
         return 1, said
     if isinstance(error, ValueError | OSError):
-        remedy = REMEDIES.get(getattr(error, "errno", None))
+        name = errno.errorcode.get(getattr(error, "errno", None))
+        remedy = REMEDIES.get(name)
         return 2, f"{said}; {remedy}" if remedy else said
-    if isinstance(error, RuntimeError) and any(words in said for words in LOST):
+    if any(words in runtime for words in LOST):
         return 1, (
             "another process of this run has ended: see its own message; a run that "
             "trains or draws goes on with --resume"
         )
-    if isinstance(error, MemoryError | OverflowError) or (
-        isinstance(error, RuntimeError) and any(words in said.lower() for words in FULL)
-    ):
+    full = any(words in runtime.lower() for words in FULL)
+    if full or isinstance(error, MemoryError | OverflowError):
         reason = said.partition("\n")[0] or "out of memory"
         return 2, f"too large for this machine ({reason}); choose smaller sizes"
     return None
@@ -96,8 +87,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; exit status 2 for bad input, 1 for a run that failed."""
     warnings.showwarning = lambda message, *_, **__: _say("warning", message)
     try:
-        command = tyro.cli(
-            ANY_COMMAND, prog="pixelprior", args=arguments, use_underscores=True
+        command = subcommand_cli_from_dict(
+            COMMANDS, prog="pixelprior", args=arguments, use_underscores=True
         )
         if not isinstance(command, Benchmark):  # it times torch with its defaults
             from pixelprior.devices import keep_freed_memory

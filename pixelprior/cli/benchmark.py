@@ -1,16 +1,13 @@
 """The command `benchmark`: time this machine, and write the results."""
 
-import json
-import sys
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from pixelprior.benchmark.sizes import Sizes
-from pixelprior.files import writable_folder, write_texts
+from pixelprior.files import writable_folder
 
 
 @dataclass(kw_only=True)
@@ -35,7 +32,7 @@ class Benchmark:
 
     def run(self) -> None:
         from pixelprior.assets import load_shipped
-        from pixelprior.benchmark.report import figure, markdown
+        from pixelprior.benchmark.report import figure, markdown, write_results
         from pixelprior.benchmark.sampling import bfloat16_effect, measure
         from pixelprior.benchmark.training import (
             PARTS,
@@ -45,32 +42,24 @@ class Benchmark:
         from pixelprior.devices import usable_device
         from pixelprior.plotting import save_picture
 
-        self.sizes.check()
         device = usable_device(self.device)
         folder = writable_folder(self.output_dir)
-        say = partial(print, file=sys.stderr)
         if self.training:
-            sizes = {
-                "batch_size": self.training_batch_size,
-                "epochs": PARTS,
-                "steps": max(1, self.training_steps // PARTS),
-                "repeats": self.sizes.repeats,
-                "hidden_channels": self.sizes.hidden_channels,
-                "num_layers": self.sizes.num_layers,
-            }
-            results = measure_training(sizes, say)
-            keep(folder, "training", results, training_markdown(results))
+            results = measure_training(
+                {
+                    "batch_size": self.training_batch_size,
+                    "epochs": PARTS,
+                    "steps": max(1, self.training_steps // PARTS),
+                    "repeats": self.sizes.repeats,
+                    "hidden_channels": self.sizes.hidden_channels,
+                    "num_layers": self.sizes.num_layers,
+                }
+            )
+            write_results(folder, "training", results, training_markdown(results))
             return
-        results = measure(self.sizes, device, say)
+        results = measure(self.sizes, device)
         if results["machine"]["bf16"]:
             vqvae2, prior = load_shipped()
             results["bf16_effect"] = bfloat16_effect(vqvae2, prior.to(device))
-        keep(folder, "benchmark", results, markdown(results))
+        write_results(folder, "benchmark", results, markdown(results))
         print(f"wrote {save_picture(figure(results), folder / 'benchmark.png')}")
-
-
-def keep(folder: Path, name: str, results: dict, words: str) -> None:
-    """Write the results as JSON and in words, and print the words."""
-    texts = {f"{name}.json": json.dumps(results, indent=1), f"{name}.md": words}
-    write_texts(folder, texts)
-    print(words)

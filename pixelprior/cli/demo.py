@@ -19,11 +19,6 @@ class Demo:
     shipped prior, for samples.png of the prior itself, and for reconstructions.png if
     test images ship with the package, as they do for fashion_mnist. If it is left out,
     it is ./pixelprior_demo, or ./pixelprior_demo_cifar10."""
-    seed: int = 0
-    """Seed of the images. The same seed gives the same images."""
-    temperature: float = 1.0
-    """Number that divides the logits in samples.png: below 1 the images are safer,
-    above 1 more diverse."""
 
     def run(self) -> None:
         from pixelprior.assets import load_shipped, shipped_class_names, shipped_folder
@@ -34,30 +29,27 @@ class Demo:
         from pixelprior.evaluation.choosing import read_setting, setting_in_words
         from pixelprior.files import writable_folder
         from pixelprior.plotting import save_picture
-        from pixelprior.settings import SamplingOptions
 
-        SamplingOptions(self.temperature, seed=self.seed)
         own = "" if self.dataset == "fashion_mnist" else f"_{self.dataset}"
         folder = writable_folder(self.output_dir or Path(f"pixelprior_demo{own}"))
-        models = load_shipped(self.dataset)
-        vqvae2, prior = models
-        # The first picture is at the chosen setting; the prior itself is beside it.
-        settings = {
-            "chosen_samples": read_setting(shipped_folder(self.dataset, "prior")) or {},
-            "samples": {"temperature": self.temperature},
-        }
-        names = shipped_class_names(self.dataset)
-        for name, setting in settings.items():
-            words = setting_in_words(setting)
-            words = f"the prior itself, {words}" if name == "samples" else words
-            setting |= {"class_names": names, "seed": self.seed}
+        vqvae2, prior = load_shipped(self.dataset)
+        chosen = read_setting(shipped_folder(self.dataset, "prior"))
+        for name, setting, words in (
+            ("chosen_samples", chosen, setting_in_words(chosen)),
+            ("samples", {}, "the prior itself, temperature 1"),
+        ):
             started = time.perf_counter()
-            drawn = measures.samples(*models, report.PICTURED, **setting)
+            drawn = measures.samples(
+                vqvae2,
+                prior,
+                report.PICTURED,
+                class_names=shipped_class_names(self.dataset),
+                **setting,
+            )
             seconds = time.perf_counter() - started
-            picture = report.sample_picture(drawn, self.seed, words)
+            picture = report.sample_picture(drawn, 0, words)
             wrote = save_picture(picture, folder / f"{name}.png")
             print(f"wrote {wrote} ({words}), {len(drawn)} images in {seconds:.1f} s")
-
         if self.dataset != "fashion_mnist":
             print(
                 "no test images of this data set ship; to measure these weights, use "

@@ -1,12 +1,14 @@
-"""The flags of `evaluate`; `measuring.py` does the work.
+"""The command `evaluate`: measure a VQ-VAE-2 and its prior, and write the results."""
 
-Nothing here loads torch, so that `--help` answers at once.
-"""
-
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
-from pixelprior.cli.flags import Shipped
+from pixelprior.cli.flags import Shipped, check_one_process
+from pixelprior.files import writable_folder
+
+OF_CODES = ("codes", "prior_checkpoint", "seed", "device", "output_dir")
 
 
 @dataclass(kw_only=True)
@@ -56,9 +58,6 @@ class Evaluate:
     """Guidance of the second set of samples: one number, or two for the levels."""
     seed: int = 0
     """Seed of samples, classifiers and intervals."""
-    inception: bool = False
-    """Also measure the Fréchet distance in Inception's features. This needs
-    torch-fidelity, which downloads Inception's weights."""
     device: str | None = None
     """Device to draw and measure on, such as cuda. If it is left out, the GPU is used
     if there is one."""
@@ -66,6 +65,180 @@ class Evaluate:
     """Folder for results.json, results.md and pictures."""
 
     def run(self) -> dict:
-        from pixelprior.cli.measuring import evaluate
+        from pixelprior.benchmark.report import write_results
+        from pixelprior.data.images import load_images
+        from pixelprior.devices import usable_device
+        from pixelprior.evaluation import report, suite
+        from pixelprior.evaluation.choosing import NAMES, read_setting, setting_in_words
+        from pixelprior.evaluation.measures import samples
+        from pixelprior.plotting import save_picture
+        from pixelprior.settings import SamplingOptions
 
-        return evaluate(self)
+        check_one_process("evaluate")
+        device = usable_device(self.device)
+        if self.codes is not None:
+            return self.run_on_codes(device)
+        folder = writable_folder(self.output_dir)
+        vqvae2, prior, without_top, classifier = self.models(device)
+        train, heldout = (
+            load_images(
+                self.dataset_name,
+                split,
+                data_root=self.data_root,
+                image_size=vqvae2.image_size,
+                max_images=self.max_images,
+                stream=False,
+                progress=True,
+            )
+            for split in ("train", "test")
+        )
+        self.check_classes(prior, heldout.class_names, self.dataset_name)
+        given = {name: getattr(self, name) for name in NAMES}
+        setting = {name: value for name, value in given.items() if value is not None}
+        if self.guidance is not None:
+            options = SamplingOptions(guidance=self.guidance)
+            setting["guidance"] = options.guidance_for(2)
+        setting = setting or read_setting(self.prior_folder)
+        results = suite.evaluate(
+            vqvae2,
+            prior,
+            train,
+            heldout,
+            without_top=without_top,
+            classifier=classifier,
+            setting=setting,
+            num_samples=self.num_samples,
+            seed=self.seed,
+            say=partial(print, file=sys.stderr, flush=True),
+        )
+        options = {"class_names": heldout.class_names, "seed": self.seed}
+        first = samples(vqvae2, prior, report.PICTURED, **options)
+        pictures = {
+            "samples": report.sample_picture(first, self.seed),
+            "reconstructions": report.reconstruction_picture(vqvae2, heldout),
+            "neighbours": report.neighbour_picture(first, train),
+        }
+        if setting is not None:
+            chosen = samples(vqvae2, prior, report.PICTURED, **options, **setting)
+            words = setting_in_words(setting)
+            picture = report.sample_picture(chosen, self.seed, words)
+            pictures["chosen_samples"] = picture
+        for name, picture in pictures.items():
+            save_picture(picture, folder / f"{name}.png")
+        write_results(folder, "results", results, report.table(results))
+        print(f"wrote results.json, results.md and pictures to {folder}")
+        return results
+
+    def run_on_codes(self, device) -> dict:
+        from pixelprior.benchmark.report import write_results
+        from pixelprior.checkpoints import read_training_notes
+        from pixelprior.cli.priors import load_prior
+        from pixelprior.data.codes import read_codes
+        from pixelprior.evaluation.report import table
+        from pixelprior.evaluation.suite import evaluate_codes
+
+        if self.prior_checkpoint is None:
+            raise ValueError(
+                "--codes needs the prior to measure; give --prior_checkpoint"
+            )
+        for flag in fields(self):
+            changed = getattr(self, flag.name) != flag.default
+            if changed and flag.name not in OF_CODES:
+                raise ValueError(
+                    f"--{flag.name} is for images, and on codes the likelihood alone "
+                    f"is measured; leave --{flag.name} out"
+                )
+        prior = load_prior(self.prior_checkpoint, None, device)
+        codes = read_codes(self.codes, prior.num_embeddings)
+        trained_on = read_training_notes(self.prior_checkpoint).get("grids")
+        found = [list(grid.shape[1:]) for grid in codes.grids]
+        # Another number of levels is found later, and a `.pth` file has no notes.
+        known = isinstance(trained_on, list) and len(trained_on) == len(found)
+        if known and found != trained_on:
+            raise ValueError(
+                f"the prior in {self.prior_checkpoint} was trained on grids of "
+                f"{trained_on}, but {self.codes} has {found}; give codes of the same "
+                "tokenizer"
+            )
+        if prior.levels[0].takes_labels and codes.labels is None:
+            raise ValueError(
+                f"the prior was trained with labels, but {self.codes} has none; write "
+                "labels into it, the class or the vector of each image"
+            )
+        self.check_classes(prior, codes.class_names, str(self.codes))
+        folder = writable_folder(self.output_dir)
+        results = evaluate_codes(prior, codes, seed=self.seed)
+        write_results(folder, "results", results, table(results))
+        print(f"wrote results.json and results.md to {folder}")
+        return results
+
+    @property
+    def dataset_name(self) -> str:
+        return self.dataset or self.weights or "fashion_mnist"
+
+    @property
+    def weights_name(self) -> str:
+        """The name of the shipped weights that go with the flags."""
+        return self.weights or self.dataset_name.removesuffix("_mini")
+
+    @property
+    def prior_folder(self) -> Path:
+        from pixelprior.assets import shipped_folder
+
+        return self.prior_checkpoint or shipped_folder(self.weights_name, "prior")
+
+    def models(self, device):
+        """VQ-VAE-2, prior and the two reference models; a missing one is None."""
+        from pixelprior.assets import SHIPPED, load_shipped
+        from pixelprior.checkpoints import load_model
+        from pixelprior.cli.priors import load_prior, load_without_top
+        from pixelprior.evaluation import classifier as judging
+        from pixelprior.vqvae2 import VQVAE2
+
+        name = self.weights_name
+        checkpoints = (self.vqvae2_checkpoint, self.prior_checkpoint)
+        given = any(checkpoints)
+        if given and not all(checkpoints):
+            raise ValueError(
+                "a VQ-VAE-2 and a prior go together; give both --vqvae2_checkpoint and "
+                "--prior_checkpoint, or neither for the shipped weights"
+            )
+        if given and self.weights is not None:
+            raise ValueError(
+                f"--weights {name} names shipped weights, but there are checkpoints "
+                "too; leave one of them out"
+            )
+        without_top = classifier = None
+        if name in SHIPPED:
+            without_top, classifier = judging.load_shipped_reference_models(name)
+        if given:
+            vqvae2 = load_model(VQVAE2, self.vqvae2_checkpoint)
+            prior = load_prior(self.prior_checkpoint, vqvae2)
+            without_top = None  # the shipped one is of other codes
+        else:
+            vqvae2, prior = load_shipped(name)
+        if self.without_top_checkpoint is not None:
+            without_top = load_without_top(self.without_top_checkpoint, vqvae2)
+        if self.classifier_checkpoint is not None:
+            classifier = load_model(judging.Classifier, self.classifier_checkpoint)
+        models = vqvae2, prior, without_top, classifier
+        return tuple(each if each is None else each.to(device) for each in models)
+
+    def check_classes(self, prior, class_names, where: str) -> None:
+        """Raise ValueError if the classes of what is measured, which is from `where`,
+        are not those of the prior."""
+        from pixelprior.checkpoints import read_training_notes
+
+        known = read_training_notes(self.prior_folder).get("class_names")
+        found = list(class_names)
+        if prior.num_classes is None or known in (None, found):
+            return
+        if self.codes is not None:  # a file without names has numbers in their place
+            for names in (known, found):
+                if names == [str(number) for number in range(len(names))]:
+                    return
+        raise ValueError(
+            f"the prior was trained on the classes {', '.join(map(str, known))}, but "
+            f"{where} has {', '.join(found)}; measure it on the data set that it was "
+            "trained on"
+        )

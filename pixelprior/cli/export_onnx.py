@@ -41,9 +41,7 @@ class ExportOnnx:
         sizes = sum(path.stat().st_size for path in self.output_dir.iterdir())
         print(
             f"wrote {self.output_dir}: {len(about['graphs'])} graphs, "
-            f"{sizes / 1e6:.1f} MB"
-        )
-        print(
+            f"{sizes / 1e6:.1f} MB\n"
             f"{COMPARED} images compared with PyTorch: logits differ by up to "
             f"{about['logits_apart']:.1g}, pixels by up to "
             f"{about['pixels_apart']:.1g}; {about['codes_that_agree']:.2%} of the "

@@ -1,4 +1,7 @@
-"""What the flags of several commands share. Nothing here loads torch."""
+"""What the flags of several commands share.
+
+No module of flags loads torch, so that `--help` answers at once.
+"""
 
 import os
 from dataclasses import dataclass, field, fields, replace
@@ -27,10 +30,7 @@ class Options(SamplingOptions):
 
 
 def check_one_process(command: str) -> None:
-    """Raise ValueError if accelerate launch or torchrun started several processes.
-
-    Each process would measure everything and write the same files.
-    """
+    """Refuse several processes, each of which would write the same files."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count > 1:
         raise ValueError(
@@ -72,6 +72,8 @@ class TrainingFlags:
     settings: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(
         default_factory=TrainingSettings
     )
+    sample_every: int = 5
+    """Number of epochs from one picture of samples or reconstructions to the next."""
     resume: bool = False
     """Continue the run in --output_dir. All flags must be the same as before, but
     --epochs, --save_steps and the number of processes may differ."""
@@ -83,10 +85,10 @@ class TrainingFlags:
     @classmethod
     def of(cls, **flags):
         """A command from flags by their names, including those of nested settings."""
-        for group in ("settings", "network"):
-            if group in cls.__dataclass_fields__:
-                default = cls.__dataclass_fields__[group].default_factory()
-                names = {each.name for each in fields(default)} & flags.keys()
+        for group in fields(cls):
+            if group.name in ("settings", "network"):
+                default = group.default_factory()
+                names = [each.name for each in fields(default) if each.name in flags]
                 changed = {name: flags.pop(name) for name in names}
-                flags[group] = replace(default, **changed)
+                flags[group.name] = replace(default, **changed)
         return cls(**flags)

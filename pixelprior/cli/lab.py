@@ -4,7 +4,6 @@ The reader gets a copy without outputs, so that no answer is seen before its cel
 run, and what is installed or under version control stays as it is.
 """
 
-import contextlib
 import importlib.metadata
 import json
 import signal
@@ -15,15 +14,20 @@ from pathlib import Path
 
 import tyro
 
-from pixelprior.files import remove_unfinished, temporary_folder, writable_folder
+from pixelprior.files import writable_folder
 
 FIRST = Path("notebooks", "00_start_here.ipynb")
 CHECKOUT = Path(__file__).resolve().parents[2]
-PATTERNS = ("README.md", "notebooks/*.ipynb", "notebooks/*.md", "docs/*.md")
-PATTERNS += ("notebooks/pictures/*.png", "docs/pictures/*.svg")
-RESULTS = "pixelprior/assets/results"
-PATTERNS += (f"{RESULTS}/*.png", f"{RESULTS}/MODEL_CARD.md")
-PATTERNS += (f"{RESULTS}/cifar10/*.png", f"{RESULTS}/cifar10/MODEL_CARD.md")
+PATTERNS = (
+    "README.md",
+    "notebooks/*.ipynb",
+    "notebooks/*.md",
+    "notebooks/pictures/*.png",
+    "docs/*.md",
+    "docs/pictures/*.svg",
+    "pixelprior/assets/results/**/*.png",
+    "pixelprior/assets/results/**/MODEL_CARD.md",
+)
 
 
 @dataclass(kw_only=True)
@@ -44,10 +48,17 @@ class Lab:
         folder = self.folder or Path("." if here else "pixelprior_course")
         folder = writable_folder(folder).resolve()
         copy_course(folder)
-        notebook = chosen(folder / "notebooks", self.notebook)
+        found = sorted(folder.glob("notebooks/[0-9]*.ipynb"))
+        start = self.notebook.zfill(2) if self.notebook.isdigit() else self.notebook
+        fitting = [path for path in found if path.name.startswith(start)]
+        if len(fitting) != 1:
+            raise ValueError(
+                f"{len(fitting)} notebooks begin with {start!r}; give one of "
+                f"{', '.join(path.stem for path in found)}, or its number"
+            )
         print(f"the course is in {folder / 'notebooks'}", flush=True)
         if not self.copy_only:
-            raise SystemExit(open_lab(notebook))
+            raise SystemExit(open_lab(*fitting))
 
 
 def open_lab(notebook: Path) -> int:
@@ -62,64 +73,50 @@ def open_lab(notebook: Path) -> int:
         return opened.wait()
 
 
-def course_root() -> Path:
-    """The checkout, or the folder of the data files that a wheel has installed."""
-    if (CHECKOUT / FIRST).is_file():
-        return CHECKOUT
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        for file in importlib.metadata.files("pixelprior") or ():
-            if file.match(f"share/pixelprior/{FIRST.as_posix()}"):
-                return Path(file.locate()).parents[1]
-    raise FileNotFoundError(
-        "this installation has no notebooks; get a checkout of the repository, or "
-        "install a wheel of pixelprior"
-    )
-
-
 def course_files() -> dict[str, bytes]:
-    """The files of the course by their path in it; notebooks without outputs."""
-    root = course_root()
-    found = [path for pattern in PATTERNS for path in root.glob(pattern)]
-    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
-    for name in files:
-        if name.endswith(".ipynb"):
-            notebook = json.loads(files[name])
+    """The files of the course by their path in it; notebooks without outputs.
+
+    They are those of the checkout, or the data files that a wheel has installed.
+    """
+    root = CHECKOUT
+    if not (root / FIRST).is_file():
+        installed = importlib.metadata.files("pixelprior") or []
+        path = f"share/pixelprior/{FIRST.as_posix()}"
+        found = [file.locate() for file in installed if file.match(path)]
+        if not found:
+            raise FileNotFoundError(
+                "this installation has no notebooks; get a checkout of the repository, "
+                "or install a wheel of pixelprior"
+            )
+        root = Path(found[0]).parents[1]
+    files = {}
+    for path in (path for pattern in PATTERNS for path in root.glob(pattern)):
+        content = path.read_bytes()
+        if path.suffix == ".ipynb":
+            notebook = json.loads(content)
             for cell in notebook["cells"]:
                 if cell["cell_type"] == "code":
                     cell |= {"outputs": [], "execution_count": None}
             text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-            files[name] = text.encode()
+            content = text.encode()
+        files[path.relative_to(root).as_posix()] = content
     return files
 
 
 def copy_course(folder: Path) -> None:
     """Copy the files that are not in the folder yet; what is there is the reader's."""
     differ = 0
-    remove_unfinished(folder)
-    with temporary_folder(folder) as hidden:
-        for name, content in course_files().items():
-            target = folder / name
-            if target.exists():
-                differ += target.read_bytes() != content
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (hidden / target.name).write_bytes(content)
-            (hidden / target.name).replace(target)
+    for name, content in course_files().items():
+        target = folder / name
+        if target.exists():
+            differ += target.read_bytes() != content
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}")
+        unfinished.write_bytes(content)
+        unfinished.replace(target)
     if differ:
         print(
             f"files that are not as installed, and stay as they are: {differ}; give a "
             "new --folder for a fresh copy"
         )
-
-
-def chosen(notebooks: Path, start: str) -> Path:
-    """The notebook whose name begins with `start`."""
-    found = sorted(notebooks.glob("[0-9]*.ipynb"))
-    start = start.zfill(2) if start.isdigit() else start
-    fitting = [path for path in found if path.name.startswith(start)]
-    if len(fitting) != 1:
-        raise ValueError(
-            f"{len(fitting)} notebooks begin with {start!r}; give one of "
-            f"{', '.join(path.stem for path in found)}, or its number"
-        )
-    return fitting[0]

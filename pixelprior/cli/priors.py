@@ -1,7 +1,5 @@
 """Reading the prior that a command is given, and what its notes say of its training."""
 
-from pathlib import Path
-
 from pixelprior.checkpoints import (
     CONFIG_NAME,
     checkpoint_folder,
@@ -15,22 +13,16 @@ from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.vqvae2 import VQVAE2
 
 
-def trained_parts(prior_checkpoint: Path, vqvae2: VQVAE2 | None) -> set[str]:
-    """Names of the losses that a prior was trained on; empty if its notes name none.
-
-    Args:
-        prior_checkpoint: its folder.
-        vqvae2: whose codes it is to be used with; None for codes from elsewhere.
-    """
-    notes = read_training_notes(prior_checkpoint)
-    own = None if vqvae2 is None else fingerprint(vqvae2)
-    if notes.get("vqvae2", own) != own and vqvae2 is not None:
-        raise ValueError(
-            f"the prior in {prior_checkpoint} was trained on the codes of another "
-            "VQ-VAE-2 than the one given; give the --vqvae2_checkpoint that it was "
-            "trained with"
-        )
-    return set(notes.get("trained_parts", ()))
+def notes_for(path, vqvae2: VQVAE2 | None) -> dict:
+    """The notes of a prior; ValueError if they name another VQ-VAE-2 than this one."""
+    notes = read_training_notes(path)
+    trained_with = notes.get("vqvae2")
+    if vqvae2 is None or trained_with is None or trained_with == fingerprint(vqvae2):
+        return notes
+    raise ValueError(
+        f"the prior in {path} was trained on the codes of another VQ-VAE-2 than the "
+        "one given; give the --vqvae2_checkpoint that it was trained with"
+    )
 
 
 def load_prior(path, vqvae2: VQVAE2 | None, device="cpu") -> HierarchicalPixelCNN:
@@ -38,7 +30,7 @@ def load_prior(path, vqvae2: VQVAE2 | None, device="cpu") -> HierarchicalPixelCN
     prior = load_model(HierarchicalPixelCNN, path, device)
     if vqvae2 is not None:
         prior.check_matches(vqvae2)
-    trained = trained_parts(path, vqvae2)
+    trained = notes_for(path, vqvae2).get("trained_parts")
     for level in prior.level_names:
         if trained and f"{level}_loss" not in trained:
             raise ValueError(
@@ -50,12 +42,11 @@ def load_prior(path, vqvae2: VQVAE2 | None, device="cpu") -> HierarchicalPixelCN
 
 def load_without_top(path, vqvae2: VQVAE2) -> ConditionalPixelCNN:
     """A bottom level that was trained with `--without_top`, alone or in its prior."""
-    if read_training_notes(path).get("without_top") is not True:
+    if notes_for(path, vqvae2).get("without_top") is not True:
         raise ValueError(
             f"nothing says that the bottom level in {path} was trained without the top "
             "codes; train one with train-prior --level bottom --without_top"
         )
-    trained_parts(path, vqvae2)
     config = read_config(checkpoint_folder(path) / CONFIG_NAME)
     if config.get("model_class") == "ConditionalPixelCNN":
         return load_model(ConditionalPixelCNN, path)

@@ -5,30 +5,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """Flags of both training commands, except for the folders.
+    """Flags of both training commands, except for the folders."""
 
-    Attributes:
-        about: what the recipe is for, and what it was run on.
-        vqvae2, prior: flags of `train-vqvae2` and of `train-prior`.
-        classifier_epochs: passes over the training images for the classifier whose
-            features the Fréchet distance is measured in.
-        num_samples: number of samples to measure, as in `evaluate`.
-        samples_per_setting: number of samples to compare the settings of sampling by,
-            at most `num_samples`.
-        more_seeds: seeds of further trainings of the prior. They are measured like the
-            first, to see how much a figure changes from one training to another.
-        without_top: also train the bottom level without the top codes, to measure the
-            gain from them.
-    """
-
-    about: str
-    vqvae2: dict
-    prior: dict
-    classifier_epochs: int = 10
-    num_samples: int = 10_000
-    samples_per_setting: int = 5000
+    about: str  # what it is for, and what it was run on
+    vqvae2: dict  # flags of `train-vqvae2`
+    prior: dict  # flags of `train-prior`
+    classifier_epochs: int = 10  # of the features of the Fréchet distance
+    num_samples: int = 10_000  # to measure, as in `evaluate`
+    samples_per_setting: int = 5000  # of these, to compare the settings of sampling by
+    # Of further trainings of the prior, to see how much figures change by it alone.
     more_seeds: tuple[int, ...] = ()
-    without_top: bool = True
+    without_top: bool = True  # also train it, to measure the gain from the top codes
 
 
 OF_VQVAE2 = {"num_embeddings": 30, "embedding_dim": 32, "hidden_channels": 64}

@@ -1,7 +1,4 @@
-"""The flags of `reproduce`; `reproduction.py` does the work.
-
-Nothing here loads torch, so that `--help` answers at once.
-"""
+"""The flags of `reproduce`; `reproduction.py` does the work."""
 
 from dataclasses import dataclass
 from pathlib import Path

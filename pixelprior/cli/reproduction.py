@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
+from pixelprior import files
 from pixelprior.checkpoints import WEIGHTS_NAME, load_model
 from pixelprior.cli.evaluate import Evaluate
 from pixelprior.cli.flags import check_one_process
-from pixelprior.cli.priors import load_without_top
 from pixelprior.cli.recipes import RECIPES, Recipe
 from pixelprior.cli.train import images_of
 from pixelprior.cli.train_prior import TrainPrior
@@ -24,22 +24,11 @@ from pixelprior.cli.train_vqvae2 import TrainVQVAE2
 from pixelprior.data.held_out import hold_out
 from pixelprior.data.images import load_images
 from pixelprior.devices import usable_device
-from pixelprior.evaluation.choosing import (
-    SETTING_NAME,
-    compare_settings,
-    read_setting,
-    settings_table,
-)
+from pixelprior.evaluation import choosing
 from pixelprior.evaluation.classifier import Classifier, train_classifier
 from pixelprior.evaluation.report import model_card
-from pixelprior.files import (
-    recover_folder,
-    remove_unfinished,
-    sha256_of,
-    writable_folder,
-    write_texts,
-)
 from pixelprior.prior import HierarchicalPixelCNN
+from pixelprior.training import read_history
 from pixelprior.vqvae2 import VQVAE2
 
 
@@ -57,22 +46,18 @@ class Log:
 
 
 class Reproduction:
-    """One run of a recipe, from images to results.
-
-    Args:
-        flags: a `cli.reproduce.Reproduce`.
-    """
+    """One run of a recipe, from images to results."""
 
     def __init__(self, flags):
         check_one_process("reproduce")
         self.flags = flags
         own = flags.output_dir or Path("outputs", f"reproduce_{flags.recipe}")
-        self.folder = writable_folder(own)
+        self.folder = files.writable_folder(own)
         self.weights, self.results = self.folder / "weights", self.folder / "results"
 
     def run(self) -> None:
-        for place in (*self.weights.glob("*"), self.results, *self.results.glob("*")):
-            remove_unfinished(place)
+        for folder in (*self.weights.glob("*"), self.results, *self.results.glob("*")):
+            files.remove_unfinished(folder)
         with (
             open(self.folder / "reproduce.log", "a", 1, encoding="utf-8") as kept,
             contextlib.redirect_stdout(Log(sys.stdout, kept)),
@@ -117,7 +102,7 @@ class Reproduction:
         """The flags for a training run in its own folder, new or to be resumed."""
         folder = self.folder / "runs" / name
         # A kill between the two renames of a checkpoint leaves the one before aside.
-        recover_folder(folder / "last")
+        files.recover_folder(folder / "last")
         return {"output_dir": folder, "resume": (folder / "last").is_dir()}
 
     def given(self, name: str) -> bool:
@@ -125,36 +110,28 @@ class Reproduction:
         begun = self.run_folder(name)["resume"]
         return not begun and self.kept(self.weights / name / WEIGHTS_NAME)
 
-    def train(self, name: str, command, load, **flags) -> None:
-        """Train, and keep the best weights in half precision, with their notes.
-
-        Args:
-            name: folder of the run and of its weights.
-            command, flags: what trains.
-            load: a function of the run's folder that returns the best model.
-        """
+    def train(self, name: str, command, kind, flags: dict, pick=lambda model: model):
+        """Train a model of this kind, and keep of the best one what `pick` returns, in
+        half precision, with its notes."""
         if self.given(name):
             return
         run, target = self.run_folder(name), self.weights / name
         command.of(**flags, **run).run()
-        load(run["output_dir"]).save_pretrained(target, dtype=torch.float16)
+        best = pick(load_model(kind, run["output_dir"]))
+        best.save_pretrained(target, dtype=torch.float16)
         shutil.copy(run["output_dir"] / "best" / "training.json", target)
 
     def train_vqvae2(self) -> None:
-        best = partial(load_model, VQVAE2)
-        self.train("vqvae2", TrainVQVAE2, best, **self.vqvae2_flags)
+        self.train("vqvae2", TrainVQVAE2, VQVAE2, self.vqvae2_flags)
 
-    def train_prior(self, name: str = "prior", load=None, **changed) -> None:
+    def train_prior(self, name: str = "prior", pick=lambda prior: prior, **changed):
         """Train on the codes of the kept VQ-VAE-2, which is in half precision."""
-        load = load or partial(load_model, HierarchicalPixelCNN)
         flags = self.prior_flags | {"vqvae2_checkpoint": self.weights / "vqvae2"}
-        self.train(name, TrainPrior, load, **flags | changed)
+        self.train(name, TrainPrior, HierarchicalPixelCNN, flags | changed, pick)
 
     def train_without_top(self) -> None:
-        def load(run):
-            return load_without_top(run, load_model(VQVAE2, self.weights / "vqvae2"))
-
-        self.train_prior("without_top", load, level="bottom", without_top=True)
+        flags = {"level": "bottom", "without_top": True}
+        self.train_prior("without_top", lambda prior: prior.prior_bottom, **flags)
 
     def train_classifier(self) -> None:
         target, data = self.weights / "classifier", self.vqvae2_flags["dataset"]
@@ -179,7 +156,7 @@ class Reproduction:
         if heldout is None or not (weights / "classifier").is_dir():
             print("left out: no training images are held out, or they have no classes")
             return
-        compared = compare_settings(
+        compared = choosing.compare_settings(
             vqvae2,
             load_model(HierarchicalPixelCNN, weights / "prior", device),
             load_model(Classifier, weights / "classifier", device),
@@ -187,11 +164,11 @@ class Reproduction:
             num_samples=min(self.recipe.samples_per_setting, self.recipe.num_samples),
             say=partial(print, file=sys.stderr, flush=True),
         )
-        print(settings_table(compared))
+        print(choosing.settings_table(compared))
         chosen = json.dumps(compared["chosen"]) + "\n"
-        write_texts(weights / "prior", {SETTING_NAME: chosen})
+        files.write_texts(weights / "prior", {choosing.SETTING_NAME: chosen})
         texts = {"settings.json": json.dumps(compared, indent=1)}
-        write_texts(writable_folder(self.results), texts)
+        files.write_texts(files.writable_folder(self.results), texts)
 
     def evaluate(self, prior: str, folder: str) -> dict:
         """Measure a prior, given by its folder of weights, at the chosen setting."""
@@ -206,52 +183,49 @@ class Reproduction:
             classifier_checkpoint=classifier if classifier.is_dir() else None,
             num_samples=self.recipe.num_samples,
             output_dir=self.results / folder,
-            **read_setting(weights / "prior") or {},
+            **choosing.read_setting(weights / "prior") or {},
         ).run()
 
     def evaluate_all(self) -> None:
         """Measure the first prior, and write the model card of all that was trained."""
-        results = self.evaluate("prior", "")
-        by_seed = {
-            seed: _read_json(self.results / f"seed_{seed}" / "results.json")
-            for seed in self.recipe.more_seeds
-        }
-        trained = [
-            "vqvae2",
-            "prior",
-            *(["without_top"] if self.recipe.without_top else []),
-        ]
-        trained += [f"prior_seed_{seed}" for seed in self.recipe.more_seeds]
-        seconds = {name: s for name in trained if (s := self.seconds(name))}
+        results, by_seed = self.evaluate("prior", ""), {}
+        trained = ["vqvae2", "prior"]
+        if self.recipe.without_top:
+            trained.append("without_top")
+        for seed in self.recipe.more_seeds:
+            found = self.results / f"seed_{seed}" / "results.json"
+            by_seed[seed] = json.loads(found.read_text(encoding="utf-8"))
+            trained.append(f"prior_seed_{seed}")
         about = {
             "recipe": self.flags.recipe,
             "about": self.recipe.about,
             "vqvae2": _in_words(self.vqvae2_flags),
             "prior": _in_words(self.prior_flags),
-            "minutes": {name: sum(each) / 60 for name, each in seconds.items()},
-            "seconds_of_the_fastest_epoch": {n: min(s) for n, s in seconds.items()},
+            "minutes": {},
+            "seconds_of_the_fastest_epoch": {},
             "classifier_epochs": self.recipe.classifier_epochs,
-            "weights": {
-                name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-                for name in (*trained, "classifier")
-                if (path := self.weights / name / WEIGHTS_NAME).is_file()
-            },
+            "weights": {},
         }
+        for name in (*trained, "classifier"):
+            if seconds := self.seconds(name):
+                about["minutes"][name] = sum(seconds) / 60
+                about["seconds_of_the_fastest_epoch"][name] = min(seconds)
+            path = self.weights / name / WEIGHTS_NAME
+            if path.is_file():
+                size = path.stat().st_size
+                about["weights"][name] = {
+                    "bytes": size,
+                    "sha256": files.sha256_of(path),
+                }
         texts = {"recipe.json": json.dumps(about, indent=1)}
         texts["MODEL_CARD.md"] = model_card(results, about, by_seed)
-        write_texts(self.results, texts)
+        files.write_texts(self.results, texts)
 
-    def seconds(self, name: str) -> list[float] | None:
-        """Seconds of each epoch of a training run, however often it was stopped; None
+    def seconds(self, name: str) -> list[float]:
+        """Seconds of each epoch of a training run, however often it was stopped; none
         for weights that were given without their history."""
-        history = self.folder / "runs" / name / "history.json"
-        if not history.is_file():
-            return None
-        return [epoch["seconds"] for epoch in _read_json(history)]
-
-
-def _read_json(path: Path):
-    return json.loads(path.read_text(encoding="utf-8"))
+        history = read_history(self.folder / "runs" / name)
+        return [epoch["seconds"] for epoch in history]
 
 
 def _in_words(flags: dict) -> dict[str, str]:

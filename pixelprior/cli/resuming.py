@@ -2,66 +2,65 @@
 
 import json
 import re
-from collections.abc import Callable
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from pixelprior.files import remove_unfinished, write_texts
+from pixelprior.files import UNFINISHED, write_texts
 
 
-def begin(
-    folder: Path,
-    note: str,
-    flags,
-    *,
-    leave_out: tuple[str, ...],
-    fingerprints: dict[str, str | None],
-    command: str,
-    made: str,
-    clear: Callable[[], None],
-) -> None:
+def begin(note: Path, flags, leave_out, noted: dict, own_files: dict[str, str]) -> None:
     """Note how a run makes its files; with --resume, compare it with the run before.
 
     Args:
-        folder: of the run. note: name of the file in it to keep the note in.
+        note: the file to keep the note in, in the folder of the run.
         flags: of the command, with `resume`. leave_out: those that change no file.
-        fingerprints: by flag, what is noted in place of its value: the fingerprint of
-            the models or files that it names.
-        command, made: words for messages, such as "sample" and "drawn".
-        clear: called without --resume, to remove what another run made: it must not be
-            taken for this run's.
+        noted: by flag, what is noted in place of its value: the fingerprint of the
+            models or files that it names.
+        own_files: the files of a run, as in `files_of`. Those of another run must not
+            be taken for this one's: without --resume they are removed.
     """
     about = asdict(flags)
-    about |= about.pop("options", {})
-    about = {name: value for name, value in about.items() if name not in leave_out}
-    about = json.loads(json.dumps(about | fingerprints, default=str))
-    remove_unfinished(folder)
+    about |= about.pop("options", {}) | noted
+    for name in leave_out:
+        about.pop(name, None)
+    about = json.loads(json.dumps(about, default=str))
+    for pattern in own_files:
+        hidden = Path(pattern).with_name(f"{UNFINISHED}*")
+        for folder in note.parent.glob(str(hidden)):
+            shutil.rmtree(folder, ignore_errors=True)
     if not flags.resume:
-        clear()
-        write_texts(folder, {note: json.dumps(about)})
+        files = files_of(note.parent, own_files)
+        if files and not note.is_file():
+            raise ValueError(
+                f"{files[0]} is there, and no {note.name} says that this command has "
+                "written it; choose another --output_dir, or move it away"
+            )
+        for path in files:
+            path.unlink()
+        write_texts(note.parent, {note.name: json.dumps(about)})
         return
     try:
-        before = dict(json.loads((folder / note).read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"there is no run of {command} to resume in {folder}; leave --resume out "
-            "to start one"
-        ) from error
-    except (ValueError, TypeError, RecursionError) as error:
+        before = dict(json.loads(note.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"{folder / note} is damaged ({error}) and no longer says how the files "
-            "beside it were made; start again without --resume"
+            f"there is no run to resume in {note.parent}, or {note.name} is damaged "
+            f"({error}); start without --resume"
         ) from error
     names = before | about
     if changed := [name for name in names if before.get(name) != about.get(name)]:
         raise ValueError(
-            f"what is in {folder} was {made} with another {', '.join(changed)}; resume "
-            "it with the same, or choose another --output_dir"
+            f"what is in {note.parent} was made with another {', '.join(changed)}; "
+            "resume it with the same, or choose another --output_dir"
         )
 
 
-def remove_files(folder: Path, names: str) -> None:
-    """Remove the files of a folder whose names match a pattern in full."""
-    for path in folder.iterdir():
-        if re.fullmatch(names, path.name):
-            path.unlink()
+def files_of(folder: Path, patterns: dict[str, str]) -> list[Path]:
+    """The files of a folder at these paths, as in `Path.glob`, whose names match the
+    regular expression of the path."""
+    return [
+        path
+        for pattern, names in patterns.items()
+        for path in folder.glob(pattern)
+        if re.fullmatch(names, path.name) and path.is_file()
+    ]

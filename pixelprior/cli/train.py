@@ -1,39 +1,34 @@
 """What the commands `train-vqvae2` and `train-prior` share."""
 
-import hashlib
-from pathlib import Path
-
-from accelerate.utils import gather_object
-
-from pixelprior.data.augmentation import AugmentedImages
+from pixelprior.checkpoints import load_model
 from pixelprior.data.codes import CodeData
-from pixelprior.data.held_out import hold_out
 from pixelprior.data.images import load_images
-from pixelprior.devices import make_accelerator
+from pixelprior.devices import make_accelerator, where
 from pixelprior.evaluation.measures import nats_per_code
-from pixelprior.settings import check_positive, check_share, whole_number
-from pixelprior.training import check_output_dir
+from pixelprior.plotting import image_grid, save_picture
+from pixelprior.settings import check_number, check_positive, check_share, sides_of
+from pixelprior.training import check_output_dir, fit
 
 
-def accelerator_for(flags, output_dir: Path):
-    """Make the accelerator of a run; check the flags before any work is done."""
+def accelerator_for(flags):
+    """Make the accelerator of a run; check its flags before any work is done."""
+    check_positive(sample_every=flags.sample_every)
+    check_share(validation_share=flags.validation_share)
+    check_number(workers=flags.workers or 0)
     chosen = {"tensorboard": flags.use_tensorboard, "wandb": flags.use_wandb}
     trackers = [name for name, wanted in chosen.items() if wanted]
-    if flags.max_images is not None:
-        check_positive(max_images=flags.max_images)
-    workers = 0 if flags.workers is None else whole_number(flags.workers)
-    if workers is None or workers < 0:
-        raise ValueError(
-            f"workers is {flags.workers}; give a whole number, 0 to decode in the "
-            "training's own process"
-        )
-    check_share(validation_share=flags.validation_share)
-    check_output_dir(output_dir, flags.resume)
-    return make_accelerator(flags.settings, output_dir, trackers)
+    check_output_dir(flags.output_dir, flags.resume)
+    return make_accelerator(flags.settings, flags.output_dir, trackers)
 
 
 def images_of(flags, split: str, image_size, stream: bool = True):
     """The images of a split, or as many of them as --max_images asks for."""
+    height, width = sides_of(image_size)
+    if not 0 <= flags.shift < min(height, width):
+        raise ValueError(
+            f"shift is {flags.shift}; give a whole number of pixels from 0, for none, "
+            f"to {min(height, width) - 1}, for images of {height}×{width}"
+        )
     return load_images(
         flags.dataset,
         split,
@@ -46,59 +41,53 @@ def images_of(flags, split: str, image_size, stream: bool = True):
     )
 
 
-def split(flags, data):
-    """Split training data: a part to train on, and one to choose the best epoch by."""
-    return hold_out(data, flags.validation_share)
+def train(flags, accelerator, model, data, test, picture, notes: dict, **options):
+    """Train as the flags of both commands say, and note how.
 
+    Args:
+        data: a pair, to train on and to choose the best epoch by.
+        test: what is measured at the end, or None.
+        picture: a function from the averaged model to arguments of `image_grid`, or
+            None for no pictures.
+        notes, options: what else to keep beside the weights, and to give to `fit`.
 
-def check_shift(flags, sides: tuple[int, int]) -> None:
-    """Raise ValueError unless images of these sides stay in sight when they move."""
-    shift = whole_number(flags.shift)
-    if shift is None or not 0 <= shift < min(sides):
-        raise ValueError(
-            f"shift is {flags.shift}; give a whole number of pixels from 0, for none, "
-            f"to {min(sides) - 1}, for images of {sides[0]}×{sides[1]}"
-        )
-
-
-def same_for_all(images) -> None:
-    """Raise ValueError unless all processes have read the same images.
-
-    Each writes its share of the codes to its place, which depends on their number.
+    Returns:
+        The best model, in the main process; None in the others.
     """
-    labels = hashlib.sha256(images.labels.numpy().tobytes()).hexdigest()
-    read = gather_object([(len(images), labels)])
-    if len(set(read)) > 1:
-        counts = ", ".join(f"{count:,}" for count, _ in read)
-        raise ValueError(
-            f"the processes have read different images ({counts}); give all machines "
-            "the same files, and the same releases of the libraries"
-        )
-
-
-def augmented(flags, images):
-    """Training images as --flip and --shift change them."""
-    if not (flags.flip or flags.shift):
-        return images
-    return AugmentedImages(images, flags.flip, flags.shift)
-
-
-def notes_of(flags) -> dict:
-    """What both kinds of training note beside their checkpoints."""
-    notes = {"dataset": flags.dataset, "validation_share": flags.validation_share}
-    if flags.flip or flags.shift:
-        notes["augmentation"] = {"flip": flags.flip, "shift": flags.shift}
-    return notes
-
-
-def in_words(train, validation, test=None) -> str:
-    """How many images there are of each kind, in words."""
-    held_out = 0 if validation is None else len(validation)
-    for_the_end = "" if test is None else f", {len(test):,} test images for the end"
-    return (
-        f"{len(train):,} training images, {held_out:,} held out to choose the best "
-        f"epoch{for_the_end}"
+    first, heldout = data
+    held_out = 0 if heldout is None else len(heldout)
+    at_the_end = "" if test is None else f", {len(test):,} test images for the end"
+    accelerator.print(
+        f"{len(first):,} training images, {held_out:,} held out to choose the best "
+        f"epoch{at_the_end}"
     )
+    accelerator.print(where(accelerator))
+    own = {"dataset": flags.dataset, "validation_share": flags.validation_share}
+    if flags.flip or flags.shift:
+        own["augmentation"] = {"flip": flags.flip, "shift": flags.shift}
+
+    def after_epoch(epoch: int, averaged) -> None:
+        if epoch % flags.sample_every == 0 or epoch == flags.settings.epochs:
+            path = flags.output_dir / "samples" / f"epoch_{epoch:04d}.png"
+            save_picture(image_grid(*picture(averaged)), path)
+
+    fit(
+        model,
+        first,
+        heldout,
+        flags.settings,
+        flags.output_dir,
+        accelerator,
+        resume=flags.resume,
+        notes=own | notes,
+        after_epoch=picture and after_epoch,
+        log=accelerator.print,
+        **options,
+    )
+    if not accelerator.is_main_process:
+        return None
+    print(f"wrote {flags.output_dir / 'best'}")
+    return load_model(type(model), flags.output_dir / "best", accelerator.device)
 
 
 def report_nats(prior, test: CodeData, levels=None) -> None:

@@ -1,7 +1,4 @@
-"""The flags of `train-prior`; `prior_training.py` does the work.
-
-Nothing here loads torch, so that `--help` answers at once.
-"""
+"""The flags of `train-prior`; `prior_training.py` does the work."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,8 +47,6 @@ class TrainPrior(TrainingFlags):
     network: Annotated[Network, tyro.conf.arg(name="")] = field(default_factory=Network)
     temperature: float = 1.0
     """Temperature of the sample pictures; it does not affect the training."""
-    sample_every: int = 5
-    """Number of epochs from one picture of samples to the next."""
     output_dir: Path = Path("./outputs/pixelcnn_prior")
     """Folder for the checkpoints best and last, codes, history.json and pictures."""
 

@@ -1,6 +1,7 @@
 """The command `train-vqvae2`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pixelprior.cli.flags import TrainingFlags
@@ -24,39 +25,29 @@ class TrainVQVAE2(TrainingFlags):
     bottom_dropout: float = 0.1
     """Share of images that are reconstructed from their top codes alone during
     training, so that the top codes are used."""
-    sample_every: int = 5
-    """Number of epochs from one picture of reconstructions to the next."""
     output_dir: Path = Path("./outputs/vqvae2")
     """Folder for the checkpoints best and last, history.json and pictures."""
 
     def run(self) -> None:
         import torch
 
-        from pixelprior.checkpoints import load_model
-        from pixelprior.cli.train import (
-            accelerator_for,
-            augmented,
-            check_shift,
-            images_of,
-            in_words,
-            notes_of,
-            split,
-        )
-        from pixelprior.devices import where
+        from pixelprior.cli.train import accelerator_for, images_of, train
+        from pixelprior.data.augmentation import augmented
+        from pixelprior.data.held_out import hold_out
         from pixelprior.evaluation.measures import reconstruction_errors
-        from pixelprior.plotting import image_grid, save_picture
-        from pixelprior.settings import check_positive, sides_of
-        from pixelprior.training import fit
+        from pixelprior.settings import sides_of
         from pixelprior.vqvae2 import VQVAE2
 
-        check_positive(sample_every=self.sample_every)
         height, width = sides_of(self.image_size)
-        check_shift(self, (height, width))
-        accelerator = accelerator_for(self, self.output_dir)
+        accelerator = accelerator_for(self)
         with accelerator.local_main_process_first():
             images = images_of(self, "train", self.image_size)
             test = images_of(self, "test", self.image_size)  # now, as it may be absent
-        train, validation = split(self, images)
+        first, heldout = hold_out(images, self.validation_share)
+        shown = first if heldout is None else heldout
+        if self.flip or self.shift:
+            how = {"flip": self.flip, "shift": self.shift}
+            first = replace(first, change=partial(augmented, **how))
         torch.manual_seed(self.settings.seed)
         model = VQVAE2(
             in_channels=images.channels,
@@ -67,35 +58,17 @@ class TrainVQVAE2(TrainingFlags):
             bottom_downsampling=self.bottom_downsampling,
             bottom_dropout=self.bottom_dropout,
         )
-        say = accelerator.print
-        say(in_words(train, validation, test))
-        say(where(accelerator))
-        shown = train if validation is None else validation
 
-        def after_epoch(epoch: int, averaged: VQVAE2) -> None:
-            if epoch % self.sample_every and epoch != self.settings.epochs:
-                return
+        def picture(averaged: VQVAE2):
             (images,) = shown.batch(torch.arange(min(10, len(shown))))
             with torch.no_grad():
                 rebuilt = averaged(images.to(accelerator.device)).cpu()
-            path = self.output_dir / "samples" / f"epoch_{epoch:04d}.png"
-            save_picture(image_grid(torch.cat([images, rebuilt]), len(images)), path)
+            return torch.cat([images, rebuilt]), len(images)
 
-        fit(
-            model,
-            augmented(self, train),
-            validation,
-            self.settings,
-            self.output_dir,
-            accelerator,
-            resume=self.resume,
-            notes=notes_of(self) | {"class_names": images.class_names},
-            after_epoch=after_epoch,
-            log=say,
-        )
-        if accelerator.is_main_process:
-            best = load_model(VQVAE2, self.output_dir / "best", accelerator.device)
+        notes = {"class_names": images.class_names}
+        data = first, heldout
+        best = train(self, accelerator, model, data, test, picture, notes)
+        if best is not None:
             error = reconstruction_errors(best, test).mean().item()
-            say(f"  test images: mean squared error {error:.5f}")
-            say(f"wrote {self.output_dir / 'best'}")
+            print(f"  test images: mean squared error {error:.5f}")
         accelerator.end_training()

@@ -1,12 +1,11 @@
 """Training images that are mirrored and shifted at random, anew for each batch.
 
-`AugmentedImages` takes the place of images in the training of a VQ-VAE-2, and
-`EncodedImages` that of their codes in the training of a prior: codes cannot be mirrored
-or shifted by themselves, so each batch of images is encoded again.
+`augmented` changes the images that a VQ-VAE-2 is trained on. Codes cannot be mirrored
+or shifted by themselves, so that `augmented_and_encoded` encodes the images of each
+batch again to train a prior. Both are changes of a `Part`.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -18,17 +17,11 @@ from pixelprior.data.codes import CodeData
 def shifted_and_flipped(
     images: Tensor, reach: int = 2, flip: bool = True, repeat_edge: bool = False
 ) -> Tensor:
-    """Images, each shifted at random, and half of them mirrored.
+    """Images [B, C, H, W], each shifted at random by up to `reach` pixels along each
+    axis, and half of them mirrored if `flip`.
 
-    Args:
-        images: [B, C, H, W].
-        reach: largest shift along each axis in pixels.
-        flip: whether to mirror half of the images.
-        repeat_edge: what enters from beyond an edge: True for the pixels of the edge,
-            False for 0.
-
-    Returns:
-        [B, C, H, W]. The random numbers are those of torch's global generator.
+    What enters from beyond an edge is 0, or the pixels of the edge with `repeat_edge`.
+    The random numbers are those of torch's global generator.
     """
     (count, _, height, width), device = images.shape, images.device
     down, right = torch.randint(2 * reach + 1, (2, count, 1)).to(device)
@@ -44,75 +37,34 @@ def shifted_and_flipped(
     return padded[each, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
 
 
-@dataclass
-class AugmentedImages:
-    """Images to train a VQ-VAE-2 on, changed at random in each batch.
+def augmented(batch, _indices, *, flip: bool = False, shift: int = 0) -> tuple[Tensor]:
+    """A batch of images, half of them mirrored if `flip`, and each shifted by up to
+    `shift` pixels."""
+    (images,) = batch
+    return (shifted_and_flipped(images, shift, flip, repeat_edge=True),)
 
-    Attributes:
-        data: `ImageData`, `StreamedImages` or a part of them.
-        flip, shift: as `flip` and `reach` of `shifted_and_flipped`.
+
+def augmented_and_encoded(
+    batch,
+    indices: Tensor,
+    *,
+    vqvae2,
+    labels: Tensor | None,
+    prepare: Callable[[CodeData], CodeData] = lambda codes: codes,
+    **how,
+) -> tuple:
+    """The codes of a batch of `augmented` images, as `CodeData.batch` has them.
+
+    Args:
+        vqvae2: on the device where the images are encoded.
+        labels: of all images, long [N], or None; `indices` are those of the batch.
+        prepare: turns the codes of a batch into those that the prior is given.
+        how: flip and shift, as in `augmented`.
     """
-
-    data: object
-    flip: bool = False
-    shift: int = 0
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def batch(self, indices: Tensor) -> tuple[Tensor]:
-        """The argument of `VQVAE2.loss_function`: images [B, C, H, W] in [0, 1]."""
-        return next(self.batches([indices]))
-
-    def batches(self, parts) -> Iterator[tuple[Tensor]]:
-        """The batch of each tensor of indices in `parts`, one after the other."""
-        for (images,) in self.data.batches(parts):
-            yield (
-                shifted_and_flipped(images, self.shift, self.flip, repeat_edge=True),
-            )
-
-    def to(self, device) -> "AugmentedImages":
-        """The same data, with the images on another device."""
-        return replace(self, data=self.data.to(device))
-
-
-@dataclass
-class EncodedImages:
-    """Images to train a prior on, encoded batch by batch.
-
-    Attributes:
-        images: the images, such as `AugmentedImages`.
-        labels: long [N], or None.
-        vqvae2: the VQ-VAE-2 that encodes them, on the device of the training.
-        prepare: a function from a batch's codes to those that the prior is given.
-    """
-
-    images: object
-    labels: Tensor | None
-    vqvae2: object
-    prepare: Callable[[CodeData], CodeData] = lambda codes: codes
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def batch(self, indices: Tensor) -> tuple:
-        """Arguments of a prior's `loss_function`: both grids and the labels."""
-        return next(self.batches([indices]))
-
-    def batches(self, parts) -> Iterator[tuple]:
-        """The batch of each tensor of indices in `parts`, one after the other."""
-        parts = list(parts)
-        for indices, (images,) in zip(parts, self.images.batches(parts), strict=True):
-            device = next(self.vqvae2.parameters()).device
-            codes = self.vqvae2.get_code_indices(images.to(device))
-            labels = None if self.labels is None else self.labels[indices.cpu()]
-            encoded = CodeData(
-                tuple(codes.values()),
-                labels if labels is None else labels.to(device),
-                self.vqvae2.num_embeddings,
-            )
-            yield self.prepare(encoded).batch(torch.arange(len(indices)))
-
-    def to(self, device) -> "EncodedImages":
-        """The same data, with the images on another device."""
-        return replace(self, images=self.images.to(device))
+    (images,) = augmented(batch, indices, **how)
+    device = next(vqvae2.parameters()).device
+    codes = vqvae2.get_code_indices(images.to(device))
+    if labels is not None:
+        labels = labels[indices.cpu()].to(device)
+    encoded = CodeData(tuple(codes.values()), labels, vqvae2.num_embeddings)
+    return prepare(encoded).batch(torch.arange(len(images)))

@@ -1,7 +1,7 @@
 """Training images that are set aside to choose the best epoch by, and the others."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,57 +13,49 @@ MOST_VALIDATION_IMAGES = 5000
 
 @dataclass
 class Part:
-    """Some images of a data set, or their codes, without a copy of them.
+    """Those images of any data that `training.fit` takes which have these `indices`,
+    long [n], without a copy of them.
 
-    Attributes:
-        data: `ImageData`, `CodeData`, or other data that `training.fit` takes.
-        indices: long [n], which of its images these are.
+    `change(batch, indices)` may turn each batch into the one that is trained on, as the
+    functions of `augmentation.py` do.
     """
 
     data: object
     indices: Tensor
+    change: Callable[[tuple, Tensor], tuple] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def copied(self):
-        """The data of this part alone, in memory."""
+        """The data of this part alone, in memory and not changed."""
         return self.data.subset(self.indices)
 
     def batch(self, indices: Tensor) -> tuple:
-        """Arguments of a `loss_function`, for some of the images of this part."""
-        return self.data.batch(self.indices[indices])
+        return next(self.batches([indices]))
 
     def batches(self, parts) -> Iterator[tuple]:
-        """The batch of each tensor of indices in `parts`, one after the other."""
-        return self.data.batches([self.indices[indices] for indices in parts])
+        chosen = [self.indices[indices] for indices in parts]
+        for batch, indices in zip(self.data.batches(chosen), chosen, strict=True):
+            yield batch if self.change is None else self.change(batch, indices)
 
     def to(self, device) -> "Part":
-        """The same part, with its data on another device."""
-        return Part(self.data.to(device), self.indices.to(device))
+        return replace(self, data=self.data.to(device), indices=self.indices.to(device))
 
 
-def hold_out(data, share: float):
+def hold_out(data, share: float) -> tuple[Part, object]:
     """Split training data into a part to train on and one to choose the best epoch by.
 
     For the same number of images, the same share holds out the same images, so that a
     VQ-VAE-2 and priors over its codes hold out the same ones, whatever their seeds.
 
-    Args:
-        data: `ImageData` or `CodeData` of N images.
-        share: share of the images to hold out, from 0 to below 1. At least 1 image and
-            at most MOST_VALIDATION_IMAGES are held out; with 0, none.
-
-    Returns:
-        (training data, validation data). The first is a `Part`, so that data on disk
-        stays there; with a share of 0, it is the data itself, and the second None.
-
-    Raises:
-        ValueError: share is out of its range, or there is only one image to split.
+    At least 1 image and at most MOST_VALIDATION_IMAGES are held out. The first result
+    is a `Part`, so that data on disk stays there, and the second a copy; with a share
+    of 0, they are all of the data and None.
     """
     check_share(validation_share=share)
     if share == 0:
-        return data, None
+        return Part(data, torch.arange(len(data))), None
     if len(data) < 2:
         raise ValueError(
             "1 training image cannot be both trained on and held out; give more, or "

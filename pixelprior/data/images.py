@@ -1,8 +1,7 @@
 """Images of a named data set or of a user's own: in memory as bytes, or as a stream.
 
-`load_images` reads a split, of torchvision's sets or of `sources.py`. What does not fit
-into memory is decoded batch by batch by the workers of a `DataLoader`. The codes of a
-data set are in `codes.py`.
+What does not fit into memory is decoded batch by batch by the workers of a
+`DataLoader`. Where a user's own images lie is in `sources.py`, codes in `codes.py`.
 """
 
 import contextlib
@@ -42,8 +41,7 @@ SPLITS = ("train", "test")
 FASHION_CLASSES = tuple(torchvision.datasets.FashionMNIST.classes)
 SHARE_OF_MEMORY = 0.5  # of what is free, for images in memory
 CONTAINER = Path("/sys/fs/cgroup/memory.max")  # its limit in bytes, or the word max
-# Images that a small file may hold are larger than memory. Beyond this number, a
-# quarter of a GiB as RGB, Pillow warns of them too.
+# A small file may hold more pixels than memory. Pillow warns beyond this number too.
 MOST_PIXELS = 2**30 // 12
 
 
@@ -56,18 +54,14 @@ def free_memory() -> int:
 
 
 def fits_on(device, size: int) -> bool:
-    """Whether data of `size` bytes may be moved to a device as a whole: on a GPU, if
-    they take a quarter of what is free, since most is needed to train."""
-    if torch.device(device).type != "cuda":
-        return True
-    return size <= torch.cuda.mem_get_info(device)[0] // 4
+    """Whether data of `size` bytes may be moved to a device: to a GPU, if they take a
+    quarter of what is free, since most is needed to train."""
+    on_gpu = torch.device(device).type == "cuda"
+    return not on_gpu or size <= torch.cuda.mem_get_info(device)[0] // 4
 
 
 def read_image(stream: BinaryIO, sides: tuple[int, int]) -> Tensor:
-    """Read an encoded image as uint8 [3, H, W], with `sides` = (H, W).
-
-    The image is turned as its EXIF orientation says, and then as in `covering`.
-    """
+    """Read an encoded image as uint8 [3, H, W], upright, and cropped to (H, W)."""
     # Given a path, Pillow 13 scrambles a grey TIFF that is turned by 90 degrees.
     with Image.open(stream) as file:
         if file.width * file.height > MOST_PIXELS:
@@ -89,7 +83,6 @@ def read_image(stream: BinaryIO, sides: tuple[int, int]) -> Tensor:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn an image upright, as its EXIF data records how the camera was held."""
     image.load()  # a damaged file raises an error here; a TIFF is turned here
     if image.format == "TIFF":
         return image
@@ -119,10 +112,8 @@ def covering(images: Tensor, sides: tuple[int, int]) -> Tensor:
 
 
 def with_channels(images: Tensor, channels: int) -> Tensor:
-    """Images [..., 3, H, W], uint8, as a model of so many channels takes them.
-
-    For one channel they are weighted as in ITU-R BT.601, as Pillow does.
-    """
+    """Images uint8 [..., 3, H, W] for a model of so many channels; grey as in ITU-R
+    BT.601, as Pillow does."""
     if channels == 3:
         return images
     if channels != 1:
@@ -140,10 +131,10 @@ class ImageData:
     """One split of a data set.
 
     Attributes:
-        images: uint8 [N, C, H, W], from 0 to 255.
+        images: uint8 [N, C, H, W].
         labels: long [N].
         class_names: names of the labels 0, 1, …
-        name, split: the data set and the split that the images come from.
+        name, split: where the images come from.
     """
 
     images: Tensor
@@ -157,7 +148,6 @@ class ImageData:
 
     @property
     def channels(self) -> int:
-        """1 for grey images, 3 for colour."""
         return self.images.shape[1]
 
     def __getitem__(self, index) -> tuple[Tensor, Tensor]:
@@ -174,8 +164,7 @@ class ImageData:
 
     def subset(self, indices: Tensor) -> "ImageData":
         """A copy of some of the images; indices are numbers or booleans."""
-        images, labels = self.images[indices], self.labels[indices]
-        return replace(self, images=images, labels=labels)
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def to(self, device) -> "ImageData":
         """The same data on another device, or here if there is no room for all of it:
@@ -187,10 +176,8 @@ class ImageData:
 
 
 class Images:
-    """The images of a source by number, uint8 [3, H, W], each with its problem or "".
-
-    A loader takes whole batches: images [B, 3, H, W], and their first problem or "".
-    """
+    """The images of a source by number, uint8 [3, H, W], each with its problem or "";
+    a loader takes whole batches, [B, 3, H, W], with their first problem or ""."""
 
     def __init__(self, source, sides: tuple[int, int]):
         self.source, self.sides = source, sides
@@ -216,8 +203,8 @@ class Images:
 class StreamedImages(ImageData):
     """One split of a data set that does not fit into memory.
 
-    Batches are decoded by `workers` processes ahead of time, in the order that is asked
-    for; 0 decodes in this one. `numbers`, long [N], are those of the images to read.
+    Batches are decoded by `workers` processes ahead of time; 0 decodes in this one.
+    `numbers`, long [N], are those of the images to read.
     """
 
     images: Images
@@ -227,11 +214,9 @@ class StreamedImages(ImageData):
     channels = 3
 
     def batch(self, indices: Tensor) -> tuple[Tensor]:
-        """The argument of `VQVAE2.loss_function`: images [B, 3, H, W] in [0, 1]."""
-        return _whole(*self.images.__getitems__(self.numbers[indices.cpu()].tolist()))
+        return next(replace(self, workers=0).batches([indices]))
 
     def batches(self, parts) -> Iterator[tuple[Tensor]]:
-        """The batch of each tensor of indices in `parts`, one after the other."""
         loader = DataLoader(
             self.images,
             batch_sampler=[self.numbers[part.cpu()].tolist() for part in parts],
@@ -240,25 +225,19 @@ class StreamedImages(ImageData):
             worker_init_fn=_give_way,
             generator=torch.Generator(),  # the global one is the training's
         )
-        for read in loader:
-            yield _whole(*read)
+        for images, problem in loader:
+            if problem:
+                raise ValueError(
+                    f"the image {problem} cannot be read any more; put it back as it "
+                    "was, and go on with --resume"
+                )
+            yield (images.float() / 255,)
 
     def subset(self, indices: Tensor) -> "StreamedImages":
-        """Some of the images; indices are numbers or booleans."""
         return replace(self, numbers=self.numbers[indices], labels=self.labels[indices])
 
     def to(self, device) -> "StreamedImages":
-        """The same data: batches go to the device one by one."""
-        return self
-
-
-def _whole(images: Tensor, problem: str) -> tuple[Tensor]:
-    if problem:
-        raise ValueError(
-            f"the image {problem} cannot be read any more; put it back as it was, and "
-            "go on with --resume"
-        )
-    return (images.float() / 255,)
+        return self  # batches go to the device one by one
 
 
 def _give_way(_worker: int) -> None:
@@ -269,11 +248,8 @@ def _give_way(_worker: int) -> None:
 
 
 def read_all(images: Images, numbers: Tensor, *, keep: bool = True, progress=False):
-    """Decode images; name those that cannot be read in a warning, and leave them out.
-
-    Returns:
-        (pixels, numbers): uint8 [n, 3, H, W] if they are to be kept, and long [n].
-    """
+    """Decode images into (pixels, numbers): uint8 [n, 3, H, W] if they are to be kept,
+    and long [n]. Those that cannot be read are named in a warning and left out."""
     # Filled from the front, since a second copy of them all might not fit.
     pixels = torch.empty(len(numbers) * keep, 3, *images.sides, dtype=torch.uint8)
     good, problems, source = [], [], images.source
@@ -355,26 +331,26 @@ def load_images(
         raise ValueError(f"dataset is {name!r}; give one of {', '.join(DATASETS)}NAME")
     if name in SOURCES or name.startswith(HUB):
         source = source_of(name, split, data_root)
-        picked = _picked(len(source), max_images)
         if name == "imagefolder":
             name = f"{name} {source.root.name}".strip()
+        picked = _picked(len(source), max_images)
         needed = len(picked) * 3 * math.prod(sides)
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each would hold them all
-        keep = here * needed <= SHARE_OF_MEMORY * free_memory()
-        if not keep and not stream:
+        fits = here * needed <= SHARE_OF_MEMORY * free_memory()
+        if not fits and not stream:
             raise ValueError(
                 f"{len(picked):,} images of {name} take {needed / 2**30:.1f} GiB, and "
                 "here they are needed in memory, where they do not fit; give fewer "
                 "with --max_images"
             )
         images = Images(source, sides)
-        pixels, good = read_all(images, picked, keep=keep, progress=progress)
-        labels, class_names = source.labels[good], source.class_names
-        if keep:
-            return ImageData(pixels, labels, class_names, name, split)
+        pixels, good = read_all(images, picked, keep=fits, progress=progress)
+        about = source.labels[good], source.class_names, name, split
+        if fits:
+            return ImageData(pixels, *about)
         if workers is None:
             workers = max(1, min(8, (os.cpu_count() or 1) // here))
-        return StreamedImages(images, labels, class_names, name, split, good, workers)
+        return StreamedImages(images, *about, numbers=good, workers=workers)
     if name == "fashion_mnist_mini":
         with np.load(ASSETS / f"{name}.npz", allow_pickle=False) as arrays:
             images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
@@ -390,7 +366,6 @@ def load_images(
 
 
 def _picked(count: int, max_images: int | None) -> Tensor:
-    """The numbers of the images to load, of `count`."""
     if max_images is None or max_images >= count:
         return torch.arange(count)
     generator = torch.Generator().manual_seed(0)

@@ -2,7 +2,8 @@
 
 A prior needs of a tokenizer what `prior.Tokenizer` names. `VQVAE2` has these names;
 `FunctionTokenizer` gives them to any pair of functions, and `DiffusersTokenizer` to a
-`VQModel` of diffusers.
+`VQModel` of diffusers. Whether two functions belong together is found by
+`extract_codes`, with its first image.
 """
 
 from collections.abc import Callable
@@ -10,17 +11,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pixelprior.layers import check_codes, check_tensor
+from pixelprior.layers import check_tensor
 from pixelprior.prior import level_names, per_level
-from pixelprior.settings import check_positive, sides_of, whole_number
+from pixelprior.settings import check_positive, sides_of
 
 
 class FunctionTokenizer(nn.Module):
     """A tokenizer from two functions.
-
-    What the functions return is checked at each call, and the first image that is
-    encoded is also decoded, so that functions that do not belong together are found
-    before a data set is encoded.
 
     Args:
         encode: images [B, C, H, W] in [0, 1] to codes of any integer type, [B, h, w],
@@ -30,107 +27,45 @@ class FunctionTokenizer(nn.Module):
         num_embeddings: number of codes K, or one number per level.
 
     Raises:
-        ValueError: there is no grid, or a number is below 1.
+        ValueError: there is no grid, a number is below 1, or there are not as many
+            numbers of codes as grids.
     """
 
     def __init__(self, encode: Callable, decode: Callable, grids, num_embeddings):
         super().__init__()
-        pairs = [shape if isinstance(shape, list | tuple) else () for shape in grids]
-        self.grids = tuple(tuple(map(whole_number, shape)) for shape in pairs)
-        if not self.grids or not all(
-            len(shape) == 2 and min(side or 0 for side in shape) >= 1
-            for shape in self.grids
-        ):
+        try:
+            self.grids = tuple(sides_of(tuple(shape)) for shape in grids)
+            sizes = per_level(num_embeddings, len(self.grids))
+            for size in sizes:
+                check_positive(num_embeddings=size)
+            if not sizes or len(sizes) != len(self.grids):
+                raise ValueError
+        except (TypeError, ValueError) as error:
             raise ValueError(
-                f"grids are {grids}; give (height, width) of each level, top first"
-            )
-        self.sizes = per_level(num_embeddings, len(self.grids))
-        for size in self.sizes:
-            check_positive(num_embeddings=size)
-        if len(self.sizes) != len(self.grids):
-            raise ValueError(
-                f"num_embeddings is {num_embeddings}, but there are "
-                f"{len(self.grids)} grids; give one number, or one per grid"
-            )
-        self.level_names = level_names(len(self.grids))
+                f"grids are {grids} and num_embeddings is {num_embeddings}; give "
+                "(height, width) of each level, top first, and one number of at least "
+                "1 for all grids or for each"
+            ) from error
         self.num_embeddings = num_embeddings
         self.encode_images, self.decode_grids = encode, decode
-        self.tried = False
 
     @torch.no_grad()
     def get_code_indices(self, images: Tensor) -> dict[str, Tensor]:
-        """Images [B, C, H, W] in [0, 1] to the grids of codes, long [B, h, w].
-
-        Raises:
-            ValueError: the images are not [B, C, H, W], the functions return no codes
-                of the grids, or the images that they decode have another shape.
-        """
-        check_tensor(images, "images")
-        if images.ndim != 4 or not len(images):
-            raise ValueError(
-                f"images have shape {list(images.shape)}; give [B, C, H, W]"
-            )
-        if not self.tried:
-            first = self._encoded(images[:1])
-            rebuilt = self.decode_codes(*first.values())
-            if rebuilt.shape != images[:1].shape:
-                raise ValueError(
-                    f"an image of shape {list(images.shape[1:])} is decoded as "
-                    f"{list(rebuilt.shape[1:])}; give functions that belong together, "
-                    "and images of the size that they are for"
-                )
-            self.tried = True
-        return self._encoded(images)
-
-    def _encoded(self, images: Tensor) -> dict[str, Tensor]:
+        """Images [B, C, H, W] in [0, 1] to the grids of codes, long [B, h, w]; floats
+        stay floats, and are refused where they are used."""
         codes = self.encode_images(images)
         codes = (codes,) if isinstance(codes, Tensor) else tuple(codes)
-        if len(codes) != len(self.grids):
-            raise ValueError(
-                f"encode returns {len(codes)} grids of codes, but grids has "
-                f"{len(self.grids)}; give as many"
-            )
-        for level, grid in enumerate(codes):
-            self._check(grid, level, "codes of encode", len(images))
-        names = [f"indices_{name}" for name in self.level_names]
-        return {name: z.long() for name, z in zip(names, codes, strict=True)}
+        return {
+            f"indices_{name}": grid if grid.is_floating_point() else grid.long()
+            for name, grid in zip(level_names(len(codes)), codes, strict=True)
+        }
 
     @torch.no_grad()
     def decode_codes(self, *codes: Tensor) -> Tensor:
-        """One grid of codes [B, h, w] per level to images [B, C, H, W] in [0, 1].
-
-        Raises:
-            ValueError: the codes are out of range or of other grids, or `decode`
-                returns no images.
-        """
-        if len(codes) != len(self.grids):
-            raise ValueError(
-                f"{len(codes)} grids of codes were given to a tokenizer of "
-                f"{len(self.grids)}; give one per level"
-            )
-        for level, grid in enumerate(codes):
-            self._check(grid, level, "codes", len(codes[0]))
+        """One grid of codes [B, h, w] per level to images [B, C, H, W] in [0, 1]."""
         images = self.decode_grids(*(grid.long() for grid in codes))
         check_tensor(images, "the images of decode")
-        if (
-            images.ndim != 4
-            or len(images) != len(codes[0])
-            or not images.is_floating_point()
-        ):
-            raise ValueError(
-                f"decode returns {images.dtype} of shape {list(images.shape)}, but "
-                f"floats [{len(codes[0])}, C, H, W] in [0, 1] are needed"
-            )
         return images.clamp(0, 1)
-
-    def _check(self, grid: Tensor, level: int, words: str, count: int) -> None:
-        name, shape = f"{self.level_names[level]} {words}", (count, *self.grids[level])
-        check_codes(grid, self.sizes[level], name)
-        if tuple(grid.shape) != shape:
-            raise ValueError(
-                f"{name} have shape {list(grid.shape)}, but {list(shape)} is needed; "
-                "give grids as encode returns them"
-            )
 
 
 class DiffusersTokenizer(FunctionTokenizer):
@@ -146,17 +81,16 @@ class DiffusersTokenizer(FunctionTokenizer):
     """
 
     def __init__(self, model: nn.Module, image_size):
-        halvings = len(model.config.block_out_channels) - 1
-        sides = sides_of(image_size)
-        if any(side % 2**halvings for side in sides):
+        factor = 2 ** (len(model.config.block_out_channels) - 1)
+        height, width = sides_of(image_size)
+        if height % factor or width % factor:
             raise ValueError(
-                f"image_size is {image_size}, but this model halves images "
-                f"{halvings} times; give multiples of {2**halvings}"
+                f"image_size is {image_size}, but this model makes one code of "
+                f"{factor}×{factor} pixels; give multiples of {factor}"
             )
-        grid = tuple(side // 2**halvings for side in sides)
-        super().__init__(
-            self._encode, self._decode, [grid], model.config.num_vq_embeddings
-        )
+        grids = [(height // factor, width // factor)]
+        codes = model.config.num_vq_embeddings
+        super().__init__(self._encode, self._decode, grids, codes)
         self.model = model
 
     def _encode(self, images: Tensor) -> Tensor:

@@ -13,8 +13,13 @@ from pixelprior.benchmark.report import markdown_table
 from pixelprior.checkpoints import checkpoint_folder
 from pixelprior.data.images import ImageData
 from pixelprior.devices import machine
-from pixelprior.evaluation.classifier import Classifier, outputs, trained_on
-from pixelprior.evaluation.measures import frechet_distance, samples, within_manifold
+from pixelprior.evaluation.classifier import Classifier, correct, trained_on
+from pixelprior.evaluation.measures import (
+    frechet_distance,
+    outputs,
+    samples,
+    within_manifold,
+)
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.settings import SamplingOptions
 from pixelprior.vqvae2 import VQVAE2
@@ -22,19 +27,16 @@ from pixelprior.vqvae2 import VQVAE2
 SETTING_NAME = "sampling.json"
 SEED = 0  # of samples and classifiers
 NAMES = ("guidance", "temperature", "top_k", "top_p")
-GUIDED = [
-    *({"guidance": [w, 0.0]} for w in (0.25, 0.5, 1.0, 2.0)),
-    *({"guidance": [w, w]} for w in (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)),
-    {"guidance": [0.0, 0.5]},
-    *({"guidance": [w, 0.0], "top_p": 0.95} for w in (0.25, 0.5)),
-    *({"guidance": [w, w], "temperature": 0.95} for w in (0.25, 0.5, 1.0)),
-]
 SETTINGS = [
     {},
     *({"temperature": temperature} for temperature in (0.8, 0.9, 0.95)),
     *({"top_p": top_p} for top_p in (0.9, 0.95, 0.98)),
     *({"top_k": top_k} for top_k in (8, 16)),
-    *GUIDED,
+    *({"guidance": [w, 0.0]} for w in (0.25, 0.5, 1.0, 2.0)),
+    *({"guidance": [w, w]} for w in (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)),
+    {"guidance": [0.0, 0.5]},
+    *({"guidance": [w, 0.0], "top_p": 0.95} for w in (0.25, 0.5)),
+    *({"guidance": [w, w], "temperature": 0.95} for w in (0.25, 0.5, 1.0)),
 ]
 
 
@@ -53,18 +55,16 @@ def compare_settings(
     that keeps the whole codebook.
 
     Args:
-        vqvae2, prior: in evaluation mode, on the device to measure on.
-        classifier: gives the features, on the same device.
-        heldout: images that were trained on by neither, and that are not reported on.
+        vqvae2, prior, classifier: in evaluation mode, on the device to measure on.
+        heldout: images that were trained on by none, and that are not reported on.
         num_samples: number of images to draw under each setting.
         say: called with one line when a setting has been measured.
 
     Returns:
-        {"rows": one dict per setting, with the setting, the Fréchet distance,
-        precision, recall, and, for a prior with classes, the share of samples that the
-        classifier assigns to another class and the accuracy on held-out images after
-        training on the samples; "chosen": the setting with the lowest Fréchet distance;
-        "seed", "samples", "heldout_images", "machine"}.
+        The content of `settings.json`. In each of its "rows" are the setting, the
+        Fréchet distance, precision, recall, and, for a prior with classes, the share of
+        samples that the classifier assigns to another class, and the accuracy on
+        held-out images after training on the samples.
     """
     device = next(prior.parameters()).device
     settings = [
@@ -85,13 +85,11 @@ def compare_settings(
             "recall": within_manifold(reference, features).mean().item(),
         }
         if prior.num_classes is not None:
-            guesses = classifier.head(features.to(device)).argmax(1).cpu()
+            own = correct(classifier.head(features.to(device)), drawn)
             trained = trained_on(drawn, SEED, device)
-            seen = outputs(trained, heldout, device).argmax(1)
-            row |= {
-                "of_another_class": guesses.ne(drawn.labels).double().mean().item(),
-                "accuracy": seen.eq(heldout.labels).double().mean().item(),
-            }
+            seen = correct(outputs(trained, heldout, device), heldout)
+            row["of_another_class"] = (1 - own).mean().item()
+            row["accuracy"] = seen.mean().item()
         rows.append(row)
         say(f"{setting_in_words(setting)}: Fréchet distance {row['frechet']:.3f}")
     return {
@@ -135,11 +133,8 @@ def settings_table(compared: dict) -> str:
 
 
 def read_setting(prior_checkpoint) -> dict | None:
-    """The setting that was chosen for a prior; None if none was.
-
-    Raises:
-        ValueError: the file that holds it is damaged.
-    """
+    """The setting that was chosen for a prior; None if none was. A damaged file is a
+    ValueError."""
     path = checkpoint_folder(prior_checkpoint) / SETTING_NAME
     if not path.is_file():
         return None

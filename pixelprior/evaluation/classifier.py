@@ -21,10 +21,11 @@ from pixelprior.data.augmentation import shifted_and_flipped
 from pixelprior.data.images import ImageData
 from pixelprior.devices import make_accelerator
 from pixelprior.evaluation.measures import (
-    IMAGES_AT_ONCE,
     bootstrap,
     frechet_distance,
     mean_with_interval,
+    outputs,
+    ratio_with_interval,
     within_manifold,
 )
 from pixelprior.pixelcnn import ConditionalPixelCNN
@@ -45,17 +46,11 @@ NEVER_FLIPPED = ("mnist",)  # the mirror image of a digit is no digit
 class Classifier(nn.Module, Pretrained):
     """Images [B, C, S, S] in [0, 1] to logits [B, num_classes].
 
-    Three pairs of 3×3 convolutions with batch norm, with max-pooling by two between the
-    pairs, and then the mean over all positions. S may be any size of at least 4. With
-    `residual_blocks`, it is the residual network of He et al. 2015 (arXiv 1512.03385,
-    section 4.2), which has 20 layers with 3 blocks per stage.
-
-    Args:
-        in_channels: 1 for grey images, 3 for colour.
-        num_classes: number of classes to tell apart.
-        hidden_channels: channels of the first pair or stage; the second has twice as
-            many, the third four times as many.
-        residual_blocks: residual blocks per stage; 0 takes pairs of convolutions.
+    Three pairs of 3×3 convolutions with batch norm, of 1, 2 and 4 times
+    `hidden_channels`, with max-pooling by two between the pairs, and then the mean over
+    all positions. S may be any size of at least 4. With `residual_blocks` per stage, it
+    is the residual network of He et al. 2015 (arXiv 1512.03385, section 4.2), which has
+    20 layers with 3 blocks per stage.
     """
 
     def __init__(
@@ -66,19 +61,15 @@ class Classifier(nn.Module, Pretrained):
         residual_blocks: int = 0,
     ):
         super().__init__()
-        check_positive(
-            in_channels=in_channels,
-            num_classes=num_classes,
-            hidden_channels=hidden_channels,
-        )
+        sizes = {"in_channels": in_channels, "num_classes": num_classes}
+        check_positive(**sizes, hidden_channels=hidden_channels)
         self.in_channels, self.num_classes = in_channels, num_classes
         widths = [hidden_channels, 2 * hidden_channels, 4 * hidden_channels]
         if residual_blocks:
             layers = _convolution(in_channels, hidden_channels)
             for before, width in zip([hidden_channels, *widths], widths, strict=False):
-                layers.append(_residual_block(before, width))
-                more = range(residual_blocks - 1)
-                layers += [_residual_block(width, width) for _ in more]
+                inputs = [before, *[width] * (residual_blocks - 1)]
+                layers += [_residual_block(each, width) for each in inputs]
         else:
             layers = []
             for before, width in zip([in_channels, *widths], widths, strict=False):
@@ -96,15 +87,10 @@ class Classifier(nn.Module, Pretrained):
         return self.head(self.features(images))
 
     def loss_function(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross entropy in nats per image, and the share of correct predictions."""
-        logits = self(images).float()
-        return {
-            "total_loss": F.cross_entropy(logits, labels),
-            "accuracy": (logits.detach().argmax(1) == labels).float().mean(),
-        }
+        """Cross entropy in nats per image."""
+        return {"total_loss": F.cross_entropy(self(images).float(), labels)}
 
     def training_parts(self) -> dict[str, nn.Module]:
-        """The loss that training minimises and the module that it belongs to."""
         return {"total_loss": self}
 
 
@@ -118,18 +104,13 @@ def _residual_block(channels: int, width: int) -> BasicBlock:
     if channels == width:
         return BasicBlock(channels, width)
     shortcut = nn.Conv2d(channels, width, 1, stride=2, bias=False)
-    return BasicBlock(
-        channels, width, 2, nn.Sequential(shortcut, nn.BatchNorm2d(width))
-    )
+    shortcut = nn.Sequential(shortcut, nn.BatchNorm2d(width))
+    return BasicBlock(channels, width, 2, shortcut)
 
 
 @dataclass
 class LabelledImages(ImageData):
-    """Images whose batches have labels, and may be augmented.
-
-    Attributes:
-        augmented: whether the images of each batch are shifted and flipped at random.
-    """
+    """Images whose batches have labels, and are shifted and flipped if `augmented`."""
 
     augmented: bool = False
 
@@ -152,36 +133,22 @@ def train_classifier(
     augment: bool = False,
     on_cpu: bool = False,
 ) -> Classifier:
-    """Train a classifier on labelled images, in the same way for real and drawn images.
+    """Train a classifier on images of at least two classes, real or drawn.
 
     The last weights are returned, not the best, so that held-out images do not affect
-    them.
-
-    Args:
-        train: images of at least two classes.
-        epochs, batch_size, seed: as in `TrainingSettings`.
-        hidden_channels, residual_blocks: as in `Classifier`.
-        augment: whether to shift and flip the training images at random.
-        on_cpu: as in `make_accelerator`.
-
-    Returns:
-        The classifier, in evaluation mode, on the CPU.
-
-    Raises:
-        ValueError: there are fewer than two classes.
+    them; the classifier is in evaluation mode, on the CPU. Options are those of
+    `TrainingSettings`, `Classifier` and `make_accelerator`; `augment` shifts and flips
+    the images at random.
     """
     if len(train.class_names) < 2:
         raise ValueError(
             f"the images have {len(train.class_names)} class; a classifier needs two "
             "or more, in one folder per class"
         )
+    batch_size = min(batch_size, len(train))
+    fixed = {"lr": 3e-3, "weight_decay": 0.05, "ema_decay": 0.0}
     settings = TrainingSettings(
-        epochs=epochs,
-        batch_size=min(batch_size, len(train)),
-        lr=3e-3,
-        weight_decay=0.05,
-        ema_decay=0.0,
-        seed=seed,
+        epochs=epochs, batch_size=batch_size, seed=seed, **fixed
     )
     data = LabelledImages(**vars(train), augmented=augment)
     with tempfile.TemporaryDirectory() as folder:
@@ -193,30 +160,18 @@ def train_classifier(
     return model.cpu().eval()
 
 
-@torch.no_grad()
-def outputs(network, data: ImageData, device="cpu") -> Tensor:
-    """The outputs of `network` for all images of `data`, in float32, on the CPU.
-
-    Args:
-        network: a function of images [B, C, S, S], such as a `Classifier` or its
-            `features`.
-        data: the images.
-        device: the device of `network`.
-    """
-    parts = torch.arange(len(data)).split(IMAGES_AT_ONCE)
-    return torch.cat([network(data[part][0].to(device)).cpu() for part in parts])
+def correct(logits: Tensor, data: ImageData) -> Tensor:
+    """Which images the logits [N, num_classes] assign to their own class, as numbers 0
+    or 1, float64 [N]."""
+    return logits.argmax(1).cpu().eq(data.labels).double()
 
 
 def load_shipped_reference_models(name: str = "fashion_mnist"):
-    """The models by which the shipped prior for a data set is measured.
+    """The models by which the shipped prior for one of `SHIPPED` is measured.
 
-    Args:
-        name: the data set, one of `SHIPPED`.
-
-    Returns:
-        (ConditionalPixelCNN, Classifier), in evaluation mode: the bottom level trained
-        without the top codes, and a classifier of the data set's images. The first is
-        None for "cifar10", whose recipe does not train it.
+    They are the bottom level trained without the top codes, a `ConditionalPixelCNN`, or
+    None for "cifar10", whose recipe does not train it; and a `Classifier` of the data
+    set's images. Both are in evaluation mode.
     """
     without_top = None
     if name in WITH_WITHOUT_TOP:
@@ -225,16 +180,11 @@ def load_shipped_reference_models(name: str = "fashion_mnist"):
     return without_top, load_model(Classifier, shipped_folder(name, "classifier"))
 
 
-def trained_on(
-    data: ImageData, seed: int, device, options: dict | None = None
-) -> Classifier:
+def trained_on(data: ImageData, seed: int, device, **options) -> Classifier:
     """A classifier that is trained on `data`, on the device."""
     epochs = RESNET_EPOCHS if options else math.ceil(CLASSIFIER_IMAGES / len(data))
-    on_cpu = device.type == "cpu"
-    trained = train_classifier(
-        data, epochs=epochs, seed=seed, on_cpu=on_cpu, **(options or {})
-    )
-    return trained.to(device)
+    options |= {"epochs": epochs, "seed": seed, "on_cpu": device.type == "cpu"}
+    return train_classifier(data, **options).to(device)
 
 
 def compare_in_features(
@@ -247,19 +197,13 @@ def compare_in_features(
     shipped = classifier is not None
     if not shipped:
         classifier = trained_on(train, seed, device)
-    reference = outputs(classifier.features, heldout, device=device)
-    features = {
-        name: outputs(classifier.features, data, device=device)
-        for name, data in sets.items()
-    }
-
-    def wrong(of: Tensor, data: ImageData) -> Tensor:
-        guesses = classifier.head(of.to(device)).argmax(1).cpu()
-        return guesses.ne(data.labels).double()
-
+    head, see = classifier.head, classifier.features
+    reference = outputs(see, heldout, device)
+    features = {name: outputs(see, data, device) for name, data in sets.items()}
+    right = correct(head(reference.to(device)), heldout)
     found = {
         "classifier": "shipped" if shipped else "trained for this",
-        "classifier_accuracy": 1 - wrong(reference, heldout).mean().item(),
+        "classifier_accuracy": right.mean().item(),
         "distances": {},
         "precision": {},
         "recall": {},
@@ -278,11 +222,11 @@ def compare_in_features(
         found["precision"][name] = mean_with_interval(inside, seed)
         found["recall"][name] = mean_with_interval(covered, seed)
     for name, data in judged.items():
-        each = wrong(features[name], data)
+        wrong = 1 - correct(head(features[name].to(device)), data)
         found["of_another_class"][name] = {
-            "of_the_first": int(each[:JUDGED].sum()),
+            "of_the_first": int(wrong[:JUDGED].sum()),
             "first": min(JUDGED, len(data)),
-            "share": mean_with_interval(each, seed),
+            "share": mean_with_interval(wrong, seed),
         }
     return found
 
@@ -297,15 +241,10 @@ def accuracy_scores(
     """
     right = {}
     for name, data in sets.items():
-        trained = trained_on(data, seed, device, options)
-        guesses = outputs(trained, heldout, device=device).argmax(1)
-        right[name] = guesses.eq(heldout.labels).double()
+        trained = trained_on(data, seed, device, **options)
+        right[name] = correct(outputs(trained, heldout, device), heldout)
     scores = {name: mean_with_interval(each, seed) for name, each in right.items()}
-    for name in [name for name in sets if name != "real"]:
-        scores[f"{name}_to_real"] = bootstrap(
-            lambda one, other: one.mean() / other.mean(),
-            right[name],
-            right["real"],
-            seed=seed,
-        )
+    real = right.pop("real")
+    for name, each in right.items():
+        scores[f"{name}_to_real"] = ratio_with_interval(each, real, seed)
     return scores

@@ -1,7 +1,6 @@
 """Images with defects whose masks are known, made from normal images and a seed.
 
-They measure how well defects are found, where no labelled defects can be had. Each
-image has a random stream of its own, and takes what it shows of others from images
+Each image has a random stream of its own, and takes what it shows of others from images
 before it, so that its defect does not depend on the images that follow. Other versions
 of NumPy or Pillow may make other defects from the same seed.
 """
@@ -24,18 +23,11 @@ ATTEMPTS = 50  # per kind
 
 @dataclass
 class DefectData:
-    """Images with one defect each.
+    """Images with one defect each."""
 
-    Attributes:
-        images: the images with their defects; labels and classes are those of the
-            normal images.
-        masks: bool [N, H, W]; the pixels that a defect changes by more than `VISIBLE`.
-        kinds: long [N]; each a number in `KINDS`.
-    """
-
-    images: ImageData
-    masks: Tensor
-    kinds: Tensor
+    images: ImageData  # with labels and classes of the normal images
+    masks: Tensor  # bool [N, H, W]: the pixels that change by more than `VISIBLE`
+    kinds: Tensor  # long [N], each a number in `KINDS`
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,28 +44,24 @@ def with_defects(normal: ImageData, *, seed: int = 0, kinds=KINDS) -> DefectData
     - "missing part": an ellipse has the colour of the image's border.
     - "wrong half": one half is that of another image, if possible of another class.
 
-    Args:
-        normal: at least two images, since a defect may show another one.
-        seed: 0 or more. The same seed makes the same defects, whatever follows in the
-            data.
-        kinds: those to make, in turn. An image on which a kind is not visible, such as
-            a patch on one colour, gets the next kind, and a scratch if none of them is.
+    An image on which a kind is not visible, such as a patch on one colour, gets the
+    next kind, and a scratch if none of them is. There are at least two images, since a
+    defect may show another one. The seed is 0 or more.
     """
     pixels = normal.images.cpu().numpy()
     labels = normal.labels.cpu().numpy()
-    images, masks, made = [], [], []
-    for number in range(len(normal)):
-        random = np.random.default_rng([seed, number])
-        image, mask, kind = _with_defect(random, pixels, labels, number, kinds)
-        images.append(image)
-        masks.append(mask)
-        made.append(KINDS.index(kind))
-    changed = replace(normal, images=torch.from_numpy(np.stack(images)))
-    return DefectData(changed, torch.from_numpy(np.stack(masks)), torch.tensor(made))
+    made = (
+        _with_defect(np.random.default_rng([seed, n]), pixels, labels, n, kinds)
+        for n in range(len(normal))
+    )
+    images, masks, made = map(np.stack, zip(*made, strict=True))
+    changed = replace(normal, images=torch.from_numpy(images))
+    return DefectData(changed, torch.from_numpy(masks), torch.from_numpy(made))
 
 
 def _with_defect(random, pixels, labels, number: int, kinds):
-    """One image [C, H, W] with a visible defect, its mask [H, W] and its kind."""
+    """One image [C, H, W] with a visible defect, its mask [H, W], and its kind's number
+    in `KINDS`."""
     image = pixels[number]
     # A line that differs from all of its image is visible everywhere.
     turns = [kinds[(number + turn) % len(kinds)] for turn in range(len(kinds))]
@@ -84,7 +72,7 @@ def _with_defect(random, pixels, labels, number: int, kinds):
             apart = np.abs(changed.astype(int) - image.astype(int)).max(axis=0)
             mask = apart > VISIBLE
             if mask.mean() >= SMALLEST:
-                return np.where(mask, changed, image), mask, kind
+                return np.where(mask, changed, image), mask, KINDS.index(kind)
     raise ValueError(f"no defect can be seen on image {number}; leave it out")
 
 
@@ -172,12 +160,8 @@ MAKERS = dict(
 
 
 def perlin(random, height: int, width: int, cell: int) -> np.ndarray:
-    """Gradient noise [H, W] around 0 (Perlin 2002, "Improving noise", section 3).
-
-    Args:
-        random: NumPy's generator.
-        cell: pixels from one random gradient to the next.
-    """
+    """Gradient noise [H, W] around 0 (Perlin 2002, "Improving noise", section 3), with
+    `cell` pixels from one random gradient to the next."""
     y, x = (np.arange(length) / cell for length in (height, width))
     y0, x0 = y.astype(int), x.astype(int)
     angles = random.uniform(0, 2 * np.pi, (y0[-1] + 2, x0[-1] + 2))

@@ -7,7 +7,9 @@ here.
 
 import math
 import zlib
+from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +25,12 @@ from pixelprior.benchmark.report import markdown_table
 from pixelprior.data.codes import smallest_integer_type
 from pixelprior.data.images import ImageData
 from pixelprior.editing import codes_of, surprise
-from pixelprior.evaluation.classifier import outputs
-from pixelprior.evaluation.measures import NEIGHBOURS, bootstrap, mean_with_interval
+from pixelprior.evaluation.measures import (
+    NEIGHBOURS,
+    bootstrap,
+    mean_with_interval,
+    outputs,
+)
 from pixelprior.prior import LEVELS
 
 OURS = "find"  # nats of shifted copies; maps of restorations and nats
@@ -43,28 +49,21 @@ COLUMNS = {
 
 @dataclass
 class Judged:
-    """What a method says about images.
+    """What a method says about images."""
 
-    Attributes:
-        scores: float64 [B]; higher is odder.
-        maps: float [B, H, W], or None from a method without maps.
-    """
-
-    scores: Tensor
-    maps: Tensor | None = None
+    scores: Tensor  # float64 [B]; higher is odder
+    maps: Tensor | None = None  # float [B, H, W]
 
     def subset(self, which: Tensor) -> "Judged":
-        """What it says about some of the images; `which` is bool [B]."""
-        return Judged(
-            self.scores[which], None if self.maps is None else self.maps[which]
-        )
+        maps = None if self.maps is None else self.maps[which]
+        return Judged(self.scores[which], maps)
 
 
 @torch.no_grad()
 def others(
     vqvae2, prior, data: ImageData, labels, classifier=None, normal=None
 ) -> dict[str, Judged]:
-    """What else one would use, by name.
+    """What else one would use, by name; `labels` are long [B], or None, as in `find`.
 
     - "reconstruction error" of the VQ-VAE-2, squared, and by pixel.
     - "nats alone": those of all codes, and by pixel.
@@ -72,53 +71,39 @@ def others(
     - "nats less complexity": after Serrà et al. 2020 (arXiv 1909.11480, equation 1),
       who compress the pixels on whose likelihood they look; here, the nats of the codes
       less those of their bytes, compressed by zlib.
-    - "nearest neighbours" in the classifier's features: the mean distance to the
-      nearest `NEIGHBOURS` normal images, of the same class if there are labels.
-
-    Args:
-        labels: long [B], or None, as in `find`.
-        classifier, normal: a `Classifier`, and the normal `ImageData` to look for
-            neighbours in; None leaves these out.
+    - "nearest neighbours", if a `Classifier` and normal `ImageData` are given: in its
+      features, the mean distance to the nearest `NEIGHBOURS` normal images, of the same
+      class if there are labels.
     """
-    parts: list[dict[str, Judged]] = []
+    scores, maps = defaultdict(list), defaultdict(list)
     for part in torch.arange(len(data)).split(images_per_batch(vqvae2)):
         images, _ = data[part]
         z = codes_of(vqvae2, prior, images)
-        nats = surprise(prior, *z, None if labels is None else labels[part])
+        nats = surprise(prior, *z, labels=None if labels is None else labels[part])
         apart = (images - vqvae2.decode_codes(*z).cpu()).abs()
-        error = apart.double().square().mean((1, 2, 3))
+        scores["reconstruction error"].append(apart.double().square().mean((1, 2, 3)))
+        maps["reconstruction error"].append(smooth(apart.mean(1), 1))
         total = sum(each.cpu().double().sum((1, 2)) for each in nats.values())
         over = [over_pixels(nats[level], images.shape[2:]) for level in LEVELS]
         pixels = sum(each * grid[0].numel() for each, grid in zip(over, z, strict=True))
+        scores["nats alone"].append(total)
+        maps["nats alone"].append(smooth(pixels, 1))
+        scores["largest nats"].append(score_parts(*over).double().sum(1))
         packed = torch.tensor([_complexity(*each) for each in zip(*z, strict=True)])
-        parts.append(
-            {
-                "reconstruction error": Judged(error, smooth(apart.mean(1), 1)),
-                "nats alone": Judged(total, smooth(pixels, 1)),
-                "largest nats": Judged(score_parts(*over).double().sum(1)),
-                "nats less complexity": Judged(total - packed),
-            }
-        )
-    whole = {}
-    for name, first in parts[0].items():
-        scores = torch.cat([each[name].scores for each in parts])
-        maps = None
-        if first.maps is not None:
-            maps = torch.cat([each[name].maps for each in parts])
-        whole[name] = Judged(scores, maps)
+        scores["nats less complexity"].append(total - packed)
+    found = {
+        name: Judged(torch.cat(each), torch.cat(maps[name]) if name in maps else None)
+        for name, each in scores.items()
+    }
     if classifier is not None:
-        device = next(classifier.parameters()).device
-        features, known = (
-            outputs(classifier.features, each, device).double()
-            for each in (data, normal)
-        )
-        apart = torch.cdist(features, known)
+        device, see = next(classifier.parameters()).device, classifier.features
+        features, known = (outputs(see, each, device) for each in (data, normal))
+        apart = torch.cdist(features.double(), known.double())
         if labels is not None:
-            other = data.labels[:, None] != normal.labels
-            apart = apart.masked_fill(other, math.inf)
+            apart = apart.masked_fill(data.labels[:, None] != normal.labels, math.inf)
         near = apart.topk(NEIGHBOURS, largest=False).values
-        whole["nearest neighbours"] = Judged(near.mean(1))
-    return whole
+        found["nearest neighbours"] = Judged(near.mean(1))
+    return found
 
 
 def _complexity(*grids: Tensor) -> float:
@@ -146,29 +131,17 @@ def measured(
         seed: of the intervals.
 
     Returns:
-        By name: "roc_auc" and "average_precision" by image, and with masks
-        "pixel_roc_auc", "pixel_average_precision", "pixel_roc_auc_within", which is the
-        mean of the areas within each image that has pixels of both kinds, and "dice",
-        each with an interval over images. Measures that no image has are left out.
+        By name: those of `COLUMNS` that there are images for, each with an interval
+        over images. "pixel_roc_auc_within" is the mean of the areas within each image
+        that has pixels of both kinds.
     """
-    results = {}
+    results, thresholds = {}, thresholds or {}
     for name, (normal, odd) in methods.items():
-        ranked = ranks(normal.scores, odd.scores)
-        found = {
-            of: bootstrap(
-                lambda low, high, area=area: area(*pooled(low, high)),
-                *ranked,
-                paired=False,
-                seed=seed,
-            )
-            for of, area in AREAS.items()
-        }
+        found = _areas(normal.scores, odd.scores, seed)
         if masks is not None and odd.maps is not None and masks.any():
             shown = masks.flatten(1).any(1)
-            found |= _by_pixel(normal, odd.subset(shown), masks[shown], seed)
-            if name in (thresholds or {}):
-                above = odd.maps[shown] > thresholds[name]
-                found["dice"] = _dice(above, masks[shown], seed)
+            maps, threshold = (normal.maps, odd.maps[shown]), thresholds.get(name)
+            found |= _by_pixel(*maps, masks[shown], threshold, seed)
         results[name] = found
     return results
 
@@ -185,57 +158,53 @@ def ranks(*values: Tensor) -> list[Tensor]:
 
 def pooled(low: Tensor, high: Tensor, masks: Tensor | None = None):
     """The values of normal and of odd images [N], and which are odd, 0 or 1, long [N].
-
-    Args:
-        masks: which of `high` are odd, None for all.
-    """
-    odd = torch.ones_like(high).long() if masks is None else masks.long()
-    target = F.pad(odd.flatten(), (low.numel(), 0))
+    `masks` says which of `high` are odd; None is all."""
+    odd = torch.ones_like(high) if masks is None else masks
+    target = F.pad(odd.flatten().long(), (low.numel(), 0))
     return torch.cat([low.flatten(), high.flatten()]), target
 
 
-def _by_pixel(normal: Judged, odd: Judged, masks: Tensor, seed: int) -> dict:
-    """The areas of maps, of odd images that have an odd pixel each."""
-    low, high = ranks(normal.maps, odd.maps)
-    found = {
-        f"pixel_{of}": bootstrap(
-            lambda normal, odd, area=area: area(
-                *pooled(low[normal], high[odd], masks[odd])
-            ),
-            torch.arange(len(low)),
-            torch.arange(len(high)),
-            paired=False,
-            rounds=PIXEL_ROUNDS,
-            seed=seed,
-        )
-        for of, area in AREAS.items()
+def _areas(normal: Tensor, odd: Tensor, seed: int, masks=None, rounds=1000) -> dict:
+    low, high = ranks(normal, odd)
+    numbers = [torch.arange(len(each)) for each in (low, high)]
+    options = {"paired": False, "rounds": rounds, "seed": seed}
+
+    def at(area, one: Tensor, other: Tensor) -> Tensor:
+        shown = None if masks is None else masks[other]
+        return area(*pooled(low[one], high[other], shown))
+
+    return {
+        name: bootstrap(partial(at, area), *numbers, **options)
+        for name, area in AREAS.items()
     }
+
+
+def _by_pixel(normal: Tensor, odd: Tensor, masks: Tensor, threshold, seed: int) -> dict:
+    """The measures of maps [B, H, W], of odd images that have an odd pixel each."""
+    areas = _areas(normal, odd, seed, masks, PIXEL_ROUNDS)
+    found = {f"pixel_{name}": area for name, area in areas.items()}
     partly = ~masks.flatten(1).all(1)
     within = [
         binary_auroc(ranks(values)[0].flatten(), mask.flatten().long()).item()
-        for values, mask in zip(odd.maps[partly], masks[partly], strict=True)
+        for values, mask in zip(odd[partly], masks[partly], strict=True)
     ]
     if within:
         areas = torch.tensor(within).double()
         found["pixel_roc_auc_within"] = mean_with_interval(areas, seed)
+    if threshold is not None:
+        above = odd > threshold
+        pixels = [each.flatten(1).sum(1) for each in (above & masks, above, masks)]
+        found["dice"] = bootstrap(
+            lambda hit, above, mask: 2 * hit.sum() / (above.sum() + mask.sum()),
+            *(each.double() for each in pixels),
+            seed=seed,
+        )
     return found
-
-
-def _dice(above: Tensor, masks: Tensor, seed: int) -> dict:
-    counts = [each.flatten(1).sum(1).double() for each in (above & masks, above, masks)]
-    return bootstrap(
-        lambda hit, above, mask: 2 * hit.sum() / (above.sum() + mask.sum()),
-        *counts,
-        seed=seed,
-    )
 
 
 def detection_table(results: dict) -> str:
     """The measures of each method in Markdown, each with half of its interval.
-
-    Args:
-        results: {"methods": as `measured` returns them, "images": how many of each}.
-    """
+    `results` has "methods", as `measured` returns them, and "images", how many."""
     counts = results["images"]
     below = f"{counts['normal']:,} normal images and {counts['defects']:,} with defects"
     methods = results.get("methods")

@@ -1,7 +1,7 @@
 """Measures of a trained VQ-VAE-2 and prior, on held-out images and on samples.
 
 Each function returns plain numbers or one number per image; `bootstrap` turns the
-latter into a mean with its interval. `report.py` computes all measures together.
+latter into a mean with its interval. `suite.py` computes all measures together.
 """
 
 import math
@@ -36,15 +36,12 @@ def image_nats(
             `ConditionalPixelCNN` the level below it.
     """
     conditional = isinstance(network, ConditionalPixelCNN)
-    number = level_number(
-        int(conditional) if level is None else level, len(codes.grids)
-    )
+    level = int(conditional) if level is None else level
+    number = level_number(level, len(codes.grids))
     device = network.embedding.weight.device
     codes, parts = codes.to(device), []
-    numbers = torch.arange(len(codes), device=codes.grids[0].device)
-    for indices in progress_bar(
-        numbers.split(BATCH_SIZE), desc="likelihoods", unit="batch"
-    ):
+    numbers = torch.arange(len(codes), device=codes.grids[0].device).split(BATCH_SIZE)
+    for indices in progress_bar(numbers, desc="likelihoods", unit="batch"):
         *grids, labels = (
             each if each is None else each.to(device) for each in codes.batch(indices)
         )
@@ -58,15 +55,8 @@ def image_nats(
 def nats_per_code(
     prior: HierarchicalPixelCNN, codes: CodeData, levels=None
 ) -> dict[str, float]:
-    """Mean negative log likelihood of each level, in nats per code.
-
-    Args:
-        prior: in evaluation mode. codes: as in `image_nats`.
-        levels: names of the levels to measure, None for all.
-
-    Returns:
-        {level: nats per code}.
-    """
+    """Mean negative log likelihood, in nats per code, by name of the level. The prior
+    is in evaluation mode; `levels` are the names to measure, None for all."""
     return {
         name: image_nats(level, codes, name).mean().item() / codes.grid(name)[0].numel()
         for name, level in zip(prior.level_names, prior.levels, strict=True)
@@ -81,12 +71,8 @@ def erase_top(codes: CodeData) -> CodeData:
 
 
 def code_use(codes: CodeData, level: str) -> dict[str, float]:
-    """How much of a codebook is used.
-
-    The share in use is that of the codes that occur at all. The perplexity is
-    exp(entropy): that many codes would have the same entropy if all were equally
-    frequent.
-    """
+    """The share of a codebook's codes that occur at all, and their perplexity: so many
+    codes, all equally frequent, would have the same entropy."""
     used = int(codes.counts(level).count_nonzero())
     return {
         "share_in_use": used / codes.size_of(level),
@@ -95,13 +81,19 @@ def code_use(codes: CodeData, level: str) -> dict[str, float]:
 
 
 @torch.no_grad()
+def outputs(network, data: ImageData, device="cpu") -> Tensor:
+    """What `network` gives for all images of `data`, on the CPU. It is a function of
+    images [B, C, S, S] in [0, 1] on `device`, such as a `Classifier`. `data` may be
+    `StreamedImages` that do not fit into memory."""
+    batches = data.batches(_parts(len(data)))
+    return torch.cat([network(images.to(device)).cpu() for (images,) in batches])
+
+
 def reconstructions(vqvae2, data: ImageData) -> ImageData:
     """The VQ-VAE-2's reconstructions of images, rounded to whole grey levels."""
     device = next(vqvae2.parameters()).device
-    parts = [
-        as_bytes(vqvae2(data.batch(part)[0].to(device))) for part in _parts(len(data))
-    ]
-    return replace(data, images=torch.cat(parts))
+    rebuilt = outputs(lambda images: as_bytes(vqvae2(images)), data, device)
+    return replace(data, images=rebuilt)
 
 
 @torch.no_grad()
@@ -117,41 +109,35 @@ def decoded(vqvae2, z_top: Tensor, z_bottom: Tensor) -> Tensor:
 
 def squared_errors(data: ImageData, rebuilt: ImageData) -> Tensor:
     """Mean squared error over each image's pixels, which are in [0, 1], float64 [N]."""
-    errors = [
-        (data[part][0] - rebuilt[part][0]).cpu().double().square().mean(dim=(1, 2, 3))
-        for part in _parts(len(data))
-    ]
-    return torch.cat(errors)
+    parts = _parts(len(data))
+    return torch.cat([_apart(data[part][0], rebuilt[part][0]) for part in parts])
 
 
-@torch.no_grad()
 def reconstruction_errors(vqvae2, data) -> Tensor:
     """The squared errors of the reconstructions, without keeping these, float64 [N].
+    `data` may be `StreamedImages`, as in `outputs`."""
 
-    Args:
-        data: `ImageData`, or `StreamedImages` that do not fit into memory.
-    """
-    device = next(vqvae2.parameters()).device
-    errors = []
-    for (images,) in data.batches(_parts(len(data))):
-        rebuilt = as_bytes(vqvae2(images.to(device))).float() / 255
-        off = (images.cpu() - rebuilt).double()
-        errors.append(off.square().mean(dim=(1, 2, 3)))
-    return torch.cat(errors)
+    def errors(images: Tensor) -> Tensor:
+        return _apart(images, as_bytes(vqvae2(images)).float() / 255)
+
+    return outputs(errors, data, next(vqvae2.parameters()).device)
+
+
+def _apart(images: Tensor, others: Tensor) -> Tensor:
+    # On the CPU: Apple's GPUs have no float64.
+    return (images.cpu() - others.cpu()).double().square().mean(dim=(1, 2, 3))
 
 
 def saturation(data: ImageData) -> Tensor:
-    """Mean saturation of each colour image, from 0 (grey) to 1, float64 [N].
+    """Mean saturation of each colour image, from 0 (grey) to 1, float64 [N], as in the
+    HSV colour space: (max − min) ÷ max over red, green and blue, and 0 for black."""
 
-    The saturation of a pixel is that of the HSV colour space: (max − min) ÷ max over
-    red, green and blue, and 0 for black.
-    """
-    means = []
-    for part in _parts(len(data)):
-        pixels = data[part][0].double()
+    def of(images: Tensor) -> Tensor:
+        pixels = images.double()
         most, least = pixels.amax(dim=1), pixels.amin(dim=1)  # [B, S, S]
-        means.append(((most - least) / most.clamp(min=1 / 255)).mean(dim=(1, 2)))
-    return torch.cat(means)
+        return ((most - least) / most.clamp(min=1 / 255)).mean(dim=(1, 2))
+
+    return outputs(of, data)
 
 
 def _parts(count: int) -> tuple[Tensor, ...]:
@@ -174,15 +160,9 @@ def samples(
 ) -> ImageData:
     """Draw new images of all classes in turn, rounded to whole grey levels.
 
-    Args:
-        vqvae2, prior: in evaluation mode.
-        count: number of images to draw.
-        class_names: names of the prior's labels.
-        seed, options: as in `HierarchicalPixelCNN.sample`.
-
-    Returns:
-        `count` images, uint8 [count, C, S, S], with the labels that they were drawn
-        for. From a prior without classes, all labels are 0 and there are no names.
+    Seed and options are those of `HierarchicalPixelCNN.sample`. The images, uint8
+    [count, C, S, S], have the labels that they were drawn for. From a prior without
+    classes, all labels are 0 and there are no names.
     """
     labels = prior.labels_in_turn(count)
     drawn = prior.sample_with_vqvae2(
@@ -204,61 +184,16 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
     Raises:
         ValueError: a set has fewer than two rows.
     """
-    for features in (one, other):
-        if len(features) < 2:
-            raise ValueError(
-                f"{len(features)} row(s) of features have no covariance; give 2 or more"
-            )
+    if (rows := min(len(one), len(other))) < 2:
+        raise ValueError(
+            f"{rows} row(s) of features have no covariance; give 2 or more"
+        )
     one, other = one.cpu().double(), other.cpu().double()
     means = (one.mean(0) - other.mean(0)).square().sum()
-    first, second = (
-        torch.atleast_2d(torch.cov(features.T)) for features in (one, other)
-    )
+    first, second = (torch.atleast_2d(torch.cov(each.T)) for each in (one, other))
     # tr (Σ₁Σ₂)^½ is the sum of the roots of its eigenvalues, real and not negative.
     roots = torch.linalg.eigvals(first @ second).real.clamp(min=0).sqrt().sum()
     return (means + first.trace() + second.trace() - 2 * roots).clamp(min=0).item()
-
-
-def inception_metric(device):
-    """torchmetrics' FID, the Fréchet distance in Inception's features.
-
-    On Apple's GPUs, which lack the float64 that the features are summed in, it stays on
-    the CPU.
-
-    Raises:
-        ValueError: torch-fidelity, or Inception's weights that it downloads, are not
-            available.
-    """
-    # Imported only here, because the import takes seconds and is rarely needed.
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    try:
-        metric = FrechetInceptionDistance(feature=2048)
-    except (ModuleNotFoundError, OSError) as error:
-        raise ValueError(
-            f"the Inception distance is not available ({str(error).splitlines()[0]}); "
-            "install torch-fidelity, which downloads Inception's weights once, or "
-            "leave --inception out"
-        ) from error
-    return metric.to("cpu" if torch.device(device).type == "mps" else device)
-
-
-def inception_distances(metric, sets: dict, heldout: ImageData) -> dict[str, float]:
-    """The FID between each set of images and the held-out images, which are encoded
-    once for all sets."""
-
-    def encode(data: ImageData, real: bool) -> None:
-        for images in data.images.split(100):
-            colour = images.expand(-1, 3, -1, -1)  # grey has one channel
-            metric.update(colour.to(metric.device), real=real)
-
-    encode(heldout, real=True)
-    metric.reset_real_features, distances = False, {}
-    for name, data in sets.items():
-        metric.reset()
-        encode(data, real=False)
-        distances[name] = metric.compute().item()
-    return distances
 
 
 def within_manifold(features: Tensor, manifold: Tensor) -> Tensor:
@@ -268,41 +203,21 @@ def within_manifold(features: Tensor, manifold: Tensor) -> Tensor:
     distance to the row's third nearest neighbour in the manifold (Kynkäänniemi et al.
     2019, arXiv 1904.06991, equation 1). With real and generated images, the mean is the
     precision for generated features in the manifold of the real ones, and the recall
-    for real features in the manifold of the generated ones (equation 2).
-
-    Args:
-        features: [N, d]. manifold: [M, d], with M above `NEIGHBOURS`.
-
-    Returns:
-        float64 [N].
+    for real features in the manifold of the generated ones (equation 2). From features
+    [N, d] and a manifold [M, d], with M above `NEIGHBOURS`, float64 [N].
     """
     features, manifold = features.cpu().double(), manifold.cpu().double()
+    apart = (torch.cdist(rows, manifold) for rows in manifold.split(1000))
     # The nearest neighbour of each row is the row itself.
-    radii = torch.cat(
-        [
-            torch.cdist(rows, manifold).kthvalue(NEIGHBOURS + 1, dim=1).values
-            for rows in manifold.split(1000)
-        ]
-    )
-    return torch.cat(
-        [
-            (torch.cdist(rows, manifold) <= radii).any(dim=1).double()
-            for rows in features.split(1000)
-        ]
-    )
+    radii = torch.cat([rows.kthvalue(NEIGHBOURS + 1, 1).values for rows in apart])
+    apart = (torch.cdist(rows, manifold) for rows in features.split(1000))
+    return torch.cat([(rows <= radii).any(1).double() for rows in apart])
 
 
 def nearest(data: ImageData, among: ImageData, device="cpu") -> tuple[Tensor, Tensor]:
-    """The image of `among` nearest to each image of `data`, by pixels in [0, 1].
-
-    Args:
-        data, among: images of the same size.
-        device: the device to compute on, which must hold `among` as float32.
-
-    Returns:
-        The indices of the nearest images, long [N], and their Euclidean distances,
-        float [N]; both on the CPU.
-    """
+    """The image of `among` nearest to each image of `data`, by pixels in [0, 1]: its
+    index, long [N], and its Euclidean distance, float [N], both on the CPU. The device
+    must hold `among` as float32."""
     flat = among.images.to(device).flatten(1).float() / 255  # [M, C · S · S]
     norms, indices, distances = flat.square().sum(1), [], []
     for part in progress_bar(
@@ -331,14 +246,12 @@ def bootstrap(
         values: tensors with one row per image.
         paired: whether the rows of all tensors are of the same images, so that they are
             resampled together.
-        rounds: how many times the images are resampled.
-        seed: seed of the resampling.
+        rounds, seed: of the resampling.
 
     Returns:
         {"value": the statistic of the given images, "low", "high"}.
     """
-    generator = torch.Generator().manual_seed(seed)
-    drawn = []
+    generator, drawn = torch.Generator().manual_seed(seed), []
     for _ in range(rounds):
         index, again = None, []
         for rows in values:
@@ -354,3 +267,9 @@ def bootstrap(
 def mean_with_interval(values: Tensor, seed: int) -> dict[str, float]:
     """The mean of one number per image, with its interval by `bootstrap`."""
     return bootstrap(lambda each: each.mean(), values, seed=seed)
+
+
+def ratio_with_interval(one: Tensor, other: Tensor, seed: int, *, paired: bool = True):
+    """The ratio of two means, likewise."""
+    pair = {"paired": paired, "seed": seed}
+    return bootstrap(lambda a, b: a.mean() / b.mean(), one, other, **pair)

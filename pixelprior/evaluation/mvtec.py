@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pixelprior.data.images import ImageData, covering
 from pixelprior.data.sources import AllFiles, listed
-from pixelprior.evaluation.detectors import OURS, Judged, measured, others
+from pixelprior.evaluation.detectors import OURS, measured, others
 from pixelprior.plotting import save_picture
 
 GOOD = "good"
@@ -31,11 +31,8 @@ def has_layout(root: Path) -> bool:
 
 
 class MVTecTest(AllFiles):
-    """The test images of such a folder, and their masks.
-
-    Attributes:
-        masks: the mask file of each image, None for a normal one.
-    """
+    """The test images of such a folder, and the mask file of each in `masks`, None for
+    a normal one."""
 
     def __init__(self, root: Path):
         super().__init__(root / "test")
@@ -67,25 +64,25 @@ class MVTecTest(AllFiles):
         """The mask of an image with a defect: of its size, and upright as it is."""
         folder, image = self.root / "ground_truth" / path.parent, self.folder / path
         names = (f"{path.stem}_mask.png", f"{path.stem}.png")
-        masks = [folder / name for name in names if os.path.isfile(folder / name)]
-        if not masks:
+        mask = next((folder / n for n in names if os.path.isfile(folder / n)), None)
+        if mask is None:
             raise FileNotFoundError(
                 f"there is no mask {folder / names[0]} for the image {image}; put one "
                 "there, or take the image away"
             )
         try:
-            with Image.open(masks[0]) as file:
+            with Image.open(mask) as file:
                 of_mask = file.size
                 file.load()
         except Exception as error:  # decoders raise errors of many types
             raise ValueError(
-                f"the mask {masks[0]} cannot be read ({error}); put a whole one there"
+                f"the mask {mask} cannot be read ({error}); put a whole one there"
             ) from error
         try:
             with Image.open(image) as file:
                 of_image, turned = file.size, file.getexif().get(ORIENTATION, 1)
         except Exception:  # the image is named when it is read
-            return masks[0]
+            return mask
         if turned in range(2, 9):
             raise ValueError(
                 f"the image {image} is to be turned (its EXIF orientation is "
@@ -93,18 +90,16 @@ class MVTecTest(AllFiles):
             )
         if of_mask != of_image:
             raise ValueError(
-                f"the mask {masks[0]} has {of_mask[0]}×{of_mask[1]} pixels, but the "
-                f"image {image} {of_image[0]}×{of_image[1]}; give a mask of the same "
-                "size"
+                f"the mask {mask} has {of_mask[0]}×{of_mask[1]} pixels, but the image "
+                f"{image} {of_image[0]}×{of_image[1]}; give a mask of the same size"
             )
-        return masks[0]
+        return mask
 
     def read_masks(self, which: list[int], sides: tuple[int, int]) -> Tensor:
         """The masks of some images, scaled and cropped as these, bool [N, H, W].
 
-        A pixel counts if the mask covers half of it. Where a defect covers half of no
-        pixel, those count that it covers most. Images whose defects are outside of the
-        crop are named in a warning.
+        A pixel counts if the mask covers half of it, or, of a defect that covers half
+        of none, as much as of any. Defects outside of the crop are named in a warning.
         """
         masks, outside = [], []
         for index in which:
@@ -139,11 +134,7 @@ def read_maps(paths: Iterable[Path], sides: tuple[int, int]) -> Tensor:
     for path in paths:
         try:
             with Image.open(path) as file:
-                values = np.array(file)
-            if (values.dtype, values.shape) != (np.float32, sides):
-                raise ValueError(f"it is not of {sides[0]}×{sides[1]} 32-bit floats")
-            if not np.isfinite(values).all():
-                raise ValueError("it has values that are not finite")
+                values = np.array(file, np.float32).reshape(sides)
         except Exception as error:  # decoders raise errors of many types
             raise ValueError(
                 f"the map {path} cannot be read ({error}); search again without "
@@ -154,25 +145,13 @@ def read_maps(paths: Iterable[Path], sides: tuple[int, int]) -> Tensor:
 
 
 def evaluate_folder(
-    vqvae2,
-    prior,
-    test: MVTecTest,
-    which: list[int],
-    images: Tensor,
-    found: Judged,
-    *,
-    threshold: float,
-    label: int | None = None,
-    seed: int = 0,
+    vqvae2, prior, test: MVTecTest, which, images, found, *, threshold, label, seed
 ) -> dict:
     """How well `find` and other methods tell images with defects from normal ones.
 
-    Args:
-        vqvae2, prior: in evaluation mode, on one device.
-        which: the numbers of the images that could be read.
-        images: uint8 [N, C, H, W], these images. found: what `find` says of them.
-        threshold: of the maps, for the Dice coefficient.
-        label: class of all images, or None. seed: of the intervals.
+    `which` are the numbers of the images that could be read, `images` these, uint8
+    [N, C, H, W], and `found` is what `find` says, `Judged`. The threshold is of the
+    maps, for the Dice coefficient. `label` is the class of all images, or None.
 
     Returns:
         {"methods": as `measured` returns them, "images": how many of each}; without
@@ -182,15 +161,12 @@ def evaluate_folder(
     counts = {"normal": int((~odd).sum()), "defects": int(odd.sum())}
     if not all(counts.values()):
         return {"images": counts}
-    masks = test.read_masks(which, tuple(images.shape[2:]))
+    masks = test.read_masks(which, tuple(images.shape[2:]))[odd]
     labels = None if label is None else torch.full((len(images),), label)
     data = ImageData(images, torch.zeros(len(images)), test.class_names)
     judged = {OURS: found} | others(vqvae2, prior, data, labels)
     methods = {
         name: (each.subset(~odd), each.subset(odd)) for name, each in judged.items()
     }
-    thresholds = {OURS: threshold}
-    return {
-        "methods": measured(methods, masks[odd], thresholds=thresholds, seed=seed),
-        "images": counts,
-    }
+    found = measured(methods, masks, thresholds={OURS: threshold}, seed=seed)
+    return {"methods": found, "images": counts}

@@ -17,11 +17,6 @@ SETS_IN_WORDS = {
 }
 
 
-def _words(level: str) -> str:
-    """The name of a level in words."""
-    return level.replace("_", " ")
-
-
 def table(results: dict, by_seed: dict[int, dict] | None = None) -> str:
     """All measured values in Markdown, as in `results.md` and `docs/results.md`.
 
@@ -51,8 +46,7 @@ def table(results: dict, by_seed: dict[int, dict] | None = None) -> str:
 def _below(results: dict):
     """The lines below the table: what was measured, and on what machine."""
     data, machine = results["data"], results["machine"]
-    heldout, sizes = f"{data['heldout_images']:,}", results["parameters"].items()
-    words = {"vqvae2": "VQ-VAE-2"}
+    heldout, words = f"{data['heldout_images']:,}", {"vqvae2": "VQ-VAE-2"}
     if "name" in data:
         words |= {"top": "top prior", "bottom": "bottom prior"}
         yield (
@@ -62,11 +56,10 @@ def _below(results: dict):
             "train the classifiers on"
         )
     else:
-        shapes = (
-            f"{name} {height}×{width}"
-            for name, (height, width) in data["grids"].items()
-        )
-        yield f"- codes of {heldout} images, in grids: {', '.join(shapes)}"
+        grids = data["grids"].items()
+        shapes = ", ".join(f"{name} {side[0]}×{side[1]}" for name, side in grids)
+        yield f"- codes of {heldout} images, in grids: {shapes}"
+    sizes = results["parameters"].items()
     counts = (f"{words.get(name, name)} {count:,}" for name, count in sizes)
     yield f"- parameters: {', '.join(counts)}"
     yield (
@@ -85,19 +78,20 @@ def _rounded(cell, digits: int) -> str:
 def _rows(results: dict):
     """(name, measured value or plain number, decimals) for each line of the table."""
     for level, found in results["likelihood"].items():
-        which = "both levels" if level == "both" else f"{_words(level)} codes"
-        yield f"{which}: nats per code", found["nats_per_code"], 3
-        yield f"{which}: uniform", found["uniform"], 3
-        yield f"{which}: unigram entropy", found["unigram"], 3
-        if "without_top" in found:
-            name = "bottom codes: the same network without the top"
-            yield name, found["without_top"], 3
-            yield "bottom codes: gain from the top", found["gain_from_top"], 3
-        yield f"{which}: nats per image", found["nats_per_image"], 1
-        if "bits_per_dimension" in found:
-            yield f"{which}: bits per dimension", found["bits_per_dimension"], 4
+        which = f"{level.replace('_', ' ')} {'levels' if level == 'both' else 'codes'}"
+        for key, words, digits in (
+            ("nats_per_code", f"{which}: nats per code", 3),
+            ("uniform", f"{which}: uniform", 3),
+            ("unigram", f"{which}: unigram entropy", 3),
+            ("without_top", "bottom codes: the same network without the top", 3),
+            ("gain_from_top", "bottom codes: gain from the top", 3),
+            ("nats_per_image", f"{which}: nats per image", 1),
+            ("bits_per_dimension", f"{which}: bits per dimension", 4),
+        ):
+            if key in found:
+                yield words, found[key], digits
     for level, use in results["codes"].items():
-        which = f"{_words(level)} codebook"
+        which = f"{level.replace('_', ' ')} codebook"
         yield f"{which}: codes in use, %", 100 * use["share_in_use"], 1
         yield f"{which}: perplexity", use["perplexity"], 1
     if "reconstruction" in results:
@@ -112,69 +106,63 @@ def _rows_of_images(results: dict):
     wrong = rebuilt["mean_squared_error_with_wrong_top"]
     yield "the same with another image's top codes: mean squared error", wrong, 5
     if found := results["frechet"]:
-        whose = f"a small classifier's features ({found['classifier']})"
-        for name, which, value in _named(found["distances"]):
-            more = ", which it was trained on" if name == "training images" else ""
-            yield f"Fréchet distance in {whose}: {which}{more}", value, 2
-        for measure in ("precision", "recall"):
-            for _, which, value in _named(found[measure]):
-                yield f"{measure} in the same features: {which}", value, 3
+        distance = "Fréchet distance in a small classifier's features ({}): {}"
+        for name, value in found["distances"].items():
+            which = SETS_IN_WORDS.get(name, name)
+            if name == "training images":
+                which += ", which it was trained on"
+            yield distance.format(found["classifier"], which), value, 2
+        yield from _by_set("precision in the same features", found["precision"], 3)
+        yield from _by_set("recall in the same features", found["recall"], 3)
         right = found["classifier_accuracy"]
         yield "accuracy of that classifier on test images", right, 4
-        other = "of another class to that classifier:"
-        for _, which, each in _named(found["of_another_class"]):
+        for name, each in found["of_another_class"].items():
+            which = SETS_IN_WORDS.get(name, name)
+            other = "of another class to that classifier:"
             yield f"{other} {which}, share", each["share"], 4
-            first = f"{other} of the first {each['first']}"
-            yield f"{first} {which}", each["of_the_first"], 0
-    for _, which, value in _named(results["inception"]):
-        yield f"Fréchet distance in Inception's features, FID: {which}", value, 2
-    for _, which, value in _named(results["saturation"]):
-        yield f"saturation of the colours: {which}", value, 3
+            first = f"of the first {each['first']} {which}"
+            yield f"{other} {first}", each["of_the_first"], 0
+    yield from _by_set("saturation of the colours", results["saturation"], 3)
     for part, whose in (
         ("accuracy_score", "small classifier"),
         ("accuracy_score_resnet", "residual network"),
     ):
-        for name, _, value in _named(results[part]):
+        for name, value in (results[part] or {}).items():
             of = name.removesuffix("_to_real")
             which = SETS_IN_WORDS.get(of, of)
             if of != name:
                 yield f"accuracy of a {whose}: {which} ÷ real images", value, 3
             else:
                 yield f"accuracy of a {whose} after training on {which}", value, 4
-    near = results["neighbours"]
-    for name in ("samples", "heldout", "heldout_rebuilt"):
-        words = SETS_IN_WORDS.get(name, name)
-        yield f"distance to the nearest training image: {words}", near[name], 2
-    yield "samples ÷ test images", near["samples_to_heldout"], 3
-    yield "samples ÷ rebuilt test images", near["samples_to_heldout_rebuilt"], 3
-    speed = results["speed"]
-    for name, which in (
+    near, speed = dict(results["neighbours"]), results["speed"]
+    ratios = (
+        ("samples ÷ test images", near.pop("samples_to_heldout"), 3),
+        ("samples ÷ rebuilt test images", near.pop("samples_to_heldout_rebuilt"), 3),
+    )
+    yield from _by_set("distance to the nearest training image", near, 2)
+    yield from ratios
+    for key, which in (
         ("milliseconds_per_image", "samples"),
         ("milliseconds_per_chosen_image", "samples at the chosen setting"),
     ):
-        if name in speed:
+        if key in speed:
             words = f"milliseconds per image, batch {speed['batch_size']}: {which}"
-            yield f"{words} (lowest to highest)", speed[name], 1
+            yield f"{words} (lowest to highest)", speed[key], 1
 
 
-def _named(measured: dict | None):
-    """(name, name in words, value) of each set of images."""
+def _by_set(words: str, measured: dict | None, digits: int):
+    """A row for each set of images, by what it is called."""
     for name, value in (measured or {}).items():
-        yield name, SETS_IN_WORDS.get(name, name), value
+        yield f"{words}: {SETS_IN_WORDS.get(name, name)}", value, digits
 
 
 def sample_picture(drawn: ImageData, seed: int, setting: str = "") -> Figure:
-    """The first 64 samples, none selected, ordered by class if they have classes.
-
-    Args:
-        drawn: the samples, in the order in which they were drawn.
-        seed: their seed. setting: how they were drawn, in words, for the title.
-    """
+    """The first 64 samples of a seed, none selected, ordered by class if they have
+    classes; `setting` says in the title how they were drawn."""
     images, labels = drawn[: min(PICTURED, len(drawn))]
     order = labels.argsort(stable=True)
-    captions = [""] * len(order)
-    if drawn.class_names:
-        captions = [drawn.class_names[label] for label in labels[order]]
+    names = drawn.class_names or [""] * (1 + int(labels.max()))
+    captions = [names[label] for label in labels[order]]
     title = f"The first {len(order)} new images of seed {seed}, none chosen"
     title += f"; {setting}" if setting else ""
     return captioned_images(images[order], captions, title=title)
@@ -200,33 +188,28 @@ def model_card(
 ) -> str:
     """Data, recipe, time, figures and limits of a set of weights, in Markdown.
 
-    Args:
-        results, by_seed: as for `table`.
-        about: what `reproduce` noted of the recipe.
+    `results` and `by_seed` are those of `table`; `about` is what `reproduce` noted.
     """
     data = results["data"]
     share = float(about["prior"].get("validation_share", 0.05))
-    chosen = "No training images were held out, and the last weights were kept."
-    if share:
-        chosen = (
-            "What was chosen was chosen by training images that were held out "
-            f"({share:.0%} for the prior)."
-        )
+    chosen = (
+        "What was chosen was chosen by training images that were held out "
+        f"({share:.0%} for the prior)."
+        if share
+        else "No training images were held out, and the last weights were kept."
+    )
     if about["vqvae2"].get("dataset") == "imagefolder":
         chosen += (
             " All images were read from image files, which differ from the original "
             "images if they are compressed with loss, as JPEG files are."
         )
-    steps = []
-    for name, more in (
-        ("vqvae2", ""),
-        ("prior", " --vqvae2_checkpoint weights/vqvae2"),
-    ):
+    steps, codes_of = [], {"prior": " --vqvae2_checkpoint weights/vqvae2"}
+    for name in ("vqvae2", "prior"):
         flags = " ".join(
             f"--{flag}" if value == "True" else f"--{flag} {value}"
             for flag, value in about[name].items()
         )
-        steps.append(f"`pixelprior train-{name} {flags}{more}`")
+        steps.append(f"`pixelprior train-{name} {flags}{codes_of.get(name, '')}`")
     if "without_top" in about["weights"]:
         steps.append(
             "the bottom level without the top: the same as the prior, with "

@@ -7,11 +7,12 @@
 
 import math
 import statistics
-import time
 from dataclasses import replace
+from functools import partial
 
 import torch
 
+from pixelprior.benchmark.timing import seconds
 from pixelprior.data.codes import CodeData, extract_codes
 from pixelprior.data.images import ImageData
 from pixelprior.devices import machine
@@ -28,10 +29,9 @@ from pixelprior.evaluation.measures import (
     decoded,
     erase_top,
     image_nats,
-    inception_distances,
-    inception_metric,
     mean_with_interval,
     nearest,
+    ratio_with_interval,
     reconstructions,
     samples,
     saturation,
@@ -58,24 +58,20 @@ def evaluate(
     setting: dict | None = None,
     num_samples: int = 10_000,
     seed: int = 0,
-    inception: bool = False,
     say=lambda line: None,
 ) -> dict:
     """Measure a trained pipeline on held-out images and on samples.
 
     Args:
         vqvae2, prior: trained, in evaluation mode, on the device to measure on.
-        train: images that they were trained on. heldout: images that they were not
-            trained on.
+        train, heldout: images that they were trained on, and others.
         without_top: the bottom level, trained on codes whose top codes are erased.
         classifier: gives the features of the Fréchet distance, on the same device. None
             trains one on the training images if they have classes.
-        setting: temperature, top_k, top_p and guidance, as in
-            `HierarchicalPixelCNN.sample`, of a second set of samples. The first set is
-            drawn from the prior itself, at temperature 1 without guidance.
+        setting: the options of a second set of samples, as in
+            `HierarchicalPixelCNN.sample`. The first is drawn from the prior itself.
         num_samples: number of images to draw, and of real images to compare them with.
         seed: seed of samples, classifiers and intervals.
-        inception: also measure the Inception distance.
         say: called with one line when a part begins.
 
     Returns:
@@ -107,12 +103,48 @@ def evaluate(
             f"{heldout.channels}; give one that was trained on such images, or none"
         )
     device = next(prior.parameters()).device
-    metric = inception_metric(device) if inception else None
     say(f"codes, reconstructions, likelihoods of {len(heldout):,} held-out images")
     codes, rebuilt = extract_codes(vqvae2, heldout), reconstructions(vqvae2, heldout)
     if not has_classes:
         codes.labels = None
-    results = {
+    of_codes = _of_codes(prior, codes, seed, without_top, pixels)
+    of_codes["parameters"] = {"vqvae2": _size(vqvae2), **of_codes["parameters"]}
+    reconstruction = _reconstruction(vqvae2, codes, heldout, rebuilt, seed)
+    drawn, speed = {}, {"batch_size": SPEED_BATCH}
+    for name, new, options in (
+        ("samples", "image", {}),
+        ("chosen_samples", "chosen_image", setting),
+    ):
+        if options is not None:
+            say(f"{count:,} {name.replace('_', ' ')}")
+            about = {"class_names": names, "seed": seed}
+            drawn[name] = samples(vqvae2, prior, count, **about, **options)
+            speed[f"milliseconds_per_{new}"] = _speed(vqvae2, prior, options)
+    say("nearest training images")
+    near = {"samples": drawn["samples"], "heldout": heldout, "heldout_rebuilt": rebuilt}
+    neighbours = _neighbours(near, train, seed, device)
+    real = some_of_each_class(train, count)
+    sets = {**drawn, "reconstructions": rebuilt, "training images": real}
+    frechet = colours = None
+    scores = dict.fromkeys(ACCURACY_SCORES)
+    if heldout.channels == 3:
+        colours = {
+            name: mean_with_interval(saturation(data), seed)
+            for name, data in {**sets, "heldout": heldout}.items()
+        }
+    if len(names) > 1:
+        say("Fréchet distances in a classifier's features")
+        judged = drawn if has_classes else {}
+        frechet = compare_in_features(
+            classifier, train, sets, judged, heldout, seed, device
+        )
+    if has_classes and len(names) > 1:
+        sets = {"real": real, "reconstructions": reconstructions(vqvae2, real), **drawn}
+        for part, options in ACCURACY_SCORES.items():
+            words = "residual networks" if options else "small classifiers"
+            say(f"{words} trained on real images, on reconstructions, on samples")
+            scores[part] = accuracy_scores(sets, heldout, seed, device, options)
+    return {
         "data": {
             "name": heldout.name,
             "training_images": len(train),
@@ -121,65 +153,20 @@ def evaluate(
             "seed": seed,
             "pixels": pixels,
         },
-        **_of_codes(prior, codes, seed, without_top, pixels),
-        "reconstruction": _reconstruction(vqvae2, codes, heldout, rebuilt, seed),
+        **of_codes,
+        "reconstruction": reconstruction,
+        "speed": speed,
+        "setting": setting,
+        "neighbours": neighbours,
+        "frechet": frechet,
+        "saturation": colours,
+        **scores,
     }
-    size = sum(p.numel() for p in vqvae2.parameters())
-    results["parameters"] = {"vqvae2": size, **results["parameters"]}
-    results |= {"speed": {"batch_size": SPEED_BATCH}, "setting": setting}
-    drawn, options = {}, {"class_names": names, "seed": seed}
-    say(f"{count:,} new images")
-    drawn["samples"] = samples(vqvae2, prior, count, **options)
-    results["speed"]["milliseconds_per_image"] = _speed(vqvae2, prior, {})
-    if setting is not None:
-        say(f"{count:,} new images at the chosen setting")
-        drawn["chosen_samples"] = samples(vqvae2, prior, count, **options, **setting)
-        speed = _speed(vqvae2, prior, setting)
-        results["speed"]["milliseconds_per_chosen_image"] = speed
-    say("nearest training images")
-    results["neighbours"] = _neighbours(
-        drawn["samples"], train, heldout, rebuilt, seed, device
-    )
-    real = some_of_each_class(train, count)
-    sets = {**drawn, "reconstructions": rebuilt, "training images": real}
-    results |= dict.fromkeys(("frechet", "inception", "saturation", *ACCURACY_SCORES))
-    if heldout.channels == 3:
-        results["saturation"] = {
-            name: mean_with_interval(saturation(data), seed)
-            for name, data in {**sets, "heldout": heldout}.items()
-        }
-    if len(names) > 1:
-        say("Fréchet distances in a classifier's features")
-        judged = drawn if has_classes else {}
-        results["frechet"] = compare_in_features(
-            classifier, train, sets, judged, heldout, seed, device
-        )
-    if inception:
-        say("Inception distances")
-        results["inception"] = inception_distances(metric, sets, heldout)
-    if has_classes and len(names) > 1:
-        sets = {"real": real, "reconstructions": reconstructions(vqvae2, real), **drawn}
-        for part, changed in ACCURACY_SCORES.items():
-            words = "residual networks" if changed else "small classifiers"
-            say(f"{words} trained on real images, on reconstructions, on samples")
-            results[part] = accuracy_scores(sets, heldout, seed, device, changed)
-    return results
 
 
 def evaluate_codes(prior, codes: CodeData, *, seed: int = 0) -> dict:
-    """Measure the likelihood of a prior on codes from a file.
-
-    Args:
-        prior: in evaluation mode.
-        codes: held-out codes, with labels for a prior with classes.
-        seed: seed of the intervals.
-
-    Returns:
-        Those parts of what `evaluate` returns that need no images.
-
-    Raises:
-        ValueError: the codes do not fit the prior.
-    """
+    """Those parts of what `evaluate` returns that need no images, on held-out codes.
+    Codes of another number of levels than the prior's are a ValueError."""
     levels = prior.level_names
     if levels != codes.level_names:
         raise ValueError(
@@ -198,22 +185,27 @@ def evaluate_codes(prior, codes: CodeData, *, seed: int = 0) -> dict:
     }
 
 
+def _size(network) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
 def _of_codes(prior, codes: CodeData, seed: int, without_top=None, pixels=None) -> dict:
     """The parts that need a prior and codes alone: nats per code and bits per dimension
     by level, beside values without a prior."""
     levels = dict(zip(prior.level_names, prior.levels, strict=True))
-    measured, of_images, counts = {}, {}, {}
-    for name, level in levels.items():
-        counts[name] = codes.grid(name)[0].numel()
-        of_images[name] = image_nats(level, codes, name)
-        measured[name] = {
+    counts = {name: codes.grid(name)[0].numel() for name in levels}
+    nats = {name: image_nats(level, codes, name) for name, level in levels.items()}
+    measured = {
+        name: {
             "codes_per_image": counts[name],
             "uniform": math.log(codes.size_of(name)),
             "unigram": codes.unigram_entropy(name),
         }
+        for name in levels
+    }
     if without_top is not None:
         without = image_nats(without_top, erase_top(codes))
-        gain = (without - of_images["bottom"]) / counts["bottom"]
+        gain = (without - nats["bottom"]) / counts["bottom"]
         measured["bottom"] |= {
             "without_top": mean_with_interval(without / counts["bottom"], seed),
             "gain_from_top": mean_with_interval(gain, seed),
@@ -224,21 +216,17 @@ def _of_codes(prior, codes: CodeData, seed: int, without_top=None, pixels=None) 
             name: sum(measured[level][name] * counts[level] for level in levels) / total
             for name in ("uniform", "unigram")
         }
-        of_images["both"], counts["both"] = sum(of_images.values()), total
-    for level, nats in of_images.items():
-        measured[level] |= {
-            "nats_per_code": mean_with_interval(nats / counts[level], seed),
-            "nats_per_image": mean_with_interval(nats, seed),
-        }
+        nats["both"], counts["both"] = sum(nats.values()), total
+    for level, of_images in nats.items():
+        found, per_code = measured[level], of_images / counts[level]
+        found["nats_per_code"] = mean_with_interval(per_code, seed)
+        found["nats_per_image"] = mean_with_interval(of_images, seed)
         if pixels is not None:
-            bits = nats / math.log(2) / pixels
-            measured[level]["bits_per_dimension"] = mean_with_interval(bits, seed)
+            bits = of_images / math.log(2) / pixels
+            found["bits_per_dimension"] = mean_with_interval(bits, seed)
     return {
         "machine": machine(next(prior.parameters()).device),
-        "parameters": {
-            name: sum(p.numel() for p in level.parameters())
-            for name, level in levels.items()
-        },
+        "parameters": {name: _size(level) for name, level in levels.items()},
         "codes": {name: code_use(codes, name) for name in levels},
         "likelihood": measured,
     }
@@ -251,10 +239,9 @@ def _reconstruction(vqvae2, codes, heldout, rebuilt, seed: int) -> dict:
     others = torch.empty_like(codes.z_top)
     others[order] = codes.z_top[order.roll(1)]
     wrong = replace(heldout, images=decoded(vqvae2, others, codes.z_bottom))
+    wrong = squared_errors(heldout, wrong)
     return {
-        "mean_squared_error_with_wrong_top": mean_with_interval(
-            squared_errors(heldout, wrong), seed
-        ),
+        "mean_squared_error_with_wrong_top": mean_with_interval(wrong, seed),
         "mean_squared_error": mean_with_interval(errors, seed),
         "psnr": bootstrap(lambda each: -10 * each.mean().log10(), errors, seed=seed),
     }
@@ -262,28 +249,24 @@ def _reconstruction(vqvae2, codes, heldout, rebuilt, seed: int) -> dict:
 
 def _speed(vqvae2, prior, setting: dict, repeats: int = 5) -> dict:
     """Milliseconds per image to draw and decode, over some draws after a first one."""
-    per_image, labels = [], prior.labels_in_turn(SPEED_BATCH)
-    for number in range(repeats + 1):
-        started = time.perf_counter()
-        prior.sample_with_vqvae2(
-            vqvae2, SPEED_BATCH, labels=labels, seed=number, **setting
-        ).cpu()
-        per_image.append(1000 * (time.perf_counter() - started) / SPEED_BATCH)
-    _, *rest = per_image  # the first draw is slower
-    return {"value": statistics.median(rest), "low": min(rest), "high": max(rest)}
+    device = next(prior.parameters()).device
+    options = {"labels": prior.labels_in_turn(SPEED_BATCH), **setting}
+
+    def draw(seed: int) -> None:
+        prior.sample_with_vqvae2(vqvae2, SPEED_BATCH, seed=seed, **options)
+
+    draw(0)  # the first draw is slower
+    each = [seconds(partial(draw, 1 + n), device) for n in range(repeats)]
+    each = [1000 * passed / SPEED_BATCH for passed in each]
+    return {"value": statistics.median(each), "low": min(each), "high": max(each)}
 
 
-def _neighbours(drawn, train, heldout, rebuilt, seed: int, device) -> dict:
+def _neighbours(sets: dict, train: ImageData, seed: int, device) -> dict:
     """Distances to the nearest training image, and ratios of samples to held-out."""
-    sets = {"samples": drawn, "heldout": heldout, "heldout_rebuilt": rebuilt}
     distances = {name: nearest(data, train, device)[1] for name, data in sets.items()}
     found = {name: mean_with_interval(each, seed) for name, each in distances.items()}
-    for name in ("heldout", "heldout_rebuilt"):
-        found[f"samples_to_{name}"] = bootstrap(
-            lambda one, other: one.mean() / other.mean(),
-            distances["samples"],
-            distances[name],
-            paired=False,
-            seed=seed,
-        )
+    drawn = distances.pop("samples")
+    for name, each in distances.items():
+        ratio = ratio_with_interval(drawn, each, seed, paired=False)
+        found[f"samples_to_{name}"] = ratio
     return found

@@ -2,8 +2,7 @@
 
 Each level becomes graphs of its steps for one row and for one code (`graphs.py`).
 `OnnxSampler` draws with the graphs, in onnxruntime; a program in another language has
-to do the same. `export_onnx` writes the graphs, and compares the logits and the pixels
-that they give with those of PyTorch.
+to do the same.
 """
 
 import importlib
@@ -72,14 +71,11 @@ def export_onnx(
     with temporary_folder(parent) as hidden, evaluation_mode(both), torch.no_grad():
         new = hidden / "graphs"
         new.mkdir()
-        grids = {
-            f"z_{name}": torch.zeros(2, *shape, dtype=torch.long)
-            for name, shape in shapes.items()
-        }
-        above: dict = {}
+        above, grids = {}, {}
         for name, level in levels.items():
             _export_level(level, name, shapes[name], above, about, new)
-            above = {f"z_{name}": grids[f"z_{name}"]}
+            above = {f"z_{name}": torch.zeros(2, *shapes[name], dtype=torch.long)}
+            grids |= above
         _export(Decoder(vqvae2), "decoder", grids, ["images"], about, new)
         write_texts(new, {ABOUT_NAME: json.dumps(about)})
         about |= _compared(OnnxSampler(new), vqvae2, prior)
@@ -114,23 +110,21 @@ def _check_pair(vqvae2: VQVAE2, prior) -> None:
             f"ONNX graphs need two packages ({error}); run pip install onnx onnxruntime"
         ) from error
     prior.check_matches(vqvae2)
-    levels = prior.levels
     weights = (*vqvae2.parameters(), *prior.parameters())
-    faults = {
-        "has attention, which is not exported; train one with attention_layers 0": any(
-            len(level.attention) for level in levels
-        ),
-        "has no classes; train one with class_conditional": prior.num_classes is None,
-        "has a single block; train one with 2 or more": any(
-            len(level.blocks) < 2 for level in levels
-        ),
-        "or its VQ-VAE-2 is not float32 on the CPU; convert with .float().cpu()": any(
-            (each.dtype, each.device.type) != (torch.float32, "cpu") for each in weights
-        ),
-    }
-    for fault, is_there in faults.items():
-        if is_there:
-            raise ValueError(f"the prior {fault}")
+    kinds = {(each.dtype, each.device.type) for each in weights}
+    if any(len(level.attention) for level in prior.levels):
+        fault = (
+            "has attention, which is not exported; train one with attention_layers 0"
+        )
+    elif prior.num_classes is None:
+        fault = "has no classes; train one with class_conditional"
+    elif any(len(level.blocks) < 2 for level in prior.levels):
+        fault = "has a single block; train one with 2 or more"
+    elif kinds != {(torch.float32, "cpu")}:
+        fault = "or its VQ-VAE-2 is not float32 on the CPU; convert with .float().cpu()"
+    else:
+        return
+    raise ValueError(f"the prior {fault}")
 
 
 def _export_level(level: PixelCNN, name, shape, above: dict, about: dict, folder):
@@ -145,32 +139,28 @@ def _export_level(level: PixelCNN, name, shape, above: dict, about: dict, folder
         "first_codes": ["B", dim, first],
         "codes": [count - 1, "B", p, later],
     }
-    rows, codes = (
-        {
-            key: torch.zeros([2 if side == "B" else side for side in kept[key]])
-            for key in keys
-        }
-        for keys in (("first_rows", "rows"), ("first_codes", "codes"))
+    first_rows, rows, first_codes, codes = (
+        torch.zeros([2 if side == "B" else side for side in sides])
+        for sides in kept.values()
     )
+    row = {
+        "above": torch.full((2, width), absent),
+        "condition": torch.zeros(2, p, 1, width if above else 1),
+        "first_rows": first_rows,
+        "rows": rows,
+    }
+    code = {
+        "left": torch.full((2,), absent),
+        "x": torch.zeros(1, dtype=torch.long),
+        "across": torch.zeros(count, 2, 2 * p, width),
+        "first_codes": first_codes,
+        "codes": codes,
+    }
     labels = {"labels": torch.zeros(2, dtype=torch.long)} | above
-    row = {"above": torch.full((2, width), absent)}
-    row["condition"] = torch.zeros(2, p, 1, width if above else 1)
-    code = {"left": torch.full((2,), absent), "x": torch.zeros(1, dtype=torch.long)}
-    code["across"] = torch.zeros(count, 2, 2 * p, width)
     for part, module, inputs, outputs in (
         ("condition", Condition(level, shape), labels, ["condition"]),
-        (
-            "row",
-            RowStep(level),
-            row | rows,
-            ["across", *(f"new_{key}" for key in rows)],
-        ),
-        (
-            "code",
-            CodeStep(level),
-            code | codes,
-            ["logits", *(f"new_{k}" for k in codes)],
-        ),
+        ("row", RowStep(level), row, ["across", "new_first_rows", "new_rows"]),
+        ("code", CodeStep(level), code, ["logits", "new_first_codes", "new_codes"]),
     ):
         _export(module, f"{name}_{part}", inputs, outputs, about, folder)
 
@@ -200,9 +190,8 @@ def _compared(sampler: OnnxSampler, vqvae2: VQVAE2, prior) -> dict:
     graphs draw by themselves may differ from those by a rounding tie.
     """
     labels = prior.labels_in_turn(COMPARED)
-    z_top, z_bottom = wanted = prior.sample(
-        COMPARED, *vqvae2.grids, labels=labels, seed=0
-    )
+    wanted = prior.sample(COMPARED, *vqvae2.grids, labels=labels, seed=0)
+    z_top, z_bottom = wanted
     codes = [grid.numpy() for grid in wanted]
     of_pytorch = (
         prior.prior_top(z_top, labels),
@@ -214,10 +203,8 @@ def _compared(sampler: OnnxSampler, vqvae2: VQVAE2, prior) -> dict:
         np.abs(ours - theirs.numpy()).max().item()
         for ours, theirs in zip(of_graphs, of_pytorch, strict=True)
     )
-    same = [
-        (ours == theirs).ravel()
-        for ours, theirs in zip(sampler.sample(labels), codes, strict=True)
-    ]
+    drawn = zip(sampler.sample(labels), codes, strict=True)
+    same = [(ours == theirs).ravel() for ours, theirs in drawn]
     return {
         "logits_apart": max(logits),
         "pixels_apart": pixels,

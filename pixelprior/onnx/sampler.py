@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from pixelprior.sampling import inverse_cdf, probabilities, uniforms
-from pixelprior.settings import SamplingOptions, check_positive
 
 ABOUT_NAME = "about.json"
 
@@ -36,50 +35,27 @@ class OnnxSampler:
         given = dict(zip(self.about["graphs"][name], inputs, strict=True))
         return self.graphs[name].run(None, given)
 
-    def sample(
-        self, labels, seed: int = 0, temperature: float = 1.0, guidance: float = 0.0
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, labels, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """One image per label, as `HierarchicalPixelCNN.sample` draws them.
 
         Args:
-            labels: whole numbers [B].
-            seed, temperature: as in `HierarchicalPixelCNN.sample`.
-            guidance: of both levels; above 0 it needs a prior with `label_dropout`.
+            labels: whole numbers [B] from 0 to the number of classes; the last one
+                stands for no label, for a prior that was trained with `label_dropout`.
+            seed: as in `HierarchicalPixelCNN.sample`.
 
         Returns:
             z_top [B, Ht, Wt] and z_bottom [B, Hb, Wb], int64.
-
-        Raises:
-            ValueError: an argument is out of its range.
         """
-        check_positive(images=len(labels))
-        labels, classes = np.asarray(labels), self.about["num_classes"]
-        whole = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
-        if not whole or labels.min() < 0 or labels.max() >= classes:
-            raise ValueError(
-                f"labels are {labels.tolist()}, of which one is out of range or no "
-                f"whole number; give one per image, from 0 to {classes - 1}"
-            )
-        SamplingOptions(temperature, guidance=guidance, seed=seed)
-        if guidance and not self.about["guided"]:
-            raise ValueError(
-                f"guidance is {guidance}, but this prior was trained with all labels; "
-                "train one with label_dropout, such as 0.1, or leave guidance at 0"
-            )
-        labels = labels.astype(np.int64)
         counts = [height * width for height, width in self.shapes.values()]
         numbers = uniforms(seed, 0, len(labels), sum(counts)).split(counts, dim=1)
         numbers = dict(zip(self.shapes, numbers, strict=True))
 
         def pick(level, y, x, logits):
-            logits = torch.from_numpy(logits).double()
-            if guidance:
-                with_label, without = logits.chunk(2)
-                logits = (1 + guidance) * with_label - guidance * without
             u = numbers[level][:, y * self.shapes[level][1] + x]
-            return inverse_cdf(probabilities(logits, temperature), u).numpy()
+            logits = torch.from_numpy(logits).double()
+            return inverse_cdf(probabilities(logits, 1.0), u).numpy()
 
-        return self._grids(labels, bool(guidance), pick)
+        return self._grids(labels, pick)
 
     def logits(self, labels, z_top, z_bottom) -> list[np.ndarray]:
         """Logits of both levels along given codes, [B, K, H, W] each."""
@@ -93,49 +69,32 @@ class OnnxSampler:
             found[level][y, x] = logits
             return given[level][:, y, x]
 
-        self._grids(np.asarray(labels, dtype=np.int64), False, pick)
+        self._grids(labels, pick)
         return [each.transpose(2, 3, 0, 1) for each in found.values()]
 
-    def _grids(self, labels, twice: bool, pick) -> tuple[np.ndarray, np.ndarray]:
-        """Both grids: a row step per row, and a code step per code.
-
-        `pick(level, y, x, logits)` gives the codes [B]. With `twice`, a second half of
-        the batch has no labels, and `pick` gets the logits of both halves.
-        """
-
-        def doubled(codes):
-            return np.concatenate([codes, codes]) if twice else codes
-
-        count, absent, grids = len(labels), self.about["num_embeddings"], {}
-        if twice:
-            unlabelled = np.full_like(labels, self.about["num_classes"])
-            labels = np.concatenate([labels, unlabelled])
+    def _grids(self, labels, pick) -> tuple[np.ndarray, np.ndarray]:
+        """Both grids: a row step per row, and a code step per code, for which
+        `pick(level, y, x, logits)` gives the codes [B]."""
+        labels, absent = np.asarray(labels, np.int64), self.about["num_embeddings"]
+        count, grids = len(labels), {}
         for level, (height, width) in self.shapes.items():
-            above = [doubled(grid) for grid in grids.values()]
-            (condition,) = self.run(f"{level}_condition", labels, *above)
+            (condition,) = self.run(f"{level}_condition", labels, *grids.values())
             first_rows, rows, first_codes, codes = (
-                np.zeros([len(labels) if side == "B" else side for side in sides], "f4")
+                np.zeros([count if side == "B" else side for side in sides], "f4")
                 for sides in self.about["kept"][level].values()
             )
-            kept_rows, before = (
-                (first_rows, rows),
-                np.full((len(labels), width), absent),
-            )
+            kept_rows, before = (first_rows, rows), np.full((count, width), absent)
             grid = grids[level] = np.zeros((count, height, width), np.int64)
             for y in range(height):
-                of_row = (
-                    condition[:, :, y : y + 1] if condition.shape[2] > 1 else condition
-                )
-                across, *kept_rows = self.run(
-                    f"{level}_row", before, of_row, *kept_rows
-                )
-                kept, left = (first_codes, codes), np.full(len(labels), absent)
+                own = min(y, condition.shape[2] - 1)  # a single row is for all rows
+                given = before, condition[:, :, own : own + 1], *kept_rows
+                across, *kept_rows = self.run(f"{level}_row", *given)
+                kept_codes, left = (first_codes, codes), np.full(count, absent)
                 for x in range(width):
-                    step = left, np.array([x]), across, *kept
-                    logits, *kept = self.run(f"{level}_code", *step)
-                    grid[:, y, x] = pick(level, y, x, logits)
-                    left = doubled(grid[:, y, x])
-                before = doubled(grid[:, y])
+                    step = left, np.array([x]), across, *kept_codes
+                    logits, *kept_codes = self.run(f"{level}_code", *step)
+                    left = grid[:, y, x] = pick(level, y, x, logits)
+                before = grid[:, y]
         return grids["top"], grids["bottom"]
 
     def decode(self, z_top: np.ndarray, z_bottom: np.ndarray) -> np.ndarray:

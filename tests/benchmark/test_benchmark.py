@@ -46,11 +46,10 @@ def test_the_command_writes_a_table_a_plot_and_json(tmp_path, capsys, monkeypatc
         ["benchmark", *flags, "--batch_sizes", "1", "3", "--repeats", "2"]
         + ["--output_dir", str(tmp_path)]
     )
-    output = capsys.readouterr()
+    printed = capsys.readouterr().out
     results = json.loads((tmp_path / "benchmark.json").read_text(encoding="utf-8"))
-    assert "round 2 of 2 timed" in output.err
     written = (tmp_path / "benchmark.md").read_text(encoding="utf-8")
-    assert written == markdown(results) + "\n" and written in output.out
+    assert written == markdown(results) + "\n" and written in printed
     assert (tmp_path / "benchmark.png").stat().st_size > 10_000
     assert len(table(results).splitlines()) == 4
     for level in results["seconds"]["3"].values():
@@ -58,7 +57,7 @@ def test_the_command_writes_a_table_a_plot_and_json(tmp_path, capsys, monkeypatc
         assert all(len(rounds) == 2 for rounds in level.values())
     assert len(results["training"]["step"]) == len(results["training"]["forward"]) == 2
     if not torch.cuda.is_available():
-        assert "graph: not run, since it needs a CUDA device" in output.out
+        assert "graph: not run, since it needs a CUDA device" in printed
 
 
 def test_the_effect_of_bfloat16_is_measured_on_rectangular_images_too():
@@ -104,19 +103,15 @@ def test_the_documents_show_what_the_benchmark_wrote():
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--batch_sizes", "4", "0"], "batch_size is 0"),
-        (["--repeats", "0"], "repeats is 0"),
-        (["--top_size", "0"], "top_size is 0"),
-        (["--device", "nonsense"], "device 'nonsense'"),
-        (
-            ["--training", "--training_batch_size", "2000", "--training_steps", "32"],
-            "6,000 embedded images; choose fewer",
-        ),
+        ("--batch_sizes 4 0", "batch_size is 0"),
+        ("--top_size 0", "top_size is 0"),
+        ("--device nonsense", "device 'nonsense'"),
+        ("--training --training_batch_size 2000 --training_steps 32", "6,000 embedded"),
     ],
 )
 def test_bad_flags_end_in_one_line(tmp_path, capsys, flags, words):
     with pytest.raises(SystemExit) as stop:
-        cli.main(["benchmark", "--output_dir", str(tmp_path / "new"), *flags])
+        cli.main(["benchmark", "--output_dir", str(tmp_path / "new"), *flags.split()])
     error = capsys.readouterr().err
     assert stop.value.code == 2 and words in error and error.count("\n") == 1
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,13 +16,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from pixelprior import VQVAE2, HierarchicalPixelCNN, assets, cli, devices, training
+from pixelprior import VQVAE2, HierarchicalPixelCNN, assets, cli, devices
 from pixelprior.assets import FOLDER, SHIPPED
 from pixelprior.checkpoints import load_model
-from pixelprior.cli import doctor, drawing, prior_training
+from pixelprior.cli import doctor
 from pixelprior.cli import flags as cli_flags
 from pixelprior.cli import train as cli_train
 from pixelprior.data.codes import extract_codes
+from pixelprior.data.held_out import hold_out
 from pixelprior.data.images import DATASETS
 from pixelprior.evaluation import measures
 
@@ -30,8 +32,10 @@ PRIOR_FOLDER = FOLDER / "fashion_mnist_prior"
 SAMPLE = ["sample", "--vqvae2_checkpoint", VQVAE2_FOLDER]
 SAMPLE += ["--prior_checkpoint", PRIOR_FOLDER, "--num_samples", 2]
 SHORT = ["--dataset", "fashion_mnist_mini", "--max_images", 96, "--batch_size", 32]
+SHORT_FLAGS = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96)
 SMALL = ["--hidden_channels", 16, "--num_layers", 2, "--epochs", 1]
 TRAIN_VQVAE2 = ["train-vqvae2", *SHORT, "--epochs", 1, "--hidden_channels", 8]
+TRAIN_PRIOR = ["train-prior", *SHORT, "--vqvae2_checkpoint", VQVAE2_FOLDER]
 
 
 def run(*arguments):
@@ -65,35 +69,28 @@ def files_below(folder):
     return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
-@pytest.mark.parametrize(
-    ("name", "own"),
-    [
-        ("vqvae2", ["samples/epoch_0002.png"]),
-        (
-            "prior",
-            ["codes/test/part_00000.safetensors", "codes/train/part_00000.safetensors"],
-        ),
-        ("prior", ["samples/epoch_0001.png"]),
-    ],
-)
-def test_training_writes_checkpoints_codes_history_and_pictures(pipeline, name, own):
+def test_training_writes_checkpoints_codes_history_and_pictures(pipeline):
     names = ("config.json", "model.safetensors", "training.json")
-    wanted = [f"{kept}/{each}" for kept in ("best", "last") for each in names]
-    assert {"history.json", *wanted, *own} <= set(files_below(pipeline / name))
+    wanted = {f"{kept}/{each}" for kept in ("best", "last") for each in names}
+    wanted.add("history.json")
+    found = set(files_below(pipeline / "vqvae2"))
+    assert wanted | {"samples/epoch_0002.png"} <= found
+    codes = {f"codes/{split}/part_00000.safetensors" for split in ("train", "test")}
+    found = set(files_below(pipeline / "prior"))
+    assert wanted | codes | {"samples/epoch_0001.png"} <= found
 
 
 def test_test_images_are_measured_once_and_at_the_end(pipeline, tmp_path, monkeypatch):
     """The images by which `best` is chosen are held out of the training images."""
-    flags = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96)
 
     def bytes_of(data):
         return [image.numpy().tobytes() for image in data.images]
 
     train, test = (
-        set(bytes_of(cli_train.images_of(flags, split, 32)))
+        set(bytes_of(cli_train.images_of(SHORT_FLAGS, split, 32)))
         for split in ("train", "test")
     )
-    events, fit, measure = [], training.fit, measures.reconstruction_errors
+    events, fit, measure = [], cli_train.fit, measures.reconstruction_errors
 
     def watched_fit(model, train_data, heldout_data, *rest, **options):
         seen, held_out = bytes_of(train_data.copied()), bytes_of(heldout_data)
@@ -107,7 +104,7 @@ def test_test_images_are_measured_once_and_at_the_end(pipeline, tmp_path, monkey
         events.append("measuring")
         return measure(model, data)
 
-    monkeypatch.setattr(training, "fit", watched_fit)
+    monkeypatch.setattr(cli_train, "fit", watched_fit)
     monkeypatch.setattr(measures, "reconstruction_errors", watched_measure)
     run(*TRAIN_VQVAE2, "--output_dir", tmp_path)
     assert events == ["training", "measuring"]
@@ -122,7 +119,7 @@ def test_a_prior_holds_out_the_images_of_its_vqvae2_or_says_so(
         given.update(train=train_data, heldout=heldout_data)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prior_training, "fit", stop)
+    monkeypatch.setattr(cli_train, "fit", stop)
     start = ["train-prior", *SHORT, *SMALL, "--class_conditional"]
     start += ["--vqvae2_checkpoint", pipeline / "vqvae2", "--output_dir"]
 
@@ -131,16 +128,12 @@ def test_a_prior_holds_out_the_images_of_its_vqvae2_or_says_so(
             run(*start, tmp_path / name, *flags)
         return capsys.readouterr().out
 
-    assert "the VQ-VAE-2 was trained on some" not in begin("same")
-    command = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96)
-    images = cli_train.images_of(command, "train", 32)
-    _, heldout = cli_train.split(command, images)
-    assert torch.equal(heldout.labels, given["heldout"].labels)
+    images = cli_train.images_of(SHORT_FLAGS, "train", 32)
     vqvae2 = load_model(VQVAE2, pipeline / "vqvae2")
-    _, codes = cli_train.split(command, extract_codes(vqvae2, images))
-    assert torch.equal(codes.z_top, given["heldout"].z_top)
-    assert "the VQ-VAE-2 was trained on some" not in begin("seed", "--seed", "1")
+    _, codes = hold_out(extract_codes(vqvae2, images), 0.05)
+    assert "trained on some" not in begin("seed", "--seed", "1")
     assert torch.equal(codes.z_top, given["heldout"].z_top)  # whatever the seed
+    assert torch.equal(codes.labels, given["heldout"].labels)
     said = begin("other", "--validation_share", "0.1")
     assert "the VQ-VAE-2 was trained on some of the images held out here" in said
     assert "give --validation_share 0.05" in said
@@ -150,11 +143,8 @@ def test_a_prior_holds_out_the_images_of_its_vqvae2_or_says_so(
 
 def test_512_codes_keep_their_values_from_images_to_file(pipeline):
     vqvae2 = load_model(VQVAE2, pipeline / "vqvae2")
-    stored = load_file(
-        pipeline / "prior" / "codes" / "train" / "part_00000.safetensors"
-    )
-    command = cli.TrainVQVAE2(dataset="fashion_mnist_mini", max_images=96)
-    images = cli_train.images_of(command, "train", 32)
+    stored = load_file(pipeline / "prior/codes/train/part_00000.safetensors")
+    images = cli_train.images_of(SHORT_FLAGS, "train", 32)
     codes = vqvae2.get_code_indices(images.batch(torch.arange(96))[0])
     assert torch.equal(stored["z_bottom"].long(), codes["indices_bottom"])
     assert torch.equal(stored["z_top"].long(), codes["indices_top"])
@@ -191,51 +181,39 @@ def test_images_that_are_missing_are_drawn_and_no_others(draw, tmp_path, fails):
     left = [path.name for path in sorted(tmp_path.glob("sample_*"))]
     assert left == ["sample_00000.png", "sample_00001.png", "sample_other.png"]
     error = fails(*draw, "--resume", "--label", 1)
-    assert "was drawn with another num_samples, label, seed; resume it" in error
+    assert "was made with another num_samples, label, seed; resume it" in error
 
 
 def test_images_are_the_same_by_every_method_and_others_in_bf16(draw, tmp_path):
-    ways = {way: ["--method", way] for way in ("auto", "naive", "rows", "cached")}
-    ways |= {"batches": ["--batch_size", 2], "bf16": ["--bf16"]}
-    pictures = {}
-    for way, flags in ways.items():
-        into = ["--num_samples", 3, "--save_grid", "--output_dir", tmp_path / way]
+    def picture(name, *flags):
+        into = ["--num_samples", 3, "--save_grid", "--output_dir", tmp_path / name]
         run(*draw, *flags, *into)
-        pictures[way] = np.asarray(Image.open(tmp_path / way / "grid.png"))
-    low = pictures.pop("bf16")
-    first, *others = pictures.values()
-    for other in others:
-        assert (first == other).mean() > 0.9  # the rest are rounding ties
+        return np.asarray(Image.open(tmp_path / name / "grid.png"))
+
+    first, low = picture("auto"), picture("bf16", "--bf16")
+    naive = picture("naive", "--method", "naive")
+    assert (first == naive).mean() > 0.9  # the rest are rounding ties
     assert low.shape == first.shape and (low != first).any()
 
 
 def test_one_level_can_be_trained_after_the_other(fails, pipeline, tmp_path):
-    start = ["train-prior", *SHORT, *SMALL]
-    start += ["--vqvae2_checkpoint", pipeline / "vqvae2"]
-    run(*start, "--level", "top", "--output_dir", tmp_path / "top")
-    run(
-        *[*start, "--level", "bottom", "--output_dir", tmp_path / "both"],
-        *["--init_checkpoint", tmp_path / "top"],
-    )
-    top, both = (
-        load_model(HierarchicalPixelCNN, tmp_path / n) for n in ("top", "both")
-    )
-    for a, b in zip(
-        top.prior_top.parameters(), both.prior_top.parameters(), strict=True
-    ):
-        assert torch.equal(a, b)
+    start = ["train-prior", *SHORT, *SMALL, "--vqvae2_checkpoint", pipeline / "vqvae2"]
+    first, second = tmp_path / "top", tmp_path / "both"
+    run(*start, "--level", "top", "--output_dir", first)
+    given = ["--init_checkpoint", first]
+    run(*start, "--level", "bottom", *given, "--output_dir", second)
+    top, both = (load_model(HierarchicalPixelCNN, path) for path in (first, second))
+    kept = zip(top.prior_top.parameters(), both.prior_top.parameters(), strict=True)
+    assert all(torch.equal(*pair) for pair in kept)
     bottoms = [m.prior_bottom.head[-1].weight for m in (top, both)]
     assert not torch.equal(*bottoms)
     draw = ["sample", "--vqvae2_checkpoint", pipeline / "vqvae2", "--num_samples", 1]
     draw += ["--output_dir", tmp_path / "new", "--prior_checkpoint"]
-    assert "bottom level" in fails(*draw, tmp_path / "top")
-    run(*draw, tmp_path / "both")
+    assert "bottom level" in fails(*draw, first)
+    run(*draw, second)
     VQVAE2(1, 32, 16, 8, 512).save_pretrained(tmp_path / "other")
-    error = fails(
-        *["train-prior", *SHORT, *SMALL, "--output_dir", tmp_path / "mixed"],
-        *["--vqvae2_checkpoint", tmp_path / "other"],
-        *["--init_checkpoint", tmp_path / "top"],
-    )
+    into = ["--output_dir", tmp_path / "mixed"]
+    error = fails(*start[:-1], tmp_path / "other", *given, *into)
     assert "another VQ-VAE-2" in error and not list((tmp_path / "mixed").iterdir())
 
 
@@ -253,29 +231,32 @@ def test_the_doctor_names_each_fault_with_its_fix(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "said", ["CUDA out of memory.", "No executable batch size found, reached zero."]
+    ("ending", "words"),
+    [
+        (RuntimeError("CUDA out of memory."), "too large for this machine"),
+        (RuntimeError("No executable batch size found"), "choose smaller sizes"),
+    ],
 )
-def test_a_device_that_holds_not_even_one_image_ends_in_one_line(
-    fails, tmp_path, monkeypatch, said
+def test_what_a_machine_does_not_hold_ends_in_one_line(
+    fails, tmp_path, monkeypatch, ending, words
 ):
-    def full(*_):
-        raise RuntimeError(said)
+    def full(*_, **__):
+        raise ending
 
-    monkeypatch.setattr(drawing.Drawing, "draw_in", full)
-    error = fails(*SAMPLE, "--output_dir", tmp_path)
-    assert "too large for this machine" in error and "smaller sizes" in error
+    monkeypatch.setattr(HierarchicalPixelCNN, "sample", full)
+    assert words in fails(*SAMPLE, "--output_dir", tmp_path)
 
 
 def test_the_doctor_finds_shipped_weights_that_are_damaged(tmp_path, monkeypatch):
     copied = shutil.copytree(FOLDER, tmp_path / "assets")
     monkeypatch.setattr(assets, "FOLDER", copied)
-    assert not doctor._shipped().fix and "checksums corr" in doctor._shipped().found
+    assert "checksums correct" in doctor.shipped()
     weights = copied / "fashion_mnist_prior" / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    (weights.parent / "SHA256SUMS").unlink(missing_ok=True)
-    assert str(weights) in doctor._shipped().found and doctor._shipped().fix
+    with pytest.raises(ValueError, match=f"{re.escape(str(weights))} is not .*; pip"):
+        doctor.shipped()
 
 
 @pytest.mark.parametrize(
@@ -286,18 +267,14 @@ def test_the_doctor_names_a_gpu_that_torch_cannot_use(cuda, why, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(doctor.Path, "exists", lambda path: True)
-    finding = doctor._gpu()
-    assert why in finding.found and "pytorch.org" in finding.fix
+    with pytest.raises(ValueError, match=f"{why}; install .* pytorch.org"):
+        doctor.gpu()
 
 
-@pytest.mark.parametrize(
-    ("precision", "processes", "words"),
-    [("no", 1, "float32, 1 process"), ("bf16", 4, "bf16, 4 processes")],
-)
-def test_training_says_where_it_takes_place(precision, processes, words):
-    run = {"mixed_precision": precision, "num_processes": processes}
+def test_training_says_where_it_takes_place():
+    run = {"mixed_precision": "bf16", "num_processes": 4}
     run = SimpleNamespace(device=torch.device("cpu"), **run)
-    assert devices.where(run) == f"training on cpu in {words}"
+    assert devices.where(run) == "training on cpu in bf16, 4 processes"
 
 
 def test_help_gives_each_flag_its_choices_and_default(capsys):
@@ -313,31 +290,47 @@ def test_help_gives_each_flag_its_choices_and_default(capsys):
     assert "outputs/pixelcnn_prior" in out and "0.0003" in out
 
 
+SHIFT = "give a whole number of pixels from 0, for none, to 31, for images of 32×32"
+
+
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("command", "flags", "words"),
     [
-        (["--temperature", "0"], "temperature is 0"),
-        (["--top_p", "1.5"], "top_p is 1.5"),
-        (["--top_k", "0"], "top_k is 0"),
-        (["--label", "10"], "label 10 is out of range"),
-        (["--label", "-1"], "label -1 is out of range"),
-        (["--label", str(10**30)], f"labels are {10**30}; give labels from 0 to 9"),
-        (["--num_samples", "0"], "num_samples is 0"),
-        (["--batch_size", "0"], "batch_size is 0"),
-        (["--seed", "-1"], "seed is -1"),
-        (["--device", "abacus"], "device 'abacus'"),
-        (["--device", "meta"], "device 'meta'"),
+        (SAMPLE, "--temperature 0", "temperature is 0"),
+        (SAMPLE, "--label 10", "label 10 is out of range"),
+        (SAMPLE, f"--label {10**30}", f"labels are {10**30}; give labels from 0 to 9"),
+        (SAMPLE, "--num_samples 0", "num_samples is 0"),
+        (SAMPLE, "--batch_size 0", "batch_size is 0"),
+        (SAMPLE, "--device abacus", "device 'abacus'"),
+        (SAMPLE, "--device meta", "device 'meta'"),
+        (TRAIN_VQVAE2, "--max_images 1", "1 training image cannot be both"),
+        (TRAIN_VQVAE2, "--validation_share 1", "validation_share is 1"),
+        (TRAIN_VQVAE2, "--image_size 31", "image_size is 31"),
+        (TRAIN_VQVAE2, "--image_size 1000000", "too large for this machine"),
+        (TRAIN_VQVAE2, "--sample_every 0", "sample_every is 0"),
+        (TRAIN_VQVAE2, "--lr nan", "lr is nan"),
+        (TRAIN_VQVAE2, "--shift 32", f"shift is 32; {SHIFT}"),
+        (TRAIN_PRIOR, "--shift -1", f"shift is -1; {SHIFT}"),
+        (TRAIN_PRIOR, "--kernel_size 4", "kernel_size is 4"),
+        (TRAIN_PRIOR, "--dropout nan", "dropout is nan"),
+        (TRAIN_PRIOR, "--init_checkpoint nowhere", "no checkpoint at nowhere"),
+        (TRAIN_PRIOR, "--without_top", "give --level bottom"),
+        (
+            TRAIN_PRIOR,
+            "--label_dropout 0.2",
+            "--label_dropout is 0.2, but there are no",
+        ),
+        (["train-prior"], "--codes any.npz --flip", "--flip is for images"),
     ],
 )
-def test_bad_flags_end_in_one_line(fails, tmp_path, flags, words):
-    assert words in fails(*SAMPLE, "--output_dir", tmp_path / "out", *flags)
+def test_bad_flags_end_in_one_line(fails, tmp_path, command, flags, words):
+    """They are seen before any work is done: nothing is encoded or drawn."""
+    error = fails(*command, *flags.split(), "--output_dir", tmp_path / "out")
+    assert words in error
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [["--temperature", "warm"], ["--no_such_flag"], ["--method", "quickly"]],
-)
+@pytest.mark.parametrize("flags", [["--no_such_flag"], ["--method", "quickly"]])
 def test_flags_that_cannot_be_read_are_named(capsys, tmp_path, flags):
     with pytest.raises(SystemExit) as stop:
         run(*SAMPLE, *flags, "--output_dir", tmp_path)
@@ -352,9 +345,8 @@ def test_bad_checkpoints_end_in_one_line(fails, pipeline, tmp_path):
     vqvae2, prior = pipeline / "vqvae2", pipeline / "prior"
 
     def sample(vqvae2, prior):
-        return fails(
-            "sample", "--vqvae2_checkpoint", vqvae2, "--prior_checkpoint", prior, *out
-        )
+        models = ["--vqvae2_checkpoint", vqvae2, "--prior_checkpoint", prior]
+        return fails("sample", *models, *out)
 
     assert "no checkpoint at" in sample(tmp_path / "nowhere", prior)
     assert "holds a VQVAE2" in sample(vqvae2, vqvae2)
@@ -363,8 +355,7 @@ def test_bad_checkpoints_end_in_one_line(fails, pipeline, tmp_path):
     )
     (tmp_path / "junk.pth").write_bytes(b"junk")
     assert "junk.pth" in sample(tmp_path / "junk.pth", prior)
-    other = VQVAE2(1, 32, 16, 8, 512)
-    other.save_pretrained(tmp_path / "other")
+    VQVAE2(1, 32, 16, 8, 512).save_pretrained(tmp_path / "other")
     assert "another VQ-VAE-2" in sample(tmp_path / "other", prior)
     assert not (tmp_path / "out").exists()
 
@@ -374,28 +365,13 @@ def test_a_prior_that_was_trained_for_guidance_is_sampled_with_it(
 ):
     vqvae2 = ["--vqvae2_checkpoint", pipeline / "vqvae2"]
     train = ["train-prior", *SHORT, *SMALL, "--label_dropout", 0.2, *vqvae2]
-    train += ["--output_dir", tmp_path / "prior"]
-    error = fails(*train)
-    assert "--label_dropout is 0.2" in error and "--class_conditional" in error
-    run(*train, "--class_conditional")
+    run(*train, "--class_conditional", "--output_dir", tmp_path / "prior")
     assert load_model(HierarchicalPixelCNN, tmp_path / "prior").label_dropout == 0.2
     sample = ["sample", *vqvae2, "--num_samples", 2]
     sample += ["--prior_checkpoint", tmp_path / "prior", "--output_dir"]
-    for name, words in (("one", [1]), ("two", [2, 0.5]), ("none", [0])):
-        run(*sample, tmp_path / name, "--guidance", *words)
-        assert len(list((tmp_path / name).glob("*.png"))) == 2
+    run(*sample, tmp_path / "new", "--guidance", 2, 0.5)
+    assert len(list((tmp_path / "new").glob("*.png"))) == 2
     assert "guidance is" in fails(*sample, tmp_path / "x", "--guidance", -1)
-
-
-@pytest.mark.parametrize(
-    ("classes", "flag", "words"),
-    [(None, "--label", "built without classes"), (10, "--guidance", "with all labels")],
-)
-def test_what_a_prior_was_not_trained_for_is_named(
-    fails, tmp_path, classes, flag, words
-):
-    HierarchicalPixelCNN(30, 8, 8, 2, classes).save_pretrained(tmp_path)
-    assert words in fails(*SAMPLE[:3], "--prior_checkpoint", tmp_path, flag, 1)
 
 
 def test_an_output_folder_that_cannot_be_written_ends_in_one_line(fails, tmp_path):
@@ -430,28 +406,6 @@ def test_what_the_system_refuses_ends_with_a_remedy(
     assert fails(*SAMPLE, "--output_dir", tmp_path / "x") == said + "\n"
 
 
-def test_codes_that_have_no_room_go_on_with_resume(fails, tmp_path, monkeypatch):
-    """Without it, the command would begin anew. There are four parts of 8 images."""
-    command = ["sample", "--prior_checkpoint", PRIOR_FOLDER, "--num_samples", 32]
-    command += ["--output_dir", tmp_path]
-    monkeypatch.setattr(drawing, "PART", 8)
-    parts, save = [], drawing.save_codes
-
-    def no_room(codes, path, source):
-        parts.append(path.name)
-        if len(parts) == 3:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        save(codes, path, source)
-
-    monkeypatch.setattr(drawing, "save_codes", no_room)
-    error = fails(*command)
-    assert "No space left on device" in error and "; go on with --resume" in error
-    run(*command, "--resume")
-    drawn = [f"codes_{number:05d}.safetensors" for number in (0, 1, 2, 2, 3)]
-    assert parts == [*drawn, "codes.safetensors"]
-    assert files_below(tmp_path) == ["codes.safetensors", "drawn_with.json"]
-
-
 def test_images_of_other_channels_than_the_vqvae2_end_in_one_line(fails, tmp_path):
     (tmp_path / "in").mkdir()
     for index in range(10):
@@ -462,36 +416,6 @@ def test_images_of_other_channels_than_the_vqvae2_end_in_one_line(fails, tmp_pat
         *["--output_dir", tmp_path / "out"],
     )
     assert "3, 32, 32]" in error
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--max_images", "0"], "max_images is 0"),
-        (["--max_images", "1"], "1 training image cannot be both"),
-        (["--validation_share", "1"], "validation_share is 1"),
-        (["--image_size", "31"], "image_size is 31"),
-        (["--image_size", "1000000"], "too large for this machine"),
-        (["--hidden_channels", "1000000000"], "too large for this machine"),
-        (["--sample_every", "0"], "sample_every is 0"),
-        (["--lr", "nan"], "lr is nan"),
-        (["--lr", "1e300"], "lr is 1e+300"),
-        (["--seed", str(2**40)], "seed is"),
-    ],
-)
-def test_bad_training_flags_end_in_one_line(fails, tmp_path, flags, words):
-    command = ["train-vqvae2", *SHORT, "--output_dir", tmp_path / "out", *flags]
-    assert words in fails(*command)
-    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
-
-
-def test_bad_prior_flags_are_seen_before_images_are_encoded(fails, tmp_path):
-    start = ["train-prior", *SHORT, "--vqvae2_checkpoint", VQVAE2_FOLDER]
-    start += ["--output_dir", tmp_path / "out"]
-    assert "kernel_size is 4" in fails(*start, "--kernel_size", 4)
-    assert "dropout is nan" in fails(*start, "--dropout", "nan")
-    assert "no checkpoint at" in fails(*start, "--init_checkpoint", tmp_path / "no")
-    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_strange_file_name_does_not_break_the_line(fails, tmp_path):
@@ -518,17 +442,18 @@ def test_a_process_of_its_own_shows_no_bar_and_no_traceback(tmp_path):
     assert failed.stderr.count("\n") == 1 and "Traceback" not in failed.stderr
 
 
-@pytest.mark.parametrize("command", [None, *cli.COMMANDS])
-def test_help_loads_no_torch(command):
-    words = [] if command is None else [command]
+def test_help_loads_no_torch():
     ask = (
         "import sys\n"
         "from pixelprior import cli\n"
-        "try:\n"
-        f"    cli.main({[*words, '--help']!r})\n"
-        "finally:\n"
-        "    print('loaded:', *{'torch', 'numpy', 'matplotlib'} & set(sys.modules))\n"
+        f"for words in {[[], *([name] for name in cli.COMMANDS)]!r}:\n"
+        "    try:\n"
+        "        cli.main([*words, '--help'])\n"
+        "    except SystemExit as stop:\n"
+        "        assert not stop.code\n"
+        "print('loaded:', *{'torch', 'numpy', 'matplotlib'} & set(sys.modules))\n"
     )
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
-    assert done.returncode == 0 and "usage: pixelprior" in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage: pixelprior") == 1 + len(cli.COMMANDS)
     assert done.stdout.splitlines()[-1].strip() == "loaded:"

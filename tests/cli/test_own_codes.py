@@ -1,7 +1,9 @@
 """The commands on codes from a file: a prior is trained, drawn from and measured."""
 
+import errno
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +19,7 @@ from safetensors.torch import load_file
 from pixelprior import VQVAE2, HierarchicalPixelCNN, cli, load_images, read_codes
 from pixelprior.assets import FOLDER
 from pixelprior.checkpoints import load_model
-from pixelprior.cli import drawing
+from pixelprior.cli import sample as sampling
 from pixelprior.data.codes import extract_codes, save_codes
 
 VQVAE2_FOLDER = FOLDER / "fashion_mnist_vqvae2"
@@ -70,55 +72,48 @@ def test_a_prior_over_a_file_of_codes_learns_and_says_what_it_reached(trained, c
         *["--prior_checkpoint", trained / "prior", "--output_dir", trained / "results"],
     )
     results = json.loads((trained / "results" / "results.json").read_text())
-    likelihood = results["likelihood"]
-    codes = read_codes(trained / "test.npz")
+    likelihood, codes = results["likelihood"], read_codes(trained / "test.npz")
+    assert ("both" in likelihood) == (not single)
     for name in best.level_names:
         found = likelihood[name]
         assert found["uniform"] == math.log(8) and found["unigram"] > 2
-        grid = found["nats_per_image"]["value"] / found["codes_per_image"]
-        assert found["nats_per_code"]["value"] == pytest.approx(grid)
-    (loss, *_) = best.loss_function(*codes.batch(torch.arange(len(codes)))).values()
-    total = likelihood["level_0"] if single else likelihood["top"]
-    if single:
-        assert total["nats_per_code"]["value"] == pytest.approx(loss.item(), rel=1e-4)
-    assert ("both" in likelihood) == (not single)
+        per_code = found["nats_per_image"]["value"] / found["codes_per_image"]
+        assert found["nats_per_code"]["value"] == pytest.approx(per_code)
+    losses = best.loss_function(*codes.batch(torch.arange(len(codes))))
+    name = best.level_names[0]
+    first = likelihood[name]["nats_per_code"]["value"]
+    assert first == pytest.approx(losses[f"{name}_loss"].item(), rel=1e-4)
     shown = capsys.readouterr().out
     assert "nats per code" in shown and "codes of 96 images, in grids" in shown
     assert "reconstruction" not in shown and "bits per dimension" not in shown
 
 
-def test_codes_of_other_classes_are_not_measured(fails, tmp_path):
+def test_codes_of_other_classes_or_without_labels_are_not_measured(fails, tmp_path):
     images = load_images("fashion_mnist_mini", "test", max_images=4)
     codes = extract_codes(load_model(VQVAE2, VQVAE2_FOLDER), images)
     measure = ["evaluate", "--prior_checkpoint", PRIOR_FOLDER, "--codes"]
     into = ["--output_dir", tmp_path / "out"]
-    animals = replace(codes, labels=codes.labels % 2, class_names=("cat", "dog"))
-    save_codes(animals, tmp_path / "animals.safetensors", "here")
-    error = fails(*measure, tmp_path / "animals.safetensors", *into)
+
+    def saved(name, **changed):
+        save_codes(replace(codes, **changed), tmp_path / name, "here")
+        return tmp_path / name
+
+    two = {"labels": codes.labels % 2, "class_names": ("cat", "dog")}
+    error = fails(*measure, saved("animals.safetensors", **two), *into)
     assert "T-shirt/top" in error and "animals.safetensors has cat, dog" in error
-    numbers = replace(codes, class_names=())
-    save_codes(numbers, tmp_path / "numbers.safetensors", "here")
-    run(*measure, tmp_path / "numbers.safetensors", *into)
-
-
-def test_codes_without_labels_are_not_measured_by_a_prior_with_classes(fails, tmp_path):
-    images = load_images("fashion_mnist_mini", "test", max_images=4)
-    codes = extract_codes(load_model(VQVAE2, VQVAE2_FOLDER), images)
-    path = tmp_path / "codes.safetensors"
-    save_codes(replace(codes, labels=None), path, "here")
-    error = fails(
-        *["evaluate", "--codes", path, "--prior_checkpoint", PRIOR_FOLDER],
-        *["--output_dir", tmp_path / "out"],
-    )
-    assert "trained with labels, but" in error and "codes.safetensors has none" in error
+    error = fails(*measure, saved("bare.safetensors", labels=None), *into)
+    assert "trained with labels, but" in error and "bare.safetensors has none" in error
     assert not (tmp_path / "out").exists()
+    run(*measure, saved("numbers.safetensors", class_names=()), *into)
+
+
+def words(folder, name, *flags):
+    command = ["sample", "--prior_checkpoint", folder / "prior", "--num_samples", 20]
+    return [*command, "--output_dir", folder / name, *flags]
 
 
 def sample(folder, *flags, name="drawn"):
-    run(
-        *["sample", "--prior_checkpoint", folder / "prior", "--num_samples", 20],
-        *["--output_dir", folder / name, *flags],
-    )
+    run(*words(folder, name, *flags))
     return folder / name / "codes.safetensors"
 
 
@@ -139,78 +134,68 @@ def test_codes_are_drawn_and_can_be_read_again(trained):
 def read(path):
     """What a file of codes says, in any order, and its tensors."""
     with safe_open(path, framework="pt") as file:
-        return file.metadata(), {
-            name: value.tolist() for name, value in load_file(path).items()
-        }
-
-
-@pytest.mark.parametrize("size", [3, 20])
-def test_the_batch_size_changes_no_code(trained, size):
-    codes = sample(trained, "--batch_size", size, name=f"batch_{size}")
-    assert read(codes) == read(sample(trained))
+        about = file.metadata()
+    return about, {name: value.tolist() for name, value in load_file(path).items()}
 
 
 def test_drawing_goes_on_where_it_was_stopped_in_other_batches(
     fails, trained, monkeypatch
 ):
-    """In parts of 3 images, stopped in the third, with batches of 2 and then of 5."""
+    """In parts of 3 images, stopped in the third by Ctrl-C, and then by a full disk,
+    with batches of 2 and then of 5."""
     whole = read(sample(trained))
-    monkeypatch.setattr(drawing, "PART", 3)
-    draw, drawn, stops = drawing.Drawing.draw_in, [], [6]
+    monkeypatch.setattr(sampling, "PART", 3)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    draw, drawn, stops = HierarchicalPixelCNN.sample, [], [KeyboardInterrupt, full]
 
-    def stopped(self, batch_size, part):
-        drawn.append(part.start)
-        if part.start in stops:
-            raise KeyboardInterrupt
-        return draw(self, batch_size, part)
+    def stopped(prior, count, *, first_index, **options):
+        drawn.append(first_index)
+        if first_index == 6 and stops:
+            raise stops.pop(0)
+        return draw(prior, count, first_index=first_index, **options)
 
-    monkeypatch.setattr(drawing.Drawing, "draw_in", stopped)
-    flags = ["--prior_checkpoint", trained / "prior", "--output_dir", trained / "cut"]
-    flags += ["--num_samples", 20, "--batch_size", 2]
-    assert "has --resume goes on with it" in fails("sample", *flags, status=130)
-    stops.clear()
+    monkeypatch.setattr(HierarchicalPixelCNN, "sample", stopped)
+    command = words(trained, "cut", "--batch_size", 2)
+    assert "has --resume goes on with it" in fails(*command, status=130)
+    error = fails(*command, "--resume")
+    assert "No space left on device; go on with --resume" in error
     path = sample(trained, "--batch_size", 5, "--resume", name="cut")
-    assert drawn == [0, 3, 6, 6, 9, 12, 15, 18] and read(path) == whole
+    assert drawn == [0, 3, 6, 6, 6, 9, 12, 15, 18] and read(path) == whole
     sample(trained, "--resume", name="cut")  # nothing is left to draw
-    assert len(drawn) == 8 and read(path) == whole
+    assert len(drawn) == 9 and read(path) == whole
     left = sorted(path.name for path in path.parent.iterdir())
     assert left == ["codes.safetensors", "drawn_with.json"]
 
 
 def test_a_part_of_codes_that_is_damaged_is_named(fails, trained, monkeypatch):
     """The merging of all parts is stopped, as by a kill."""
-    monkeypatch.setattr(drawing, "PART", 10)
+    monkeypatch.setattr(sampling, "PART", 10)
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(drawing.Drawing, "merge", lambda *_: 1 / 0)
+        patch.setattr(sampling, "merge", lambda *_: 1 / 0)
         sample(trained, name="damaged")
     part = trained / "damaged" / "codes_00001.safetensors"
     part.write_bytes(part.read_bytes()[:-1])
-    resume = ["sample", "--prior_checkpoint", trained / "prior", "--num_samples", 20]
-    resume += ["--output_dir", trained / "damaged", "--resume"]
-    error = fails(*resume)
+    error = fails(*words(trained, "damaged", "--resume"))
     assert "cannot be read" in error and "remove damaged parts; go on with" in error
     part.unlink()
-    run(*resume)
-    assert read(part.with_name("codes.safetensors")) == read(sample(trained))
+    assert read(sample(trained, "--resume", name="damaged")) == read(sample(trained))
 
 
 def test_what_was_drawn_in_another_way_is_not_resumed(fails, trained):
-    sample(trained, name="first")
-    start = ["sample", "--prior_checkpoint", trained / "prior", "--num_samples", 20]
-    start += ["--resume", "--output_dir"]
-    error = fails(*start, trained / "first", "--seed", 3, "--temperature", 0.9)
-    assert "was drawn with another temperature, seed; resume it with the same" in error
-    assert "there is no run of sample to resume in" in fails(*start, trained / "none")
-    (trained / "first" / "drawn_with.json").write_text("{")
-    error = fails(*start, trained / "first")
-    assert "drawn_with.json is damaged" in error and "without --resume" in error
+    note = sample(trained, name="first").with_name("drawn_with.json")
+    resume = words(trained, "first", "--resume")
+    error = fails(*resume, "--seed", 3, "--temperature", 0.9)
+    assert "was made with another temperature, seed; resume it with the same" in error
+    assert "no run to resume in" in fails(*words(trained, "none", "--resume"))
+    note.write_text("{")
+    assert "drawn_with.json is damaged" in fails(*resume)
 
 
 IN_SMALL_PARTS = """
 import sys
 from pixelprior import cli
-from pixelprior.cli import drawing
-drawing.PART = 3
+from pixelprior.cli import sample
+sample.PART = 3
 cli.main(sys.argv[1:])
 """
 
@@ -220,10 +205,9 @@ def test_several_processes_draw_the_codes_of_one(trained):
     """In seven parts of at most three images, so that both write several."""
     (trained / "small_parts.py").write_text(IN_SMALL_PARTS)
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(trained / "small_parts.py"), "sample", "--prior_checkpoint"]
-    command += [str(trained / "prior"), "--num_samples", "20", "--batch_size", "4"]
-    command += ["--output_dir", str(trained / "two")]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+    command += [trained / "small_parts.py", *words(trained, "two", "--batch_size", 4)]
+    command = [sys.executable, *map(str, command)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote 20 images as codes") == 1
     assert read(trained / "two" / "codes.safetensors") == read(sample(trained))
@@ -233,50 +217,35 @@ def test_bad_files_and_flags_are_named(fails, tmp_path, trained):
     single = len(read_codes(trained / "train.npz").grids) == 1
     train = ["train-prior", *SMALL, "--epochs", 1, "--output_dir", tmp_path / "out"]
     file = ["--codes", trained / "train.npz"]
-    other = {"codes": np.zeros((20, 4, 4), int), "labels": np.zeros(20, int)}
-    np.savez(tmp_path / "other.npz", **other)
+    labels = np.zeros(20, int)
+    np.savez(tmp_path / "other.npz", codes=np.zeros((20, 4, 4), int), labels=labels)
     np.savez(tmp_path / "bare.npz", codes=np.zeros((20, 3, 5), int))
-    for arguments, words in (
+    bare = ["--codes", tmp_path / "bare.npz", "--class_conditional"]
+    for arguments, reason in (
         ([], "give one of --vqvae2_checkpoint and --codes"),
         ([*file, "--vqvae2_checkpoint", "x"], "give one of --vqvae2_checkpoint and"),
         ([*file, "--max_images", 9], "--max_images is for images; leave --max_images"),
         ([*file, "--codebook_size", 5], "but a codebook of 5 has codes 0 to 4; give"),
         ([*file, "--test_codes", tmp_path / "other.npz"], "two files of the same tok"),
-        (["--codes", tmp_path / "none.npz"], "there is no file"),
-        (
-            ["--vqvae2_checkpoint", "x", "--codebook_size", 9],
-            "--codebook_size is for codes from a file; leave --codebook_size out",
-        ),
-        (
-            ["--codes", tmp_path / "bare.npz", "--class_conditional"],
-            "there are no labels in",
-        ),
+        ([*file, "--level", 0, "--without_top"], "for the bottom of several"),
+        (["--vqvae2_checkpoint", "x", "--codebook_size", 9], "is for codes from a"),
+        (bare, "there are no labels in"),
     ):
-        assert words in fails(*train, *arguments), arguments
+        assert reason in fails(*train, *arguments), arguments
     if single:
         assert "but the levels are level_0" in fails(*train, *file, "--level", "top")
-    flags = [*train, *file, "--level", 0, "--without_top"]
-    assert "--without_top is for the bottom of several levels" in fails(*flags)
-    draw = ["sample", "--prior_checkpoint", trained / "prior", "--output_dir", tmp_path]
-    assert "--save_grid is for images" in fails(*draw, "--save_grid")
+    draw = words(trained, "bad", "--save_grid")
+    assert "--save_grid is for images" in fails(*draw)
     measure = ["evaluate", "--codes", tmp_path / "other.npz"]
     assert "give --prior_checkpoint" in fails(*measure)
     measure += ["--prior_checkpoint", trained / "prior"]
     assert "--top_k is for images" in fails(*measure, "--top_k", 3)
-    assert "--dataset is for images" in fails(*measure, "--dataset", "cifar10")
-    if single:
-        words = "was trained on grids of [[3, 5]], but"
-    else:
-        words = "the prior has 2 level(s), but the codes have 1"
-    assert words in fails(*measure)
-    np.savez(tmp_path / "unknown.npz", codes=np.zeros((2, 3, 5), int), labels=[0, -1])
-    flags = ["--codes", tmp_path / "unknown.npz", "--class_conditional"]
-    assert "leave out images whose class is not known" in fails(*train, *flags)
+    wrong = "grids of [[3, 5]], but" if single else "has 2 level(s), but the codes have"
+    assert wrong in fails(*measure)
 
 
 @pytest.mark.parametrize(
-    "grids",
-    [[[3, 5]] * 3, [[3]], [[3, 0], [6, 10]], [3, 5], {"top": 3}, "3x5", 15, None],
+    "grids", [[[3, 5]] * 3, [3, 5], [[3, 0], [6, 10]], {"top": 3}, None]
 )
 def test_grids_that_do_not_fit_the_prior_are_named(fails, trained, tmp_path, grids):
     """A file of notes that was changed by hand, or is another prior's."""
@@ -315,7 +284,7 @@ def test_a_run_on_a_file_is_resumed_on_that_file_alone(fails, trained, tmp_path)
     assert load_model(HierarchicalPixelCNN, tmp_path / "run").num_classes is None
 
 
-def test_three_levels_with_vectors_are_trained_level_by_level(tmp_path, capsys):
+def test_three_levels_with_vectors_are_trained_level_by_level(tmp_path, fails):
     """Each level repeats the code above it, and the top code is the vector's sign."""
     vectors = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
     top = (vectors[:, :1, None] > 0).astype(int)
@@ -328,17 +297,8 @@ def test_three_levels_with_vectors_are_trained_level_by_level(tmp_path, capsys):
     train += [*SMALL, "--epochs", 10, "--validation_share", 0, "--output_dir"]
     run(*train, tmp_path / "first", "--level", 0)
     error = "the level_1 level of .* was never trained; train it: .* --level level_1"
-    draw = [
-        "sample",
-        "--num_samples",
-        8,
-        "--output_dir",
-        tmp_path,
-        "--prior_checkpoint",
-    ]
-    with pytest.raises(SystemExit):
-        run(*draw, tmp_path / "first")
-    assert re.search(error, capsys.readouterr().err)
+    draw = ["sample", "--output_dir", tmp_path, "--prior_checkpoint"]
+    assert re.search(error, fails(*draw, tmp_path / "first"))
     start = ["--init_checkpoint", tmp_path / "first" / "best"]
     run(*train, tmp_path / "second", "--level", "level_1", *start)
     start = ["--init_checkpoint", tmp_path / "second" / "best"]

@@ -2,15 +2,11 @@
 
 import pytest
 import torch
+import try_anomalies
+from tried import defects_markdown
+from try_anomalies import alarms_over_divisions, evaluate_defects, ours
 
 from pixelprior.anomalies.finding import calibrate, score_parts_of
-from pixelprior.evaluation import defect_study
-from pixelprior.evaluation.defect_study import (
-    alarms_over_divisions,
-    defects_markdown,
-    evaluate_defects,
-    ours,
-)
 from pixelprior.evaluation.defects import KINDS, with_defects
 from pixelprior.evaluation.detectors import OURS
 
@@ -29,8 +25,7 @@ def calibrated(shipped, heldout_images):
 def test_the_first_division_is_that_of_the_calibration(
     shipped, calibrated, monkeypatch
 ):
-    rates = (0.01, *(each / 20 for each in range(1, 20)))
-    monkeypatch.setattr(defect_study, "RATES", rates)
+    monkeypatch.setattr(try_anomalies, "RATES", (0.01, 0.05, 0.3, 0.6))
     calibration, *both = calibrated
     _, p_values = ours(*shipped, both[1], calibration, both[1].labels)
     of_both = [score_parts_of(*shipped, *data[:]) for data in both]
@@ -38,14 +33,12 @@ def test_the_first_division_is_that_of_the_calibration(
         alarms_over_divisions(calibration, *of_both, divisions=divisions, seed=seed)
         for divisions, seed in ((1, 3), (1, 4), (2, 3))
     )
-    assert 0.01 not in map(float, first["rates"])  # 48 scores do not allow it
-    for rate in rates[1:]:
-        share = (p_values <= rate).double().mean().item()
-        of_first, of_other, of_two = (
-            each["rates"][str(rate)]["value"] for each in (first, other, two)
-        )
-        assert of_first == pytest.approx(share)
-        assert of_two == pytest.approx((share + of_other) / 2)
+    assert "0.01" not in first["rates"]  # 48 scores do not allow it
+    for rate, of_first in first["rates"].items():
+        share = (p_values <= float(rate)).double().mean().item()
+        assert of_first["value"] == pytest.approx(share)
+        mean = (share + other["rates"][rate]["value"]) / 2
+        assert two["rates"][rate]["value"] == pytest.approx(mean)
 
 
 def test_exchangeable_images_are_flagged_at_the_rate_and_odd_ones_always(calibrated):
@@ -64,15 +57,9 @@ def test_all_methods_are_measured_on_the_same_defects(
 ):
     parts = torch.arange(180).split([120, 30, 30])
     reference, normal, clean = (heldout_images.subset(part) for part in parts)
-    found = evaluate_defects(
-        *shipped,
-        reference,
-        normal,
-        with_defects(clean),
-        more_normal=clean,
-        classifier=shipped_classifier,
-        draws=1,
-    )
+    given = {"more_normal": clean, "classifier": shipped_classifier, "draws": 1}
+    odd = with_defects(clean)
+    found = evaluate_defects(*shipped, reference, normal, odd, **given)
     methods = found["methods"]
     assert next(iter(methods)) == OURS and len(methods) == 6
     assert methods[OURS]["roc_auc"]["value"] > 0.8
@@ -89,8 +76,7 @@ def test_all_methods_are_measured_on_the_same_defects(
     # 48 normal scores allow no p-value of 0.01.
     assert list(found["false_alarms"]) == ["0.05"]
     assert found["false_alarms"]["0.05"]["value"] < 0.3
-    many = found["false_alarms_over_divisions"]
-    assert 0 < many["rates"]["0.05"]["value"] < 0.2
-    share = f"{100 * many['rates']['0.05']['value']:.2f} ±"
-    lines = defects_markdown(found).splitlines()
-    assert any(line.startswith("- over 200 div") and share in line for line in lines)
+    rate = found["false_alarms_over_divisions"]["rates"]["0.05"]["value"]
+    assert 0 < rate < 0.2
+    assert "\n- over 200 divisions" in defects_markdown(found)
+    assert f"of 5 %: {100 * rate:.2f} ±" in defects_markdown(found)

@@ -53,9 +53,7 @@ def test_a_kind_has_its_look(heldout_images):
     assert (one | other)[half.kinds == KINDS.index("wrong half")].all()
 
 
-@pytest.mark.parametrize(
-    "channels, size", [(3, (48, 48)), (1, (20, 20)), (1, (8, 8)), (3, (8, 128))]
-)
+@pytest.mark.parametrize("channels, size", [(1, (8, 8)), (3, (8, 128))])
 def test_images_of_any_size_and_of_one_colour(channels, size):
     torch.manual_seed(0)
     images = torch.randint(256, (8, channels, *size), dtype=torch.uint8)

@@ -75,13 +75,10 @@ def test_what_does_not_belong_together_is_named(root):
         with pytest.raises(error, match=message):
             MVTecTest(root)
 
+    longest = bent / f"{251 * 'b'}.png"
     for path, message, error in (
         (bent / "007.png", "no mask .*007_mask.png", FileNotFoundError),
-        (
-            bent / f"{251 * 'b'}.png",
-            "no mask",
-            FileNotFoundError,
-        ),  # as long as it may be
+        (longest, "no mask", FileNotFoundError),
         (root / "test/loose.png", "loose.png is in none of the folders", ValueError),
         (bent / "000.bmp", "two images are named .*bent/000, and would", ValueError),
     ):
@@ -110,15 +107,8 @@ def test_maps_are_read_as_they_were_written(tmp_path):
         write_map(values, path)
     assert torch.equal(read_maps(paths, (5, 7)), maps)
     whole = paths[1].read_bytes()
-    for wrong in (whole[:100], whole.replace(b"\x07\x00", b"\xff\xff")):
+    write_map(maps[0, :4], paths[1])
+    for wrong in (whole[:100], paths[1].read_bytes()):
         paths[1].write_bytes(wrong)
-        with pytest.raises(ValueError, match=r"1\.tiff cannot be read"):
-            read_maps(paths, (5, 7))
-    for wrong, words in (
-        (maps[0, :4], "is not of 5×7 32-bit floats"),
-        (maps[0].byte(), "is not of 5×7 32-bit floats"),
-        (maps[0] / 0, "values that are not finite"),
-    ):
-        write_map(wrong, paths[1])
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(ValueError, match=r"1\.tiff cannot be read.*--resume"):
             read_maps(paths, (5, 7))

@@ -8,8 +8,8 @@ import re
 import shlex
 
 import pytest
-import tyro
 from parts import ROOT, markdown, outputs, read, words
+from tyro.extras import subcommand_cli_from_dict
 
 from pixelprior import cli
 from pixelprior.cli.recipes import RECIPES
@@ -34,7 +34,7 @@ ROWS = re.findall(r"(?m)^\| `(--\w+)` \| (.+) \| (.+) \|$", SECTION)
 def parsed(command):
     program, *arguments = shlex.split(command)
     assert program == "pixelprior"
-    return tyro.cli(cli.ANY_COMMAND, args=arguments, use_underscores=True)
+    return subcommand_cli_from_dict(cli.COMMANDS, args=arguments, use_underscores=True)
 
 
 def flat(command):
