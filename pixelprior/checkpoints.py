@@ -21,7 +21,8 @@ from pixelprior.settings import whole_number
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
-COST_NO_WEIGHTS = ("image_size", "bottom_downsampling")  # arguments, of any size
+COST_NO_WEIGHTS = ("image_size", "bottom_downsampling")  # arguments
+MOST_PIXELS = 2**13  # in a row or column of an image
 HUB_OPTIONS = (
     *("revision", "cache_dir", "force_download", "local_files_only", "token"),
     *("proxies", "resume_download"),  # of the library's releases before 1.0
@@ -138,15 +139,21 @@ def _line(error: Exception) -> str:
 def _build(model_class, config: dict, state: dict):
     """A model of that config and state; an error, before it takes memory, unless each
     count in the config is within those of the weights."""
-    largest = max(len(state), *(side for each in state.values() for side in each.shape))
+    sides = [side for each in state.values() if each.numel() for side in each.shape]
     for name, value in config.items():
         # A list, such as one size per level, may be neither too long nor too large.
-        counts = [len(value), *value] if isinstance(value, list) else [value]
-        count = max((whole_number(each) or 0 for each in counts), default=0)
-        if name not in COST_NO_WEIGHTS and count > largest:
+        values = value if isinstance(value, list) else [value]
+        count = max((whole_number(each) or 0 for each in values), default=0)
+        if name in COST_NO_WEIGHTS:
+            largest = MOST_PIXELS
+        elif name.endswith(("layers", "blocks")):  # each has tensors of its own
+            largest = len(state)
+        else:
+            largest = max([len(state), *sides])
+        if count > largest or len(values) > len(state):
             raise RuntimeError(
-                f"{name} is {count}, but the weights are {len(state)} tensors, and "
-                f"none of their counts and sides is above {largest}"
+                f"{name} is {value!r:.40}, but the weights are {len(state)} tensors of "
+                f"sides up to {max(sides, default=0)}, and allow {largest} at most"
             )
     # The initial weights are replaced; to draw them must not change the random state.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -203,10 +210,15 @@ def read_config(path: Path) -> dict:
 
 
 def read_training_notes(path) -> dict:
-    """What training wrote beside a checkpoint (`training.json`); {} if it is absent."""
+    """What training wrote beside a checkpoint (`training.json`); {} if it is absent.
+    Class names, trained parts and held-out share of other types are left out."""
     notes = _read_object(checkpoint_folder(path) / "training.json") or {}
-    if not isinstance(notes.get("trained_parts"), list):
-        notes.pop("trained_parts", None)
+    for name in ("class_names", "trained_parts"):
+        words = notes.get(name)
+        if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
+            notes.pop(name, None)
+    if not isinstance(notes.get("validation_share"), int | float):
+        notes.pop("validation_share", None)
     return notes
 
 

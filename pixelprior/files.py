@@ -51,11 +51,12 @@ def write_texts(folder: Path, texts: dict[str, str]) -> None:
 
 
 def sha256_of(path) -> str:
-    """The SHA-256 of a file of any size, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
+    """The SHA-256 of a file of any size, or of all in a folder, in hexadecimal."""
+    path, digest = Path(path), hashlib.sha256()
+    for each in sorted(path.iterdir()) if path.is_dir() else [path]:
+        with open(each, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
     return digest.hexdigest()
 
 

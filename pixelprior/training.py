@@ -385,14 +385,25 @@ class TrainingRun:
                 f"the run in {folder} was started with {'; '.join(changed)}; resume it "
                 "with the same flags, or choose another --output_dir"
             )
+        optimizer = self.optimizer.optimizer
+        fixed = _fixed(optimizer)
         with _reading(folder):
             self.accelerator.load_state(str(folder / STATE))
+            for parameter, moments in optimizer.state.items():
+                for name in ("exp_avg", "exp_avg_sq"):
+                    if moments[name].shape != parameter.shape:
+                        raise ValueError(f"{name} has another shape")
+                if moments["step"] < 1:
+                    raise ValueError("no step was done")
+            if _fixed(optimizer) != fixed:
+                raise ValueError("the options of the optimizer differ")
             averaged = load_file(folder / "last" / WEIGHTS_NAME)
             self.average.module.load_state_dict(averaged)
             if self.history:  # before the first epoch's end there is no best
                 best = load_file(folder / "best" / WEIGHTS_NAME)
                 self.best.load_state_dict(best)
-            self.best_losses = dict(state["best_losses"])
+            best = state["best_losses"]
+            self.best_losses = {name: float(loss) for name, loss in best.items()}
             if "processes" in differ:
                 # The epoch is divided in another way, and begins again.
                 self.step = len(self.history) * self.steps_per_epoch
@@ -400,18 +411,29 @@ class TrainingRun:
                 self.step, self.images = int(state["step"]), int(state["images"])
                 self.seconds = float(state["seconds"])
                 sums = state["sums"][self.accelerator.process_index]
-                self.sums = {n: torch.tensor(s, device=device) for n, s in sums.items()}
+                self.sums = {
+                    name: torch.tensor(float(value), device=device)
+                    for name, value in sums.items()
+                }
             self.average.n_averaged.fill_(self.step)
-        optimizer = self.optimizer.optimizer
-        self.schedule = LambdaLR(optimizer, self.factor, self.step - 1)
+            self.schedule = LambdaLR(optimizer, self.factor, self.step - 1)
         for key in ("epochs", "processes"):
             if key in differ:
                 log(
-                    f"resumed with {key} {now[key]} instead of {then[key]}: an epoch "
-                    f"has {self.steps_per_epoch} steps of {self.images_per_step} "
+                    f"resumed with {key} {now[key]} instead of {then.get(key)}: an "
+                    f"epoch has {self.steps_per_epoch} steps of {self.images_per_step} "
                     "images, and the learning rate follows the schedule of "
                     f"{now['epochs']} epochs"
                 )
+
+
+def _fixed(optimizer) -> list[dict]:
+    """The options of an optimizer that a run does not change."""
+    changing = ("params", "lr", "initial_lr")
+    return [
+        {name: value for name, value in group.items() if name not in changing}
+        for group in optimizer.param_groups
+    ]
 
 
 class _Loss(nn.Module):

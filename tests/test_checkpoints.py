@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN
 from pixelprior.assets import SHIPPED, WITH_WITHOUT_TOP, load_shipped, shipped_folder
@@ -255,6 +255,34 @@ def test_no_memory_is_taken_for_weights_that_do_not_fit(model, tmp_path, monkeyp
     with pytest.raises(ValueError, match="do not fit"):
         load_model(HierarchicalPixelCNN, tmp_path)
     assert devices == ["meta"]
+
+
+@pytest.mark.parametrize("size", [10**18, [16, 10**7]])
+def test_an_image_size_that_takes_the_memory_is_refused(small_vqvae2, tmp_path, size):
+    small_vqvae2.save_pretrained(tmp_path)
+    with_config(tmp_path, image_size=size)
+    with pytest.raises(ValueError, match=r"image_size is .* and allow 8192 at most"):
+        load_model(VQVAE2, tmp_path)
+
+
+def test_an_empty_tensor_does_not_let_a_config_ask_for_more(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    weights = tmp_path / WEIGHTS
+    save_file(load_file(weights) | {"none": torch.empty(10**9, 0)}, weights)
+    for name in ("num_layers", "hidden_channels"):
+        with_config(tmp_path, **{name: 10**6})
+        with pytest.raises(ValueError, match=f"{name} is 1000000, but the weights"):
+            load_model(HierarchicalPixelCNN, tmp_path)
+        with_config(tmp_path, **{name: 4})
+
+
+@pytest.mark.parametrize("value", [5, [1], [{}], {"a": 1}, None])
+def test_notes_of_another_type_count_as_absent(model, tmp_path, value):
+    model.save_pretrained(tmp_path)
+    names = ("class_names", "trained_parts")
+    notes = dict.fromkeys(names, value) | {"validation_share": [value], "kept": 1}
+    (tmp_path / "training.json").write_text(json.dumps(notes))
+    assert read_training_notes(tmp_path) == {"kept": 1}
 
 
 class RunsCode:

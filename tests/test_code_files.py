@@ -92,6 +92,7 @@ def test_what_this_package_keeps_is_read_as_it_was(tmp_path, levels):
         ({"codes": TOP, "labels": LABELS[:1]}, r"int64 \[1\]; give a whole number, or"),
         ({"codes": TOP, "labels": LABELS / 1}, r"float64 \[2\]; give a whole number"),
         ({"codes": TOP, "labels": LABELS - 1}, "labels go down to -1 .*; give classes"),
+        ({"codes": TOP, "labels": LABELS + 2**16}, "and up to 655.*; give classes"),
     ],
 )
 def test_what_are_no_codes_is_named(tmp_path, arrays, words):
@@ -110,6 +111,12 @@ def test_a_codebook_that_fills_its_type_is_read(tmp_path, size, dtype):
     save_codes(again, tmp_path / "codes.safetensors", "here")
     found = read_codes(tmp_path / "codes.safetensors")
     assert found.z_top.max() == size - 1 and found.counts(0).sum() == 12
+
+
+def test_class_names_of_another_type_are_words(tmp_path):
+    codes = CodeData((torch.zeros(2, 3, 4).byte(),), torch.tensor([0, 1]), 8, (1, 2))
+    save_codes(codes, tmp_path / "codes.safetensors", "here")
+    assert read_codes(tmp_path / "codes.safetensors").class_names == ("1", "2")
 
 
 def test_a_code_beyond_the_given_codebook_is_named(tmp_path):

@@ -12,7 +12,13 @@ from safetensors.torch import load_file
 
 from pixelprior import extract_codes, read_codes
 from pixelprior.data import codes as module
-from pixelprior.data.codes import extract_codes_to_folder, load_codes, save_codes
+from pixelprior.data.codes import (
+    CodeData,
+    _read_file,
+    extract_codes_to_folder,
+    load_codes,
+    save_codes,
+)
 from pixelprior.data.tokenizers import FunctionTokenizer
 
 COUNT, PART = 2500, 1000  # three parts, the last one shorter
@@ -162,6 +168,21 @@ def test_parts_that_cannot_be_counted_are_none(tmp_path, words):
     one = extract_codes(tokenizer(), Images()).subset(torch.arange(1))
     save_codes(one, tmp_path / "part_00000.safetensors", f"{words}\nhere")
     assert load_codes(tmp_path, "here") is None
+
+
+@pytest.mark.parametrize("change", ["labels", "vectors", "grids", "codebook"])
+def test_parts_that_do_not_belong_together_are_none(tmp_path, change):
+    extract(tmp_path, Images())
+    path = tmp_path / "part_00001.safetensors"
+    part, source = _read_file(path, None)
+    grids, labels, size = part.grids, part.labels, part.num_embeddings
+    labels = {"labels": None, "vectors": torch.ones(len(part), 2)}.get(change, labels)
+    if change == "grids":
+        grids = [grid[:, :1] for grid in grids]
+    size = size + 1 if change == "codebook" else size
+    save_codes(CodeData(tuple(grids), labels, size, part.class_names), path, source)
+    with pytest.raises(ValueError, match=r"00001\.safetensors is of other images or c"):
+        read_codes(tmp_path)
 
 
 def test_a_full_disk_is_named_and_what_was_written_is_kept(tmp_path, monkeypatch):

@@ -124,9 +124,10 @@ def test_a_folder_of_something_else_is_left_alone(guided, tmp_path):
     with pytest.raises(ValueError, match="give a new folder"):
         export_onnx(*guided[:2], folder)
     assert (folder / "mine.txt").read_text() == "mine"
-    (folder / "about.json").write_text("{}")
-    with pytest.raises(ValueError, match="give a new folder"):
-        export_onnx(*guided[:2], folder)
+    for text in ("{}", '{"graphs": 5}', "[" * 10**5):
+        (folder / "about.json").write_text(text)
+        with pytest.raises(ValueError, match="give a new folder"):
+            export_onnx(*guided[:2], folder)
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])

@@ -216,6 +216,19 @@ def test_damaged_images_are_named_and_counted_and_left_out(tmp_path, monkeypatch
     assert torch.equal(images[1], decoded(4).float() / 255)
 
 
+def test_what_is_no_image_of_a_known_format_is_not_read(tmp_path, monkeypatch):
+    """Pillow would give PostScript to Ghostscript, whatever its file is called."""
+    write_folder(tmp_path)
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+    (tmp_path / "cat" / "002.png").write_bytes(script)
+    monkeypatch.setattr(data_images, "MOST_BYTES", 2000)
+    (tmp_path / "dog" / "003.png").write_bytes(encoded(3).ljust(2001, b"\0"))
+    with pytest.warns(
+        UserWarning, match=r"cat/002\.png \(cannot identify.*2,001 bytes"
+    ):
+        assert len(load(tmp_path)) == 34
+
+
 def test_twenty_problems_are_named_in_a_warning_and_the_others_counted():
     named = listed([f"{number}.png" for number in range(25)])
     assert named.startswith("0.png; 1.png; ") and named.endswith("; 19.png; and 5 more")
@@ -385,11 +398,12 @@ def rows(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "set").mkdir()
 
-    def write(labels, split="train", damaged=()):
+    def write(labels, split="train", damaged=(), absent=()):
         images = [
             {"bytes": encoded(n)[: 60 if n in damaged else None], "path": None}
             for n in range(len(labels))
         ]
+        images = [None if n in absent else each for n, each in enumerate(images)]
         made = datasets.Dataset.from_dict({"image": images, "label": labels})
         made = made.cast_column("image", datasets.Image())
         made = made.cast_column("label", datasets.ClassLabel(names=["cat", "dog"]))
@@ -401,12 +415,13 @@ def rows(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_set_of_the_hub_is_read_row_by_row(rows, no_memory):
     folder, write = rows
-    write([n % 2 for n in range(COUNT)], damaged=[12])
+    write([n % 2 for n in range(COUNT)], damaged=[12], absent=[14])
     # It is the set's row that is named: row 12 is number 11 of the training images.
-    with pytest.warns(UserWarning, match=r"1 of 36 images .*: row 12 of train in "):
+    words = r"2 of 36 images .*: row 12 of train in .* row 14 of train in "
+    with pytest.warns(UserWarning, match=words):
         train = load(None, name=f"hub:{folder}")
     test = load(None, "test", f"hub:{folder}")
-    assert (len(train), len(test)) == (35, 4) and train.class_names == ("cat", "dog")
+    assert (len(train), len(test)) == (34, 4) and train.class_names == ("cat", "dog")
     assert isinstance(train, StreamedImages) and train.workers
     (images,) = next(train.batches([torch.tensor([9, 0])]))
     assert torch.equal(images[0], decoded(10).float() / 255)  # 9 is held out

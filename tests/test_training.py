@@ -576,6 +576,7 @@ CUT_SHORT = [(name, share) for name in (WEIGHTS, RUN) for share in (0, 0.5)]
 CUT_SHORT += [("optimizer.bin", 0), ("optimizer.bin", 0.5)]
 KEYS = ("history", "about", "best_losses", "sums")
 WRONG = [(RUN, {key: value}) for key in KEYS for value in ("text", None)]
+WRONG += [(RUN, {"best_losses": {"total_loss": "x"}}), (RUN, {"sums": [{"a": [1]}]})]
 
 
 @pytest.fixture(scope="module")
@@ -593,6 +594,26 @@ def test_a_damaged_state_of_a_run_is_named(tmp_path, one_epoch, name, harm):
         path.write_text(json.dumps(json.loads(path.read_text()) | harm))
     else:
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * harm)])
+    with pytest.raises(ValueError, match=r"state of the run in .* cannot be read"):
+        resume(folder, ONE_EPOCH)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda state: state["param_groups"][0].update(betas=5),
+        lambda state: state["param_groups"][0].update(amsgrad=True),
+        lambda state: state["state"][0].pop("exp_avg"),
+        lambda state: state["state"][0].update(step=torch.tensor(-1.0)),
+        lambda state: state["state"][0].update(exp_avg_sq=torch.ones(1)),
+    ],
+)
+def test_a_state_of_another_optimizer_is_named(tmp_path, one_epoch, harm):
+    folder = shutil.copytree(one_epoch, tmp_path / "run")
+    path = folder / STATE / "optimizer.bin"
+    state = torch.load(path)
+    harm(state)
+    torch.save(state, path)
     with pytest.raises(ValueError, match=r"state of the run in .* cannot be read"):
         resume(folder, ONE_EPOCH)
 

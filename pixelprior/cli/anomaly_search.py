@@ -7,6 +7,7 @@ that was stopped goes on, and become the table at the end.
 
 import csv
 import json
+import math
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -72,8 +73,8 @@ class Finding:
         batches = [every[first : first + BATCH] for first in every[::BATCH]]
         for numbers in progress_bar(batches, desc="searching", unit="batch"):
             path = self.folder / "batches" / f"{numbers[0]:06d}.json"
-            if path.is_file():
-                rows += json.loads(path.read_text(encoding="utf-8"))
+            if batch := self.finished(path, numbers):
+                rows += batch
                 continue
             try:
                 rows += self.search(numbers)
@@ -153,6 +154,19 @@ class Finding:
     def as_floats(self, images: Tensor) -> Tensor:
         """Bytes [N, 3, H, W] as the VQ-VAE-2 takes them."""
         return with_channels(images, self.vqvae2.in_channels).float() / 255
+
+    def finished(self, path: Path, numbers: range) -> list[dict[str, str]]:
+        """The lines that a run before has kept of a batch; none if they are damaged."""
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            known = [row["path"] for row in rows] == [self.names[n] for n in numbers]
+            for row in rows:
+                known &= {*row} == {*COLUMNS} and {*map(type, row.values())} == {str}
+                if not row["problem"]:
+                    known &= math.isfinite(float(row["score"]) + float(row["p_value"]))
+        except (OSError, ValueError, TypeError, LookupError, RecursionError):
+            return []
+        return rows if known else []
 
     def map_path(self, number: int) -> Path:
         """Where the map of an image is written, if there are masks."""

@@ -165,7 +165,7 @@ def codes_of(flags, vqvae2: VQVAE2, split: str, accelerator) -> CodeData:
             progress=accelerator.is_main_process,
         )
     codes = load_codes(folder, source)
-    if codes is None:
+    if codes is None or codes.labels is None:
         raise OSError(
             f"the codes in {folder} cannot be read, or are of other images than those "
             "that this process has; all processes need the same --output_dir and the "

@@ -179,7 +179,13 @@ class Sample:
         for path in files_of(folder, PARTS_OF_CODES):
             path.unlink()
         if self.save_grid:
-            drawn = torch.stack([read_image(str(path)) for path in paths])
+            try:
+                drawn = torch.stack([read_image(str(path)) for path in paths])
+            except RuntimeError as error:
+                raise ValueError(
+                    f"an image in {folder} is damaged ({error}); remove it, and go on "
+                    "with --resume"
+                ) from error
             grid = image_grid(drawn.float() / 255, self.grid_nrow)
             save_picture(grid, folder / "grid.png")
         print(f"wrote {count} {'images' if vqvae2 else 'images as codes'} to {folder}")
@@ -210,11 +216,11 @@ def merge(parts: list[Path], labels, path: Path) -> None:
 
     try:
         read = [read_codes(part) for part in parts]
-    except (OSError, ValueError) as error:
+        grids = zip(*(codes.grids for codes in read), strict=True)
+        grids = tuple(torch.cat(each) for each in grids)
+    except (OSError, ValueError, RuntimeError) as error:
         raise OSError(
             f"{error}; give all processes the same --output_dir, on a disk that all of "
             "them see, and remove damaged parts"
         ) from error
-    grids = zip(*(codes.grids for codes in read), strict=True)
-    grids = tuple(torch.cat(each) for each in grids)
     save_codes(replace(read[0], grids=grids, labels=labels), path, "pixelprior sample")

@@ -307,8 +307,8 @@ def _read(path: Path, num_embeddings: int | None = None) -> tuple[CodeData, str]
         while sum(map(len, parts)) < images:
             part_path = path / PART_NAME.format(len(parts))
             part, of_part = _read_file(part_path, num_embeddings)
-            if of_part != source:
-                raise ValueError(f"{part_path} was made from other images")
+            if of_part != source or _form(part) != _form(first):
+                raise ValueError(f"{part_path} is of other images or codes")
             parts.append(part)
         if sum(map(len, parts)) > images:
             raise ValueError(f"its parts have more than {images} images")
@@ -328,13 +328,19 @@ def _read(path: Path, num_embeddings: int | None = None) -> tuple[CodeData, str]
     return replace(first, grids=grids, labels=labels), made_from
 
 
+def _form(codes: CodeData) -> tuple:
+    """What the parts of one folder have in common."""
+    labels = None if codes.labels is None else codes.labels.shape[1:]
+    return [grid.shape[1:] for grid in codes.grids], codes.num_embeddings, labels
+
+
 def _read_file(path: Path, num_embeddings: int | None) -> tuple[CodeData, str]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; name a file of codes")
     try:
         arrays, metadata = _arrays(path)
         size = json.loads(metadata.get("num_embeddings", "null"))
-        class_names = tuple(json.loads(metadata.get("class_names", "[]")))
+        class_names = tuple(map(str, json.loads(metadata.get("class_names", "[]"))))
     except Exception as error:  # damaged files raise errors of many types
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}: {error}); it is cut short "
@@ -423,9 +429,12 @@ def _checked_labels(labels: Tensor | None, count: int) -> Tensor | None:
             f"labels are {labels.dtype} {list(labels.shape)}; give a whole number, or "
             f"a vector of floats, for each of the {count} images, or leave them out"
         )
-    if not labels.isfinite().all() or (whole and labels.min() < 0):
+    labels = labels.float() if vectors else labels.long()
+    low, high = labels.min().item(), labels.max().item()
+    if not labels.isfinite().all() or (whole and not 0 <= low <= high < MOST_CODES):
         raise ValueError(
-            f"labels go down to {labels.min()} and up to {labels.max()}; give classes "
-            "from 0 or finite vectors, and leave out images whose class is not known"
+            f"labels go down to {low} and up to {high}; give classes from 0 to "
+            f"{MOST_CODES - 1} or finite vectors, and leave out images whose class is "
+            "not known"
         )
-    return labels.float() if vectors else labels.long()
+    return labels

@@ -43,6 +43,9 @@ SHARE_OF_MEMORY = 0.5  # of what is free, for images in memory
 CONTAINER = Path("/sys/fs/cgroup/memory.max")  # its limit in bytes, or the word max
 # A small file may hold more pixels than memory. Pillow warns beyond this number too.
 MOST_PIXELS = 2**30 // 12
+MOST_BYTES = 2**28  # of a file; some decoders read all of it before they refuse it
+# Pillow would hand a file that is PostScript, whatever its name, to another program.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def free_memory() -> int:
@@ -62,8 +65,13 @@ def fits_on(device, size: int) -> bool:
 
 def read_image(stream: BinaryIO, sides: tuple[int, int]) -> Tensor:
     """Read an encoded image as uint8 [3, H, W], upright, and cropped to (H, W)."""
+    if (size := stream.seek(0, os.SEEK_END)) > MOST_BYTES:
+        raise ValueError(
+            f"a file of {size:,} bytes, more than {MOST_BYTES:,}: compress or shrink it"
+        )
+    stream.seek(0)
     # Given a path, Pillow 13 scrambles a grey TIFF that is turned by 90 degrees.
-    with Image.open(stream) as file:
+    with Image.open(stream, formats=FORMATS) as file:
         if file.width * file.height > MOST_PIXELS:
             raise ValueError(
                 f"{file.width}×{file.height} pixels, more than {MOST_PIXELS:,}: shrink "

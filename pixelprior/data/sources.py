@@ -173,7 +173,8 @@ class Rows:
         return len(self.numbers)
 
     def image(self, number: int) -> dict:
-        return self.rows[int(self.numbers[number])][self.column]
+        image = self.rows[int(self.numbers[number])][self.column]
+        return image or {"bytes": None, "path": ""}
 
     def open(self, number: int) -> BinaryIO:
         image = self.image(number)

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pixelprior.data.images import ImageData, covering
+from pixelprior.data.images import FORMATS, ImageData, covering
 from pixelprior.data.sources import AllFiles, listed
 from pixelprior.evaluation.detectors import OURS, measured, others
 from pixelprior.plotting import save_picture
@@ -71,7 +71,7 @@ class MVTecTest(AllFiles):
                 "there, or take the image away"
             )
         try:
-            with Image.open(mask) as file:
+            with Image.open(mask, formats=FORMATS) as file:
                 of_mask = file.size
                 file.load()
         except Exception as error:  # decoders raise errors of many types
@@ -79,7 +79,7 @@ class MVTecTest(AllFiles):
                 f"the mask {mask} cannot be read ({error}); put a whole one there"
             ) from error
         try:
-            with Image.open(image) as file:
+            with Image.open(image, formats=FORMATS) as file:
                 of_image, turned = file.size, file.getexif().get(ORIENTATION, 1)
         except Exception:  # the image is named when it is read
             return mask
@@ -106,7 +106,7 @@ class MVTecTest(AllFiles):
             if self.masks[index] is None:
                 masks.append(torch.zeros(*sides, dtype=torch.bool))
                 continue
-            with Image.open(self.masks[index]) as file:
+            with Image.open(self.masks[index], formats=FORMATS) as file:
                 given = np.asarray(file.convert("L")) > 0
             covered = covering(torch.from_numpy(given)[None].float(), sides)[0]
             most = covered.max()
@@ -133,7 +133,7 @@ def read_maps(paths: Iterable[Path], sides: tuple[int, int]) -> Tensor:
     maps = []
     for path in paths:
         try:
-            with Image.open(path) as file:
+            with Image.open(path, formats=FORMATS) as file:
                 values = np.array(file, np.float32).reshape(sides)
         except Exception as error:  # decoders raise errors of many types
             raise ValueError(

@@ -94,9 +94,9 @@ def _is_export(folder: Path) -> bool:
     """Whether a folder holds an export and nothing else."""
     try:
         graphs = json.loads((folder / ABOUT_NAME).read_text(encoding="utf-8"))["graphs"]
-    except (OSError, ValueError, KeyError, TypeError):
+        own = {ABOUT_NAME, *(f"{name}.onnx" for name in graphs)}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
-    own = {ABOUT_NAME, *(f"{name}.onnx" for name in graphs)}
     return {path.name for path in folder.iterdir()} <= own
 
 

@@ -143,8 +143,14 @@ def test_a_run_that_was_stopped_goes_on_with_the_batches_that_are_missing(
         if not row["problem"]:
             assert float(row["score"]) == pytest.approx(float(other["score"]), abs=1e-2)
     assert resume() == []
-    (out / "batches" / "000003.json").unlink()
-    assert resume() == [3] and table(out) == whole
+    batch = out / "batches" / "000003.json"
+    rows = json.loads(batch.read_text())
+    for other in ({"path": "x"}, {"p_value": None}, {"score": "nan"}, {"more": "1"}):
+        batch.write_text(json.dumps([row | other for row in rows]))
+        assert resume() == [3] and table(out) == whole
+    for text in ("null", "[1, 2, 3]", "[" * 10**5, ""):
+        batch.write_text(text)
+        assert resume() == [3] and json.loads(batch.read_text()) == rows
 
 
 @pytest.mark.slow

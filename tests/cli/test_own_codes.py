@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, cli, load_images, read_codes
 from pixelprior.assets import FOLDER
-from pixelprior.checkpoints import load_model
+from pixelprior.checkpoints import fingerprint, load_model
 from pixelprior.cli import sample as sampling
-from pixelprior.data.codes import extract_codes, save_codes
+from pixelprior.data.codes import CodeData, extract_codes, save_codes
 
 VQVAE2_FOLDER = FOLDER / "fashion_mnist_vqvae2"
 PRIOR_FOLDER = FOLDER / "fashion_mnist_prior"
@@ -58,6 +58,19 @@ def trained(request, tmp_path_factory):
         *["--output_dir", folder / "prior"],
     )
     return folder
+
+
+def test_a_folder_of_codes_trains_as_its_file_does(trained, tmp_path):
+    for name, path in (("file", "part_00000.safetensors"), ("folder", "")):
+        codes = read_codes(trained / "train.npz")
+        about = f"{len(codes)} images in parts of 4096\nhere"
+        save_codes(codes, tmp_path / "codes" / "part_00000.safetensors", about)
+        given = ["train-prior", "--codes", tmp_path / "codes" / path, *SMALL]
+        run(*given, "--epochs", 1, "--output_dir", tmp_path / name)
+    one, two = (
+        load_model(HierarchicalPixelCNN, tmp_path / n) for n in ("file", "folder")
+    )
+    assert fingerprint(one) == fingerprint(two)
 
 
 def test_a_prior_over_a_file_of_codes_learns_and_says_what_it_reached(trained, capsys):
@@ -177,6 +190,9 @@ def test_a_part_of_codes_that_is_damaged_is_named(fails, trained, monkeypatch):
     part.write_bytes(part.read_bytes()[:-1])
     error = fails(*words(trained, "damaged", "--resume"))
     assert "cannot be read" in error and "remove damaged parts; go on with" in error
+    codes = CodeData((torch.zeros(10, 2, 2).byte(),) * 2, None, 8)
+    save_codes(codes, part, "of other grids")
+    assert "remove damaged parts" in fails(*words(trained, "damaged", "--resume"))
     part.unlink()
     assert read(sample(trained, "--resume", name="damaged")) == read(sample(trained))
 
