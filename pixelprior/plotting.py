@@ -105,6 +105,11 @@ def image_rows(
 ) -> Figure:
     """Rows of images [N, C, S, S] by name, and a name above each column."""
     count = max(len(images) for images in rows.values())
+    if column_names and len(column_names) != count:
+        raise ValueError(
+            f"{len(column_names)} names are given for {count} columns; give one for "
+            "each column, or none"
+        )
     width = panel_width(count, 0.9, 1.2)
     height = len(rows) * (width + 0.05) + 0.4 + 0.15 * bool(column_names)
     figure = Figure(figsize=(count * width + 1.2, height), layout="constrained")

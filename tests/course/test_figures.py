@@ -701,7 +701,7 @@ def test_columns_have_their_names():
     rows = {"a": images(3), "b": images(3)}
     figure = image_rows(rows, column_names=["x", "T-shirt", "z w"])
     assert titles(figure) == ["x", "T-shirt", "z\nw", "", "", ""]
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="2 names are given for 3 columns"):
         image_rows(rows, column_names=["x", "y"])
 
 
