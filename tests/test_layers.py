@@ -201,3 +201,15 @@ def test_a_cache_keeps_more_for_longer_vectors_in_the_first_block_alone():
 def test_a_block_adds_its_vertical_input_and_takes_no_condition_by_default():
     block = GatedBlock("B", 4, 4)
     assert block.vertical_residual and block.condition is None
+
+
+@pytest.mark.parametrize("mask_type", "AB")
+def test_what_enters_a_gate_has_the_scale_of_its_input_at_the_start(mask_type):
+    """A smaller scale would shrink from gate to gate."""
+    torch.manual_seed(0)
+    block = GatedBlock(mask_type, 32, 32, kernel_size=5)
+    for into_gate in (block.vertical, block.horizontal, block.vertical_to_horizontal):
+        channels, size = into_gate.in_channels, into_gate.kernel_size
+        features = into_gate(torch.randn(512, channels, *size))
+        assert features.std().item() == pytest.approx(1, abs=0.1)
+        assert not into_gate.bias.any()
