@@ -207,7 +207,7 @@ def test_withheld_vectors_are_one_condition_whatever_they_were():
     "options, labels, words",
     [
         ({}, None, "on vectors; give vectors of 2 finite numbers, one per"),
-        ({}, torch.ones(4), r"labels have shape \[4\], but shape \[4, 2\] is needed"),
+        ({}, torch.ones(1), r"labels have shape \[1\], but shape \[4, 2\] is needed"),
         ({}, torch.ones(4, 2) * math.inf, "not finite; give vectors of 2 finite"),
         ({}, [["a", "b"]] * 4, "give vectors of 2"),
         ({"num_classes": 3}, None, "num_classes is 3 and condition_dim is 2; give one"),

@@ -399,6 +399,15 @@ def test_each_level_is_clipped_by_itself(tmp_path):
     assert a == b
 
 
+@pytest.mark.parametrize("steps, decay", [(0, 0.1), (7, 8 / 17), (99, 0.9)])
+def test_averaged_weights_move_slowly_once_there_were_many_steps(steps, decay):
+    """The decay after n steps is (1 + n) / (10 + n), and no more than what is given."""
+    average, current = torch.tensor([1.0, -2.0]), torch.tensor([3.0, 4.0])
+    expected = decay * average + (1 - decay) * current
+    average_weights([average], [current], steps, 0.9)
+    torch.testing.assert_close(average, expected)
+
+
 def test_a_training_step_asks_the_device_for_no_number():
     """Tensors on torch's meta device hold no numbers: asking for one is an error."""
     with torch.device("meta"):
