@@ -1,5 +1,6 @@
 """Images in memory, from the package, torchvision and folders; and codes on disk."""
 
+import math
 import struct
 import warnings
 
@@ -18,6 +19,7 @@ from pixelprior.data.codes import (
     smallest_integer_type,
 )
 from pixelprior.data.images import ImageData, load_images
+from pixelprior.evaluation.measures import nearest
 
 
 def write_images(folder, count, size=(40, 50), first=0):
@@ -43,15 +45,25 @@ def test_the_embedded_images_are_balanced_over_ten_classes(split, per_class):
     assert not border.any()
 
 
-def test_no_embedded_test_image_is_a_training_image():
-    train, test = (
-        {
-            image.numpy().tobytes()
-            for image in load_images("fashion_mnist_mini", s).images
-        }
-        for s in ("train", "test")
-    )
-    assert not train & test
+@pytest.mark.parametrize(("split", "count"), [("train", 1443), ("test", 159)])
+def test_the_embedded_emoji_have_colour_and_nine_classes(split, count):
+    data = load_images("emoji", split)
+    assert data.images.shape == (count, 3, 32, 32)
+    assert data.images.dtype == torch.uint8
+    assert len(data.labels.unique()) == len(data.class_names) == 9
+    assert data.class_names[-1] == "flags"
+    assert (data.images[:, :, 0, 0] == 255).all(1).double().mean() > 0.9, "on white"
+
+
+LEAST = [("fashion_mnist_mini", 0), ("emoji", 0.06)]
+
+
+@pytest.mark.parametrize(("name", "least"), LEAST)
+def test_no_embedded_test_image_is_a_training_image(name, least):
+    """No emoji of another design is nearly the same: `least` is a root mean square."""
+    train, test = (load_images(name, split) for split in ("train", "test"))
+    distances = nearest(test, train)[1] / math.sqrt(train.images[0].numel())
+    assert distances.min() > least
 
 
 def test_batches_are_floats_from_zero_to_one():

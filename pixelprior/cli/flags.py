@@ -45,7 +45,7 @@ class TrainingFlags:
     """Flags that both training commands share."""
 
     dataset: str = "cifar10"
-    """Data set to train on: fashion_mnist_mini (which ships with the package),
+    """Data set to train on: fashion_mnist_mini or emoji (which ship with the package),
     fashion_mnist, mnist, cifar10, cifar100, imagefolder (the folder given by
     --data_root, with one folder per class), shards (the .tar files in that folder) or
     hub:NAME (of the Hugging Face hub, or a folder)."""

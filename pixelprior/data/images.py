@@ -36,7 +36,8 @@ TORCHVISION = {
     "cifar10": torchvision.datasets.CIFAR10,
     "cifar100": torchvision.datasets.CIFAR100,
 }
-DATASETS = ("fashion_mnist_mini", *TORCHVISION, *SOURCES)
+EMBEDDED = ("fashion_mnist_mini", "emoji")  # that ship with the package
+DATASETS = (*EMBEDDED, *TORCHVISION, *SOURCES)
 SPLITS = ("train", "test")
 FASHION_CLASSES = tuple(torchvision.datasets.FashionMNIST.classes)
 SHARE_OF_MEMORY = 0.5  # of what is free, for images in memory
@@ -307,7 +308,7 @@ def load_images(
     """Load one split of a data set into memory, or as a stream if it does not fit.
 
     Args:
-        name: one of `DATASETS`. "fashion_mnist_mini" ships with the package. The
+        name: one of `DATASETS`. Those of `EMBEDDED` ship with the package. The
             torchvision data sets are downloaded if they are absent. "imagefolder" is
             the folder `data_root` itself, "shards" are the tar files in it or those of
             a pattern, and "hub:NAME" is a set of the Hugging Face hub, or a folder in
@@ -359,11 +360,14 @@ def load_images(
         if workers is None:
             workers = max(1, min(8, (os.cpu_count() or 1) // here))
         return StreamedImages(images, *about, numbers=good, workers=workers)
-    if name == "fashion_mnist_mini":
+    if name in EMBEDDED:
         with np.load(ASSETS / f"{name}.npz", allow_pickle=False) as arrays:
             images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-        images, labels = torch.from_numpy(images)[:, None], torch.from_numpy(labels)
-        data = ImageData(images, labels.long(), FASHION_CLASSES, name, split)
+            classes = tuple(map(str, arrays.get("class_names", FASHION_CLASSES)))
+        images, labels = torch.from_numpy(images), torch.from_numpy(labels).long()
+        # Grey images are kept as [N, S, S], and colour as [N, S, S, 3].
+        images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+        data = ImageData(images.contiguous(), labels, classes, name, split)
     else:
         root = Path(data_root) if data_root is not None else default_root()
         data = _load_torchvision(name, split, root)
