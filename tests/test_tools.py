@@ -123,11 +123,16 @@ def test_what_is_odd_is_measured_on_defects_and_for_each_class_once(
     assert fashion["images"]["defects"] == 20
     assert fashion["false_alarms_over_divisions"]["images"] == len(few["test"])
     asked, one = [], try_anomalies.one_class
-    watched = lambda number, given: asked.append(number) or one(number, given)  # noqa: E731
+    watched = lambda number, *given: asked.append(number) or one(number, *given)  # noqa: E731
     monkeypatch.setattr(try_anomalies, "one_class", watched)
     monkeypatch.setattr(try_anomalies, "evaluate_defects", None)
     both = run_with("--classes", "1", "8")
     assert asked == [8] and both["defects"] == first["defects"]
+    assert both["one_class_cifar10"] == first["one_class_cifar10"] != []
+    lead = both["one_class"][0]["find_less_largest_nats"]["value"]
+    of = both["one_class"][0]["methods"]
+    of = [of[name]["roc_auc"]["value"] for name in ("find", "largest nats")]
+    assert lead == pytest.approx(of[0] - of[1], abs=1e-6)
     assert both["one_class"][:1] == first["one_class"]
     assert len(both["one_class"][0]["methods"]) == 6
     assert both["one_class"][0]["images"] == {"normal": 20, "odd": 20}

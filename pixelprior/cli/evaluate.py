@@ -1,14 +1,20 @@
 """The command `evaluate`: measure a VQ-VAE-2 and its prior, and write the results."""
 
+import shutil
 import sys
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from pixelprior.cli.flags import Shipped, check_one_process
 from pixelprior.files import writable_folder
 
+MOST_SAMPLES = 10_000
 OF_CODES = ("codes", "prior_checkpoint", "seed", "device", "output_dir")
+CHANGE_NO_SCORE = ("device", "output_dir", "resume", "data_root", "weights")
+CHANGE_NO_SCORE += ("temperature", "top_k", "top_p", "guidance")  # noted as the setting
+OF_CLASSIFIERS = {"classifiers/*/*": r"model\.safetensors|config\.json"}
 
 
 @dataclass(kw_only=True)
@@ -43,8 +49,13 @@ class Evaluate:
     codes: Path | None = None
     """File of codes to measure the likelihood of a prior on, in place of images; see
     --codes of train-prior. It needs --prior_checkpoint."""
-    num_samples: int = 10_000
-    """Number of images to draw, at most the number of training images."""
+    protocol: Literal["all", "cas"] = "all"
+    """What to measure. cas is the classification accuracy score alone, as its authors
+    measure it: residual networks of 56 layers, trained on as many samples as there are
+    training images. It takes hours, and goes on with --resume."""
+    num_samples: int | None = None
+    """Number of images to draw, at most the number of training images. If it is left
+    out, it is 10,000, and for --protocol cas the number of training images."""
     temperature: float | None = None
     """Temperature of the second set of samples. With any of --temperature, --top_k,
     --top_p and --guidance, as in sample, such a set is measured beside samples of the
@@ -62,7 +73,10 @@ class Evaluate:
     """Device to draw and measure on, such as cuda. If it is left out, the GPU is used
     if there is one."""
     output_dir: Path = Path("./pixelprior_results")
-    """Folder for results.json, results.md and pictures."""
+    """Folder for results.json, results.md and pictures; for --protocol cas it is for
+    cas.json, cas.md and the classifiers."""
+    resume: bool = False
+    """Go on with --protocol cas where it was stopped, in the same --output_dir."""
 
     def run(self) -> dict:
         from pixelprior.benchmark.report import write_results
@@ -72,9 +86,15 @@ class Evaluate:
         from pixelprior.evaluation.choosing import NAMES, read_setting, setting_in_words
         from pixelprior.evaluation.measures import samples
         from pixelprior.plotting import save_picture
-        from pixelprior.settings import SamplingOptions
+        from pixelprior.settings import SamplingOptions, check_positive
 
         check_one_process("evaluate")
+        if self.num_samples is not None:
+            check_positive(num_samples=self.num_samples)
+        if self.resume and self.protocol != "cas":
+            raise ValueError(
+                "--resume is for --protocol cas; give it too, or leave --resume out"
+            )
         device = usable_device(self.device)
         if self.codes is not None:
             return self.run_on_codes(device)
@@ -99,6 +119,23 @@ class Evaluate:
             options = SamplingOptions(guidance=self.guidance)
             setting["guidance"] = options.guidance_for(2)
         setting = setting or read_setting(self.prior_folder)
+        say = partial(print, file=sys.stderr, flush=True)
+        if self.protocol == "cas":
+            self.begin_scores(folder, vqvae2, prior, setting, train)
+            results = suite.classification_accuracy(
+                vqvae2,
+                prior,
+                train,
+                heldout,
+                folder,
+                setting=setting,
+                num_samples=self.num_samples,
+                seed=self.seed,
+                say=say,
+            )
+            write_results(folder, "cas", results, report.accuracy_table(results))
+            return results
+        most = MOST_SAMPLES if self.num_samples is None else self.num_samples
         results = suite.evaluate(
             vqvae2,
             prior,
@@ -107,9 +144,9 @@ class Evaluate:
             without_top=without_top,
             classifier=classifier,
             setting=setting,
-            num_samples=self.num_samples,
+            num_samples=most,
             seed=self.seed,
-            say=partial(print, file=sys.stderr, flush=True),
+            say=say,
         )
         options = {"class_names": heldout.class_names, "seed": self.seed}
         first = samples(vqvae2, prior, report.PICTURED, **options)
@@ -128,6 +165,23 @@ class Evaluate:
         write_results(folder, "results", results, report.table(results))
         print(f"wrote results.json, results.md and pictures to {folder}")
         return results
+
+    def begin_scores(self, folder: Path, vqvae2, prior, setting, train) -> None:
+        """Note what the classifiers in a folder are trained on, or compare it."""
+        from pixelprior.checkpoints import fingerprint
+        from pixelprior.cli.resuming import begin
+        from pixelprior.evaluation.suite import IN_TRAINING
+
+        noted = {
+            "dataset": [train.name, len(train)],
+            "setting": setting,
+            "vqvae2_checkpoint": fingerprint(vqvae2),
+            "prior_checkpoint": fingerprint(prior),
+        }
+        note = folder / "measured_with.json"
+        begin(note, self, CHANGE_NO_SCORE, noted, OF_CLASSIFIERS)
+        if not self.resume:  # what another run has begun
+            shutil.rmtree(folder / IN_TRAINING, ignore_errors=True)
 
     def run_on_codes(self, device) -> dict:
         from pixelprior.benchmark.report import write_results

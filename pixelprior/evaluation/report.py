@@ -43,6 +43,34 @@ def table(results: dict, by_seed: dict[int, dict] | None = None) -> str:
     return "\n".join([markdown_table(columns, rows), "", *_below(results)])
 
 
+def accuracy_table(results: dict) -> str:
+    """The accuracies that `suite.classification_accuracy` returned, in Markdown."""
+    data, scores = results["data"], results["classification_accuracy_score"]
+    columns = ["trained on", "accuracy, %", "95 % interval", "÷ real images"]
+    rows = []
+    for name, found in scores.items():
+        if name.endswith("_to_real"):
+            continue
+        low, high = 100 * found["low"], 100 * found["high"]
+        ratio = scores.get(f"{name}_to_real")
+        rows.append(
+            [
+                SETS_IN_WORDS.get(name, name),
+                f"{100 * found['value']:.2f}",
+                f"{low:.2f} to {high:.2f}",
+                _rounded(ratio, 3) if ratio else "",
+            ]
+        )
+    lines = [
+        f"- residual networks of 56 layers, {results['epochs']} epochs on "
+        f"{data['training_images']:,} images; {data['heldout_images']:,} test images "
+        f"of {data['name']}"
+    ]
+    if results["setting"] is not None:
+        lines.append(f"- chosen setting: {setting_in_words(results['setting'])}")
+    return "\n".join([markdown_table(columns, rows), "", *lines])
+
+
 def _below(results: dict):
     """The lines below the table: what was measured, and on what machine."""
     data, machine = results["data"], results["machine"]

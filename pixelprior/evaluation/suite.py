@@ -9,18 +9,24 @@ import math
 import statistics
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 
 from pixelprior.benchmark.timing import seconds
+from pixelprior.checkpoints import WEIGHTS_NAME, load_model
 from pixelprior.data.codes import CodeData, extract_codes
 from pixelprior.data.images import ImageData
 from pixelprior.devices import machine
 from pixelprior.evaluation.classifier import (
     ACCURACY_SCORES,
+    CAS,
     Classifier,
     accuracy_scores,
     compare_in_features,
+    correct,
+    scores_of,
+    train_classifier,
 )
 from pixelprior.evaluation.measures import (
     NEIGHBOURS,
@@ -31,6 +37,7 @@ from pixelprior.evaluation.measures import (
     image_nats,
     mean_with_interval,
     nearest,
+    outputs,
     ratio_with_interval,
     reconstructions,
     samples,
@@ -45,6 +52,7 @@ from pixelprior.settings import SamplingOptions
 from pixelprior.vqvae2 import VQVAE2
 
 SPEED_BATCH = 64
+IN_TRAINING = "classifiers/in_training"  # of `classification_accuracy`
 
 
 def evaluate(
@@ -161,6 +169,69 @@ def evaluate(
         "frechet": frechet,
         "saturation": colours,
         **scores,
+    }
+
+
+def classification_accuracy(
+    vqvae2: VQVAE2,
+    prior: HierarchicalPixelCNN,
+    train: ImageData,
+    heldout: ImageData,
+    folder: Path,
+    *,
+    setting: dict | None = None,
+    num_samples: int | None = None,
+    seed: int = 0,
+    say=lambda line: None,
+) -> dict:
+    """The classification accuracy score as its authors measure it (Ravuri and Vinyals
+    2019, arXiv 1905.10887, section 4): a residual network of 56 layers is trained on
+    real images, on as many reconstructions, and on as many samples of each kind, in
+    the same way, and tested on held-out images.
+
+    Arguments are those of `evaluate`, and a `folder` for the classifiers. Those that
+    are there are not trained again, and a training that was stopped goes on. None for
+    `num_samples` takes as many as there are training images.
+    """
+    if prior.num_classes is None or len(heldout.class_names) < 2:
+        raise ValueError(
+            "the classification accuracy score needs a prior of two or more classes; "
+            "train one with --class_conditional"
+        )
+    count, device = len(train), next(prior.parameters()).device
+    if num_samples is not None:
+        count = min(num_samples, count)
+    real = some_of_each_class(train, count)
+    about = {"class_names": heldout.class_names, "seed": seed}
+    drawn = partial(samples, vqvae2, prior, count, **about)
+    sets = {
+        "real": lambda: real,
+        "reconstructions": partial(reconstructions, vqvae2, real),
+        "samples": drawn,
+    }
+    if setting is not None:
+        sets["chosen_samples"] = partial(drawn, **setting)
+    right = {}
+    for name, made in sets.items():
+        kept = folder / "classifiers" / name
+        if not (kept / WEIGHTS_NAME).is_file():
+            say(f"a residual network of 56 layers, on {name.replace('_', ' ')}")
+            options = CAS | {"seed": seed, "on_cpu": device.type == "cpu"}
+            run = folder / IN_TRAINING / name
+            train_classifier(made(), folder=run, **options).save_pretrained(kept)
+        classifier = load_model(Classifier, kept, device)
+        right[name] = correct(outputs(classifier, heldout, device), heldout)
+    return {
+        "data": {
+            "name": heldout.name,
+            "training_images": count,
+            "heldout_images": len(heldout),
+            "seed": seed,
+        },
+        "epochs": CAS["epochs"],
+        "machine": machine(device),
+        "setting": setting,
+        "classification_accuracy_score": scores_of(right, seed),
     }
 
 

@@ -48,16 +48,22 @@ def test_it_learns_classes_and_the_same_seed_learns_the_same(
     assert alike(one, two)
 
 
-def test_the_default_residual_network_has_20_layers():
-    """He et al. 2015, section 4.2: 20 layers, 0.27 million parameters."""
-    model = Classifier(3, 10, residual_blocks=3)
+@pytest.mark.parametrize(
+    ("blocks", "layers_in_all", "parameters"), [(3, 20, 0.27e6), (9, 56, 0.85e6)]
+)
+def test_a_residual_network_has_the_layers_of_its_paper(
+    blocks, layers_in_all, parameters
+):
+    """He et al. 2015, section 4.2 and table 6."""
+    model = Classifier(3, 10, residual_blocks=blocks)
     layers = [
         name
         for name, part in model.named_modules()
         if isinstance(part, torch.nn.Conv2d | torch.nn.Linear)
     ]
-    assert sum("downsample" not in name for name in layers) == 20
-    assert sum(p.numel() for p in model.parameters()) == pytest.approx(0.27e6, rel=0.05)
+    assert sum("downsample" not in name for name in layers) == layers_in_all
+    count = sum(p.numel() for p in model.parameters())
+    assert count == pytest.approx(parameters, rel=0.05)
 
 
 def test_garments_are_mirrored_and_digits_are_not(training_images):

@@ -39,6 +39,7 @@ from pixelprior.evaluation.measures import samples, some_of_each_class
 from pixelprior.evaluation.report import sample_picture, table
 from pixelprior.evaluation.suite import evaluate
 from pixelprior.files import UNFINISHED
+from pixelprior.training import TrainingRun
 
 DOCS = Path(__file__).parents[2] / "docs"
 TINY = Recipe(
@@ -117,6 +118,63 @@ def evaluated(tmp_path_factory):
         cli.main([*command, "--output_dir", str(folder)])
     found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     return Evaluated(found, printed.getvalue(), drawn[0], folder)
+
+
+def test_the_accuracy_score_of_its_authors_goes_on_where_it_was_stopped(
+    tmp_path, monkeypatch, capsys
+):
+    """Stopped before samples are drawn, in the training on them, and not at all."""
+    brief = {"residual_blocks": 1, "augment": True, "epochs": 2, "batch_size": 25}
+    monkeypatch.setattr(suite, "CAS", brief)
+    trained, drawn, save = [], [], TrainingRun.save
+    train, draw = suite.train_classifier, suite.samples
+
+    def watched(data, **options):
+        trained.append(data.name or "real")
+        return train(data, **options)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    def save_and_stop(run, *arguments, **options):
+        save(run, *arguments, **options)
+        stop()
+
+    monkeypatch.setattr(suite, "train_classifier", watched)
+
+    def watched_draw(*arguments, **options):
+        drawn.append(options)
+        return draw(*arguments, **options)
+
+    monkeypatch.setattr(suite, "samples", watched_draw)
+    command = ["evaluate", "--protocol", "cas", "--dataset", "fashion_mnist_mini"]
+    command += ["--num_samples", "100", "--output_dir"]
+
+    def run(name: str, *flags: str) -> dict:
+        cli.main([*command, str(tmp_path / name), *flags])
+        return json.loads((tmp_path / name / "cas.json").read_text(encoding="utf-8"))
+
+    whole = run("whole")
+    scores = whole["classification_accuracy_score"]
+    ratio = scores["samples"]["value"] / scores["real"]["value"]
+    assert scores["samples_to_real"]["value"] == pytest.approx(ratio)
+    assert [each.get("guidance") for each in drawn] == [None, [1, 1]], "as chosen"
+    row = f"| samples | {100 * scores['samples']['value']:.2f} |"
+    assert row in capsys.readouterr().out
+    count, trained[:] = len(trained), []
+    for owner, name, instead in (
+        (suite, "samples", stop),
+        (TrainingRun, "save", save_and_stop),
+    ):
+        flags = ["--resume"] if trained else []
+        with monkeypatch.context() as patch, pytest.raises(SystemExit):
+            patch.setattr(owner, name, instead)
+            run("stopped", *flags)
+    assert run("stopped", "--resume") == whole
+    assert len(trained) == count + 1, "one of four was begun twice"
+    with pytest.raises(SystemExit):
+        run("stopped", "--resume", "--seed", "1")
+    assert "made with another seed" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -447,6 +505,8 @@ SHIPPED = FOLDER / "fashion_mnist_vqvae2"
     "command, words",
     [
         ("evaluate --prior_checkpoint prior", "a VQ-VAE-2 and a prior go together"),
+        ("evaluate --resume", "--resume is for --protocol cas"),
+        ("evaluate --num_samples 0", "num_samples is 0"),
         ("evaluate --dataset mnist", "no shipped weights for 'mnist', only for"),
         (f"evaluate --weights cifar10 {PAIR}", "--weights cifar10 names shipped"),
         (f"train-prior --vqvae2_checkpoint {SHIPPED} --without_top", "--level bottom"),
