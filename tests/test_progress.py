@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from pixelprior.progress import is_interactive, progress_bar
+from pixelprior.sampling import sample_codes, uniforms
 
 
 class Screen(io.StringIO):
@@ -41,3 +42,15 @@ def test_a_notebook_gets_bars(monkeypatch):
     for widgets in ("on", "off"):
         monkeypatch.setenv("PIXELPRIOR_WIDGETS", widgets)
         assert is_interactive() == (widgets == "on")
+
+
+def test_codes_are_drawn_without_a_bar_unless_one_is_asked_for(
+    monkeypatch, small_prior
+):
+    monkeypatch.setattr(sys, "stderr", screen := Screen())
+    screen.terminal, drawn, level = True, [], small_prior.prior_top
+    condition = level.conditioning(None, [0, 1], (2, 2, 3))
+    for asked in ({}, {"progress": True}):
+        sample_codes(level, (2, 3), uniforms(0, 0, 2, 6), condition, **asked)
+        drawn.append(bool(screen.getvalue()))
+    assert drawn == [False, True]

@@ -463,6 +463,7 @@ def test_codes_can_be_trained_on_after_they_were_drawn(small_prior):
         ({"known_top": torch.full((6, 3, 4), -1), "chunk_size": 5}, r"\[5, 3, 4\]"),
         ({"chunk_size": 0}, "chunk_size is 0"),
         ({"known_top": torch.full((5, 3, 4), 512)}, "512.*0 to 511"),
+        ({"known_top": torch.full((5, 3, 4), -2)}, "from -2 to -2; .*-1 where unknown"),
     ],
 )
 def test_wrong_arguments_are_named(small_prior, options, words):

@@ -333,6 +333,8 @@ def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine():
     assert factor(10) == 1
     assert factor(55) == pytest.approx(0.5)
     assert factor(100) == pytest.approx(0)
+    factor = learning_rate_factor(replace(SETTINGS, warmup=0.9), total_steps=4)
+    assert [factor(step) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
 
 
 def test_the_learning_rate_in_the_history_is_that_of_the_epochs_last_step(

@@ -249,7 +249,9 @@ def test_bad_files_and_flags_are_named(fails, tmp_path, trained):
     ):
         assert reason in fails(*train, *arguments), arguments
     if single:
-        assert "but the levels are level_0" in fails(*train, *file, "--level", "top")
+        said = fails(*train, *file, "--level", "top")
+        assert "the levels are level_0; give one of them, or its number from 0" in said
+        assert "to 0\n" in said
     draw = words(trained, "bad", "--save_grid")
     assert "--save_grid is for images" in fails(*draw)
     measure = ["evaluate", "--codes", tmp_path / "other.npz"]
