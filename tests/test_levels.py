@@ -115,6 +115,17 @@ def test_three_levels_are_trained_kept_and_drawn(tmp_path):
     assert torch.equal(bottom, (middle[:, :1, :2] + torch.arange(6)[:, None]) % 6)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "one_number"), [(8, 8), ([8, 8], 8), ([8, 5], None), ([5, 8], None)]
+)
+def test_two_levels_of_one_size_have_one_number_of_codes(sizes, one_number):
+    prior = HierarchicalPixelCNN(sizes, 4, hidden_channels=4, num_layers=1)
+    assert prior.num_embeddings == (one_number or tuple(sizes))
+    assert [level.num_embeddings for level in prior.levels] == (
+        [8, 8] if one_number else sizes
+    )
+
+
 @pytest.mark.parametrize("names", [("level_1",), ("level_0", "level_2")])
 def test_some_levels_are_trained_alone(names):
     prior, grids = prior_of(), codes_of(SIZES, SHAPES)
