@@ -41,11 +41,19 @@ def run(name, *arguments, options):
 def test_options_are_tried_in_processes_of_their_own(tmp_path):
     where = FOLDER / "fashion_mnist_vqvae2", tmp_path / "tried.json"
     small = ["--hidden_channels", 4, "--num_layers", 2, "--steps", 5]
+    small += ["--samples", 20, "--label_dropout", 0.1]
     options = ["base", "learning rate 4e-3", "with mirrored copies"]
     found = run("try_options.py", *where, *small, options=options)
     assert {each["steps"] for each in found["tried"]} == {5}
     assert len({each["top"] for each in found["tried"]}) == 3, "an option does nothing"
     assert "| nothing: the base |" in tried_table(found)
+    for each in found["tried"]:
+        distances = [
+            each[name]["frechet"]
+            for name in ("reconstructions", "samples", "guided_samples")
+        ]
+        assert 0 < distances[0] < min(distances[1:]) and distances[1] != distances[2]
+        assert each["mean_squared_error"] < 0.001
 
 
 def test_changed_copies_are_among_the_first_codes_of_a_training(tmp_path):
