@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 01 · Images to codes: VQ-VAE-2
 #
-# **What you will do.** Build a codebook by hand, first for pairs of pixels and then inside a real network. Take an image apart into two grids of codes, and put it together again from one grid or both.
+# **What you will make.** Build a codebook by hand, first for pairs of pixels and then inside a real network. Take an image apart into two grids of codes, and put it together again from one grid or both.
 #
 # **What you will learn.** How the nearest code is found, and how a gradient gets past a step that has none. How a codebook follows the data, and how its codes die. What each of the two levels holds.
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) and PyTorch, but no internet connection and no GPU.
 #
-# **Time.** About 25 minutes for the core and 55 for all, with the exercises; 60<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
+# **Time.** About 53 minutes for the core and 108 for all, with the exercises; 60<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
 #
 # ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
 
@@ -37,7 +37,7 @@ classes = [heldout.class_names[label] for label in heldout.labels[:8]]
 # %% [markdown]
 # ## 01.1 A codebook for pairs of pixels
 #
-# *Core · 3 minutes*
+# *Core · 6 minutes*
 #
 # To **quantize** is to replace a value by the nearest one of a short list. Here we do this to vectors, and the list is the **codebook**: K vectors of D numbers each. We write e for the codebook and e_k for its row k, counted from 0. The **code** of a vector x is the number of the nearest row:
 #
@@ -83,7 +83,7 @@ figures.show(
 # %% [markdown]
 # ## 01.2 Let the codebook follow the data
 #
-# *Core · 4 minutes*
+# *Core · 9 minutes*
 #
 # Where is the best position for a code? It is the mean of the points that chose it, because no other position has a smaller mean squared distance to these points. So we move each code to the mean of the points that chose it, let the points choose anew, and repeat both steps. This method is called **k-means**.
 #
@@ -147,7 +147,7 @@ print("codes with an average count below 1:", (counts < 1).sum().item())
 # %% [markdown]
 # ## 01.3 From pixels to features
 #
-# *Core · 2 minutes*
+# *Core · 4 minutes*
 #
 # We used pairs of pixels because they can be drawn, but a better vector to quantize is one that a network has made for the purpose. The **encoder** is a network that turns an image into a grid of vectors, its **features**, and the **decoder** turns such a grid into an image. With quantization in between, and a loss that is small if the original image comes back, the two form a **VQ-VAE**: a vector-quantized variational autoencoder. (*Variational*: the loss of a variational autoencoder has one more term, the Kullback–Leibler divergence of the encoder's distribution over codes from a prior. Here the encoder chooses one code with certainty, and the prior is taken to be uniform while the VQ-VAE is trained. The term is then the constant log K per code, and is left out.)
 #
@@ -179,7 +179,7 @@ print(f"the same codes in more than 99.9 % of positions: {same > 0.999}")
 # %% [markdown]
 # ## 01.4 A gradient through a step that has none
 #
-# *Core · 3 minutes*
+# *Core · 8 minutes*
 #
 # How does the encoder learn if its features are quantized? The decoder sees e_k, and k comes from an argmin. If a feature moves a little, mostly the same k wins, and the output does not change at all. The slope is zero, and PyTorch does not even give a gradient. So the encoder does not learn in which direction its features should move.
 #
@@ -239,7 +239,7 @@ print(f"commitment losses differ by less than 1e-5: {difference < 1e-5}")
 # %% [markdown]
 # ## 01.5 The package's moving average equals ours
 #
-# *Further · 1 minute*
+# *Further · 3 minutes*
 #
 # A `Quantizer` in training mode also moves its codebook. It is a thin wrapper around the library vector-quantize-pytorch, and its `averages` are N_k and m_k. The library does two more things. It adds a hundred-thousandth to each count and scales the counts back to their old sum, so that nothing is divided by zero. And it renews dead codes (01.9), of which there are none here. `Quantizer.from_codebook` starts from given vectors and, like our code in 01.2, counts each as one point. If our function and the library take one step from the same codebook with the same features, are the new codebooks the same?
 
@@ -262,7 +262,7 @@ print(f"and it did move, by more than 1e-3: {moved > 1e-3}")
 # %% [markdown]
 # ## 01.6 Two levels
 #
-# *Core · 4 minutes*
+# *Core · 10 minutes*
 #
 # A single grid of codes has to hold both the large and the small structures of an image, while VQ-VAE-2 gives each kind a grid of its own. The diagram shows how the parts are connected, with the sizes of our grids:
 
@@ -330,7 +330,7 @@ for name, image in {
 # %% [markdown]
 # ## 01.7 Is the codebook in use?
 #
-# *Core · 4 minutes*
+# *Core · 10 minutes*
 #
 # A codebook is of full use only if all of its K codes occur. We count them over 1,000 held-out images and summarize the counts in one number, the **perplexity**. Take p_k, the share of code k, and the **entropy** H of these shares: what a code costs on average, in nats, for someone who knows the shares and nothing else.
 #
@@ -408,7 +408,7 @@ explore(keep_most_used, "fewer_codes", kept=[8, 1, 2, 4, 16, K])
 # %% [markdown]
 # ## 01.8 Train a small one
 #
-# *Further · 4 minutes*
+# *Further · 11 minutes*
 #
 # Apart from eight codes in a plane, nothing above was trained here. Now we train a whole VQ-VAE-2, with a quarter of the shipped model's weights, on 4,000 of the 6,000 images that ship with the package. `loss_function` gives the loss of section 01.4, with the commitment losses of both levels added. The codebooks move by themselves in each forward pass, because they are in training mode. A codebook starts with k-means on its first batch: K random features are the first codes. Then two steps are repeated ten times: the features choose their codes, and each code is moved to the mean of the features that chose it, without a moving average. N_k is then the number of these features. (Codes that die are renewed, as 01.9 explains.)
 
@@ -483,7 +483,7 @@ figures.show(
 # %% [markdown]
 # ## 01.9 Where it breaks: codebook collapse
 #
-# *Further · 8 minutes*
+# *Further · 19 minutes*
 #
 # This section continues 01.8. The package's quantizer has two safeguards. Its codebook starts at the features, by k-means, and each dead code, one with N_k below 1, is **renewed**: it is moved to a random feature of the batch. Let us make the mistake of leaving both safeguards out. You have already met all parts of a quantizer: the lookup (01.1), the moving averages (01.2), the straight-through estimator and the commitment loss (01.4). We put them together in a module that starts from normal random numbers, as `torch.nn.Embedding` does, and renews nothing. Its codebook is a plain tensor, because it moves by averages and needs no gradient. `embedding` looks vectors up, which the package's model needs to decode codes, and `forward` returns what the package's quantizer returns: the quantized features, the codes and the commitment loss. (`features[:, 0].shape` is [B, H, W], the shape of the codes.)
 
@@ -616,7 +616,7 @@ print(f"the shipped codebook: healthy: {healthy}")
 # %% [markdown]
 # ## 01.10 Exercises
 #
-# *Core: exercise 1*
+# *Further · 21 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
@@ -757,6 +757,8 @@ check.renewal(my_renewal, rows_of(features_t))
 # - Quantize vectors by hand, send a gradient past the lookup, and move a codebook by moving averages of counts and sums.
 # - Say how the two levels of codes are connected, and show what each one holds.
 # - Tell a healthy codebook from a collapsed one by its perplexity and the share of codes in use.
+#
+# **In papers**, the codes of an image are its **discrete latent codes**, the VQ-VAE-2 is a **tokenizer**, and its codebook a **vocabulary**. Image models from DALL·E to VAR begin with such a tokenizer.
 #
 # **To take away.** What would happen with β = 0? And with a very large β? How could a dead code come back to life without renewal? Why is the bottom quantized after the top, and not the other way round? ([Answers](ANSWERS.md#01--images-to-codes))
 #

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 02 · Masked convolutions
 #
-# **What you will do.** Turn an ordinary convolution into one that cannot look ahead, and find out by gradient what a stack of them sees. Discover that the stack has a blind spot, and measure in nats what the blind spot costs.
+# **What you will make.** Turn an ordinary convolution into one that cannot look ahead, and find out by gradient what a stack of them sees. Discover that the stack has a blind spot, and measure in nats what the blind spot costs.
 #
 # **What you will learn.** The chain rule on a grid, masks A and B, receptive fields, and why you should distrust a likelihood that is too good to be true.
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) for the words *code*, *grid* and *nats per code*; convolutions and training loops in PyTorch.
 #
-# **Time.** About 22 minutes for the core and 49 for all, with the exercises; 35<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
+# **Time.** About 45 minutes for the core and 95 for all, with the exercises; 35<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
 #
 # ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [03 · Gated blocks](03_gated_blocks.ipynb) →
 
@@ -35,7 +35,7 @@ from pixelprior.pixelcnn import PixelCNN
 # %% [markdown]
 # ## 02.1 One code after the other
 #
-# *Core · 2 minutes*
+# *Core · 4 minutes*
 #
 # A grid of 8 × 8 codes, each one of K = 30, can be filled in $30^{64}$ ways, and no table can hold a probability for each. The **chain rule** splits the one large distribution into a product of 64 factors:
 #
@@ -56,7 +56,7 @@ figures.show(figures.raster_order(8, 8, (3, 4)), "raster_order")
 # %% [markdown]
 # ## 02.2 Masks A and B, by hand
 #
-# *Core · 3 minutes*
+# *Core · 7 minutes*
 #
 # Mask **A** keeps what comes before the middle of the kernel. It is for the first layer, whose input is the codes themselves, so that the middle is the very code to be predicted. Mask **B** keeps the middle as well. It is for all later layers, where the middle holds features that were made from the past and may be used.
 
@@ -119,7 +119,7 @@ for mask_type, size in itertools.product("AB", (3, 5)):
 # %% [markdown]
 # ## 02.3 A causal network
 #
-# *Core · 2 minutes*
+# *Core · 5 minutes*
 #
 # We stack masked convolutions, the first with mask A and all others with mask B, and put an ELU between them. (An ELU is like a ReLU, but its slope is nowhere zero, which will help us when we use the gradient.) An **embedding** in front turns each code into a vector. (It is a table of the prior's own, learned with it, and not the codebook of the VQ-VAE-2.) At the end, a 1 × 1 convolution computes the logits. This is the simplest form of a **PixelCNN**. (The original has a first layer of 7 × 7 and residual blocks.)
 
@@ -167,7 +167,7 @@ print(f"the probabilities of all 81 grids add up to {total:.4f}")
 # %% [markdown]
 # ## 02.4 What does a position see?
 #
-# *Core · 5 minutes*
+# *Core · 14 minutes*
 #
 # We want to know what an output depends on, and the gradient tells us: where an input position has no influence on the output, the gradient is zero. The positions with influence are the output's **receptive field**.
 
@@ -261,7 +261,7 @@ explore(
 # %% [markdown]
 # ## 02.5 What does the blind spot cost?
 #
-# *Core · 4 minutes*
+# *Core · 10 minutes*
 #
 # For images, nobody knows the answer: the true distribution of clothes has no formula, so we cannot say which part of a loss is due to the network. We therefore make our own codes, from a source whose distribution we *do* know.
 #
@@ -333,7 +333,7 @@ print(f"price of the blind spot: {bound - entropy:.2f} nats per code")
 # %% [markdown]
 # ## 02.6 Does a real network reach the bound?
 #
-# *Further · 6 minutes*
+# *Further · 16 minutes*
 #
 # We train two networks on the same codes. One is the single stack from above. The other is the package's `PixelCNN`, which has *two* stacks that together have no blind spot. You will build it in the next notebook; here we only ask what it can do. (It has more than twice as many weights as the single stack. They do not explain a loss below the bound, because the bound holds for any number of weights.)
 #
@@ -443,7 +443,7 @@ figures.show(
 # %% [markdown]
 # ## 02.7 Where it breaks: mask B in the first layer
 #
-# *Further · 6 minutes*
+# *Further · 15 minutes*
 #
 # We now change one letter: we build the single stack once more, with mask B in the first layer, and train it in the same way. (We take 300 steps, so that its loss has time to come to rest.)
 
@@ -553,7 +553,7 @@ print("and to one but for rounding:", abs(total - 1) < 1e-6)
 # %% [markdown]
 # ## 02.8 Exercises
 #
-# *Core: exercise 1*
+# *Further · 19 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
@@ -669,6 +669,8 @@ check.leaking_layer(my_layer, suspect, (8, 8))
 # - Turn a convolution into a causal one, and prove by gradient that it is causal.
 # - Say where a stack of masked convolutions is blind, and what that costs on codes of known entropy.
 # - Distrust a cost below the entropy, and name three checks that find a leak.
+#
+# **In papers**, a network with such masks is a **causal** or **autoregressive model**, drawing one code after the other is **ancestral sampling**, and training with all true codes at once is **teacher forcing**. The causal mask of GPT does this for words.
 #
 # **To take away.** Would another order of the codes, say column by column, have a blind spot too? In our source, w's neighbour is two columns to the right. Which kernel size would save the single stack, and what would we have to change in the source to fool that one as well? Why does the leak not show up on held-out data? ([Answers](ANSWERS.md#02--masked-convolutions))
 #

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 03 · Gated blocks
 #
-# **What you will do.** Replace the single stack of notebook 02 by two stacks that together see the whole past. Build the gate, the two stacks and the connection between them by hand. Train a gate and a ReLU for comparison, and look into the trained prior. Break the block in three ways, and catch each mistake.
+# **What you will make.** Replace the single stack of notebook 02 by two stacks that together see the whole past. Build the gate, the two stacks and the connection between them by hand. Train a gate and a ReLU for comparison, and look into the trained prior. Break the block in three ways, and catch each mistake.
 #
 # **What you will learn.** How two stacks close the blind spot, why the shift happens only once, why each convolution before a gate gives twice the channels, and how a label gets into the network.
 #
 # **What you need.** Notebook [02](02_masked_convolutions.ipynb) for raster order, masks A and B, receptive fields and the blind spot; notebook [00](00_start_here.ipynb) for *prior*, *top codes* and *nats per code*.
 #
-# **Time.** About 28 minutes for the core and 79 for all, with the exercises; 45<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
+# **Time.** About 58 minutes for the core and 154 for all, with the exercises; 45<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
 #
 # ← [02 · Masked convolutions](02_masked_convolutions.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [04 · The top prior](04_top_prior.ipynb) →
 
@@ -35,7 +35,7 @@ from pixelprior.pixelcnn import PixelCNN
 # %% [markdown]
 # ## 03.1 What a single stack cannot see
 #
-# *Core · 1 minute*
+# *Core · 3 minutes*
 #
 # Notebook 02 stacked masked convolutions and used the gradient to find the positions that an output depends on. Part of the past stayed out of reach: **what does the stack not see, however many layers it has?**
 
@@ -60,7 +60,7 @@ figures.show(
 # %% [markdown]
 # ## 03.2 Two stacks instead of one
 #
-# *Core · 6 minutes*
+# *Core · 12 minutes*
 #
 # The edge is there because one mask has to do two jobs. In the row of the framed position, the mask must end before that position, while in the rows above nothing is forbidden. But a code that is one row up and several columns to the right could be reached only by a step up and then by steps to the right within that row, and the mask forbids steps to the right within a row.
 #
@@ -148,7 +148,7 @@ figures.show(
 # %% [markdown]
 # ## 03.3 The gate
 #
-# *Core · 3 minutes*
+# *Core · 7 minutes*
 #
 # A convolution is often followed by a ReLU. In the block of the paper it is followed by a **gate** instead (equation 2):
 #
@@ -204,7 +204,7 @@ print("the package's gate:               < 1e-5:", difference < 1e-5)
 # %% [markdown]
 # ## 03.4 A block by hand
 #
-# *Core · 5 minutes*
+# *Core · 12 minutes*
 #
 # Now we connect the parts as in figure 2 of the paper. The drawing also shows where the label enters, which we explain later.
 
@@ -297,7 +297,7 @@ assert difference < 1e-5
 # %% [markdown]
 # ## 03.5 What do the two stacks see?
 #
-# *Core · 7 minutes*
+# *Core · 17 minutes*
 #
 # We first look at each stack alone. For the vertical stack we look at v, and for the horizontal stack we set the 1×1 between the stacks to zero in a copy. **What does each stack see after six blocks, and what do the two see joined?**
 
@@ -425,7 +425,7 @@ explore(two_kernels, "two_kernels", layers=[3, 1, 2, 4, 5, 6, 7, 8])
 # %% [markdown]
 # ## 03.6 Where it breaks: a distant code hardly counts
 #
-# *Further · 4 minutes*
+# *Further · 9 minutes*
 #
 # A position sees a code when the gradient for this code is not zero, but that says nothing about the gradient's size. A half-open gate halves what goes through it, and a network has many gates in a row. We therefore measure sizes at the default size of the package's `PixelCNN`: 15 blocks of 128 channels, before any training.
 #
@@ -484,7 +484,7 @@ assert with_it > 5 * without and deeper > 50 * without
 # %% [markdown]
 # ## 03.7 The label
 #
-# *Further · 4 minutes*
+# *Further · 11 minutes*
 #
 # The shipped prior can draw images of a given class, whose number is the label. An embedding turns the label into a vector. Each block multiplies this vector by a matrix V of its own, and adds the product before the gate (equation 4 of the paper):
 #
@@ -564,7 +564,7 @@ figures.show(
 # %% [markdown]
 # ## 03.8 Gate against ReLU
 #
-# *Further · 6 minutes*
+# *Further · 16 minutes*
 #
 # Is the gate worth the second half of its channels? To compare, we write a ReLU block with the same two stacks, the same shift and the same residuals. Its convolutions give q channels instead of 2p, so that there are two fair comparisons: the same *width*, q = p, or the same number of *parameters*, with q larger than p.
 
@@ -696,7 +696,7 @@ figures.show(
 # %% [markdown]
 # ## 03.9 Inside the trained prior
 #
-# *Further · 9 minutes*
+# *Further · 22 minutes*
 #
 # The shipped top prior has nine blocks, with p = 80<!--= prior hidden_channels -->. We run the codes of real photographs through them, and keep both stacks after each block.
 
@@ -852,7 +852,7 @@ figures.show(
 # %% [markdown]
 # ## 03.10 Where it breaks again: shift and residual
 #
-# *Further · 3 minutes*
+# *Further · 8 minutes*
 #
 # A block has few lines of code, and at least three mistakes in them raise no error message. Our block by hand takes the shift and the residual as arguments, so that we can make each mistake on purpose.
 
@@ -910,7 +910,7 @@ print("shift in every block sees what the masked stack sees:", same)
 # %% [markdown]
 # ## 03.11 Exercises
 #
-# *Core: exercise 1*
+# *Further · 29 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
@@ -1063,6 +1063,8 @@ check.wiring(my_block)
 # - Build a gated block of two stacks by hand, with the shift in the right place, and show that it equals the package's.
 # - Say what each stack sees after L blocks, and how many blocks a grid needs.
 # - Test a network for both faults, the leak and the blind spot, and say which mistake causes which fault.
+#
+# **In papers**, the gate is a **gated activation unit**, the wiring of two stacks is the **gated PixelCNN**, and the label is a **class condition**.
 #
 # **To take away.** How many blocks does a grid of 16 × 16 codes need, with k = 3 and with k = 5? Why may the residual around the *vertical* stack stand in a later block, and not in the first? If the label were an extra code to the left of the first position, instead of a bias, which positions would depend on it after one block? ([Answers](ANSWERS.md#03--gated-blocks))
 #

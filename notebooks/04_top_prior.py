@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 04 · The top prior, P(z_top)
 #
-# **What you will do.** Train a PixelCNN on the top codes of real images, with a loss and a training loop written by hand. Watch how the images drawn from it turn from a tangle into clothes. Then spoil the training in two ways, and detect both.
+# **What you will make.** Train a PixelCNN on the top codes of real images, with a loss and a training loop written by hand. Watch how the images drawn from it turn from a tangle into clothes. Then spoil the training in two ways, and detect both.
 #
 # **What you will learn.** What nats per code measure and what to compare them with; what warm-up, cosine and clipping are for; how to see that a network learns by heart; and where in a grid the codes are hard to predict.
 #
 # **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and `PixelCNN`; the rest is repeated.
 #
-# **Time.** About 33 minutes for the core and 66 for all, with the exercises; 80<!--= timings 04_top_prior --> seconds to run on two CPU cores.
+# **Time.** About 65 minutes for the core and 129 for all, with the exercises; 80<!--= timings 04_top_prior --> seconds to run on two CPU cores.
 #
 # ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →
 
@@ -35,7 +35,7 @@ from pixelprior.training import learning_rate_factor
 # %% [markdown]
 # ## 04.1 The codes to learn from
 #
-# *Core · 1 minute*
+# *Core · 3 minutes*
 #
 # The shipped VQ-VAE-2 encodes each photograph once. Each top grid has 8 × 8 codes out of K = 30<!--= vqvae2 num_embeddings -->. We train on 6,000 grids, and another 1,000 are **held out**, as in notebook 00: no training step sees them.
 
@@ -65,7 +65,7 @@ print(f"{sum(p.numel() for p in net.parameters()):,} weights")
 # %% [markdown]
 # ## 04.2 The loss, in nats per code
 #
-# *Core · 2 minutes*
+# *Core · 6 minutes*
 #
 # The **chain rule** of notebook 02 says that the probability of a grid is a product, with one factor for each code given the codes before it:
 #
@@ -120,7 +120,7 @@ for name, other in (
 # %% [markdown]
 # ## 04.3 What to compare with
 #
-# *Core · 5 minutes*
+# *Core · 12 minutes*
 #
 # A loss means nothing by itself, so how do we know whether 3 nats per code are good? We need a **baseline**, which is the cost of the best predictor that uses only little information.
 #
@@ -210,7 +210,7 @@ figures.show(
 # %% [markdown]
 # ## 04.4 The learning rate, step by step
 #
-# *Core · 2 minutes*
+# *Core · 6 minutes*
 #
 # We train with **AdamW**, which keeps a running mean of each weight's gradient and another of the gradient's square, and divides the first by the root of the second. So each weight moves by at most about the **learning rate** at each step, however large its gradient. (The W stands for weight decay: all weights shrink a little at each step.)
 #
@@ -255,7 +255,7 @@ figures.show(
 # %% [markdown]
 # ## 04.5 Clipping
 #
-# *Further · 2 minutes*
+# *Further · 5 minutes*
 #
 # The gradients of all weights together form one long vector, whose length is the **gradient norm**. In some trainings, a batch now and then gives a gradient many times longer than the rest, and with plain gradient descent a single step along it can undo hundreds of steps. (AdamW's steps stay about as long as usual, but its running means carry such a gradient on for many steps.) **Clipping** scales the vector g down to a norm of 1 when it is longer, and leaves it unchanged when it is not:
 #
@@ -297,7 +297,7 @@ print(f"clipped gradients differ by < 1e-5: {apart < 1e-5}")
 # %% [markdown]
 # ## 04.6 The loop
 #
-# *Core · 4 minutes*
+# *Core · 10 minutes*
 #
 # Now the pieces come together: at each step we set the rate, compute the loss, clip the gradient (all gradients form one vector, scaled down where its length, the norm, is above 1; see 04.5) and move the weights. We record the loss and the norm of each step. The argument `clip=math.inf` means no clipping, and `kind` is for an experiment further below.
 
@@ -389,7 +389,7 @@ print(f"logits after training differ by < 1e-2: {apart < 1e-2}")
 # %% [markdown]
 # ## 04.7 Train it
 #
-# *Core · 4 minutes*
+# *Core · 10 minutes*
 #
 # We train for 600 steps of 32 grids, about three passes through the training grids. On the way we measure the held-out grids, and keep the weights at four moments for later.
 
@@ -479,7 +479,7 @@ assert by_shipped.mean() < final < left_above
 # %% [markdown]
 # ## 04.8 From tangles to clothes
 #
-# *Core · 5 minutes*
+# *Core · 12 minutes*
 #
 # A loss is only a number, so we look at images too. To draw a grid, we go through its positions in raster order. At each of them, the network gives the probabilities of the next code given the codes drawn so far, and a random number u from 0 to 1 picks one: we add up the probabilities of the codes 0, 1, 2, … and take the first code at which the sum exceeds u. (Notebook 07 explains this way to draw, and notebook 06 how to do it without 64 passes.)
 
@@ -565,7 +565,7 @@ figures.show(
 # %% [markdown]
 # ## 04.9 Where are the nats?
 #
-# *Further · 4 minutes*
+# *Further · 9 minutes*
 #
 # The mean over the grid hides how much the positions differ. **Which positions of the grid are expensive?** We average over the held-out grids at each position, for two predictors: the table of the left neighbour, and the shipped prior.
 
@@ -624,7 +624,7 @@ explore(
 # %% [markdown]
 # ## 04.10 Where it breaks: a rate too high, nothing clipped
 #
-# *Further · 7 minutes*
+# *Further · 17 minutes*
 #
 # We make five short runs of 60 steps each, all from the same weights. In two of them AdamW gets a rate of 10 instead of 3e-3, once without clipping and once with it. Two use plain gradient descent, **SGD**, whose step is the rate *times the gradient*, at a rate of 20, again without clipping and with it. None of these four has a warm-up. The fifth run is our recipe.
 
@@ -740,7 +740,7 @@ print("gradient norm:", norm.item(), " finite gradients left:", left_over)
 # %% [markdown]
 # ## 04.11 Where it breaks again: 100 images
 #
-# *Further · 4 minutes*
+# *Further · 9 minutes*
 #
 # Suppose that you have 100 images and not 6,000. We train a network of four blocks on 100 grids for 200 steps. **What do training and held-out loss do?** The third line is the same network with the same number of steps on all training grids. The rate is 1e-2, higher than before, so that 200 steps are enough to show the effect.
 
@@ -812,7 +812,7 @@ assert stop_at(with_many)[1] == len(with_many) - 1  # no stop
 # %% [markdown]
 # ## 04.12 Exercises
 #
-# *Core: exercise 1*
+# *Further · 23 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
@@ -933,6 +933,8 @@ check.learning_rate(my_rate, training, heldout)
 # - Write the loss of a prior in nats per code, and say which baselines to compare it with.
 # - Train a prior with warm-up, cosine and clipping, and know what each of them does.
 # - Tell by a number when training has gone wrong: a norm that is too large or not finite, a loss that stays at unigram, or a held-out loss that rises again.
+#
+# **In papers**, the loss is the **negative log-likelihood** or **cross-entropy**, in nats per code; divided by the number of pixels and log 2 it is **bits per dimension**. GPT minimizes the same loss over words.
 #
 # **To take away.** Our network starts at the uniform line: what would it mean if it started far above? Which would you rather have, ten times the images or ten times the weights, and which curve tells you? The first code of a grid has nothing before it: what does the prior use there? ([Answers](ANSWERS.md#04--the-top-prior))
 #

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 05 · The bottom prior, P(z_bottom | z_top)
 #
-# **What you will do.** Give a PixelCNN a second grid to look at. Train it with the top codes and without, and measure what they are worth. Draw many bottom grids for one top grid. Then give the network the top of another image, and see what happens.
+# **What you will make.** Give a PixelCNN a second grid to look at. Train it with the top codes and without, and measure what they are worth. Draw many bottom grids for one top grid. Then give the network the top of another image, and see what happens.
 #
 # **What you will learn.** How one grid conditions another; why nothing leaks, although the top is seen on all sides; how to measure what a condition is worth, and one way to deceive yourself about it.
 #
 # **What you need.** Gated blocks from notebook [03](03_gated_blocks.ipynb), and the loss and the training loop from notebook [04](04_top_prior.ipynb). We repeat the parts of them that we use.
 #
-# **Time.** About 23 minutes for the core and 67 for all, with the exercises; 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
+# **Time.** About 47 minutes for the core and 131 for all, with the exercises; 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
 #
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 
@@ -35,7 +35,7 @@ from pixelprior.pixelcnn import ConditionalPixelCNN
 # %% [markdown]
 # ## 05.1 Two grids of one image
 #
-# *Core · 1 minute*
+# *Core · 4 minutes*
 #
 # The top prior draws z_top, a grid of 8 × 8 codes. What is left to draw is z_bottom, a grid of 16 × 16 codes that has to fit this top. So the second network learns not P(z_bottom), but **P(z_bottom | z_top)**: the probability of a bottom grid *given* the top grid. Such a network is called **conditional**.
 #
@@ -74,7 +74,7 @@ print("bottom", list(heldout.z_bottom.shape), " codes K:", K)
 # %% [markdown]
 # ## 05.2 By hand: from top codes to a bias
 #
-# *Core · 3 minutes*
+# *Core · 8 minutes*
 #
 # A label enters a gated block as a bias that is the same at every position (notebook 03). Top codes enter as a bias that differs from position to position. Three steps lead from the codes to this bias, here in their smallest form.
 #
@@ -133,7 +133,7 @@ print("a gated feature map with the top in it:", list(y.shape))
 # %% [markdown]
 # ## 05.3 The package's version
 #
-# *Core · 4 minutes*
+# *Core · 11 minutes*
 #
 # `ConditionalPixelCNN` has a few more layers.
 #
@@ -233,7 +233,7 @@ for name, net in (
 # %% [markdown]
 # ## 05.4 No leak, no blind spot, and the top on all sides
 #
-# *Further · 8 minutes*
+# *Further · 20 minutes*
 #
 # A position must not see its own code or the codes that come after it. Does this still hold with a condition? The argument is short: the condition is computed from z_top alone, so once z_top is known, the condition is a constant, with the same numbers whatever the bottom codes are. Adding a constant changes no dependence. So a logit sees the same *bottom* codes as without a condition: all earlier codes within reach, and no others.
 #
@@ -372,7 +372,7 @@ for position in ((0, 0), (8, 8)):
 # %% [markdown]
 # ## 05.5 The loss, and the chain rule for an image
 #
-# *Core · 2 minutes*
+# *Core · 6 minutes*
 #
 # The loss is that of notebook 04, with the condition added: the mean of −log P of the true codes, in **nats per bottom code**.
 
@@ -424,7 +424,7 @@ print(f"image_nats differs by < 1e-2: {apart < 1e-2}")
 # %% [markdown]
 # ## 05.6 Train it, with the top and without
 #
-# *Further · 4 minutes*
+# *Further · 10 minutes*
 #
 # Are the top codes worth the trouble? To find out, we train one network on pairs of grids. We train another of the same size, from the same first weights, on the same bottoms, but with **every top code set to 0**. It receives a top grid too, but one that says nothing. What the first network saves is what the top codes are worth.
 
@@ -504,7 +504,7 @@ figures.show(
 # %% [markdown]
 # ## 05.7 What is the top worth, and where?
 #
-# *Further · 6 minutes*
+# *Further · 15 minutes*
 #
 # So few steps are only a start. From here on we use two networks that were trained for longer, on nearly all of the 60,000<!--= results data.training_images --> training images, and that ship with the package (`load_shipped`, `load_shipped_reference_models`): the bottom prior, and its twin that was trained without top codes. Both are conditioned on the label, and we measure both on the 500 held-out images.
 
@@ -599,7 +599,7 @@ for name, kind in (
 # %% [markdown]
 # ## 05.8 One top, many bottoms
 #
-# *Core · 5 minutes*
+# *Core · 14 minutes*
 #
 # The top codes hold the outline, and the bottom codes the texture (notebook 01). If this is so, we should be able to see it. We keep the top codes of one photograph, and draw 32 bottoms with different random numbers. The argument `known_top` does this: codes that are given there are kept, and only the rest is drawn. For comparison we draw 32 images of the same label with *nothing* kept, and we decode the kept top with uniform bottom codes. We show eight of each. **What stays the same, and what varies?**
 
@@ -693,7 +693,7 @@ explore(
 # %% [markdown]
 # ## 05.9 Where it breaks: the top of another image
 #
-# *Further · 5 minutes*
+# *Further · 13 minutes*
 #
 # One wrong line is enough for this mistake: the two lists of grids are shuffled, each by itself, so that every bottom is now paired with the top of another image. All shapes are still right, and nothing raises an error. **How many nats does a bottom code cost now?** For comparison we measure top codes of another image of the same class, a top grid of zeros, and the network that was trained without top codes.
 
@@ -783,7 +783,7 @@ figures.show(
 # %% [markdown]
 # ## 05.10 Exercises
 #
-# *Core: exercise 1*
+# *Further · 25 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
@@ -969,6 +969,8 @@ check.upsample(my_upsample)
 # - Condition a PixelCNN on another grid, and explain why it still has no leak and no blind spot.
 # - Measure what a condition is worth, position by position, against a network that was trained without it.
 # - Keep the top of an image and draw bottoms that fit it, and detect grids that were paired wrongly.
+#
+# **In papers**, P(z_bottom | z_top) is a **conditional** or **hierarchical prior**, and drawing the top first and then the bottom is **ancestral sampling**.
 #
 # **To take away.** What would the gain be if the two levels held the same information? Could the *bottom* be drawn first, and the top given it, and what would have to change? With three levels, what does each network get for its condition? ([Answers](ANSWERS.md#05--the-bottom-prior))
 #

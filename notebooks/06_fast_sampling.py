@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 06 · Sampling, fast: on a CPU and on a GPU
 #
-# **What you will do.** Draw the same codes in three ways, each faster than the one before, and count the multiplications of each. Write the cached step of a gated block by hand, and measure the time. Finally, make a mistake in the cache, and find the first code that goes wrong.
+# **What you will make.** Draw the same codes in three ways, each faster than the one before, and count the multiplications of each. Write the cached step of a gated block by hand, and measure the time. Finally, make a mistake in the cache, and find the first code that goes wrong.
 #
 # **What you will learn.** What a forward pass computes again and what it computes for nothing; why one stack runs once per row and the other once per code; by what factor this reduces the work; how the cache corresponds to the key-value cache of a transformer; and what a GPU needs in addition.
 #
 # **What you need.** Notebook [03](03_gated_blocks.ipynb) for the gated blocks and the two stacks, and notebook [05](05_bottom_prior.ipynb) for the two levels; what we use of them is repeated. You do not need a GPU: all that concerns GPUs is in section 06.9.
 #
-# **Time.** About 20 minutes for the core and 89 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
+# **Time.** About 34 minutes for the core and 158 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
 #
 # ← [05 · The bottom prior](05_bottom_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [07 · Generate and judge](07_generate_and_judge.ipynb) →
 
@@ -33,7 +33,7 @@ _ = torch.set_grad_enabled(False)  # nothing is trained here
 # %% [markdown]
 # ## 06.1 One pass for each code
 #
-# *Core · 3 minutes*
+# *Core · 6 minutes*
 #
 # A prior draws codes in raster order (notebook 02): row by row, and within a row from left to right. Each code needs logits that depend on all codes before it, so that we cannot draw two codes of one image at the same time. But we can draw one code for each of *many* images at once.
 #
@@ -82,7 +82,7 @@ print("the package's naive draws the same:", torch.equal(right, package))
 # %% [markdown]
 # ## 06.2 What is computed again, and what for nothing
 #
-# *Core · 4 minutes*
+# *Core · 10 minutes*
 #
 # The faster methods depend on how a gated block is built, so we recall it from notebook 03. A block computes two tensors and hands both to the next block:
 #
@@ -162,7 +162,7 @@ print("the same codes:", torch.equal(right, by_rows))
 # %% [markdown]
 # ## 06.3 Keep what does not change
 #
-# *Core · 2 minutes*
+# *Core · 5 minutes*
 #
 # The remedy for what is computed again is to compute a feature once and **keep** it. Memory that is used for this purpose is called a **cache**, and the method is called **cached**. (Language models have the same remedy, under the name of **key-value cache**. Section 06.11 compares the two.) How often does each of the two stacks have to run?
 #
@@ -187,7 +187,7 @@ explore(
 # %% [markdown]
 # ## 06.4 The cached step of one block, by hand
 #
-# *Further · 6 minutes*
+# *Further · 14 minutes*
 #
 # We take one later block with small sizes, whose kernels are k = 3 wide, so that r = 1. In detail, such a block does the following:
 #
@@ -311,7 +311,7 @@ for name, one, other in zip("vh", mine, packages, strict=True):
 # %% [markdown]
 # ## 06.5 The whole network, and the same codes from all
 #
-# *Further · 4 minutes*
+# *Further · 9 minutes*
 #
 # A `PixelCNNCache` holds the caches of all blocks of a `PixelCNN`, and has four steps. Two of them compute:
 #
@@ -391,7 +391,7 @@ for method in ("rows", "cached"):
 # %% [markdown]
 # ## 06.6 Count the work
 #
-# *Core · 4 minutes*
+# *Core · 8 minutes*
 #
 # How much work do the methods save? We can count it exactly, without a clock. The unit is a **multiply-add**: two numbers are multiplied, and the product is added to a sum. Convolutions and products of matrices consist of multiply-adds, and nearly all the work is done there. The package's `multiply_adds` runs a function and counts them. (Section 06.10 counts by hand.) How many does one pass of one image take, at each of the two levels?
 
@@ -451,7 +451,7 @@ for method in ("naive", "rows", "cached"):
 # %% [markdown]
 # ## 06.7 Take the time
 #
-# *Further · 4 minutes*
+# *Further · 10 minutes*
 #
 # Counting cannot tell how long a draw takes, because a processor works through one large product faster than through many small ones with as many multiply-adds. We therefore measure the time on your machine, with the shipped bottom level in float32, for batches of 1, 4, 16 and 32 images.
 #
@@ -531,7 +531,7 @@ figures.show(
 # %% [markdown]
 # ## 06.8 A larger benchmark, and bf16
 #
-# *Further · 3 minutes*
+# *Further · 7 minutes*
 #
 # The command `pixelprior benchmark` measures more: both levels, larger batches, and a larger prior (128 channels, 15 blocks, K = 512). This prior is not trained, because the time does not depend on the weights. **What did the command measure on our machine?** The figure shows the result that ships with the package. On the left, the time of a batch is divided by that of one pass of the same batch through both levels. The shaded band around a line reaches from the fastest of five rounds to the slowest. On the right is the time per image. The dashed line is one pass. The lines are the three methods, and cached once more in the number format bf16, which we come to below.
 
@@ -576,7 +576,7 @@ print(f"naive ÷ cached in multiply-adds: {factor:.0f}")
 # %% [markdown]
 # ## 06.9 On a GPU
 #
-# *Further · 6 minutes*
+# *Further · 14 minutes*
 #
 # A GPU multiplies many thousands of numbers at the same time. But each operation has to be **launched**: the CPU tells the GPU what to do next. A launch takes about as long for a small operation as for a large one. Where the operations are as small as ours, the time on a GPU therefore depends on their number, and not on their multiply-adds.
 #
@@ -690,7 +690,7 @@ else:
 # %% [markdown]
 # ## 06.10 Count by hand, code by code
 #
-# *Further · 4 minutes*
+# *Further · 9 minutes*
 #
 # Section 06.6 left the counting to the package. Here we count a pass by hand, with hooks. A convolution computes each number of its output from `weight[0].numel()` products.
 
@@ -766,7 +766,7 @@ figures.show(
 # %% [markdown]
 # ## 06.11 How many images fit into memory
 #
-# *Further · 2 minutes*
+# *Further · 4 minutes*
 #
 # In the benchmark of 06.8, cached in float32 takes less time per image the larger the batch is, though little is gained from 64 images on. But each image also needs memory for what is kept.
 #
@@ -799,7 +799,7 @@ print(f"top level: {kept:,} bytes per image; the package's: {packages:,}")
 # %% [markdown]
 # ## 06.12 Where it breaks: a row that is not rolled
 #
-# *Further · 4 minutes*
+# *Further · 11 minutes*
 #
 # Mistakes in a cache are silent: the shapes are right, no error is raised, and images are drawn. Here is a mistake that anyone can make: **in one block, block 4, the rows are never rolled.** (Here we count the blocks from 0, as Python does, while notebook 03 counted from 1.) The new row is written into the last place, as it should be, but the row before it never moves up. Where row y − 1 should be, there are zeros, from the first row to the last.
 #
@@ -882,7 +882,7 @@ explore(
 # %% [markdown]
 # ## 06.13 Which check finds it
 #
-# *Further · 4 minutes*
+# *Further · 8 minutes*
 #
 # What block 4 sends across is wrong at (1, 0) in every image. Then why is the code at (1, 0) not wrong in all 16 images? We look at the logits to find out.
 
@@ -941,7 +941,7 @@ for block in (None, *range(len(top.blocks))):
 # %% [markdown]
 # ## 06.14 Exercises
 #
-# *Core: exercise 1*
+# *Further · 37 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
@@ -1137,6 +1137,8 @@ check.cached_step(my_row_step, my_code_step)
 # - Say what a pass computes again and what it computes for nothing, and write the cached step of a gated block.
 # - Count what a method costs without a clock, and measure the time where counting does not tell.
 # - Test a cache against the network without it, and tell from the first wrong logit what was not kept.
+#
+# **In papers**, what `cached` keeps is the **key-value cache** of a transformer in another form, and the naive loop is **decoding without a cache**.
 #
 # **To take away.** With k = 5, at which position would the first wrong logit be if block 0 did not roll its rows? What would a block have to keep if its kernel looked at every row above? Drawing one image by cached takes as many multiply-adds as one pass, and more time: what would you change about the raster order to avoid that, and what would it cost? ([Answers](ANSWERS.md#06--sampling-fast))
 #

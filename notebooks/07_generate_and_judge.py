@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 07 · Generate and judge
 #
-# **What you will do.** Turn the knobs of the draw of a code. Judge the drawn images by two numbers, and search them for copies of training images. After this core, cause the four troubles that people meet most: blurry samples, samples that all look alike, training that blows up, and slow drawing. Measure which of the usual remedies help.
+# **What you will make.** Turn the knobs of the draw of a code. Judge the drawn images by two numbers, and search them for copies of training images. After this core, cause the four troubles that people meet most: blurry samples, samples that all look alike, training that blows up, and slow drawing. Measure which of the usual remedies help.
 #
 # **What you will learn.** What temperature, top-k, top-p and guidance do, what a Fréchet distance sees and what it misses, which differences may be chance, how to find copies of training images, and where to look first when samples are bad.
 #
 # **What you need.** The VQ-VAE-2 from notebook [01](01_images_to_codes.ipynb), the two levels of the prior from [04](04_top_prior.ipynb) and [05](05_bottom_prior.ipynb), and for section 07.10 the samplers of [06](06_fast_sampling.ipynb). The parts that we use are repeated here.
 #
-# **Time.** About 30 minutes for the core and 90 for all, with the exercises; 135<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
+# **Time.** About 66 minutes for the core and 180 for all, with the exercises; 135<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
 #
 # ← [06 · Sampling, fast](06_fast_sampling.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [08 · Complete and edit in code space](08_complete_and_edit.ipynb) →
 
@@ -32,7 +32,7 @@ from pixelprior.sampling import inverse_cdf, probabilities, uniforms
 # %% [markdown]
 # ## 07.1 Draw a code with one random number
 #
-# *Core · 3 minutes*
+# *Core · 6 minutes*
 #
 # At each position of a grid, the prior gives K probabilities, one per code, and we draw one code by them. All the randomness of this draw is in one number u, which is **uniform** from 0 to 1: no value is likelier than another.
 #
@@ -79,7 +79,7 @@ print("shares of the codes:", [round(share, 2) for share in shares.tolist()])
 # %% [markdown]
 # ## 07.2 Temperature, top-k and top-p
 #
-# *Core · 5 minutes*
+# *Core · 12 minutes*
 #
 # We need not draw from the prior's own probabilities. Three common knobs change them, and we write each of them by hand, for one row of K numbers.
 #
@@ -185,7 +185,7 @@ explore(
 # %% [markdown]
 # ## 07.3 One image, many temperatures
 #
-# *Core · 2 minutes*
+# *Core · 5 minutes*
 #
 # An image has 320 codes, and each draw has its own u. We keep all these numbers, and change only the temperature. As soon as one draw gives another code than before, the past of all later codes is changed, and a different piece of clothing may appear.
 
@@ -223,7 +223,7 @@ figures.show(
 # %% [markdown]
 # ## 07.4 How good, and how varied?
 #
-# *Core · 9 minutes*
+# *Core · 23 minutes*
 #
 # These are two separate questions, and each gets a number.
 #
@@ -419,7 +419,7 @@ for setting in scores:
 # %% [markdown]
 # ## 07.5 Is it copying the training images?
 #
-# *Core · 5 minutes*
+# *Core · 14 minutes*
 #
 # A prior could draw sharp and varied images by learning the training set by heart. So we look for the nearest training image of each drawn one. By hand, we compute all distances, and take the smallest of each row.
 
@@ -530,7 +530,7 @@ for name, images in (
 # %% [markdown]
 # ## 07.6 One number for both
 #
-# *Further · 4 minutes*
+# *Further · 11 minutes*
 #
 # Train a classifier on drawn images and the labels for which they were drawn, and test it on real photographs. The share that it gets right is the **classification accuracy score** (Ravuri and Vinyals 2019). Bad images teach the wrong thing, and look-alikes teach too little. The simplest classifier needs no training: it gives each photograph the label of the nearest drawn image.
 
@@ -609,7 +609,7 @@ figures.show(figures.bar_panels(panels), "scores")
 # %% [markdown]
 # ## 07.7 Why are my samples blurry?
 #
-# *Further · 10 minutes*
+# *Further · 27 minutes*
 #
 # The usual advice is more channels and longer training, but of *which* network? Two networks made the image, so we measure before we train anything.
 #
@@ -830,7 +830,7 @@ assert best[3] < 2 < longer[3] - 3
 # %% [markdown]
 # ## 07.8 Why do my samples all look alike?
 #
-# *Further · 5 minutes*
+# *Further · 13 minutes*
 #
 # This trouble is quickly made: we draw with `top_k=1`, which always takes the likeliest code, so that u no longer matters. **How varied are sandals?**
 
@@ -930,7 +930,7 @@ print("of the mean distance at least 98 % stays:", share > 0.98)
 # %% [markdown]
 # ## 07.9 Why does my training blow up?
 #
-# *Further · 9 minutes*
+# *Further · 23 minutes*
 #
 # Section 04.10 has shown a prior with too high a rate. Here we take the other network, a small VQ-VAE-2, and two causes.
 #
@@ -1106,7 +1106,7 @@ assert "is not finite" in message and "lower --lr" in message
 # %% [markdown]
 # ## 07.10 Why is drawing so slow?
 #
-# *Further · 4 minutes*
+# *Further · 9 minutes*
 #
 # There are three usual causes, and we measure two of them; notebook 06 has more. We draw the 64 top codes of eight images in two ways: with the whole network for each code (`naive`), and keeping what earlier codes needed, so that nothing is computed twice (`cached`). Each way is timed with one image at a time and with all eight at once.
 
@@ -1194,7 +1194,7 @@ figures.show(
 # %% [markdown]
 # ## 07.12 Exercises
 #
-# *Core: exercise 1*
+# *Further · 30 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
@@ -1343,6 +1343,8 @@ check.distance_to_copies(my_distance, training, heldout)
 # - Draw a code from one random number, and say what temperature, top-k and top-p do to it.
 # - Judge drawn images by quality and by variety, and know what each number does not see.
 # - Tell which network is the cause of blur, lumps and look-alikes, and stop a training run that has gone wrong.
+#
+# **In papers**, temperature, top-k and top-p (**nucleus sampling**) are those of language models, guidance is **classifier-free guidance**, and the Fréchet distance in Inception's features is the **FID**.
 #
 # **To take away.** Why can the Fréchet distance of good images get *worse* when each single image gets better? Your samples are sharp, varied, and have a small Fréchet distance: what is left to check? Which temperature would you take to fill a shop window, and which to make training data? ([Answers](ANSWERS.md#07--generate-and-judge))
 #

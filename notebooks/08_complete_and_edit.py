@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 08 · Complete and edit in code space
 #
-# **What you will do.** Hide half of an image and let the prior draw it in many ways, and then under another label. Look at the codes that the prior did not expect, in a photograph and in a digit that we draw. Break the sampler in a way that one test does not detect and another does.
+# **What you will make.** Hide half of an image and let the prior draw it in many ways, and then under another label. Look at the codes that the prior did not expect, in a photograph and in a digit that we draw. Break the sampler in a way that one test does not detect and another does.
 #
 # **What you will learn.** How to keep known codes while you draw the others; which codes are still known when pixels are hidden, and what the encoder has to do with it; what −log P says about one code and about a whole image, and what it does not say; why the lower half completes better than the upper, and how several candidates help.
 #
 # **What you need.** Both levels from notebook [05](05_bottom_prior.ipynb), the cache from notebook [06](06_fast_sampling.ipynb), and the draw by inverse CDF from notebook [07](07_generate_and_judge.ipynb); what we use of them is repeated. Nothing is trained here, because everything comes from the weights that ship with the package.
 #
-# **Time.** About 22 minutes for the core and 81 for all, with the exercises; 75<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
+# **Time.** About 38 minutes for the core and 165 for all, with the exercises; 75<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
 #
 # ← [07 · Generate and judge](07_generate_and_judge.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [09 · Scale up](09_scale_up.ipynb) →
 
@@ -33,7 +33,7 @@ from pixelprior.sampling import inverse_cdf, probabilities, uniforms
 # %% [markdown]
 # ## 08.1 Keep what is known
 #
-# *Core · 5 minutes*
+# *Core · 13 minutes*
 #
 # A prior draws codes in raster order, row by row, and each code comes from the distribution P(code | codes before it). The vertical bar is the **condition bar**, read as "given": what stands after it is known when the code is drawn. (The label, and for a bottom code the top grid, are known too; we leave them out of the formulas.)
 #
@@ -143,7 +143,7 @@ figures.show(
 # %% [markdown]
 # ## 08.2 From hidden pixels to unknown codes
 #
-# *Core · 4 minutes*
+# *Core · 10 minutes*
 #
 # In practice one hides pixels and not codes, so we ask which codes are still known when the picture has a hole. A top code stands for 4 × 4 pixels and a bottom code for 2 × 2, and we say that a code is known where **all** its pixels are known. To find these codes, we cut the mask, which is True where a pixel is known, into squares, and test for each square whether all of it is known.
 
@@ -227,7 +227,7 @@ print(f"the same with noise in the hole: {torch.equal(package, from_noisy)}")
 # %% [markdown]
 # ## 08.3 The encoder saw a hole: look twice
 #
-# *Further · 6 minutes*
+# *Further · 15 minutes*
 #
 # The codes beside the hole no longer depend on the hidden pixels, but the encoder has seen *black* there instead. We encode 100 photographs whole, and once more with a rectangular hole, and count for each position how often its code differs.
 
@@ -350,7 +350,7 @@ print(f"the error inside falls by {1 - mean[1] / mean[0]:.0%}")
 # %% [markdown]
 # ## 08.4 One half, many completions
 #
-# *Core · 3 minutes*
+# *Core · 9 minutes*
 #
 # A prior is not a repair tool that knows the answer. It is a distribution over answers, and another seed gives another answer. We keep the upper halves of five photographs, and draw the lower half of each with eight seeds. (By default `complete` draws twice, and encodes the first completion for the second: see 08.3.)
 
@@ -414,7 +414,7 @@ explore(
 # %% [markdown]
 # ## 08.5 What each code costs
 #
-# *Further · 7 minutes*
+# *Further · 17 minutes*
 #
 # In 04.9 and 05.5 we kept the cost of each code, −log P(code | codes before it). Now we call this cost the **surprise** of the code, and look at it image by image. A code with probability 1/2 costs log 2 nats, and one with probability 1/1000 costs log 1000 nats, ten times as much.
 #
@@ -550,7 +550,7 @@ explore(
 # %% [markdown]
 # ## 08.6 What raster order means: seams
 #
-# *Further · 9 minutes*
+# *Further · 22 minutes*
 #
 # A code is drawn given what is before it. In 08.1 and 08.4 we hid the lower half, so that within each grid all that was known came before the hole. Now we hide the *upper* half, so that what is known comes after the hole, in the top grid and in the bottom grid. (For the bottom codes this is not the whole truth: they are drawn last, given the whole top grid on all sides, as in notebook 05. But the top grid itself is drawn without what comes after.)
 #
@@ -711,7 +711,7 @@ for words, which in (
 # %% [markdown]
 # ## 08.7 Another label, another top
 #
-# *Further · 5 minutes*
+# *Further · 12 minutes*
 #
 # The label is a condition like any other, so nothing keeps us from giving a wrong one. We keep the upper half of a dress and draw the lower half under each of the ten labels, and then do the same with a pair of trousers. Last, `vary` keeps *all* top codes of the dress, and draws the bottom codes anew under each label.
 
@@ -790,7 +790,7 @@ for level, (own_mean, mean) in means.items():
 # %% [markdown]
 # ## 08.8 An odd image
 #
-# *Further · 8 minutes*
+# *Further · 20 minutes*
 #
 # A prior has learned what photographs of clothes look like. Can it tell what is *not* one? We make a few odd images: a sneaker upside down, a pullover with stripes pasted on it, two digits drawn by code, white, noise, and black.
 
@@ -941,7 +941,7 @@ for name, error in zip(odd, odd_errors, strict=True):
 # %% [markdown]
 # ## 08.9 Where it breaks: the cache keeps what was drawn
 #
-# *Further · 6 minutes*
+# *Further · 16 minutes*
 #
 # The naive loop of 08.1 puts the known code into the grid, and the next pass reads the grid, so that little can go wrong there. The cached sampler of notebook 06 does not read the grid, and we have to give it each code twice: `keep_code` relays the code to the later steps along the row, and `keep_row` relays the whole row to the rows below.
 #
@@ -1060,7 +1060,7 @@ for (name, slip), difference in differences.items():
 # %% [markdown]
 # ## 08.10 Exercises
 #
-# *Core: exercise 1*
+# *Further · 24 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
@@ -1206,6 +1206,8 @@ holes.hole(my_complete, vqvae2, prior, some_images, some_labels)
 # - Keep some codes and draw the others, given a mask of pixels, and say what the encoder and raster order do to the result.
 # - Read a map of surprise, draw among candidates by weight, and say why the likelihood of a whole image is a poor judge of oddness.
 # - Test a cached sampler with known codes in such a way that its slips show.
+#
+# **In papers**, completing is **inpainting** or **infilling** in **latent space**, and drawing several and weighting them is **importance sampling**.
 #
 # **To take away.** Which halves complete well if codes are drawn column by column? What would you train to complete holes of any shape, without candidates? If the label that costs least is taken for the class of an image, you have a classifier: how would you make it cheaper than ten passes? ([Answers](ANSWERS.md#08--complete-and-edit-in-code-space))
 #

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 09 · Scale up: CIFAR, GPUs, your own images
 #
-# **What you will do.** Kill a training in the middle, resume it, and compare it to the last bit with one that nobody stopped. Train on your own images, on images that do not fit into memory, and on the codes of a tokenizer of your own. Break a run and find the cause, count the memory and the time that a run needs before you start it, and save a prior so that others can load it.
+# **What you will make.** Kill a training in the middle, resume it, and compare it to the last bit with one that nobody stopped. Train on your own images, on images that do not fit into memory, and on the codes of a tokenizer of your own. Break a run and find the cause, count the memory and the time that a run needs before you start it, and save a prior so that others can load it.
 #
 # **What you will learn.** What a run has to keep so that it can go on; by what the checkpoint `best` is chosen, and why it is judged by other images; which batch size and learning rate suit which run; how memory and time grow with the network; and what to do when the loss is not finite.
 #
 # **What you need.** The course so far helps, but each command is explained where it is used. You need no GPU and no internet connection: everything here runs on a processor, with networks so small that it takes seconds.
 #
-# **Time.** About 19 minutes for the core and 83 for all, with the exercises; 105<!--= timings 09_scale_up --> seconds to run on two CPU cores.
+# **Time.** About 31 minutes for the core and 165 for all, with the exercises; 105<!--= timings 09_scale_up --> seconds to run on two CPU cores.
 #
 # ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [10 · Find what is odd](10_find_what_is_odd.ipynb) →
 
@@ -31,7 +31,7 @@ from pixelprior.course.widgets import explore
 # %% [markdown]
 # ## 09.1 A run is killed, and goes on
 #
-# *Core · 8 minutes*
+# *Core · 18 minutes*
 #
 # The trainings of this course take seconds, but a training on large images takes hours or days. Something may stop it: the power fails, or the time limit of a queue is reached. What is lost then? We try it with a small run. The same prior is trained twice: one training is left alone, and the other is killed in the middle and resumed. Then we compare what the two of them leave.
 #
@@ -172,7 +172,7 @@ for kept in ("best", "last"):
 # %% [markdown]
 # ## 09.2 Your own images
 #
-# *Core · 4 minutes*
+# *Core · 8 minutes*
 #
 # To train on your own images, give their folder in place of `shapes`, as `--data_root`: one folder per class, as above, with any file names. In this notebook, give the full path, without spaces, because the commands run in a temporary folder. If there are folders `train` and `test` (or `val`) above the classes, these are the splits. Otherwise every tenth image is a test image. Images of any size are scaled on their shorter side and cropped in the middle, and a grey image gets three equal channels.
 #
@@ -229,7 +229,7 @@ figures.show(
 # %% [markdown]
 # ## 09.3 Images that do not fit into memory
 #
-# *Further · 3 minutes*
+# *Further · 7 minutes*
 #
 # A folder of JPEG files may be small on the disk and large when it is decoded. How much memory would a million images take?
 
@@ -293,7 +293,7 @@ print("the losses are the same, to the last bit:", same)
 # %% [markdown]
 # ## 09.4 Your own tokenizer
 #
-# *Further · 3 minutes*
+# *Further · 8 minutes*
 #
 # A prior needs grids of whole numbers, and it does not matter where they come from. A model that turns images into such grids and back is called a **tokenizer**, and ours is the VQ-VAE-2. If you have another tokenizer, you can keep it: `FunctionTokenizer` takes its two functions, and `DiffusersTokenizer` takes a `VQModel` of the library diffusers.
 #
@@ -361,7 +361,7 @@ figures.show(
 # %% [markdown]
 # ## 09.5 Codes from a file
 #
-# *Further · 2 minutes*
+# *Further · 4 minutes*
 #
 # If another program made the codes, you need no tokenizer in Python at all. A file with the codes is enough, and the labels if there are any ([the layout of such files](../docs/data.md#codes-from-a-file)). We write the grids of the last section to two files, as another program would, and train a small prior on them for one epoch.
 
@@ -399,7 +399,7 @@ assert loss < unigram - 0.3
 # %% [markdown]
 # ## 09.6 Watch a run
 #
-# *Further · 4 minutes*
+# *Further · 9 minutes*
 #
 # Each epoch prints a line with the training losses, the held-out losses and the seconds, and `history.json` keeps the same numbers. With `--use_tensorboard` they also go to an **event file**, which TensorBoard draws in a browser while the run goes on (`tensorboard --logdir watched`). With `--use_wandb` they go to Weights & Biases. Both are packages of their own: `pip install tensorboard wandb`.
 #
@@ -463,7 +463,7 @@ figures.show(
 # %% [markdown]
 # ## 09.7 Where it breaks: a loss that is not finite
 #
-# *Further · 5 minutes*
+# *Further · 11 minutes*
 #
 # Suppose that we type `--lr 3` by mistake where 3e-3 was meant. **What does the package say?**
 
@@ -544,7 +544,7 @@ for name, value in well.items():
 # %% [markdown]
 # ## 09.8 Which numbers to choose
 #
-# *Further · 8 minutes*
+# *Further · 18 minutes*
 #
 # The package has two recipes whose numbers differ much. The shipped weights of Fashion-MNIST are those of `fashion_mnist`, which was made for a processor. `cifar10_large` is made for a GPU, and takes the numbers that are usual in the field: many images per step, a low rate with warm-up and cosine, and clipping at 1.0. The cell prints both from the package. Which of the two is right?
 
@@ -665,7 +665,7 @@ assert longer[0] < once[0] - 0.1
 # %% [markdown]
 # ## 09.9 Memory: count it before you start
 #
-# *Further · 10 minutes*
+# *Further · 24 minutes*
 #
 # A run that does not fit into memory ends with "out of memory", at its first step if you are lucky. What is in memory during training?
 #
@@ -845,7 +845,7 @@ explore(
 # %% [markdown]
 # ## 09.10 Time: extrapolated from what we measured
 #
-# *Further · 5 minutes*
+# *Further · 13 minutes*
 #
 # Time cannot be counted; it has to be measured. What carries over from one network to another are **multiply-adds** (06.6): products of two numbers, each added to a sum. `plan` counts the multiply-adds of a training step for each image. A third of them belong to the forward pass, and two thirds to the backward pass.
 #
@@ -945,7 +945,7 @@ for name in CONFIGURATIONS:
 # %% [markdown]
 # ## 09.11 Two processes
 #
-# *Further · 2 minutes*
+# *Further · 5 minutes*
 #
 # With several GPUs, each GPU runs a process of its own, on images of its own. After the backward pass the processes average their gradients, so that all take the same step. This is called **data parallel** training. Two processes on a processor do the same, and we start them as on GPUs: a launcher takes the place of the word `pixelprior`. (`Terminal` sets `ACCELERATE_USE_CPU=true`, which keeps them on the processor, and `--level top` trains the top level alone, to save time.)
 
@@ -986,7 +986,7 @@ for name, epochs in (("prior", 16), ("two", 1)):
 # %% [markdown]
 # ## 09.12 Publish, and load again
 #
-# *Further · 1 minute*
+# *Further · 3 minutes*
 #
 # `best` is a folder in the format of the Hugging Face hub: `config.json` says how the network is built, and `model.safetensors` holds its numbers. Neither file can hold code. A **pickle**, which is what `torch.save` writes, can: whoever loads one without care runs the code in it. (The state of a run in `last/state` holds pickles. It is for you alone, and the package reads it in a way that refuses code.)
 
@@ -1012,7 +1012,7 @@ print("same samples:", torch.equal(*draws))
 # %% [markdown]
 # ## 09.13 CIFAR-10
 #
-# *Further · 4 minutes*
+# *Further · 8 minutes*
 #
 # CIFAR-10 has 50,000 training images and 10,000 test images of 32 × 32 pixels in colour, of ten classes. Its top grid has 8 × 8 codes and its bottom grid 16 × 16. A VQ-VAE-2 and a prior for it ship with the package too, with K = 8 codes in each codebook. `pixelprior reproduce cifar10` trained both on two cores in 77 minutes. **Which classes can you recognize in what this prior draws?** The first block has samples of the prior itself. The second is drawn with strong guidance (07.4), the setting that was chosen on held-out training images.
 
@@ -1069,7 +1069,7 @@ print(f"prior:    {prior_hours:.0f} hours on two cores")
 # %% [markdown]
 # ## 09.14 Exercises
 #
-# *Core: exercise 1*
+# *Further · 22 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
@@ -1216,6 +1216,8 @@ check.sorted_folder(my_sorting)
 # - Train on your own images, on images that do not fit into memory, on the codes of another tokenizer, and on several processes.
 # - Count what a configuration needs before you start it, and extrapolate from one measured run how long it takes.
 # - Choose a learning rate by a range test, find out why a loss is not finite, and publish the result.
+#
+# **In papers**, several GPUs with a copy of the network each are **data-parallel training**, and a stopped run goes on from a **checkpoint**.
 #
 # **To take away.** With twice the GPUs and the same `--batch_size`, which of the numbers of a step change, and would you change the rate? A colleague's resumed run ends at nearly the same loss: what would you look for? What would you have to keep to resume in the *middle* of an epoch? ([Answers](ANSWERS.md#09--scale-up))
 #

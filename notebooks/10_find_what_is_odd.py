@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 10 · Find what is odd
 #
-# **What you will do.** Put defects into photographs and find them with the prior: judge each code among those of normal images, draw what is odd anew, and look where photograph and drawing differ. Turn the score of an image into a p-value, and count false alarms. Then meet a black image, which has a higher likelihood than every photograph.
+# **What you will make.** Put defects into photographs and find them with the prior: judge each code among those of normal images, draw what is odd anew, and look where photograph and drawing differ. Turn the score of an image into a p-value, and count false alarms. Then meet a black image, which has a higher likelihood than every photograph.
 #
 # **What you will learn.** Why the cost of a code has to be compared with that of normal codes in the same position; how an image is restored from the codes that are not odd; what a p-value promises and what it does not; how methods are compared by a ROC curve; where a likelihood fails as a judge, and the remedies; why a threshold must not be chosen on the images by which it is judged.
 #
 # **What you need.** Both grids of codes from notebook [01](01_images_to_codes.ipynb), and known codes and surprise from notebook [08](08_complete_and_edit.ipynb); what we use of them is repeated. Nothing is trained here; the weights ship with the package.
 #
-# **Time.** About 30 minutes for the core and 57 for all, with the exercises; 105<!--= timings 10_find_what_is_odd --> seconds to run on two CPU cores.
+# **Time.** About 57 minutes for the core and 102 for all, with the exercises; 105<!--= timings 10_find_what_is_odd --> seconds to run on two CPU cores.
 #
 # ← [09 · Scale up](09_scale_up.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
 
@@ -31,7 +31,7 @@ from pixelprior.evaluation.defects import KINDS, with_defects
 # %% [markdown]
 # ## 10.1 Odd, compared with what?
 #
-# *Core · 7 minutes*
+# *Core · 17 minutes*
 #
 # A factory or a hospital has thousands of normal images and no list of what can go wrong. To ask for images that are not like the normal ones is called **anomaly detection**. A prior over codes can help, because it says what normal codes cost. Here, *normal* means a photograph of clothes; the prior was trained on such photographs.
 #
@@ -148,7 +148,7 @@ print("by hand and package are equal:", same)
 # %% [markdown]
 # ## 10.2 Draw it anew
 #
-# *Core · 4 minutes*
+# *Core · 9 minutes*
 #
 # An odd code says that something is wrong, but not what would be right. So we draw the odd codes anew, each given the codes before it. As in 08.1, −1 in the position of a code means that it is not known. The decoded result is a **restoration** of the image. The defect is where the image and its restoration differ.
 
@@ -212,7 +212,7 @@ explore(
 # %% [markdown]
 # ## 10.3 Five kinds of defects
 #
-# *Core · 3 minutes*
+# *Core · 8 minutes*
 #
 # We search the 100 images with defects, and 100 further photographs that have none. Each image has a random stream of its own, by its number, so that the batch does not matter.
 
@@ -267,7 +267,7 @@ figures.show(
 # %% [markdown]
 # ## 10.4 What three looks change
 #
-# *Further · 2 minutes*
+# *Further · 5 minutes*
 #
 # We compare our look of 10.2 with the three *guided* ones of `find`. A top code stands for 4 × 4 pixels. We count which share of the codes is drawn anew: of those that have a pixel of the defect under them, and of those that have none.
 
@@ -302,7 +302,7 @@ figures.show(
 # %% [markdown]
 # ## 10.5 From a score to a p-value
 #
-# *Core · 3 minutes*
+# *Core · 7 minutes*
 #
 # To sort images, or to raise an alarm, we need one number per image. The package's **score** looks above all at the most expensive pixels of an image, because a small defect disappears in a sum over all codes. The nats of a pixel are those of the code over it; for the top codes they are averaged over the image and four copies that are shifted by one pixel, because a shifted image has other codes for the same pixels. The score adds five means: of the 16, 64, 256 and all 1,024 pixels with the most nats of the top, and of the 8 with the most nats of the bottom. (That over all finds images of another kind.) From each, the mean over normal images is subtracted, and the result is divided by their standard deviation. The restorations make the map; they are not part of the score.
 #
@@ -351,7 +351,7 @@ for rate in (0.05, 0.1):
 # %% [markdown]
 # ## 10.6 Compare methods: the ROC curve
 #
-# *Further · 5 minutes*
+# *Further · 13 minutes*
 #
 # Is this better than what one would try first? There is no single number of defects that a method finds, because a lower threshold finds more of them and raises more false alarms. The **ROC curve** (receiver operating characteristic) shows both shares for every threshold.
 
@@ -451,7 +451,7 @@ for name, each in maps.items():
 # %% [markdown]
 # ## 10.7 Where it breaks: the most normal image of all
 #
-# *Core · 4 minutes*
+# *Core · 10 minutes*
 #
 # A likelihood measures how well an image is predicted, and the prior predicts background best of all: in 08.8, black cost less than any photograph. We ask `find` about three images without clothes and a negative, all with the label T-shirt. (Odd pixels are on the *darker* side of a line; in the noise, all are odd.)
 
@@ -545,7 +545,7 @@ for judge, p in judges.items():
 # %% [markdown]
 # ## 10.8 Where it breaks: a threshold chosen on the test images
 #
-# *Further · 2 minutes*
+# *Further · 4 minutes*
 #
 # Suppose there are 20 test images without and 20 with a defect. It is tempting to take the threshold that judges most of these 40 rightly, and to report how many. **Is it as good on other images?** We do this 1,000 times, each time with 40 of our 200 images, and measure the same threshold on the 160 others.
 
@@ -581,7 +581,7 @@ print(f"right on the 40 images: {promised:.0%}, on the others: {kept:.0%}")
 # %% [markdown]
 # ## 10.9 Exercises
 #
-# *Core: exercise 1*
+# *Further · 24 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
@@ -734,6 +734,8 @@ check.alarms(my_alarms)
 # - Judge codes and images by p-values, and say what a false-alarm rate promises.
 # - Restore an image from the codes that are not odd, and map where it differs.
 # - Compare detectors by ROC curves, and say why a likelihood alone takes a black image for normal.
+#
+# **In papers**, finding what is odd without examples of it is **unsupervised anomaly detection**, with training images of one class **one-class classification**; p-values from a calibration are those of **conformal prediction**.
 #
 # **To take away.** In a factory one part of ten thousand has a defect, and you raise alarms at a rate of 1 %: what share of the alarms is right? Your camera is replaced by a brighter one: which promise is broken, and how do you notice? Would a prior that draws in another order find other codes odd? ([Answers](ANSWERS.md#10--find-what-is-odd))
 #

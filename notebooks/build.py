@@ -104,15 +104,14 @@ def _imports_alone(cell: nbformat.NotebookNode) -> bool:
     )
 
 
-def executed(source: Path) -> nbformat.NotebookNode:
-    """The executed notebook of a source, with its outputs."""
+def executed(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook with its outputs, executed in a new kernel and an empty folder."""
     os.environ["PIXELPRIOR_WIDGETS"] = "off"
     os.environ["PIXELPRIOR_CHECK_FIGURES"] = "on"
     # With one thread, the outputs do not depend on the number of cores. A busy machine
     # also does not take many times as long then, as it would with threads that spin
     # while they wait.
     os.environ["OMP_NUM_THREADS"] = "1"
-    notebook = unexecuted(source)
     metadata = copy.deepcopy(notebook.metadata)
     run = ExecutePreprocessor(
         timeout=600,
@@ -203,7 +202,9 @@ def build(source: Path, text_alone: bool = False) -> None:
     Args:
         source: the source. text_alone: keep the outputs of the built notebook.
     """
-    notebook = with_new_text(source) if text_alone else executed(source)
+    notebook = (
+        with_new_text(source) if text_alone else executed(unexecuted(source))
+    )
     text = nbformat.writes(notebook) + "\n"
     write(source.with_suffix(".ipynb"), text.encode())
     if picture := cover(notebook):
@@ -216,7 +217,7 @@ def measured(source: Path) -> int:
     """Seconds from the start of a kernel to the last output, rounded up to a multiple
     of 5."""
     started = time.perf_counter()
-    executed(source)
+    executed(unexecuted(source))
     seconds = time.perf_counter() - started
     return -(-int(seconds + 1) // 5) * 5
 

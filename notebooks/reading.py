@@ -1,11 +1,11 @@
 """How many minutes the course takes: `python notebooks/reading.py` prints them.
 
-Each section is marked *Core* or *Further* below its heading. The core of the first ten
-notebooks is what one can read and run in an afternoon. The minutes are an estimate from the
-length, with the same speeds everywhere: 200 words of prose per minute, 3 seconds per
-line of code and 15 seconds per figure. Exercises state their own minutes. With
-`--write`, the minutes in the marks and heads of the sources are brought up to date;
-then the notebooks have to be built again.
+Each section is marked *Core* or *Further* below its heading. The minutes are an estimate
+at the speed of a learner, the same everywhere: 120 words of prose per minute, 9 seconds
+per line of code, 45 seconds per figure and 30 seconds per displayed equation. *Your
+turn* cells and exercises state their own minutes. With `--write`, the minutes in the
+marks and heads of the sources are brought up to date; then the notebooks have to be
+built again.
 """
 
 import argparse
@@ -18,12 +18,15 @@ import nbformat
 from pixelprior.files import write_texts
 
 FOLDER = Path(__file__).resolve().parent
-AFTERNOON = 10  # notebooks
-WORDS, LINE, FIGURE = 200, 3 / 60, 15 / 60  # per minute; minutes each
-MARK = re.compile(
-    r"\A## .+\n\n\*(?:(Core|Further) · (\d+) minutes?|Core: exercise (\d))\*"
-)
-EXERCISE = re.compile(r"### Exercise (\d+): ")
+WORDS, LINE, FIGURE, EQUATION = (
+    120,
+    9 / 60,
+    45 / 60,
+    30 / 60,
+)  # the first per minute
+MARK = re.compile(r"\A## .+\n\n\*(Core|Further) · (\d+) minutes?\*")
+TASK = re.compile(r"### ((Your turn ([A-Z])|Exercise (\d+)): .+)")
+TURN = re.compile(r"(?m)^\*(\d+) minutes?\*$")
 EFFORT = re.compile(
     r"\*Difficulty ([1-5]) of 5 · importance ([1-5]) of 5 · (\d+) minutes"
     r"( · after \d\d\.\d+( and \d\d\.\d+)*)?\*"
@@ -31,7 +34,8 @@ EFFORT = re.compile(
 HEAD = re.compile(
     r"(?m)^\*\*Time\.\*\* About (\d+) minutes for the core and (\d+) for all,"
 )
-NOT_READ = re.compile(r"(?s)<!--.*?-->|\$\$.*?\$\$")
+DISPLAYED = re.compile(r"(?s)\$\$.*?\$\$")
+NOT_READ = re.compile(r"(?s)<!--.*?-->|<details>.*?</details>|\$\$.*?\$\$")
 
 
 @dataclass
@@ -40,43 +44,58 @@ class Section:
 
     Attributes:
         cells: its cells, without solutions.
-        core: whether it belongs to the core; for exercises, whether one of them does.
-        exercise: the number of the exercise of the core, if it holds exercises.
-        stated: the minutes that the mark states, None for exercises, head and foot.
+        core: whether it belongs to the core.
+        stated: the minutes that the mark states, None for head and foot.
     """
 
     title: str
     cells: list = field(default_factory=list)
     core: bool = True
-    exercise: int | None = None
     stated: int | None = None
 
     @property
     def minutes(self) -> float:
-        """The minutes of reading; those of the exercises if it holds exercises."""
-        if self.exercise is not None:
-            return sum(self.exercises.values())
-        words = lines = figures = 0
-        for cell in self.cells:
+        """The minutes of reading, and those that its tasks state."""
+        tasks, to_read = self._split()
+        words = lines = figures = equations = 0
+        for cell in to_read:
             if cell.cell_type == "markdown":
                 words += len(NOT_READ.sub("", cell.source).split())
+                equations += len(DISPLAYED.findall(cell.source))
             else:
                 lines += sum(
                     bool(ln.strip()) for ln in cell.source.splitlines()
                 )
                 shown = (output.get("data", {}) for output in cell.outputs)
                 figures += sum("image/png" in data for data in shown)
-        return words / WORDS + lines * LINE + figures * FIGURE
+        read = words / WORDS + lines * LINE
+        read += figures * FIGURE + equations * EQUATION
+        return read + sum(tasks.values())
 
     @property
-    def exercises(self) -> dict[int, int]:
-        """The minutes of each exercise by its number; 0 if it states none."""
-        return {
-            int(found[1]): int(effort[3]) if effort else 0
-            for cell in self.cells
-            if (found := EXERCISE.match(cell.source))
-            for effort in [EFFORT.search(cell.source)]
-        }
+    def turns(self) -> float:
+        """The minutes of its *your turn* cells."""
+        return sum(
+            minutes
+            for name, minutes in self._split()[0].items()
+            if name.isalpha()
+        )
+
+    def _split(self) -> tuple[dict[str, int], list]:
+        """The minutes of each task by its letter or number, 0 if it states none, and
+        the cells that belong to none: a task ends with its stub."""
+        tasks, to_read, name, ended = {}, [], None, False
+        for cell in self.cells:
+            if found := TASK.match(cell.source):
+                name, ended = found[3] or found[4], False
+                effort = (TURN if found[3] else EFFORT).search(cell.source)
+                tasks[name] = (
+                    int(effort[1 if found[3] else 3]) if effort else 0
+                )
+            elif name is None or (ended and name.isalpha()):
+                to_read.append(cell)
+            ended = ended or "exercise" in cell.metadata.get("tags", [])
+        return tasks, to_read
 
 
 def sections(notebook: nbformat.NotebookNode) -> list[Section]:
@@ -88,9 +107,8 @@ def sections(notebook: nbformat.NotebookNode) -> list[Section]:
         if cell.cell_type == "markdown" and cell.source.startswith("## "):
             section = Section(cell.source.splitlines()[0].removeprefix("## "))
             if mark := MARK.match(cell.source):
-                section.core = mark[1] != "Further"
-                section.stated = mark[2] and int(mark[2])
-                section.exercise = mark[3] and int(mark[3])
+                section.core = mark[1] == "Core"
+                section.stated = int(mark[2])
             found.append(section)
         found[-1].cells.append(cell)
     return found
@@ -102,15 +120,8 @@ def rounded(minutes: float) -> int:
 
 
 def totals(parts: list[Section]) -> tuple[float, float]:
-    """The minutes of the core, with its one exercise, and of all of a notebook."""
-    core = sum(
-        part.minutes for part in parts if part.core and part.exercise is None
-    )
-    core += sum(
-        part.exercises.get(part.exercise, 0)
-        for part in parts
-        if part.exercise is not None
-    )
+    """The minutes of the core, and of all of a notebook."""
+    core = sum(part.minutes for part in parts if part.core)
     return core, sum(part.minutes for part in parts)
 
 
@@ -161,16 +172,16 @@ def main() -> None:
     for path in paths():
         parts = sections(nbformat.read(path, as_version=4))
         core, everything = totals(parts)
-        print(f"{path.stem}: core {core:.0f}, all {everything:.0f}")
+        turns = sum(part.turns for part in parts)
+        print(
+            f"{path.stem}: core {core:.0f} with {turns:.0f} of your turn, "
+            f"all {everything:.0f}"
+        )
         for part in parts:
             kind = "core" if part.core else "further"
             print(f"  {part.minutes:5.1f} {kind:8} {part.title}")
-    for name, some in (
-        ("the afternoon", paths()[:AFTERNOON]),
-        ("the course", paths()),
-    ):
-        core, everything = minutes_of(some)
-        print(f"{name}: core {core:.0f} minutes, all {everything:.0f}")
+    core, everything = minutes_of(paths())
+    print(f"the course: core {core:.0f} minutes, all {everything:.0f}")
 
 
 if __name__ == "__main__":

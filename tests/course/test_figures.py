@@ -109,8 +109,8 @@ FIGURES = {
         of({"one code": codes(1, 1, 1)}, 1),
     ],
     "pipeline": [
-        of(images(1)[0], codes(8, 8), codes(16, 16), images(1)[0], 64),
-        of(FLAT[0], codes(1, 2), codes(1, 1), FLAT[0], 2),
+        of(images(1), codes(8, 8)[None], codes(16, 16)[None], *[images(1)] * 2, 64),
+        of(FLAT, codes(1, 2)[None], codes(1, 1)[None], FLAT, FLAT, 2),
     ],
     "curves": [
         of(
@@ -215,10 +215,6 @@ FIGURES = {
     "gated_block": [of()],
     "shifted_kernel": [of()],
     "cached_step": [of()],
-    "course_map": [
-        of({f"{n:02d}": "about\nthis" for n in range(11)}, NEEDS, here="03"),
-        of({"00": "alone"}, {}),
-    ],
     "cells": [
         of(
             {"a": codes(2, 3, 2), "b": codes(1, 1, 2), "c": codes(8, 8, 1)},
@@ -800,37 +796,3 @@ def test_the_stairs_lead_from_u_to_the_code_that_is_drawn(u, code):
     assert list(riser.get_xdata()) == [code, code]
     low, high = riser.get_ydata()
     assert low <= u + 1e-9 and (u < high or u == 1)
-
-
-def boxes_of(needs, here=""):
-    """The axis of a map of the course, and the boxes of its notebooks in order."""
-    chapters = dict.fromkeys(["00", *needs], "about")
-    (axis,) = figures.course_map(chapters, needs, here=here).axes
-    return axis, axis.patches[: len(chapters)]
-
-
-def test_the_map_fills_in_where_you_are():
-    _, boxes = boxes_of({"01": "", "02": ""}, here="01")
-    faces = [to_hex(box.get_facecolor()) for box in boxes]
-    assert faces[0] == faces[2] != faces[1]
-
-
-def test_the_map_has_a_notebook_to_the_right_of_all_that_it_needs():
-    _, boxes = boxes_of({"01": "00", "02": "01 00", "03": "00"})
-    left = [box.get_x() for box in boxes]  # of 00, 01 and 03, 02
-    assert left[0] < left[1] == left[2] < left[3]
-    with pytest.raises(ValueError, match="01 needs 03, which does not come before it"):
-        boxes_of({"01": "03", "02": "", "03": ""})
-
-
-def test_the_map_stays_within_the_picture():
-    needs = {"01": "00", "02": "00", "03": "00", "04": "03", "05": "03", "06": "03"}
-    axis, boxes = boxes_of(needs)
-    for box in boxes:
-        low, high = box.get_y(), box.get_y() + box.get_height()
-        assert axis.get_ylim()[0] <= low < high <= axis.get_ylim()[1]
-
-
-def test_a_map_wider_than_a_page_is_refused():
-    with pytest.raises(ValueError, match="15 inches wide, and a page has 9"):
-        boxes_of({f"{n:02d}": f"{n - 1:02d}" for n in range(1, 10)})

@@ -23,7 +23,7 @@ OF_NOTEBOOKS = (
     outputs.few_outputs_are_ignored,
     outputs.under_a_megabyte,
     exercises.exercises_have_solutions,
-    exercises.exercises_say_what_they_take,
+    exercises.tasks_say_what_they_take,
     exercises.solutions_can_be_left_out,
     text.nothing_is_called_easy,
     text.equations_are_formulas,

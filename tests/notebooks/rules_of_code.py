@@ -6,7 +6,7 @@ import re
 
 from nbformat import NotebookNode
 from parts import assigned, code_cells, parsed, statements, tags, used
-from rules_of_exercises import EXERCISE, READING
+from rules_of_exercises import READING
 
 from pixelprior import __version__
 
@@ -26,23 +26,16 @@ def _needed(cell: NotebookNode) -> set[str]:
 
 
 def the_core_stands_alone(notebook: NotebookNode) -> list[str]:
-    """Each section is marked, and the core needs no name of the other sections.
-
-    The core is the head, the sections that are marked so, and one exercise.
-    """
+    """Each section is marked, and the core needs no name of the other sections."""
     problems, known, elsewhere = [], set(), {}
     for part in READING.sections(notebook):
-        section = re.match(r"\d\d\.\d+ ", part.title)
-        if section and part.stated is None and part.exercise is None:
+        if re.match(r"\d\d\.\d+ ", part.title) and part.stated is None:
             problems.append(f"{part.title} is marked neither core nor further")
-        number = None
         for cell in part.cells:
             if cell.cell_type == "markdown":
-                found = EXERCISE.match(cell.source)
-                number = int(found[2]) if found else number
                 continue
             names = assigned(statements(cell))
-            if part.core and number in (None, part.exercise):
+            if part.core:
                 problems += [
                     f"{cell.id} is core and needs {name}, which {elsewhere[name]} "
                     "assigns"

@@ -11,8 +11,8 @@ from rules_of_exercises import SOLUTIONS, anchor
 
 from pixelprior.course.showing import alt_texts
 
-HEAD = ("What you will do", "What you will learn", "What you need", "Time")
-FOOT = ("What you can do now", "To take away", "Sources")
+HEAD = ("What you will make", "What you will learn", "What you need", "Time")
+FOOT = ("What you can do now", "In papers", "To take away", "Sources")
 
 
 def head_and_foot(notebook: NotebookNode, source: Path) -> list[str]:

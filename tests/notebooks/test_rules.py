@@ -20,7 +20,8 @@ from rules_of_numbers import UNMARKED, agrees
 build = of_the_course("build")
 SOURCE = build.sources()[0]
 
-HEAD = r"(\*\*What you will do)"
+HEAD = r"(\*\*What you will make)"
+TURN = r"(?s)(### Your turn A.*?)\*\d minutes\*"
 SHOWN = r'"text": \[\s*"'
 EVERY = "(?s)"
 # In the notebook's JSON, the first text of a pattern becomes another, or every one
@@ -55,7 +56,7 @@ WRONG = {
     ],
     "few_outputs_are_ignored": [
         ('"version"', '"nbval-ignore-output"', "asserts nothing"),
-        (EVERY + '"exercise"', '"nbval-ignore-output"', "3 of "),
+        (EVERY + '"exercise"', '"nbval-ignore-output"', "4 of "),
         ('"version"', '"raises-exception"', "may be used"),
         ("import math", "# NBVAL_SKIP", "may be used"),
     ],
@@ -72,8 +73,11 @@ WRONG = {
         ("#Exercise-1", "#Exercise-9", "without link back"),
         ('"solution"', '"other"', "which is no solution"),
     ],
-    "exercises_say_what_they_take": [
+    "tasks_say_what_they_take": [
         ("Difficulty 1", "As hard as 1", "does not say"),
+        (TURN, r"\1", "does not say"),
+        (TURN, r"\1*9 minutes*", "2 to 8 fit"),
+        (TURN, r"\1*13 minutes*", "12 fit"),
         ("Difficulty 1", "Difficulty 5", "a harder one"),
         ("Hint 1", "Hint 2", "has the hints ['2'"),
     ],
@@ -115,7 +119,7 @@ WRONG = {
         ("import math", 13 * r"import math\\n", "; 12 are allowed"),
     ],
     "the_core_stands_alone": [
-        (r"\*Core · \d minutes\*", "", "neither core nor further"),
+        (r"\*Core · \d+ minutes\*", "", "neither core nor further"),
         (r"\*Core · \d", "*Further · 9", "is core and needs K, "),
     ],
     "the_version_is_checked_first": [(r"needs\(\S+\)", "pass", "not check version")],

@@ -22,7 +22,7 @@ from parts import (
     without_code,
     words,
 )
-from rules_of_exercises import EXERCISE, READING, SOLUTIONS
+from rules_of_exercises import READING, SOLUTIONS
 from rules_of_outputs import executed_and_numbered
 from rules_of_text import FORMULA, TOO_EASY, anchors_on_github, dead_links, shown
 
@@ -43,14 +43,14 @@ def text_of(name):
 
 
 def sections():
-    """{"02.4": title and text of that section}, of all notebooks."""
+    """{"02.4": title and text of that section}, of all notebooks; {"02": the foot}."""
     found = {}
     for source in SOURCES:
         number = None
         for cell in markdown(read(source)):
             if re.match("## ", cell.source):
                 heading = re.match(r"## (\d\d\.\d+) ", cell.source)
-                number = heading and heading[1]
+                number = heading[1] if heading else source.stem[:2]
             if number:
                 found[number] = found.get(number, "") + cell.source + "\n"
     return found
@@ -62,7 +62,7 @@ SECTION = r"(?<![\d.])\d\d\.\d{1,2}(?![\d.])"
 @pytest.mark.parametrize("name", EXTRAS)
 def test_each_section_that_is_named_is_there(name):
     named = set(re.findall(SECTION, text_of(name)))
-    assert len(named) > 20 and named <= set(sections())
+    assert len(named) > 20 and named <= sections().keys()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -101,14 +101,17 @@ GLOSSARY = text_of("GLOSSARY.md")
 
 
 def test_the_glossary_is_in_alphabetical_order():
-    words = [word.lower() for word, _ in entries()]
-    assert len(words) > 50 and words == sorted(words)
+    ours, papers = GLOSSARY.split("## Words of papers")
+    for part in (ours, papers):
+        words = [word.lower() for word, _ in ENTRY.findall(part)]
+        assert len(words) > 20 and words == sorted(words)
 
 
 def test_each_word_of_the_glossary_stands_in_the_sections_that_it_names():
     texts, missing = sections(), []
     for word, rest in entries():
-        numbers = re.findall(SECTION, rest.rsplit(". ", 1)[-1])
+        where = rest.rsplit(". ", 1)[-1]
+        numbers = re.findall(r"\d\d" if "In papers" in where else SECTION, where)
         assert numbers, f"{word} names no section"
         for number in numbers:
             said = texts[number].lower()
@@ -173,13 +176,17 @@ def test_a_plan_takes_the_minutes_that_it_says(minutes):
     assert len(rows) >= 4 and sum(map(int, rows)) == minutes
 
 
-def test_teachers_are_told_what_people_get_wrong_in_each_exercise_and_its_minutes():
+def test_teachers_are_told_what_people_get_wrong_in_each_task_and_its_minutes():
     told = re.findall(r"(?m)^\*\*(.+?)\*\* · (\d+) minutes$", text_of("TEACHING.md"))
     stated = {}
     for source in SOURCES:
         for cell in markdown(read(source)):
-            if found := EXERCISE.match(cell.source):
-                stated[found[1]] = READING.EFFORT.search(cell.source)[3]
+            if found := READING.TASK.match(cell.source):
+                effort = READING.TURN if found[3] else READING.EFFORT
+                *_, minutes = re.findall(
+                    r"(\d+) minutes", effort.search(cell.source)[0]
+                )
+                stated[found[1]] = minutes
     assert stated == dict(told) and len(told) >= 30
 
 
@@ -205,12 +212,12 @@ def quiz_of(source):
 
 
 @each_source
-def test_each_notebook_has_ten_questions_that_its_core_answers(source):
+def test_each_notebook_has_ten_questions_that_its_core_or_an_exercise_answers(source):
     questions, rest = quiz_of(source)
     assert re.fullmatch(r"\d\d · .+", rest)
     assert [each["number"] for each in questions] == [str(k) for k in range(1, 11)]
     parts = READING.sections(read(source))
-    core = {part.title.split()[0]: part.exercise for part in parts if part.core}
+    core = {part.title.split()[0] for part in parts if part.core}
     rights, sections = [], []
     for question in questions:
         asked, answer = (" ".join(question[e].split()) for e in ("asked", "answer"))
@@ -225,7 +232,7 @@ def test_each_notebook_has_ten_questions_that_its_core_answers(source):
         assert right in options and "**" not in said, answer
         tempting = set(re.findall(r"[Oo]ption ([A-D])\b", said))
         assert tempting and tempting <= options.keys() - {right}, answer
-        assert core[section] == (exercise and int(exercise)), f"{section} is not core"
+        assert exercise or section in core, f"{section} is not core"
         rights.append(right)
         sections.append(int(section[3:]))
     assert sections == sorted(sections)

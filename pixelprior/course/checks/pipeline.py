@@ -1,13 +1,58 @@
 """Checks for notebook 00: images, codes and the number of forward passes of a draw."""
 
+import math
+import random
+
 import torch
 from torch import Tensor
 
-from pixelprior.course.checks.verdict import Wrong, judged, need_number
+from pixelprior.course.checks.verdict import Wrong, call, judged, need_number
 from pixelprior.data.codes import CodeData
-from pixelprior.evaluation.measures import image_nats
+from pixelprior.data.images import ImageData
+from pixelprior.evaluation.measures import image_nats, some_of_each_class
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.vqvae2 import VQVAE2
+
+
+def of_each_class(data: ImageData, rows: int) -> Tensor:
+    """The first images of each class, the classes in turn: [rows * K, C, S, S]."""
+    count = rows * len(data.class_names)
+    return some_of_each_class(data, count)[torch.arange(count)][0]
+
+
+def shuffled(*blocks: Tensor) -> dict[str, Tensor]:
+    """The blocks by the names "block A", "block B", …, in an order drawn by a seed."""
+    order = random.Random(6).sample(blocks, len(blocks))
+    return {f"block {chr(65 + n)}": block for n, block in enumerate(order)}
+
+
+def bits_of_grid(height: int, width: int, num_embeddings: int) -> float:
+    """The bits of a grid of codes, each of them one of `num_embeddings`."""
+    return height * width * math.log2(num_embeddings)
+
+
+@judged
+def bits(answer) -> str:
+    """The answer is a function of height, width and number of codes, as
+    `bits_of_grid`."""
+    for height, width, codes in ((1, 1, 2), (1, 1, 8), (3, 5, 2), (4, 2, 30)):
+        got = call(answer, height, width, codes)
+        number = need_number(got, "what your function returns")
+        wanted = bits_of_grid(height, width, codes)
+        grid = f"a grid of {height} × {width} codes, each one of {codes},"
+        if math.isclose(number, wanted * math.log(2), rel_tol=1e-3):
+            raise Wrong(
+                f"{grid} takes {number:.2f} by your function; is that the logarithm "
+                "with base 2?"
+            )
+        if not math.isclose(number, wanted, rel_tol=1e-6):
+            raise Wrong(
+                f"{grid} takes {number:.2f} bits by your function; how many different "
+                f"grids are there, and how many can {number:.2f} bits tell apart?"
+            )
+    return (
+        "one of K codes takes log2 K bits, and a grid that many for each of its codes"
+    )
 
 
 @judged

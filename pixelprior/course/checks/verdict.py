@@ -16,6 +16,7 @@ from torch import Tensor
 NOT_ATTEMPTED = (
     "not attempted yet: put your answer in the place of None, and run the cell again"
 )
+FALLBACK = "Until yours is right, the package's is used below."
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,27 @@ def judged(check: Callable[..., str]) -> Callable[..., Verdict]:
         return Verdict(True, f"right: {words}")
 
     return verdict
+
+
+def your_turn(check: Callable[..., Verdict], mine, *arguments, otherwise):
+    """Judge the reader's function, and choose the one that the notebook goes on with.
+
+    Args:
+        check: what judges it; given `mine` and the other `arguments`.
+        mine: the function that the reader writes.
+        otherwise: what is used until the reader's is right.
+
+    Returns:
+        `mine` if it passed, and `otherwise` if not. The verdict is printed.
+    """
+    verdict = check(mine, *arguments)
+    print(verdict if verdict else f"{verdict}\n{FALLBACK}")
+    return mine if verdict else otherwise
+
+
+def reveal(truth: str, guess=None) -> None:
+    """Print what is true, and beside it what the reader had guessed."""
+    print(truth if guess is None else f"{truth}; your guess was {guess}")
 
 
 def call(function, *arguments, what: str = "your function"):

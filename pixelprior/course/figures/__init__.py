@@ -13,7 +13,6 @@ from pixelprior.course.figures.anomalies import findings, scores
 from pixelprior.course.figures.codes import code_grids, pipeline
 from pixelprior.course.figures.diagrams import (
     cached_step,
-    course_map,
     gated_block,
     shifted_kernel,
     two_levels,

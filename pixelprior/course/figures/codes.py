@@ -134,30 +134,35 @@ def pipeline(
     image: Tensor,
     z_top: Tensor,
     z_bottom: Tensor,
+    top_alone: Tensor,
     rebuilt: Tensor,
     num_embeddings: int,
     *,
     title: str = "",
 ) -> Figure:
-    """Image [C, S, S] → both grids of codes [Ht, Wt] and [Hb, Wb] → image [C, S, S]."""
-    figure = Figure(figsize=(9, 4.3), layout="constrained")
+    """An image [1, C, S, S], its two grids of codes [1, Ht, Wt] and [1, Hb, Wb], and
+    what is decoded from the top codes alone and from both."""
+    figure = Figure(figsize=(9, 5.4), layout="constrained")
     axes = figure.subplot_mosaic(
-        [["image", "top", "rebuilt"], ["image", "bottom", "rebuilt"]],
-        width_ratios=[1, 1, 1],
+        [["image", "top", "top_alone"], ["image", "bottom", "rebuilt"]]
     )
-    for name, each in (("image", image), ("rebuilt", rebuilt)):
-        draw_image(axes[name], each)
+    images = {
+        "image": ("the image", image),
+        "top_alone": ("decoded from the top codes alone", top_alone),
+        "rebuilt": ("decoded from both", rebuilt),
+    }
+    for name, (heading, each) in images.items():
+        draw_image(axes[name], each[0])
         bare(axes[name])
-        pixels = " × ".join(map(str, each.shape[1:]))
-        heading = "the image" if name == "image" else "decoded"
-        axes[name].set_title(f"{heading}\n{pixels} pixels", fontsize=9)
-    for name, codes in (("top", z_top), ("bottom", z_bottom)):
+        axes[name].set_title(heading, fontsize=9)
+    for name, codes in (("top", z_top[0]), ("bottom", z_bottom[0])):
         label = f"{name} codes, {' × '.join(map(str, codes.shape))}"
         draw_codes(axes[name], codes, num_embeddings, numbers=False, name=label)
     arrow = {"arrowstyle": "-|>", "color": INK, "lw": 1.5, "mutation_scale": 14}
     for start, end in (
         ("image", "top"),
         ("image", "bottom"),
+        ("top", "top_alone"),
         ("top", "rebuilt"),
         ("bottom", "rebuilt"),
     ):

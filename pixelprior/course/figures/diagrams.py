@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
-from pixelprior.plotting import COLOURS, INK, ON_FILL, WIDEST
+from pixelprior.plotting import COLOURS, INK, ON_FILL
 
 SHARPNESS = 2  # pixels for one on the page
 PLAIN, LINE = "#F2F2F2", INK
@@ -224,53 +224,4 @@ def cached_step() -> Figure:
     d.text(5.05, 1.02, "kept from before", ha="left")
     d.cells(4.7, 0.75, [[new]], side=side)
     d.text(5.05, 0.62, "new at this step", ha="left")
-    return d.figure
-
-
-def course_map(chapters: dict[str, str], needs: dict[str, str], here="") -> Figure:
-    """The notebooks as boxes, each with arrows from those that it builds on.
-
-    Args:
-        chapters: topics of the notebooks, by number, in reading order.
-        needs: by number, the numbers of those that a notebook builds on, such as
-            "01 03". A notebook stands to the right of all that it needs.
-        here: number of the notebook whose box is filled.
-    """
-    columns: dict[str, int] = {}
-    for number in chapters:
-        given = needs.get(number, "").split()
-        if late := [each for each in given if each not in columns]:
-            raise ValueError(
-                f"{number} needs {late[0]}, which does not come before it; the "
-                f"chapters are {', '.join(chapters)}"
-            )
-        columns[number] = max((columns[each] for each in given), default=-1) + 1
-    stacks = {c: [n for n in columns if columns[n] == c] for c in columns.values()}
-    if (wide := 1.5 * len(stacks)) > WIDEST:
-        raise ValueError(
-            f"the map is {wide:g} inches wide, and a page has {WIDEST:g}; let fewer "
-            "notebooks build on one another"
-        )
-    step, height = 1.5, max(map(len, stacks.values())) * 0.92 + 0.08
-    d = Diagram(step * len(stacks), height)
-    at: dict[str, tuple[float, float]] = {}
-    for column, numbers in stacks.items():
-        # A column is centred beside what its first notebook builds on.
-        given = [at[each][1] for each in needs.get(numbers[0], "").split()]
-        middle = sum(given) / len(given) if given else height / 2
-        half = 0.46 * len(numbers) + 0.02
-        middle = min(max(middle, half), height - half)
-        for row, number in enumerate(numbers):
-            y = middle + 0.92 * ((len(numbers) - 1) / 2 - row)
-            at[number] = (step * (column + 0.45), y)
-    for number, given in needs.items():
-        for each in given.split():
-            (x, y), (x_to, y_to) = at[each], at[number]
-            d.arrow((x + 0.61, y), (x_to - 0.61, y_to))
-    for number, (x, y) in at.items():
-        filled = {"fill": COLOURS["past"] if number == here else "white", "edge": TOP}
-        d.box(x, y, "", width=1.22, height=0.8, **filled)
-        inside = {"ha": "left", "color": ON_FILL}
-        d.text(x - 0.57, y + 0.26, number, weight="bold", **inside)
-        d.text(x - 0.57, y - 0.1, chapters[number], **inside)
     return d.figure

@@ -147,6 +147,7 @@ CHECKS = {
     "areas": lambda a, f: anomalies.areas(a, f("level_scores")),
 }
 OF_FUNCTIONS = {
+    "bits": lambda a, _: pipeline.bits(a),
     "straight_through": lambda a, _: quantizing.straight_through(a),
     "renewal": lambda a, f: quantizing.renewal(a, f("features")),
     "mask_function": lambda a, _: masks.mask_function(a, "B"),

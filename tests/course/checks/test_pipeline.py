@@ -1,5 +1,7 @@
 """Checks of notebook 00: right answers pass, and each mistake has its own message."""
 
+import math
+
 import pytest
 import torch
 from answers import refused, right, wrong
@@ -15,6 +17,7 @@ PIXELS = (8, 11, 20, 23)
         "forward_passes": [2 * 3 + 4 * 6, torch.tensor(30.0)],
         "pixels_of_code": [PIXELS, [*PIXELS], torch.tensor(PIXELS)],
         "impostor": [5, 5.0, torch.tensor([5])],
+        "bits": [check.bits_of_grid, lambda h, w, k: torch.tensor(k**-h).log2() * -w],
     }
 )
 def test_a_right_answer_passes_in_any_form(check, answer, judge):
@@ -42,6 +45,19 @@ def test_a_right_answer_passes_in_any_form(check, answer, judge):
             ((0, 0, 0, 0),),
             ((8, 11, 20), "four whole numbers are needed"),
             (8, "four whole numbers are needed"),
+        ],
+        "bits": [
+            (lambda h, w, k: h * w * math.log(k), "with base 2"),
+            (lambda h, w, k: math.log2(k), "how many different grids"),  # of one code
+            (lambda h, w, k: k * math.log2(h * w), "takes 0.00 bits"),
+            (
+                lambda h, w, k: h * w * k / 2,
+                "of 1 × 1 codes, each one of 8, takes 4.00",
+            ),
+            (
+                lambda h, w, k: h * w * math.ceil(math.log2(k)),
+                "each one of 30, takes 40",
+            ),
         ],
         "impostor": [
             (2, "given its top codes, image 2 costs "),
@@ -99,3 +115,18 @@ def test_the_cost_of_an_image_is_that_of_its_bottom_codes(shipped, heldout_codes
     others = nats[torch.arange(3) != most].median()
     words = f"image {most} costs {nats[most]:.1f} nats per bottom code, the others "
     assert f"{words}{others:.1f}" in repr(check.impostor(most, prior, codes))
+
+
+def test_the_blocks_are_named_in_turn_and_none_is_lost():
+    given = torch.arange(3.0).split(1)
+    blocks = check.shuffled(*given)
+    assert list(blocks) == ["block A", "block B", "block C"]
+    assert sorted(map(float, blocks.values())) == [0, 1, 2]
+
+
+def test_photographs_come_by_class_in_turn(heldout_images):
+    images = check.of_each_class(heldout_images, 2)
+    assert len(images) == 20
+    first, second = (heldout_images.labels == 3).nonzero().flatten()[:2]
+    assert torch.equal(images[3], heldout_images[first[None]][0][0])
+    assert torch.equal(images[13], heldout_images[second[None]][0][0])

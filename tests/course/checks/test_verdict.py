@@ -12,6 +12,8 @@ from pixelprior.course.checks.verdict import (
     judged,
     need_number,
     need_tensor,
+    reveal,
+    your_turn,
 )
 
 
@@ -124,3 +126,24 @@ def test_a_check_leaves_the_random_numbers_of_the_reader_as_they_were():
     first = torch.rand(())
     assert is_six(6)
     assert torch.stack([first, torch.rand(())]).equal(undisturbed)
+
+
+def test_a_notebook_goes_on_with_a_right_function_and_with_no_other(capsys):
+    def right(number):
+        return 2 * number
+
+    def other(number):
+        return number + number
+
+    assert your_turn(doubles, right, otherwise=other) is right
+    assert capsys.readouterr().out == "right: twice 4 is 8\n"
+    assert your_turn(doubles, abs, otherwise=other) is other
+    assert capsys.readouterr().out.startswith("not yet: twice 4 is not 4\nUntil yours")
+    assert your_turn(doubles, lambda number: None, 3, otherwise=other) is other
+    assert capsys.readouterr().out.startswith("not attempted yet")
+
+
+def test_a_guess_stands_beside_what_is_true(capsys):
+    reveal("it is six")
+    reveal("it is six", 5)
+    assert capsys.readouterr().out == "it is six\nit is six; your guess was 5\n"
