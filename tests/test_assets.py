@@ -12,10 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from pixelprior import cli
-from pixelprior.assets import FOLDER, SHIPPED, load_shipped
+from pixelprior.assets import FOLDER, SHIPPED, load_shipped, shipped_folder
+from pixelprior.checkpoints import load_model
 from pixelprior.evaluation.classifier import load_shipped_reference_models
 from pixelprior.evaluation.measures import nats_per_code
 from pixelprior.evaluation.report import model_card
+from pixelprior.vqvae2 import VQVAE2
 
 RESULTS = {"fashion_mnist": FOLDER / "results", "cifar10": FOLDER / "results/cifar10"}
 PARTS = {
@@ -115,9 +117,27 @@ def test_cifar10_has_colour_and_its_classes_differ():
     assert right > 0.3  # 0.1 by chance
 
 
+def test_without_bottom_dropout_the_top_codes_are_of_little_use(
+    shipped, heldout_images
+):
+    """Another image's top codes, as notebook 01 shows."""
+    unused = load_model(VQVAE2, shipped_folder("fashion_mnist", "unused_top"))
+    assert unused.bottom_dropout == 0 < shipped[0].bottom_dropout
+    images, errors = heldout_images[torch.arange(100)][0], []
+    for vqvae2 in (unused, shipped[0]):
+        with torch.no_grad():
+            quant_t, quant_b, *_ = vqvae2.encode(images)
+            given = quant_t, quant_t.roll(1, 0)
+            own, others = (vqvae2.decode(top, quant_b) for top in given)
+        errors += [(each - images).square().mean().item() for each in (own, others)]
+    assert errors[0] < 2e-3 and errors[1] < 0.01
+    assert errors[2] < 1e-3 and errors[3] > 0.05
+
+
 def test_no_other_weights_ship_and_all_are_small_and_in_half_precision():
     files = list(FOLDER.rglob("*.safetensors"))
-    assert {path.parent.name for path in files} == set().union(*PARTS.values())
+    of_the_course = {"fashion_mnist_unused_top"}
+    assert {path.parent.name for path in files} == of_the_course.union(*PARTS.values())
     for name in SHIPPED:
         own = FOLDER.glob(f"{name}_*/*.safetensors")
         assert sum(path.stat().st_size for path in own) < 10e6

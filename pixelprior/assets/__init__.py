@@ -12,7 +12,8 @@ def shipped_folder(name: str, part: str) -> Path:
 
     Args:
         name: data set that they were trained on, one of `SHIPPED`.
-        part: "vqvae2", "prior", "without_top" or "classifier".
+        part: "vqvae2", "prior" or "classifier"; for Fashion-MNIST also "without_top"
+            and "unused_top".
 
     Raises:
         ValueError: no weights for that data set ship.
