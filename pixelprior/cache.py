@@ -79,30 +79,11 @@ class BlockCache:
         double_p, channels, extent, _ = weight.shape
         p, r = double_p // 2, block.padding
         self.block = block
-        scale = weight.new_ones(double_p, 1, 1, 1)  # of what a convolution puts out
-        scale[:p] = -2
-        self.scale = scale
-        to_horizontal = block.vertical_to_horizontal
-        self.vertical = (
-            (weight * scale).contiguous(memory_format=torch.channels_last),
-            block.vertical.bias * scale.flatten(),
-        )
-        # Its inputs are the scaled features: their scale is divided out.
-        self.vertical_to_horizontal = (
-            (to_horizontal.weight * scale / scale[:, 0]).contiguous(
-                memory_format=torch.channels_last
-            ),
-            (to_horizontal.bias + block.horizontal.bias) * scale.flatten(),
-        )
-        horizontal = (block.horizontal.weight * scale)[
-            :, :, 0
-        ]  # [2p, channels, extent]
-        horizontal = horizontal.permute(2, 1, 0).flatten(
-            0, 1
-        )  # [extent * channels, 2p]
-        self.horizontal = horizontal.unflatten(1, (2, p)).movedim(1, 0).contiguous()
-        self.horizontal_out = block.horizontal_out.weight[:, :, 0, 0].t().contiguous()
-        self.out_bias = block.horizontal_out.bias
+        self.scale = weight.new_ones(
+            double_p, 1, 1, 1
+        )  # of what a convolution puts out
+        self.scale[:p] = -2
+        self.weights = self._laid_out()
 
         rows = weight.new_zeros(batch_size, extent, width + 2 * r, channels)
         self.rows = rows.permute(0, 3, 1, 2)  # [B, channels, extent, W + 2r]
@@ -113,6 +94,37 @@ class BlockCache:
         self.under_kernel = window.flatten(1).expand(2, -1, -1)
         self.across = weight.new_empty(width, 2, batch_size, p)
         self.across_by_position = [(halves, *halves) for halves in self.across]
+
+    def _laid_out(self) -> dict[str, Tensor]:
+        """The weights of the block, as the steps take them."""
+        block, scale = self.block, self.scale
+        to_horizontal = block.vertical_to_horizontal
+        horizontal = (block.horizontal.weight * scale)[:, :, 0]
+        # [2p, channels, extent], then [extent * channels, 2p]
+        horizontal = horizontal.permute(2, 1, 0).flatten(0, 1)
+        return {
+            "vertical": (block.vertical.weight * scale).contiguous(
+                memory_format=torch.channels_last
+            ),
+            "vertical_bias": block.vertical.bias * scale.flatten(),
+            # Its inputs are the scaled features: their scale is divided out.
+            "across": (to_horizontal.weight * scale / scale[:, 0]).contiguous(
+                memory_format=torch.channels_last
+            ),
+            "across_bias": (to_horizontal.bias + block.horizontal.bias)
+            * scale.flatten(),
+            # [2, extent * channels, p]
+            "horizontal": horizontal.unflatten(1, (2, -1)).movedim(1, 0).contiguous(),
+            "out": block.horizontal_out.weight[:, :, 0, 0]
+            .t()
+            .clone(memory_format=torch.contiguous_format),
+            "out_bias": block.horizontal_out.bias.clone(),
+        }
+
+    def take_weights(self) -> None:
+        """Copy the block's present weights to where the steps read them."""
+        for name, weight in self._laid_out().items():
+            self.weights[name].copy_(weight)
 
     def roll_rows(self) -> None:
         """Move each row up by one, to make room for a new row."""
@@ -130,10 +142,12 @@ class BlockCache:
             out: receives the row of the vertical stack, [B, p, 1, W]; None if it is not
                 needed.
         """
-        features = F.conv2d(self.rows, *self.vertical)  # [B, 2p, 1, W]
+        given = self.weights
+        features = F.conv2d(self.rows, given["vertical"], given["vertical_bias"])
+        # [B, 2p, 1, W]
         if bias is not None:
             features += bias
-        across = F.conv2d(features, *self.vertical_to_horizontal)  # [B, 2p, 1, W]
+        across = F.conv2d(features, given["across"], given["across_bias"])
         self.across.copy_(across[:, :, 0].unflatten(1, (2, -1)).permute(3, 1, 0, 2))
         if out is not None:
             of_features, of_gates = features.sigmoid_().chunk(2, dim=1)
@@ -153,15 +167,16 @@ class BlockCache:
         """
         # [2, B, p], and views of its two halves
         both, of_features, of_gates = self.across_by_position[x]
-        both.baddbmm_(self.under_kernel, self.horizontal).sigmoid_()
+        weights = self.weights
+        both.baddbmm_(self.under_kernel, weights["horizontal"]).sigmoid_()
         gated = torch.addcmul(
             of_gates, of_features, of_gates, value=-2, out=of_features
         )
         if self.block.mask_a:
-            torch.addmm(self.out_bias, gated, self.horizontal_out, out=out)
+            torch.addmm(weights["out_bias"], gated, weights["out"], out=out)
         else:
-            torch.add(self.newest_code, self.out_bias, out=out)
-            out.addmm_(gated, self.horizontal_out)
+            torch.add(self.newest_code, weights["out_bias"], out=out)
+            out.addmm_(gated, weights["out"])
 
 
 class AttentionCache:
@@ -222,6 +237,7 @@ class PixelCNNCache:
 
     Args:
         model: the level; the cache keeps a copy of its weights, laid out for the steps.
+            All tensors stay where they are, as a CUDA graph needs.
         batch_size: number of images B. shape: height and width of the grid.
     """
 
@@ -244,9 +260,7 @@ class PixelCNNCache:
         self.outs = [block.newest_code for block in self.blocks[1:]]
         self.outs.append(weight.new_empty(batch_size, p))
         if model.blocks[0].condition is not None:
-            self.condition_weights = torch.cat(
-                [step.block.condition.weight * step.scale for step in self.blocks]
-            )
+            self.condition_weights = self._condition_weights()
         self.attention = {
             int(layer): AttentionCache(attention, batch_size, shape)
             for layer, attention in model.attention.items()
@@ -265,11 +279,24 @@ class PixelCNNCache:
             kept += [attention.keys, attention.values]
         return sum(tensor.nbytes for tensor in kept)
 
-    def clear(self) -> None:
-        """Start a new grid: the next row is its first row."""
-        self.position.zero_()
+    def _condition_weights(self) -> Tensor:
+        """The condition's weights in all blocks, scaled: [2p * blocks, p, 1, 1]."""
+        return torch.cat(
+            [step.block.condition.weight * step.scale for step in self.blocks]
+        )
+
+    def start(self) -> None:
+        """Start a new grid with the model's present weights: the next row is its first
+        row. A new cache has been started."""
         for block in self.blocks:
+            block.take_weights()
             block.rows.zero_()
+        if self.model.blocks[0].condition is not None:
+            self.condition_weights.copy_(self._condition_weights())
+        for attention in self.attention.values():
+            attention.keys.zero_()
+            attention.values.zero_()
+        self.position.zero_()
 
     def row_step(self, condition: Tensor | None) -> None:
         """The vertical stack of every block in `PixelCNN.logits` on the next row.

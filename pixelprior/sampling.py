@@ -21,6 +21,7 @@ from pixelprior.progress import progress_bar
 from pixelprior.settings import SamplingOptions, check_positive, whole_number
 
 DEFAULT = SamplingOptions()
+KEPT_GRAPHS = 4  # of each level: of two sizes of batch, with guidance and without
 
 
 def uniforms(seed: int, first_index: int, batch_size: int, count: int) -> Tensor:
@@ -145,7 +146,9 @@ def sample_codes(
     elif options.method == "rows":
         rows = _by_passes(rows_so_far, *given)
     else:
-        rows = _by_steps(*given, as_graph=options.method == "graph")
+        baked = (options.temperature, options.top_k, options.top_p, guidance)
+        graph_for = baked if options.method == "graph" else None
+        rows = _by_steps(*given, graph_for)
     bar = progress_bar(rows, total=shape[0], desc=name, unit="row", enabled=progress)
     with torch.inference_mode():
         for logits in bar:  # the last of each row
@@ -191,27 +194,58 @@ def _by_passes(
 
 
 def _by_steps(
-    level, codes, condition, uniform, known, choose, as_graph: bool
+    level, codes, condition, uniform, known, choose, graph_for: tuple | None
 ) -> Iterator[Tensor]:
     """Draw codes by the steps of `cache.py`; yield the last logits of rows.
 
     A row of the vertical stack is followed by one code of the horizontal stack at a
-    time. As a graph, the kernels of a row are captured once and replayed.
+    time. As a graph, the kernels of a row are captured once and replayed: for all rows,
+    and for all later draws of the same kind.
+
+    Args:
+        graph_for: options that the graph depends on; None draws without a graph.
     """
-    row = _Row(PixelCNNCache(level, len(codes), codes.shape[1:]), choose, codes[:, 0])
-    sample_row = row.sample
+
+    def inputs(y: int) -> tuple[Tensor | None, ...]:
+        fixed = None if known is None else known[:, y]
+        return _rows_of(condition, slice(y, y + 1)), uniform[:, y], fixed
+
+    row, sample_row = None, None
+    if graph_for is not None:
+        graphs = vars(level).setdefault("_graphs", _Graphs())
+        moved = tuple(each.data_ptr() for each in level.parameters())
+        shapes = [None if each is None else each.shape for each in inputs(0)]
+        dtype = level.embedding.weight.dtype
+        kind = (codes.shape, codes.device, dtype, moved, *graph_for, *shapes)
+        row, sample_row = graphs.pop(kind, (None, None))
+    if row is None:
+        cache = PixelCNNCache(level, len(codes), codes.shape[1:])
+        row = _Row(cache, choose, codes[:, 0], inputs(0))
+        sample_row = row.sample if graph_for is None else _capture(row.sample)
+    if graph_for is not None:
+        graphs.keep(kind, (row, sample_row))
+        row.cache.start()
     for y in range(codes.shape[1]):
-        row.load(
-            _rows_of(condition, slice(y, y + 1)),
-            uniform[:, y],
-            None if known is None else known[:, y],
-        )
-        if as_graph and y == 0:
-            sample_row = _capture(row.sample)
-            row.cache.clear()
+        row.load(inputs(y))
         sample_row()
         codes[:, y] = row.codes
         yield row.logits
+
+
+class _Graphs(dict):
+    """The rows of a level that were captured last, with their graphs, by their kind.
+
+    A copy of a level has none: it has weights of its own.
+    """
+
+    def keep(self, kind: tuple, row: tuple) -> None:
+        """Keep a row as the newest, and at most `KEPT_GRAPHS`."""
+        self[kind] = row
+        while len(self) > KEPT_GRAPHS:
+            del self[next(iter(self))]
+
+    def __reduce__(self):  # of copy and pickle
+        return _Graphs, ()
 
 
 def _capture(function: Callable[[], None]) -> Callable[[], None]:
@@ -231,17 +265,16 @@ def _capture(function: Callable[[], None]) -> Callable[[], None]:
 
 
 class _Row:
-    """The drawing of one row, with all that differs between rows in fixed tensors."""
+    """The drawing of one row, with all that differs between rows in fixed tensors:
+    condition, random numbers and known codes of the row."""
 
-    def __init__(self, cache: PixelCNNCache, choose, like: Tensor):
+    def __init__(self, cache: PixelCNNCache, choose, like: Tensor, inputs):
         self.cache, self.choose = cache, choose
         self.codes = torch.zeros_like(like)  # [B, W]
-        self.inputs: list[Tensor | None] = []
+        self.inputs = [None if each is None else each.clone() for each in inputs]
 
-    def load(self, *inputs: Tensor | None) -> None:
-        """Take condition, random numbers and known codes of the next row."""
-        if not self.inputs:
-            self.inputs = [None if each is None else each.clone() for each in inputs]
+    def load(self, inputs) -> None:
+        """Take the inputs of the next row."""
         for kept, new in zip(self.inputs, inputs, strict=True):
             if kept is not None:
                 kept.copy_(new)

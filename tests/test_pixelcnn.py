@@ -174,7 +174,7 @@ def test_logits_by_steps_equal_logits_of_the_whole_grid(
     torch.testing.assert_close(by_steps, whole.detach(), rtol=0, atol=1e-12)
 
 
-def test_a_cache_that_was_cleared_has_forgotten_the_past():
+def test_a_cache_that_is_started_anew_has_forgotten_the_past():
     torch.manual_seed(0)
     model = PixelCNN(7, 3, 4, 3, attention_layers=2).double().eval()
     cache = PixelCNNCache(model, 2, (3, 4))
@@ -191,7 +191,7 @@ def test_a_cache_that_was_cleared_has_forgotten_the_past():
 
     with torch.no_grad():
         fresh = first_two_rows()
-        cache.clear()
+        cache.start()
         assert torch.equal(first_two_rows(), fresh)
 
 

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -195,54 +196,127 @@ def test_bfloat16_draws_other_codes_that_are_as_likely(shipped):
     assert 0.1 < (samples[0][1] == samples[1][1]).float().mean() < 0.99
 
 
-@pytest.mark.parametrize(("top", "bottom"), [(TOP, BOTTOM), ((1, 4), (2, 8))])
-def test_graph_draws_the_cached_codes_when_a_row_is_replayed(
-    small_prior, monkeypatch, top, bottom
-):
+class Recording(TorchDispatchMode):
+    """A stand-in for a CUDA graph: what ran is recorded, with its tensors, and replayed
+    into the same tensors; no line of Python runs again.
+
+    As a graph, it refuses what asks the device for a number.
+    """
+
+    def __init__(self, function):
+        super().__init__()
+        self.steps = []
+        with self:
+            function()
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        if operation.name() in ("aten::_local_scalar_dense", "aten::nonzero"):
+            raise RuntimeError(f"{operation.name()} asks the device for a number")
+        given = options or {}
+        result = operation(*arguments, **given)
+        self.steps.append((operation, arguments, given, result))
+        return result
+
+    def replay(self) -> None:
+        for operation, arguments, options, result in self.steps:
+            again = operation(*arguments, **options)
+            alone = isinstance(result, torch.Tensor)
+            for old, new in (
+                [(result, again)] if alone else zip(result, again, strict=True)
+            ):
+                if old.data_ptr() != new.data_ptr():  # neither a view nor in place
+                    old.copy_(new)
+
+
+@pytest.fixture
+def captures(monkeypatch):
+    """Graphs of a processor: the functions that were captured."""
+    captured = []
+
     def capture(function):
         function()  # as the warm-up does
-        return function
+        captured.append(function)
+        return Recording(function).replay
 
     monkeypatch.setattr(sampling, "_capture", capture)
     monkeypatch.setattr(sampling, "check_method", lambda method, device: None)
+    return captured
+
+
+def same_by_graph(prior, **options) -> bool:
+    cached, graph = (
+        draw(prior, method=method, **options) for method in ("cached", "graph")
+    )
+    return all(map(torch.equal, cached, graph))
+
+
+@pytest.mark.parametrize(("top", "bottom"), [(TOP, BOTTOM), ((1, 4), (2, 8))])
+def test_a_captured_row_draws_the_cached_codes_of_all_rows_chunks_and_calls(
+    small_prior, captures, top, bottom
+):
     known = torch.full((5, *bottom), -1)
     known[:, 1::2] = 3
-    cached, graph = (
-        draw(small_prior, shapes=(top, bottom), known_bottom=known, method=method)
-        for method in ("cached", "graph")
-    )
-    assert all(map(torch.equal, cached, graph))
+    shapes = (top, bottom)
+    prior = copy.deepcopy(small_prior)
+    assert same_by_graph(prior, shapes=shapes, known_bottom=known)
+    assert len(captures) == 2, "one for each level"
+    for seed in (1, 2):
+        known[:, ::3] = seed
+        assert same_by_graph(prior, shapes=shapes, known_bottom=known, seed=seed)
+    assert len(captures) == 2, "of each kind once"
+    assert same_by_graph(prior, shapes=shapes, known_bottom=known, temperature=0.5)
+    assert len(captures) == 4
+    assert same_by_graph(prior, shapes=shapes, temperature=0.5)
+    assert len(captures) == 5, "the bottom level without known codes"
+    for seed in (3, 5):
+        assert same_by_graph(prior, shapes=shapes, chunk_size=2, seed=seed)
+    assert len(captures) == 9, "chunks of 2 and of 1"
 
 
 @pytest.mark.parametrize("attention_layers", [0, 2])
-def test_graph_can_capture_a_row_which_asks_the_device_for_no_number(
-    attention_layers, monkeypatch
-):
+def test_a_captured_row_has_the_weights_of_the_moment(attention_layers, captures):
     torch.manual_seed(0)
-    prior = HierarchicalPixelCNN(9, 4, 8, 3, attention_layers=attention_layers)
-    asked = []
+    sizes = {"num_layers": 3, "attention_layers": attention_layers}
+    prior = HierarchicalPixelCNN(9, 4, 8, num_classes=3, label_dropout=0.1, **sizes)
+    filters = {"temperature": 0.9, "top_k": 5, "top_p": 0.9}
+    for options in ({}, {"guidance": 0.5, **filters}):
+        assert same_by_graph(prior, **options)
+    count = len(captures)
+    assert count == 4
+    for parameter in prior.parameters():
+        parameter.data *= 1.5  # in place, without a trace in the tensor's version
+    assert same_by_graph(prior) and len(captures) == count
+    other = copy.deepcopy(prior)
+    assert not any("_graphs" in vars(each) and each._graphs for each in other.levels)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.1)
+    prior.load_state_dict(other.state_dict())
+    assert same_by_graph(prior) and len(captures) == count
+    for parameter in prior.parameters():
+        parameter.data = parameter.data.clone()  # as a move to a device and back
+    assert same_by_graph(prior) and len(captures) == count + 2
+    assert same_by_graph(prior.double())
+    for level in prior.levels:
+        assert len(level._graphs) <= sampling.KEPT_GRAPHS
+    pickle.loads(pickle.dumps(prior))
 
-    class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, operation, types, arguments=(), options=None):
-            name = operation.name()
-            if name in ("aten::_local_scalar_dense", "aten::nonzero"):
-                asked.append(name)
-            return operation(*arguments, **(options or {}))
 
-    draw_row = sampling._Row.sample
+def test_what_was_kept_before_weights_were_mended_is_forgotten(captures):
+    torch.manual_seed(0)
+    prior = HierarchicalPixelCNN(9, 4, 8, 3, num_classes=3, attention_layers=2)
+    right = copy.deepcopy(prior.state_dict())
+    for attention in prior.prior_top.attention.values():
+        attention.out.weight.data.fill_(torch.nan)
+    with pytest.raises(ValueError, match="not finite"):
+        draw(prior, method="graph")
+    prior.load_state_dict(right)
+    assert same_by_graph(prior)
 
-    def watched(row):
-        with Watch():
-            draw_row(row)
 
-    monkeypatch.setattr(sampling._Row, "sample", watched)
-    options = {"temperature": 0.9, "top_k": 5, "top_p": 0.9}
-    prior.sample(2, TOP, BOTTOM, seed=0, known_top=-torch.ones(2, *TOP).long())
-    prior.sample(2, TOP, BOTTOM, seed=0, **options)
-    assert not asked
-    with Watch():
-        torch.ones(1).item()
-    assert asked == ["aten::_local_scalar_dense"]
+def test_a_row_that_asks_the_device_for_a_number_cannot_be_captured():
+    with pytest.raises(RuntimeError, match="asks the device"):
+        Recording(torch.ones(1).item)
 
 
 def test_graph_is_for_cuda_devices_alone(small_prior):
