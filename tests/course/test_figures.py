@@ -20,6 +20,7 @@ from PIL import Image
 from pixelprior import plotting
 from pixelprior.anomalies.scores import Calibration
 from pixelprior.course import figures, pictures, showing
+from pixelprior.course.checks.quantizing import nearest_code
 from pixelprior.course.figures import (
     anomalies,
     diagrams,
@@ -178,10 +179,9 @@ FIGURES = {
     "nearest_cells": [
         of(
             {"before": (codes(9, 2) / 9, torch.eye(2)), "after": (codes(3, 2), BASIS)},
-            **XY,
-            limits=(-1, 2),
+            nearest_code,
         ),
-        of({"one code": (torch.zeros(1, 2), torch.zeros(1, 2))}, **XY, limits=(-1, 1)),
+        of({"one code": (torch.zeros(1, 2), torch.zeros(1, 2))}, nearest_code),
     ],
     "prediction": [
         of(codes(8, 8), (3, 4), torch.full((64,), 1 / 64)),

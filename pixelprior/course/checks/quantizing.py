@@ -1,54 +1,78 @@
-"""Checks for notebook 01: bits, gradients through a codebook, levels and dead codes."""
+"""Checks for notebook 01: the nearest code, a gradient past it, and dead codes."""
+
+import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from pixelprior.assets import shipped_folder
+from pixelprior.checkpoints import load_model
 from pixelprior.course.checks.verdict import (
     Wrong,
     call,
     judged,
+    need_codes,
     need_number,
     need_tensor,
 )
-from pixelprior.vqvae2 import VQVAE2, perplexity
+from pixelprior.data.images import ImageData
+from pixelprior.vqvae2 import VQVAE2
+
+
+def nearest_code(points: Tensor, e: Tensor) -> Tensor:
+    """The number of the nearest row of e [K, D] for each of the points [N, D]: [N]."""
+    return (points[:, None] - e).square().sum(dim=2).argmin(dim=1)
 
 
 @judged
-def bits_per_image(answer, vqvae2: VQVAE2) -> str:
-    """The answer is the bits per image before and after encoding.
+def nearest(answer) -> str:
+    """The answer is a function (points [N, D], e [K, D]) → codes [N], as
+    `nearest_code`."""
+    generator = torch.Generator().manual_seed(0)
+    for count, codes, length in ((60, 8, 2), (6, 6, 3), (1, 4, 5)):
+        points = torch.randn(count, length, generator=generator)
+        e = 2 * torch.randn(codes, length, generator=generator)
+        z = call(answer, points.clone(), e.clone())
+        z = need_tensor(z, what="what your function returns")
+        for shape, words in {
+            (count, length): "one number for each coordinate of a point",
+            (count, codes): "one number for each point and each code",
+            (codes,): "one number for each code",
+        }.items():
+            if z.shape == shape != (count,):
+                raise Wrong(
+                    f"for {count} points and {codes} codes your function returns "
+                    f"{words}, {list(shape)}; one code for each point is needed"
+                )
+        z = need_codes(z, (count,), codes, "what your function returns")
+        apart = (points[:, None] - e).abs()  # [N, K, D]
+        distances = apart.square().sum(dim=2)  # [N, K]
+        far = distances[torch.arange(count), z] > distances.min(dim=1).values + 1e-5
+        if far.any():
+            raise Wrong(_why_far(z, points, e, apart, int(far.nonzero()[0])))
+    return "each point has the code of the nearest vector"
 
-    Before, each pixel value takes 8 bits. After, each code takes as many bits as it
-    takes to distinguish K codes. The check counts both from the model's sizes.
-    """
-    try:
-        before, after = answer
-    except (TypeError, ValueError) as error:
-        raise Wrong(
-            f"your answer is {answer!r}, but two numbers are needed: bits before, bits "
-            "after"
-        ) from error
-    before, after = need_number(before, "bits before"), need_number(after, "bits after")
-    side, channels = vqvae2.image_size, vqvae2.in_channels
-    pixels = 8 * torch.zeros(channels, side, side).numel()
-    codes = vqvae2.latent_spatial_dim_top**2 + vqvae2.latent_spatial_dim_bottom**2
-    width = (vqvae2.num_embeddings - 1).bit_length()
-    if before != pixels:
-        size = "too few" if before < pixels else "too many"
-        raise Wrong(
-            f"{before:g} bits before are {size}; how many pixels has an image, and how "
-            "many bits has each?"
-        )
-    if after != codes * width:
-        size = "too few" if after < codes * width else "too many"
-        raise Wrong(
-            f"{after:g} bits after are {size}; how many codes are there in both grids, "
-            "and how many bits tell the codes of a codebook apart?"
-        )
-    return (
-        f"{pixels} bits of pixels become {codes} codes of {width} bits, which is "
-        f"{pixels / (codes * width):.1f} times less"
+
+def _why_far(z, points, e, apart, point: int) -> str:
+    found = (
+        f"point {point} gets code {z[point]}, but code "
+        f"{nearest_code(points, e)[point]} is nearer"
     )
+    for mistaken, words in (
+        (apart.square().sum(2).argmax(1), "your codes are those of the farthest"),
+        (apart.sum(2).argmin(1), "are the differences squared before they are summed?"),
+        ((points @ e.T).argmax(1), "a large product is no small distance"),
+    ):
+        if torch.equal(z, mistaken):
+            return f"{found}; {words}"
+    return f"{found}; is the argmin over the codes, for each point?"
+
+
+def passed_through(features: Tensor, quantized: Tensor) -> Tensor:
+    """The value of `quantized`, whose gradient is given to `features`."""
+    return features + (quantized - features).detach()
 
 
 @judged
@@ -106,90 +130,84 @@ def straight_through(answer) -> str:
 
 
 @judged
-@torch.no_grad()
-def outline_level(answer, vqvae2: VQVAE2, images: Tensor) -> str:
-    """The answer is the level, "top" or "bottom", that holds the outline.
+def perplexity(answer) -> str:
+    """The answer is a function (codes, K) → the perplexity of the codes.
 
-    The check takes the codes of each level from another of the images [B, C, S, S]. The
-    right level is the one that changes the coarse picture more.
+    The check tries one code alone, codes that are equally frequent, and codes that are
+    not.
     """
-    if not isinstance(answer, str) or answer not in ("top", "bottom"):
-        raise Wrong(f"your answer is {answer!r}; give 'top' or 'bottom'")
-    codes = vqvae2.get_code_indices(images)
-    z_top, z_bottom = codes["indices_top"], codes["indices_bottom"]
-    right = vqvae2.decode_codes(z_top, z_bottom)
-    mixed = {
-        "top": vqvae2.decode_codes(z_top.roll(1, 0), z_bottom),
-        "bottom": vqvae2.decode_codes(z_top, z_bottom.roll(1, 0)),
-    }
-    coarse = {
-        level: (F.avg_pool2d(each, 4) - F.avg_pool2d(right, 4)).square().mean().item()
-        for level, each in mixed.items()
-    }
-    other = "bottom" if answer == "top" else "top"
-    if coarse[answer] <= coarse[other]:
-        raise Wrong(
-            f"with {answer} codes of another image, the picture seen in squares of "
-            "4 × 4 pixels changes less than with other codes of the level that you did "
-            "not name"
-        )
-    return (
-        f"with {answer} codes of another image, the picture in squares of 4 × 4 "
-        f"pixels has {coarse[answer] / coarse[other]:.0f} times the mean squared "
-        f"change that it has with {other} codes of another image"
-    )
+    for counts, num_embeddings in (
+        ((8,), 1),
+        ((4,) * 5, 5),
+        ((9, 9), 4),
+        ((8, 4, 4), 6),
+    ):
+        codes = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        codes = codes.view(2, -1)  # [2, N / 2]
+        got = call(answer, codes.clone(), num_embeddings)
+        given = f"for {len(counts)} of {num_embeddings} codes, "
+        if isinstance(got, Tensor) and got.isnan().any():
+            raise Wrong(f"{given}your function gives nan; what is the log of 0?")
+        got = need_number(got, "what your function returns")
+        shares = torch.tensor(counts) / sum(counts)
+        entropy = -(shares * shares.log()).sum().item()
+        alike = "equally frequent" if len({*counts}) == 1 else f"with counts {counts}"
+        given = f"{given}{alike}, your function gives {got:.2f}"
+        if abs(got - entropy) < 1e-3:
+            raise Wrong(f"{given}, the entropy; as how many equally frequent codes?")
+        if len({*counts}) == 1 and abs(got - len(counts)) > 1e-3:
+            raise Wrong(f"{given}; it is the number of codes, if all are so")
+        if abs(got - len(counts)) < 1e-3 < abs(got - math.exp(entropy)):
+            raise Wrong(
+                f"{given}, the number of codes in use; does a rare one count as much?"
+            )
+        if abs(got - math.exp(entropy)) > 1e-3:
+            raise Wrong(f"{given}; does each code weigh as much as its share?")
+    return "it is the number of equally frequent codes with the same entropy"
+
+
+def renewed(e: Tensor, counts: Tensor, features: Tensor) -> Tensor:
+    """The codebook e [K, D] with each code whose count, of [K], is below 1 moved to
+    one of the features [N, D], each to a different one."""
+    rows, dead = torch.randperm(len(features)), counts < 1
+    chosen = features[rows[: len(e)]]  # [K, D]
+    return torch.where(dead[:, None], chosen, e)
 
 
 @judged
 @torch.no_grad()
-def renewal(answer, features: Tensor, steps: int = 30) -> str:
-    """The answer is a function (e [K, D], counts [K], features [N, D]) → e [K, D].
-
-    The function must move each dead code, which has an average count below 1, to one of
-    the features. The check tries it on single codebooks first, and then in moving
-    averages over `features` [N, D] that start far from these features.
-    """
+def renewal(answer) -> str:
+    """The answer is a function (e [K, D], counts [K], features [N, D]) → e [K, D], as
+    `renewed`."""
     generator = torch.Generator().manual_seed(0)
-    e = torch.randn(8, features.shape[1], generator=generator)
+    e = torch.randn(8, 3, generator=generator)
     counts = torch.tensor([0.2, 5.0, 0.0, 3.0, 0.99, 1.0, 40.0, 7.0])
-    some = torch.randn(200, features.shape[1], generator=generator)
-    _judge_renewed(answer, e, counts, some)
-    _judge_renewed(answer, e, counts + 1, some)
+    features = torch.randn(200, 3, generator=generator)
+    _judge_renewed(answer, e, counts, features)
+    _judge_renewed(answer, e, counts + 1, features)
     # So many dead codes that two of them meet if rows are drawn with replacement.
-    many = torch.randn(48, features.shape[1], generator=generator)
-    _judge_renewed(answer, many, torch.arange(48.0) - 44, some)
-    with torch.random.fork_rng(devices=[]):
-        used = {
-            name: _after_averages(renew, features, steps)
-            for name, renew in (("with", answer), ("without", None))
-        }
-    if not used["with"] > 2 * used["without"]:
-        raise Wrong(
-            f"after {steps} steps from a bad start the perplexity is "
-            f"{used['with']:.0f} with your renewal, and {used['without']:.0f} without "
-            "any"
-        )
-    return (
-        f"dead codes come to life and the others stay; after {steps} steps from a bad "
-        "start the perplexity is more than twice what it is without renewal"
-    )
+    many = torch.randn(48, 3, generator=generator)
+    _judge_renewed(answer, many, torch.arange(48.0) - 44, features)
+    return "dead codes are moved to features, and the others stay"
 
 
 def _judge_renewed(renew, e: Tensor, counts: Tensor, features: Tensor) -> None:
-    new = _renewed(renew, e, counts, features)
+    new = call(renew, e.clone(), counts.clone(), features.clone())
+    new = need_tensor(new, e.shape, "what your function gives").to(e.dtype)
+    if not new.isfinite().all():
+        raise Wrong("what your function gives has numbers that are not finite")
     dead = counts < 1
     for code in (~dead).nonzero().flatten().tolist():
         if not torch.equal(new[code], e[code]):
             raise Wrong(
-                f"code {code} has an average count of {counts[code]:g}, so it is not "
+                f"code {code} has a count of {counts[code]:g}, so it is not "
                 "dead, and yet its vector changed"
             )
     distance = torch.cdist(new, features, compute_mode="donot_use_mm_for_euclid_dist")
     for code in dead.nonzero().flatten().tolist():
         if torch.equal(new[code], e[code]):
             raise Wrong(
-                f"code {code} has an average count of {counts[code]:g} and was left "
-                "where it was"
+                f"code {code} has a count of {counts[code]:g} and was left where it was"
             )
         if distance[code].min() > 1e-5:
             raise Wrong(
@@ -199,28 +217,54 @@ def _judge_renewed(renew, e: Tensor, counts: Tensor, features: Tensor) -> None:
         raise Wrong("dead codes became one and the same vector; give each its own")
 
 
-def _renewed(renew, e: Tensor, counts: Tensor, features: Tensor) -> Tensor:
-    new = call(renew, e.clone(), counts.clone(), features.clone())
-    new = need_tensor(new, e.shape, "what your function gives").to(e.dtype)
-    if not new.isfinite().all():
-        raise Wrong("what your function gives has numbers that are not finite")
-    return new
+def train(
+    net: nn.Module,
+    encode: Callable,
+    decode: Callable,
+    data: ImageData,
+    renewal: Callable | None = None,
+    steps: int = 100,
+) -> nn.Module:
+    """Train a VQ-VAE-2 of notebook 01 by Adam, on batches of 32 random images.
+
+    Args:
+        net: the network with the codebooks `e_top` and `e_bottom`.
+        encode: (network, images) → (quant_t, quant_b, z_top, z_bottom, loss).
+        decode: (network, quant_t, quant_b) → images.
+        renewal: a function like `renewed`, which changes both codebooks every ten
+            steps; None for none.
+
+    Returns:
+        The network.
+    """
+    optimizer, found = torch.optim.Adam(net.parameters(), lr=2e-3), {}
+    for level, part in (("top", net.encoder_top), ("bottom", net.to_bottom)):
+        part.register_forward_hook(
+            lambda _part, _given, features, level=level: found.update({level: features})
+        )
+    for step in range(steps):
+        images, _ = data[torch.randint(len(data), (32,))]  # [32, C, S, S]
+        quant_t, quant_b, z_top, z_bottom, loss = encode(net, images)
+        loss = loss + F.mse_loss(decode(net, quant_t, quant_b), images)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if renewal is not None and step % 10 == 0:
+            for level, z in (("top", z_top), ("bottom", z_bottom)):
+                e = getattr(net, f"e_{level}").data  # [K, D]
+                counts = torch.bincount(z.flatten(), minlength=len(e))
+                rows = found[level].detach().permute(0, 2, 3, 1).flatten(0, 2)
+                e.copy_(renewal(e, counts, rows))
+    return net
 
 
-def _after_averages(renew, features: Tensor, steps: int, decay: float = 0.8) -> float:
-    """Perplexity of 64 codes after `steps` moving-average updates from random normal
-    vectors; without renewal, `renew` is None."""
-    torch.manual_seed(0)
-    e = torch.randn(64, features.shape[1])
-    counts, sums = torch.ones(64), e.clone()
-    for _ in range(steps):
-        batch = features[torch.randint(len(features), (1024,))]  # [1024, D]
-        one_hot = F.one_hot(torch.cdist(batch, e).argmin(1), 64).float()  # [1024, K]
-        counts = decay * counts + (1 - decay) * one_hot.sum(0)
-        sums = decay * sums + (1 - decay) * one_hot.T @ batch
-        e = sums / counts[:, None]
-        if renew is not None:
-            e, dead = _renewed(renew, e, counts, batch), counts < 1
-            counts = torch.where(dead, torch.ones_like(counts), counts)
-            sums = torch.where(dead[:, None], e, sums)
-    return perplexity(torch.cdist(features, e).argmin(1), 64).item()
+def two_models() -> dict[str, VQVAE2]:
+    """The VQ-VAE-2 that ships, "ours", and a smaller one that was trained "without"
+    `bottom_dropout`; neither needs a gradient."""
+    parts = {"ours": "vqvae2", "without": "unused_top"}
+    return {
+        name: load_model(VQVAE2, shipped_folder("fashion_mnist", part)).requires_grad_(
+            False
+        )
+        for name, part in parts.items()
+    }

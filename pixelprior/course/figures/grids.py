@@ -2,7 +2,7 @@
 several kinds, in the style of `plotting.py`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -22,29 +22,26 @@ from pixelprior.plotting import COLOURS, INK, ON_FILL, WIDEST, image_grid, panel
 
 def nearest_cells(
     panels: dict[str, tuple[Tensor, Tensor]],
-    *,
-    x_label: str,
-    y_label: str,
-    limits: tuple[float, float],
-    title: str = "",
+    nearest: Callable[[Tensor, Tensor], Tensor],
 ) -> Figure:
-    """The plane divided into cells, one per code: the points nearest to that code.
+    """The plane of pairs of pixels divided into cells, one per code.
 
     Args:
         panels: by name, points [N, 2] and codes [K, 2]. A code is drawn as a black disc
             with its number, or as a white square if it is nearest to no point.
-        x_label, y_label: names of the two coordinates of a point.
-        limits: limits of both axes.
+        nearest: (points [N, 2], codes [K, 2]) → the number of the code of each point.
     """
     width = panel_width(len(panels), 3.3, 0.4)
     size = (max(width * len(panels) + 0.4, 4.6), width + 0.9)  # room for the legend
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    line = np.linspace(*limits, 301)
-    plane = np.stack(np.meshgrid(line, line), axis=-1)  # [301, 301, 2]: x, y
+    limits = (-0.5, 1.5)
+    line = torch.linspace(*limits, 301)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    plane = torch.stack([x, y], dim=-1).flatten(0, 1)  # [301 · 301, 2]
     for axis, (name, (points, codes)) in zip(axes, panels.items(), strict=True):
-        points, codes = as_numbers(points), as_numbers(codes)
-        cells = _nearest(plane, codes)  # [301, 301]
+        cells = nearest(plane, codes).view(301, 301).numpy()
+        used = nearest(points, codes).unique().tolist()
         colours = [colormaps["Pastel1"](code % 9) for code in range(len(codes))]
         axis.imshow(
             np.array(colours)[cells], extent=limits * 2, origin="lower", aspect="equal"
@@ -52,8 +49,7 @@ def nearest_cells(
         for code in np.unique(cells)[1:]:  # two cells share each border
             axis.contour(line, line, cells == code, [0.5], colors="grey", linewidths=1)
         axis.plot(*points.T, ".", color="black", markersize=1.5, alpha=0.35)
-        used = np.unique(_nearest(points, codes))
-        for code, position in enumerate(codes):
+        for code, position in enumerate(codes.tolist()):
             alive = code in used
             axis.annotate(
                 str(code),
@@ -71,8 +67,8 @@ def nearest_cells(
         axis.set_xlim(limits)
         axis.set_ylim(limits)
         axis.set_title(name, fontsize=9)
-        axis.set_xlabel(x_label)
-    axes[0].set_ylabel(y_label)
+        axis.set_xlabel("left pixel")
+    axes[0].set_ylabel("right pixel")
     style = {"linestyle": "", "color": "black", "markersize": 9, "mec": INK}
     figure.legend(
         handles=[
@@ -87,13 +83,7 @@ def nearest_cells(
         fontsize=9,
         frameon=False,
     )
-    figure.suptitle(title, fontsize=11)
     return figure
-
-
-def _nearest(points: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """The number of the code [K, D] that is nearest to each point [..., D]."""
-    return np.square(points[..., None, :] - codes).sum(axis=-1).argmin(axis=-1)
 
 
 def prediction(

@@ -103,7 +103,7 @@ row_step = of_rows(lambda f, a, v: (gate(f) + v, a))  # the right ones
 code_step = of_codes(lambda x, a, out, k, h: out(gate(x + a)) + h)
 
 
-K = 10  # 4 bits per code, although they could tell 16 codes apart
+K = 10
 GRIDS = ((3, 4), (6, 8))
 SMALL = {"num_embeddings": 32, "embedding_dim": 8, "hidden_channels": 32}
 SMALL |= {"num_layers": 3}
@@ -118,10 +118,6 @@ CHECKS = {
     ),
     "impostor": lambda a, f: pipeline.impostor(
         a, f("shipped")[1], f("swapped_photographs")
-    ),
-    "bits_per_image": lambda a, f: quantizing.bits_per_image(a, f("vqvae2")),
-    "outline_level": lambda a, f: quantizing.outline_level(
-        a, f("vqvae2"), f("pictures")[0]
     ),
     "mask": lambda a, _: masks.mask(a, "A", 3, 4),
     "mask_b": lambda a, _: masks.mask(a, "B", 3, 5),
@@ -148,8 +144,10 @@ CHECKS = {
 }
 OF_FUNCTIONS = {
     "bits": lambda a, _: pipeline.bits(a),
+    "nearest": lambda a, _: quantizing.nearest(a),
     "straight_through": lambda a, _: quantizing.straight_through(a),
-    "renewal": lambda a, f: quantizing.renewal(a, f("features")),
+    "perplexity": lambda a, _: quantizing.perplexity(a),
+    "renewal": lambda a, _: quantizing.renewal(a),
     "mask_function": lambda a, _: masks.mask_function(a, "B"),
     "gate": lambda a, _: blocks.gate(a),
     "wiring": lambda a, _: blocks.wiring(a),

@@ -80,12 +80,7 @@ def swapped_photographs(heldout_codes):
     return eight
 
 
-# Notebooks 01 and 02.
-
-
-@pytest.fixture(scope="session")
-def features():
-    return 0.1 * torch.randn(3000, 8, generator=generator(2))
+# Notebook 02.
 
 
 @pytest.fixture

@@ -1,15 +1,25 @@
 """The checks of notebook 01 judge answers by trying them and say what is wrong."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from answers import refused, right, wrong
+from torch import nn
 
-from pixelprior.course.checks import quantizing as check
+from pixelprior.course.checks import quantizing
+from pixelprior.data.images import ImageData
+from pixelprior.vqvae2 import perplexity
 
 
 def raises(*_):
     raise RuntimeError("no idea")
+
+
+def squared(points, e):
+    """The squared distance of each point to each code, [N, K]."""
+    return (points[:, None] - e).square().sum(2)
 
 
 class Through(torch.autograd.Function):
@@ -20,6 +30,21 @@ class Through(torch.autograd.Function):
     @staticmethod
     def backward(_, gradient):
         return gradient, None
+
+
+def shares_of(codes, num_embeddings):
+    return torch.bincount(codes.flatten(), minlength=num_embeddings) / codes.numel()
+
+
+def exp_mean_of(weight):
+    """exp of minus a sum of weighted logs over the codes that occur."""
+
+    def answer(codes, num_embeddings):
+        shares = shares_of(codes, num_embeddings)
+        shares = shares[shares > 0]
+        return (-(weight(shares) * shares.log()).sum()).exp()
+
+    return answer
 
 
 def dead_to(choose):
@@ -51,14 +76,28 @@ def in_place(e, counts, features):
 
 @right(
     {
-        # A codebook of 10 codes takes 4 bits per code; an image has 16 + 64 codes.
-        "bits_per_image": [(2048, 320), [16 * 16 * 8.0, torch.tensor(320)]],
+        "nearest": [
+            quantizing.nearest_code,
+            lambda x, e: torch.cdist(x, e).argmin(1),
+            lambda x, e: (2 * x @ e.T - e.square().sum(1)).argmax(1).int(),
+            lambda x, e: torch.stack([(e - each).norm(dim=1).argmin() for each in x]),
+        ],
         "straight_through": [
-            lambda f, q: f + (q - f).detach(),
+            quantizing.passed_through,
             lambda f, q: q.detach() + f - f.detach(),
             Through.apply,
         ],
-        "renewal": [dead_to(lambda f, n: f[torch.randperm(len(f))[:n]]), in_place],
+        "perplexity": [
+            perplexity,
+            exp_mean_of(lambda shares: shares),
+            lambda z, _: (-shares_of(z, 99)[z].log().mean()).exp().item(),
+            lambda z, k: 2 ** (torch.special.entr(shares_of(z, k)).sum() / math.log(2)),
+        ],
+        "renewal": [
+            quantizing.renewed,
+            dead_to(lambda f, n: f[torch.randperm(len(f))[:n]]),
+            in_place,
+        ],
     }
 )
 def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
@@ -67,14 +106,25 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
 
 @wrong(
     {
-        "bits_per_image": [
-            ((256, 320), "bits before are too few"),
-            ((256 * 24, 320), "bits before are too many"),
-            ((2048, 80), "bits after are too few"),
-            ((2048, 64 * 4), "bits after are too few"),
-            ((2048, 80 * 10), "bits after are too many"),
-            (2048, "two numbers are needed"),
-            ((2048, None), "bits after is None"),
+        "nearest": [
+            (lambda x, e: squared(x, e), "one number for each point and each code"),
+            (lambda x, e: squared(x, e).argmin(0), "one number for each code, [8]"),
+            (lambda x, e: e[squared(x, e).argmin(1)], "for each coordinate of a point"),
+            (lambda x, e: (x[:, None] - e).square().argmin(1), "for each coordinate"),
+            (lambda x, e: squared(x, e).argmax(1), "those of the farthest"),
+            (lambda x, e: (x[:, None] - e).abs().sum(2).argmin(1), "squared before"),
+            (lambda x, e: (x[:, None] - e).sum(2).argmin(1), "is the argmin over the"),
+            (lambda x, e: (x @ e.T).argmax(1), "a large product is no small distance"),
+            (lambda x, e: squared(x, e).min(1).values, "codes are whole numbers"),
+            (lambda x, e: squared(x, e).min(1), "but a tensor is needed"),
+            (lambda x, e: squared(x, e).argmin(1) + 1, "codes run from 0 to 7"),
+            (lambda x, e: squared(x, e).argmin(1, keepdim=True), "has shape [60, 1]"),
+            # As many points as codes, so that the shape says nothing.
+            (
+                lambda x, e: squared(x, e).argmin(0 if len(x) == len(e) else 1),
+                "over the codes, for each point",
+            ),
+            (lambda x, e: (x - e).square().sum(1).argmin(), "raised RuntimeError"),
         ],
         "straight_through": [
             (lambda f, q: f, "other values"),
@@ -88,8 +138,20 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             (raises, "raised RuntimeError: no idea"),
             (3, "a function is needed"),
         ],
-        "outline_level": [
-            (answer, "'top' or 'bottom'") for answer in ("left", "Top codes", 1)
+        "perplexity": [
+            (lambda z, k: perplexity(z, k).log(), "the entropy"),
+            (lambda z, k: len(z.unique()), "does a rare one count as much?"),
+            (lambda z, k: torch.tensor(k), "it is the number of codes, if all are so"),
+            (
+                lambda z, k: torch.exp2(perplexity(z, k).log()),
+                "it is the number of codes, if all are so",
+            ),
+            (
+                lambda z, k: (-(shares_of(z, k) * shares_of(z, k).log()).sum()).exp(),
+                "what is the log of 0?",
+            ),
+            (exp_mean_of(lambda shares: 1 / len(shares)), "as much as its share?"),
+            (lambda z, k: shares_of(z, k), "but a number is needed"),
         ],
         "renewal": [
             (lambda e, counts, f: e, "was left where it was"),
@@ -100,11 +162,9 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             (dead_to(lambda f, n: f[:1]), "one and the same vector"),
             (dead_to(lambda f, n: torch.nan), "not finite"),
             (lambda e, counts, f: (e, counts), "is tuple"),
-            (lambda e, counts, f: e[:3], "has shape [3, 8]"),
+            (lambda e, counts, f: e[:3], "has shape [3, 3]"),
             (lambda e: e, "raised TypeError"),
             (raises, "raised RuntimeError: no idea"),
-            # One that works on the first codebooks and then no more.
-            (lambda e, *rest: in_place(e, *rest) if len(e) < 64 else e, "perplexity"),
         ],
     }
 )
@@ -119,19 +179,46 @@ def test_features_drawn_with_replacement_may_be_the_same_for_two_codes(seed, jud
     refused(judge("renewal", renew), "give each its own")
 
 
-@pytest.mark.parametrize(("level", "other"), [("top", "bottom"), ("bottom", "top")])
-def test_the_level_that_the_decoder_reads_holds_the_outline(
-    vqvae2, pictures, monkeypatch, level, other
-):
-    """With a decoder that reads little but one level, this level is the answer."""
+class Levels(nn.Module):
+    """A network such as that of notebook 01, for images of 8 × 8 pixels."""
 
-    def decode_codes(z_top, z_bottom):
-        grid, faint = (z_top, z_bottom) if level == "top" else (z_bottom, z_top)
-        grid, faint = (
-            F.interpolate(each[:, None].float(), size=16) for each in (grid, faint)
+    def __init__(self):
+        super().__init__()
+        self.encoder_top, self.to_bottom = nn.AvgPool2d(4), nn.AvgPool2d(2)
+        self.decoder = nn.Conv2d(1, 1, 1)
+        self.e_top, self.e_bottom = (
+            nn.Parameter(torch.tensor([[0.5], [9.0], [10.0]])) for _ in range(2)
         )
-        return grid / 10 + faint / 1000
 
-    monkeypatch.setattr(vqvae2, "decode_codes", decode_codes)
-    assert check.outline_level(level, vqvae2, pictures[0])
-    refused(check.outline_level(other, vqvae2, pictures[0]), "changes less")
+
+def encode(net, images):
+    grids, codes, loss = [], [], 0
+    for part, e in ((net.encoder_top, net.e_top), (net.to_bottom, net.e_bottom)):
+        features = part(images)
+        z = quantizing.nearest_code(features.flatten()[:, None], e).view_as(features)
+        grids, codes = [*grids, e[z[:, 0], 0][:, None]], [*codes, z[:, 0]]
+        loss = loss + F.mse_loss(grids[-1], features)
+    return *grids, *codes, loss
+
+
+def decode(net, quant_t, quant_b):
+    return F.interpolate(net.decoder(quant_b), scale_factor=2)
+
+
+@pytest.mark.parametrize("renewal", [None, quantizing.renewed])
+def test_a_training_moves_codes_that_are_chosen_and_renewal_the_others(renewal):
+    torch.manual_seed(0)
+    bytes_of = torch.randint(256, (32, 1, 8, 8), dtype=torch.uint8)
+    data, net = ImageData(bytes_of, torch.zeros(32).long(), ["one"]), Levels()
+    before = net.decoder.weight.clone()
+    assert quantizing.train(net, encode, decode, data, renewal, steps=11) is net
+    assert not torch.equal(net.decoder.weight, before)
+    for e in (net.e_top, net.e_bottom):
+        assert e[0] != 0.5
+        assert (e[1:] < 1).all() if renewal else e[1:].flatten().tolist() == [9, 10]
+
+
+def test_the_other_model_is_the_one_trained_without_bottom_dropout():
+    models = quantizing.two_models()
+    assert [model.bottom_dropout for model in models.values()] == [0.05, 0]
+    assert not any(w.requires_grad for m in models.values() for w in m.parameters())
