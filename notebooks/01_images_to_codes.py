@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) and PyTorch, but no network and no GPU.
 #
-# **Time.** About 29 minutes for the core and 50 for all, with the exercises; 60<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
+# **Time.** About 29 minutes for the core and 50 for all, with the exercises; 20<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
 #
 # ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
 
