@@ -844,13 +844,7 @@ check.order_of_levels(my_order)
 bag = pick(heldout, [31])
 bag_top, bag_bottom, _ = bag.batch(torch.tensor([0]))
 figures.show(
-    figures.pipeline(
-        photographs[31][0],
-        bag_top[0],
-        bag_bottom[0],
-        vqvae2.decode_codes(bag_top, bag_bottom)[0],
-        K,
-    ),
+    figures.code_grids({"top": bag_top[0], "bottom": bag_bottom[0]}, K),
     "codes_of_a_bag",
 )
 
