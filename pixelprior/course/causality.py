@@ -5,6 +5,8 @@ module works with any network whose input and output are feature maps of the sam
 height and width.
 """
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -63,3 +65,21 @@ def leak(seen: Tensor, position: tuple[int, int]) -> tuple[int, int] | None:
 def blind_spot(seen: Tensor, position: tuple[int, int]) -> Tensor:
     """The positions before `position` that are not seen, bool [H, W]."""
     return before(position, tuple(seen.shape)) & ~seen
+
+
+def count_faults(network, shape: tuple[int, int], channels: int = 1) -> tuple[int, int]:
+    """Positions whose output leaks, and past positions that some output does not see.
+
+    Args:
+        network, shape, channels: as in `seen_by`, for each position in turn.
+
+    Returns:
+        The number of positions with a leak, and the number of pairs of a position and a
+        position of its past that it does not see.
+    """
+    leaks = unseen = 0
+    for position in itertools.product(*map(range, shape)):
+        seen = seen_by(network, position, shape, channels)
+        leaks += leak(seen, position) is not None
+        unseen += int(blind_spot(seen, position).sum())
+    return leaks, unseen

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pixelprior import MaskedConv2d, PixelCNN
-from pixelprior.course.causality import before, blind_spot, leak, seen_by
+from pixelprior.course.causality import before, blind_spot, count_faults, leak, seen_by
 
 SHAPES = [(3, 3), (2, 5), (5, 2), (1, 6), (6, 1), (1, 1)]
 each_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -90,6 +90,19 @@ def test_a_leak_is_found_where_it_is(mask, where, dtype):
     layer = nn.Conv2d(2, 4, 3, padding=1).to(dtype)
     layer.weight.data *= torch.tensor(mask)
     assert leak(seen_by(layer, (2, 3), (5, 6), channels=2), (2, 3)) == where
+
+
+@pytest.mark.parametrize(
+    ("network", "faults"),
+    [
+        (lambda x: x.flatten(2).cumsum(2).view(x.shape) - x, (0, 0)),
+        (lambda x: x.flatten(2).cumsum(2).view(x.shape), (6, 0)),
+        (lambda x: x.roll(1, 3), (2, 11)),  # the first of a row sees its last
+        (lambda x: 0 * x, (0, 15)),
+    ],
+)
+def test_the_faults_of_all_positions_are_counted(network, faults):
+    assert count_faults(network, (2, 3)) == faults
 
 
 @pytest.mark.parametrize(("shape", "position"), [((2, 5), (1, 4)), ((5, 2), (4, 1))])

@@ -11,6 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ from PIL import Image
 from pixelprior import plotting
 from pixelprior.anomalies.scores import Calibration
 from pixelprior.course import figures, pictures, showing
+from pixelprior.course.causality import seen_by
 from pixelprior.course.checks.quantizing import nearest_code
 from pixelprior.course.figures import (
     anomalies,
@@ -34,6 +36,7 @@ from pixelprior.course.figures import (
 from pixelprior.course.figures import codes as code_figures
 from pixelprior.course.figures.codes import code_colours, code_grids
 from pixelprior.course.pictures import picture
+from pixelprior.layers import GatedBlock
 from pixelprior.plotting import COLOURS, image_grid, image_rows, save_picture
 
 ALT = "Five small grey squares in a row."
@@ -171,6 +174,7 @@ FIGURES = {
         of({"a row": torch.ones(1, 4, dtype=torch.bool)}),
     ],
     "raster_order": [of(8, 8, (3, 4)), of(1, 6, (0, 0))],
+    "kernels_of_stacks": [of()],
     "receptive_fields": [
         of({f"{n} layers": seen(8, 8) for n in range(6)}, (3, 4)),
         of({"a row": seen(1, 6)}, (0, 5)),
@@ -213,7 +217,6 @@ FIGURES = {
     ],
     "two_levels": [of(), of(64)],
     "gated_block": [of()],
-    "shifted_kernel": [of()],
     "cached_step": [of()],
     "cells": [
         of(
@@ -757,12 +760,22 @@ def test_panels_with_other_lines_have_legends_of_their_own():
 # Single figures.
 
 
-def test_the_shifted_kernel_is_drawn_one_row_smaller():
-    axis, past = figures.shifted_kernel().axes[0], to_hex(COLOURS["past"])
-    seen = [each for each in axis.patches if to_hex(each.get_facecolor()) == past]
-    middle = axis.get_xlim()[1] / 2
-    assert sum(each.get_x() < middle for each in seen) == 2 * 3
-    assert sum(each.get_x() > middle for each in seen) == 3
+@pytest.mark.parametrize("mask", "AB")
+def test_the_kernels_of_the_stacks_are_those_of_a_gated_block(mask):
+    torch.manual_seed(0)
+    block = GatedBlock(mask, 1, 1)
+    end = -int(block.mask_a)
+    axes = (
+        figures.kernels_of_stacks().axes[:2]
+        if end
+        else (figures.kernels_of_stacks().axes[2:])
+    )
+    for axis, conv, padding in (
+        (axes[0], block.vertical, (1, 1, 1, end)),
+        (axes[1], block.horizontal, (1, end, 0, 0)),
+    ):
+        covered = seen_by(lambda x, c=conv, p=padding: c(F.pad(x, p)), (2, 2), (5, 5))
+        assert words(axis.texts) == [str(int(each)) for each in covered.flatten()]
 
 
 def test_each_point_has_one_label_and_no_label_covers_another_or_a_point():

@@ -1,13 +1,14 @@
-"""Checks for notebook 03: the gate, the wiring of two stacks, parameters, the label."""
+"""Checks for notebook 03: the gate, the wiring of two stacks, the blocks that a grid
+needs, and the parameters of a block."""
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelprior.course.causality import blind_spot, leak, seen_by
+from pixelprior.course.causality import blind_spot, count_faults, leak, seen_by
 from pixelprior.course.checks.verdict import (
     Wrong,
     call,
@@ -24,39 +25,51 @@ CHANNELS = 4
 TOLERANCE = 1e-9  # in float64
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The parts of one block, as functions of feature maps, for the reader to wire.
+def wired(v: Tensor, h: Tensor, block: GatedBlock, first: bool, bias):
+    """The forward pass of a block, with residuals unless it is the first.
 
-    Attributes:
-        first: whether this is the first block, whose two convolutions are shifted.
-        block: the block whose weights the parts have.
+    Args:
+        v, h: the stacks, [B, channels, H, W] each.
+        block: the block whose four convolutions are used; with mask A they are shifted.
+        first: whether to leave the residuals out.
+        bias: what is added to the vertical features, [B, 2p, 1, 1] or 0.
+
+    Returns:
+        The new v and the new h, [B, p, H, W] each.
     """
+    r, end = block.padding, -int(block.mask_a)
+    features = block.vertical(F.pad(v, (r, r, r, end))) + bias  # [B, 2p, H, W]
+    across = block.vertical_to_horizontal(features)  # [B, 2p, H, W]
+    across = across + block.horizontal(F.pad(h, (r, end, 0, 0)))
+    new_v, new_h = package_gate(features), block.horizontal_out(package_gate(across))
+    return (new_v, new_h) if first else (v + new_v, h + new_h)
 
-    first: bool
-    block: GatedBlock
 
-    def look_up(self, v: Tensor) -> Tensor:
-        """The vertical convolution, shifted if first: [B, p, H, W] to [B, 2p, H, W]."""
-        r = self.block.padding
-        return self.block.vertical(F.pad(v, (r, r, r, -int(self.block.mask_a))))
+def two_stacks(
+    masks: str, wiring: Callable = wired, *, first: bool = True, kernel_size: int = 3
+) -> Callable[[Tensor], Tensor]:
+    """A network of blocks with these masks, such as "ABB", and random weights.
 
-    def look_left(self, h: Tensor) -> Tensor:
-        """The horizontal convolution, shifted if first: same shapes as `look_up`."""
-        padding = (self.block.padding, -int(self.block.mask_a), 0, 0)
-        return self.block.horizontal(F.pad(h, padding))
+    Args:
+        masks: the type of each block.
+        wiring: the forward pass of a block, as `wired`.
+        first: what the wiring is told of the first block; False gives it residuals.
 
-    def across(self, features: Tensor) -> Tensor:
-        """The 1×1 convolution between the stacks: [B, 2p, H, W] to the same shape."""
-        return self.block.vertical_to_horizontal(features)
+    Returns:
+        A function from features [B, CHANNELS, H, W] to h after the last block, of the
+        same shape.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        blocks = [GatedBlock(mask, CHANNELS, CHANNELS, kernel_size) for mask in masks]
 
-    def gate(self, features: Tensor) -> Tensor:
-        """The gate, arXiv 1606.05328, equation 2: [B, 2p, H, W] to [B, p, H, W]."""
-        return package_gate(features)
+    def network(features: Tensor) -> Tensor:
+        v = h = features
+        for number, block in enumerate(blocks):
+            v, h = wiring(v, h, block, first and number == 0, 0)
+        return h
 
-    def out(self, gated: Tensor) -> Tensor:
-        """The last 1×1 convolution: [B, p, H, W] to the same shape."""
-        return self.block.horizontal_out(gated)
+    return network
 
 
 @judged
@@ -96,7 +109,7 @@ def _fault_of_a_gate(x: Tensor, found: Tensor) -> str:
         "the two halves were added, and a sum cannot close": (
             one.tanh() + two.sigmoid()
         ),
-        "the first half came through unbent, and may be of any size": (
+        "the first half came through without tanh, and may be of any size": (
             one * two.sigmoid()
         ),
         "the channels were dealt out in turn, and not as a first and a second half": (
@@ -112,30 +125,29 @@ def _fault_of_a_gate(x: Tensor, found: Tensor) -> str:
 
 @judged
 def wiring(answer) -> str:
-    """The answer is the forward pass of a block, wired from `Parts`. The check looks by
-    gradient at what both stacks of a small network see, and compares their outputs with
-    those of the package."""
+    """The answer is the forward pass of a block, as `wired`.
+
+    The check looks by gradient at what both stacks of a small network see, and compares
+    their outputs with those of the package, with a bias and without.
+    """
     torch.manual_seed(0)
-    parts = [
-        Parts(number == 0, GatedBlock("B" if number else "A", CHANNELS, CHANNELS))
-        for number in range(BLOCKS)
+    blocks = [
+        GatedBlock(mask, CHANNELS, CHANNELS, condition_channels=CHANNELS).double()
+        for mask in "A" + "B" * (BLOCKS - 1)
     ]
-    for part in parts:
-        part.block.double()
 
     def both_stacks(features: Tensor) -> tuple[Tensor, Tensor]:
         v = h = features.double()  # [B, p, H, W]
-        for part in parts:
-            v, h = _one_block(answer, v, h, part)
+        for block in blocks:
+            v, h = _one_block(answer, v, h, block, block.mask_a)
         return v, h
 
     both_stacks(torch.randn(1, CHANNELS, *GRID))
     for position in _positions():
         seen = _seen(lambda x: both_stacks(x)[0], position, "the vertical stack")
-        seen_beside = torch.zeros_like(seen)
-        seen_beside[position[0] :] = seen[position[0] :]
-        if seen_beside.any():
-            wrong = tuple(seen_beside.nonzero()[0].tolist())
+        seen[: position[0]] = False  # the rows above
+        if seen.any():
+            wrong = tuple(seen.nonzero()[0].tolist())
             raise Wrong(
                 f"the vertical stack at {position} sees {wrong}; it is for the rows "
                 "above alone"
@@ -157,16 +169,19 @@ def wiring(answer) -> str:
                 f"see {first}, which is in its past; {int(unseen.sum())} positions are "
                 "missing"
             )
-    _judge_residual(answer, parts[1])
-    _judge_outputs(answer, parts)
+    _judge_residual(answer, blocks[1])
+    for judge in (_judge_outputs, _judge_first):
+        for block in blocks[:2]:
+            judge(answer, block)
     return (
         f"no leak and no blind spot at any of {GRID[0] * GRID[1]} positions, and both "
         "stacks are those of the package"
     )
 
 
-def _one_block(answer, v: Tensor, h: Tensor, parts: Parts) -> tuple[Tensor, Tensor]:
-    pair = call(answer, v.clone(), h.clone(), parts)
+def _one_block(answer, v: Tensor, h: Tensor, block, first: bool, bias=0):
+    """The new v and the new h of the answer, [B, p, H, W] each."""
+    pair = call(answer, v.clone(), h.clone(), block, first, bias)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise Wrong("your function is to give two tensors: the new v and the new h")
     for name, stack in zip("vh", pair, strict=True):
@@ -186,42 +201,105 @@ def _seen(network, position: tuple[int, int], what: str) -> Tensor:
         raise Wrong(f"no gradient leads from {what} back to the input") from error
 
 
-def _judge_residual(answer, parts: Parts) -> None:
+def _judge_residual(answer, block: GatedBlock) -> None:
     """With the last 1×1 convolution at zero, a later block must relay h unchanged."""
-    silent = Parts(parts.first, copy.deepcopy(parts.block))
-    nn.init.zeros_(silent.block.horizontal_out.weight)
-    nn.init.zeros_(silent.block.horizontal_out.bias)
+    silent = copy.deepcopy(block)
+    nn.init.zeros_(silent.horizontal_out.weight)
+    nn.init.zeros_(silent.horizontal_out.bias)
     v, h = torch.randn(2, 1, CHANNELS, *GRID, dtype=torch.float64)
-    after = _one_block(answer, v, h, silent)[1].detach()
+    after = _one_block(answer, v, h, silent, False)[1].detach()
     if not torch.allclose(after, h, atol=TOLERANCE):
         raise Wrong(
-            "no leak and no blind spot; but with `out` set to zero, a later block is "
-            "to hand h on as it came, and yours does not"
+            "no leak and no blind spot; but with `horizontal_out` set to zero, a later "
+            "block relays h unchanged, and yours does not"
         )
 
 
-def _judge_outputs(answer, parts: list[Parts]) -> None:
-    """Both stacks must be equal to those of the package."""
+@torch.no_grad()
+def _judge_outputs(answer, block: GatedBlock) -> None:
+    """Both stacks must be those of the package, without a bias and with one."""
     v, h = torch.randn(2, 2, CHANNELS, *GRID, dtype=torch.float64)
-    for part in parts[:2]:
-        found = _one_block(answer, v, h, part)
-        wanted = part.block(v, h)
-        for name, mine, theirs in zip(
-            ("vertical", "horizontal"), found, wanted, strict=True
-        ):
-            mine, theirs = mine.detach(), theirs.detach()
-            if not torch.allclose(mine, theirs, atol=TOLERANCE):
-                where = "first" if part.first else "second"
-                if name == "vertical" and torch.allclose(mine + v, theirs):
-                    raise Wrong(
-                        "no leak and no blind spot; but in a later block the new v "
-                        "lacks its residual: the old v is added to what the gate gives"
-                    )
-                raise Wrong(
-                    f"no leak and no blind spot; but the {name} stack of the {where} "
-                    "block differs from the drawing: follow its lines part by part, "
-                    "and say which part each tensor goes through, and where two meet"
-                )
+    label = torch.randn(2, CHANNELS, 1, 1, dtype=torch.float64)
+    bias, fine = (
+        block.condition(label),
+        "no leak and no blind spot; but",
+    )  # [2, 2p, 1, 1]
+    found, wanted = _one_block(answer, v, h, block, block.mask_a), block(v, h)
+    if wrong := _unlike(found, wanted):
+        if wrong[0] == "v" and torch.allclose(found[0] + v, wanted[0]):
+            raise Wrong(
+                f"{fine} in a later block the new v lacks its residual: the old v is "
+                "added to what the gate gives"
+            )
+        raise Wrong(
+            f"{fine} the new {wrong[0]} of a block with mask {'BA'[block.mask_a]} "
+            "differs from the drawing: follow its lines box by box, and say which box "
+            "each tensor goes through, and where two meet"
+        )
+    found = _one_block(answer, v, h, block, block.mask_a, bias)
+    if wrong := _unlike(found, block(v, h, label)):
+        raise Wrong(
+            f"{fine} with a bias, the drawing gives another new "
+            f"{' and another new '.join(wrong)}: where does the bias enter, and which "
+            "lines leave from there?"
+        )
+
+
+@torch.no_grad()
+def _judge_first(answer, block: GatedBlock) -> None:
+    """The residuals must depend on what the block is told, and not on its mask."""
+    v, h = torch.randn(2, 2, CHANNELS, *GRID, dtype=torch.float64)
+    given = v, h, block, not block.mask_a, 0
+    if _unlike(_one_block(answer, *given), wired(*given)):
+        raise Wrong(
+            f"no leak and no blind spot; but with first = {given[3]} for a block with "
+            f"mask {'BA'[block.mask_a]}, your stacks are not those of the drawing: "
+            "`first` decides on the residuals, and not the mask"
+        )
+
+
+def _unlike(found, wanted) -> list[str]:
+    """The names of the stacks that differ, "v" or "h"."""
+    return [
+        name
+        for name, mine, theirs in zip("vh", found, wanted, strict=True)
+        if not torch.allclose(mine, theirs, atol=TOLERANCE)
+    ]
+
+
+@judged
+def blocks_needed(answer) -> str:
+    """The answer is a function of height, width and kernel size: the fewest blocks with
+    which every position of the grid sees all of its past."""
+    for height, width, size in ((4, 4, 3), (3, 6, 3), (6, 3, 3), (6, 6, 5), (7, 7, 5)):
+        number = need_number(call(answer, height, width, size), "what it returns")
+        grid = f"a grid of {height} × {width} and k = {size}"
+        if number % 1 or number < 1:
+            raise Wrong(
+                f"for {grid} it returns {number:g}, which is no number of blocks"
+            )
+        if number > height * width:
+            raise Wrong(
+                f"for {grid} it returns {number:g}, which is more than one for each "
+                "code"
+            )
+        if missing := _unseen(int(number), (height, width), size):
+            raise Wrong(
+                f"for {grid} it returns {number:g}, and so many blocks leave {missing} "
+                "pairs of a position and an earlier one that it does not see"
+            )
+        if number > 1 and not _unseen(int(number) - 1, (height, width), size):
+            raise Wrong(
+                f"for {grid} it returns {number:g}, and with one block fewer every "
+                "position sees all of its past as well"
+            )
+    return "with so many blocks nothing of the past is unseen, and with one fewer it is"
+
+
+def _unseen(count: int, shape: tuple[int, int], kernel_size: int) -> int:
+    """Pairs of a position and an earlier one that `count` blocks do not let it see."""
+    network = two_stacks("A" + "B" * (count - 1), kernel_size=kernel_size)
+    return count_faults(network, shape, CHANNELS)[1]
 
 
 @judged
@@ -266,78 +344,3 @@ def parameters(
         "and for each: channels in, channels out, rows and columns of its kernel, and "
         "what is added"
     )
-
-
-@judged
-def label_bias(answer) -> str:
-    """The answer is a function that adds each label's row of a table [classes, 2p] to
-    features [B, 2p, H, W]. The check judges what the function adds, and the effect in a
-    small network."""
-    torch.manual_seed(0)
-    classes, batch = 3, 4
-    table = torch.randn(classes, 2 * CHANNELS, dtype=torch.float64)
-    features, others = torch.randn(2, batch, 2 * CHANNELS, *GRID, dtype=torch.float64)
-    labels = torch.tensor([2, 0, 1, 2])
-    added = _added(answer, features, labels, table)
-    if not torch.allclose(added, _added(answer, others, labels, table), atol=1e-6):
-        if torch.allclose(features + added, _given(answer, others, labels, table)):
-            raise Wrong("the features are lost: what you give is the same without them")
-        raise Wrong(
-            "what you add depends on the features; a bias depends on the label alone"
-        )
-    where = (added.abs() > 1e-6).any(dim=1)  # [B, H, W]
-    if not where.any():
-        raise Wrong("the features come out as they went in: no label reaches them")
-    if not where.all():
-        image, y, x = (~where).nonzero()[0].tolist()
-        raise Wrong(f"no label reaches position ({y}, {x}) of image {image}")
-    if not torch.allclose(added, added[:, :, :1, :1].expand_as(added), atol=1e-6):
-        raise Wrong("a label is added differently at different positions of one image")
-    rows = added[:, :, 0, 0]  # [B, 2p]
-    for image, label in enumerate(labels.tolist()):
-        if not torch.allclose(rows[image], table[label], atol=1e-6):
-            raise Wrong(
-                f"image {image} has label {label}, and does not get row {label} of the "
-                "table"
-            )
-    _judge_labelled_network(answer, table)
-    return (
-        "the logits change with the label at every position, the first one too, and no "
-        "position sees its future"
-    )
-
-
-def _given(answer, features: Tensor, labels: Tensor, table: Tensor) -> Tensor:
-    found = call(answer, features.clone(), labels.clone(), table.clone())
-    return need_tensor(found, features.shape, "your output").detach()
-
-
-def _added(answer, features: Tensor, labels: Tensor, table: Tensor) -> Tensor:
-    return _given(answer, features, labels, table) - features
-
-
-def _judge_labelled_network(answer, table: Tensor) -> None:
-    """Judge two blocks in which the answer adds the label to the vertical features."""
-    blocks = [GatedBlock(mask, CHANNELS, CHANNELS).double() for mask in "AB"]
-
-    def network(features: Tensor, label: int) -> Tensor:
-        v = h = features.double()  # [B, p, H, W]
-        labels = torch.full((len(features),), label)
-        for number, block in enumerate(blocks):
-            part = Parts(number == 0, block)
-            up = call(answer, part.look_up(v), labels, table)  # [B, 2p, H, W]
-            across = part.across(up) + part.look_left(h)
-            out = part.out(part.gate(across))  # [B, p, H, W]
-            new_v = part.gate(up)  # [B, p, H, W]
-            v, h = (new_v, out) if part.first else (v + new_v, h + out)
-        return h
-
-    features = torch.randn(1, CHANNELS, *GRID)
-    change = (network(features, 0) - network(features, 1)).abs().amax(dim=(0, 1))
-    if (change < TOLERANCE).any():
-        position = tuple((change < TOLERANCE).nonzero()[0].tolist())
-        raise Wrong(f"the logits at {position} are the same for two labels")
-    for position in _positions():
-        found = leak(_seen(lambda x: network(x, 0), position, "the logits"), position)
-        if found is not None:
-            raise Wrong(f"with your label, {position} sees what it must not, {found}")

@@ -11,13 +11,13 @@ draws maps with numbered rows and columns; `diagrams.py` draws how parts are con
 
 from pixelprior.course.figures.anomalies import findings, scores
 from pixelprior.course.figures.codes import code_grids, pipeline
-from pixelprior.course.figures.diagrams import (
-    cached_step,
-    gated_block,
-    shifted_kernel,
-    two_levels,
+from pixelprior.course.figures.diagrams import cached_step, gated_block, two_levels
+from pixelprior.course.figures.fields import (
+    kernels_of_stacks,
+    masks,
+    raster_order,
+    receptive_fields,
 )
-from pixelprior.course.figures.fields import masks, raster_order, receptive_fields
 from pixelprior.course.figures.grids import (
     cells,
     image_blocks,

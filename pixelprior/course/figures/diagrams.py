@@ -113,47 +113,17 @@ def two_levels(image_size: int = 32) -> Figure:
     return d.figure
 
 
-def shifted_kernel() -> Figure:
-    """The rows that a vertical kernel of width 3 covers, without and with the shift."""
-    d = Diagram(9, 2.9)
-    names = ("zeros", "y − 2", "y − 1", "y", "y + 1")
-    for left, shift in ((0.9, 0), (5.4, 1)):
-        title = "with the shift: 1 row" if shift else "without the shift: 2 rows"
-        d.text(left + 1.5, 2.75, title, weight="bold")
-        d.text(left + 0.75, 2.45, "input")
-        d.text(left + 2.75, 2.45, "output")
-        under = {2} if shift else {2, 3}
-        for row, name in enumerate(names):
-            y = 2.25 - 0.38 * row
-            cut = shift and row == 4
-            colours = [
-                COLOURS["past"] if row in under and 1 <= x <= 3 else "white"
-                for x in range(5)
-            ]
-            if not cut:
-                d.cells(left, y, [colours])
-            if row:
-                d.cells(left + 2.0, y, [["white"] * 5])
-            d.text(left - 0.1, y - 0.15, name, ha="right")
-            if cut:
-                d.text(left + 0.75, y - 0.15, "cut off", style="italic")
-        y = 2.25 - 0.38 * 3
-        d.axis.add_patch(
-            Rectangle((left + 2.6, y - 0.3), 0.3, 0.3, fill=False, ec="black", lw=2.2)
-        )
-        middle = 2.25 - 0.38 * 2 - (0.15 if shift else 0.34)
-        d.arrow((left + 1.22, middle), (left + 2.6, y - 0.15))
-    d.text(4.5, 0.15, "coloured: under the kernel; framed: the output at row y")
-    return d.figure
-
-
 def gated_block() -> Figure:
-    """A gated block: the vertical stack v, the horizontal stack h, and the link."""
+    """A gated block with its four convolutions: the vertical stack v, the horizontal
+    stack h, and the link."""
     d = Diagram(8.2, 6.2)
     blue, orange = "#DDEFFA", "#FBEBCC"
-    for x, name, look, fill in ((2.4, "v", "up", blue), (5.8, "h", "left", orange)):
+    for x, name, convolution, fill in (
+        (2.3, "v", "vertical", blue),
+        (5.9, "h", "horizontal", orange),
+    ):
         d.box(x, 5.8, name, width=0.9, fill=fill)
-        d.box(x, 4.85, f"look_{look}\np → 2p", height=0.6, fill=fill)
+        d.box(x, 4.85, f"{convolution}\np → 2p", height=0.6, fill=fill)
         d.plus(x, 3.85)
         d.box(x, 2.85, "gate\n2p → p", height=0.6, fill=fill)
         d.plus(x, 1.15)
@@ -168,15 +138,15 @@ def gated_block() -> Figure:
             (x, 5.4), (outside, 5.4), (outside, 1.15), (x + 0.16 * side, 1.15),
             text="residual", at=(outside + 0.14 * side, 2.2), rotation=90,
         )  # fmt: skip
-    d.arrow((2.4, 2.55), (2.4, 1.31))
-    d.box(5.8, 1.95, "1×1, p → p", width=1.3, height=0.45, fill=orange)
-    d.arrow((5.8, 2.55), (5.8, 2.18))
-    d.arrow((5.8, 1.72), (5.8, 1.31))
-    d.box(4.1, 3.85, "across\n1×1, 2p → 2p", width=1.4, height=0.6)
-    d.arrow((2.56, 3.85), (3.4, 3.85))
-    d.arrow((4.8, 3.85), (5.64, 3.85))
-    d.text(0.35, 3.85, "label", style="italic")
-    d.arrow((0.65, 3.85), (2.24, 3.85))
+    d.arrow((2.3, 2.55), (2.3, 1.31))
+    d.box(5.9, 1.98, "horizontal_out\n1×1, p → p", height=0.5, fill=orange)
+    d.arrow((5.9, 2.55), (5.9, 2.23))
+    d.arrow((5.9, 1.73), (5.9, 1.31))
+    d.box(4.1, 3.85, "vertical_to_horizontal\n1×1, 2p → 2p", width=1.9, height=0.6)
+    d.arrow((2.46, 3.85), (3.15, 3.85))
+    d.arrow((5.05, 3.85), (5.74, 3.85))
+    d.text(0.35, 3.85, "bias", style="italic")
+    d.arrow((0.6, 3.85), (2.14, 3.85))
     return d.figure
 
 

@@ -4,6 +4,7 @@
 import math
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
@@ -33,6 +34,19 @@ def masks(kernels: dict[str, Tensor], *, title: str = "") -> Figure:
         axis.set_title(name, fontsize=9)
     figure.suptitle(title, fontsize=11)
     return figure
+
+
+def kernels_of_stacks() -> Figure:
+    """What the kernels of a gated block cover, three wide, in the first block and in a
+    later one: 1 at each covered position of a grid, and a frame at the output."""
+    covered = {}
+    for name, end in (("first", 2), ("a later", 3)):
+        vertical, horizontal = torch.zeros(2, 5, 5)
+        vertical[1:end, 1:4] = 1
+        horizontal[2, 1:end] = 1
+        covered[f"vertical, {name} block"] = vertical
+        covered[f"horizontal, {name} block"] = horizontal
+    return masks(covered)
 
 
 def receptive_fields(

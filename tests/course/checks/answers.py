@@ -151,7 +151,7 @@ OF_FUNCTIONS = {
     "mask_function": lambda a, _: masks.mask_function(a, "B"),
     "gate": lambda a, _: blocks.gate(a),
     "wiring": lambda a, _: blocks.wiring(a),
-    "label_bias": lambda a, _: blocks.label_bias(a),
+    "blocks_needed": lambda a, _: blocks.blocks_needed(a),
     "unigram_entropy": lambda a, _: top.unigram_entropy(a),
     "images_of_class": lambda a, _: top.images_of_class(a),
     "conditional_gain": lambda a, f: bottom.conditional_gain(

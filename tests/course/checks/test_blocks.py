@@ -1,11 +1,16 @@
 """Checks of notebook 03: what they accept, what they refuse, and in which words."""
 
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 from answers import refused, right, wrong
+from torch import nn
 
+from pixelprior.course.causality import count_faults
 from pixelprior.course.checks import blocks as check
-from pixelprior.layers import GatedBlock
+from pixelprior.layers import GatedBlock, MaskedConv2d
 from pixelprior.layers import gate as package_gate
 
 
@@ -19,68 +24,83 @@ def by_exponentials(x):
     return (e - 1) / (e + 1) / (1 + torch.exp(-gates))
 
 
-def wired(v, h, parts):
-    up = parts.look_up(v)
-    out = parts.out(parts.gate(parts.across(up) + parts.look_left(h)))
-    new = parts.gate(up)
-    return (new, out) if parts.first else (v + new, h + out)
+def vertical(v, block):
+    v = F.pad(v, (1, 1, 1, 0))
+    return block.vertical(v[:, :, :-1] if block.mask_a else v)
 
 
-def with_a_list(v, h, parts):
-    up, left = parts.look_up(v), parts.look_left(h)
-    left += parts.across(up)
-    new_v, new_h = parts.gate(up), parts.out(parts.gate(left))
-    if not parts.first:
-        new_v += v
-        new_h += h
-    return [new_v, new_h]
+def horizontal(h, block):
+    h = F.pad(h, (1, 0))
+    return block.horizontal(h[..., :-1] if block.mask_a else h)
+
+
+def wired(v, h, block, first, bias):
+    features = vertical(v, block) + bias
+    across = block.vertical_to_horizontal(features) + horizontal(h, block)
+    out = block.horizontal_out(package_gate(across))
+    new = package_gate(features)
+    return (new, out) if first else (v + new, h + out)
+
+
+def in_place(v, h, block, first, bias):
+    features, across = vertical(v, block), horizontal(h, block)
+    features += bias
+    across += block.vertical_to_horizontal(features)
+    stacks = [package_gate(features), block.horizontal_out(package_gate(across))]
+    if not first:
+        stacks = [new.add_(old) for new, old in zip(stacks, (v, h), strict=True)]
+    return stacks
 
 
 def but(change):
     """A right block, except for what `change` makes of (v, h, its outputs, first)."""
-    return lambda v, h, parts: change(v, h, *wired(v, h, parts), parts.first)
+    return lambda v, h, block, first, bias: change(
+        v, h, *wired(v, h, block, first, bias), first
+    )
 
 
-def apart(v, h, parts):
-    out = parts.out(parts.gate(parts.look_left(h)))
-    return parts.gate(parts.look_up(v)), out if parts.first else h + out
+def apart(v, h, block, first, bias):
+    out = block.horizontal_out(package_gate(horizontal(h, block)))
+    return wired(v, h, block, first, bias)[0], out if first else h + out
 
 
-def on_the_other_line(v, h, parts):
-    up = parts.look_up(v)
-    out = parts.out(parts.gate(up + parts.across(parts.look_left(h))))
-    return wired(v, h, parts)[0], out if parts.first else h + out
+def on_the_other_line(v, h, block, first, bias):
+    across = block.vertical_to_horizontal(horizontal(h, block))
+    out = block.horizontal_out(package_gate(vertical(v, block) + bias + across))
+    return wired(v, h, block, first, bias)[0], out if first else h + out
 
 
-def label_in_place(features, labels, table):
-    features += table[labels][:, :, None, None]
-    return features
+def with_bias(to_v, to_h):
+    """A right block, except for how often the bias is added on the way to each gate."""
+
+    def wiring(v, h, block, first, bias):
+        new_v, _ = wired(v, h, block, first, to_v * bias)
+        return new_v, wired(v, h, block, first, to_h * bias)[1]
+
+    return wiring
 
 
-def by_one_hot(features, labels, table):
-    one_hot = torch.nn.functional.one_hot(labels, len(table)).to(table)
-    return features + torch.einsum("bk,kp->bp", one_hot, table)[..., None, None]
+def by_mask(v, h, block, first, bias):
+    return wired(v, h, block, block.mask_a, bias)
 
 
-def spread(rows):
-    return rows[:, :, None, None]
+def without_zeros(v, h, block, first, bias):
+    return package_gate(block.vertical(v)), h
 
 
-def at_the_first_place(features, labels, table):
-    features[:, :, 0, 0] += table[labels]
-    return features
-
-
-def but_in_the_first_row(features, labels, table):
-    features[:, :, 1:] += spread(table[labels])
-    return features
+def blocks_for(height, width, k):
+    return math.ceil((max(height, width) - 1) / (k // 2))
 
 
 @right(
     {
         "gate": [package_gate, by_exponentials],
-        "wiring": [wired, with_a_list],
-        "label_bias": [label_in_place, by_one_hot],
+        "wiring": [check.wired, wired, in_place],
+        "blocks_needed": [
+            blocks_for,
+            lambda h, w, k: torch.tensor(blocks_for(h, w, k)),
+            lambda h, w, k: -(-max(h - 1, w - 1) // (k // 2)),
+        ],
     }
 )
 def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
@@ -94,7 +114,7 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             (lambda x: halves(x)[0].tanh() * halves(x)[1].tanh(), "through tanh"),
             (lambda x: halves(x)[0].sigmoid() * halves(x)[1].sigmoid(), "through σ"),
             (lambda x: halves(x)[0].tanh() + halves(x)[1].sigmoid(), "added"),
-            (lambda x: halves(x)[0] * halves(x)[1].sigmoid(), "unbent"),
+            (lambda x: halves(x)[0] * halves(x)[1].sigmoid(), "without tanh"),
             (lambda x: x[:, ::2].tanh() * x[:, 1::2].sigmoid(), "dealt out in turn"),
             (lambda x: package_gate(x) * 0.5, "differs from equation 2 by up to"),
             (lambda x: x.tanh() * x.sigmoid(), "shape [2, 8, 5, 5]"),
@@ -115,7 +135,10 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
                 but(lambda v, h, a, b, first: (a if first else a - v, b)),
                 "new v lacks its residual",
             ),
-            (but(lambda v, h, a, b, first: (a, b if first else b - h)), "hand h on"),
+            (
+                but(lambda v, h, a, b, first: (a, b if first else b - h)),
+                "relays h unchanged",
+            ),
             # A line from h to v is a leak.
             (
                 but(lambda v, h, a, b, first: (a + b, b)),
@@ -123,36 +146,61 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
                 "rows above alone",
             ),
             (but(lambda v, h, a, b, first: (b, a)), "the vertical stack at"),
-            (on_the_other_line, "no leak", "horizontal stack of the first"),
+            (on_the_other_line, "no leak", "new h of a block with mask A differs"),
             (
-                lambda v, h, parts: (parts.look_up(v), wired(v, h, parts)[1]),
+                lambda v, h, block, *given: (
+                    vertical(v, block),
+                    wired(v, h, block, *given)[1],
+                ),
                 "the new v has shape [1, 8, 5, 5]",
             ),
             (
                 but(lambda v, h, a, b, first: (a.detach(), b.detach())),
                 "no gradient leads",
             ),
+            (without_zeros, "the new v has shape"),
+            (with_bias(0, 0), "with a bias", "another new v and another new h:"),
+            (with_bias(1, 0), "with a bias", "gives another new h:"),
+            (with_bias(0, 1), "with a bias", "gives another new v:"),
+            (with_bias(1, 2), "with a bias", "which lines leave from there"),
+            (by_mask, "first = False for a block with mask A", "not the mask"),
         ],
-        "label_bias": [
-            (lambda f, *_: f, "no label reaches them"),
-            (at_the_first_place, "no label reaches position (0, 1)"),
-            (but_in_the_first_row, "no label reaches position (0, 0)"),
-            (lambda f, n, table: f * spread(table[n]), "depends on the features"),
-            (lambda f, n, table: f + spread(table[n[:1]]), "image 1 has label 0"),
-            (lambda f, n, table: f + spread(table[n].mean(0)[None]), "image 0"),
-            (lambda f, n, table: f + spread(table[n - 1]), "does not get row 2"),
+        "blocks_needed": [
+            (lambda h, w, k: h * w, "with one block fewer every position sees"),
+            (lambda h, w, k: max(h, w), "for a grid of 4 × 4", "one block fewer"),
+            (lambda h, w, k: h - 1, "a grid of 3 × 6 and k = 3 it returns 2", "leave"),
+            (lambda h, w, k: w - 1, "a grid of 6 × 3 and k = 3 it returns 2", "leave"),
+            (lambda h, w, k: max(h, w) - 1, "a grid of 6 × 6 and k = 5", "fewer"),
+            (lambda h, w, k: (max(h, w) - 1) // (k // 2), "6 × 6", "it returns 2"),
+            (lambda h, w, k: (max(h, w) - 1) / (k // 2), "2.5, which is no number"),
             (
-                lambda f, n, table: f + spread(table[n]) * torch.arange(1, 6).double(),
-                "differently at different positions",
+                lambda h, w, k: max(h, w) // 2 * 10,
+                "returns 20",
+                "more than one for each code",
             ),
-            (lambda f, n, table: f + table[n], "your function raised"),
-            (lambda f, n, table: spread(table[n]) + 0 * f, "features are lost"),
-            (lambda f, n, table: f.roll(1, 3) + spread(table[n]), "features"),
+            (lambda h, w, k: 0, "0, which is no number of blocks"),
         ],
     }
 )
 def test_another_answer_hears_what_is_wrong_with_it(check, answer, words, judge):
     refused(judge(check, answer), *words)
+
+
+SINGLE = nn.Sequential(*[MaskedConv2d("B" if n else "A", 4, 4) for n in range(5)])
+
+
+@pytest.mark.parametrize(
+    ("masks", "first", "faults"),
+    [
+        ("ABBBB", True, (0, 0)),
+        ("AAAAA", True, count_faults(SINGLE, check.GRID, 4)),  # as one masked stack
+        ("BBBBB", True, (25, 0)),
+        ("ABBBB", False, (25, 0)),  # residuals in the first block
+    ],
+)
+def test_each_slip_of_two_stacks_has_one_fault(masks, first, faults):
+    network = check.two_stacks(masks, wired, first=first)
+    assert count_faults(network, check.GRID, check.CHANNELS) == faults
 
 
 @pytest.mark.parametrize(
