@@ -127,16 +127,6 @@ FIGURES = {
         of({"one point": [1.0]}, **XY, log_x=True, log_y=True, x_ticks=[1, 4]),
         of({}, **XY, baselines={"alone": 1.0}),
     ],
-    "stacked_curves": [
-        of(
-            {"one": {"a": [1.0, 2.0]}, "other": {"a": [2.0], "b": ([3], [1.0])}},
-            x_label="step",
-            y_label="nats per code",
-            baselines={"uniform": 4.16},
-            log_y=True,
-        ),
-        of({"alone": {}}, **XY),
-    ],
     "bars": [
         of({"top": 1.8, "bottom": 1.2, "unigram": 3.7}, y_label="nats"),
         of({"none": 0.0}, y_label="nats"),
@@ -719,16 +709,6 @@ def test_code_use_shows_shares_from_the_most_frequent_code_down():
     axis = figures.code_use({"top": torch.tensor([1, 0, 6, 3])}).axes[0]
     assert [bar.get_height() for bar in axis.patches] == [0.6, 0.3, 0.1, 0.0]
     assert list(axis.lines[0].get_ydata()) == [0.25, 0.25], "if all were equal"
-
-
-def test_stacked_panels_have_the_same_axes_and_lines_of_their_own():
-    panels = {"one": {"a": [1, 2]}, "other": {"b": [30, 40, 50], "c": [3, 4, 5]}}
-    above, below = figures.stacked_curves(panels, **XY, baselines={"level": 7}).axes
-    assert above.get_xlim() == below.get_xlim()
-    assert above.get_ylim() == below.get_ylim()
-    for axis, names in ((above, ["a"]), (below, ["b", "c"])):
-        assert words(axis.get_legend().texts) == names
-        assert 7 in axis.lines[-1].get_ydata()
 
 
 def test_panels_of_bars_have_axes_of_their_own():

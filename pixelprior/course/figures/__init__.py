@@ -31,7 +31,7 @@ from pixelprior.course.figures.judging import (
     stairs,
     trade_off,
 )
-from pixelprior.course.figures.lines import CYCLE, colour_of, curves, stacked_curves
+from pixelprior.course.figures.lines import CYCLE, colour_of, curves
 from pixelprior.course.figures.maps import numbered_maps
 from pixelprior.course.figures.plots import (
     bars,

@@ -1,4 +1,4 @@
-"""Curves in one diagram or several, in the style of `plotting.py`."""
+"""Curves in one diagram, in the style of `plotting.py`."""
 
 from collections.abc import Iterable
 
@@ -54,48 +54,13 @@ def curves(
         x_ticks: the x values to write at the axis; None leaves the choice to
             matplotlib.
     """
-    return stacked_curves(
-        {title: lines},
-        x_label=x_label,
-        y_label=y_label,
-        baselines=baselines,
-        bands=bands,
-        log_x=log_x,
-        log_y=log_y,
-        y_limits=y_limits,
-        x_ticks=x_ticks,
-    )
-
-
-def stacked_curves(
-    panels: dict[str, dict[str, Iterable | tuple[Iterable, Iterable]]],
-    *,
-    x_label: str,
-    y_label: str,
-    baselines: dict[str, float] | None = None,
-    bands: dict[str, tuple[float, float]] | None = None,
-    log_x: bool = False,
-    log_y: bool = False,
-    y_limits: tuple[float | None, float | None] = (None, None),
-    x_ticks: Iterable[float] | None = None,
-) -> Figure:
-    """Diagrams one above the other with the same axes, each with lines as in `curves`.
-
-    Args:
-        panels: the lines of each diagram, by its title.
-        x_label, y_label, baselines, bands, y_limits, x_ticks: as in `curves`.
-    """
-    size = (7.6, 4.0 if len(panels) == 1 else 2.7 * len(panels) + 0.3)
-    figure = Figure(figsize=size, layout="constrained")
-    rows = figure.subplots(len(panels), 1, squeeze=False, sharex=True, sharey=True)
-    for axis, (title, lines) in zip(rows[:, 0], panels.items(), strict=True):
-        _draw_curves(axis, lines, baselines or {}, bands or {})
-        axis.set_ylabel(y_label)
-        axis.set_title(title, fontsize=11)
-        if lines:
-            axis.legend(
-                loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, frameon=False
-            )
+    figure = Figure(figsize=(7.6, 4.0), layout="constrained")
+    axis = figure.subplots()
+    _draw_curves(axis, lines, baselines or {}, bands or {})
+    axis.set_ylabel(y_label)
+    axis.set_title(title, fontsize=11)
+    if lines:
+        axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, frameon=False)
     axis.set_xlabel(x_label)
     if log_x:
         axis.set_xscale("log")
@@ -106,8 +71,7 @@ def stacked_curves(
         axis.set_xticks(ticks, map(str, ticks))
         axis.xaxis.set_minor_locator(NullLocator())
     axis.set_ylim(*y_limits)
-    for axis in rows[:, 0]:
-        _label_baselines(axis, baselines or {})
+    _label_baselines(axis, baselines or {})
     return figure
 
 

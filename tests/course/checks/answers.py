@@ -152,8 +152,9 @@ OF_FUNCTIONS = {
     "gate": lambda a, _: blocks.gate(a),
     "wiring": lambda a, _: blocks.wiring(a),
     "blocks_needed": lambda a, _: blocks.blocks_needed(a),
-    "unigram_entropy": lambda a, _: top.unigram_entropy(a),
-    "images_of_class": lambda a, _: top.images_of_class(a),
+    "nats": lambda a, _: top.nats(a),
+    "step": lambda a, _: top.step(a),
+    "left_neighbour": lambda a, _: top.left_neighbour(a),
     "conditional_gain": lambda a, f: bottom.conditional_gain(
         a, *f("twins"), f("codes")
     ),
