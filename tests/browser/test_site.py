@@ -119,8 +119,8 @@ def test_a_notebook_has_its_figures_its_solutions_and_its_links(page, site, path
 
 
 def test_what_is_said_about_a_solution_is_folded_too(page, site):
-    page.goto(f"{site}/notebooks/01_images_to_codes.html")
-    said = page.locator("p", has_text="This is what the format takes.")
+    page.goto(f"{site}/notebooks/00_start_here.html")
+    said = page.locator("p", has_text="The prior was not trained on impostors.")
     assert not said.is_visible()
     page.locator("summary", has_text="More about the solution").first.click()
     assert said.is_visible()
