@@ -107,6 +107,9 @@ def step_of(*parts):
             elif part == "clip each":
                 for p in net.parameters():
                     torch.nn.utils.clip_grad_norm_([p], clip)
+            elif part == "move by hand":
+                for p in net.parameters():
+                    p.data -= check.RATE * (0 if p.grad is None else p.grad)
             elif part == "move":
                 optimizer.step()
             elif part == "keep":
@@ -201,6 +204,10 @@ def counted(change):
                 "`loss.item()` is the number alone",
             ),
             (step_of("zero", "back", "clip", "move", "nothing"), "returns nothing"),
+            (
+                step_of("zero", "back", "clip", "move by hand"),
+                "that moves the weights?",
+            ),
             (without_labels, "without the labels"),
             (returns(lambda loss: 2 * loss), "before the step the network costs"),
             (returns(lambda loss: (loss, 1.0)), "return the loss as a number"),
