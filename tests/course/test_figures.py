@@ -30,7 +30,6 @@ from pixelprior.course.figures import (
     grids,
     judging,
     lines,
-    maps,
     plots,
 )
 from pixelprior.course.figures import codes as code_figures
@@ -86,7 +85,6 @@ AXES = {"x_label": "distance", "y_label": "Fréchet distance", "start": "T = 1"}
 AXES |= {"cloud": {"photographs": [(3.3, 0.4), (3.5, 0.5)]}, "noise": (0.2, 0.3)}
 NEEDS = {"01": "00", "02": "00", "03": "02", "04": "01 03", "05": "04"}
 NEEDS |= dict.fromkeys(("06", "07", "08", "09", "10"), "05")  # those of the course
-OUTLINES = {f"class {n}": images(1, 1, 32, 32)[0] for n in range(10)}
 
 # Each figure at the course's sizes, and at odd ones: one row, one code, not square.
 FIGURES = {
@@ -130,6 +128,7 @@ FIGURES = {
     "bars": [
         of({"top": 1.8, "bottom": 1.2, "unigram": 3.7}, y_label="nats"),
         of({"none": 0.0}, y_label="nats"),
+        of({"top": 1.8, "bottom": 1.2}, y_label="nats", alike=True),
     ],
     "code_use": [
         of({"top": torch.arange(64), "bottom": torch.ones(512)}),
@@ -148,16 +147,6 @@ FIGURES = {
         of(images(8), images(8)[:, 0], [str(n) for n in range(8)], unit="nats"),
         of(FLAT, torch.zeros(1, 5, 3), ["alone"], unit="nats"),
         of(images(3), -images(3)[:, 0], [*"abc"], unit="nats", difference="more"),
-    ],
-    "numbered_maps": [
-        of({n: codes(16, 16) / 9 for n in OUTLINES}, unit="nats", outlines=OUTLINES),
-        of({"all": codes(16, 16) / 9}, unit="nats"),
-        of(
-            {"a row": codes(1, 6), "one": torch.ones(1, 1)},
-            unit="nats",
-            columns=1,
-            outlines={"a row": FLAT[0], "one": torch.zeros(1, 4, 4)},
-        ),
     ],
     "masks": [
         of({"A": torch.eye(3), "B": torch.eye(5)}),
@@ -222,7 +211,7 @@ FIGURES = {
 MODULES = [plotting, anomalies, code_figures, diagrams, fields, grids, judging, lines]
 FUNCTIONS = {
     name: function
-    for module in [*MODULES, maps, plots]
+    for module in [*MODULES, plots]
     for name, function in inspect.getmembers(module, inspect.isfunction)
     if function.__module__ == module.__name__
     and inspect.signature(function).return_annotation is Figure
@@ -513,6 +502,12 @@ def test_a_code_beyond_the_codebook_is_refused():
 LEVELS = pytest.mark.parametrize("level", ["top", "bottom"])
 
 
+def test_bars_that_are_alike_have_one_colour():
+    bars = figures.bars({"a": 1.0, "top": 2.0}, y_label="y", alike=True)
+    looks = [(each.get_facecolor(), each.get_hatch()) for each in bars.axes[0].patches]
+    assert looks[0] == looks[1]
+
+
 @LEVELS
 @pytest.mark.parametrize("rest", ["", " codes", ": trained", ", uniform"])
 def test_a_level_has_its_colour_wherever_a_name_begins_with_it(level, rest):
@@ -595,10 +590,9 @@ def test_lines_join_equal_codes_that_are_a_step_apart():
         assert line.get_ydata() == pytest.approx([y + near, y + far])
 
 
-@pytest.mark.parametrize("draw", [figures.heatmaps, figures.numbered_maps])
-def test_maps_share_one_scale_whose_unit_is_written(draw):
+def test_maps_share_one_scale_whose_unit_is_written():
     panels = {"low": torch.zeros(16, 6), "high": torch.full((16, 6), 3.0)}
-    figure = draw(panels, unit="nats")
+    figure = figures.heatmaps(panels, unit="nats")
     low, high, bar = figure.axes
     assert low.images[0].get_clim() == high.images[0].get_clim() == (0, 3)
     assert titles(figure)[:2] == ["low", "high"] and bar.get_ylabel() == "nats"
@@ -608,29 +602,6 @@ def test_a_centred_scale_has_zero_in_the_middle():
     panels = {"a": torch.zeros(2, 2), "b": torch.full((2, 2), 3.0)}
     figure = figures.heatmaps(panels, unit="nats", centred=True)
     assert figure.axes[0].images[0].get_clim() == (-3, 3)
-
-
-def test_numbered_maps_number_their_rows_and_columns():
-    axis = figures.numbered_maps({"a": torch.zeros(16, 6)}, unit="nats").axes[0]
-    assert axis.get_yticks().tolist() == [0, 5, 10, 15]
-    assert axis.get_xticks().tolist() == [0, 5]
-    assert axis.get_ylabel() == "row" and axis.get_xlabel() == "column"
-
-
-def test_an_outline_lies_over_the_cells_that_the_shape_covers():
-    # Rows 4 to 11 and columns 8 to 19 of 32 × 32 pixels: cells 2 to 5 and 4 to 9.
-    shape = torch.zeros(1, 32, 32)
-    shape[:, 4:12, 8:20] = 1
-    panels = dict.fromkeys("ab", torch.zeros(16, 16))
-    figure = figures.numbered_maps(panels, unit="nats", outlines={"a": shape})
-    first, second, _ = figure.axes
-    (line,) = first.collections
-    corners = np.concatenate([path.vertices for path in line.get_paths()])
-    assert corners.min(axis=0) == pytest.approx([3.5, 1.5], abs=0.3)
-    assert corners.max(axis=0) == pytest.approx([9.5, 5.5], abs=0.3)
-    assert not second.collections, "no image was given for it"
-    (legend,) = figure.legends
-    assert words(legend.get_texts()) == ["outline of the mean image"]
 
 
 def test_a_receptive_field_tells_past_blind_spot_leak_and_future_apart():

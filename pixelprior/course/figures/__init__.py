@@ -2,11 +2,10 @@
 
 `pixelprior/plotting.py` draws images, and the command line uses it as well. `codes.py`
 draws grids of codes; `lines.py` draws curves, and `plots.py` bars and heat maps;
-`fields.py` draws masks and receptive fields, and `grids.py` other grids; `maps.py`
-draws maps with numbered rows and columns; `diagrams.py` draws how parts are connected;
-`judging.py` draws quality against variety, and panels of bars and curves;
-`anomalies.py` draws what is odd in images.
-`show` shows a figure with its alt text.
+`fields.py` draws masks and receptive fields, and `grids.py` other grids; `diagrams.py`
+draws how parts are connected; `judging.py` draws quality against variety, and panels of
+bars and curves; `anomalies.py` draws what is odd in images. `show` shows a figure with
+its alt text.
 """
 
 from pixelprior.course.figures.anomalies import findings, scores
@@ -32,7 +31,6 @@ from pixelprior.course.figures.judging import (
     trade_off,
 )
 from pixelprior.course.figures.lines import CYCLE, colour_of, curves
-from pixelprior.course.figures.maps import numbered_maps
 from pixelprior.course.figures.plots import (
     bars,
     code_use,

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from pixelprior.course.figures.lines import as_numbers, colour_of
-from pixelprior.plotting import INK, ON_FILL, draw_image, panel_width
+from pixelprior.plotting import COLOURS, INK, ON_FILL, draw_image, panel_width
 
 HATCHES = ("", "//", "..", "xx", "\\\\", "oo")
 
@@ -22,12 +22,16 @@ def bars(
     y_label: str,
     title: str = "",
     unit_format: str = "{:.2f}",
+    alike: bool = False,
 ) -> Figure:
-    """One bar per name, with its value written on it."""
+    """One bar per name, with its value written on it; all of one colour if alike."""
     width = max(4.0, panel_width(len(values), 1.3, 1) * len(values) + 1)
     figure = Figure(figsize=(width, 3.6), layout="constrained")
     axis = figure.subplots()
     draw_bars(axis, values, list(values), unit_format)
+    if alike:
+        for bar in axis.patches:
+            bar.set(facecolor=COLOURS["past"], hatch="")
     axis.set_ylabel(y_label)
     figure.suptitle(title, fontsize=11)
     return figure

@@ -158,7 +158,8 @@ OF_FUNCTIONS = {
     "conditional_gain": lambda a, f: bottom.conditional_gain(
         a, *f("twins"), f("codes")
     ),
-    "upsample": lambda a, _: bottom.upsample(a),
+    "enlarge": lambda a, _: bottom.enlarge(a),
+    "gated_block": lambda a, _: bottom.gated_block(a),
     "cached_step": lambda a, _: sampling.cached_step(a, a),
     "top_p": lambda a, _: judging.top_p(a),
     "distance_to_copies": lambda a, f: judging.distance_to_copies(
