@@ -17,7 +17,7 @@ from pixelprior.course.figures.diagrams import (
     shifted_kernel,
     two_levels,
 )
-from pixelprior.course.figures.fields import masks, raster_order, receptive_fields
+from pixelprior.course.figures.fields import masks, receptive_fields
 from pixelprior.course.figures.grids import (
     cells,
     image_blocks,
@@ -31,7 +31,13 @@ from pixelprior.course.figures.judging import (
     stairs,
     trade_off,
 )
-from pixelprior.course.figures.lines import CYCLE, colour_of, curves, stacked_curves
+from pixelprior.course.figures.lines import (
+    CYCLE,
+    blind_spot_price,
+    colour_of,
+    curves,
+    stacked_curves,
+)
 from pixelprior.course.figures.maps import numbered_maps
 from pixelprior.course.figures.plots import (
     bars,

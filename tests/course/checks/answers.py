@@ -123,8 +123,6 @@ CHECKS = {
     "outline_level": lambda a, f: quantizing.outline_level(
         a, f("vqvae2"), f("pictures")[0]
     ),
-    "mask": lambda a, _: masks.mask(a, "A", 3, 4),
-    "mask_b": lambda a, _: masks.mask(a, "B", 3, 5),
     "leaking_layer": lambda a, f: masks.leaking_layer(a, f("suspect"), (8, 8)),
     "parameters": lambda a, _: blocks.parameters(a, "B", 4, 4),
     "learning_rate": lambda a, f: top.learning_rate(a, *[f("repeating")] * 2),
@@ -150,7 +148,9 @@ OF_FUNCTIONS = {
     "bits": lambda a, _: pipeline.bits(a),
     "straight_through": lambda a, _: quantizing.straight_through(a),
     "renewal": lambda a, f: quantizing.renewal(a, f("features")),
-    "mask_function": lambda a, _: masks.mask_function(a, "B"),
+    "mask": lambda a, _: masks.mask(a),
+    "draw": lambda a, _: masks.draw(a),
+    "total": lambda a, _: masks.total(a),
     "gate": lambda a, _: blocks.gate(a),
     "wiring": lambda a, _: blocks.wiring(a),
     "label_bias": lambda a, _: blocks.label_bias(a),
