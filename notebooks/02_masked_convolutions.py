@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 02 · Masked convolutions
 #
-# **What you will make.** Turn an ordinary convolution into one that cannot look ahead, and find out by gradient what a stack of them sees. Discover that the stack has a blind spot, and measure in nats what the blind spot costs.
+# **What you will make.** A convolution that cannot look ahead, a network of them, and grids that you draw from it.
 #
-# **What you will learn.** The chain rule on a grid, masks A and B, receptive fields, and why you should distrust a likelihood that is too good to be true.
+# **What you will learn.** What such a network cannot see, what that costs in nats, and why a loss can be too good to be true.
 #
-# **What you need.** Notebook [00](00_start_here.ipynb) for the words *code*, *grid* and *nats per code*; convolutions and training loops in PyTorch.
+# **What you need.** Notebook [00](00_start_here.ipynb) for the words *code*, *grid* and *nats per code*, and convolutions in PyTorch.
 #
-# **Time.** About 45 minutes for the core and 95 for all, with the exercises; 35<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
+# **Time.** About 29 minutes for the core and 60 for all, with the exercises; 35<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
 #
 # ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [03 · Gated blocks](03_gated_blocks.ipynb) →
 
@@ -17,610 +17,403 @@ from pixelprior.course import needs
 needs("0.2")  # says so if the installed package is older
 
 # %%
-import itertools
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+import pixelprior
 from pixelprior.course import figures
 from pixelprior.course.causality import blind_spot, leak, seen_by
 from pixelprior.course.checks import masks as check
-from pixelprior.course.known_entropy import BlindSpotSource
-from pixelprior.course.widgets import explore
-from pixelprior.layers import MaskedConv2d
-from pixelprior.pixelcnn import PixelCNN
+from pixelprior.course.checks.verdict import reveal, your_turn
+from pixelprior.course.known_entropy import BlindSpotSource, Embedded, train
 
 # %% [markdown]
-# ## 02.1 One code after the other
-#
-# *Core · 4 minutes*
-#
-# A grid of 8 × 8 codes, each one of K = 30, can be filled in $30^{64}$ ways, and no table can hold a probability for each. The **chain rule** splits the one large distribution into a product of 64 factors:
-#
-# $$
-# P(\text{grid}) = P(z_0) \cdot P(z_1 \mid z_0) \cdot P(z_2 \mid z_0, z_1) \cdots
-# $$
-#
-# Once the earlier codes are known, each factor is a distribution over only K codes. There are still far too many combinations of earlier codes for a table, so a network computes the factors. The chain rule needs an order, and we take **raster order**: row by row, from left to right. **Which codes is a factor conditioned on?** The figure numbers the positions in raster order. The factor for the framed position is conditioned on the codes at all positions with smaller numbers, its **past**. It must be conditioned neither on its own code nor on the codes at later positions, its **future**.
-
-# %%
-figures.show(figures.raster_order(8, 8, (3, 4)), "raster_order")
-
-# %% [markdown]
-# We want a network that computes all 64 distributions in one forward pass. It takes a batch of B grids of codes, [B, H, W], and returns scores for the K codes at each position, the **logits** [B, K, H, W]. A softmax turns the logits into probabilities. The rule is that the logits at a position may depend on its past alone. A network that keeps this rule is called **causal**.
-#
-# A convolution with a 3 × 3 kernel looks at the middle and all eight neighbours, four of which lie in the future. We therefore multiply the kernel by a **mask** of ones and zeros.
-
-# %% [markdown]
-# ## 02.2 Masks A and B, by hand
-#
-# *Core · 7 minutes*
-#
-# Mask **A** keeps what comes before the middle of the kernel. It is for the first layer, whose input is the codes themselves, so that the middle is the very code to be predicted. Mask **B** keeps the middle as well. It is for all later layers, where the middle holds features that were made from the past and may be used.
-
-
-# %%
-def make_mask(mask_type, size):
-    mask = torch.zeros(size, size)
-    mask[: size // 2] = 1  # the rows above the middle
-    mask[size // 2, : size // 2] = 1  # to the left of the middle
-    if mask_type == "B":
-        mask[size // 2, size // 2] = 1
-    return mask
-
-
-# %% [markdown]
-# **What do the masks look like?** The frame marks the middle of the kernel.
-
-# %%
-figures.show(
-    figures.masks(
-        {
-            f"mask {mask_type}, {size} × {size}": make_mask(mask_type, size)
-            for size in (3, 5)
-            for mask_type in "AB"
-        }
-    ),
-    "masks",
-)
-
-# %% [markdown]
-# A masked convolution is a convolution whose kernel is multiplied by the mask when it is used. The weight itself stays as it is, and its gradient is 0 where the mask is 0.
-
-
-# %%
-class MyMaskedConv2d(nn.Conv2d):
-    def __init__(self, mask_type, in_channels, out_channels, size=3):
-        super().__init__(in_channels, out_channels, size, padding=size // 2)
-        self.register_buffer("mask", make_mask(mask_type, size))
-
-    def forward(self, x):
-        weight = self.weight * self.mask
-        return F.conv2d(x, weight, self.bias, padding=self.padding)
-
-
-# %% [markdown]
-# The package has the same layer, and with the same weights it should give the same output.
-
-# %%
-torch.manual_seed(0)
-x = torch.randn(2, 3, 8, 8)  # [B, channels, H, W]
-for mask_type, size in itertools.product("AB", (3, 5)):
-    mine = MyMaskedConv2d(mask_type, 3, 4, size)
-    theirs = MaskedConv2d(mask_type, 3, 4, size)
-    # Not strict, because the package does not save its masks.
-    theirs.load_state_dict(mine.state_dict(), strict=False)
-    difference = (mine(x) - theirs(x)).abs().max().item()
-    print(mask_type, size, "same output:", difference < 1e-6)
-    assert difference < 1e-6
-
-# %% [markdown]
-# ## 02.3 A causal network
+# ## 02.1 A mask for the kernel
 #
 # *Core · 5 minutes*
 #
-# We stack masked convolutions, the first with mask A and all others with mask B, and put an ELU between them. (An ELU is like a ReLU, but its slope is nowhere zero, which will help us when we use the gradient.) An **embedding** in front turns each code into a vector. (It is a table of the prior's own, learned with it, and not the codebook of the VQ-VAE-2.) At the end, a 1 × 1 convolution computes the logits. This is the simplest form of a **PixelCNN**. (The original has a first layer of 7 × 7 and residual blocks.)
+# The **chain rule** makes the probability of a grid a product, $P(z_0)P(z_1|z_0)P(z_2|z_0,z_1)\cdots$, with a factor for each code. The codes are numbered in **raster order**: row by row, from left to right. Those before a position are its **past**, and those after it its **future**.
+#
+# A network computes all factors in one pass. It takes codes [B, H, W] and returns **logits** [B, K, H, W], whose softmax gives a probability for each of the K codes at each position. It has to be **causal**: the logits at a position may depend on its past alone. But a 3 × 3 convolution also looks at four positions of the future. So its kernel is multiplied by a **mask** of ones and zeros.
+
+# %% [markdown]
+# ### Your turn A: the mask
+#
+# *3 minutes*
+#
+# There are two masks.
+#
+# - Mask **A** keeps what comes before the middle. It is for the first layer, where the middle is the very code to be predicted.
+# - Mask **B** keeps the middle as well. It is for all later layers, where the middle holds features that were made of the past.
+#
+# Write the function that returns mask A or B for a kernel of any odd size.
+#
+# <details><summary>Hint 1</summary>
+#
+# The middle is in row `size // 2` and in column `size // 2`. Fill the rows above it with ones, and then what is to its left.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `mask[:n] = 1` fills the first n rows, and `mask[n, :n] = 1` the first n columns of row n.
+#
+# </details>
+
+
+# %% tags=["exercise"]
+def my_mask(mask_type, size):  # "A" or "B", and an odd number
+    return None  # your turn: a tensor [size, size]
+
+
+mask = your_turn(check.mask, my_mask, otherwise=check.mask_of_kernel)
+
+# %% [markdown] tags=["about-solutions"]
+# [To solution A](#Solution-A)
 
 
 # %%
-def masked_stack(layers, first="A", channels=32, size=3):
-    """[B, 32, H, W] → [B, channels, H, W]"""
-    stack = [MaskedConv2d(first, 32, channels, size)]
-    for _ in range(layers - 1):
-        stack += [nn.ELU(), MaskedConv2d("B", channels, channels, size)]
-    return nn.Sequential(*stack)
+class MaskedConv2d(nn.Conv2d):
+    def __init__(self, mask_type, inputs, outputs, size=3):
+        super().__init__(inputs, outputs, size, padding=size // 2)
+        self.register_buffer("mask", mask(mask_type, size))
+
+    def forward(self, x):  # [B, inputs, H, W] → [B, outputs, H, W]
+        return self._conv_forward(x, self.weight * self.mask, self.bias)
 
 
-class SingleStack(nn.Module):
-    def __init__(self, num_embeddings, layers=5, first="A"):
-        super().__init__()
-        self.embedding = nn.Embedding(num_embeddings, 32)
-        self.stack = masked_stack(layers, first)
-        self.head = nn.Sequential(nn.ELU(), nn.Conv2d(32, num_embeddings, 1))
+print(mask("A", 5))
 
-    def forward(self, codes):  # [B, H, W]
-        x = self.embedding(codes).permute(0, 3, 1, 2)  # [B, 32, H, W]
-        return self.head(self.stack(x))  # [B, K, H, W]
+# %% [markdown]
+# ## 02.2 What does a stack of them see?
+#
+# *Core · 3 minutes*
+#
+# We stack masked convolutions, with an ELU after each. An **embedding** in front turns codes into vectors, and a 1 × 1 convolution computes the logits. This is the simplest **PixelCNN**.
+
+
+# %%
+def single_stack(K, layers=5, first="A"):
+    network = nn.Sequential(Embedded(K, 32))  # [B, H, W] → [B, 32, H, W]
+    for n in range(layers):
+        network.extend([MaskedConv2d("B" if n else first, 32, 32), nn.ELU()])
+    return network.append(nn.Conv2d(32, K, 1))  # → [B, K, H, W]
 
 
 # %% [markdown]
-# Does this network define a distribution? If the grid is small enough, we can try *all* grids: with 2 × 2 positions and K = 3 there are 3⁴ = 81. We add up the probabilities of all grids, each of which is the product of four factors. An untrained network will do, because the sum has to be one whatever the weights are.
-
+# Where an input has no influence on an output, the gradient is zero. `seen_by` returns the positions where it is not zero: the **receptive field** of the output. **With enough layers, does a position see its whole past?**
 
 # %%
-def log_probability(network, codes):  # [N, H, W] → [N]
-    factors = network(codes).log_softmax(dim=1)  # [N, K, H, W]
-    taken = factors.gather(1, codes[:, None])  # [N, 1, H, W]
-    return taken.sum(dim=(1, 2, 3))
-
-
-every_grid = torch.tensor(list(itertools.product(range(3), repeat=4)))
-every_grid = every_grid.view(81, 2, 2)
-torch.manual_seed(0)
-small = SingleStack(3).double()
-with torch.no_grad():
-    total = log_probability(small, every_grid).exp().sum().item()
-print(f"the probabilities of all 81 grids add up to {total:.4f}")
+fields, position = {}, (5, 2)
+for n in (1, 2, 5, 20):
+    stack = single_stack(30, n)[1:-1]  # [B, 32, H, W] → [B, 32, H, W]
+    fields[f"layers: {n}"] = seen_by(stack, position, (8, 8), 32)
+figures.show(figures.receptive_fields(fields, position), "receptive_fields")
 
 # %% [markdown]
-# ## 02.4 What does a position see?
-#
-# *Core · 14 minutes*
-#
-# We want to know what an output depends on, and the gradient tells us: where an input position has no influence on the output, the gradient is zero. The positions with influence are the output's **receptive field**.
-
-
-# %%
-def my_seen_by(network, position, shape):
-    x = torch.rand(1, 32, *shape, requires_grad=True)  # [1, 32, H, W]
-    output = network(x)[0, :, position[0], position[1]]  # [channels]
-    (gradient,) = torch.autograd.grad(output.sum(), x)
-    return (gradient != 0).any(dim=1)[0]  # [H, W]
-
-
-torch.manual_seed(0)
-one_layer = masked_stack(1)
-seen = my_seen_by(one_layer, (5, 2), (8, 8))
-print(seen.int())
-print(
-    "as in the package:", seen.equal(seen_by(one_layer, (5, 2), (8, 8), 32))
-)
+# 20 layers see no more than 5, and a triangle at the upper right stays hatched. In the row above, a layer reaches one position to the right, and each further row upwards adds one more. What lies to the right of this line at 45° is never reached: the **blind spot**.
 
 # %% [markdown]
-# With one layer, a position sees four positions. (The package tries several random inputs, in case a ReLU is switched off by chance.) With each further layer, it also sees what its neighbours saw before. **So with enough layers, does a position see its whole past?**
+# ## 02.3 A price that is known before the training
+#
+# *Core · 5 minutes*
+#
+# What does the blind spot cost? Nobody knows the true distribution of photographs, and so how low a loss can get. We make codes from a source that we *do* know. Each code is a pair of parts with four values each: code = 4 · u + w, and K = 16.
+#
+# - u repeats the u of its left neighbour, which a masked stack sees.
+# - w repeats the w one row up and two columns to the right, in the blind spot.
+#
+# With probability 0.1, and where there is no such neighbour, a part is drawn anew. **What do such grids look like?**
 
 # %%
-position, shape = (5, 2), (8, 8)
-torch.manual_seed(0)
-fields = {
-    f"{layers} layer{'s' * (layers > 1)}": seen_by(
-        masked_stack(layers), position, shape, 32
-    )
-    for layers in (1, 2, 3, 4, 5, 8, 12, 20)
-}
-figures.show(
-    figures.receptive_fields(
-        fields, position, title="a stack of 3 × 3 masked layers"
-    ),
-    "receptive_fields",
-)
-
-# %% [markdown]
-# (Rows and columns are numbered from 0.) An orange, cross-hatched cell would mark a **leak**: a position that sees itself or its future. There is none here. From five layers on, however, nothing changes any more, and a triangle to the upper right is still hatched. The stack cannot see it, whether it has 5 layers or 20.
-#
-# One layer is enough to see why. In the row above, a masked 3 × 3 kernel reaches at most one position to the right. Each further row upwards adds one position to the right, so that the reach ends at a line at 45°. Past positions to the right of this line can never be reached, and they form the **blind spot**.
-#
-# **How large is the blind spot, and at which positions?** For three kernel sizes and every position of the grid, we count the past positions that are never seen.
-
-# %%
-torch.manual_seed(0)
-unseen = {}
-for size in (3, 5, 7):
-    stack = masked_stack(8, channels=8, size=size)
-    counts = torch.zeros(shape)
-    for y, x in itertools.product(range(8), range(8)):
-        seen = seen_by(stack, (y, x), shape, 32)
-        counts[y, x] = blind_spot(seen, (y, x)).sum()
-    unseen[f"kernel {size} × {size}"] = counts
-figures.show(
-    figures.heatmaps(
-        unseen, unit="positions of the past never seen", numbers="{:.0f}"
-    ),
-    "never_seen",
-)
-
-# %% [markdown]
-# There is no blind spot in the first row, nor in the last two columns (three for 5 × 5, and four for 7 × 7). Elsewhere the blind spot grows from row to row, until its slanted edge leaves the grid. It is largest at the left, where most of each row above lies to the right. With larger kernels the line is flatter and the blind spot smaller, but it does not disappear.
-#
-# In JupyterLab you can change the position, the kernel size and the number of layers, and put mask B in front. The figure shows the first choice of each.
-
-
-# %%
-def field(layers, kernel_size, first_mask, row, column):
-    torch.manual_seed(0)
-    stack = masked_stack(layers, first_mask, 8, kernel_size)
-    seen = seen_by(stack, (row, column), (8, 8), 32)
-    name = (
-        f"{layers} layers, {kernel_size} × {kernel_size}, mask {first_mask}"
-    )
-    return figures.receptive_fields({name: seen}, (row, column))
-
-
-explore(
-    field,
-    "one_field",
-    layers=[3, 1, 2, 4, 5, 6, 8],
-    kernel_size=[3, 5, 7],
-    first_mask=["A", "B"],
-    row=[6, 0, 1, 2, 3, 4, 5, 7],
-    column=[3, 0, 1, 2, 4, 5, 6, 7],
-)
-
-# %% [markdown]
-# ## 02.5 What does the blind spot cost?
-#
-# *Core · 10 minutes*
-#
-# For images, nobody knows the answer: the true distribution of clothes has no formula, so we cannot say which part of a loss is due to the network. We therefore make our own codes, from a source whose distribution we *do* know.
-#
-# Each code is a pair of two parts, u and w. Each part has four values, so that K = 16, and the pairs are numbered by code = 4 · u + w. For example, code 14 is the pair u = 3 and w = 2, because 14 = 4 · 3 + 2.
-#
-# - u repeats the u of the **left neighbour**, which a masked stack sees.
-# - w repeats the w of a more distant neighbour, **one row up and two to the right**, which lies in the blind spot.
-#
-# With probability 0.1 a part does not repeat its neighbour, but is drawn anew from all four values. Where the neighbour would be outside the grid, the part is drawn anew as well. **What do such grids look like?**
-
-# %%
-# 8 × 8 positions, four values of u and of w, noise 0.1
 source = BlindSpotSource()
-example = source.sample(1, seed=0)[0]  # [8, 8]
-u, w = example // 4, example % 4
-figures.show(
-    figures.code_grids(
-        {"u": u, "w": w}, 4, joined={"u": (0, 1), "w": (1, -2)}
-    ),
-    "source_codes",
-)
+grid = source.sample(1, seed=0)[0]  # [8, 8]
+parts = {"u": grid // 4, "w": grid % 4}
+joined = {"u": (0, 1), "w": (1, -2)}  # rows down, columns to the right
+figures.show(figures.code_grids(parts, 4, joined=joined), "source_codes")
 
 # %% [markdown]
-# A line joins two positions that hold the same value, one of which is the neighbour of the other. In u the lines run along the rows. In w they slant: each step goes one row down and two columns to the left.
-#
-# We can now compute the **entropy** of the whole source: the nats per code of a perfect model, which knows the source completely. No model can do better on average. If a part has a neighbour, the neighbour's value has probability s = 0.9 + 0.1/4, since a new draw may give the same value, and each of the other three values has probability o = 0.1/4. This gives the entropy of a part that repeats, and the entropy of a fresh part, which has no neighbour:
-#
-# $$
-# h_r = -(s \log s + 3\, o \log o), \qquad h_f = \log 4
-# $$
-#
-# A grid of 64 codes has 128 parts in total. If f of them are fresh, the entropy of the source is
-#
-# $$
-# \frac{(128 - f)\, h_r + f\, h_f}{64}
-# $$
-#
-# nats per code.
+# A line joins a part to the neighbour that it repeats. The **entropy** of the source is what a perfect model needs per code, and no model needs less on average. A part has its neighbour's value with probability s, more than 0.9 because a new draw may repeat it by chance, and each other value with probability o. Of the 128 parts of a grid, 8 of u and 22 of w have no neighbour, and cost log 4 each.
 
 # %%
-same, other = 0.9 + 0.1 / 4, 0.1 / 4
-repeated = -(same * math.log(same) + 3 * other * math.log(other))
-fresh = math.log(4)
-print(
-    f"a part that repeats: {repeated:.3f} nats, a fresh one: {fresh:.3f} nats"
-)
-
-fresh_u = 8  # the first column
-fresh_w = 8 + 7 * 2  # the first row, and the last two columns of the others
-entropy = (
-    repeated * (128 - fresh_u - fresh_w) + fresh * (fresh_u + fresh_w)
-) / 64
+s, o = 0.9 + 0.1 / 4, 0.1 / 4
+repeated, new = -(s * math.log(s) + 3 * o * math.log(o)), math.log(4)
+entropy = (98 * repeated + 30 * new) / 64
 print(f"entropy: {entropy:.2f} nats per code")
-print("as in the package:", abs(entropy - source.entropy()) < 1e-12)
 
 # %% [markdown]
-# How low can the cost of a model with this blind spot be? The model sees the left neighbour, so u costs no more than before. It sees nothing of the slanted line on which w lies, because all earlier positions of the line are in the blind spot and all later ones in the future. For such a model, w is uniform and costs log 4 everywhere. This gives a **bound**: no single causal stack of 3 × 3 masked layers can go below it on average, however deep it is, however many weights it has and however long it is trained.
+# A single stack sees nothing of the slanted line of a w: what comes before is in its blind spot, and what comes after is in the future. To this stack every w is new. This gives a **bound** for its loss, at any depth and after any training. **How many nats per code is it?**
 
 # %%
-# All 64 parts w count as fresh, and so do 8 parts u.
-bound = (repeated * (64 - fresh_u) + fresh * (64 + fresh_u)) / 64
-print(f"bound for a single masked stack: {bound:.2f} nats per code")
-print("as in the package:", abs(bound - source.masked_stack_bound()) < 1e-12)
-print(f"price of the blind spot: {bound - entropy:.2f} nats per code")
-
-# %% [markdown]
-# Entropy and bound are both exact: they were computed from the rules of the source, and nothing was trained or measured for them.
-
-# %% [markdown]
-# ## 02.6 Does a real network reach the bound?
-#
-# *Further · 16 minutes*
-#
-# We train two networks on the same codes. One is the single stack from above. The other is the package's `PixelCNN`, which has *two* stacks that together have no blind spot. You will build it in the next notebook; here we only ask what it can do. (It has more than twice as many weights as the single stack. They do not explain a loss below the bound, because the bound holds for any number of weights.)
-#
-# The loss is `F.cross_entropy`: the mean of −log P of the actual codes, in nats. The training loop is explained in detail in notebook 04. New codes are drawn for each step, so that there is nothing to learn by heart. Every 20 steps we measure the loss on 1,000 held-out grids.
+my_guess = None  # your guess: a number
 
 # %%
-heldout = source.sample(1000, seed=1)  # [1000, 8, 8]
-
-
-def nats_by_position(network, codes):  # [N, H, W] → [H, W]
-    with torch.no_grad():
-        logits = network(codes)  # [N, K, H, W]
-    return F.cross_entropy(logits, codes, reduction="none").mean(dim=0)
-
-
-def train(network, steps=200):
-    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
-    measured = []
-    for step in range(steps):
-        codes = source.sample(48, seed=100 + step)  # [48, 8, 8]
-        loss = F.cross_entropy(network(codes), codes)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if (step + 1) % 20 == 0:
-            measured.append(nats_by_position(network, heldout).mean().item())
-    return measured
-
-
-# %% tags=["nbval-ignore-output"]
-torch.manual_seed(0)
-single = SingleStack(source.num_embeddings)
-two_stacks = PixelCNN(
-    source.num_embeddings,
-    embedding_dim=32,
-    hidden_channels=32,
-    num_layers=5,
-    dropout=0.0,
-)
-single_curve = train(single)
-two_curve = train(two_stacks)
-print(
-    f"single masked stack: {single_curve[-1]:.2f}, and its bound {bound:.2f}"
-)
-print(
-    f"two stacks:          {two_curve[-1]:.2f}, and the entropy {entropy:.2f}"
-)
-assert bound - 0.01 < single_curve[-1] < bound + 0.06
-assert entropy - 0.01 < two_curve[-1] < entropy * 1.02
+bound = (56 * repeated + 72 * new) / 64  # new: 8 of u, and all 64 of w
+reveal(f"bound of a single stack: {bound:.2f} nats per code", my_guess)
 
 # %% [markdown]
-# **Where do the two curves end, compared with the bound and the entropy?**
+# ## 02.4 The curve that stops
+#
+# *Core · 3 minutes*
+#
+# We train the single stack, and the package's `PixelCNN`, which has *two* stacks and no blind spot (notebook 03). It has more weights, but the bound holds for any number. Each step takes new grids. **Where do the curves end?**
 
 # %% tags=["cover"]
-steps = list(range(20, 201, 20))
-figures.show(
-    figures.curves(
-        {
-            "single masked stack": (steps, single_curve),
-            "two stacks": (steps, two_curve),
-        },
-        x_label="training steps",
-        y_label="nats per code, held out",
-        baselines={
-            "uniform": math.log(16),
-            "bound of a single 3 × 3 stack": bound,
-            "entropy": entropy,
-        },
-        bands={"the price of the blind spot": (entropy, bound)},
-        y_limits=(1.0, 2.95),
-    ),
-    "price_of_the_blind_spot",
-)
+torch.manual_seed(0)
+single = single_stack(16)
+two_stacks = pixelprior.PixelCNN(16, 32, 32, num_layers=5, dropout=0)
+losses = {"single stack": train(single, source)}  # {step: held out}
+losses["two stacks"] = train(two_stacks, source)
+figures.show(figures.blind_spot_price(losses, entropy, bound), "the_price")
+assert bound - 0.01 < losses["single stack"][200] < bound + 0.06
+assert entropy - 0.01 < losses["two stacks"][200] < entropy * 1.02
 
 # %% [markdown]
-# The loss of the single stack falls to its bound and stays there: the stack has learned all about u, and nothing about w. The loss of the two stacks falls through the band and ends within 2 % of the entropy. The height of the band is the price of the blind spot.
+# The loss of the single stack stops on a line that was computed before the training: the stack has learned all about u, and nothing about w. The loss of the two stacks ends within 2 % of the entropy.
+
+# %% [markdown]
+# ## 02.5 On real codes
 #
-# **And at which positions is this price paid?** For every position, we subtract the entropy there from the loss of each network. The map at the left shows the computed price.
+# *Core · 1 minute*
+#
+# Do real codes have such a price? We trained networks of equally many weights on the top codes of 6,000 images, from five seeds. Per held-out code, a single stack needs 1.91<!--= stacks networks.single_stack.mean --> nats, two stacks 1.92<!--= stacks networks.two_stacks.mean -->, and two stacks with its blind spot 1.94<!--= stacks networks.blinded.mean -->. The blind spot costs 0.02<!--= stacks price.mean --> nats: the hidden codes tell little that the others do not.
+
+# %% [markdown]
+# ## 02.6 Where it breaks: mask B in the first layer
+#
+# *Core · 8 minutes*
+#
+# We change one letter: mask B in front of a single stack.
+
+# %% tags=["nbval-ignore-output"]
+leaky = single_stack(16, first="B")
+loss = train(leaky, source)[200]
+print(f"held out: {loss:.2f} nats per code")
+assert loss < 0.2 < entropy
+
+# %% [markdown]
+# This is the best loss of all, on held-out grids. **What will this network draw?**
+
+# %%
+my_guess = None  # your guess: "lines" or "noise"
+
+# %% [markdown]
+# ### Your turn B: draw grids
+#
+# *4 minutes*
+#
+# Draw a batch of grids, code by code in raster order. At each position, run the network on the grids, turn its logits at this position into probabilities, and replace the code there by one that `torch.multinomial` draws. The grids begin with codes at random, which a causal network does not see before they are replaced.
+#
+# <details><summary>Hint 1</summary>
+#
+# `network(codes)` is [B, K, H, W]. You need the logits of one position, [B, K], and a softmax over the K codes.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `torch.multinomial(probs, 1)` draws one code for each row of `probs` and returns them as [B, 1].
+#
+# </details>
+
+
+# %% tags=["exercise"]
+@torch.no_grad()
+def my_draw(network, codes):  # [B, H, W]: codes at random
+    return None  # your turn: the drawn grids [B, H, W]
+
+
+draw = your_turn(check.draw, my_draw, otherwise=check.draw_grids)
+
+# %% [markdown] tags=["about-solutions"]
+# [To solution B](#Solution-B)
+
+# %%
+start = torch.randint(16, (1, 8, 8))
+networks = {"mask B": leaky, "single stack": single, "two stacks": two_stacks}
+w = {"the start": start[0] % 4}
+for name, network in networks.items():
+    w[name] = draw(network, start.clone())[0] % 4  # [8, 8]
+figures.show(figures.code_grids(w, 4, joined=(1, -2)), "drawn_grids")
+reveal("noise", my_guess)
+
+# %% [markdown]
+# With mask B in front, the network returns nearly all random codes that it was given: each position has learned to copy its own code, which in a draw does not exist yet. The two stacks draw slanted lines. The single stack draws none, because it has never seen any.
+#
+# Two checks find the mistake before any draw. The loss is below the entropy, which is impossible, and the gradient finds the **leak**, a position that sees itself or its future:
+
+# %%
+seen = seen_by(leaky[1:-1], (4, 4), (8, 8), 32)
+print("position (4, 4) sees", leak(seen, (4, 4)))
+
+# %% [markdown]
+# ## 02.7 The same as the package
+#
+# *Core · 1 minute*
+
+# %%
+mine, theirs = MaskedConv2d("A", 9, 9), pixelprior.MaskedConv2d("A", 9, 9)
+theirs.load_state_dict(mine.state_dict(), strict=False)  # it saves no mask
+x = torch.randn(2, 9, 8, 8)
+print("the same output:", torch.allclose(mine(x), theirs(x), atol=1e-6))
+both = [source.entropy(), source.masked_stack_bound()]
+print("the same entropy and bound:", math.dist([entropy, bound], both) < 1e-9)
+
+# %% [markdown]
+# ## 02.8 Where is the blind spot, and where is its price paid?
+#
+# *Further · 14 minutes*
+#
+# In JupyterLab, choose a position, a kernel size, a number of layers and the first mask. **Which choices remove the blind spot?** With mask B in front, the leak is orange.
+
+# %%
+import inspect
+import json
+
+from pixelprior import assets
+from pixelprior.course.widgets import explore
+
+
+def stack_of(layers, size, first="A"):
+    stack = nn.Sequential()
+    for n in range(layers):
+        mask_type = "B" if n else first
+        stack.extend([MaskedConv2d(mask_type, 8, 8, size), nn.ELU()])
+    return stack
+
+
+def one_field(row, column, kernel_size, layers, first_mask):
+    stack = stack_of(layers, kernel_size, first_mask)
+    seen = seen_by(stack, (row, column), (8, 8), 8)  # [8, 8]
+    return figures.receptive_fields({"": seen}, (row, column))
+
+
+choices = {"row": [6, 0, 1, 2, 3, 4, 5, 7], "column": [*range(3, 8), 0, 1, 2]}
+choices |= {"kernel_size": [3, 5, 7], "layers": [3, 1, 2, 5, 8]}
+explore(one_field, "one_field", **choices, first_mask=["A", "B"])
+
+# %% [markdown]
+# **How large is the blind spot, and at which positions?** For each position, we count the past positions that are never seen.
+
+# %%
+unseen = {}
+for size in (3, 5, 7):
+    stack, counts = stack_of(8, size), torch.zeros(8, 8)
+    for y in range(8):
+        for x in range(8):
+            seen = seen_by(stack, (y, x), (8, 8), 8)
+            counts[y, x] = blind_spot(seen, (y, x)).sum()
+    unseen[f"kernel {size} × {size}"] = counts
+unit = "positions of the past never seen"
+figure = figures.heatmaps(unseen, unit=unit, numbers="{:.0f}")
+figures.show(figure, "never_seen")
+
+# %% [markdown]
+# There is no blind spot in the first row, nor in the last two columns (three for 5 × 5, and four for 7 × 7). Elsewhere it grows from row to row, until its slanted edge leaves the grid, and it is largest at the left.
+#
+# **And at which positions is the price paid?** For every position, we subtract the entropy there from the loss of each network. The map at the left shows the computed price.
 
 # %%
 exact = source.entropy_by_position()  # [8, 8]
-price = source.bound_by_position() - exact
-figures.show(
-    figures.heatmaps(
-        {
-            "computed price": price,
-            "single masked stack": nats_by_position(single, heldout) - exact,
-            "two stacks": nats_by_position(two_stacks, heldout) - exact,
-        },
-        unit="nats above the entropy",
-        limits=(0, 1.2),
-        numbers={
-            "computed price": "{:.2f}",
-            "single masked stack": "{:.1f}",
-            "two stacks": "{:.1f}",
-        },
-    ),
-    "price_by_position",
+heldout = source.sample(1000, seed=1)  # [1000, 8, 8]
+
+
+def above_the_entropy(network):
+    with torch.no_grad():
+        log_probs = network(heldout).log_softmax(dim=1)  # [1000, K, 8, 8]
+    nats = -log_probs.gather(1, heldout[:, None])  # [1000, 1, 8, 8]
+    return nats.mean(dim=(0, 1)) - exact  # [8, 8]
+
+
+maps = {"computed price": source.bound_by_position() - exact}
+maps["single stack"] = above_the_entropy(single)
+maps["two stacks"] = above_the_entropy(two_stacks)
+figure = figures.heatmaps(
+    maps, unit="nats above the entropy", limits=(0, 1.2), numbers="{:.1f}"
 )
+figures.show(figure, "price_by_position")
 
 # %% [markdown]
-# The single stack pays exactly where w has a neighbour to repeat, that is, everywhere but in the first row and the last two columns. At each of these 42 positions, the price is what a fresh part costs more than a repeated one: 1.386 − 0.349, the 1.04 of the map. Over all 64 positions that makes 1.04 · 42 ÷ 64 = 0.68, which is the price of the blind spot from above. The two stacks pay almost nothing at any position. (A few cells are brighter in both measured maps, which is due to chance in these 1,000 grids. Values below 0 have the colour of 0.)
-
-# %% [markdown]
-# ## 02.7 Where it breaks: mask B in the first layer
+# The single stack pays exactly where w has a neighbour to repeat, that is, everywhere but in the first row and the last two columns. At each of these 42 positions, the price is what a new part costs more than a repeated one, 1.386 − 0.349 = 1.04. Over all 64 positions that makes 1.04 · 42 ÷ 64 = 0.68, the height of the band in 02.4. The two stacks pay almost nothing at any position. A few cells are brighter in both measured maps, which is due to chance in these 1,000 grids.
 #
-# *Further · 15 minutes*
-#
-# We now change one letter: we build the single stack once more, with mask B in the first layer, and train it in the same way. (We take 300 steps, so that its loss has time to come to rest.)
-
-# %% tags=["nbval-ignore-output"]
-torch.manual_seed(0)
-leaky = SingleStack(source.num_embeddings, first="B")
-leaky_curve = train(leaky, steps=300)
-print(f"held out: {leaky_curve[-1]:.2f} nats per code")
-assert leaky_curve[-1] < 0.05 < entropy
-
-# %% [markdown]
-# The held-out loss is nearly zero nats per code. But we know the entropy, and no model can be below it on average. Therefore these numbers are not the −log P of any distribution over grids.
-#
-# With mask B in front, each position sees its own code, copies it to the output, and is never wrong. When we *draw*, however, the code that the network has learned to copy does not exist yet.
-#
-# **What does each network draw?** We fill the grid code by code, and run the network anew for each code. Positions that are not drawn yet hold random codes, which a causal network ignores. Then we look at the part w, where the slanted lines should be.
-
+# **And for real top codes?** We subtract the loss of the two stacks of 02.5 from the loss of two stacks with the blind spot, which are otherwise alike. (The vertical one takes no step to the right within a row: `tools/try_stacks.py`.)
 
 # %%
-@torch.no_grad()
-def draw(network, count, seed):
-    torch.manual_seed(seed)
-    codes = torch.randint(16, (count, 8, 8))  # [count, 8, 8]: placeholders
-    for y, x in itertools.product(range(8), range(8)):
-        probabilities = network(codes)[:, :, y, x].softmax(
-            dim=1
-        )  # [count, K]
-        codes[:, y, x] = torch.multinomial(probabilities, 1)[:, 0]
-    return codes
-
-
-# %%
-drawn = {
-    "from the source": source.sample(200, seed=2),
-    "two stacks": draw(two_stacks, 200, seed=3),
-    "single stack": draw(single, 200, seed=3),
-    "mask B in front": draw(leaky, 200, seed=3),
-}
-figures.show(
-    figures.code_grids(
-        {name: codes[0] % 4 for name, codes in drawn.items()},
-        4,
-        joined=dict.fromkeys(drawn, (1, -2)),
-        title="the part w",
-    ),
-    "drawn_sources",
+path = assets.FOLDER / "results" / "stacks.json"
+stacks = json.loads(path.read_text(encoding="utf-8"))["networks"]
+two, blinded = (
+    torch.tensor(stacks[name]["map"]).view(8, 8)
+    for name in ("two_stacks", "blinded")
 )
+price = {"the price on real top codes": blinded - two}
+unit = "nats per top code"
+figure = figures.heatmaps(price, unit=unit, numbers="{:.2f}", centred=True)
+figures.show(figure, "price_on_real_codes")
 
 # %% [markdown]
-# In the first two grids, nearly every w equals the w one row up and two columns to the right. In the other two grids about one in four does, by chance. **How often does w repeat its neighbour at each position?** We count over 200 grids of each kind.
-
-# %%
-repeats = {
-    name: (codes[:, 1:, :-2] % 4 == codes[:, :-1, 2:] % 4)
-    .double()
-    .mean(dim=0)
-    for name, codes in drawn.items()
-}  # [7, 6] each: the positions that have a neighbour
-figures.show(
-    figures.heatmaps(
-        repeats,
-        unit="share of w that repeats",
-        limits=(0, 1),
-        numbers="{:.2f}",
-    ),
-    "repeats",
-)
-
-# %% [markdown]
-# The source repeats w with probability 0.9 + 0.1/4 = 0.925, and so do the two stacks. The other two networks repeat w as often as chance would, in a quarter of the cases. (The first row of the maps is row 1 of the grids, because row 0 has no neighbour above.) The next cell prints the shares for both parts.
-
-
-# %% tags=["nbval-ignore-output"]
-def share_of_repeats(codes):
-    u, w = codes // 4, codes % 4  # [N, 8, 8] each
-    in_u = (u[:, :, 1:] == u[:, :, :-1]).double().mean().item()
-    in_w = (w[:, 1:, :-2] == w[:, :-1, 2:]).double().mean().item()
-    return in_u, in_w
-
-
-shares = {name: share_of_repeats(codes) for name, codes in drawn.items()}
-for name, (in_u, in_w) in shares.items():
-    print(f"{name:>16}: u {in_u:.0%}, w {in_w:.0%}")
-assert shares["two stacks"][1] > 0.85 and shares["single stack"][0] > 0.85
-assert (
-    shares["single stack"][1] < 0.3 and max(shares["mask B in front"]) < 0.4
-)
-
-# %% [markdown]
-# The single stack repeats u as the source does, but w only by chance. With mask B in front, neither part is right, because the network copied the random code at the very position to be drawn. Thus the network with the best loss of all draws noise.
+# The price is paid in the first column, where the blind spot is largest. In the first row nothing is hidden. The two stacks are better at its right end, where they also notice the edge of the grid, and the others do not. That a single stack is no worse than two stacks in total does not mean that it is free of the price: with as many weights it has twice the channels, and no gates.
 #
-# Three checks would have found this error before any picture was drawn. The first is the gradient: does a position see itself or its future? The second is the sum: do the probabilities of all grids add up to one? The third, where you are lucky enough to know the entropy, is to compare the loss with it.
+# **How does the source draw its codes?** Line by line, u along the rows and w down the slanted lines:
 
 # %%
-torch.manual_seed(0)
-tiny_leaky = SingleStack(3, first="B").double()
-with torch.no_grad():
-    total = log_probability(tiny_leaky, every_grid).exp().sum().item()
-seen = seen_by(leaky.stack, (4, 4), (8, 8), 32)
-print("position (4, 4) sees", leak(seen, (4, 4)), "which it must not")
-print(f"all 81 grids add up to {total:.4f}")
-print("and to one but for rounding:", abs(total - 1) < 1e-6)
+print(inspect.getsource(BlindSpotSource.sample))
 
 # %% [markdown]
-# The sum is off by little, because this network is not trained yet, so that it hardly reads its own code. In double precision, a causal network gives one to more than ten digits, and a difference in the fourth digit is a leak.
-
-# %% [markdown]
-# ## 02.8 Exercises
+# ## 02.9 Exercises
 #
-# *Further · 19 minutes*
+# *Further · 16 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
 # %% [markdown] tags=["about-solutions"]
-# Each exercise has a [solution](#Solutions) at the end of the notebook.
+# Each task has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
-# ### Exercise 1: write mask A
+# ### Exercise 1: do all grids add up to one?
 #
-# *Difficulty 2 of 5 · importance 5 of 5 · 4 minutes*
+# *Difficulty 2 of 5 · importance 4 of 5 · 6 minutes*
 #
-# Write mask A for a 7 × 7 kernel as a tensor of ones and zeros. Before you do, predict how many ones it has. Use no function from above, only indexing.
+# A third check needs no gradient. If a network defines a distribution, the probabilities of *all* grids add up to one, whatever its weights are. With 2 × 2 positions and K = 16 there are 16⁴ = 65,536 grids, few enough to try them all. **Write the function that adds up their probabilities.** The probability of a grid is the product of its four factors. The cell below applies your sum to our three networks; predict the sum of the one with mask B in front.
 #
 # <details><summary>Hint 1</summary>
 #
-# The middle of a 7 × 7 kernel is in row 3, column 3.
+# The logarithm of a grid's probability is the sum of four logarithms, and `nn.functional.cross_entropy` with `reduction="none"` gives them with the opposite sign, as [N, 2, 2].
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Start from ones, and set to zero what does not lie in the past. Two assignments are enough.
+# Sum over `dim=(1, 2)`, change the sign, take `.exp()`, and sum again.
 #
 # </details>
 
-# %% tags=["exercise"]
-my_ones = None  # your turn: how many ones?
-my_mask_a = None  # your turn: a tensor [7, 7]
 
-check.mask(my_mask_a, "A", 7, my_ones)
+# %% tags=["exercise"]
+def my_total(network, grids):  # grids [N, 2, 2], logits [N, K, 2, 2]
+    return None  # your turn: a number
+
+
+total = your_turn(check.total, my_total, otherwise=check.sum_over_grids)
 
 # %% [markdown] tags=["about-solutions"]
 # [To solution 1](#Solution-1)
 
-# %% [markdown]
-# ### Exercise 2: write mask B, for any size
-#
-# *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes*
-#
-# This time, write a function that takes the size of the kernel, an odd number, and returns the mask. If you like, do it in another way than `make_mask` does.
-#
-# <details><summary>Hint 1</summary>
-#
-# In raster order, the middle of a kernel with size × size positions has the number size² // 2.
-#
-# </details>
-#
-# <details><summary>Hint 2</summary>
-#
-# `torch.arange(size * size)` numbers the positions. Which of these numbers does mask B keep?
-#
-# </details>
-
-
-# %% tags=["exercise"]
-def my_mask_b(size):
-    return None  # your turn: a tensor [size, size]
-
-
-check.mask_function(my_mask_b, "B")
-
-
-# %% [markdown] tags=["about-solutions"]
-# [To solution 2](#Solution-2)
+# %% tags=["nbval-ignore-output"]
+sums, every_grid = {}, check.every_grid(16)  # [65536, 2, 2]
+for name, network in networks.items():
+    with torch.no_grad():
+        sums[name] = float(total(network, every_grid))
+    print(f"{name}: {sums[name]:,.2f}")
+assert abs(sums["single stack"] - 1) < 1e-3
+assert abs(sums["two stacks"] - 1) < 1e-3 and sums["mask B"] > 1000
 
 # %% [markdown]
-# ### Exercise 3: find the leak
+# A causal network shares out a probability of one among all grids. The network with mask B in front spends thousands of times as much, and so its loss can be below the entropy.
+
+# %% [markdown]
+# ### Exercise 2: find the leak
 #
 # *Difficulty 3 of 5 · importance 5 of 5 · 10 minutes*
 #
@@ -661,20 +454,20 @@ my_layer = None  # your turn: the number of a layer in `suspect`
 check.leaking_layer(my_layer, suspect, (8, 8))
 
 # %% [markdown] tags=["about-solutions"]
-# [To solution 3](#Solution-3)
+# [To solution 2](#Solution-2)
 
 # %% [markdown]
 # ## What you can do now
 #
-# - Turn a convolution into a causal one, and prove by gradient that it is causal.
-# - Say where a stack of masked convolutions is blind, and what that costs on codes of known entropy.
-# - Distrust a cost below the entropy, and name three checks that find a leak.
+# - Turn a convolution into a causal one, and draw from a network of such convolutions.
+# - Say where a stack of them is blind, and compute what that costs on codes of known entropy.
+# - Distrust a loss below the entropy, and find a leak by the gradient.
 #
-# **In papers**, a network with such masks is a **causal** or **autoregressive model**, drawing one code after the other is **ancestral sampling**, and training with all true codes at once is **teacher forcing**. The causal mask of GPT does this for words.
+# **In papers**, such a network is a **causal** or **autoregressive model**, drawing one code after the other is **ancestral sampling**, and training with all true codes at once is **teacher forcing**. GPT does this with words.
 #
-# **To take away.** Would another order of the codes, say column by column, have a blind spot too? In our source, w's neighbour is two columns to the right. Which kernel size would save the single stack, and what would we have to change in the source to fool that one as well? Why does the leak not show up on held-out data? ([Answers](ANSWERS.md#02--masked-convolutions))
+# **To take away.** Would another order of the codes, say column by column, have a blind spot too? Which kernel size would save the single stack on our source, and which source would fool that one as well? ([Answers](ANSWERS.md#02--masked-convolutions))
 #
-# **Sources.** Masks A and B: van den Oord, Kalchbrenner and Kavukcuoglu 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759), section 3.4. The blind spot and the two stacks: van den Oord et al. 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), section 2.2 and figure 1. The source of known entropy is our own.
+# **Sources.** The masks: van den Oord, Kalchbrenner and Kavukcuoglu 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759), section 3.4. The blind spot and two stacks: van den Oord et al. 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), section 2.2.
 #
 # ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [03 · Gated blocks](03_gated_blocks.ipynb) →
 
@@ -684,36 +477,62 @@ check.leaking_layer(my_layer, suspect, (8, 8))
 # A solution is one answer of several: the checks judge what an answer does, not how it is written.
 
 # %% [markdown] tags=["solution"]
-# ### Solution 1
+# ### Solution A
 #
-# [Back to exercise 1](#Exercise-1:-write-mask-A)
+# [Back to your turn A](#Your-turn-A:-the-mask)
+
 
 # %% tags=["solution"]
-ones = 3 * 7 + 3  # three rows above, and three positions to the left
-mask_a = torch.ones(7, 7)
-mask_a[3, 3:] = 0  # the middle, and what is to its right
-mask_a[4:] = 0  # the rows below
+def the_mask(mask_type, size):
+    mask, middle = torch.zeros(size, size), size // 2
+    mask[:middle] = 1  # the rows above the middle
+    mask[middle, :middle] = 1  # what is to its left
+    mask[middle, middle] = mask_type == "B"
+    return mask
 
-check.mask(mask_a, "A", 7, ones)
+
+check.mask(the_mask)
+
+# %% [markdown] tags=["solution"]
+# ### Solution B
+#
+# [Back to your turn B](#Your-turn-B:-draw-grids)
+
+
+# %% tags=["solution"]
+@torch.no_grad()
+def the_draw(network, codes):
+    _, H, W = codes.shape
+    for y in range(H):
+        for x in range(W):
+            logits = network(codes)[:, :, y, x]  # [B, K]
+            probs = logits.softmax(dim=1)
+            codes[:, y, x] = torch.multinomial(probs, 1)[:, 0]
+    return codes
+
+
+check.draw(the_draw)
+
+# %% [markdown] tags=["solution"]
+# ### Solution 1
+#
+# [Back to exercise 1](#Exercise-1:-do-all-grids-add-up-to-one?)
+
+
+# %% tags=["solution"]
+def the_total(network, grids):
+    nats = nn.functional.cross_entropy(
+        network(grids), grids, reduction="none"
+    )  # [N, 2, 2]
+    return nats.sum(dim=(1, 2)).neg().exp().sum()
+
+
+check.total(the_total)
 
 # %% [markdown] tags=["solution"]
 # ### Solution 2
 #
-# [Back to exercise 2](#Exercise-2:-write-mask-B,-for-any-size)
-
-
-# %% tags=["solution"]
-def mask_b(size):
-    numbers = torch.arange(size * size)  # the middle has number size² // 2
-    return (numbers <= size * size // 2).float().view(size, size)
-
-
-check.mask_function(mask_b, "B")
-
-# %% [markdown] tags=["solution"]
-# ### Solution 3
-#
-# [Back to exercise 3](#Exercise-3:-find-the-leak)
+# [Back to exercise 2](#Exercise-2:-find-the-leak)
 
 # %% tags=["solution"]
 for number, layer in enumerate(suspect):

@@ -12,9 +12,12 @@ import pytest
 import torch
 import try_anomalies
 import try_options
+import try_stacks
+from torch import nn
 from tried import codes_table, one_class_table, tried_table
 
 from pixelprior.assets import FOLDER
+from pixelprior.course.causality import before, seen_by
 from pixelprior.data.images import load_images
 from pixelprior.evaluation import detectors as detection
 from pixelprior.evaluation.classifier import load_shipped_reference_models
@@ -79,6 +82,39 @@ def test_other_codes_are_tried_with_a_prior_on_each(tmp_path):
         assert each["frechet_of_reconstructions"] > 0
         nats = 64 * each["top"] + 256 * each["bottom"]
         assert each["nats_per_image"] == pytest.approx(nats)
+
+
+def after_its_embedding(network):
+    """A network as a function of features, since there is no gradient by a code."""
+
+    def logits(v):
+        h = v
+        for block in network.blocks:
+            v, h = block(v, h)
+        return network.head(h)
+
+    return network[1:] if isinstance(network, nn.Sequential) else logits
+
+
+def test_stacks_are_of_equal_size_and_see_what_they_should(tmp_path):
+    made = [make(5) for make in try_stacks.NETWORKS.values()]
+    sizes = [try_stacks.weights_in_use(network) for network in made]
+    assert max(sizes) < 1.03 * min(sizes)
+    for at in ((5, 2), (7, 0)):
+        single, two, blinded = (
+            seen_by(after_its_embedding(network), at, (8, 8), 32) for network in made
+        )
+        assert blinded.equal(single) and single.sum() < two.sum()
+        assert not (single & ~two).any() and not (two & ~before(at, (8, 8))).any()
+    command = [TOOLS / "try_stacks.py", tmp_path / "s.json", "--steps", 2, "--seeds", 2]
+    subprocess.run([sys.executable, *map(str, command)], check=True, timeout=600)
+    found = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    for each in found["networks"].values():
+        assert len(set(each["nats"])) == 2 and len(each["map"]) == 64
+        assert each["mean"] == pytest.approx(sum(each["nats"]) / 2, abs=1e-5)
+        assert sum(each["map"]) / 64 == pytest.approx(each["mean"], abs=1e-3)
+    one, other = (found["networks"][name]["mean"] for name in ("two_stacks", "blinded"))
+    assert found["price"]["mean"] == pytest.approx(other - one, abs=3e-5)
 
 
 def test_what_is_odd_is_measured_on_defects_and_for_each_class_once(

@@ -125,6 +125,10 @@ FIGURES = {
         of({"one point": [1.0]}, **XY, log_x=True, log_y=True, x_ticks=[1, 4]),
         of({}, **XY, baselines={"alone": 1.0}),
     ],
+    "blind_spot_price": [
+        of({"single": {20: 2.7, 40: 1.9}, "two": {20: 2.7, 40: 1.2}}, 1.18, 1.86),
+        of({"one": {1: 2.0}}, 0.5, 0.5, 1.0),
+    ],
     "bars": [
         of({"top": 1.8, "bottom": 1.2, "unigram": 3.7}, y_label="nats"),
         of({"none": 0.0}, y_label="nats"),
@@ -152,7 +156,6 @@ FIGURES = {
         of({"A": torch.eye(3), "B": torch.eye(5)}),
         of({"a row": torch.ones(1, 4, dtype=torch.bool)}),
     ],
-    "raster_order": [of(8, 8, (3, 4)), of(1, 6, (0, 0))],
     "kernels_of_stacks": [of()],
     "receptive_fields": [
         of({f"{n} layers": seen(8, 8) for n in range(6)}, (3, 4)),
@@ -581,8 +584,12 @@ def test_lines_join_equal_codes_that_are_a_step_apart():
     grid = torch.tensor([[0, 1, 2], [2, 0, 1], [1, 1, -1]])
     none = code_grids({"none": 0 * grid - 1}, 3, joined={"none": (0, 1)})
     assert not none.axes[0].lines
-    axis = code_grids({"codes": grid}, 3, joined={"codes": (1, -2)}).axes[0]
-    assert len(axis.lines) == 2
+    both = {"codes": grid, "other": grid}
+    axis, other = code_grids(both, 3, joined={"codes": (1, -2)}).axes
+    assert (len(axis.lines), len(other.lines)) == (2, 0)
+    assert [len(each.lines) for each in code_grids(both, 3, joined=(1, -2)).axes] == [
+        2
+    ] * 2
     for line, (x, y) in zip(axis.lines, [(2, 0), (2, 1)], strict=True):
         # Both ends lie in the cells that are joined, away from the numbers.
         near, far = 0.3 / 5**0.5, 1 - 0.3 / 5**0.5

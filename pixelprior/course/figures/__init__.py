@@ -11,12 +11,7 @@ its alt text.
 from pixelprior.course.figures.anomalies import findings, scores
 from pixelprior.course.figures.codes import code_grids, pipeline
 from pixelprior.course.figures.diagrams import cached_step, gated_block, two_levels
-from pixelprior.course.figures.fields import (
-    kernels_of_stacks,
-    masks,
-    raster_order,
-    receptive_fields,
-)
+from pixelprior.course.figures.fields import kernels_of_stacks, masks, receptive_fields
 from pixelprior.course.figures.grids import (
     cells,
     image_blocks,
@@ -30,7 +25,7 @@ from pixelprior.course.figures.judging import (
     stairs,
     trade_off,
 )
-from pixelprior.course.figures.lines import CYCLE, colour_of, curves
+from pixelprior.course.figures.lines import CYCLE, blind_spot_price, colour_of, curves
 from pixelprior.course.figures.plots import (
     bars,
     code_use,

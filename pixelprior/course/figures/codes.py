@@ -33,7 +33,7 @@ def code_grids(
     *,
     numbers: bool = True,
     marked: dict[str, tuple[int, int]] | None = None,
-    joined: dict[str, tuple[int, int]] | None = None,
+    joined: tuple[int, int] | dict[str, tuple[int, int]] | None = None,
     title: str = "",
 ) -> Figure:
     """Grids of codes [H, W] side by side, with a colour and the number in each cell.
@@ -45,8 +45,9 @@ def code_grids(
         numbers: whether the codes are written into the cells of a grid with up to 16
             rows and columns; a larger one has no room for them.
         marked: for the name of a grid, (row, column) of a cell to put a frame around.
-        joined: for the name of a grid, a step (rows down, columns to the right). A line
-            joins two cells that are this step apart and hold the same code.
+        joined: a step (rows down, columns to the right), for all grids or by the name
+            of a grid. A line joins two cells that are this step apart and hold the same
+            code.
     """
     # A number of two digits needs 0.23 inches, so that large grids are drawn larger.
     sides = [min(LARGEST, max(codes.shape)) for codes in grids.values()]
@@ -59,8 +60,9 @@ def code_grids(
         draw_codes(axis, codes, num_embeddings, numbers=numbers, name=name)
         if marked is not None and name in marked:
             axis.add_patch(frame(*marked[name]))
-        if joined is not None and name in joined:
-            _join(axis, codes.detach().cpu(), *joined[name])
+        step = joined.get(name) if isinstance(joined, dict) else joined
+        if step is not None:
+            _join(axis, codes.detach().cpu(), *step)
     figure.suptitle(title, fontsize=11)
     return figure
 

@@ -1,5 +1,4 @@
-"""Figures of masks, receptive fields and the raster order, in the style of
-`plotting.py`."""
+"""Figures of masks and receptive fields, in the style of `plotting.py`."""
 
 import math
 
@@ -139,36 +138,6 @@ def _number_grid(axis, height: int, width: int) -> None:
         axis.text(-0.4, y + 0.5, str(y), **style)
     for x in range(0, width, step):
         axis.text(x + 0.5, -0.4, str(x), **style)
-
-
-def raster_order(height: int, width: int, position: tuple[int, int]) -> Figure:
-    """A grid whose cells have their numbers in raster order.
-
-    The past of the position is blue, and the position itself has a black frame.
-    """
-    figure = Figure(figsize=(5.6, 4.0), layout="constrained")
-    axis = figure.subplots()
-    here = position[0] * width + position[1]
-    for y in range(height):
-        for x in range(width):
-            number = y * width + x
-            colour = COLOURS["past"] if number < here else "#f4f4f4"
-            axis.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="grey"))
-            axis.text(x + 0.5, y + 0.5, str(number), **IN_CELL)
-    axis.add_patch(Rectangle(position[::-1], 1, 1, fill=False, lw=2.5, ec="black"))
-    frame_grid(axis, height, width)
-    _number_grid(axis, height, width)
-    figure.legend(
-        handles=[
-            Patch(facecolor=COLOURS["past"], edgecolor="grey", label="past"),
-            Patch(facecolor="white", edgecolor=INK, lw=2.5, label="the position"),
-            Patch(facecolor="#f4f4f4", edgecolor="grey", label="future"),
-        ],
-        loc="outside right center",
-        fontsize=9,
-        frameon=False,
-    )
-    return figure
 
 
 def frame_grid(axis, height: int, width: int) -> None:

@@ -1,5 +1,6 @@
 """Curves in one diagram, in the style of `plotting.py`."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -72,6 +73,27 @@ def curves(
         axis.xaxis.set_minor_locator(NullLocator())
     axis.set_ylim(*y_limits)
     _label_baselines(axis, baselines or {})
+    return figure
+
+
+def blind_spot_price(
+    losses: dict[str, dict[int, float]],
+    entropy: float,
+    bound: float,
+    uniform: float = math.log(16),
+) -> Figure:
+    """Held-out losses {step: nats per code} by name, on codes of known entropy, with
+    the band below the bound of a network that has a blind spot."""
+    figure = curves(
+        {name: (each.keys(), each.values()) for name, each in losses.items()},
+        x_label="training steps",
+        y_label="nats per code, held out",
+        baselines={"uniform": uniform, "bound": bound, "entropy": entropy},
+        bands={"the price of the blind spot": (entropy, bound)},
+        y_limits=(1.0, 2.95),
+    )
+    last = max(step for each in losses.values() for step in each)
+    figure.axes[0].set_xlim(0, 1.25 * last)  # the labels have room beside the curves
     return figure
 
 

@@ -119,8 +119,6 @@ CHECKS = {
     "impostor": lambda a, f: pipeline.impostor(
         a, f("shipped")[1], f("swapped_photographs")
     ),
-    "mask": lambda a, _: masks.mask(a, "A", 3, 4),
-    "mask_b": lambda a, _: masks.mask(a, "B", 3, 5),
     "leaking_layer": lambda a, f: masks.leaking_layer(a, f("suspect"), (8, 8)),
     "parameters": lambda a, _: blocks.parameters(a, "B", 4, 4),
     "learning_rate": lambda a, f: top.learning_rate(a, *[f("repeating")] * 2),
@@ -148,7 +146,9 @@ OF_FUNCTIONS = {
     "straight_through": lambda a, _: quantizing.straight_through(a),
     "perplexity": lambda a, _: quantizing.perplexity(a),
     "renewal": lambda a, _: quantizing.renewal(a),
-    "mask_function": lambda a, _: masks.mask_function(a, "B"),
+    "mask": lambda a, _: masks.mask(a),
+    "draw": lambda a, _: masks.draw(a),
+    "total": lambda a, _: masks.total(a),
     "gate": lambda a, _: blocks.gate(a),
     "wiring": lambda a, _: blocks.wiring(a),
     "blocks_needed": lambda a, _: blocks.blocks_needed(a),
