@@ -7,7 +7,7 @@
 #
 # **What you need.** Python and PyTorch, but no internet connection and no GPU, because data and weights are in the package.
 #
-# **Time.** About 36 minutes for the core and 44 for all, with the exercises; 15<!--= timings 00_start_here --> seconds to run on two CPU cores. The minutes are those of a learner: 120 words per minute, 9 seconds per line of code, 45 per figure, 30 per equation, and what stands at each *Your turn*.
+# **Time.** About 34 minutes for the core and 41 for all, with the exercises; 15<!--= timings 00_start_here --> seconds to run on two CPU cores. The minutes are those of a learner: 120 words per minute, 9 seconds per line of code, 45 per figure, 30 per equation, and what stands at each *Your turn*.
 #
 # [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
 
@@ -96,9 +96,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The top grid looks like confetti, but what it decodes to has the outline of the bag and its shade. The bottom grid adds edges and surface.
-#
-# So the top grid is drawn first, and the bottom grid when the top is known. The prior has a part for each: P(z_top), and P(z_bottom | z_top), where the bar is read as "given".
+# The top grid looks like confetti, but it decodes to the outline of the bag and its shade. The bottom grid adds edges and surface. So the top grid is drawn first, and the bottom grid when the top is known. The prior has a part for each: P(z_top), and P(z_bottom | z_top), where the bar is read as "given".
 
 # %% [markdown]
 # ### Your turn A: the bits of a grid
@@ -136,24 +134,11 @@ of_codes = bits(8, 8, K) + bits(16, 16, K)
 print(f"pixels: {8 * 32 * 32:,} bits, codes: {of_codes:,.0f} bits")
 
 # %% [markdown]
-# ## 00.3 Read a grid of codes
+# ## 00.3 Change one code
 #
-# *Core · 6 minutes*
+# *Core · 3 minutes*
 #
-# Here are the same grids with the codes written out. A code is a name, like a postcode: code 20 is not "more" than code 2, and top code 10 has nothing in common with bottom code 10. **Where do codes repeat, and where do they change?** The framed top code belongs to exercise 2.
-
-# %%
-figures.show(
-    figures.code_grids(
-        {"top codes": z_top[0], "bottom codes": z_bottom[0]},
-        K,
-        marked={"top codes": (2, 5)},
-    ),
-    "code_grids",
-)
-
-# %% [markdown]
-# In the bottom grid, nearly all of the background has code 11 or 26. The codes vary along the edge of the bag. **What does a single code change in the image?** We replace one top code and decode again. In JupyterLab you can choose the row, the column and the new code.
+# A code is a name, like a postcode: code 20 is not "more" than code 2, and top code 10 has nothing in common with bottom code 10. **What does a single code change in the image?** We replace one top code and decode again. In JupyterLab you can choose the row, the column and the new code.
 
 
 # %%
@@ -197,9 +182,9 @@ figures.show(
 )
 
 # %% [markdown]
-# The images in the upper row are noise: every single code is valid, but the codes do not fit together.
+# The upper row is noise: every single code is valid, but the codes do not fit together.
 #
-# The eye can be misled, so we also want a number. Before each code of a held-out image, row by row, the prior says which codes it expects. The uniform prior has to choose between 30<!--= vqvae2 num_embeddings --> codes. Ours is as uncertain about the next top code as if it had to choose between 5. The logarithm of this number is the **nats per code**, which we follow through the whole course. For N codes z_1 to z_N it is the mean of −log P,
+# We also want a number. Before each code of a held-out image, row by row, the prior says which codes it expects. The uniform prior has to choose between 30<!--= vqvae2 num_embeddings --> codes. Ours is as uncertain about the next top code as if it had to choose between 5. The logarithm of this number is the **nats per code**, which we follow through the whole course. For N codes z_1 to z_N it is the mean of −log P,
 #
 # $$
 # -\frac{1}{N} \sum_{i=1}^{N} \log P(z_i \mid \text{the codes before it}),
@@ -214,7 +199,7 @@ for name, each in {"uniform": math.log(K), **nats}.items():
     print(f"{name:7s} {each:.1f} nats: one of {math.exp(each):.0f} codes")
 
 # %% [markdown]
-# On all 10,000 test images, our prior needs 1.67<!--= results likelihood.top.nats_per_code.value --> nats per top code and 1.21<!--= results likelihood.bottom.nats_per_code.value --> nats per bottom code. That makes 416<!--= results likelihood.both.nats_per_image.value --> nats per image, or 600 bits. Without a prior, the codes took 1,570 bits.
+# On all 10,000 test images, our prior needs 416<!--= results likelihood.both.nats_per_image.value --> nats per image, or 600 bits. Without a prior, the codes took 1,570 bits.
 
 # %% [markdown]
 # ## 00.5 Find the impostor
@@ -269,7 +254,7 @@ check.impostor(my_impostor, prior, suspects)
 #
 # *Core · 1 minute*
 #
-# Each notebook explains one part of what you have used, and runs by itself, in a new kernel. [01](01_images_to_codes.ipynb) makes codes of images. [02](02_masked_convolutions.ipynb) and [03](03_gated_blocks.ipynb) build the network of the prior, and [04](04_top_prior.ipynb) and [05](05_bottom_prior.ipynb) train it for the two grids. After 05, read the rest in any order: draw fast ([06](06_fast_sampling.ipynb)), judge what was drawn ([07](07_generate_and_judge.ipynb)), complete images ([08](08_complete_and_edit.ipynb)), take your own ([09](09_scale_up.ipynb)), find what is odd ([10](10_find_what_is_odd.ipynb)). Look up words in the [glossary](GLOSSARY.md), and questions in the [index by question](QUESTIONS.md).
+# Each notebook explains one part of what you have used, and runs by itself. [01](01_images_to_codes.ipynb) makes codes of images. [02](02_masked_convolutions.ipynb) and [03](03_gated_blocks.ipynb) build the network of the prior, and [04](04_top_prior.ipynb) and [05](05_bottom_prior.ipynb) train it for the two grids. After 05, read the rest in any order: draw fast ([06](06_fast_sampling.ipynb)), judge what was drawn ([07](07_generate_and_judge.ipynb)), complete images ([08](08_complete_and_edit.ipynb)), take your own ([09](09_scale_up.ipynb)), find what is odd ([10](10_find_what_is_odd.ipynb)). Words are in the [glossary](GLOSSARY.md), and answers in the [index by question](QUESTIONS.md).
 
 # %% [markdown]
 # ## 00.7 Exercises
@@ -313,7 +298,7 @@ check.forward_passes(my_runs, 64, (8, 8), (16, 16))
 #
 # *Difficulty 2 of 5 · importance 3 of 5 · 4 minutes*
 #
-# Look at the framed top code in the figure of 00.3, in row 2 and column 5, counted from 0. **Which pixels does this top code stand for?** Give the first row, the last row, the first column and the last column of pixels, counted from 0 as well.
+# Here are the two grids of the bag with the codes written out. In the bottom grid, nearly all of the background has code 11 or 26, and the codes vary along the edge of the bag. **Which pixels does the framed top code stand for?** It is in row 2 and column 5, counted from 0. Give the first row, the last row, the first column and the last column of pixels, counted from 0 as well.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -326,6 +311,16 @@ check.forward_passes(my_runs, 64, (8, 8), (16, 16))
 # The number of the row, times the pixels per code, is the first row of pixels. How many rows belong to the code?
 #
 # </details>
+
+# %%
+figures.show(
+    figures.code_grids(
+        {"top codes": z_top[0], "bottom codes": z_bottom[0]},
+        K,
+        marked={"top codes": (2, 5)},
+    ),
+    "code_grids",
+)
 
 # %% tags=["exercise"]
 # your turn: (first row, last row, first column, last column)

@@ -400,11 +400,10 @@ check.gate(the_gate)
 
 # %% tags=["solution"]
 def the_wiring(v, h, block, first, bias):
-    features = vertical(v, block) + bias  # [B, 2p, H, W]
-    across = block.vertical_to_horizontal(features)  # [B, 2p, H, W]
-    across = across + horizontal(h, block)
-    new_h = block.horizontal_out(gate(across))  # [B, p, H, W]
-    new_v = gate(features)  # [B, p, H, W]
+    up = vertical(v, block) + bias  # [B, 2p, H, W]
+    left = horizontal(h, block)  # [B, 2p, H, W]
+    across = block.vertical_to_horizontal(up) + left  # [B, 2p, H, W]
+    new_v, new_h = gate(up), block.horizontal_out(gate(across))
     return (new_v, new_h) if first else (v + new_v, h + new_h)
 
 

@@ -92,7 +92,7 @@ enlarge = your_turn(check.enlarge, my_enlarge, otherwise=check.enlarged)
 #
 # *4 minutes*
 #
-# This is the block of notebook 03, and one line is missing. **Add it in the right place.** The condition has to reach both stacks, and `block.condition` is used once.
+# This is the block of notebook 03, whose `vertical` and `horizontal` we import, and one line is missing. **Add it in the right place.** The condition has to reach both stacks, and `block.condition` is used once.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -107,20 +107,18 @@ enlarge = your_turn(check.enlarge, my_enlarge, otherwise=check.enlarged)
 # </details>
 
 # %%
-from torch.nn.functional import pad
-
+from pixelprior.course.checks.blocks import horizontal, vertical
 from pixelprior.layers import GatedBlock, gate
 
 
 # %% tags=["exercise"]
 def my_gated_block(block, v, h, condition):
     return None  # your turn: delete this line, and add the missing one
-    end = -1 if block.mask_a else 0  # the first block is shifted
-    up = block.vertical(pad(v, (1, 1, 1, end)))  # [B, 2p, H, W]
-    left = block.horizontal(pad(h, (1, end, 0, 0)))  # [B, 2p, H, W]
+    up = vertical(v, block)  # [B, 2p, H, W]
+    left = horizontal(h, block)  # [B, 2p, H, W]
     across = block.vertical_to_horizontal(up) + left  # [B, 2p, H, W]
     new_v, new_h = gate(up), block.horizontal_out(gate(across))
-    if block.mask_a:
+    if block.mask_a:  # the first block has no residuals
         return new_v, new_h  # [B, p, H, W] each
     return v + new_v, h + new_h
 
@@ -444,13 +442,12 @@ check.enlarge(the_enlarge)
 
 # %% tags=["solution"]
 def the_gated_block(block, v, h, condition):
-    end = -1 if block.mask_a else 0  # the first block is shifted
-    up = block.vertical(pad(v, (1, 1, 1, end)))  # [B, 2p, H, W]
+    up = vertical(v, block)  # [B, 2p, H, W]
     up = up + block.condition(condition)  # [B, 2p, H, W]: the line
-    left = block.horizontal(pad(h, (1, end, 0, 0)))  # [B, 2p, H, W]
+    left = horizontal(h, block)  # [B, 2p, H, W]
     across = block.vertical_to_horizontal(up) + left  # [B, 2p, H, W]
     new_v, new_h = gate(up), block.horizontal_out(gate(across))
-    if block.mask_a:
+    if block.mask_a:  # the first block has no residuals
         return new_v, new_h  # [B, p, H, W] each
     return v + new_v, h + new_h
 

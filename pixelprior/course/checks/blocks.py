@@ -25,6 +25,19 @@ CHANNELS = 4
 TOLERANCE = 1e-9  # in float64
 
 
+def vertical(v: Tensor, block: GatedBlock) -> Tensor:
+    """[B, 2p, H, W]: what the vertical kernel makes of v, [B, channels, H, W]. With
+    mask A the last row is cut off, so that each row sees those above it."""
+    r = block.padding
+    return block.vertical(F.pad(v, (r, r, r, -int(block.mask_a))))
+
+
+def horizontal(h: Tensor, block: GatedBlock) -> Tensor:
+    """[B, 2p, H, W]: what the horizontal kernel makes of h, [B, channels, H, W]. With
+    mask A the last code is cut off, so that each code sees those before it."""
+    return block.horizontal(F.pad(h, (block.padding, -int(block.mask_a), 0, 0)))
+
+
 def wired(v: Tensor, h: Tensor, block: GatedBlock, first: bool, bias):
     """The forward pass of a block, with residuals unless it is the first.
 
@@ -37,11 +50,9 @@ def wired(v: Tensor, h: Tensor, block: GatedBlock, first: bool, bias):
     Returns:
         The new v and the new h, [B, p, H, W] each.
     """
-    r, end = block.padding, -int(block.mask_a)
-    features = block.vertical(F.pad(v, (r, r, r, end))) + bias  # [B, 2p, H, W]
-    across = block.vertical_to_horizontal(features)  # [B, 2p, H, W]
-    across = across + block.horizontal(F.pad(h, (r, end, 0, 0)))
-    new_v, new_h = package_gate(features), block.horizontal_out(package_gate(across))
+    up = vertical(v, block) + bias  # [B, 2p, H, W]
+    across = block.vertical_to_horizontal(up) + horizontal(h, block)  # [B, 2p, H, W]
+    new_v, new_h = package_gate(up), block.horizontal_out(package_gate(across))
     return (new_v, new_h) if first else (v + new_v, h + new_h)
 
 
