@@ -7,7 +7,7 @@
 #
 # **What you need.** Python and PyTorch, but no internet connection and no GPU, because data and weights are in the package.
 #
-# **Time.** About 34 minutes for the core and 41 for all, with the exercises; 15<!--= timings 00_start_here --> seconds to run on two CPU cores. The minutes are those of a learner: 120 words per minute, 9 seconds per line of code, 45 per figure, 30 per equation, and what stands at each *Your turn*.
+# **Time.** About 29 minutes for the core and 40 for all, with the exercises; 15<!--= timings 00_start_here --> seconds to run on two CPU cores. The minutes are those of a learner: 120 words per minute, 9 seconds per line of code, 45 per figure, 30 per equation, and what stands at each *Your turn*.
 #
 # [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
 
@@ -21,13 +21,9 @@ import math
 
 import torch
 
-from pixelprior.assets import load_shipped
-from pixelprior.course import figures
+from pixelprior import extract_codes, load_images, load_shipped
+from pixelprior.course import explore, figures, reveal, your_turn
 from pixelprior.course.checks import pipeline as check
-from pixelprior.course.checks.verdict import reveal, your_turn
-from pixelprior.course.widgets import explore
-from pixelprior.data.codes import extract_codes
-from pixelprior.data.images import load_images
 from pixelprior.evaluation.measures import image_nats, nats_per_code
 
 # %% [markdown]
@@ -35,7 +31,7 @@ from pixelprior.evaluation.measures import image_nats, nats_per_code
 #
 # *Core · 5 minutes*
 #
-# We load the two networks of the package and draw 40 images, and 40 more with **guidance**, which makes images more typical of their class (notebook 07). The seed fixes the random numbers.
+# We load the two networks of the package and **draw** 40 images, that is, take them at random from what the networks have learned. We draw 40 more with **guidance** and a lower temperature, which make images more typical of their class (notebook 07). The seed fixes the random numbers.
 
 # %%
 vqvae2, prior = load_shipped()
@@ -65,45 +61,46 @@ figures.show(
 my_guess = None  # your guess: "A", "B" or "C"
 
 # %%
-reveal("block B holds the photographs", my_guess)
-print("A was drawn with guidance, and C from the prior itself")
+reveal("B holds the photographs, and A was drawn with guidance", my_guess)
 
 # %% [markdown]
-# The networks have never seen these photographs: they were **held out**, that is kept aside for looking and measuring. In block A most images are whole, and plainer than the photographs. In block C some are torn: a classifier takes a share of 0.17<!--= results frechet.of_another_class.samples.share.value --> of such images for another class than the one that they were drawn for, and it is right about 0.93<!--= results frechet.classifier_accuracy --> of the photographs. From here on, our images are those of block C.
+# The networks have never seen these photographs: they were **held out**, that is kept aside for looking and measuring. In block A most images are whole, and plainer than the photographs. In block C some are torn, and notebook 07 measures how many. From here on, our images are those of block C.
 
 # %% [markdown]
 # ## 00.2 From image to codes, and back
 #
-# *Core · 8 minutes*
+# *Core · 9 minutes*
 #
 # An image of 32 × 32 pixels has 1,024 numbers, and each has to fit all others. A program that draws them one by one needs 1,024 steps, and to make the second sleeve of a shirt like the first, it has to look back over hundreds of them. So we first learn a shorter description of images.
 #
 # - A **VQ-VAE-2** (vector-quantized variational autoencoder, second version) turns an image into two small grids of **codes**, and **decodes** such grids to an image. A code is the number of a vector in a list, the **codebook**, which has K = 30<!--= vqvae2 num_embeddings --> vectors for each grid.
 # - A **prior** is a probability distribution over the grids: it says which codes are likely together. To make a new image, we draw codes from the prior and decode them.
 #
-# The **top** grid is coarse, with one code for 4 × 4 pixels, and the **bottom** grid is finer, with one for 2 × 2. Every colour in the figure is a code of the bag on the left, and the two pictures on the right are decoded. **What is in the top grid, and what does the bottom grid add?**
+# The **top** grid is coarse, with one code for 4 × 4 pixels, and the **bottom** grid is finer, with one for 2 × 2. In the figure, each colour of a grid is a code of the bag on the left, and the two pictures on the right are decoded. The grids have codebooks of their own, and top code 10 has nothing in common with bottom code 10. A code is a name, like a postcode: code 20 is not "more" than code 2. **What is in the top grid, and what does the bottom grid add?**
 
 # %%
+# the first bag, class 8
 bag, _ = heldout[(heldout.labels == 8).nonzero()[:1, 0]]  # [1, 1, 32, 32]
 codes = vqvae2.get_code_indices(bag)
 z_top, z_bottom = codes["indices_top"], codes["indices_bottom"]
 # z_top [1, 8, 8], z_bottom [1, 16, 16]
 rebuilt = vqvae2.decode_codes(z_top, z_bottom)  # [1, 1, 32, 32]
 quant_t = vqvae2.vq_top.embedding(z_top).permute(0, 3, 1, 2)  # [1, 32, 8, 8]
-alone = vqvae2.decode(quant_t, torch.zeros(1, 32, 16, 16))  # [1, 1, 32, 32]
+no_bottom = torch.zeros(1, 32, 16, 16)
+alone = vqvae2.decode(quant_t, no_bottom)  # [1, 1, 32, 32]
 figures.show(
     figures.pipeline(bag, z_top, z_bottom, alone, rebuilt, K), "pipeline"
 )
 
 # %% [markdown]
-# The top grid looks like confetti, but it decodes to the outline of the bag and its shade. The bottom grid adds edges and surface. So the top grid is drawn first, and the bottom grid when the top is known. The prior has a part for each: P(z_top), and P(z_bottom | z_top), where the bar is read as "given".
+# The top grid looks like confetti, but it decodes to the outline of the bag and its shade. The bottom grid adds edges and texture. So the top grid is drawn first, and the bottom grid when the top is known. The prior has a part for each: P(z_top), and P(z_bottom | z_top), where the bar is read as "given".
 
 # %% [markdown]
 # ### Your turn A: the bits of a grid
 #
 # *3 minutes*
 #
-# A pixel has one of 256 = 2⁸ grey levels, which takes 8 **bits**. **How many bits does a grid of codes take, if each code is one of K?** Write the line that returns them.
+# A pixel has one of 256 = 2⁸ grey levels, which takes 8 **bits**. **How many bits does a grid of codes take, if each code is one of K?** Write the line that returns them. Do not round: many codes are stored together.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -113,7 +110,7 @@ figures.show(
 #
 # <details><summary>Hint 2</summary>
 #
-# `math.log2`. K need not be a power of two: one of 30 takes 4.9 bits, if many codes are stored together.
+# `math.log2`. K need not be a power of two: one of 30 takes 4.9 bits.
 #
 # </details>
 
@@ -134,37 +131,12 @@ of_codes = bits(8, 8, K) + bits(16, 16, K)
 print(f"pixels: {8 * 32 * 32:,} bits, codes: {of_codes:,.0f} bits")
 
 # %% [markdown]
-# ## 00.3 Change one code
-#
-# *Core · 3 minutes*
-#
-# A code is a name, like a postcode: code 20 is not "more" than code 2, and top code 10 has nothing in common with bottom code 10. **What does a single code change in the image?** We replace one top code and decode again. In JupyterLab you can choose the row, the column and the new code.
-
-
-# %%
-def change_one_code(row, column, code):
-    other = z_top.clone()  # [1, 8, 8]
-    other[0, row, column] = code
-    after = vqvae2.decode_codes(other, z_bottom)  # [1, 1, 32, 32]
-    moved = (after - rebuilt).abs()
-    moved = moved / moved.max().clamp(min=1e-6)
-    names = ["before", f"code {code} at ({row}, {column})", "what changed"]
-    return figures.captioned_images(
-        torch.cat([rebuilt, after, moved]), names, columns=3
-    )
-
-
-places = [4, 0, 1, 2, 3, 5, 6, 7]
-choices = {"row": places, "column": places, "code": [5, 0, 10, 15, 20, 25]}
-explore(change_one_code, "one_code_changed", **choices)
+# The codes take a fifth of the bits, but what is decoded is not quite the bag.
 
 # %% [markdown]
-# A code changes the pixels at its own position and some around them. This is why neighbouring codes have to agree, and the prior has learned which do.
-
-# %% [markdown]
-# ## 00.4 Where it breaks: no prior
+# ## 00.3 Where it breaks: no prior
 #
-# *Core · 6 minutes*
+# *Core · 5 minutes*
 #
 # Let us leave the prior out and draw every code with equal probability 1/K, from a **uniform** distribution. The decoder is the same as before. **What will it make of such codes?**
 
@@ -184,13 +156,7 @@ figures.show(
 # %% [markdown]
 # The upper row is noise: every single code is valid, but the codes do not fit together.
 #
-# We also want a number. Before each code of a held-out image, row by row, the prior says which codes it expects. The uniform prior has to choose between 30<!--= vqvae2 num_embeddings --> codes. Ours is as uncertain about the next top code as if it had to choose between 5. The logarithm of this number is the **nats per code**, which we follow through the whole course. For N codes z_1 to z_N it is the mean of −log P,
-#
-# $$
-# -\frac{1}{N} \sum_{i=1}^{N} \log P(z_i \mid \text{the codes before it}),
-# $$
-#
-# where P is the probability that the prior gave to the code that came. For the uniform prior it is log K. A **nat** is a bit with the natural logarithm in place of base 2, and has 1.44 bits. Our prior is also given the class of the image, and for a bottom code the whole top grid.
+# We also want a number. The prior reads the codes of a held-out image row by row, and before each one it gives every possible code a probability. The uniform prior has to choose between 30<!--= vqvae2 num_embeddings --> codes. Ours is as uncertain about the next top code as if it had to choose between 5. The logarithm of this number is the **nats per code**, which we follow through the whole course. It is the mean of −log P over the codes, where P is the probability that the prior gave to the code that came. For the uniform prior it is log K. A **nat** is the unit with the natural logarithm, as a bit is with base 2: 1 nat = 1.44 bits. Our prior is also given the class of the image, and for a bottom code the whole top grid.
 
 # %%
 heldout_codes = extract_codes(vqvae2, heldout)  # of all 1,000 images
@@ -202,29 +168,26 @@ for name, each in {"uniform": math.log(K), **nats}.items():
 # On all 10,000 test images, our prior needs 416<!--= results likelihood.both.nats_per_image.value --> nats per image, or 600 bits. Without a prior, the codes took 1,570 bits.
 
 # %% [markdown]
-# ## 00.5 Find the impostor
+# ## 00.4 Find the impostor
 #
-# *Core · 7 minutes*
+# *Core · 6 minutes*
 #
-# Eight photographs were encoded, and for one of them the *top* codes were replaced by those of another photograph of the same class. The figure shows what the eight pairs of grids decode to. **In which image do top and bottom not belong together?** Guess by eye first.
+# Eight photographs, 0 to 7, were encoded, and for one of them the *top* codes were replaced by those of another photograph of the same class. The figure shows what the eight pairs of grids decode to. **In which image do top and bottom not belong together?** Guess by eye first.
 
 # %%
 suspects = check.suspects(heldout_codes)  # the codes of eight images
-z = suspects.z_top.long(), suspects.z_bottom.long()  # [8, 8, 8], [8, 16, 16]
-names = [heldout.class_names[label] for label in suspects.labels]
-figures.show(
-    figures.image_rows(
-        {"decoded": vqvae2.decode_codes(*z)}, column_names=names
-    ),
-    "impostor",
-)
+z = suspects.batch(torch.arange(8))  # z_top, z_bottom and labels
+images = vqvae2.decode_codes(*z[:2])  # [8, 1, 32, 32]
+names = [f"{i}: {heldout.class_names[c]}" for i, c in enumerate(z[2])]
+rows = figures.image_rows({"decoded": images}, column_names=names)
+figures.show(rows, "impostor")
 
 # %% [markdown]
 # ### Your turn B: the impostor
 #
 # *4 minutes*
 #
-# Now let the prior find it. `image_nats(part, codes)` returns the nats of each image, [8], for one part of the prior, `prior.prior_top` or `prior.prior_bottom`. **Which part notices that top and bottom do not belong together?** Give the number of the image, counted from 0, or an expression that finds it.
+# Now let the prior find it. `image_nats(part, suspects)` returns the nats of each image, [8], for one part of the prior, `prior.prior_top` or `prior.prior_bottom`. **Which part notices that top and bottom do not belong together?** Give the number of the image, or an expression that finds it.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -247,14 +210,41 @@ check.impostor(my_impostor, prior, suspects)
 # [To solution B](#Solution-B)
 
 # %% [markdown]
-# An image that looks right was found by the nats that it costs. Notebook 10 finds defects in the same way.
+# The impostor was found by the nats that it costs, without looking. Notebook 10 finds defects in the same way.
 
 # %% [markdown]
-# ## 00.6 What comes next
+# ## 00.5 What comes next
 #
 # *Core · 1 minute*
 #
-# Each notebook explains one part of what you have used, and runs by itself. [01](01_images_to_codes.ipynb) makes codes of images. [02](02_masked_convolutions.ipynb) and [03](03_gated_blocks.ipynb) build the network of the prior, and [04](04_top_prior.ipynb) and [05](05_bottom_prior.ipynb) train it for the two grids. After 05, read the rest in any order: draw fast ([06](06_fast_sampling.ipynb)), judge what was drawn ([07](07_generate_and_judge.ipynb)), complete images ([08](08_complete_and_edit.ipynb)), take your own ([09](09_scale_up.ipynb)), find what is odd ([10](10_find_what_is_odd.ipynb)). Words are in the [glossary](GLOSSARY.md), and answers in the [index by question](QUESTIONS.md).
+# Each notebook explains one part of what you have used, and runs by itself. [01](01_images_to_codes.ipynb) makes codes of images. [02](02_masked_convolutions.ipynb) and [03](03_gated_blocks.ipynb) build the network of the prior, and [04](04_top_prior.ipynb) and [05](05_bottom_prior.ipynb) train it for the two grids. The rest can be read in any order. Words are in the [glossary](GLOSSARY.md), and answers in the [index by question](QUESTIONS.md).
+
+# %% [markdown]
+# ## 00.6 Change one code
+#
+# *Further · 3 minutes*
+#
+# **What does a single code change in the image?** We replace one top code and decode again. In JupyterLab you can choose the row, the column and the new code.
+
+
+# %%
+def change_one_code(row, column, code):
+    other = z_top.clone()  # [1, 8, 8]
+    other[0, row, column] = code
+    after = vqvae2.decode_codes(other, z_bottom)  # [1, 1, 32, 32]
+    moved = (after - rebuilt).abs()  # [1, 1, 32, 32]
+    names = ["before", f"code {code} at ({row}, {column})", "what changed"]
+    return figures.captioned_images(
+        torch.cat([rebuilt, after, moved]), names, columns=3
+    )
+
+
+places = [4, 0, 1, 2, 3, 5, 6, 7]
+choices = {"row": places, "column": places, "code": [5, 0, 10, 15, 20, 25]}
+explore(change_one_code, "one_code_changed", **choices)
+
+# %% [markdown]
+# A top code changes more than its own 4 × 4 pixels, and sometimes its neighbours most: the decoder makes each pixel from several codes. This is why neighbouring codes have to agree, and the prior has learned which do.
 
 # %% [markdown]
 # ## 00.7 Exercises
@@ -298,7 +288,7 @@ check.forward_passes(my_runs, 64, (8, 8), (16, 16))
 #
 # *Difficulty 2 of 5 · importance 3 of 5 · 4 minutes*
 #
-# Here are the two grids of the bag with the codes written out. In the bottom grid, nearly all of the background has code 11 or 26, and the codes vary along the edge of the bag. **Which pixels does the framed top code stand for?** It is in row 2 and column 5, counted from 0. Give the first row, the last row, the first column and the last column of pixels, counted from 0 as well.
+# Here are the two grids of the bag with the codes written out. **Which pixels does the framed top code stand for?** It is in row 2 and column 5, counted from 0. Give the first row, the last row, the first column and the last column of pixels, counted from 0 as well.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -338,7 +328,7 @@ check.pixels_of_code(my_pixels, vqvae2, photographs[:16], (2, 5))
 # - Say what a code, a codebook, a grid, a prior and a nat per code are, and why codes are drawn and not pixels.
 # - Distinguish a prior that has learned something from one that has not, by its images and by its nats per code.
 #
-# **In papers**, a prior that draws one code after the other is an **autoregressive model** of **latent codes**; the mean of −log P is the **negative log-likelihood**. GPT does the same with words.
+# **In papers**, a prior that draws one code after the other is an **autoregressive model** of **latent codes**; the mean of −log P is the **negative log-likelihood**. GPT does the same with parts of words.
 #
 # **To take away.** Why does one top code also change pixels around its own square? Would a prior over 1,024 pixels need more runs, or fewer? What would you see if only the *bottom* codes were uniform? ([Answers](ANSWERS.md#00--start-here))
 #

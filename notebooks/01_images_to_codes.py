@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) and PyTorch, but no network and no GPU.
 #
-# **Time.** About 29 minutes for the core and 50 for all, with the exercises; 20<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
+# **Time.** About 31 minutes for the core and 51 for all, with the exercises; 20<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
 #
 # ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
 
@@ -22,19 +22,17 @@ from functools import partial
 import torch
 from torch import nn
 
-from pixelprior.course import figures
+from pixelprior import load_images
+from pixelprior.course import explore, figures, reveal, your_turn
 from pixelprior.course.checks import quantizing as check
-from pixelprior.course.checks.verdict import reveal, your_turn
-from pixelprior.course.widgets import explore
-from pixelprior.data.images import load_images
 from pixelprior.layers import ResidualStack
 
 # %% [markdown]
 # ## 01.1 The nearest code
 #
-# *Core · 6 minutes*
+# *Core · 7 minutes*
 #
-# To **quantize** is to replace a vector by the nearest one of a list. The list is the **codebook** e, K vectors of D numbers each, and e_k is the vector of code k. The code of a vector x is the k with the smallest distance ‖x − e_k‖.
+# To **quantize** is to replace a vector by the nearest one of a list. The list is the **codebook** e, K vectors of D numbers each, and e_k is the vector of code k. The code of a vector x is the k with the smallest distance ‖x − e_k‖. If we say that a code moves, we mean its vector.
 #
 # With D = 2, vectors are points in a plane. We take pairs of a pixel and its right neighbour, and K = 8 random codes.
 
@@ -47,9 +45,9 @@ e = 0.5 + torch.randn(8, 2) / 2  # [K, D]
 # %% [markdown]
 # ### Your turn A: the nearest code
 #
-# *3 minutes*
+# *4 minutes*
 #
-# Write the function that gives each point its code. **Which of the K vectors is nearest?**
+# Write the function that gives each point its code. **Which of the K vectors is nearest?** Work for any D, and without a loop over the points: 01.4 calls your function for thousands of features in each step.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -83,14 +81,14 @@ panels = {"8 random codes": (pairs[::20], e)}
 figures.show(figures.nearest_cells(panels, nearest), "cells_of_codes")
 
 # %% [markdown]
-# The plane falls into cells with straight borders. Most pairs lie near the diagonal, because neighbouring pixels are alike, or are black and lie at (0, 0). No pair chooses the codes in white squares.
+# Most pairs lie near the diagonal, because neighbouring pixels are alike, or are black and lie at (0, 0). No pair chooses the codes in white squares.
 
 # %% [markdown]
 # ## 01.2 A gradient past a choice
 #
 # *Core · 4 minutes*
 #
-# In a network, an **encoder** computes the vectors, its **features**, and a **decoder** makes an image of the vectors of their codes. Both learn from the **reconstruction error**, the mean squared difference of the two images. But a feature x that moves a little mostly keeps its code, and e_k stays the same: the slope is zero. How can the encoder learn?
+# In a network, an **encoder** computes the vectors, its **features**, and a **decoder** makes an image from the vectors of their codes. Both learn from the **reconstruction error**, the mean squared difference between this image and the original. But a feature x that moves a little mostly keeps its code, and e_k stays the same: the slope is zero. How can the encoder learn?
 #
 # The **straight-through estimator** gives the decoder e_k in the forward pass, and in the backward pass it gives the gradient at e_k to x, unchanged. This is right only while x is near e_k, so two terms are added to the loss: one moves the codes to their features, and the **commitment loss**, with weight β = 1/4, moves the features to their codes. In each, the other side is made a constant by `.detach()`, the **stop gradient** of the papers.
 
@@ -99,7 +97,7 @@ figures.show(figures.nearest_cells(panels, nearest), "cells_of_codes")
 #
 # *3 minutes*
 #
-# Write the straight-through estimator in one line. **The value has to be `quantized`; how does the gradient arrive at `features` all the same?** The check looks where it arrives.
+# Write the straight-through estimator in one line. **The value has to be `quantized`; how does the gradient arrive at `features` all the same?** All of it has to arrive there, and none at `quantized`.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -189,9 +187,9 @@ class OurVQVAE2(nn.Module):
 # %% [markdown]
 # ## 01.4 Where it breaks: codebook collapse
 #
-# *Core · 3 minutes*
+# *Core · 2 minutes*
 #
-# These codebooks start from normal random numbers, as those of `torch.nn.Embedding` do. We train the network for 100 steps, with your functions in it. **How many of the 30 bottom codes do eight held-out images have then?**
+# These codebooks start from normal random numbers. We train the network for 100 steps, with your functions in it. **How many of the 30 bottom codes occur in eight held-out images after that?**
 
 # %%
 my_guess = None  # your guess: a number from 1 to 30
@@ -207,7 +205,7 @@ assert in_use[0] < 12 and in_use[1] > 20
 reveal(f"{in_use[0]} of 30, and {in_use[1]} with renewal", my_guess)
 
 # %% [markdown]
-# The few vectors that are nearest at first are chosen by all features and move among them, and no other is ever nearest again. A code that no feature chooses gets no gradient. It is **dead**, like the white squares of 01.1. If most codes are, this is **codebook collapse**. No error is raised: the check is to count the codes in use.
+# The few vectors that are nearest at first are chosen by all features and move among them, and no other is ever nearest again. A code that no feature chooses gets no gradient. It is **dead**, like the white squares of 01.1. If most codes are dead, this is **codebook collapse**. No error is raised: to notice it, count the codes in use.
 #
 # The remedy is **renewal**, as in the second training: every ten steps, each code that no feature of the batch chose is moved to one of these features.
 
@@ -216,11 +214,13 @@ reveal(f"{in_use[0]} of 30, and {in_use[1]} with renewal", my_guess)
 #
 # *Core · 6 minutes*
 #
-# The bottom has 256 codes, enough for an image, and nothing in the loss asks for the top. Here are your network and two that were trained for longer: *ours* with `bottom_dropout`, where the decoder got zeros in place of the bottom vectors for one image in twenty, and a smaller one *without*, as in the paper and in your training. **What is decoded from the top alone?**
+# The bottom grid has 16 × 16 positions, enough for an image, and nothing in the loss asks for the top. Here are your network and two that were trained for longer. For *ours*, the decoder got zeros in place of the bottom vectors for one image in twenty (`bottom_dropout`). A smaller one was trained *without* this, as in the paper, and so was yours. **What is decoded from the top alone?**
 
 # %% tags=["cover"]
 models = check.two_models()
-shown = {"photograph": images, "yours": decode(net, *encode(net, images)[:2])}
+quant_t, quant_b, *_ = encode(net, images)
+shown = {"photograph": images, "yours, both": decode(net, quant_t, quant_b)}
+shown["yours, top"] = decode(net, quant_t, 0 * quant_b)
 for name, model in models.items():
     quant_t, quant_b, *_ = model.encode(images)
     shown[f"{name}, both"] = model.decode(quant_t, quant_b)
@@ -228,7 +228,7 @@ for name, model in models.items():
 figures.show(figures.image_rows(shown), "both_levels")
 
 # %% [markdown]
-# From the top alone, our model makes garments without print and checks, and the other makes nothing.
+# From the top alone, our model makes garments without print and checks. The other makes nothing, and neither does yours, which is blurred after 100 steps.
 #
 # Now each image keeps its bottom codes and gets the *top codes of the image to its left*, the first one those of the last. **What does the second image become in each model: the pullover of its bottom codes, or the boot of its top codes?**
 
@@ -250,14 +250,14 @@ explore(exchange, "exchanged_tops", rows=[8, 0, 2, 4, 6])
 reveal("ours: boot, without: pullover", my_guess)
 
 # %% [markdown]
-# In our model, the top says which garment it is, and the bottom adds edges and texture. The other decoder uses the bottom alone, and hardly anything changes: a prior of its top codes would describe nothing that one sees. So our top holds the outline because `bottom_dropout` made the decoder work without the bottom, and not because it is coarse. The check is this exchange. In JupyterLab, choose how many rows of top codes to exchange.
+# In our model, the top says which garment it is, and the bottom adds edges and texture. The other decoder uses the bottom alone, and hardly anything changes: a prior of its top codes would describe nothing that one sees. So our top holds the outline because `bottom_dropout` made the decoder work without the bottom, and not because it is coarse. To test a top, exchange it. In JupyterLab, choose how many rows of top codes to exchange.
 
 # %% [markdown]
 # ## 01.6 The same as the package
 #
 # *Core · 1 minute*
 #
-# Do your `encode` and `decode`, with the layers of the package's model, give its images?
+# **Do `encode` and `decode`, with your two functions and the layers of the package's model, give its images?**
 
 # %%
 model = models["ours"]
@@ -273,7 +273,7 @@ print(f"images differ by less than 0.001 on average: {difference < 0.001}")
 #
 # In the package, no gradient moves the codes. The best position for a code is the mean of the vectors that chose it, because no other position has a smaller mean squared distance to them. To move each code there, to let the vectors choose anew, and to repeat both is called **k-means**.
 #
-# A network is trained on small batches, and its features change as it learns, so that the mean over one batch would jitter. The package keeps a **moving average** of two things, of how many features chose code k, N_k, and of their sum, m_k. With n_k features in a batch and a share γ of the old value that is kept, a step computes
+# A network is trained on small batches, and its features change as it learns, so that the mean over one batch would jitter. The package keeps a **moving average** of two things, of how many features chose code k, N_k, and of their sum, m_k. If n_k features of the batch chose code k, and a share γ of the old value is kept, a step computes
 #
 # $$
 # N_k \leftarrow \gamma N_k + (1 - \gamma) n_k, \qquad
@@ -281,7 +281,7 @@ print(f"images differ by less than 0.001 on average: {difference < 0.001}")
 # e_k = m_k / N_k.
 # $$
 #
-# Van den Oord et al. 2017 take γ = 0.99, and the package 0.8, which forgets sooner. Here is such a step, for the pairs of pixels.
+# The package takes γ = 0.8. Here is such a step, for the pairs of pixels.
 
 
 # %%
@@ -323,7 +323,7 @@ figures.show(figures.nearest_cells(panels, nearest), "codes_move")
 #
 # *Difficulty 2 of 5 · importance 4 of 5 · 6 minutes*
 #
-# Write the perplexity of 01.4 as a function of codes, a tensor of any shape, and of K. The mean of −log of a code's share, over all codes in the tensor, is the **entropy** of the shares.
+# How many codes are really in use, if some are rare? Write the **perplexity** as a function of codes, a tensor of any shape, and of K. It is exp of the **entropy**, the mean of −log of a code's share over all codes in the tensor. For four equally frequent codes it is 4.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -393,7 +393,7 @@ check.renewal(my_renewal)
 # %% [markdown]
 # ## What you can do now
 #
-# - Quantize vectors, and send a gradient past the lookup.
+# - Quantize vectors, and send a gradient past the choice of a code.
 # - Say how an image becomes two grids of codes, and an image again.
 # - Notice a collapsed codebook and a top level that is not used.
 #

@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) for the words *code*, *grid* and *nats per code*, and convolutions in PyTorch.
 #
-# **Time.** About 29 minutes for the core and 60 for all, with the exercises; 35<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
+# **Time.** About 31 minutes for the core and 62 for all, with the exercises; 35<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
 #
 # ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [03 · Gated blocks](03_gated_blocks.ipynb) →
 
@@ -23,16 +23,15 @@ import torch
 from torch import nn
 
 import pixelprior
-from pixelprior.course import figures
+from pixelprior.course import explore, figures, reveal, your_turn
 from pixelprior.course.causality import blind_spot, leak, seen_by
 from pixelprior.course.checks import masks as check
-from pixelprior.course.checks.verdict import reveal, your_turn
 from pixelprior.course.known_entropy import BlindSpotSource, Embedded, train
 
 # %% [markdown]
 # ## 02.1 A mask for the kernel
 #
-# *Core · 5 minutes*
+# *Core · 6 minutes*
 #
 # The **chain rule** makes the probability of a grid a product, $P(z_0)P(z_1|z_0)P(z_2|z_0,z_1)\cdots$, with a factor for each code. The codes are numbered in **raster order**: row by row, from left to right. Those before a position are its **past**, and those after it its **future**.
 #
@@ -41,7 +40,7 @@ from pixelprior.course.known_entropy import BlindSpotSource, Embedded, train
 # %% [markdown]
 # ### Your turn A: the mask
 #
-# *3 minutes*
+# *4 minutes*
 #
 # There are two masks.
 #
@@ -84,14 +83,12 @@ class MaskedConv2d(nn.Conv2d):
         return self._conv_forward(x, self.weight * self.mask, self.bias)
 
 
-print(mask("A", 5))
-
 # %% [markdown]
 # ## 02.2 What does a stack of them see?
 #
-# *Core · 3 minutes*
+# *Core · 4 minutes*
 #
-# We stack masked convolutions, with an ELU after each. An **embedding** in front turns codes into vectors, and a 1 × 1 convolution computes the logits. This is the simplest **PixelCNN**.
+# We stack masked convolutions, with an ELU, a smooth ReLU, after each. An **embedding** in front turns codes into vectors, and a 1 × 1 convolution computes the logits. This is the simplest **PixelCNN**.
 
 
 # %%
@@ -108,12 +105,12 @@ def single_stack(K, layers=5, first="A"):
 # %%
 fields, position = {}, (5, 2)
 for n in (1, 2, 5, 20):
-    stack = single_stack(30, n)[1:-1]  # [B, 32, H, W] → [B, 32, H, W]
+    stack = single_stack(30, n)[1:-1]  # without embedding and 1 × 1
     fields[f"layers: {n}"] = seen_by(stack, position, (8, 8), 32)
 figures.show(figures.receptive_fields(fields, position), "receptive_fields")
 
 # %% [markdown]
-# 20 layers see no more than 5, and a triangle at the upper right stays hatched. In the row above, a layer reaches one position to the right, and each further row upwards adds one more. What lies to the right of this line at 45° is never reached: the **blind spot**.
+# 20 layers see no more than 5, and a triangle at the upper right stays hatched. A mask hides all that is to the right in the same row, and each step to the right needs a step up. So n rows higher, no more than n positions to the right are seen, with any number of layers. What lies beyond this line at 45° is the **blind spot**.
 
 # %% [markdown]
 # ## 02.3 A price that is known before the training
@@ -135,7 +132,7 @@ joined = {"u": (0, 1), "w": (1, -2)}  # rows down, columns to the right
 figures.show(figures.code_grids(parts, 4, joined=joined), "source_codes")
 
 # %% [markdown]
-# A line joins a part to the neighbour that it repeats. The **entropy** of the source is what a perfect model needs per code, and no model needs less on average. A part has its neighbour's value with probability s, more than 0.9 because a new draw may repeat it by chance, and each other value with probability o. Of the 128 parts of a grid, 8 of u and 22 of w have no neighbour, and cost log 4 each.
+# A line joins two neighbours with the same value, mostly because one repeats the other. The **entropy** of the source is what a perfect model needs per code, and no model needs less on average. A part has its neighbour's value with probability s, more than 0.9 because a new draw may repeat it by chance, and each other value with probability o. Of the 128 parts of a grid, 8 of u and 22 of w have no neighbour, and cost log 4 each.
 
 # %%
 s, o = 0.9 + 0.1 / 4, 0.1 / 4
@@ -144,7 +141,7 @@ entropy = (98 * repeated + 30 * new) / 64
 print(f"entropy: {entropy:.2f} nats per code")
 
 # %% [markdown]
-# A single stack sees nothing of the slanted line of a w: what comes before is in its blind spot, and what comes after is in the future. To this stack every w is new. This gives a **bound** for its loss, at any depth and after any training. **How many nats per code is it?**
+# A single stack sees nothing of the slanted line of a w: what comes before is in its blind spot, and what comes after is in the future. To this stack every w is new. This gives a lower **bound** for its loss, at any depth and after any training. **How many nats per code is it?**
 
 # %%
 my_guess = None  # your guess: a number
@@ -158,7 +155,7 @@ reveal(f"bound of a single stack: {bound:.2f} nats per code", my_guess)
 #
 # *Core · 3 minutes*
 #
-# We train the single stack, and the package's `PixelCNN`, which has *two* stacks and no blind spot (notebook 03). It has more weights, but the bound holds for any number. Each step takes new grids. **Where do the curves end?**
+# We train the single stack, and the package's `PixelCNN`, which has *two* stacks and no blind spot (notebook 03). Each step takes new grids. **Where do the curves end?**
 
 # %% tags=["cover"]
 torch.manual_seed(0)
@@ -178,12 +175,12 @@ assert entropy - 0.01 < losses["two stacks"][200] < entropy * 1.02
 #
 # *Core · 1 minute*
 #
-# Do real codes have such a price? We trained networks of equally many weights on the top codes of 6,000 images, from five seeds. Per held-out code, a single stack needs 1.91<!--= stacks networks.single_stack.mean --> nats, two stacks 1.92<!--= stacks networks.two_stacks.mean -->, and two stacks with its blind spot 1.94<!--= stacks networks.blinded.mean -->. The blind spot costs 0.02<!--= stacks price.mean --> nats: the hidden codes tell little that the others do not.
+# Do real codes have such a price? We trained networks of equally many weights on the top codes of 6,000 images, from five seeds. Per held-out code, two stacks need 1.92<!--= stacks networks.two_stacks.mean --> nats, and 1.94<!--= stacks networks.blinded.mean --> if they are made as blind as a single stack. So the blind spot costs 0.02<!--= stacks price.mean --> nats: the hidden codes tell little that the others do not. A single stack, which has twice the channels with as many weights, needs 1.91<!--= stacks networks.single_stack.mean -->.
 
 # %% [markdown]
 # ## 02.6 Where it breaks: mask B in the first layer
 #
-# *Core · 8 minutes*
+# *Core · 9 minutes*
 #
 # We change one letter: mask B in front of a single stack.
 
@@ -202,19 +199,19 @@ my_guess = None  # your guess: "lines" or "noise"
 # %% [markdown]
 # ### Your turn B: draw grids
 #
-# *4 minutes*
+# *5 minutes*
 #
-# Draw a batch of grids, code by code in raster order. At each position, run the network on the grids, turn its logits at this position into probabilities, and replace the code there by one that `torch.multinomial` draws. The grids begin with codes at random, which a causal network does not see before they are replaced.
+# Draw a batch of grids, code by code in raster order. At each position, run the network on the grids, turn its logits at this position into probabilities [B, K], and replace the code there by one that is drawn: `torch.multinomial(probs, 1)` draws a code for each row of `probs`, as [B, 1]. The grids begin with codes at random, which a causal network does not see before they are replaced.
 #
 # <details><summary>Hint 1</summary>
 #
-# `network(codes)` is [B, K, H, W]. You need the logits of one position, [B, K], and a softmax over the K codes.
+# Two loops, over the rows and over the columns. `network(codes)` is [B, K, H, W], and you need a softmax over the K codes.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `torch.multinomial(probs, 1)` draws one code for each row of `probs` and returns them as [B, 1].
+# `codes[:, y, x]` is [B], and so is `torch.multinomial(probs, 1)[:, 0]`.
 #
 # </details>
 
@@ -240,9 +237,9 @@ figures.show(figures.code_grids(w, 4, joined=(1, -2)), "drawn_grids")
 reveal("noise", my_guess)
 
 # %% [markdown]
-# With mask B in front, the network returns nearly all random codes that it was given: each position has learned to copy its own code, which in a draw does not exist yet. The two stacks draw slanted lines. The single stack draws none, because it has never seen any.
+# With mask B in front, the network returns nearly all of the random codes that it was given: each position has learned to copy its own code, which in a draw does not exist yet. In the grid of the two stacks nearly all neighbours are joined, and in the others about one pair in four, by chance alone: the single stack has never seen what a w repeats.
 #
-# Two checks find the mistake before any draw. The loss is below the entropy, which is impossible, and the gradient finds the **leak**, a position that sees itself or its future:
+# Two checks find the mistake before any draw. The loss is below the entropy, which no causal network can be on average, and the gradient finds the **leak**, a position that sees itself or its future:
 
 # %%
 seen = seen_by(leaky[1:-1], (4, 4), (8, 8), 32)
@@ -258,22 +255,19 @@ mine, theirs = MaskedConv2d("A", 9, 9), pixelprior.MaskedConv2d("A", 9, 9)
 theirs.load_state_dict(mine.state_dict(), strict=False)  # it saves no mask
 x = torch.randn(2, 9, 8, 8)
 print("the same output:", torch.allclose(mine(x), theirs(x), atol=1e-6))
-both = [source.entropy(), source.masked_stack_bound()]
-print("the same entropy and bound:", math.dist([entropy, bound], both) < 1e-9)
 
 # %% [markdown]
 # ## 02.8 Where is the blind spot, and where is its price paid?
 #
 # *Further · 14 minutes*
 #
-# In JupyterLab, choose a position, a kernel size, a number of layers and the first mask. **Which choices remove the blind spot?** With mask B in front, the leak is orange.
+# In JupyterLab, choose a position, a kernel size, a number of layers and the first mask. **Which choices remove the blind spot?** With mask B in front, the leak is orange and cross-hatched.
 
 # %%
 import inspect
 import json
 
 from pixelprior import assets
-from pixelprior.course.widgets import explore
 
 
 def stack_of(layers, size, first="A"):
@@ -291,7 +285,7 @@ def one_field(row, column, kernel_size, layers, first_mask):
 
 
 choices = {"row": [6, 0, 1, 2, 3, 4, 5, 7], "column": [*range(3, 8), 0, 1, 2]}
-choices |= {"kernel_size": [3, 5, 7], "layers": [3, 1, 2, 5, 8]}
+choices |= {"kernel_size": [3, 5, 7], "layers": [8, 1, 2, 3, 5]}
 explore(one_field, "one_field", **choices, first_mask=["A", "B"])
 
 # %% [markdown]
@@ -311,7 +305,7 @@ figure = figures.heatmaps(unseen, unit=unit, numbers="{:.0f}")
 figures.show(figure, "never_seen")
 
 # %% [markdown]
-# There is no blind spot in the first row, nor in the last two columns (three for 5 × 5, and four for 7 × 7). Elsewhere it grows from row to row, until its slanted edge leaves the grid, and it is largest at the left.
+# There is no blind spot in the first row, nor in the last two columns (three for 5 × 5, and four for 7 × 7). Elsewhere it grows from row to row, until its slanted edge leaves the grid, and it is largest at the left. More layers never help, and a larger kernel does, but not at the left.
 #
 # **And at which positions is the price paid?** For every position, we subtract the entropy there from the loss of each network. The map at the left shows the computed price.
 
@@ -336,9 +330,9 @@ figure = figures.heatmaps(
 figures.show(figure, "price_by_position")
 
 # %% [markdown]
-# The single stack pays exactly where w has a neighbour to repeat, that is, everywhere but in the first row and the last two columns. At each of these 42 positions, the price is what a new part costs more than a repeated one, 1.386 − 0.349 = 1.04. Over all 64 positions that makes 1.04 · 42 ÷ 64 = 0.68, the height of the band in 02.4. The two stacks pay almost nothing at any position. A few cells are brighter in both measured maps, which is due to chance in these 1,000 grids.
+# The single stack pays exactly where w has a neighbour to repeat, that is, everywhere but in the first row and the last two columns. At each of these 42 positions, the price is what a new part costs more than a repeated one, 1.386 − 0.349 = 1.04. Over all 64 positions that makes 1.04 · 42 ÷ 64 = 0.68, the height of the band in 02.4. The two stacks pay almost nothing at any position. Single cells lie up to 0.1 above or below, by chance: each is a mean over 1,000 codes.
 #
-# **And for real top codes?** We subtract the loss of the two stacks of 02.5 from the loss of two stacks with the blind spot, which are otherwise alike. (The vertical one takes no step to the right within a row: `tools/try_stacks.py`.)
+# **And for real top codes?** We subtract the loss of the two stacks of 02.5 from the loss of two stacks with the blind spot, which are otherwise alike.
 
 # %%
 path = assets.FOLDER / "results" / "stacks.json"
@@ -353,7 +347,7 @@ figure = figures.heatmaps(price, unit=unit, numbers="{:.2f}", centred=True)
 figures.show(figure, "price_on_real_codes")
 
 # %% [markdown]
-# The price is paid in the first column, where the blind spot is largest. In the first row nothing is hidden. The two stacks are better at its right end, where they also notice the edge of the grid, and the others do not. That a single stack is no worse than two stacks in total does not mean that it is free of the price: with as many weights it has twice the channels, and no gates.
+# The price is largest in the first column, at its upper end: not where most codes are hidden, but where the hidden ones tell most. In the first row nothing is hidden. What the map shows at its right end is the edge of the grid, which only the two stacks notice. That a single stack is no worse in total does not mean that it is free of the price: it has twice the channels.
 #
 # **How does the source draw its codes?** Line by line, u along the rows and w down the slanted lines:
 
@@ -375,7 +369,7 @@ print(inspect.getsource(BlindSpotSource.sample))
 #
 # *Difficulty 2 of 5 · importance 4 of 5 · 6 minutes*
 #
-# A third check needs no gradient. If a network defines a distribution, the probabilities of *all* grids add up to one, whatever its weights are. With 2 × 2 positions and K = 16 there are 16⁴ = 65,536 grids, few enough to try them all. **Write the function that adds up their probabilities.** The probability of a grid is the product of its four factors. The cell below applies your sum to our three networks; predict the sum of the one with mask B in front.
+# A third check needs no gradient. If a network defines a distribution, the probabilities of *all* grids add up to one, whatever its weights are. With 2 × 2 positions and K = 16 there are 16⁴ = 65,536 grids, few enough to try them all. **Write the function that adds up their probabilities.** The probability of a grid is the product of its four factors. The cell below applies your sum to our three networks. Is that of mask B one, less or more?
 #
 # <details><summary>Hint 1</summary>
 #
@@ -410,14 +404,14 @@ assert abs(sums["single stack"] - 1) < 1e-3
 assert abs(sums["two stacks"] - 1) < 1e-3 and sums["mask B"] > 1000
 
 # %% [markdown]
-# A causal network shares out a probability of one among all grids. The network with mask B in front spends thousands of times as much, and so its loss can be below the entropy.
+# A causal network shares out a probability of one among all grids. The network with mask B in front spends tens of thousands of times as much, and so its loss can be below the entropy.
 
 # %% [markdown]
 # ### Exercise 2: find the leak
 #
 # *Difficulty 3 of 5 · importance 5 of 5 · 10 minutes*
 #
-# A colleague hands you this stack of seven layers: four masked convolutions, with an ELU after each but the last. Its samples are noise, and the framed position below is orange and cross-hatched, which is a leak. **Which of the layers causes the leak?** Count the layers of `suspect` from 0, including the ELUs. Use the gradient on one layer at a time. `leak(seen, position)` returns the first position that is seen and is not past. Remember that a layer with mask B may see its own position, but the first layer may not.
+# A colleague hands you this stack of seven layers: four masked convolutions, with an ELU after each but the last. Its samples are noise, and the framed position below is orange and cross-hatched, which is a leak. **Which of the layers causes the leak?** Count the layers of `suspect` from 0, including the ELUs. Use the gradient on one layer at a time. `leak(seen, position)` returns the first position that is seen and is not past.
 #
 # Then explain: the layer that you found sees one position of the future, so why does the whole stack see its own position, and not that one?
 #
@@ -460,10 +454,10 @@ check.leaking_layer(my_layer, suspect, (8, 8))
 # ## What you can do now
 #
 # - Turn a convolution into a causal one, and draw from a network of such convolutions.
-# - Say where a stack of them is blind, and compute what that costs on codes of known entropy.
-# - Distrust a loss below the entropy, and find a leak by the gradient.
+# - Say where a stack of them is blind, and how its price is computed on codes of known entropy.
+# - Distrust a loss below the entropy, and say how the gradient finds a leak.
 #
-# **In papers**, such a network is a **causal** or **autoregressive model**, drawing one code after the other is **ancestral sampling**, and training with all true codes at once is **teacher forcing**. GPT does this with words.
+# **In papers**, such a network is a **causal** or **autoregressive model**, drawing one code after the other is **ancestral sampling**, and training with all true codes at once is **teacher forcing**.
 #
 # **To take away.** Would another order of the codes, say column by column, have a blind spot too? Which kernel size would save the single stack on our source, and which source would fool that one as well? ([Answers](ANSWERS.md#02--masked-convolutions))
 #

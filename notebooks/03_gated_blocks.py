@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [02](02_masked_convolutions.ipynb).
 #
-# **Time.** About 31 minutes for the core and 44 for all, with the exercises; 45<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
+# **Time.** About 32 minutes for the core and 45 for all, with the exercises; 45<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
 #
 # ← [02 · Masked convolutions](02_masked_convolutions.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [04 · The top prior](04_top_prior.ipynb) →
 
@@ -21,11 +21,9 @@ import torch
 import torch.nn.functional as F
 
 from pixelprior import PixelCNN, extract_codes, load_images, load_shipped
-from pixelprior.course import figures
+from pixelprior.course import explore, figures, reveal, your_turn
 from pixelprior.course.causality import count_faults, seen_by
 from pixelprior.course.checks import blocks as check
-from pixelprior.course.checks.verdict import reveal, your_turn
-from pixelprior.course.widgets import explore
 
 # %% [markdown]
 # ## 03.1 Two stacks instead of one
@@ -37,44 +35,36 @@ from pixelprior.course.widgets import explore
 # - The **vertical stack** v looks only at the rows above, in their full width.
 # - The **horizontal stack** h looks only to the left in its own row, and gets from v what is above. The logits are computed from h.
 #
-# No kernel needs a mask now: we **crop** each to what it may see. **Which positions are left?**
+# Nothing is multiplied by zero now: we **crop** each kernel, here 3 wide, to what it may see. In the drawing, a 1 lies under the kernel, and the output is at the frame. **Which positions are left?**
 
 # %%
 figures.show(figures.kernels_of_stacks(), "kernels_of_stacks")
 
 # %% [markdown]
-# In the first block, the kernels leave out the row or the code at the frame. This is the **shift**. The package's `GatedBlock` holds the kernels, with mask A for a first block and mask B for a later one. We add zeros around the input, and for the shift cut off its end.
+# The kernels of the first block end one row above the frame, or one code to its left: this is the **shift**. The package's `GatedBlock` holds the cropped kernels; its type is still called A in a first block, and B in a later one.
 
 
 # %%
 def vertical(v, block):  # [B, channels, H, W] → [B, 2p, H, W]
-    v = F.pad(v, (1, 1, 1, 0))  # [B, channels, H + 1, W + 2]
+    v = F.pad(v, (1, 1, 1, 0))  # zeros: [B, channels, H + 1, W + 2]
+    # shifted: without the last row
     return block.vertical(v[:, :, :-1] if block.mask_a else v)
 
 
 def horizontal(h, block):  # [B, channels, H, W] → [B, 2p, H, W]
-    h = F.pad(h, (1, 0))  # [B, channels, H, W + 1]
+    h = F.pad(h, (1, 0))  # zeros: [B, channels, H, W + 1]
     return block.horizontal(h[..., :-1] if block.mask_a else h)
 
 
 # %% [markdown]
-# In a later block, the vertical kernel sees its own row, even to the *right* of the frame. **Is that a leak?**
-
-# %%
-my_guess = None  # your guess: "yes" or "no"
-
-# %%
-reveal("no: there v has seen only the rows above", my_guess)
-
-# %% [markdown]
-# Later blocks are given features that were shifted already: v at row y depends on the codes up to row y − 1, and h on those before its position. **The shift happens once.**
+# In a later block, the vertical kernel sees its own row, even to the *right* of the frame. That is no leak: v was shifted already, so its row y depends on the codes up to row y − 1, and h on those before its position. **The shift happens once.**
 
 # %% [markdown]
 # ## 03.2 The gate
 #
-# *Core · 3 minutes*
+# *Core · 4 minutes*
 #
-# The first PixelCNN had a ReLU after each convolution, and PixelRNN, which has LSTMs, reached a lower loss. The paper sees a possible reason in the gates of an LSTM: they *multiply* two numbers that both depend on the input. It gives PixelCNN a **gate** as well (equation 2), but does not measure what the gate alone brings:
+# The first PixelCNN had a ReLU after each convolution, and PixelRNN, a recurrent network of LSTMs, reached a lower loss. The paper sees a possible reason in the gates of an LSTM: they *multiply* two numbers that both depend on the input. It gives PixelCNN a **gate** as well (equation 2):
 #
 # $$
 # \text{out} = \tanh(W_f * x) \odot \sigma(W_g * x)
@@ -85,25 +75,25 @@ reveal("no: there v has seen only the rows above", my_guess)
 # %% [markdown]
 # ### Your turn A: the gate
 #
-# *2 minutes*
+# *3 minutes*
 #
 # W_f and W_g have p outputs each and are stacked into one convolution. That is why **2p** channels come out of each convolution before a gate. Write equation 2 for such an output, [B, 2p, H, W], whose first half is W_f ∗ x and whose second half is W_g ∗ x.
 #
 # <details><summary>Hint 1</summary>
 #
-# `x.chunk(2, dim=1)` gives the two halves. So do the slices `x[:, :p]` and `x[:, p:]`, where p is half of `x.shape[1]`.
+# `both.chunk(2, dim=1)` gives the two halves. So do the slices `both[:, :p]` and `both[:, p:]`, where p is half of `both.shape[1]`.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Tensors have the methods `tanh()` and `sigmoid()`, and `*` multiplies position by position.
+# Tensors have the methods `tanh()` and `sigmoid()`. In Python, `*` is the ⊙ of the equation.
 #
 # </details>
 
 
 # %% tags=["exercise"]
-def my_gate(x):  # [B, 2p, H, W]
+def my_gate(both):  # [B, 2p, H, W]
     return None  # your turn: [B, p, H, W]
 
 
@@ -115,7 +105,7 @@ gate = your_turn(check.gate, my_gate, otherwise=check.package_gate)
 # %% [markdown]
 # ## 03.3 The block
 #
-# *Core · 7 minutes*
+# *Core · 8 minutes*
 #
 # A block joins the two stacks with four convolutions.
 
@@ -123,35 +113,24 @@ gate = your_turn(check.gate, my_gate, otherwise=check.package_gate)
 figures.show(figures.gated_block(), "gated_block")
 
 # %% [markdown]
-# - The link goes **one way**, from v to h, as a **1×1 convolution**, which mixes channels and not positions. From h to v it would leak: h at column c + 1 has seen the code at c, and the next vertical kernel would bring it back to c.
-# - The **residuals** add the old v and h to the new ones, so that a block learns only the change. The first block has none, because its input is the codes to be predicted. (The paper has one around h alone; [we have two](../docs/results.md#what-depth-needs).)
+# - The link goes **one way**, from v to h, as a **1×1 convolution**, which mixes channels and not positions. From h to v it would leak: h one column to the right has seen the code here, and the next vertical kernel would bring it back.
+# - The **residuals** add the old v and h to the new ones, so that a block learns only the change. The first block has none, because its input is the codes to be predicted. The paper has one around h alone, and [we have two](../docs/results.md#what-depth-needs).
 # - The bias comes from the **label**, the class of the image: each block multiplies the label's vector c by a matrix V and adds V c at every position (equation 4). What a network is given beside the codes is called a **condition**.
 
 # %% [markdown]
 # ### Your turn B: the wiring
 #
-# *5 minutes*
+# *6 minutes*
 #
-# Write the forward pass of a block, from the drawing. Return the new v and the new h.
-#
-# - `vertical(v, block)` and `horizontal(h, block)` are the functions of 03.1, and give 2p channels.
-# - `block.vertical_to_horizontal(…)` takes 2p channels to 2p, `gate(…)` takes 2p to p, and `block.horizontal_out(…)` takes p to p.
-# - `first` says whether this is the first block.
-# - `bias` is [B, 2p, 1, 1], or the number 0 for no label.
+# Write the forward pass of a block, from the drawing. The first line is there: the left column down to its first plus. Return the new v and the new h. `horizontal(h, block)` is the function of 03.1, the two 1×1 convolutions are `block.vertical_to_horizontal(…)` and `block.horizontal_out(…)`, and `first` says whether this is the first block, which has no residuals.
 #
 # <details><summary>Hint 1</summary>
 #
-# Begin with what `vertical` gives, and add the bias. Both stacks need this sum.
+# `vertical_to_horizontal` takes `up` *before* the gate. Its result is added to what `horizontal` gives, before the gate of h.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
-#
-# `vertical_to_horizontal` takes the sum *before* the gate. Its result is added to what `horizontal` gives, before the gate of h.
-#
-# </details>
-#
-# <details><summary>Hint 3</summary>
 #
 # Unless `first` is true, add the old v to the new v, and the old h to the new h.
 #
@@ -160,6 +139,7 @@ figures.show(figures.gated_block(), "gated_block")
 
 # %% tags=["exercise"]
 def my_wiring(v, h, block, first, bias):  # v, h [B, channels, H, W]
+    up = vertical(v, block) + bias  # [B, 2p, H, W]
     return None  # your turn: the new v and the new h, [B, p, H, W] each
 
 
@@ -173,7 +153,7 @@ wiring = your_turn(check.wiring, my_wiring, otherwise=check.wired)
 #
 # *Core · 3 minutes*
 #
-# **How many blocks does an 8 × 8 grid need, until every position sees its whole past?** `check.two_stacks("ABB", wiring)` has three blocks with these masks, and computes the last h.
+# **How many blocks does an 8 × 8 grid need, until every position sees its whole past?**
 
 # %%
 my_guess = None  # your guess: a number of blocks
@@ -183,25 +163,25 @@ my_guess = None  # your guess: a number of blocks
 def what_h_sees(row, column):
     fields = {}
     for count in (1, 2, 3, 4, 5, 7):
-        h = check.two_stacks("ABBBBBB"[:count], wiring)
+        h = check.two_stacks("ABBBBBB"[:count], wiring)  # the last h
         fields[f"blocks: {count}"] = seen_by(h, (row, column), (8, 8), 4)
     return figures.receptive_fields(fields, (row, column), columns=3)
 
 
-explore(what_h_sees, "field_by_block", row=[5, 0, 2, 7], column=[2, 0, 5, 7])
+explore(what_h_sees, "field_by_block", row=[7, 0, 2, 5], column=[2, 0, 5, 7])
 
 # %%
 reveal("seven blocks", my_guess)
 
 # %% [markdown]
-# Each block adds a row above and a column on either side, and no blind spot is left. Five are enough for the framed position, but the last code of a row needs seven, because the first one is seven positions away.
+# Each block adds a row above and a column on either side, and no blind spot is left. The last row needs seven, because the first row is seven rows away, and so does the last code of a row.
 
 # %% [markdown]
 # ## 03.5 Where it breaks: three silent mistakes
 #
-# *Core · 3 minutes*
+# *Core · 4 minutes*
 #
-# Three mistakes in a block raise no error. **How does each change what a position sees?** Over all positions, `count_faults` counts leaks and unseen past positions.
+# Three mistakes in a block raise no error. **How does each change what a position sees?** `count_faults` counts the positions that leak, and the pairs of a position and an earlier one that it does not see.
 
 # %%
 fields = {}
@@ -218,12 +198,12 @@ for name, masks, first in (
 figures.show(figures.receptive_fields(fields, (5, 2)), "shift_slips")
 
 # %% [markdown]
-# With the shift in every block, each row further up adds one column to each side and no more: the view ends at 45° again. Such a network can be trained and drawn from, but stays worse than it could be. The other two leak, and their loss is too good to be true. So test for both faults: each mistake shows in one column only.
+# With the shift in every block, each row further up adds one column on the right and no more: the view ends at 45° again, at any depth. Such a network can be trained and drawn from, but does not see all of its past. The other two leak, and their loss is too good to be true. So test for both faults: each mistake shows in one column only.
 
 # %% [markdown]
 # ## 03.6 Your own PixelCNN
 #
-# *Core · 6 minutes*
+# *Core · 5 minutes*
 #
 # The package's `PixelCNN` embeds the codes, from which both stacks start, and has a **head** of 1×1 convolutions that computes K logits from the last h. We put your gate and wiring between them.
 
@@ -239,7 +219,7 @@ class MyPixelCNN(PixelCNN):
 
 
 # %% [markdown]
-# We train it for some seconds on the top codes of 3,000 photographs. (Notebook 04 explains the loop.)
+# We train it for some seconds on the top codes of 3,000 photographs, by a loop that notebook 04 explains.
 
 # %%
 vqvae2, prior = load_shipped()
@@ -249,13 +229,7 @@ codes = extract_codes(vqvae2, photographs)
 # %%
 torch.manual_seed(0)
 mine = MyPixelCNN(30, 32, 24, 7, 10)  # K, D, p, blocks, classes
-optimizer = torch.optim.AdamW(mine.parameters(), lr=5e-3)
-for _ in range(250):
-    z_top, _, labels = codes.batch(torch.randint(3000, (64,)))
-    loss = mine.nats(z_top, labels=labels).mean()  # z_top [64, 8, 8]
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
+check.train(mine, codes)
 
 # %% [markdown]
 # **What does it draw?** Your network and the package's draw ten grids of top codes, with a pass for each code (`naive`), and the package draws bottom codes given them.
@@ -270,7 +244,7 @@ rows = figures.image_rows(images, column_names=codes.class_names)
 figures.show(rows, "first_images")
 
 # %% [markdown]
-# Most of yours can be recognized. They are not perfect: some are torn, as some of the package's are. Longer training helps.
+# Most of yours can be recognized, and some are torn, as some of the package's are, whose network is larger and was trained longer.
 
 # %% [markdown]
 # ## 03.7 The same as the package
@@ -282,6 +256,7 @@ figures.show(rows, "first_images")
 # %%
 theirs = PixelCNN(30, 32, 24, 7, 10).eval()
 theirs.load_state_dict(mine.state_dict())
+z_top, _, labels = codes.batch(torch.arange(64))  # [64, 8, 8], …, [64]
 difference = (mine(z_top, labels) - theirs(z_top, labels)).abs().max()
 print("they differ by less than 0.001:", difference.item() < 0.001)
 
@@ -330,7 +305,7 @@ check.blocks_needed(my_blocks)
 #
 # *Difficulty 3 of 5 · importance 3 of 5 · 8 minutes*
 #
-# **How many numbers does `GatedBlock("B", 24, 24)` learn?** It is a later block, with 24 channels in and p = 24, kernels of k = 3, and no label. Work the number out on paper from the four convolutions of the drawing, and then let the check count.
+# **How many numbers does `GatedBlock("B", 24, 24)` learn?** It is a later block, with 24 channels in and p = 24, kernels of k = 3, and no label. (A bias here is that of a convolution.) Work the number out on paper from the four convolutions of the drawing, and then let the check count.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -362,8 +337,8 @@ check.parameters(my_count, "B", 24, 24)
 # ## What you can do now
 #
 # - Write the gate and the wiring of a block, and say why the shift happens once.
-# - Say how many blocks a grid needs, and how a label reaches every position.
-# - Test a network for leaks and blind spots, and name mistakes that cause them.
+# - Say why a grid of 8 × 8 needs seven blocks, and how a label reaches every position.
+# - Tell a leak from a blind spot in what a test counts, and name mistakes that cause them.
 #
 # **In papers**, the gate is a **gated activation unit**, the network is the **gated PixelCNN**, and the label is a **class condition**.
 #
@@ -385,8 +360,8 @@ check.parameters(my_count, "B", 24, 24)
 
 
 # %% tags=["solution"]
-def the_gate(x):
-    features, gates = x.chunk(2, dim=1)  # [B, p, H, W] each
+def the_gate(both):
+    features, gates = both.chunk(2, dim=1)  # [B, p, H, W] each
     return features.tanh() * gates.sigmoid()
 
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** The gated block of notebook [03](03_gated_blocks.ipynb), and the loss of notebook [04](04_top_prior.ipynb).
 #
-# **Time.** About 28 minutes for the core and 49 for all, with the exercises; 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
+# **Time.** About 26 minutes for the core and 48 for all, with the exercises; 60<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
 #
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 
@@ -19,13 +19,10 @@ needs("0.2")  # says so if the installed package is older
 # %%
 import torch
 
-from pixelprior.assets import load_shipped
-from pixelprior.course import figures
+from pixelprior import ConditionalPixelCNN, load_shipped
+from pixelprior.course import explore, figures, reveal, your_turn
 from pixelprior.course.checks import bottom as check
-from pixelprior.course.checks.verdict import reveal, your_turn
-from pixelprior.course.widgets import explore
 from pixelprior.evaluation.measures import erase_top
-from pixelprior.pixelcnn import ConditionalPixelCNN
 
 # %% [markdown]
 # ## 05.1 A condition for each position
@@ -46,7 +43,7 @@ heldout = check.codes(vqvae2, "test", 256)
 #
 # *3 minutes*
 #
-# Four of the 16 × 16 bottom positions lie over each top position, in a square of 2 × 2, and all four take its features. The figure shows this for numbered positions. It is called **nearest-neighbour upsampling**. **Write the line that does it.**
+# Four of the 16 × 16 bottom positions belong to each top position, in a square of 2 × 2, and all four take its features. The figure shows this for numbered positions. It is called **nearest-neighbour upsampling**. **Write the line that does it.**
 #
 # <details><summary>Hint 1</summary>
 #
@@ -131,7 +128,7 @@ gated_block = your_turn(
 # [To solution B](#Solution-B)
 
 # %% [markdown]
-# Here is the whole network. The condition depends on no bottom code, so it is computed once per image, and adding it leaks nothing (05.8).
+# Here is the whole network. After enlarging, one more convolution lets the four positions of a square differ, and the package adds the label's vector. The condition depends on no bottom code, so adding it leaks nothing.
 
 
 # %%
@@ -153,22 +150,22 @@ class BottomPrior(ConditionalPixelCNN):  # which makes the layers
 #
 # *Core · 3 minutes*
 #
-# Are the top codes worth the trouble? We train a network on pairs of grids. Its twin has the same first weights and the same bottom grids, but **every top code is 0**: its top grid says nothing. `learning_curve` has the loop of notebook 04, without labels. **From which step on does the top help?**
+# We train a network on pairs of grids. Its twin has the same first weights and the same bottom grids, but **every top code is 0**: its top grid says nothing. `learning_curve` has the loop of notebook 04, without labels. **From which step on does the top help?** (We measure every 24 steps.)
 
 # %%
 erased = erase_top(training), erase_top(heldout)
 without = check.learning_curve(BottomPrior, *erased)
-with_top = check.learning_curve(BottomPrior, training, heldout)
-assert with_top[2] < without[2] and 0.05 < without[-1] - with_top[-1] < 0.2
-figures.show(check.curves(without, with_top, heldout), "with_and_without_top")
+given = check.learning_curve(BottomPrior, training, heldout)
+assert given[2] < without[2] and 0.05 < without[-1] - given[-1] < 0.2
+figures.show(check.curves(without, given, heldout), "with_and_without_top")
 
 # %% [markdown]
-# At first the two hardly differ: they learn how often codes occur and which occur side by side. Then the network with the top codes needs fewer nats, and the gap stays, because earlier bottom codes do not contain what the top says about the codes to come. The dashed line is the **unigram entropy** (notebook 04).
+# At first the two hardly differ. Then the network with the top codes needs fewer nats, and the gap stays, because earlier bottom codes do not contain what the top says about the codes to come. The dashed line is the **unigram entropy**, the cost of a code if only the shares of the codes are known.
 
 # %% [markdown]
-# ## 05.4 What is the top worth, and where?
+# ## 05.4 What is the top worth?
 #
-# *Core · 3 minutes*
+# *Core · 2 minutes*
 #
 # Such twins also ship with the package, conditioned on the label as well, and trained on nearly all of the 60,000<!--= results data.training_images --> training images. **What share of the nats of a bottom code does the top save?**
 
@@ -176,7 +173,7 @@ figures.show(check.curves(without, with_top, heldout), "with_and_without_top")
 my_guess = None  # your guess, in percent
 
 # %%
-shipped, twin = prior.prior_bottom, check.shipped_twin()
+bottom_prior, twin = prior.prior_bottom, check.shipped_twin()
 z_top, z_bottom, labels = heldout.batch(torch.arange(96))
 
 
@@ -185,23 +182,17 @@ def nats(network, z_top):
         return network.nats(z_bottom, z_top, labels)  # [96, 16, 16]
 
 
-own, alone = nats(shipped, z_top), nats(twin, 0 * z_top)
+own, alone = nats(bottom_prior, z_top), nats(twin, 0 * z_top)
 gain = alone - own  # [96, 16, 16]
 reveal(f"it saves {gain.sum() / alone.sum():.0%}", my_guess)
 
 # %% [markdown]
-# On all 10,000<!--= results data.heldout_images --> held-out images, a bottom code costs 1.503<!--= results likelihood.bottom.without_top.value --> nats without the top codes and 1.206<!--= results likelihood.bottom.nats_per_code.value --> nats with them, a **gain** of 0.296<!--= results likelihood.bottom.gain_from_top.value --> nats. **At which positions is it large?**
-
-# %%
-figures.show(check.map_of(gain.mean(dim=0)), "gain_by_position")
-
-# %% [markdown]
-# The middle gains most, where most images have something to show. The border is mostly background, which costs little even without the top. Row 0 gains more than row 15: it has no codes above it, and the top tells what is coming.
+# On all 10,000<!--= results data.heldout_images --> held-out images, a bottom code costs 1.503<!--= results likelihood.bottom.without_top.value --> nats without the top codes and 1.206<!--= results likelihood.bottom.nats_per_code.value --> nats with them, a **gain** of about 0.30<!--= results likelihood.bottom.gain_from_top.value --> nats.
 
 # %% [markdown]
 # ## 05.5 One top, many bottoms
 #
-# *Core · 4 minutes*
+# *Core · 3 minutes*
 #
 # We keep the top codes of one image, by `known_top`, and draw eight bottom grids. In the last row, only the label is kept. **What stays the same in the second row, and what varies?**
 
@@ -214,38 +205,36 @@ def many(image, seed):
     same = {"labels": labels, "seed": seed}
     kept = draw(vqvae2, 8, **same, known_top=z_top)  # [8, 1, 32, 32]
     free = draw(vqvae2, 8, **same)  # [8, 1, 32, 32]
-    rows = {"own codes": real, "top kept": kept, "nothing kept": free}
+    rows = {"own codes": real, "top kept": kept, "label only": free}
     return figures.image_rows(rows)
 
 
 # %% tags=["cover"]
 my_image = 1  # yours: any number from 0 to 255
-choices = {"image": [my_image, 0, 31, 33, 100, 255], "seed": [0, 1, 2, 3]}
+choices = {"image": [my_image, 0, 33, 255], "seed": [0, 1, 2, 3]}
 explore(many, "one_top_many_bottoms", **choices)
 
 # %% [markdown]
-# It is the same pullover eight times, and none of them says "Lee". *Something* is written on each, at the same spot: the top says that there is print, and where. What it says was in the bottom codes. **Now take the top of an image of your own**: 31 is a bag, 100 a dress with a pattern.
-#
-# The top holds the outline because our VQ-VAE-2 was trained with `bottom_dropout`: for one image in twenty, its decoder got no bottom codes. Without it, as in the paper, the decoder of such a network uses the bottom alone (notebook 01).
+# It is the same pullover eight times, and none of them says "Lee". *Something* is written on each, at the same spot: the top says that there is print, and where. **Now change `my_image`**: 31 is a bag, 100 a dress with a pattern.
 
 # %% [markdown]
 # ## 05.6 Where it breaks: the top of another image
 #
 # *Core · 3 minutes*
 #
-# One wrong line shuffles the list of top grids, and every bottom grid is paired with the top of another image. All shapes are right, and nothing raises an error. A code costs 1.2<!--= results likelihood.bottom.nats_per_code.value --> nats with its own top, and 3.4<!--= results likelihood.bottom.uniform --> by a uniform guess. **What does it cost with the top of another image?**
+# After the training, one wrong line shuffles the list of top grids, and every bottom grid is paired with the top of another image. All shapes are right, and nothing raises an error. A code costs 1.2<!--= results likelihood.bottom.nats_per_code.value --> nats with its own top, and 3.4<!--= results likelihood.bottom.uniform --> by a uniform guess. **What does it cost with the top of another image?**
 
 # %%
 my_guess = None  # your guess, in nats
 
 # %%
-shuffled = nats(shipped, z_top.roll(1, 0))  # each gets that of the one before
-same = nats(shipped, z_top[check.another_of_its_class(labels)])
+shuffled = nats(bottom_prior, z_top.roll(1, 0))  # of the image before
+same = nats(bottom_prior, z_top[check.another_of_its_class(labels)])
 reveal(f"it costs {shuffled.mean():.1f} nats", my_guess)
 figures.show(check.bars(own, alone, same, shuffled), "cost_of_wrong_tops")
 
 # %% [markdown]
-# It is as bad as a uniform guess, because the network is certain of codes that do not come. Even the top of an image of the same class costs more than none. Samples do not show the mistake: each is a whole image, with the outline of the other one. The loss shows it, if it is compared: **a network with a condition must beat its twin without.**
+# It is as bad as a uniform guess, because the network is certain of codes that do not come. Even the top of an image of the same class costs more than none. Samples do not show the mistake: each is a whole image, with the outline of the other one. The loss shows it, if it is compared: **a network with a condition must beat its twin without.** (If the line is wrong during the training as well, the network learns to ignore the top, and costs as much as its twin.)
 
 # %% [markdown]
 # ## 05.7 The same as the package
@@ -255,16 +244,16 @@ figures.show(check.bars(own, alone, same, shuffled), "cost_of_wrong_tops")
 # Our network gets the weights of the shipped prior.
 
 # %%
-by_hand = check.with_weights_of(BottomPrior, shipped)
+by_hand = check.with_weights_of(BottomPrior, bottom_prior)
 apart = (nats(by_hand, z_top) - own).abs().max()
 print("nats differ by less than 1e-3:", bool(apart < 1e-3))
 
 # %% [markdown]
 # ## 05.8 What a bottom code sees
 #
-# *Further · 4 minutes*
+# *Further · 3 minutes*
 #
-# The condition is computed from z_top alone. Whatever bottom codes are drawn, it stays the same, and adding a constant changes no dependence. **Which bottom codes, and which top codes, does the prediction at row 8, column 8 depend on?** We find out by the gradient, as in notebook 02.
+# **Which bottom codes, and which top codes, does the prediction at row 8, column 8 depend on?** We find out by the gradient, as in notebook 02.
 
 # %%
 bottom_seen, top_seen = check.seen(by_hand, heldout, (8, 8))
@@ -273,8 +262,8 @@ blue = figures.COLOURS["past"]
 kinds = {
     "not seen": ("white", ""),
     "seen": (blue, ""),
-    "the code itself, not seen": ("white", "//"),
-    "the top code that it lies over, seen": (blue, "//"),
+    "the code itself, not seen": ("white", "///"),
+    "the top code that it belongs to, seen": (blue, "///"),
 }
 panels = {"bottom codes": bottom_seen.long(), "top codes": top_seen.long()}
 panels["bottom codes"][8, 8] += 2
@@ -285,7 +274,20 @@ figures.show(figures.cells(panels, kinds, columns=2), "what_a_code_sees")
 # It sees the earlier bottom codes and no others, and the top codes on all sides. In a single grid, seeing what is below and to the right would be a leak. Here it is intended: at the left edge of a sleeve, the network can know how wide the sleeve will be.
 
 # %% [markdown]
-# ## 05.9 Exercises
+# ## 05.9 Where is the top worth most?
+#
+# *Further · 2 minutes*
+#
+# The gain of 05.4 is a mean over all positions. **At which of them is it large?**
+
+# %%
+figures.show(check.map_of(gain.mean(dim=0)), "gain_by_position")
+
+# %% [markdown]
+# The middle gains most, where most images have something to show. The border is mostly background, which costs little even without the top. As a share of its own cost, row 0 saves most: it has no codes above it, and the top tells what is coming.
+
+# %% [markdown]
+# ## 05.10 Exercises
 #
 # *Further · 17 minutes*
 #
@@ -297,7 +299,7 @@ figures.show(figures.cells(panels, kinds, columns=2), "what_a_code_sees")
 # %% [markdown]
 # ### Exercise 1: the order of the levels
 #
-# *Difficulty 1 of 5 · importance 5 of 5 · 4 minutes*
+# *Difficulty 1 of 5 · importance 4 of 5 · 4 minutes*
 #
 # Below are the six steps in which the prior draws an image, but in shuffled order. Give their right order as a string of letters, such as `"abcdef"`. The check goes through the steps and looks at what is known before each step.
 #
@@ -328,7 +330,7 @@ check.order_of_levels(my_order)
 # %% [markdown]
 # ### Exercise 2: how improbable is this bag?
 #
-# *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes*
+# *Difficulty 2 of 5 · importance 3 of 5 · 5 minutes*
 #
 # The **chain rule** holds for grids as it does for codes:
 #
@@ -336,11 +338,11 @@ check.order_of_levels(my_order)
 # \log P(z_\text{top}, z_\text{bottom}) = \log P(z_\text{top}) + \log P(z_\text{bottom} \mid z_\text{top}).
 # $$
 #
-# Each term on the right is itself a sum, over 64 codes or over 256. What are the **nats per image**, −log P(z_top, z_bottom), of held-out image 31, a bag? Compute them with both levels of the shipped prior.
+# Each term on the right is itself a sum, over 64 codes or over 256. What are the **nats per image**, −log P(z_top, z_bottom), of held-out image 31, a bag? Compute them with both levels of the shipped prior: `image_nats(network, codes)` gives the nats of each image by one level.
 #
 # <details><summary>Hint 1</summary>
 #
-# `image_nats(network, codes)` gives the nats of each image by one level. The levels are `prior.prior_top` and `prior.prior_bottom`.
+# The levels are `prior.prior_top` and `prior.prior_bottom`.
 #
 # </details>
 #
@@ -395,7 +397,7 @@ def my_gain(with_top, without_top, codes):
 
 
 few = heldout.subset(torch.arange(100, 124))
-check.conditional_gain(my_gain, shipped, twin, few)
+check.conditional_gain(my_gain, bottom_prior, twin, few)
 
 # %% [markdown] tags=["about-solutions"]
 # [To solution 3](#Solution-3)
@@ -404,7 +406,7 @@ check.conditional_gain(my_gain, shipped, twin, few)
 # ## What you can do now
 #
 # - Condition a PixelCNN on another grid, with one line of its block.
-# - Measure what a condition is worth, against a twin that was trained without it.
+# - Say what a condition is worth, by comparison with a twin that was trained without it.
 # - Draw many images with one top, and detect wrong pairs by the loss.
 #
 # **In papers**, P(z_bottom | z_top) is a **conditional** or **hierarchical prior**, and drawing the top first and then the bottom is **ancestral sampling**. To train a twin that lacks one input is an **ablation**.
@@ -472,7 +474,9 @@ check.order_of_levels(order)
 
 # %% tags=["solution"]
 # A product of probabilities is a sum of logarithms, over codes and levels.
-bag_nats = image_nats(prior.prior_top, bag) + image_nats(shipped, bag)  # [1]
+bag_nats = image_nats(prior.prior_top, bag) + image_nats(
+    bottom_prior, bag
+)  # [1]
 
 check.nats_per_image(bag_nats, prior, bag)
 
@@ -490,4 +494,4 @@ def gain_per_code(with_top, without_top, codes):
     return (nats_without - nats_with).mean() / codes.z_bottom[0].numel()
 
 
-check.conditional_gain(gain_per_code, shipped, twin, few)
+check.conditional_gain(gain_per_code, bottom_prior, twin, few)

@@ -860,7 +860,7 @@ for name, data in list(sandals.items())[:2]:
 # %% [markdown]
 # With `top_k=1` there are only ten different images, one per class. At T = 0.3 all 250 differ, but they are less varied than photographs.
 #
-# A common check is the **perplexity** of the drawn codes: exp of the entropy of their frequencies (notebook 01). Another is the share of codes that occur at all. We compare both with the mean distance within a class, and divide each by what rebuilt photographs have.
+# A common check is the **perplexity** of the drawn codes: exp of the entropy of their frequencies (exercise 1 of notebook 01). Another is the share of codes that occur at all. We compare both with the mean distance within a class, and divide each by what rebuilt photographs have.
 
 # %%
 from pixelprior.evaluation.measures import code_use
@@ -909,9 +909,9 @@ for level in ("top", "bottom"):
     print("perplexity above a third of K:", enough)
 
 # %% [markdown]
-# Our codebooks are healthy. If yours has collapsed to a few codes, no temperature brings back what these codes cannot represent, and section 01.9 has the remedy.
+# Our codebooks are healthy. If yours has collapsed to a few codes, no temperature brings back what these codes cannot represent, and section 01.4 has the remedy.
 #
-# If you had lowered the temperature, go back to 1, and if you had set `top_k`, leave it out. A temperature above 1 adds distance too, but the images get worse: section 07.4 shows the Fréchet distance rise, and specks and frayed edges add to the distance. If samples are alike at T = 1, look at the codebook, and at the held-out loss: we expect a prior that has learned few images by heart (section 04.11) to draw those few.
+# If you had lowered the temperature, go back to 1, and if you had set `top_k`, leave it out. A temperature above 1 adds distance too, but the images get worse: section 07.4 shows the Fréchet distance rise, and specks and frayed edges add to the distance. If samples are alike at T = 1, look at the codebook, and at the held-out loss: we expect a prior that has learned few images by heart (section 04.7) to draw those few.
 #
 # **Can we have good and varied at once?** The top codes decide shape and shade, and that is where the variety is. So we keep the top codes drawn at T = 1, and draw the bottom codes alone at a lower temperature.
 
@@ -932,7 +932,7 @@ print("of the mean distance at least 98 % stays:", share > 0.98)
 #
 # *Further · 23 minutes*
 #
-# Section 04.10 has shown a prior with too high a rate. Here we take the other network, a small VQ-VAE-2, and two causes.
+# Section 04.8 has shown a prior with too high a rate. Here we take the other network, a small VQ-VAE-2, and two causes.
 #
 # - **A rate too high**: 0.1 instead of 2e-3, and a bold rate of 0.03, each with a warm-up of a tenth of the steps and with a long one of three tenths.
 # - **A bad file**: someone forgot to divide by 255, for a single file of two batches, so that at steps 17 and 18 the pixels run from 0 to 255. In this run the rate is as it should be.
@@ -1026,7 +1026,7 @@ print("bad file: a norm over 10,000 times the usual:", ratio > 10_000)
 assert ratio > 10_000
 
 # %% [markdown]
-# - **Rate 0.1** is clipped, and still it learns nothing, because AdamW's step is about as long with clipping as without (section 04.10). After the peaks the curve looks calm, but it stays flat, far above that of the run in which all is as it should be. A long warm-up does not change that; the remedy is a lower rate.
+# - **Rate 0.1** is clipped, and still it learns nothing, because AdamW's step is about as long with clipping as without (section 04.8). After the peaks the curve looks calm, but it stays flat, far above that of the run in which all is as it should be. A long warm-up does not change that; the remedy is a lower rate.
 # - **Rate 0.03** is at the border. Whether a run learns depends on its starting weights, and even the last digits of a sum, which differ from processor to processor, can decide. A long warm-up helps often, but not on every processor and from every start. A run at this rate that learns can even end below the first curve, because its steps are longer and 90 steps are few. So do not judge such a rate by a single run.
 # - **The bad file** itself makes the peak of both runs. Clipped, the run goes on as before. Not clipped, the loss rises once more, and the network hardly learns.
 #
@@ -1078,7 +1078,7 @@ figures.show(
 # %% [markdown]
 # Not clipped, the ratio has the wrong sign almost to the end and is soon near 0, so that the weight hardly moves: the mean of squares forgets more slowly than the mean of gradients. Clipped, the ratio has the right sign again at the next step, is back at half its size after twelve, and at nearly nine tenths at the end. So clip, at a few times the usual norm, but do not expect clipping to replace a lower rate. (The package clips at 1.0, and `--max_grad_norm` changes it.)
 #
-# **What if the numbers are no longer finite?** At still higher rates they grow until float32 cannot hold them, and one `nan` spoils all weights in one step (section [04.10](04_top_prior.ipynb)). So the package's `fit` looks at the gradient's norm *before* the weights move (on a CPU at each step), and says what to do.
+# **What if the numbers are no longer finite?** At still higher rates they grow until float32 cannot hold them, and one `nan` spoils all weights in one step (section [04.8](04_top_prior.ipynb)). So the package's `fit` looks at the gradient's norm *before* the weights move (on a CPU at each step), and says what to do.
 
 # %% tags=["nbval-ignore-output"]
 import tempfile

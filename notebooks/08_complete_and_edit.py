@@ -416,7 +416,7 @@ explore(
 #
 # *Further · 17 minutes*
 #
-# In 04.9 and 05.5 we kept the cost of each code, −log P(code | codes before it). Now we call this cost the **surprise** of the code, and look at it image by image. A code with probability 1/2 costs log 2 nats, and one with probability 1/1000 costs log 1000 nats, ten times as much.
+# In 04.10 and 05.4 we kept the cost of each code, −log P(code | codes before it). Now we call this cost the **surprise** of the code, and look at it image by image. A code with probability 1/2 costs log 2 nats, and one with probability 1/1000 costs log 1000 nats, ten times as much.
 #
 # We compute the surprise by hand, and compare it with that of the package. Its mean over all codes of a level has to be the loss of that level.
 
@@ -743,7 +743,7 @@ figures.show(
 #
 # The third row shows the same dress ten times. The top codes hold the outline and more, so that they leave the label little to decide. (Notebook 05 found the same with the top of another image.) To turn a dress into a boot, you have to draw top codes anew as well.
 #
-# Section 05.9 decoded bottom codes with the top codes of another image and measured their cost, and in exercise 3 of notebook 00 the nats revealed such an image. Now we ask at which positions the codes surprise the prior after a swap. We swap within two pairs, and each image gets the label of the image from which its top codes come.
+# Section 05.6 decoded bottom codes with the top codes of another image and measured their cost, and in *your turn* B of notebook 00 the nats revealed such an image. Now we ask at which positions the codes surprise the prior after a swap. We swap within two pairs, and each image gets the label of the image from which its top codes come.
 
 # %%
 pair, pair_labels = photographs[torch.tensor([7, 14, 1, 0])]

@@ -176,7 +176,7 @@ for kept in ("best", "last"):
 #
 # To train on your own images, give their folder in place of `shapes`, as `--data_root`: one folder per class, as above, with any file names. In this notebook, give the full path, without spaces, because the commands run in a temporary folder. If there are folders `train` and `test` (or `val`) above the classes, these are the splits. Otherwise every tenth image is a test image. Images of any size are scaled on their shorter side and cropped in the middle, and a grey image gets three equal channels.
 #
-# So there are images for three purposes: most are trained on, some are held out to choose `best`, and the test images are measured once, at the end. Why are the held-out images not enough? The loss of `best` was *chosen* as the lowest of all epochs, so it looks better than it is (04.11). The test images have chosen nothing, and theirs is the number to report.
+# So there are images for three purposes: most are trained on, some are held out to choose `best`, and the test images are measured once, at the end. Why are the held-out images not enough? The loss of `best` was *chosen* as the lowest of all epochs, so it looks better than it is (04.7). The test images have chosen nothing, and theirs is the number to report.
 #
 # New images are drawn by a third command. `--num_samples` says how many, and a `--temperature` below 1 prefers likely codes.
 
@@ -458,7 +458,7 @@ figures.show(
 # %% [markdown]
 # Each level falls below its dashed line within a few epochs, which is the first thing to look for. The second is the gap: the training losses continue to fall while the held-out losses stay level or rise, because with so few images the prior begins to learn them by heart. (In the first epochs the held-out curve may be the lower one, because it is measured at the epoch's end and without dropout, while the training loss is a mean over the epoch, with dropout.)
 #
-# `best` holds, for each level, the weights of the lowest point of its held-out curve. Read this point with the warning of 04.11: a curve of few images goes up and down by chance, and the lowest of 16 points is low by chance as well. That loss is good for choosing, and not for reporting. The same holds for whole runs: if you train five priors and keep the one with the lowest *test* loss, the test images have chosen, and a fair number needs images that none of the five runs was compared on.
+# `best` holds, for each level, the weights of the lowest point of its held-out curve. Read this point with the warning of 04.7: a curve of few images goes up and down by chance, and the lowest of 16 points is low by chance as well. That loss is good for choosing, and not for reporting. The same holds for whole runs: if you train five priors and keep the one with the lowest *test* loss, the test images have chosen, and a fair number needs images that none of the five runs was compared on.
 
 # %% [markdown]
 # ## 09.7 Where it breaks: a loss that is not finite
@@ -539,7 +539,7 @@ for name, value in well.items():
         print(f"{name}: {value:g} went well, {ill[name]:g} did not")
 
 # %% [markdown]
-# When this happens to you, look at the settings first. Then start again in another folder, with a third of the rate or a longer warm-up; `train-prior --init_checkpoint` begins with the weights of a good checkpoint. If it happens late in a run that went well, suspect bf16, and try `--mixed_precision no`. Not every bad rate ends in an error: the prior of 04.10 at a rate of 10 stayed finite, and learned nothing but frequencies. So compare the loss with the cost of the frequencies as well.
+# When this happens to you, look at the settings first. Then start again in another folder, with a third of the rate or a longer warm-up; `train-prior --init_checkpoint` begins with the weights of a good checkpoint. If it happens late in a run that went well, suspect bf16, and try `--mixed_precision no`. Not every bad rate ends in an error: the prior of 04.8 at a rate of 0.3 stayed finite, and learned nothing but frequencies. So compare the loss with the cost of the frequencies as well.
 
 # %% [markdown]
 # ## 09.8 Which numbers to choose
@@ -655,7 +655,7 @@ assert longer[0] < once[0] - 0.1
 #
 # So a rate of 1 breaks this training. At a tenth of it, 0.1, both curves are far below the flat line and near their lowest point, which lies at 0.03 or at 0.1.
 #
-# This is a **range test** (04.12). For a network of your own, make it with the command. Train with `--max_images 5000 --epochs 3` at rates that are a factor of three or ten apart, each in a folder of its own, up to the rate at which the training breaks down: there the nats per code that the command prints at its end are hardly below the unigram entropy beside them, while those of lower rates are well below it. (If the lowest rates end near the unigram entropy as well, three epochs were too few for them.) Stay a factor of ten below this rate, or more in a long run. A rate that is too low costs time, which a long run has, and one that is too high may spoil the network at any of its many steps. For networks like those of the recipes we take two sets of numbers. The first comes from the bars above, and the second is usual in the field. (Smaller networks allow higher rates: those of this notebook are trained at 1e-2.)
+# This is a **range test** (exercise 2 of 04). For a network of your own, make it with the command. Train with `--max_images 5000 --epochs 3` at rates that are a factor of three or ten apart, each in a folder of its own, up to the rate at which the training breaks down: there the nats per code that the command prints at its end are hardly below the unigram entropy beside them, while those of lower rates are well below it. (If the lowest rates end near the unigram entropy as well, three epochs were too few for them.) Stay a factor of ten below this rate, or more in a long run. A rate that is too low costs time, which a long run has, and one that is too high may spoil the network at any of its many steps. For networks like those of the recipes we take two sets of numbers. The first comes from the bars above, and the second is usual in the field. (Smaller networks allow higher rates: those of this notebook are trained at 1e-2.)
 #
 # - **Few steps, on a processor**: take 16 to 32 images per step and a rate of 2e-3 to 4e-3. Dropout makes no difference there. (The recipe `fashion_mnist` has such a rate too. It also has some dropout, because it sees each image seven times.)
 # - **Many steps, on a GPU**: take 128 to 256 images per step and a rate of 3e-4. A GPU processes many images in almost the time of few, and the mean of many gradients is less noisy.

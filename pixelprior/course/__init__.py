@@ -1,8 +1,23 @@
 """Code that only the course uses: figures, widgets, the checks of the exercises, and
 the tools with which a notebook measures or plans."""
 
+import importlib
+
 import pixelprior
 from pixelprior.settings import numbers_of
+
+TOOLS = {
+    "explore": "widgets",
+    "reveal": "checks.verdict",
+    "your_turn": "checks.verdict",
+}
+
+
+def __getattr__(name: str):
+    """What every notebook imports; loaded when it is asked for."""
+    if name not in TOOLS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{TOOLS[name]}"), name)
 
 
 class PackageTooOld(ImportError):

@@ -16,8 +16,10 @@ from pixelprior.course.checks.verdict import (
     need_number,
     need_tensor,
 )
+from pixelprior.data.codes import CodeData
 from pixelprior.layers import GatedBlock
 from pixelprior.layers import gate as package_gate
+from pixelprior.pixelcnn import PixelCNN
 
 GRID = (5, 5)
 BLOCKS = 5  # enough for a kernel of 3 to see the whole past on that grid
@@ -83,6 +85,17 @@ def two_stacks(
     return network
 
 
+def train(network: PixelCNN, codes: CodeData, steps: int = 250) -> None:
+    """Train a top prior by AdamW, on batches of 64 random grids."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    for _ in range(steps):
+        z_top, _, labels = codes.batch(torch.randint(len(codes), (64,)))
+        loss = network.nats(z_top, labels=labels).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
 @judged
 def gate(answer) -> str:
     """The answer is a function that returns tanh of the first half of the channels
@@ -90,12 +103,16 @@ def gate(answer) -> str:
     generator = torch.Generator().manual_seed(0)
     for shape in ((2, 2 * CHANNELS, *GRID), (1, 2, 1, 3)):
         x = torch.randn(shape, generator=generator, dtype=torch.float64)
-        given = x.clone()
+        given = x.clone().requires_grad_().clone()
         found = call(answer, given)
         if not torch.equal(given, x):
             raise Wrong("your function changed its input; make a new tensor instead")
         batch, channels, *grid = shape
         found = need_tensor(found, (batch, channels // 2, *grid), "your output")
+        if not found.requires_grad:
+            raise Wrong(
+                "no gradient leads back from your output, so that it cannot learn"
+            )
         found = found.detach().double()
         if not found.isfinite().all():
             raise Wrong("your output is not finite everywhere")
@@ -117,7 +134,7 @@ def _fault_of_a_gate(x: Tensor, found: Tensor) -> str:
         "both halves went through σ, so that nothing negative can come out": (
             one.sigmoid() * two.sigmoid()
         ),
-        "the two halves were added, and a sum cannot close": (
+        "the two halves were added; a product lets nothing through where σ is 0": (
             one.tanh() + two.sigmoid()
         ),
         "the first half came through without tanh, and may be of any size": (
@@ -161,7 +178,8 @@ def wiring(answer) -> str:
             wrong = tuple(seen.nonzero()[0].tolist())
             raise Wrong(
                 f"the vertical stack at {position} sees {wrong}; it is for the rows "
-                "above alone"
+                "above alone. Does the first block have a residual, do you return the "
+                "new v first, does anything lead from h to v?"
             )
     for position in _positions():
         seen = _seen(lambda x: both_stacks(x)[1], position, "the horizontal stack")
@@ -221,8 +239,8 @@ def _judge_residual(answer, block: GatedBlock) -> None:
     after = _one_block(answer, v, h, silent, False)[1].detach()
     if not torch.allclose(after, h, atol=TOLERANCE):
         raise Wrong(
-            "no leak and no blind spot; but with `horizontal_out` set to zero, a later "
-            "block relays h unchanged, and yours does not"
+            "no leak and no blind spot; but in a later block the new h is not the old "
+            "h plus what `horizontal_out` gives: are the residual and the box there?"
         )
 
 

@@ -34,7 +34,7 @@ STEPS = {
     "b": "draw z_bottom, code by code, each with the condition of its position",
     "c": "choose a label",
     "d": "look up the vectors of both grids in the two codebooks",
-    "e": "embed z_top, look around, enlarge: a condition for each bottom position",
+    "e": "embed z_top, mix, enlarge, mix: a condition for each bottom position",
     "f": "draw z_top, code by code",
 }
 # What must be known before a step, and what is known after it.
@@ -127,7 +127,7 @@ def bars(own: Tensor, alone: Tensor, same_class: Tensor, shuffled: Tensor) -> Fi
         "uniform\nguess": math.log(30),
     }
     costs = dict(sorted(costs.items(), key=lambda item: item[1]))
-    return figures.bars(costs, y_label="nats per bottom code", alike=True)
+    return figures.bars(costs, y_label="nats per bottom code, 96 images", alike=True)
 
 
 def shipped_twin() -> ConditionalPixelCNN:
@@ -193,7 +193,9 @@ def enlarge(answer) -> str:
     """
     for height, width in ((8, 8), (2, 3), (5, 4)):
         _try_enlarge(answer, height, width)
-    return "each bottom position has the features of the top position that it lies over"
+    return (
+        "each bottom position has the features of the top position that it belongs to"
+    )
 
 
 def _try_enlarge(answer, height: int, width: int) -> None:
@@ -202,7 +204,7 @@ def _try_enlarge(answer, height: int, width: int) -> None:
     features.requires_grad_(True)
     what = f"what your function gives for {height} × {width}"
     with torch.enable_grad():
-        out = call(answer, features)
+        out = call(answer, features, what=f"on a grid of {height} × {width}, yours")
     out = need_tensor(out, (2, 3, 2 * height, 2 * width), what)
     if not out.is_floating_point() or not torch.isfinite(out).all():
         raise Wrong(f"{what} has numbers that are no features: whole, or not finite")
@@ -232,8 +234,8 @@ def _misplaced(out: Tensor, features: Tensor) -> str:
     if len(found):
         row, column = found[0].tolist()
         return (
-            f"{here} has the features of top position ({row}, {column}), and lies over "
-            f"({y // 2}, {x // 2})"
+            f"{here} has the features of top position ({row}, {column}), and belongs "
+            f"to ({y // 2}, {x // 2})"
         )
     if ((features - value).abs() < 1e-4).any():
         return f"{here} has the features of another image or of another channel"
@@ -250,6 +252,13 @@ def gated_block(answer) -> str:
     torch.manual_seed(0)
     for mask_type, channels in (("B", 4), ("A", 6)):
         _try_block(answer, GatedBlock(mask_type, channels, 4, 3, 4), channels)
+    block, given = GatedBlock("B", 4, 4, 3, 4), torch.randn(3, 1, 4, 5, 6)
+    call(answer, block, *given)[0].sum().backward()
+    if block.condition.weight.grad is None:
+        raise Wrong(
+            "no gradient leads back to `block.condition`, so that it could not be "
+            "trained; leave the condition attached"
+        )
     return "the condition reaches both stacks at its own position, before the gates"
 
 

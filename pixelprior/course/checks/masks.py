@@ -87,11 +87,17 @@ class _Follows:
         return ((flat.cumsum(1) - flat + 1) % self.num_embeddings).view_as(codes)
 
 
-def _drawn(answer, network: _Follows, shape: tuple[int, int, int]) -> Tensor:
-    """The codes [B, H, W] that the answer draws, one per pass and in raster order."""
+def _drawn(
+    answer, network: _Follows, shape: tuple[int, int, int]
+) -> tuple[Tensor, Tensor]:
+    """The codes [B, H, W] that the answer draws, one per pass and in raster order, and
+    those that it was given."""
     torch.manual_seed(0)
     start = torch.randint(network.num_embeddings, shape)
-    codes = call(answer, network, start.clone())
+    try:
+        codes = call(answer, network, start.clone())
+    except Wrong as wrong:
+        raise Wrong(f"{wrong} (the grids here are {list(shape)})") from wrong
     codes = need_codes(codes, shape, network.num_embeddings, "what you return")
     if any(given.shape != shape for given in network.given):
         raise Wrong(
@@ -109,23 +115,28 @@ def _drawn(answer, network: _Follows, shape: tuple[int, int, int]) -> Tensor:
             here, there = (divmod(n, shape[2]) for n in (changed[0], last))
             raise Wrong(f"{here} was drawn after {there}; raster order goes row by row")
         last = changed[0] if changed else last
-    return codes
+    return codes, start
 
 
 @judged
 def draw(answer) -> str:
     """The answer is a function as `draw_grids`."""
     certain = _Follows(5)
-    codes = _drawn(answer, certain, (8, 3, 4))
+    codes, start = _drawn(answer, certain, (8, 3, 4))
     if (wrong := codes != certain.expected(codes)).any():
         y, x = wrong.any(dim=0).nonzero()[0].tolist()
+        if (codes == start)[wrong].all():
+            raise Wrong(
+                f"{int(wrong.sum())} of the {codes.numel()} codes of the batch were "
+                f"never drawn, such as one at {(y, x)}"
+            )
         raise Wrong(
             f"the network was certain of another code at {(y, x)}; do its logits stand "
             "for this position, and is the softmax over the K codes?"
         )
     probs = torch.tensor([0.1, 0.3, 0.6])
     logits = probs.log() + 5  # positive, as probabilities are
-    codes = _drawn(answer, _Follows(3, logits), (500, 2, 3))
+    codes, _ = _drawn(answer, _Follows(3, logits), (500, 2, 3))
     shares = codes.flatten().bincount(minlength=3) / codes.numel()
     if (codes == 2).all():
         raise Wrong("only the likeliest code is taken; a draw gives the others as well")

@@ -47,8 +47,8 @@ def bits(answer) -> str:
             )
         if not math.isclose(number, wanted, rel_tol=1e-6):
             raise Wrong(
-                f"{grid} takes {number:.2f} bits by your function; how many different "
-                f"grids are there, and how many can {number:.2f} bits tell apart?"
+                f"{grid} takes {number:.2f} bits by your function, and each code "
+                f"{math.log2(codes):.2f} bits, not rounded; how many codes are there?"
             )
     return (
         "one of K codes takes log2 K bits, and a grid that many for each of its codes"
@@ -169,8 +169,8 @@ def impostor(answer, prior: HierarchicalPixelCNN, codes: CodeData) -> str:
             f"given its top codes, image {answer:g} costs {cost:.1f} nats per bottom "
             "code, and another image costs more"
         )
-    others = nats[torch.arange(len(nats)) != int(answer)]
+    next_most = nats.sort().values[-2]
     return (
         f"given its top codes, image {answer:g} costs {cost:.1f} nats per bottom code, "
-        f"the others {others.median():.1f} (median)"
+        f"the next {next_most:.1f}, and the median is {nats.median():.1f}"
     )

@@ -67,7 +67,10 @@ def _why_far(z, points, e, apart, point: int) -> str:
     ):
         if torch.equal(z, mistaken):
             return f"{found}; {words}"
-    return f"{found}; is the argmin over the codes, for each point?"
+    return (
+        f"{found}; is the argmin over the codes, for each point, and is the distance "
+        f"summed over all D = {e.shape[1]} squared differences?"
+    )
 
 
 def passed_through(features: Tensor, quantized: Tensor) -> Tensor:
@@ -120,8 +123,8 @@ def straight_through(answer) -> str:
         )
     if to_codes is not None and to_codes.any():
         raise Wrong(
-            "the codebook gets a gradient as well; ours moves by averages alone, so "
-            "nothing may get back to `quantized`"
+            "`quantized` gets a gradient as well, but the decoder's is for `features` "
+            "alone; a term of the loss moves the codes"
         )
     return (
         "forward the decoder gets the quantized values, backward the features get the "
@@ -137,8 +140,8 @@ def perplexity(answer) -> str:
     not.
     """
     for counts, num_embeddings in (
-        ((8,), 1),
         ((4,) * 5, 5),
+        ((8,), 1),
         ((9, 9), 4),
         ((8, 4, 4), 6),
     ):
@@ -152,11 +155,11 @@ def perplexity(answer) -> str:
         shares = torch.tensor(counts) / sum(counts)
         entropy = -(shares * shares.log()).sum().item()
         alike = "equally frequent" if len({*counts}) == 1 else f"with counts {counts}"
-        given = f"{given}{alike}, your function gives {got:.2f}"
+        given = f"{given}{alike}, your function gives {got:.4g}"
         if abs(got - entropy) < 1e-3:
-            raise Wrong(f"{given}, the entropy; as how many equally frequent codes?")
+            raise Wrong(f"{given}, the entropy; take exp of it")
         if len({*counts}) == 1 and abs(got - len(counts)) > 1e-3:
-            raise Wrong(f"{given}; it is the number of codes, if all are so")
+            raise Wrong(f"{given}, and not {len(counts)}")
         if abs(got - len(counts)) < 1e-3 < abs(got - math.exp(entropy)):
             raise Wrong(
                 f"{given}, the number of codes in use; does a rare one count as much?"

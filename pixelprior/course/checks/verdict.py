@@ -6,6 +6,7 @@ a stored one. A check explains what is wrong and leaves the correction to the re
 
 import functools
 import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,10 @@ from torch import Tensor
 
 NOT_ATTEMPTED = (
     "not attempted yet: put your answer in the place of None, and run the cell again"
+)
+NOTHING_RETURNED = (
+    "not attempted yet: your function returns None; put your answer in its place, or "
+    "add the `return`, and run the cell again"
 )
 FALLBACK = "Until yours is right, the package's is used below."
 
@@ -62,8 +67,8 @@ def judged(check: Callable[..., str]) -> Callable[..., Verdict]:
             # The check may draw random numbers; the reader's random state is restored.
             with torch.random.fork_rng(devices=[]):
                 words = check(answer, *arguments, **options)
-        except NotAttempted:
-            return Verdict(None, NOT_ATTEMPTED)
+        except NotAttempted as nothing:
+            return Verdict(None, str(nothing) or NOT_ATTEMPTED)
         except Wrong as wrong:
             return Verdict(False, f"not yet: {wrong}")
         except Exception as error:  # an answer may be anything
@@ -106,7 +111,7 @@ def call(function, *arguments, what: str = "your function"):
     except Exception as error:
         raise Wrong(f"{what} raised {type(error).__name__}: {error}") from error
     if value is None:
-        raise NotAttempted
+        raise NotAttempted(NOTHING_RETURNED)
     return value
 
 
@@ -130,7 +135,8 @@ def need_number(value, what: str = "your answer") -> float:
     ):
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Wrong(f"{what} is {value!r}, but a number is needed")
+        words = kind(value) if isinstance(value, Tensor) else reprlib.repr(value)
+        raise Wrong(f"{what} is {words}, but a number is needed")
     if not math.isfinite(value):
         raise Wrong(f"{what} is {value}, which is not finite")
     return float(value)

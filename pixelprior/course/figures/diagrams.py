@@ -136,7 +136,8 @@ def gated_block() -> Figure:
         outside = x + 1.35 * side
         d.arrow(
             (x, 5.4), (outside, 5.4), (outside, 1.15), (x + 0.16 * side, 1.15),
-            text="residual", at=(outside + 0.14 * side, 2.2), rotation=90,
+            text="residual, not in the first block",
+            at=(outside + 0.14 * side, 2.9), rotation=90,
         )  # fmt: skip
     d.arrow((2.3, 2.55), (2.3, 1.31))
     d.box(5.9, 1.98, "horizontal_out\n1×1, p → p", height=0.5, fill=orange)
@@ -145,8 +146,8 @@ def gated_block() -> Figure:
     d.box(4.1, 3.85, "vertical_to_horizontal\n1×1, 2p → 2p", width=1.9, height=0.6)
     d.arrow((2.46, 3.85), (3.15, 3.85))
     d.arrow((5.05, 3.85), (5.74, 3.85))
-    d.text(0.35, 3.85, "bias", style="italic")
-    d.arrow((0.6, 3.85), (2.14, 3.85))
+    d.text(3.3, 4.55, "bias", style="italic")
+    d.arrow((3.1, 4.45), (2.43, 3.96))
     return d.figure
 
 

@@ -137,7 +137,7 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             ),
             (
                 but(lambda v, h, a, b, first: (a, b if first else b - h)),
-                "relays h unchanged",
+                "are the residual and the box there",
             ),
             # A line from h to v is a leak.
             (

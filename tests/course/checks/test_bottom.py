@@ -145,16 +145,16 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             (lambda t: by_index(t.mT), "swapped"),
             (
                 lambda t: t.repeat_interleave(2, 2).repeat(1, 1, 1, 2),
-                "(0, 1) has the features of top position (0, 1), and lies over (0, 0)",
+                "(0, 1) has the features of top position (0, 1), and belongs to (0, 0)",
             ),
             (
                 lambda t: t.repeat_interleave(4, 3).reshape(
                     *t.shape[:2], -1, 2 * t.shape[3]
                 ),
-                "lies over",  # one after the other, in blocks of four
+                "belongs to",  # one after the other, in blocks of four
             ),
-            (lambda t: by_index(t.flip(2)), "lies over"),
-            (lambda t: by_index(t).roll(1, 3), "lies over"),
+            (lambda t: by_index(t.flip(2)), "belongs to"),
+            (lambda t: by_index(t).roll(1, 3), "belongs to"),
             (lambda t: by_index(t.flip(1)), "another image or"),
             (lambda t: by_index(t.flip(0)), "another image or"),
             (

@@ -143,7 +143,7 @@ def test_a_right_answer_passes_in_any_form(check, answer, judge):
                 "certain of another code at (0, 0)",
             ),
             (drawing(step=1), "certain of another code at (0, 0)"),
-            (lambda _, codes: codes, "certain of another code at (0, 0)"),
+            (lambda _, codes: codes, "were never drawn, such as one at (0, 0)"),
             (one_by_one, "give the network the whole batch, [8, 3, 4]"),
             (from_none, "code -1 has no embedding"),
             (drawing(a_column), "raised RuntimeError"),

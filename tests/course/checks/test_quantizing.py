@@ -131,7 +131,7 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             (lambda f, q: q, "features get no gradient"),
             (lambda f, q: q.detach(), "no gradient gets back"),
             (lambda f, q: f + (q - f), "features get no gradient"),
-            (lambda f, q: q + f - f.detach(), "codebook gets a gradient as well"),
+            (lambda f, q: q + f - f.detach(), "`quantized` gets a gradient as well"),
             (lambda f, q: q.detach() + 2 * (f - f.detach()), "not the one that the"),
             (lambda f, q: (f + q).sum(), "shape []"),
             (lambda f: f, "raised TypeError"),
@@ -141,10 +141,10 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
         "perplexity": [
             (lambda z, k: perplexity(z, k).log(), "the entropy"),
             (lambda z, k: len(z.unique()), "does a rare one count as much?"),
-            (lambda z, k: torch.tensor(k), "it is the number of codes, if all are so"),
+            (lambda z, k: torch.tensor(k), "equally frequent, your function gives"),
             (
                 lambda z, k: torch.exp2(perplexity(z, k).log()),
-                "it is the number of codes, if all are so",
+                "equally frequent, your function gives",
             ),
             (
                 lambda z, k: (-(shares_of(z, k) * shares_of(z, k).log()).sum()).exp(),

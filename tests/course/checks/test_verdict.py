@@ -5,8 +5,6 @@ import torch
 from answers import CHECKS, EVERY_CHECK, ODD, OF_FUNCTIONS, refused
 
 from pixelprior.course.checks.verdict import (
-    NOT_ATTEMPTED,
-    Verdict,
     Wrong,
     call,
     judged,
@@ -49,8 +47,9 @@ def doubles(function, number=4, *, what="your function"):
 
 def test_what_is_not_attempted_is_neither_right_nor_wrong():
     for verdict in (is_six(None), doubles(lambda number: None)):
-        assert verdict == Verdict(None, NOT_ATTEMPTED) and not verdict
-    assert repr(verdict).startswith("not attempted yet")
+        assert verdict.passed is None and not verdict
+        assert repr(verdict).startswith("not attempted yet")
+    assert "add the `return`" in repr(verdict)
 
 
 def test_a_right_answer_passes_and_hears_why():
