@@ -3,11 +3,11 @@
 #
 # **What you will make.** 80 images that never existed, and a program that finds the one image whose codes do not belong together.
 #
-# **What you will learn.** What a code and a prior are, why an image is drawn in two levels, and what goes wrong without a prior.
+# **What you will learn.** What a code and a prior are, what each of two grids holds, and what goes wrong without a prior.
 #
 # **What you need.** Python and PyTorch, but no internet connection and no GPU, because data and weights are in the package.
 #
-# **Time.** About 29 minutes for the core and 40 for all, with the exercises; 15<!--= timings 00_start_here --> seconds to run on two CPU cores. The minutes are those of a learner: 120 words per minute, 9 seconds per line of code, 45 per figure, 30 per equation, and what stands at each *Your turn*.
+# **Time.** About 29 minutes for the core and 39 for all, with the exercises; 15<!--= timings 00_start_here --> seconds to run on two CPU cores. The minutes are those of a learner: 120 words per minute, 9 seconds per line of code, 45 per figure, 30 per equation, and what stands at each *Your turn*.
 #
 # [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
 
@@ -35,7 +35,6 @@ from pixelprior.evaluation.measures import image_nats, nats_per_code
 
 # %%
 vqvae2, prior = load_shipped()
-K = vqvae2.num_embeddings  # codes in each codebook
 labels = prior.labels_in_turn(40)  # [40]: classes 0, 1, …, 9, 0, 1, …
 same = {"labels": labels, "seed": 0}
 drawn = prior.sample_with_vqvae2(vqvae2, 40, **same)  # [40, 1, 32, 32]
@@ -64,14 +63,14 @@ my_guess = None  # your guess: "A", "B" or "C"
 reveal("B holds the photographs, and A was drawn with guidance", my_guess)
 
 # %% [markdown]
-# The networks have never seen these photographs: they were **held out**, that is kept aside for looking and measuring. In block A most images are whole, and plainer than the photographs. In block C some are torn, and notebook 07 measures how many. From here on, our images are those of block C.
+# The networks have never seen these photographs: they were **held out**, that is kept aside for looking and measuring. In block A most images are whole, and plainer than the photographs. In block C some are torn; notebook 07 measures how good drawn images are. From here on, our images are those of block C.
 
 # %% [markdown]
 # ## 00.2 From image to codes, and back
 #
 # *Core · 9 minutes*
 #
-# An image of 32 × 32 pixels has 1,024 numbers, and each has to fit all others. A program that draws them one by one needs 1,024 steps, and to make the second sleeve of a shirt like the first, it has to look back over hundreds of them. So we first learn a shorter description of images.
+# An image of 32 × 32 pixels has 1,024 numbers, and each has to fit all others. A program that draws them one by one needs 1,024 steps, and to make the hem of a shirt fit its collar, it has to look back over hundreds of them. So we first learn a shorter description of images.
 #
 # - A **VQ-VAE-2** (vector-quantized variational autoencoder, second version) turns an image into two small grids of **codes**, and **decodes** such grids to an image. A code is the number of a vector in a list, the **codebook**, which has K = 30<!--= vqvae2 num_embeddings --> vectors for each grid.
 # - A **prior** is a probability distribution over the grids: it says which codes are likely together. To make a new image, we draw codes from the prior and decode them.
@@ -79,8 +78,8 @@ reveal("B holds the photographs, and A was drawn with guidance", my_guess)
 # The **top** grid is coarse, with one code for 4 × 4 pixels, and the **bottom** grid is finer, with one for 2 × 2. In the figure, each colour of a grid is a code of the bag on the left, and the two pictures on the right are decoded. The grids have codebooks of their own, and top code 10 has nothing in common with bottom code 10. A code is a name, like a postcode: code 20 is not "more" than code 2. **What is in the top grid, and what does the bottom grid add?**
 
 # %%
-# the first bag, class 8
-bag, _ = heldout[(heldout.labels == 8).nonzero()[:1, 0]]  # [1, 1, 32, 32]
+K = vqvae2.num_embeddings  # vectors in each codebook
+bag, _ = heldout[(heldout.labels == 8).nonzero()[0]]  # [1, 1, 32, 32]
 codes = vqvae2.get_code_indices(bag)
 z_top, z_bottom = codes["indices_top"], codes["indices_bottom"]
 # z_top [1, 8, 8], z_bottom [1, 16, 16]
@@ -131,14 +130,14 @@ of_codes = bits(8, 8, K) + bits(16, 16, K)
 print(f"pixels: {8 * 32 * 32:,} bits, codes: {of_codes:,.0f} bits")
 
 # %% [markdown]
-# The codes take a fifth of the bits, but what is decoded is not quite the bag.
+# That is a fifth, but what is decoded is not quite the bag.
 
 # %% [markdown]
 # ## 00.3 Where it breaks: no prior
 #
 # *Core · 5 minutes*
 #
-# Let us leave the prior out and draw every code with equal probability 1/K, from a **uniform** distribution. The decoder is the same as before. **What will it make of such codes?**
+# Let us leave the prior out and draw every code with equal probability 1/K, from a **uniform** distribution. **What will it make of such codes?**
 
 # %%
 torch.manual_seed(0)
@@ -176,9 +175,9 @@ for name, each in {"uniform": math.log(K), **nats}.items():
 
 # %%
 suspects = check.suspects(heldout_codes)  # the codes of eight images
-z = suspects.batch(torch.arange(8))  # z_top, z_bottom and labels
-images = vqvae2.decode_codes(*z[:2])  # [8, 1, 32, 32]
-names = [f"{i}: {heldout.class_names[c]}" for i, c in enumerate(z[2])]
+tops, bottoms, classes = suspects.batch(torch.arange(8))
+images = vqvae2.decode_codes(tops, bottoms)  # [8, 1, 32, 32]
+names = [f"{i}: {heldout.class_names[c]}" for i, c in enumerate(classes)]
 rows = figures.image_rows({"decoded": images}, column_names=names)
 figures.show(rows, "impostor")
 
@@ -187,7 +186,7 @@ figures.show(rows, "impostor")
 #
 # *4 minutes*
 #
-# Now let the prior find it. `image_nats(part, suspects)` returns the nats of each image, [8], for one part of the prior, `prior.prior_top` or `prior.prior_bottom`. **Which part notices that top and bottom do not belong together?** Give the number of the image, or an expression that finds it.
+# Now let the prior find it. `image_nats(part, suspects)` sums −log P over the codes of each image, [8], for one part of the prior, `prior.prior_top` or `prior.prior_bottom`. **Which part notices that top and bottom do not belong together?** Give the number of the image, or an expression that finds it.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -210,7 +209,7 @@ check.impostor(my_impostor, prior, suspects)
 # [To solution B](#Solution-B)
 
 # %% [markdown]
-# The impostor was found by the nats that it costs, without looking. Notebook 10 finds defects in the same way.
+# The impostor was found by the nats that it costs. Notebook 10 finds defects in the same way.
 
 # %% [markdown]
 # ## 00.5 What comes next
@@ -232,8 +231,8 @@ def change_one_code(row, column, code):
     other = z_top.clone()  # [1, 8, 8]
     other[0, row, column] = code
     after = vqvae2.decode_codes(other, z_bottom)  # [1, 1, 32, 32]
-    moved = (after - rebuilt).abs()  # [1, 1, 32, 32]
-    names = ["before", f"code {code} at ({row}, {column})", "what changed"]
+    moved = 4 * (after - rebuilt).abs()  # [1, 1, 32, 32]
+    names = ["before", f"code {code} at ({row}, {column})", "4 × the change"]
     return figures.captioned_images(
         torch.cat([rebuilt, after, moved]), names, columns=3
     )

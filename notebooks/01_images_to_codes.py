@@ -5,7 +5,7 @@
 #
 # **What you will learn.** How an image becomes two grids of codes, how a codebook collapses, and what the top grid is for.
 #
-# **What you need.** Notebook [00](00_start_here.ipynb) and PyTorch, but no network and no GPU.
+# **What you need.** Notebook [00](00_start_here.ipynb) and PyTorch, but no internet and no GPU.
 #
 # **Time.** About 31 minutes for the core and 51 for all, with the exercises; 20<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
 #
@@ -205,7 +205,7 @@ assert in_use[0] < 12 and in_use[1] > 20
 reveal(f"{in_use[0]} of 30, and {in_use[1]} with renewal", my_guess)
 
 # %% [markdown]
-# The few vectors that are nearest at first are chosen by all features and move among them, and no other is ever nearest again. A code that no feature chooses gets no gradient. It is **dead**, like the white squares of 01.1. If most codes are dead, this is **codebook collapse**. No error is raised: to notice it, count the codes in use.
+# The few vectors that are nearest at first are chosen by all features and move among them, and hardly any other ever becomes nearest. A code that no feature chooses gets no gradient. It is **dead**, like the white squares of 01.1. If most codes are dead, this is **codebook collapse**. No error is raised: to notice it, count the codes in use.
 #
 # The remedy is **renewal**, as in the second training: every ten steps, each code that no feature of the batch chose is moved to one of these features.
 
@@ -214,7 +214,7 @@ reveal(f"{in_use[0]} of 30, and {in_use[1]} with renewal", my_guess)
 #
 # *Core · 6 minutes*
 #
-# The bottom grid has 16 × 16 positions, enough for an image, and nothing in the loss asks for the top. Here are your network and two that were trained for longer. For *ours*, the decoder got zeros in place of the bottom vectors for one image in twenty (`bottom_dropout`). A smaller one was trained *without* this, as in the paper, and so was yours. **What is decoded from the top alone?**
+# The bottom grid has 16 × 16 positions, enough for an image, and nothing in the loss asks for the top. Here are your network and two that were trained for longer. For *ours*, the decoder got zeros in place of the bottom vectors for one image in twenty (`bottom_dropout`). A smaller one was trained for fewer epochs and *without* this, as in the paper, and so was yours. **What is decoded from the top alone?**
 
 # %% tags=["cover"]
 models = check.two_models()
@@ -228,7 +228,7 @@ for name, model in models.items():
 figures.show(figures.image_rows(shown), "both_levels")
 
 # %% [markdown]
-# From the top alone, our model makes garments without print and checks. The other makes nothing, and neither does yours, which is blurred after 100 steps.
+# From the top alone, our model makes garments, but smears print and checks. The other makes nothing, and neither does yours, which is blurred after 100 steps.
 #
 # Now each image keeps its bottom codes and gets the *top codes of the image to its left*, the first one those of the last. **What does the second image become in each model: the pullover of its bottom codes, or the boot of its top codes?**
 
@@ -250,7 +250,7 @@ explore(exchange, "exchanged_tops", rows=[8, 0, 2, 4, 6])
 reveal("ours: boot, without: pullover", my_guess)
 
 # %% [markdown]
-# In our model, the top says which garment it is, and the bottom adds edges and texture. The other decoder uses the bottom alone, and hardly anything changes: a prior of its top codes would describe nothing that one sees. So our top holds the outline because `bottom_dropout` made the decoder work without the bottom, and not because it is coarse. To test a top, exchange it. In JupyterLab, choose how many rows of top codes to exchange.
+# In our model, the top says which garment it is, and the bottom adds edges and texture. The other decoder takes the garment from the bottom, and only texture changes: a prior of its top codes would describe no garment. So our top holds the outline because `bottom_dropout` made the decoder work without the bottom, and not because it is coarse. To test a top, exchange it.
 
 # %% [markdown]
 # ## 01.6 The same as the package
@@ -306,7 +306,7 @@ for step in range(1, 31):
 figures.show(figures.nearest_cells(panels, nearest), "codes_move")
 
 # %% [markdown]
-# The codes that some pairs chose moved in among these pairs, and one of them now lies at (0, 0), in the black background. The dead codes did not move: both their N_k and their m_k are multiplied by γ in each step, so that the quotient e_k stays. The package counts a code as dead when its N_k is below 1, which is fewer than one feature per step, and renews it.
+# The codes that some pairs chose moved in among these pairs, and one of them now lies at (0, 0), in the black background. The dead codes did not move: both their N_k and their m_k are multiplied by γ in each step, so that the quotient e_k stays. The package counts a code as dead when its N_k is below 1, which is fewer than one feature per step on average, and renews it.
 
 # %% [markdown]
 # ## 01.8 Exercises
@@ -323,7 +323,7 @@ figures.show(figures.nearest_cells(panels, nearest), "codes_move")
 #
 # *Difficulty 2 of 5 · importance 4 of 5 · 6 minutes*
 #
-# How many codes are really in use, if some are rare? Write the **perplexity** as a function of codes, a tensor of any shape, and of K. It is exp of the **entropy**, the mean of −log of a code's share over all codes in the tensor. For four equally frequent codes it is 4.
+# How many codes are really in use, if some are rare? Write the **perplexity** as a function of codes, a tensor of any shape, and of K. It is exp of the **entropy**, the mean, over all codes in the tensor, of −log of each one's share. For four equally frequent codes it is 4.
 #
 # <details><summary>Hint 1</summary>
 #

@@ -35,14 +35,12 @@ from pixelprior.course.known_entropy import BlindSpotSource, Embedded, train
 #
 # The **chain rule** makes the probability of a grid a product, $P(z_0)P(z_1|z_0)P(z_2|z_0,z_1)\cdots$, with a factor for each code. The codes are numbered in **raster order**: row by row, from left to right. Those before a position are its **past**, and those after it its **future**.
 #
-# A network computes all factors in one pass. It takes codes [B, H, W] and returns **logits** [B, K, H, W], whose softmax gives a probability for each of the K codes at each position. It has to be **causal**: the logits at a position may depend on its past alone. But a 3 × 3 convolution also looks at four positions of the future. So its kernel is multiplied by a **mask** of ones and zeros.
+# A network computes all factors of a given grid in one pass. It takes codes [B, H, W] and returns **logits** [B, K, H, W], whose softmax gives a probability for each of the K codes at each position. It has to be **causal**: the logits at a position may depend on its past alone. But a 3 × 3 convolution also looks at four positions of the future. So its kernel is multiplied by a **mask** of ones and zeros.
 
 # %% [markdown]
 # ### Your turn A: the mask
 #
 # *4 minutes*
-#
-# There are two masks.
 #
 # - Mask **A** keeps what comes before the middle. It is for the first layer, where the middle is the very code to be predicted.
 # - Mask **B** keeps the middle as well. It is for all later layers, where the middle holds features that were made of the past.
@@ -77,7 +75,7 @@ mask = your_turn(check.mask, my_mask, otherwise=check.mask_of_kernel)
 class MaskedConv2d(nn.Conv2d):
     def __init__(self, mask_type, inputs, outputs, size=3):
         super().__init__(inputs, outputs, size, padding=size // 2)
-        self.register_buffer("mask", mask(mask_type, size))
+        self.register_buffer("mask", mask(mask_type, size).float())
 
     def forward(self, x):  # [B, inputs, H, W] → [B, outputs, H, W]
         return self._conv_forward(x, self.weight * self.mask, self.bias)
@@ -110,7 +108,7 @@ for n in (1, 2, 5, 20):
 figures.show(figures.receptive_fields(fields, position), "receptive_fields")
 
 # %% [markdown]
-# 20 layers see no more than 5, and a triangle at the upper right stays hatched. A mask hides all that is to the right in the same row, and each step to the right needs a step up. So n rows higher, no more than n positions to the right are seen, with any number of layers. What lies beyond this line at 45° is the **blind spot**.
+# 20 layers see no more than 5, and a triangle at the upper right stays hatched. A mask hides all that is to the right in the same row, and each step to the right needs a step up. So r rows higher, no more than r positions to the right are seen, with any number of layers. What lies beyond this line at 45° is the **blind spot**.
 
 # %% [markdown]
 # ## 02.3 A price that is known before the training
@@ -175,7 +173,7 @@ assert entropy - 0.01 < losses["two stacks"][200] < entropy * 1.02
 #
 # *Core · 1 minute*
 #
-# Do real codes have such a price? We trained networks of equally many weights on the top codes of 6,000 images, from five seeds. Per held-out code, two stacks need 1.92<!--= stacks networks.two_stacks.mean --> nats, and 1.94<!--= stacks networks.blinded.mean --> if they are made as blind as a single stack. So the blind spot costs 0.02<!--= stacks price.mean --> nats: the hidden codes tell little that the others do not. A single stack, which has twice the channels with as many weights, needs 1.91<!--= stacks networks.single_stack.mean -->.
+# Do real codes have such a price? We trained networks of equally many weights on the top codes of 6,000 images, from five seeds. Per held-out code, two stacks need 1.92<!--= stacks networks.two_stacks.mean --> nats, and 1.94<!--= stacks networks.blinded.mean --> if they are made as blind as a single stack. So the blind spot costs 0.02<!--= stacks price.mean --> nats: the hidden codes tell little that the others do not. A single stack needs 1.91<!--= stacks networks.single_stack.mean -->: it pays too, but as many weights give it twice the channels.
 
 # %% [markdown]
 # ## 02.6 Where it breaks: mask B in the first layer
@@ -230,10 +228,10 @@ draw = your_turn(check.draw, my_draw, otherwise=check.draw_grids)
 # %%
 start = torch.randint(16, (1, 8, 8))
 networks = {"mask B": leaky, "single stack": single, "two stacks": two_stacks}
-w = {"the start": start[0] % 4}
+parts_w = {"the start": start[0] % 4}
 for name, network in networks.items():
-    w[name] = draw(network, start.clone())[0] % 4  # [8, 8]
-figures.show(figures.code_grids(w, 4, joined=(1, -2)), "drawn_grids")
+    parts_w[name] = draw(network, start.clone())[0] % 4  # [8, 8]
+figures.show(figures.code_grids(parts_w, 4, joined=(1, -2)), "drawn_grids")
 reveal("noise", my_guess)
 
 # %% [markdown]
@@ -305,7 +303,7 @@ figure = figures.heatmaps(unseen, unit=unit, numbers="{:.0f}")
 figures.show(figure, "never_seen")
 
 # %% [markdown]
-# There is no blind spot in the first row, nor in the last two columns (three for 5 × 5, and four for 7 × 7). Elsewhere it grows from row to row, until its slanted edge leaves the grid, and it is largest at the left. More layers never help, and a larger kernel does, but not at the left.
+# There is no blind spot in the first row, nor in the last two columns (three for 5 × 5, and four for 7 × 7). Elsewhere it grows from row to row, until its slanted edge leaves the grid, and it is largest at the left. More than 8 layers change nothing, and a larger kernel removes it only at the right.
 #
 # **And at which positions is the price paid?** For every position, we subtract the entropy there from the loss of each network. The map at the left shows the computed price.
 
@@ -330,7 +328,7 @@ figure = figures.heatmaps(
 figures.show(figure, "price_by_position")
 
 # %% [markdown]
-# The single stack pays exactly where w has a neighbour to repeat, that is, everywhere but in the first row and the last two columns. At each of these 42 positions, the price is what a new part costs more than a repeated one, 1.386 − 0.349 = 1.04. Over all 64 positions that makes 1.04 · 42 ÷ 64 = 0.68, the height of the band in 02.4. The two stacks pay almost nothing at any position. Single cells lie up to 0.1 above or below, by chance: each is a mean over 1,000 codes.
+# The single stack pays where w has a neighbour to repeat, everywhere but in the first row and the last two columns. At each of these 42 positions, the price is what a new part costs more than a repeated one, 1.386 − 0.349 = 1.04. Over all 64 positions that makes 1.04 · 42 ÷ 64 = 0.68, the height of the band in 02.4. The two stacks pay almost nothing at any position. Single cells lie up to 0.1 above or below, by chance: each is a mean over 1,000 codes.
 #
 # **And for real top codes?** We subtract the loss of the two stacks of 02.5 from the loss of two stacks with the blind spot, which are otherwise alike.
 
@@ -347,7 +345,7 @@ figure = figures.heatmaps(price, unit=unit, numbers="{:.2f}", centred=True)
 figures.show(figure, "price_on_real_codes")
 
 # %% [markdown]
-# The price is largest in the first column, at its upper end: not where most codes are hidden, but where the hidden ones tell most. In the first row nothing is hidden. What the map shows at its right end is the edge of the grid, which only the two stacks notice. That a single stack is no worse in total does not mean that it is free of the price: it has twice the channels.
+# The price is largest in the first column, at its upper end: not where most codes are hidden, but where the hidden ones tell most. In the first row nothing is hidden: its values at the right end come from the edge of the grid, which only the network without the blind spot notices.
 #
 # **How does the source draw its codes?** Line by line, u along the rows and w down the slanted lines:
 
@@ -457,7 +455,7 @@ check.leaking_layer(my_layer, suspect, (8, 8))
 # - Say where a stack of them is blind, and how its price is computed on codes of known entropy.
 # - Distrust a loss below the entropy, and say how the gradient finds a leak.
 #
-# **In papers**, such a network is a **causal** or **autoregressive model**, drawing one code after the other is **ancestral sampling**, and training with all true codes at once is **teacher forcing**.
+# **In papers**, such a network is a **causal** or **autoregressive model**, drawing one code after the other is **ancestral sampling**, and training on true codes in place of drawn ones is **teacher forcing**.
 #
 # **To take away.** Would another order of the codes, say column by column, have a blind spot too? Which kernel size would save the single stack on our source, and which source would fool that one as well? ([Answers](ANSWERS.md#02--masked-convolutions))
 #

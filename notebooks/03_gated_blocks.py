@@ -81,7 +81,7 @@ def horizontal(h, block):  # [B, channels, H, W] → [B, 2p, H, W]
 #
 # <details><summary>Hint 1</summary>
 #
-# `both.chunk(2, dim=1)` gives the two halves. So do the slices `both[:, :p]` and `both[:, p:]`, where p is half of `both.shape[1]`.
+# `both.chunk(2, dim=1)` gives the two halves.
 #
 # </details>
 #
@@ -162,7 +162,7 @@ my_guess = None  # your guess: a number of blocks
 # %% tags=["cover"]
 def what_h_sees(row, column):
     fields = {}
-    for count in (1, 2, 3, 4, 5, 7):
+    for count in (1, 2, 3, 5, 6, 7):
         h = check.two_stacks("ABBBBBB"[:count], wiring)  # the last h
         fields[f"blocks: {count}"] = seen_by(h, (row, column), (8, 8), 4)
     return figures.receptive_fields(fields, (row, column), columns=3)
@@ -174,14 +174,14 @@ explore(what_h_sees, "field_by_block", row=[7, 0, 2, 5], column=[2, 0, 5, 7])
 reveal("seven blocks", my_guess)
 
 # %% [markdown]
-# Each block adds a row above and a column on either side, and no blind spot is left. The last row needs seven, because the first row is seven rows away, and so does the last code of a row.
+# Each block adds a row above and a column on either side, and no blind spot is left. It takes seven, because the farthest row of the past is seven rows away, and the farthest column seven columns.
 
 # %% [markdown]
 # ## 03.5 Where it breaks: three silent mistakes
 #
 # *Core · 4 minutes*
 #
-# Three mistakes in a block raise no error. **How does each change what a position sees?** `count_faults` counts the positions that leak, and the pairs of a position and an earlier one that it does not see.
+# Three mistakes in a block raise no error, the last one only where codes are embedded in p channels, as here. **How does each change what a position sees?** `count_faults` counts the positions that leak, and the pairs of a position and an earlier one that it does not see.
 
 # %%
 fields = {}
@@ -198,7 +198,7 @@ for name, masks, first in (
 figures.show(figures.receptive_fields(fields, (5, 2)), "shift_slips")
 
 # %% [markdown]
-# With the shift in every block, each row further up adds one column on the right and no more: the view ends at 45° again, at any depth. Such a network can be trained and drawn from, but does not see all of its past. The other two leak, and their loss is too good to be true. So test for both faults: each mistake shows in one column only.
+# With the shift in every block, each row further up adds one column on the right and no more: the view ends at 45° again, at any depth. The last two leak, and their loss is too good to be true. So test for both faults: each mistake shows in one of the two counts only.
 
 # %% [markdown]
 # ## 03.6 Your own PixelCNN
@@ -244,7 +244,7 @@ rows = figures.image_rows(images, column_names=codes.class_names)
 figures.show(rows, "first_images")
 
 # %% [markdown]
-# Most of yours can be recognized, and some are torn, as some of the package's are, whose network is larger and was trained longer.
+# Most of yours can be recognized; some are torn, like some of the package's, whose network is larger and was trained longer.
 
 # %% [markdown]
 # ## 03.7 The same as the package
@@ -275,7 +275,7 @@ print("they differ by less than 0.001:", difference.item() < 0.001)
 #
 # *Difficulty 2 of 5 · importance 4 of 5 · 5 minutes*
 #
-# A grid of 8 × 8 codes needs seven blocks with kernels of width k = 3. Write a function that returns the fewest blocks with which every position sees its whole past, for a grid of any height and width and for any odd k. The kernels reach r = k // 2 positions far.
+# A grid of 8 × 8 codes needs seven blocks with kernels of width k = 3. Write a function that returns the fewest blocks with which every position sees its whole past, for a grid of any height and width and for any odd k from 3 on. The kernels reach r = k // 2 positions far.
 #
 # <details><summary>Hint 1</summary>
 #

@@ -122,7 +122,7 @@ axes["baselines"] = {"uniform": math.log(K), "unigram": unigram}
 #
 # *Core · 6 minutes*
 #
-# The optimizer **AdamW** divides each gradient by its usual size, so that a weight moves by about the **learning rate** per step, however large its gradient. **Clipping** guards against rare outliers: if the **gradient norm**, the length of the vector of all gradients, is above a limit, the vector is scaled down to it.
+# **AdamW** divides each gradient by its usual size, so that a weight moves by at most about the **learning rate** per step, however large its gradient. **Clipping** guards against outliers: if the **gradient norm**, the length of the vector of all gradients, is above a limit, it is scaled down.
 
 # %% [markdown]
 # ### Your turn B: the step
@@ -156,7 +156,7 @@ step = your_turn(check.step, my_step, otherwise=check.one_step)
 # [To solution B](#Solution-B)
 
 # %% [markdown]
-# The loop takes 32 random grids per step, and keeps copies of the network.
+# The loop takes 32 random grids per step, and keeps copies of the network. Its limit of 1 is never reached in 04.5.
 
 
 # %%
@@ -181,7 +181,7 @@ def train(codes, steps, rate=6e-3, clip=1.0, make=torch.optim.AdamW):
 # %%
 losses, kept = train(training, 400)
 held = {steps: on_heldout(net) for steps, net in kept.items()}
-lines = {"training": losses, "held out": (held.keys(), held.values())}
+lines = {"training": (range(401), losses), "held out": held}
 figures.show(figures.curves(lines, **axes), "learning_curve")
 
 # %% [markdown]
@@ -192,14 +192,14 @@ figures.show(figures.curves(lines, **axes), "learning_curve")
 #
 # *Core · 4 minutes*
 #
-# We draw as in notebook 02. **Guidance** (notebook 07) moves the logits away from those without the class.
+# **Guidance** of weight w (notebook 07) moves the logits away from those without the class.
 
 # %%
 classes = torch.arange(10)  # [10]: one image of each
 
 
 @torch.no_grad()
-def draw(net, w):
+def draw(net, w):  # as in notebook 02
     torch.manual_seed(2)
     z_top = torch.zeros(10, 8, 8, dtype=torch.long)  # [10, 8, 8]
     for y, x in torch.cartesian_prod(torch.arange(8), torch.arange(8)):
@@ -217,7 +217,7 @@ rows, bottom = {}, {"labels": classes, "seed": 0}
 for steps, w in ((0, 0), (50, 0), (400, 0), (400, 1)):
     bottom["known_top"] = draw(kept[steps], w)  # [10, 8, 8]
     grids = shipped.sample(10, (8, 8), (16, 16), **bottom)
-    name = f"{steps} steps, guided" if w else f"{steps} steps"
+    name = "guided" if w else f"{steps} steps"
     rows[name] = vqvae2.decode_codes(*grids)
 drawn = figures.image_rows(rows, column_names=heldout.class_names)
 figures.show(drawn, "samples_over_training")
@@ -238,7 +238,7 @@ my_guess = None  # your guess: nats per code
 # %% tags=["nbval-ignore-output"]
 few, kept_few = train(training.subset(torch.arange(100)), 150)
 held_few = {steps: on_heldout(net) for steps, net in kept_few.items()}
-lines = {"100 grids": few, "held out": (held_few.keys(), held_few.values())}
+lines = {"100 grids": (range(151), few), "held out": held_few}
 figures.show(figures.curves(lines, **axes), "overfitting")
 reveal(f"{held_few[150]:.1f}, and uniform {math.log(K):.1f}", my_guess)
 assert held_few[150] > math.log(K) + 0.3 > 3 > held_few[50]
@@ -251,7 +251,7 @@ assert held_few[150] > math.log(K) + 0.3 > 3 > held_few[50]
 #
 # *Core · 4 minutes*
 #
-# With **SGD**, stochastic gradient descent, and momentum, rates of 0.1 and more are usual, and 0.3 works here. Then somebody changes to AdamW and keeps the rate. **Does it learn without clipping, and does it if each gradient is clipped to a length of 0.03?**
+# With **SGD**, stochastic gradient descent, and momentum, a mean of past gradients, rates from 0.1 up are usual, and 0.3 works here. Then somebody changes to AdamW and keeps the rate. **Does it learn without clipping, and does it if each gradient is clipped to a length of 0.03?**
 
 # %%
 my_guess = None  # your guess: "neither", "only with clipping" or "both"
@@ -268,13 +268,14 @@ runs = {
     "AdamW, 0.3": train(training, 60, 0.3, math.inf)[0],  # not clipped
     "AdamW, 0.3, clipped": train(training, 60, 0.3, 0.03)[0],
 }
-figures.show(figures.curves(runs, **axes, y_limits=(2, 4.5)), "broken")
+lines = {name: (range(61), run) for name, run in runs.items()}
+figures.show(figures.curves(lines, **axes, y_limits=(2, 4.5)), "broken")
 reveal("neither", my_guess)
 for run in runs.values():
     assert abs(sum(run[-20:]) / 20 - unigram + 0.2) > 0.05
 
 # %% [markdown]
-# With AdamW the loss jumps out of the figure, falls as if it learned, and stays at unigram: the two curves lie on each other there. No message appears. Clipping cannot help: AdamW divides by the gradient's size, so its first step moves nearly every weight by 0.3 in any case. A lower rate helps. **To notice it, look at the unigram line**: after a few dozen steps, a loss has to be well below it.
+# With AdamW the loss jumps out of the figure, falls as if it learned, and stays at unigram: the two curves lie on each other there. Clipping cannot help: AdamW divides by the gradient's size, so its first step moves nearly every weight by 0.3 in any case. **Look at the unigram line**: after a few dozen steps, a loss has to be well below it.
 
 # %% [markdown]
 # ## 04.9 The same as the package
@@ -315,7 +316,7 @@ figures.show(
 # %% [markdown]
 # - **The corners and the left column are cheap**, because they are often background.
 # - **The middle of rows 1 to 4 is expensive**. Row 0 is cheaper, although nothing above it is known: it is often background.
-# - **Towards the last row the cost falls again**, for the shipped prior more than for ours. A likely reason is that it has more blocks, and looks further back.
+# - **Towards the last row the cost falls again**, for the shipped prior more than for ours. More blocks are a part of the reason.
 #
 # **What does a prior expect at one position?** The codes that it has seen are at the left. The hatched bar is the probability of the true code, and the cost of the position is −log of it. In JupyterLab, walk through the grid with the sliders, and change the image.
 
@@ -381,7 +382,7 @@ explore(expects, "next_code", **choices)
 
 # %% tags=["exercise"]
 def my_left_neighbour(codes, heldout_codes, num_embeddings):
-    # both grids [N, H, W], of long; count in the first, measure the second
+    # both grids [B, H, W], of long; count in the first, measure the second
     return None  # your turn
 
 
@@ -424,11 +425,11 @@ check.learning_rate(my_rate, training, heldout)
 # - Compare a loss with its baselines.
 # - Recognize overfitting, and a training that is stuck.
 #
-# **In papers**, the loss is the **negative log-likelihood** or **cross-entropy**; per pixel and with base 2 it is **bits per dimension**. GPT minimizes it over words.
+# **In papers**, the loss is the **negative log-likelihood** or **cross-entropy**; per pixel and channel, in bits, it is **bits per dimension**. GPT minimizes it over tokens.
 #
 # **To take away.** What would it mean if the loss started far above uniform? Would you rather have ten times the images or ten times the weights, and which curve tells you? What does the prior use for the first code of a grid? ([Answers](ANSWERS.md#04--the-top-prior))
 #
-# **Sources.** Top prior: Razavi et al. 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. AdamW: Loshchilov and Hutter 2017, [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2. Clipping: Pascanu et al. 2012, [arXiv 1211.5063](https://arxiv.org/abs/1211.5063), section 3.2. SGD at 0.1: He et al. 2015, [arXiv 1512.03385](https://arxiv.org/abs/1512.03385), section 3.4. Range test: Smith 2015, [arXiv 1506.01186](https://arxiv.org/abs/1506.01186), section 3.3.
+# **Sources.** Top prior: Razavi et al. 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), section 3.2. AdamW: Loshchilov and Hutter 2017, [arXiv 1711.05101](https://arxiv.org/abs/1711.05101), section 2. Clipping: Pascanu et al. 2012, [arXiv 1211.5063](https://arxiv.org/abs/1211.5063), section 3.2. SGD at 0.1: He et al. 2015, [arXiv 1512.03385](https://arxiv.org/abs/1512.03385), section 3.4. Range test, within one run: Smith 2015, [arXiv 1506.01186](https://arxiv.org/abs/1506.01186), section 3.3.
 #
 # ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →
 

@@ -3,7 +3,7 @@
 #
 # **What you will make.** A PixelCNN that looks at a second grid, trained with the top codes and without, and many images from one top grid of your choice.
 #
-# **What you will learn.** How one grid conditions another, what that is worth, and how to notice that it is the grid of another image.
+# **What you will learn.** How one grid conditions another, what that is worth, and how to notice that the condition belongs to another image.
 #
 # **What you need.** The gated block of notebook [03](03_gated_blocks.ipynb), and the loss of notebook [04](04_top_prior.ipynb).
 #
@@ -148,9 +148,9 @@ class BottomPrior(ConditionalPixelCNN):  # which makes the layers
 # %% [markdown]
 # ## 05.3 With the top, and without
 #
-# *Core · 3 minutes*
+# *Core · 2 minutes*
 #
-# We train a network on pairs of grids. Its twin has the same first weights and the same bottom grids, but **every top code is 0**: its top grid says nothing. `learning_curve` has the loop of notebook 04, without labels. **From which step on does the top help?** (We measure every 24 steps.)
+# We train a network on pairs of grids. Its twin has the same initial weights and the same bottom grids, but **every top code is 0**: its top grid says nothing. `learning_curve` has the loop of notebook 04, without labels. **From which step on does the top help?** (We measure every 24 steps.)
 
 # %%
 erased = erase_top(training), erase_top(heldout)
@@ -160,7 +160,7 @@ assert given[2] < without[2] and 0.05 < without[-1] - given[-1] < 0.2
 figures.show(check.curves(without, given, heldout), "with_and_without_top")
 
 # %% [markdown]
-# At first the two hardly differ. Then the network with the top codes needs fewer nats, and the gap stays, because earlier bottom codes do not contain what the top says about the codes to come. The dashed line is the **unigram entropy**, the cost of a code if only the shares of the codes are known.
+# At step 24 the two hardly differ. From then on, the network with the top codes needs fewer nats, and the gap stays, because earlier bottom codes do not contain what the top says about the codes to come. The upper line is the unigram entropy (04.3), here of the held-out codes.
 
 # %% [markdown]
 # ## 05.4 What is the top worth?
@@ -194,7 +194,7 @@ reveal(f"it saves {gain.sum() / alone.sum():.0%}", my_guess)
 #
 # *Core · 3 minutes*
 #
-# We keep the top codes of one image, by `known_top`, and draw eight bottom grids. In the last row, only the label is kept. **What stays the same in the second row, and what varies?**
+# We keep the top codes of one image, by `known_top`, and draw eight bottom grids. **What stays the same in the second row, and what varies?**
 
 
 # %%
@@ -202,9 +202,9 @@ def many(image, seed):
     z_top, z_bottom, labels = heldout.batch(torch.full((8,), image))
     real = vqvae2.decode_codes(z_top[:1], z_bottom[:1])  # [1, 1, 32, 32]
     draw = prior.sample_with_vqvae2  # draws codes and decodes them
-    same = {"labels": labels, "seed": seed}
-    kept = draw(vqvae2, 8, **same, known_top=z_top)  # [8, 1, 32, 32]
-    free = draw(vqvae2, 8, **same)  # [8, 1, 32, 32]
+    fixed = {"labels": labels, "seed": seed}
+    kept = draw(vqvae2, 8, **fixed, known_top=z_top)  # [8, 1, 32, 32]
+    free = draw(vqvae2, 8, **fixed)  # [8, 1, 32, 32]
     rows = {"own codes": real, "top kept": kept, "label only": free}
     return figures.image_rows(rows)
 
@@ -234,7 +234,7 @@ reveal(f"it costs {shuffled.mean():.1f} nats", my_guess)
 figures.show(check.bars(own, alone, same, shuffled), "cost_of_wrong_tops")
 
 # %% [markdown]
-# It is as bad as a uniform guess, because the network is certain of codes that do not come. Even the top of an image of the same class costs more than none. Samples do not show the mistake: each is a whole image, with the outline of the other one. The loss shows it, if it is compared: **a network with a condition must beat its twin without.** (If the line is wrong during the training as well, the network learns to ignore the top, and costs as much as its twin.)
+# It is as bad as a uniform guess, because the network expects codes that do not come. Even the top of an image of the same class costs more than none. Samples do not show the mistake: each is a whole image, with the outline of the other one. The loss shows it, if it is compared: **a network with a condition must beat its twin without.** (If the line is wrong during the training as well, the network learns to ignore the top, and costs as much as its twin.)
 
 # %% [markdown]
 # ## 05.7 The same as the package
@@ -271,7 +271,7 @@ panels["top codes"][4, 4] += 2
 figures.show(figures.cells(panels, kinds, columns=2), "what_a_code_sees")
 
 # %% [markdown]
-# It sees the earlier bottom codes and no others, and the top codes on all sides. In a single grid, seeing what is below and to the right would be a leak. Here it is intended: at the left edge of a sleeve, the network can know how wide the sleeve will be.
+# Nine blocks reach all earlier bottom codes from here, and no others, and the top codes on all sides. In a single grid, seeing what is below and to the right would be a leak. Here it is intended: at the left edge of a sleeve, the network can know how wide the sleeve will be.
 
 # %% [markdown]
 # ## 05.9 Where is the top worth most?
@@ -338,7 +338,7 @@ check.order_of_levels(my_order)
 # \log P(z_\text{top}, z_\text{bottom}) = \log P(z_\text{top}) + \log P(z_\text{bottom} \mid z_\text{top}).
 # $$
 #
-# Each term on the right is itself a sum, over 64 codes or over 256. What are the **nats per image**, −log P(z_top, z_bottom), of held-out image 31, a bag? Compute them with both levels of the shipped prior: `image_nats(network, codes)` gives the nats of each image by one level.
+# Each term on the right is itself a sum, over 64 codes or over 256. All three are also given the label. What are the **nats per image**, −log P(z_top, z_bottom), of held-out image 31, a bag? Compute them with both levels of the shipped prior: `image_nats(network, codes)` gives the nats of each image by one level.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -348,7 +348,7 @@ check.order_of_levels(my_order)
 #
 # <details><summary>Hint 2</summary>
 #
-# The logarithm of a product is a sum. Which numbers are to be added?
+# Which numbers are to be added?
 #
 # </details>
 
@@ -407,7 +407,7 @@ check.conditional_gain(my_gain, bottom_prior, twin, few)
 #
 # - Condition a PixelCNN on another grid, with one line of its block.
 # - Say what a condition is worth, by comparison with a twin that was trained without it.
-# - Draw many images with one top, and detect wrong pairs by the loss.
+# - Compare many images drawn with one top, and detect wrong pairs by the loss.
 #
 # **In papers**, P(z_bottom | z_top) is a **conditional** or **hierarchical prior**, and drawing the top first and then the bottom is **ancestral sampling**. To train a twin that lacks one input is an **ablation**.
 #

@@ -120,7 +120,7 @@ WRONG = {
     ],
     "the_core_stands_alone": [
         (r"\*Core · \d+ minutes\*", "", "neither core nor further"),
-        (r"\*Core · \d", "*Further · 9", "is core and needs K, "),
+        (r"\*Core · \d", "*Further · 9", "is core and needs heldout, "),
     ],
     "the_version_is_checked_first": [(r"needs\(\S+\)", "pass", "not check version")],
     "minutes_are_stated": [

@@ -195,8 +195,8 @@ def wiring(answer) -> str:
             first = tuple(unseen.nonzero()[0].tolist())
             raise Wrong(
                 f"after {BLOCKS} blocks the horizontal stack at {position} does not "
-                f"see {first}, which is in its past; {int(unseen.sum())} positions are "
-                "missing"
+                f"see {first}, which is in its past; so many are missing: "
+                f"{int(unseen.sum())}"
             )
     _judge_residual(answer, blocks[1])
     for judge in (_judge_outputs, _judge_first):
@@ -210,7 +210,15 @@ def wiring(answer) -> str:
 
 def _one_block(answer, v: Tensor, h: Tensor, block, first: bool, bias=0):
     """The new v and the new h of the answer, [B, p, H, W] each."""
-    pair = call(answer, v.clone(), h.clone(), block, first, bias)
+    try:
+        pair = call(answer, v.clone(), h.clone(), block, first, bias)
+    except Wrong as wrong:
+        if "channels" not in str(wrong):
+            raise
+        raise Wrong(
+            f"{wrong}. `vertical_to_horizontal` takes 2p channels: give it `up` before "
+            "the gate. `horizontal_out` takes p"
+        ) from wrong
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise Wrong("your function is to give two tensors: the new v and the new h")
     for name, stack in zip("vh", pair, strict=True):
@@ -261,7 +269,7 @@ def _judge_outputs(answer, block: GatedBlock) -> None:
                 "added to what the gate gives"
             )
         raise Wrong(
-            f"{fine} the new {wrong[0]} of a block with mask {'BA'[block.mask_a]} "
+            f"{fine} the new {wrong[0]} of a block of type {'BA'[block.mask_a]} "
             "differs from the drawing: follow its lines box by box, and say which box "
             "each tensor goes through, and where two meet"
         )
@@ -281,8 +289,8 @@ def _judge_first(answer, block: GatedBlock) -> None:
     given = v, h, block, not block.mask_a, 0
     if _unlike(_one_block(answer, *given), wired(*given)):
         raise Wrong(
-            f"no leak and no blind spot; but with first = {given[3]} for a block with "
-            f"mask {'BA'[block.mask_a]}, your stacks are not those of the drawing: "
+            f"no leak and no blind spot; but with first = {given[3]} for a block of "
+            f"type {'BA'[block.mask_a]}, your stacks are not those of the drawing: "
             "`first` decides on the residuals, and not the mask"
         )
 
@@ -357,7 +365,7 @@ def parameters(
         "what it would be with kernels that are not cropped": (
             in_channels * 2 * p * (k * k + k) + one_by_one
         ),
-        "what it would be with the kernels of the other mask": (
+        "what it would be with the kernels of the other type": (
             in_channels * 2 * p * (k // 2 + (mask_type == "A")) * (k + 1) + one_by_one
         ),
         "the two convolutions that look up and left, and there are two more": (

@@ -296,7 +296,10 @@ def _try_block(answer, of_package: GatedBlock, channels: int) -> None:
             )
         plain_v, plain_h = map(_close, new, plain)
         if plain_v and plain_h:
-            raise Wrong("the condition changes nothing yet; which line is missing?")
+            raise Wrong(
+                "the condition changes nothing yet; what `block.condition` gives is to "
+                "be added to `up`, and kept in `up`"
+            )
         if plain_v:
             raise Wrong(
                 "the condition reaches h and not v; the equation adds it to what the "

@@ -103,6 +103,12 @@ def _drawn(
         raise Wrong(
             f"give the network the whole batch, {list(shape)}, at each position"
         )
+    first, *later = network.given or [start]
+    if later and all(torch.equal(first, given) for given in later):
+        raise Wrong(
+            "the network got the same codes in each pass; put each code that is drawn "
+            "into the grids that it is given"
+        )
     passes, last = [*network.given, codes], -1
     for number, (one, other) in enumerate(itertools.pairwise(passes), 1):
         changed = (one != other).any(dim=0).flatten().nonzero().flatten().tolist()

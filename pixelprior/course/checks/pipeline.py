@@ -46,10 +46,11 @@ def bits(answer) -> str:
                 "with base 2?"
             )
         if not math.isclose(number, wanted, rel_tol=1e-6):
-            raise Wrong(
-                f"{grid} takes {number:.2f} bits by your function, and each code "
-                f"{math.log2(codes):.2f} bits, not rounded; how many codes are there?"
-            )
+            hint = "what are the bits of one code?"
+            if height * width > 1:
+                one = f"one of its codes takes {math.log2(codes):.2f} bits"
+                hint = f"{one}, not rounded; how many codes are there?"
+            raise Wrong(f"{grid} takes {number:.2f} bits by your function; {hint}")
     return (
         "one of K codes takes log2 K bits, and a grid that many for each of its codes"
     )
@@ -100,7 +101,7 @@ def pixels_of_code(
         "last row, first column, last column"
     )
     try:
-        numbers = [need_number(number) for number in answer]
+        numbers = [need_number(number, "one of your numbers") for number in answer]
         top, bottom, left, right = map(int, numbers)
     except (TypeError, ValueError) as error:
         raise Wrong(words) from error
@@ -116,6 +117,8 @@ def pixels_of_code(
         change = change + (after - before).abs().mean(dim=(0, 1))  # [S, S]
     side = vqvae2.image_size // vqvae2.latent_spatial_dim_top
     size = (bottom - top + 1, right - left + 1)
+    if min(size) < 1:
+        raise Wrong("the first row comes before the last, and so does the column")
     if size != (side, side):
         raise Wrong(
             f"your square has {size[0]} rows and {size[1]} columns; how many pixels "
@@ -132,14 +135,14 @@ def pixels_of_code(
                 "two of your numbers are rows, and which are columns?"
             )
         raise Wrong(
-            "when the code is changed, other pixels change more than those; count rows "
-            "and columns of codes from 0"
+            "when the code is changed, other pixels change more than those; count "
+            "codes and pixels from 0"
         )
-    return "when the code is changed, these pixels change most"
+    return "when the code is changed, these pixels change most, averaged over images"
 
 
 def suspects(heldout: CodeData) -> CodeData:
-    """Codes of eight images for exercise 3, one of each of the first eight classes.
+    """Codes of eight images for *your turn* B, one of each of the first eight classes.
 
     One of them, drawn by a seed, has the top codes of another image of its class.
 

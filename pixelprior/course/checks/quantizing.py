@@ -1,6 +1,7 @@
 """Checks for notebook 01: the nearest code, a gradient past it, and dead codes."""
 
 import math
+import time
 from collections.abc import Callable
 
 import torch
@@ -52,6 +53,10 @@ def nearest(answer) -> str:
         far = distances[torch.arange(count), z] > distances.min(dim=1).values + 1e-5
         if far.any():
             raise Wrong(_why_far(z, points, e, apart, int(far.nonzero()[0])))
+    many, begun = torch.randn(50_000, 2, generator=generator), time.perf_counter()
+    call(answer, many, many[:8])
+    if time.perf_counter() - begun > 1:
+        raise Wrong("your codes are right, but a loop over the points is too slow here")
     return "each point has the code of the nearest vector"
 
 
@@ -93,13 +98,11 @@ def straight_through(answer) -> str:
     features.requires_grad_(True)
     quantized.requires_grad_(True)
     with torch.enable_grad():
-        out = call(
-            answer,
-            features.clone(),
-            quantized.clone(),
-            what="your function",
-        )
+        given = features.clone()
+        out = call(answer, given, quantized.clone())
         out = need_tensor(out, features.shape, "what your function gives")
+        if not torch.equal(given, features):
+            raise Wrong("your function changed `features`; return a new tensor")
         if not torch.allclose(out.detach().double(), quantized.detach()):
             raise Wrong(
                 "the decoder gets other values than the quantized ones; leave out "
@@ -159,7 +162,10 @@ def perplexity(answer) -> str:
         if abs(got - entropy) < 1e-3:
             raise Wrong(f"{given}, the entropy; take exp of it")
         if len({*counts}) == 1 and abs(got - len(counts)) > 1e-3:
-            raise Wrong(f"{given}, and not {len(counts)}")
+            raise Wrong(
+                f"{given}, and not {len(counts)}; do the shares sum to 1, is there a "
+                "minus before the natural logarithm, and exp of the sum?"
+            )
         if abs(got - len(counts)) < 1e-3 < abs(got - math.exp(entropy)):
             raise Wrong(
                 f"{given}, the number of codes in use; does a rare one count as much?"

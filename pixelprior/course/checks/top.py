@@ -361,8 +361,8 @@ def learning_rate(answer, training: CodeData, heldout: CodeData) -> str:
         raise Wrong(f"at {rate:g} the held-out loss is not finite")
     if mine > training.unigram_entropy("top") - MARGIN:
         raise Wrong(
-            f"at {rate:g} the held-out loss ends no lower than the codes' own "
-            "frequencies would give; the network has learned little"
+            f"at {rate:g} the held-out loss ends at {mine:.2f}, not {MARGIN:g} below "
+            "the unigram baseline; try rates far lower and far higher"
         )
     for factor, words in ((10, "ten times"), (0.1, "a tenth of")):
         other = _short_training(rate * factor, training, heldout)

@@ -7,6 +7,7 @@ import torch
 from matplotlib.colors import hsv_to_rgb, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, Stroke
 from torch import Tensor
 
 from pixelprior.plotting import COLOURS, INK, ON_FILL, bare, draw_image, panel_width
@@ -182,7 +183,7 @@ def pipeline(
 
 
 def frame(row: int, column: int) -> Rectangle:
-    """A red frame around one cell of a grid of codes."""
-    return Rectangle(
-        (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="red", linewidth=2.5
-    )
+    """A red frame with a white border around one cell of a grid of codes."""
+    around = [Stroke(linewidth=5.5, foreground="white"), Normal()]
+    line = {"edgecolor": "red", "linewidth": 2.5, "path_effects": around, "zorder": 3}
+    return Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, **line)

@@ -123,7 +123,7 @@ def gated_block() -> Figure:
         (5.9, "h", "horizontal", orange),
     ):
         d.box(x, 5.8, name, width=0.9, fill=fill)
-        d.box(x, 4.85, f"{convolution}\np → 2p", height=0.6, fill=fill)
+        d.box(x, 4.85, f"{convolution}\n→ 2p", height=0.6, fill=fill)
         d.plus(x, 3.85)
         d.box(x, 2.85, "gate\n2p → p", height=0.6, fill=fill)
         d.plus(x, 1.15)

@@ -152,7 +152,7 @@ def cells(
         axis.axis("off")
     for axis, (name, panel) in zip(axes, panels.items(), strict=False):
         for (y, x), kind in np.ndenumerate(panel.cpu().numpy()):
-            axis.add_patch(Rectangle((x, y), 1, 1, **looks[kind]))
+            axis.add_patch(Rectangle((x, y), 1, 1, clip_on=False, **looks[kind]))
         if position is not None:
             axis.add_patch(
                 Rectangle(position[::-1], 1, 1, fill=False, lw=2.5, ec="black")

@@ -44,9 +44,9 @@ def curves(
     """Lines in one diagram, with horizontal baselines labelled at their right end.
 
     Args:
-        lines: by name, y values or (x values, y values); without x values, x counts
-            from 1. A line whose name begins with "top" or "bottom" has that level's
-            colour.
+        lines: by name, y values, {x: y} or (x values, y values); without x values, x
+            counts from 1. A line whose name begins with "top" or "bottom" has that
+            level's colour.
         x_label, y_label: names of the axes with their units.
         baselines: values at which to draw a horizontal line, by name. One whose name
             begins with "top" or "bottom" has that level's colour.
@@ -85,7 +85,7 @@ def blind_spot_price(
     """Held-out losses {step: nats per code} by name, on codes of known entropy, with
     the band below the bound of a network that has a blind spot."""
     figure = curves(
-        {name: (each.keys(), each.values()) for name, each in losses.items()},
+        losses,
         x_label="training steps",
         y_label="nats per code, held out",
         baselines={"uniform": uniform, "bound": bound, "entropy": entropy},
@@ -99,6 +99,8 @@ def blind_spot_price(
 
 def _draw_curves(axis: Axes, lines: dict, baselines: dict, bands: dict) -> None:
     for number, (name, line) in enumerate(lines.items()):
+        if isinstance(line, dict):
+            line = (line.keys(), line.values())
         x, y = line if isinstance(line, tuple) else (None, line)
         y = as_numbers(y)
         x = np.arange(1, len(y) + 1) if x is None else as_numbers(x)

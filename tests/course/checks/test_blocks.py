@@ -146,7 +146,7 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
                 "rows above alone",
             ),
             (but(lambda v, h, a, b, first: (b, a)), "the vertical stack at"),
-            (on_the_other_line, "no leak", "new h of a block with mask A differs"),
+            (on_the_other_line, "no leak", "new h of a block of type A differs"),
             (
                 lambda v, h, block, *given: (
                     vertical(v, block),
@@ -163,7 +163,7 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             (with_bias(1, 0), "with a bias", "gives another new h:"),
             (with_bias(0, 1), "with a bias", "gives another new v:"),
             (with_bias(1, 2), "with a bias", "which lines leave from there"),
-            (by_mask, "first = False for a block with mask A", "not the mask"),
+            (by_mask, "first = False for a block of type A", "not the mask"),
         ],
         "blocks_needed": [
             (lambda h, w, k: h * w, "with one block fewer every position sees"),
@@ -223,7 +223,7 @@ def test_parameters_are_counted_and_typical_mistakes_named(mask_type, channels, 
         (sum(sizes) - 7 * p, "what else does a convolution learn"),  # no biases
         (first_two + 2 * p + 2 * (p * p + p), "how many channels come out"),
         (2 * first_two + 4 * p, "two more"),
-        (sum(of_other), "the other mask"),
+        (sum(of_other), "the other type"),
         (2 * channels * p * (k * k + k) + sum(sizes[4:]) + 4 * p, "not cropped"),
         (1, "fewer than were counted"),
         (10**7, "more than were counted"),

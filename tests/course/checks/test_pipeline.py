@@ -35,10 +35,10 @@ def test_a_right_answer_passes_in_any_form(check, answer, judge):
             ((2, 2, 5, 5), "1 rows and 1 columns"),  # of codes, not of pixels
             ((4, 5, 10, 11), "2 rows and 2 columns"),  # of the bottom's codes
             ((8, 12, 20, 24), "5 rows and 5 columns"),  # the end left out
-            ((11, 8, 23, 20), "-2 rows"),
+            ((11, 8, 23, 20), "the first row comes before the last"),
             ((20, 23, 8, 11), "which two of your numbers are rows"),
             ((9, 12, 21, 24), "other pixels change more"),  # counted from 1
-            ((4, 7, 16, 19), "count rows and columns"),  # codes counted from 1
+            ((4, 7, 16, 19), "count codes and pixels from 0"),  # codes counted from 1
             ((8, 11, 24, 27), "other pixels change more"),  # the neighbour
             ((-4, -1, -4, -1),),
             ((30, 33, 30, 33),),
