@@ -22,9 +22,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import jupytext
 import nbformat
 from nbconvert.preprocessors import ExecutePreprocessor
+
+from pixelprior.cli import lab
 
 FOLDER = Path(__file__).resolve().parent
 TIMINGS = FOLDER / "timings.json"
@@ -37,27 +38,9 @@ def sources(folder: Path = FOLDER) -> list[Path]:
 
 
 def unexecuted(source: Path) -> nbformat.NotebookNode:
-    """The notebook of a source, not executed, with the same cell ids each time.
-
-    The notebook does not say that it is paired with its source. Otherwise, JupyterLab
-    with jupytext would compare the files' times and, after a clone, refuse to open it.
-    """
-    notebook = jupytext.read(source)
-    notebook.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {
-                "display_name": "Python 3",
-                "language": "python",
-                "name": "python3",
-            },
-            "language_info": {"name": "python"},
-        }
-    )
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
-    for number, cell in enumerate(notebook.cells, 1):
-        cell.id = f"{source.stem[:2]}-{number:03d}"
-        for spacing in ("lines_to_next_cell", "lines_to_end_of_cell_marker"):
-            cell.metadata.pop(spacing, None)  # jupytext versions differ
+    """The notebook of a source, not executed, as `pixelprior lab` gives it to a reader,
+    with the slide type of each cell."""
+    notebook = lab.unexecuted(source)
     for cell, kind in zip(
         notebook.cells, slide_types(notebook.cells), strict=True
     ):

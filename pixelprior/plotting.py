@@ -65,6 +65,8 @@ def save_picture(picture: Image.Image | Figure, path) -> Path:
         try:
             if isinstance(picture, Figure):
                 picture.savefig(written, dpi=110, facecolor="white")
+                if path.suffix == ".png":
+                    _without_alpha(written)
             else:
                 picture.save(written)
             os.replace(written, path)
@@ -74,6 +76,15 @@ def save_picture(picture: Image.Image | Figure, path) -> Path:
                 "disk, or ask for permission to write there"
             ) from error
     return path
+
+
+def _without_alpha(path: Path) -> None:
+    """Write a PNG anew with the same colours in fewer bytes, as grey if it has none."""
+    with Image.open(path) as image:
+        colours = image.convert("RGB")
+    grey = colours.convert("L")
+    same = grey.convert("RGB").tobytes() == colours.tobytes()
+    (grey if same else colours).save(path, optimize=True)
 
 
 def save_images(images: Tensor, paths) -> None:

@@ -34,6 +34,7 @@ include_patterns = [
     "pixelprior/assets/README.md",
     "pixelprior/assets/results/MODEL_CARD.md",
     "pixelprior/assets/results/cifar10/MODEL_CARD.md",
+    "pixelprior/assets/results/emoji/MODEL_CARD.md",
 ]
 templates_path = ["templates"]
 html_theme = "furo"

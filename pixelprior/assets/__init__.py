@@ -3,7 +3,7 @@
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SHIPPED = ("fashion_mnist", "cifar10")  # the data sets whose weights ship
+SHIPPED = ("fashion_mnist", "cifar10", "emoji")  # the data sets whose weights ship
 WITH_WITHOUT_TOP = ("fashion_mnist",)  # those with a bottom level without the top codes
 
 

@@ -12,13 +12,13 @@ class Demo:
     """Draw 64 new images with shipped weights. This needs no network."""
 
     dataset: Shipped = "fashion_mnist"
-    """Name of the shipped weights: fashion_mnist draws clothes, and cifar10 animals and
-    vehicles in colour."""
+    """Name of the shipped weights: fashion_mnist draws clothes, cifar10 animals and
+    vehicles in colour, and emoji what its name says."""
     output_dir: Path | None = None
     """Folder for chosen_samples.png, drawn at the setting that was chosen for the
     shipped prior, for samples.png of the prior itself, and for reconstructions.png if
-    test images ship with the package, as they do for fashion_mnist. If it is left out,
-    it is ./pixelprior_demo, or ./pixelprior_demo_cifar10."""
+    test images ship with the package, as they do for all but cifar10. If it is left
+    out, it is ./pixelprior_demo, or ./pixelprior_demo_cifar10."""
 
     def run(self) -> None:
         from pixelprior.assets import load_shipped, shipped_class_names, shipped_folder
@@ -50,13 +50,14 @@ class Demo:
             picture = report.sample_picture(drawn, 0, words)
             wrote = save_picture(picture, folder / f"{name}.png")
             print(f"wrote {wrote} ({words}), {len(drawn)} images in {seconds:.1f} s")
-        if self.dataset != "fashion_mnist":
+        if self.dataset == "cifar10":
             print(
                 "no test images of this data set ship; to measure these weights, use "
                 f"pixelprior evaluate --dataset {self.dataset}"
             )
             return
-        heldout = load_images("fashion_mnist_mini", "test")
+        mini = {"fashion_mnist": "fashion_mnist_mini"}
+        heldout = load_images(mini.get(self.dataset, self.dataset), "test")
         figure = report.reconstruction_picture(vqvae2, heldout)
         print(f"wrote {save_picture(figure, folder / 'reconstructions.png')}")
         rebuilt = measures.reconstructions(vqvae2, heldout)

