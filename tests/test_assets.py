@@ -26,7 +26,7 @@ PARTS = {
     for name in SHIPPED
 }
 PARTS["fashion_mnist"] |= {"fashion_mnist_without_top"}
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+SET_UP = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def test_the_shipped_prior_is_far_under_the_unigram_entropy(
@@ -85,9 +85,9 @@ def test_the_demo_draws_garments_and_prints_held_out_figures(demo):
     assert "1,000 held-out test images" in printed and "nats per code" in printed
 
 
-def test_the_readme_shows_what_the_demo_prints(demo):
+def test_the_set_up_shows_what_the_demo_prints(demo):
     printed, _ = demo
-    shown = re.search(r"```text\n(.*?)```", README, re.DOTALL)[1]
+    shown = re.search(r"```text\n(.*?)```", SET_UP, re.DOTALL)[1]
     pattern = r"(?:error|codes:|entropy) ([\d.]+)"
     now, then = (
         [float(number) for number in re.findall(pattern, text)]

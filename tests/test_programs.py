@@ -1,4 +1,4 @@
-"""The programs of the README and of docs/levels.md, run word for word."""
+"""The programs of the README and of docs/, run word for word."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,7 @@ from pixelprior import HierarchicalPixelCNN
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 LEVELS = (ROOT / "docs" / "levels.md").read_text(encoding="utf-8")
 
 TRAIN = """\
@@ -122,7 +123,7 @@ def test_the_program_with_a_tokenizer_of_ones_own_learns(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     names = {"encode": encode, "decode": decode}
-    exec(program_with("FunctionTokenizer"), names)
+    exec(program_with("FunctionTokenizer", DATA), names)
     assert names["drawn"].shape == (16, 8, 8)
     assert names["images"].shape == (16, 1, 32, 32)
     history = json.loads((tmp_path / "outputs/own_codes/history.json").read_text())
