@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) and PyTorch, but no internet and no GPU.
 #
-# **Time.** About 31 minutes for the core and 51 for all, with the exercises; 20<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
+# **Time.** About 31 minutes for the core and 51 for all, with the exercises; 25<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
 #
 # ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
 

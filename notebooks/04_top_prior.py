@@ -7,7 +7,7 @@
 #
 # **What you need.** The chain rule ([02](02_masked_convolutions.ipynb)) and `PixelCNN` ([03](03_gated_blocks.ipynb)).
 #
-# **Time.** About 31 minutes for the core and 54 for all, with the exercises; 80<!--= timings 04_top_prior --> seconds to run on two CPU cores.
+# **Time.** About 31 minutes for the core and 54 for all, with the exercises; 35<!--= timings 04_top_prior --> seconds to run on two CPU cores.
 #
 # ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →
 
