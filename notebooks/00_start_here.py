@@ -5,9 +5,9 @@
 #
 # **What you will learn.** What a code and a prior are, what each of two grids holds, and what goes wrong without a prior.
 #
-# **What you need.** Python and PyTorch, but no internet connection and no GPU, because data and weights are in the package.
+# **What you need.** Python and PyTorch, but no internet and no GPU: data and weights are in the package.
 #
-# **Time.** About 29 minutes for the core and 39 for all, with the exercises; 20<!--= timings 00_start_here --> seconds to run on two CPU cores. The minutes are those of a learner: 120 words per minute, 9 seconds per line of code, 45 per figure, 30 per equation, and what stands at each *Your turn*.
+# **Time.** About 28 minutes for the core and 39 for all, with the exercises; 20<!--= timings 00_start_here --> seconds to run on two CPU cores. The minutes are those of a learner: 120 words per minute, 9 seconds per line of code, 45 per figure, 30 per equation, and what stands at each *Your turn*.
 #
 # [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
 
@@ -31,7 +31,7 @@ from pixelprior.evaluation.measures import image_nats, nats_per_code
 #
 # *Core · 5 minutes*
 #
-# We load the two networks of the package and **draw** 40 images, that is, take them at random from what the networks have learned. We draw 40 more with **guidance** and a lower temperature, which make images more typical of their class (notebook 07). The seed fixes the random numbers.
+# We load two networks and **draw** 40 images, that is, take them at random from what the networks have learned. We draw 40 more with **guidance** and a lower temperature, which make images more typical of their class (notebook 07). The seed fixes the random numbers.
 
 # %%
 vqvae2, prior = load_shipped()
@@ -63,19 +63,19 @@ my_guess = None  # your guess: "A", "B" or "C"
 reveal("B holds the photographs, and A was drawn with guidance", my_guess)
 
 # %% [markdown]
-# The networks have never seen these photographs: they were **held out**, that is kept aside for looking and measuring. In block A most images are whole, and plainer than the photographs. In block C some are torn; notebook 07 measures how good drawn images are. From here on, our images are those of block C.
+# The networks have never seen these photographs: they were **held out**, that is kept aside for looking and measuring. In block A most images are whole, and plainer than the photographs. In block C some are torn. From here on, our images are those of block C.
 
 # %% [markdown]
 # ## 00.2 From image to codes, and back
 #
-# *Core · 9 minutes*
+# *Core · 8 minutes*
 #
 # An image of 32 × 32 pixels has 1,024 numbers, and each has to fit all others. A program that draws them one by one needs 1,024 steps, and to make the hem of a shirt fit its collar, it has to look back over hundreds of them. So we first learn a shorter description of images.
 #
 # - A **VQ-VAE-2** (vector-quantized variational autoencoder, second version) turns an image into two small grids of **codes**, and **decodes** such grids to an image. A code is the number of a vector in a list, the **codebook**, which has K = 30<!--= vqvae2 num_embeddings --> vectors for each grid.
 # - A **prior** is a probability distribution over the grids: it says which codes are likely together. To make a new image, we draw codes from the prior and decode them.
 #
-# The **top** grid is coarse, with one code for 4 × 4 pixels, and the **bottom** grid is finer, with one for 2 × 2. In the figure, each colour of a grid is a code of the bag on the left, and the two pictures on the right are decoded. The grids have codebooks of their own, and top code 10 has nothing in common with bottom code 10. A code is a name, like a postcode: code 20 is not "more" than code 2. **What is in the top grid, and what does the bottom grid add?**
+# The **top** grid is coarse, with one code for 4 × 4 pixels, and the **bottom** grid is finer, with one for 2 × 2. In the figure, each colour of a grid is a code of the bag on the left, and the two pictures on the right are decoded. Each grid has a codebook of its own. A code is a name, like a postcode: code 20 is not "more" than code 2. **What is in the top grid, and what does the bottom grid add?**
 
 # %%
 K = vqvae2.num_embeddings  # vectors in each codebook
@@ -92,7 +92,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The top grid looks like confetti, but it decodes to the outline of the bag and its shade. The bottom grid adds edges and texture. So the top grid is drawn first, and the bottom grid when the top is known. The prior has a part for each: P(z_top), and P(z_bottom | z_top), where the bar is read as "given".
+# The top grid looks like confetti, but it decodes to the outline of the bag and its shade. The bottom grid adds edges and texture. So the top grid is drawn first. The prior has a part for each: P(z_top), and P(z_bottom | z_top), where the bar is read as "given".
 
 # %% [markdown]
 # ### Your turn A: the bits of a grid
@@ -130,7 +130,7 @@ of_codes = bits(8, 8, K) + bits(16, 16, K)
 print(f"pixels: {8 * 32 * 32:,} bits, codes: {of_codes:,.0f} bits")
 
 # %% [markdown]
-# That is a fifth, but what is decoded is not quite the bag.
+# That is a fifth.
 
 # %% [markdown]
 # ## 00.3 Where it breaks: no prior
@@ -155,7 +155,7 @@ figures.show(
 # %% [markdown]
 # The upper row is noise: every single code is valid, but the codes do not fit together.
 #
-# We also want a number. The prior reads the codes of a held-out image row by row, and before each one it gives every possible code a probability. The uniform prior has to choose between 30<!--= vqvae2 num_embeddings --> codes. Ours is as uncertain about the next top code as if it had to choose between 5. The logarithm of this number is the **nats per code**, which we follow through the whole course. It is the mean of −log P over the codes, where P is the probability that the prior gave to the code that came. For the uniform prior it is log K. A **nat** is the unit with the natural logarithm, as a bit is with base 2: 1 nat = 1.44 bits. Our prior is also given the class of the image, and for a bottom code the whole top grid.
+# We also want a number. The prior reads the codes of a held-out image row by row, and before each one it gives every possible code a probability. Ours is as uncertain about the next top code as if it had to choose between 5. The logarithm of this number is the **nats per code**, which we follow through the whole course. It is the mean of −log P over the codes, where P is the probability that the prior gave to the code that came. For the uniform prior it is log K. A **nat** is the unit with the natural logarithm, as a bit is with base 2: 1 nat = 1.44 bits. Our prior is also given the class of the image, and for a bottom code the whole top grid.
 
 # %%
 heldout_codes = extract_codes(vqvae2, heldout)  # of all 1,000 images
@@ -209,14 +209,14 @@ check.impostor(my_impostor, prior, suspects)
 # [To solution B](#Solution-B)
 
 # %% [markdown]
-# The impostor was found by the nats that it costs. Notebook 10 finds defects in the same way.
+# Notebook 10 finds defects in this way.
 
 # %% [markdown]
 # ## 00.5 What comes next
 #
 # *Core · 1 minute*
 #
-# Each notebook explains one part of what you have used, and runs by itself. [01](01_images_to_codes.ipynb) makes codes of images. [02](02_masked_convolutions.ipynb) and [03](03_gated_blocks.ipynb) build the network of the prior, and [04](04_top_prior.ipynb) and [05](05_bottom_prior.ipynb) train it for the two grids. The rest can be read in any order. Words are in the [glossary](GLOSSARY.md), and answers in the [index by question](QUESTIONS.md).
+# [01](01_images_to_codes.ipynb) makes codes of images. [02](02_masked_convolutions.ipynb) and [03](03_gated_blocks.ipynb) build the network of the prior, and [04](04_top_prior.ipynb) and [05](05_bottom_prior.ipynb) train it for the two grids. The rest can be read in any order. Words are in the [glossary](GLOSSARY.md), and answers in the [index by question](QUESTIONS.md).
 
 # %% [markdown]
 # ## 00.6 Change one code

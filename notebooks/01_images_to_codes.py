@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) and PyTorch, but no internet and no GPU.
 #
-# **Time.** About 31 minutes for the core and 51 for all, with the exercises; 25<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
+# **Time.** About 31 minutes for the core and 52 for all, with the exercises; 25<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
 #
 # ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
 
@@ -30,9 +30,9 @@ from pixelprior.layers import ResidualStack
 # %% [markdown]
 # ## 01.1 The nearest code
 #
-# *Core · 7 minutes*
+# *Core · 8 minutes*
 #
-# To **quantize** is to replace a vector by the nearest one of a list. The list is the **codebook** e, K vectors of D numbers each, and e_k is the vector of code k. The code of a vector x is the k with the smallest distance ‖x − e_k‖. If we say that a code moves, we mean its vector.
+# To **quantize** is to replace a vector by the nearest one of a list. The list is the **codebook** e, K vectors of D numbers each, and e_k is the vector of code k. The code of a vector x is the k with the smallest distance ‖x − e_k‖.
 #
 # With D = 2, vectors are points in a plane. We take pairs of a pixel and its right neighbour, and K = 8 random codes.
 
@@ -45,7 +45,7 @@ e = 0.5 + torch.randn(8, 2) / 2  # [K, D]
 # %% [markdown]
 # ### Your turn A: the nearest code
 #
-# *4 minutes*
+# *5 minutes*
 #
 # Write the function that gives each point its code. **Which of the K vectors is nearest?** Work for any D, and without a loop over the points: 01.4 calls your function for thousands of features in each step.
 #
@@ -81,21 +81,21 @@ panels = {"8 random codes": (pairs[::20], e)}
 figures.show(figures.nearest_cells(panels, nearest), "cells_of_codes")
 
 # %% [markdown]
-# Most pairs lie near the diagonal, because neighbouring pixels are alike, or are black and lie at (0, 0). No pair chooses the codes in white squares.
+# Most pairs lie near the diagonal, because neighbouring pixels are alike. No pair chooses the codes in white squares.
 
 # %% [markdown]
 # ## 01.2 A gradient past a choice
 #
-# *Core · 4 minutes*
+# *Core · 5 minutes*
 #
-# In a network, an **encoder** computes the vectors, its **features**, and a **decoder** makes an image from the vectors of their codes. Both learn from the **reconstruction error**, the mean squared difference between this image and the original. But a feature x that moves a little mostly keeps its code, and e_k stays the same: the slope is zero. How can the encoder learn?
+# In a network, an **encoder** computes the vectors, its **features**, and a **decoder** makes an image from the vectors of their codes. Both learn from the **reconstruction error**, the mean squared difference between this image and the original. But a feature x that moves a little mostly keeps its code: the slope is zero. How can the encoder learn?
 #
 # The **straight-through estimator** gives the decoder e_k in the forward pass, and in the backward pass it gives the gradient at e_k to x, unchanged. This is right only while x is near e_k, so two terms are added to the loss: one moves the codes to their features, and the **commitment loss**, with weight β = 1/4, moves the features to their codes. In each, the other side is made a constant by `.detach()`, the **stop gradient** of the papers.
 
 # %% [markdown]
 # ### Your turn B: straight through
 #
-# *3 minutes*
+# *4 minutes*
 #
 # Write the straight-through estimator in one line. **The value has to be `quantized`; how does the gradient arrive at `features` all the same?** All of it has to arrive there, and none at `quantized`.
 #
@@ -138,7 +138,7 @@ straight_through = your_turn(
 figures.show(figures.two_levels(), "two_levels")
 
 # %% [markdown]
-# The top is quantized first. Its vectors are decoded and joined to the bottom features before these are quantized, so the bottom can add what the top lacks. Find your two functions in the code.
+# The top is quantized first. Its vectors are decoded and joined to the bottom features, so the bottom can add what the top lacks. Find your two functions in the code.
 
 
 # %%
@@ -205,7 +205,7 @@ assert in_use[0] < 12 and in_use[1] > 20
 reveal(f"{in_use[0]} of 30, and {in_use[1]} with renewal", my_guess)
 
 # %% [markdown]
-# The few vectors that are nearest at first are chosen by all features and move among them, and hardly any other ever becomes nearest. A code that no feature chooses gets no gradient. It is **dead**, like the white squares of 01.1. If most codes are dead, this is **codebook collapse**. No error is raised: to notice it, count the codes in use.
+# The few vectors that are nearest at first are chosen by all features and move among them, and hardly any other ever becomes nearest. A code that no feature chooses gets no gradient. It is **dead**, like the white squares of 01.1. If most codes are dead, this is **codebook collapse**. To notice it, count the codes in use.
 #
 # The remedy is **renewal**, as in the second training: every ten steps, each code that no feature of the batch chose is moved to one of these features.
 
@@ -228,7 +228,7 @@ for name, model in models.items():
 figures.show(figures.image_rows(shown), "both_levels")
 
 # %% [markdown]
-# From the top alone, our model makes garments, but smears print and checks. The other makes nothing, and neither does yours, which is blurred after 100 steps.
+# From the top alone, our model makes garments. The other makes nothing, and neither does yours.
 #
 # Now each image keeps its bottom codes and gets the *top codes of the image to its left*, the first one those of the last. **What does the second image become in each model: the pullover of its bottom codes, or the boot of its top codes?**
 
@@ -250,12 +250,12 @@ explore(exchange, "exchanged_tops", rows=[8, 0, 2, 4, 6])
 reveal("ours: boot, without: pullover", my_guess)
 
 # %% [markdown]
-# In our model, the top says which garment it is, and the bottom adds edges and texture. The other decoder takes the garment from the bottom, and only texture changes: a prior of its top codes would describe no garment. So our top holds the outline because `bottom_dropout` made the decoder work without the bottom, and not because it is coarse. To test a top, exchange it.
+# In our model, the top says which garment it is. The other decoder takes the garment from the bottom, and only texture changes. So our top holds the outline because `bottom_dropout` made the decoder work without the bottom, and not because it is coarse. To test a top, exchange it.
 
 # %% [markdown]
 # ## 01.6 The same as the package
 #
-# *Core · 1 minute*
+# *Further · 1 minute*
 #
 # **Do `encode` and `decode`, with your two functions and the layers of the package's model, give its images?**
 

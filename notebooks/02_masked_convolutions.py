@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) for the words *code*, *grid* and *nats per code*, and convolutions in PyTorch.
 #
-# **Time.** About 31 minutes for the core and 62 for all, with the exercises; 40<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
+# **Time.** About 32 minutes for the core and 63 for all, with the exercises; 40<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
 #
 # ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [03 · Gated blocks](03_gated_blocks.ipynb) →
 
@@ -31,7 +31,7 @@ from pixelprior.course.known_entropy import BlindSpotSource, Embedded, train
 # %% [markdown]
 # ## 02.1 A mask for the kernel
 #
-# *Core · 6 minutes*
+# *Core · 7 minutes*
 #
 # The **chain rule** makes the probability of a grid a product, $P(z_0)P(z_1|z_0)P(z_2|z_0,z_1)\cdots$, with a factor for each code. The codes are numbered in **raster order**: row by row, from left to right. Those before a position are its **past**, and those after it its **future**.
 #
@@ -40,7 +40,7 @@ from pixelprior.course.known_entropy import BlindSpotSource, Embedded, train
 # %% [markdown]
 # ### Your turn A: the mask
 #
-# *4 minutes*
+# *5 minutes*
 #
 # - Mask **A** keeps what comes before the middle. It is for the first layer, where the middle is the very code to be predicted.
 # - Mask **B** keeps the middle as well. It is for all later layers, where the middle holds features that were made of the past.
@@ -84,7 +84,7 @@ class MaskedConv2d(nn.Conv2d):
 # %% [markdown]
 # ## 02.2 What does a stack of them see?
 #
-# *Core · 4 minutes*
+# *Core · 3 minutes*
 #
 # We stack masked convolutions, with an ELU, a smooth ReLU, after each. An **embedding** in front turns codes into vectors, and a 1 × 1 convolution computes the logits. This is the simplest **PixelCNN**.
 
@@ -108,14 +108,14 @@ for n in (1, 2, 5, 20):
 figures.show(figures.receptive_fields(fields, position), "receptive_fields")
 
 # %% [markdown]
-# 20 layers see no more than 5, and a triangle at the upper right stays hatched. A mask hides all that is to the right in the same row, and each step to the right needs a step up. So r rows higher, no more than r positions to the right are seen, with any number of layers. What lies beyond this line at 45° is the **blind spot**.
+# 20 layers see no more than 5, and a triangle at the upper right stays hatched. Each step to the right needs a step up. So r rows higher, no more than r positions to the right are seen, with any number of layers. What lies beyond this line at 45° is the **blind spot**.
 
 # %% [markdown]
 # ## 02.3 A price that is known before the training
 #
 # *Core · 5 minutes*
 #
-# What does the blind spot cost? Nobody knows the true distribution of photographs, and so how low a loss can get. We make codes from a source that we *do* know. Each code is a pair of parts with four values each: code = 4 · u + w, and K = 16.
+# What does the blind spot cost? Nobody knows how low a loss on photographs can get. We make codes from a source that we *do* know. Each code is a pair of parts with four values each: code = 4 · u + w, and K = 16.
 #
 # - u repeats the u of its left neighbour, which a masked stack sees.
 # - w repeats the w one row up and two columns to the right, in the blind spot.
@@ -139,7 +139,7 @@ entropy = (98 * repeated + 30 * new) / 64
 print(f"entropy: {entropy:.2f} nats per code")
 
 # %% [markdown]
-# A single stack sees nothing of the slanted line of a w: what comes before is in its blind spot, and what comes after is in the future. To this stack every w is new. This gives a lower **bound** for its loss, at any depth and after any training. **How many nats per code is it?**
+# A single stack sees nothing of the slanted line of a w: what comes before is in its blind spot, and what comes after is in the future. To this stack every w is new. This gives a lower **bound** for its loss. **How many nats per code is it?**
 
 # %%
 my_guess = None  # your guess: a number
@@ -166,7 +166,7 @@ assert bound - 0.01 < losses["single stack"][200] < bound + 0.06
 assert entropy - 0.01 < losses["two stacks"][200] < entropy * 1.02
 
 # %% [markdown]
-# The loss of the single stack stops on a line that was computed before the training: the stack has learned all about u, and nothing about w. The loss of the two stacks ends within 2 % of the entropy.
+# The loss of the single stack stops on a line that was computed before the training: it has learned all about u, and nothing about w. That of the two stacks ends within 2 % of the entropy.
 
 # %% [markdown]
 # ## 02.5 On real codes
@@ -178,7 +178,7 @@ assert entropy - 0.01 < losses["two stacks"][200] < entropy * 1.02
 # %% [markdown]
 # ## 02.6 Where it breaks: mask B in the first layer
 #
-# *Core · 9 minutes*
+# *Core · 10 minutes*
 #
 # We change one letter: mask B in front of a single stack.
 
@@ -197,13 +197,13 @@ my_guess = None  # your guess: "lines" or "noise"
 # %% [markdown]
 # ### Your turn B: draw grids
 #
-# *5 minutes*
+# *6 minutes*
 #
-# Draw a batch of grids, code by code in raster order. At each position, run the network on the grids, turn its logits at this position into probabilities [B, K], and replace the code there by one that is drawn: `torch.multinomial(probs, 1)` draws a code for each row of `probs`, as [B, 1]. The grids begin with codes at random, which a causal network does not see before they are replaced.
+# Draw a batch of grids, code by code in raster order. The loop over the positions is there. At each one, run the network on the grids, turn its logits at this position into probabilities [B, K], and replace the code there by one that is drawn: `torch.multinomial(probs, 1)` draws a code for each row of `probs`, as [B, 1]. The grids begin with codes at random, which a causal network does not see before they are replaced.
 #
 # <details><summary>Hint 1</summary>
 #
-# Two loops, over the rows and over the columns. `network(codes)` is [B, K, H, W], and you need a softmax over the K codes.
+# `network(codes)` is [B, K, H, W], and you need a softmax over the K codes.
 #
 # </details>
 #
@@ -217,6 +217,9 @@ my_guess = None  # your guess: "lines" or "noise"
 # %% tags=["exercise"]
 @torch.no_grad()
 def my_draw(network, codes):  # [B, H, W]: codes at random
+    for y in range(codes.shape[1]):
+        for x in range(codes.shape[2]):
+            pass  # your turn: replace codes[:, y, x]
     return None  # your turn: the drawn grids [B, H, W]
 
 
@@ -246,7 +249,7 @@ print("position (4, 4) sees", leak(seen, (4, 4)))
 # %% [markdown]
 # ## 02.7 The same as the package
 #
-# *Core · 1 minute*
+# *Further · 1 minute*
 
 # %%
 mine, theirs = MaskedConv2d("A", 9, 9), pixelprior.MaskedConv2d("A", 9, 9)
@@ -494,9 +497,8 @@ check.mask(the_mask)
 # %% tags=["solution"]
 @torch.no_grad()
 def the_draw(network, codes):
-    _, H, W = codes.shape
-    for y in range(H):
-        for x in range(W):
+    for y in range(codes.shape[1]):
+        for x in range(codes.shape[2]):
             logits = network(codes)[:, :, y, x]  # [B, K]
             probs = logits.softmax(dim=1)
             codes[:, y, x] = torch.multinomial(probs, 1)[:, 0]

@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [02](02_masked_convolutions.ipynb).
 #
-# **Time.** About 32 minutes for the core and 45 for all, with the exercises; 40<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
+# **Time.** About 31 minutes for the core and 45 for all, with the exercises; 40<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
 #
 # ← [02 · Masked convolutions](02_masked_convolutions.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [04 · The top prior](04_top_prior.ipynb) →
 
@@ -70,7 +70,7 @@ def horizontal(h, block):  # [B, channels, H, W] → [B, 2p, H, W]
 # \text{out} = \tanh(W_f * x) \odot \sigma(W_g * x)
 # $$
 #
-# The star is a convolution of the input x, and ⊙ multiplies numbers at the same position. W_f ∗ x is a feature, which tanh keeps between −1 and 1, and the sigmoid σ of W_g ∗ x is the share that passes.
+# The star is a convolution, and ⊙ multiplies numbers at the same position. W_f ∗ x is a feature, and the sigmoid σ of W_g ∗ x is the share of it that passes.
 
 # %% [markdown]
 # ### Your turn A: the gate
@@ -122,11 +122,11 @@ figures.show(figures.gated_block(), "gated_block")
 #
 # *6 minutes*
 #
-# Write the forward pass of a block, from the drawing. The first line is there: the left column down to its first plus. Return the new v and the new h. `horizontal(h, block)` is the function of 03.1, the two 1×1 convolutions are `block.vertical_to_horizontal(…)` and `block.horizontal_out(…)`, and `first` says whether this is the first block, which has no residuals.
+# Write the forward pass of a block, from the drawing. The convolutions of the two stacks are there. Return the new v and the new h. The two 1×1 convolutions are `block.vertical_to_horizontal(…)` and `block.horizontal_out(…)`, and `first` says whether this is the first block, which has no residuals.
 #
 # <details><summary>Hint 1</summary>
 #
-# `vertical_to_horizontal` takes `up` *before* the gate. Its result is added to what `horizontal` gives, before the gate of h.
+# `vertical_to_horizontal` takes `up` *before* the gate. Its result is added to `left`, before the gate of h.
 #
 # </details>
 #
@@ -140,6 +140,7 @@ figures.show(figures.gated_block(), "gated_block")
 # %% tags=["exercise"]
 def my_wiring(v, h, block, first, bias):  # v, h [B, channels, H, W]
     up = vertical(v, block) + bias  # [B, 2p, H, W]
+    left = horizontal(h, block)  # [B, 2p, H, W]
     return None  # your turn: the new v and the new h, [B, p, H, W] each
 
 
@@ -179,7 +180,7 @@ reveal("seven blocks", my_guess)
 # %% [markdown]
 # ## 03.5 Where it breaks: three silent mistakes
 #
-# *Core · 4 minutes*
+# *Core · 3 minutes*
 #
 # Three mistakes in a block raise no error, the last one only where codes are embedded in p channels, as here. **How does each change what a position sees?** `count_faults` counts the positions that leak, and the pairs of a position and an earlier one that it does not see.
 
@@ -198,7 +199,7 @@ for name, masks, first in (
 figures.show(figures.receptive_fields(fields, (5, 2)), "shift_slips")
 
 # %% [markdown]
-# With the shift in every block, each row further up adds one column on the right and no more: the view ends at 45° again, at any depth. The last two leak, and their loss is too good to be true. So test for both faults: each mistake shows in one of the two counts only.
+# With the shift in every block, the view ends at 45° again, at any depth. The last two leak, and their loss is too good to be true. So test for both faults: each mistake shows in one of the two counts only.
 
 # %% [markdown]
 # ## 03.6 Your own PixelCNN
@@ -219,7 +220,7 @@ class MyPixelCNN(PixelCNN):
 
 
 # %% [markdown]
-# We train it for some seconds on the top codes of 3,000 photographs, by a loop that notebook 04 explains.
+# We train it on the top codes of 3,000 photographs, by a loop that notebook 04 explains.
 
 # %%
 vqvae2, prior = load_shipped()
@@ -249,7 +250,7 @@ figures.show(rows, "first_images")
 # %% [markdown]
 # ## 03.7 The same as the package
 #
-# *Core · 1 minute*
+# *Further · 1 minute*
 #
 # With the weights of your network, does the package's `PixelCNN` give the same logits?
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** The chain rule ([02](02_masked_convolutions.ipynb)) and `PixelCNN` ([03](03_gated_blocks.ipynb)).
 #
-# **Time.** About 31 minutes for the core and 54 for all, with the exercises; 35<!--= timings 04_top_prior --> seconds to run on two CPU cores.
+# **Time.** About 32 minutes for the core and 56 for all, with the exercises; 35<!--= timings 04_top_prior --> seconds to run on two CPU cores.
 #
 # ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →
 
@@ -53,7 +53,7 @@ def new_net():
 # %% [markdown]
 # ## 04.2 The loss, in nats per code
 #
-# *Core · 5 minutes*
+# *Core · 6 minutes*
 #
 # At each position, the network gives every code a probability. If the code that is there had probability 1/2, it costs −log ½, about 0.7. By the chain rule, the probability of a grid is a product over its N = 64 codes, so their costs are added:
 #
@@ -66,7 +66,7 @@ def new_net():
 # %% [markdown]
 # ### Your turn A: the loss
 #
-# *4 minutes*
+# *5 minutes*
 #
 # The network returns `logits` [B, K, H, W] for a batch of grids, the `codes` [B, H, W]. The logits at (y, x) belong to the code at (y, x). **Turn both into nats per code**, a tensor with one number that a gradient leads back from.
 #
@@ -99,7 +99,7 @@ nats = your_turn(check.nats, my_nats, otherwise=check.nats_of_codes)
 #
 # *Core · 2 minutes*
 #
-# Compare a loss with **baselines**, the costs of predictors that know little. The **uniform** one gives each code 1/K and costs log K. The **unigram** one gives each code its share of the training codes, whatever came before. Its cost on the training codes is the **unigram entropy**, and on others about the same.
+# Compare a loss with **baselines**, the costs of predictors that know little. The **uniform** one gives each code 1/K and costs log K. The **unigram** one gives each code its share of the training codes, whatever came before. Its cost on the training codes is the **unigram entropy**.
 
 
 # %%
@@ -120,14 +120,14 @@ axes["baselines"] = {"uniform": math.log(K), "unigram": unigram}
 # %% [markdown]
 # ## 04.4 One training step
 #
-# *Core · 6 minutes*
+# *Core · 7 minutes*
 #
 # **AdamW** divides each gradient by its usual size, so that a weight moves by at most about the **learning rate** per step, however large its gradient. **Clipping** guards against outliers: if the **gradient norm**, the length of the vector of all gradients, is above a limit, it is scaled down.
 
 # %% [markdown]
 # ### Your turn B: the step
 #
-# *4 minutes*
+# *5 minutes*
 #
 # **Write one training step**: compute the loss with `nats`, then its gradient, clip the gradient, and move the weights. No gradient of an earlier step may be left. Return the loss as a number. `torch.nn.utils.clip_grad_norm_(net.parameters(), clip)` clips in place.
 #
@@ -185,7 +185,7 @@ lines = {"training": (range(401), losses), "held out": held}
 figures.show(figures.curves(lines, **axes), "learning_curve")
 
 # %% [markdown]
-# It passes both within 25 steps. Below unigram, the network must use more than frequencies: earlier codes, the class, or the position. The shipped prior, larger and trained on more images, ends at 1.67<!--= results likelihood.top.nats_per_code.value --> nats on all test images.
+# It passes both within 25 steps. Below unigram, the network must use earlier codes, the class, or the position. The shipped prior, larger and trained on more images, ends at 1.67<!--= results likelihood.top.nats_per_code.value --> nats on all test images.
 
 # %% [markdown]
 # ## 04.6 From tangles to clothes
@@ -223,7 +223,7 @@ drawn = figures.image_rows(rows, column_names=heldout.class_names)
 figures.show(drawn, "samples_over_training")
 
 # %% [markdown]
-# At 0 steps there is a tangle. At 50 the background is black, and you can guess some classes. At 400 most images have the outline of their class, and guidance makes it plainer.
+# At 50 steps you can guess some classes. At 400 most images have the outline of their class, and guidance makes it plainer.
 
 # %% [markdown]
 # ## 04.7 With 100 images: overfitting
@@ -244,7 +244,7 @@ reveal(f"{held_few[150]:.1f}, and uniform {math.log(K):.1f}", my_guess)
 assert held_few[150] > math.log(K) + 0.3 > 3 > held_few[50]
 
 # %% [markdown]
-# This is **overfitting**: the network gives the hundred grids a high probability, and others almost none. Only the held-out loss tells. **Early stopping** keeps the weights at the lowest held-out loss. That loss is a little too low, because we chose it as the lowest.
+# This is **overfitting**: the network gives the hundred grids a high probability, and others almost none. Only the held-out loss tells. **Early stopping** keeps the weights at the lowest held-out loss.
 
 # %% [markdown]
 # ## 04.8 Where it breaks: the rate of another optimizer
@@ -280,7 +280,7 @@ for run in runs.values():
 # %% [markdown]
 # ## 04.9 The same as the package
 #
-# *Core · 1 minute*
+# *Further · 1 minute*
 #
 # `PixelCNN.loss_function` is our loss. The package's loop, `fit`, adds a warm-up, checkpoints and averaged weights (09).
 

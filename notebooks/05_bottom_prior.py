@@ -7,7 +7,7 @@
 #
 # **What you need.** The gated block of notebook [03](03_gated_blocks.ipynb), and the loss of notebook [04](04_top_prior.ipynb).
 #
-# **Time.** About 26 minutes for the core and 48 for all, with the exercises; 30<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
+# **Time.** About 25 minutes for the core and 48 for all, with the exercises; 30<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
 #
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 
@@ -160,7 +160,7 @@ assert given[2] < without[2] and 0.05 < without[-1] - given[-1] < 0.2
 figures.show(check.curves(without, given, heldout), "with_and_without_top")
 
 # %% [markdown]
-# At step 24 the two hardly differ. From then on, the network with the top codes needs fewer nats, and the gap stays, because earlier bottom codes do not contain what the top says about the codes to come. The upper line is the unigram entropy (04.3), here of the held-out codes.
+# At step 24 the two hardly differ. Then the network with the top codes needs fewer nats, because earlier bottom codes do not contain what the top says about the codes to come. The upper line is the unigram entropy (04.3), here of the held-out codes.
 
 # %% [markdown]
 # ## 05.4 What is the top worth?
@@ -234,12 +234,12 @@ reveal(f"it costs {shuffled.mean():.1f} nats", my_guess)
 figures.show(check.bars(own, alone, same, shuffled), "cost_of_wrong_tops")
 
 # %% [markdown]
-# It is as bad as a uniform guess, because the network expects codes that do not come. Even the top of an image of the same class costs more than none. Samples do not show the mistake: each is a whole image, with the outline of the other one. The loss shows it, if it is compared: **a network with a condition must beat its twin without.** (If the line is wrong during the training as well, the network learns to ignore the top, and costs as much as its twin.)
+# It is as bad as a uniform guess, because the network expects codes that do not come. Even the top of an image of the same class costs more than none. Samples do not show the mistake: each is a whole image, with the outline of the other one. The loss shows it, if it is compared: **a network with a condition must beat its twin without.**
 
 # %% [markdown]
 # ## 05.7 The same as the package
 #
-# *Core · 1 minute*
+# *Further · 1 minute*
 #
 # Our network gets the weights of the shipped prior.
 
