@@ -7,7 +7,7 @@
 #
 # **What you need.** Python and PyTorch, but no internet and no GPU: data and weights are in the package.
 #
-# **Time.** About 28 minutes for the core and 39 for all, with the exercises; 20<!--= timings 00_start_here --> seconds to run on two CPU cores. The minutes are those of a learner: 120 words per minute, 9 seconds per line of code, 45 per figure, 30 per equation, and what stands at each *Your turn*.
+# **Time.** About 28 minutes for the core and 39 for all, with the exercises; 15<!--= timings 00_start_here --> seconds to run on two CPU cores. The minutes are those of a learner: 120 words per minute, 9 seconds per line of code, 45 per figure, 30 per equation, and what stands at each *Your turn*.
 #
 # [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
 

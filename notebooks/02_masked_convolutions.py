@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) for the words *code*, *grid* and *nats per code*, and convolutions in PyTorch.
 #
-# **Time.** About 32 minutes for the core and 63 for all, with the exercises; 40<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
+# **Time.** About 32 minutes for the core and 63 for all, with the exercises; 35<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
 #
 # ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [03 · Gated blocks](03_gated_blocks.ipynb) →
 

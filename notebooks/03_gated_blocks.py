@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [02](02_masked_convolutions.ipynb).
 #
-# **Time.** About 31 minutes for the core and 45 for all, with the exercises; 40<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
+# **Time.** About 31 minutes for the core and 45 for all, with the exercises; 30<!--= timings 03_gated_blocks --> seconds to run on two CPU cores.
 #
 # ← [02 · Masked convolutions](02_masked_convolutions.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [04 · The top prior](04_top_prior.ipynb) →
 
