@@ -53,9 +53,9 @@ def nearest(answer) -> str:
         far = distances[torch.arange(count), z] > distances.min(dim=1).values + 1e-5
         if far.any():
             raise Wrong(_why_far(z, points, e, apart, int(far.nonzero()[0])))
-    many, begun = torch.randn(50_000, 2, generator=generator), time.perf_counter()
+    many, begun = torch.randn(50_000, 2, generator=generator), time.process_time()
     call(answer, many, many[:8])
-    if time.perf_counter() - begun > 1:
+    if time.process_time() - begun > 1:
         raise Wrong("your codes are right, but a loop over the points is too slow here")
     return "each point has the code of the nearest vector"
 
