@@ -4,9 +4,8 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from pixelprior import HierarchicalPixelCNN, MaskedConv2d
+from pixelprior import MaskedConv2d
 from pixelprior.course.checks import (
     anomalies,
     blocks,
@@ -19,11 +18,9 @@ from pixelprior.course.checks import (
     quantizing,
     sampling,
     scaling,
-    slips,
     top,
 )
 from pixelprior.course.checks.verdict import Verdict
-from pixelprior.layers import gate
 
 
 class Evil:
@@ -67,50 +64,12 @@ def right(table):
     return pytest.mark.parametrize(("check", "answer"), rows)
 
 
-def of_rows(change):
-    """A step of a vertical stack, for notebook 06, that returns what `change` makes of
-    its features, across and the residual, and what is kept."""
-
-    def step(block, kept, new):
-        rows = torch.cat([kept, new[:, :, None]], dim=2)
-        seen = F.pad(rows[:, :, : block.extent], (block.padding, block.padding))
-        features = block.vertical(seen)
-        across = block.vertical_to_horizontal(features)
-        residual = 0 if block.mask_a else new
-        return *change(features[:, :, 0], across[:, :, 0], residual), rows[:, :, 1:]
-
-    return step
-
-
-def of_codes(change):
-    """The same for a horizontal stack: `change` is given what comes from the left and
-    from across, the last 1×1, what was kept, and the residual."""
-
-    def step(block, kept, new, across):
-        places = torch.cat([kept, new[:, :, None]], dim=2)
-        left = block.horizontal(places[:, :, None, : block.extent])[:, :, 0, 0]
-
-        def out(gated):
-            return block.horizontal_out(gated[:, :, None, None])[:, :, 0, 0]
-
-        h = change(left, across, out, kept, 0 if block.mask_a else new)
-        return h, places[:, :, 1:]
-
-    return step
-
-
-row_step = of_rows(lambda f, a, v: (gate(f) + v, a))  # the right ones
-code_step = of_codes(lambda x, a, out, k, h: out(gate(x + a)) + h)
-
-
 K = 10
-GRIDS = ((3, 4), (6, 8))
 SMALL = {"num_embeddings": 32, "embedding_dim": 8, "hidden_channels": 32}
 SMALL |= {"num_layers": 3}
 P = torch.tensor([0.1, 0.4, 0.2, 0.3])
 
-# By notebook. A stub of a check of functions may return None for what is not attempted;
-# a step of a cached block is judged beside a right one of the other kind.
+# By notebook. A stub of a check of functions may return None for what is not attempted.
 CHECKS = {
     "forward_passes": lambda a, _: pipeline.forward_passes(a, 2, (2, 3), (4, 6)),
     "pixels_of_code": lambda a, f: pipeline.pixels_of_code(
@@ -126,12 +85,7 @@ CHECKS = {
     "nats_per_image": lambda a, f: bottom.nats_per_image(
         a, f("prior"), f("codes").subset(torch.arange(1))
     ),
-    "speed_up": lambda a, f: sampling.speed_up(a, f("plain_prior"), *GRIDS),
-    "fewest_for_rows": lambda a, _: sampling.fewest_for_rows(a, 12),
-    "batch_limit": lambda a, f: sampling.batch_limit(
-        a, f("level"), (4, 5), f("memory_for_ten")
-    ),
-    "which": lambda a, f: slips.which(a, f("slipped"), *f("draw")),
+    "stuck_block": lambda a, f: sampling.stuck_block(a, f("stuck"), *f("draw")),
     "numbers_of_code": lambda a, _: judging.numbers_of_code(a, P, 2, 0.5),
     "temperature": lambda a, f: judging.temperature(
         a, *f("shipped"), f("heldout_images"), count=100
@@ -160,7 +114,9 @@ OF_FUNCTIONS = {
     ),
     "enlarge": lambda a, _: bottom.enlarge(a),
     "gated_block": lambda a, _: bottom.gated_block(a),
-    "cached_step": lambda a, _: sampling.cached_step(a, a),
+    "roll": lambda a, _: sampling.roll(a),
+    "cached": lambda a, _: sampling.cached(a),
+    "rows_that_pay": lambda a, _: sampling.rows_that_pay(a),
     "top_p": lambda a, _: judging.top_p(a),
     "distance_to_copies": lambda a, f: judging.distance_to_copies(
         a, f("training_images"), f("heldout_images")
@@ -172,11 +128,7 @@ OF_FUNCTIONS = {
     "threshold": lambda a, _: anomalies.threshold(a),
     "alarms": lambda a, _: anomalies.alarms(a),
 }
-STEPS = {
-    "row_step": lambda a, _: sampling.cached_step(a, code_step),
-    "code_step": lambda a, _: sampling.cached_step(row_step, a),
-}
-EVERY_CHECK = CHECKS | OF_FUNCTIONS | STEPS
+EVERY_CHECK = CHECKS | OF_FUNCTIONS
 
 
 def suspects(broken: int) -> list[torch.nn.Module]:
@@ -186,8 +138,3 @@ def suspects(broken: int) -> list[torch.nn.Module]:
     layers += [torch.nn.ELU(), MaskedConv2d("B", 4, 4)]
     layers[broken].mask[1, 1:] = 1
     return layers
-
-
-def untrained_prior(**options):
-    torch.manual_seed(0)
-    return HierarchicalPixelCNN(8, 4, 6, 3, **options).eval()

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from answers import EVERY_CHECK, K, suspects, untrained_prior
+from answers import EVERY_CHECK, K, suspects
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN
-from pixelprior.course.checks import sampling, slips
+from pixelprior.course import steps
 from pixelprior.data.codes import CodeData
 from pixelprior.data.images import load_images
 from pixelprior.pixelcnn import ConditionalPixelCNN, PixelCNN
@@ -116,42 +116,22 @@ def twins():
 
 
 @pytest.fixture(scope="session")
-def plain_prior():
-    return untrained_prior()
-
-
-@pytest.fixture(scope="session")
-def level():
+def draw():
+    """What six images are drawn from: a level, uniform numbers, the condition."""
     torch.manual_seed(0)
-    model = PixelCNN(8, 4, 6, 4, num_classes=2).eval()
-    for parameter in model.parameters():
+    level = PixelCNN(8, 4, 6, 4, num_classes=2).double().eval()
+    for parameter in level.parameters():
         parameter.data *= 3
-    return model
-
-
-@pytest.fixture(scope="session")
-def memory_for_ten(level):
-    """Bytes for the caches of ten and a half images."""
-    an_image = sampling.PixelCNNCache(level, 1, (4, 5)).nbytes
-    return 10 * an_image + an_image // 2
-
-
-@pytest.fixture(scope="session")
-def draw(level):
-    """What six images are drawn from: the level, uniform numbers, the condition."""
     condition = level.label_condition(torch.arange(6) % 2, 6).detach()
-    return level, uniforms(0, 0, 6, 20), condition
+    u = uniforms(0, 0, 6, 20).view(6, 4, 5)
+    return level, u, condition.expand(-1, -1, 4, -1)
 
 
 @pytest.fixture(scope="session")
-def slipped(draw):
-    """Codes from a cache whose positions do not roll in block 3, and from one whose
-    rows do not in block 2."""
-    level, *numbers = draw
-    return [
-        slips._with_a_slip(level, what, block, (4, 5), *numbers)
-        for what, block in (("positions", 3), ("rows", 2))
-    ]
+def stuck(draw):
+    """Codes from a cache whose rows do not roll in block 2."""
+    with torch.no_grad():
+        return steps.with_stuck(*draw, 2)
 
 
 # Notebooks 07, 08 and 10.

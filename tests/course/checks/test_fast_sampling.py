@@ -1,178 +1,123 @@
-"""Checks of notebook 06: what they accept, what they refuse, and in which words."""
+"""Notebook 06: what its checks accept, what they refuse and in which words, and the
+loop and the counts that it is given."""
+
+import math
 
 import pytest
 import torch
-import torch.nn.functional as F
-from answers import (
-    GRIDS,
-    code_step,
-    of_codes,
-    of_rows,
-    refused,
-    right,
-    row_step,
-    untrained_prior,
-    wrong,
-)
+from answers import refused, right, wrong
 
+from pixelprior import HierarchicalPixelCNN
 from pixelprior.benchmark.counting import multiply_adds
-from pixelprior.course.checks import sampling as check
-from pixelprior.course.checks import slips
-from pixelprior.layers import gate
-from pixelprior.pixelcnn import PixelCNN
+from pixelprior.cache import PixelCNNCache
+from pixelprior.course import steps
 from pixelprior.sampling import sample_codes, uniforms
 from pixelprior.settings import SamplingOptions
 
-# The cached step of a block.
+NAIVE = SamplingOptions(method="naive")
 
 
-def newest_first(step):
-    """The same step, which keeps its inputs in the other order and reads them so."""
-
-    def other(block, kept, *given):
-        *found, kept = step(block, kept.flip(2), *given)
-        return *found, kept.flip(2)
-
-    return other
+def joined(rows):
+    return torch.cat([rows[:, :, 1:], rows[:, :, :1]], dim=2)
 
 
-def in_the_same_memory(step):
-    """The same step, which keeps its inputs where it found them, and returns a list."""
-
-    def other(block, kept, *given):
-        *found, new = step(block, kept, *given)
-        return [*found, kept.copy_(new)]
-
-    return other
+def in_place(rows):
+    rows[:, :, :-1] = rows[:, :, 1:].clone()
+    return rows
 
 
-@pytest.mark.parametrize(
-    "written", [lambda step: step, newest_first, in_the_same_memory]
-)
-def test_right_steps_pass_however_they_keep_their_inputs(written):
-    verdict = check.cached_step(written(row_step), written(code_step))
-    assert verdict.passed, verdict
+def zeros_last(rows):
+    return torch.cat([rows[:, :, 1:], torch.zeros_like(rows[:, :, :1])], dim=2)
 
 
-def keeps(step, what):
-    """The same step, except that it returns what `what` makes of (given, kept)."""
+def loop(before="R", inside="LDK", after="F"):
+    """The loop with other steps before, in and after the loop over columns: R and F for
+    a row, L for logits, D to draw, and K to keep a code."""
 
-    def other(block, kept, *given):
-        *found, new = step(block, kept, *given)
-        return *found, what(kept, new)
+    def cached(cache, u, condition):
+        codes, seen = torch.zeros(u.shape, dtype=torch.long), {}
+        do = {
+            "R": lambda y, x: cache.row_step(condition[:, :, [y]]),
+            "L": lambda y, x: seen.update(logits=cache.code_step(x)),
+            "D": lambda y, x: codes[:, y, x].copy_(
+                steps.draw(seen["logits"], u[:, y, x])
+            ),
+            "K": lambda y, x: cache.keep_code(codes[:, y, x]),
+            "F": lambda y, x: cache.keep_row(codes[:, y]),
+        }
+        for y in range(u.shape[1]):
+            columns = [(x, inside) for x in range(u.shape[2])]
+            for x, names in [(0, before), *columns, (0, after)]:
+                for name in names:
+                    do[name](y, x)
+        return codes
 
-    return other
-
-
-def row_that_sees_itself(block, kept, new):
-    rows = torch.cat([kept, new[:, :, None]], dim=2)
-    seen = F.pad(rows[:, :, -block.extent :], (block.padding, block.padding))
-    features = block.vertical(seen)
-    across = block.vertical_to_horizontal(features)
-    v = gate(features)[:, :, 0]
-    return v if block.mask_a else v + new, across[:, :, 0], rows[:, :, 1:]
-
-
-def code_that_sees_itself(block, kept, new, across):
-    h, kept = code_step(block, kept, new, across)
-    return h + new if block.mask_a else h, kept
-
-
-def as_given(given, kept):
-    return given
+    return cached
 
 
-def upside_down(given, kept):
-    return kept.flip(2)
+def fewest(row, replay, capture):
+    n = 1
+    while capture + n * replay >= n * row:
+        n += 1
+    return n
 
 
 @wrong(
     {
-        "row_step": [
-            (keeps(row_step, as_given), "stale", "row 1"),
-            (keeps(row_step, upside_down), "order", "k = 5"),
-            (keeps(row_step, lambda given, kept: kept[:, :, :0]), "kept", "shape"),
-            (row_that_sees_itself, "future", "row 0", "mask A"),
-            (of_rows(lambda f, a, v: (gate(f) + v, f)), "vertical_to_horizontal"),
-            (of_rows(lambda f, a, v: (gate(a) + v, a)), "gate of across"),
-            (of_rows(lambda f, a, v: (gate(f), a)), "residual is missing", "row 0"),
-            (of_rows(lambda f, a, v: (gate(f) / 2 + v, a)), "v is wrong in row 0"),
-            (of_rows(lambda f, a, v: (gate(f) + v, a / 2)), "across is wrong in row 0"),
-            (of_rows(lambda f, a, v: (f, a)), "v of your row step", "shape [2, 6, 6]"),
-            (of_rows(lambda f, a, v: (gate(f) / 0 + v, a)), "not finite"),
-            (of_rows(lambda f, a, v: (gate(f) + v,)), "3 tensors: v, across, kept"),
-            (lambda *_: (None, None, None),),
+        "roll": [
+            (lambda rows: rows, "nothing moved"),
+            (lambda rows: rows.roll(1, 2), "moved down"),
+            (lambda rows: rows.flip(2), "reversed order"),
+            (lambda rows: rows.roll(-1, 3), "the columns moved"),
+            (lambda rows: rows.roll(-1, 1), "of 2 rows, not every place"),
+            (lambda rows: rows.roll(-1), "of 2 rows, not every place"),
+            (lambda rows: rows[:, :, 1:], "of 2 rows you return 1", "keeps its shape"),
+            (lambda rows: torch.cat([rows, rows[:, :, :1]], 2), "[2, 3, 3, 4]"),
+            (lambda rows: rows[:, :, [1, 0]], "of 3 rows you return 2"),
+            (lambda rows: joined(rows).numpy(), "ndarray", "a tensor is needed"),
         ],
-        "code_step": [
-            (keeps(code_step, as_given), "stale", "position (0, 1)"),
-            (keeps(code_step, upside_down), "order", "k = 5"),
-            (keeps(code_step, lambda *both: torch.cat(both, 2)), "kept", "shape"),
-            (code_that_sees_itself, "future", "(0, 0)", "mask A"),
-            (of_codes(lambda x, a, out, k, h: out(gate(x + a))), "residual is missing"),
+        "cached": [
+            (loop("", "RLDK"), "row_step ran 12 times", "once per row, 3 times"),
+            (loop(inside="LD"), "keep_code ran 0 times", "once per code, 12 times"),
+            (loop(after=""), "keep_row ran 0 times", "once per row, 3 times"),
+            (loop(inside="LDKF", after=""), "keep_row ran 12 times"),
+            (loop(inside="LKD"), "keep_code was given other codes"),
+            (loop("RF", after=""), "a keep_row came where a code_step has to be"),
+            (loop("RF", "DLK", ""), "KeyError"),
             (
-                of_codes(lambda x, a, out, k, h: out(gate(x + a)) + k[:, :, -1]),
-                "the position to the left",
+                lambda cache, u, c: cache.row_step(c),
+                "row_step was given a tensor [5, 6, 3, 4]",
+                "one row of the condition",
             ),
-            (of_codes(lambda x, a, out, k, h: out(gate(x)) + h), "rows above"),
+            (lambda cache, u, c: cache.row_step(None), "row_step was given no tensor"),
+            (lambda cache, u, c: cache.keep_code(u.long()), "a tensor [5, 3, 4]"),
+            (lambda cache, u, c: cache.keep_row(u[:, 0, 0]), "one row of codes"),
+            (lambda cache, u, c: cache.code_step(u), "takes the column x"),
+            (lambda cache, u, c: cache.rolls, "AttributeError"),
             (
-                of_codes(lambda x, a, out, k, h: gate(x + a) + h),
-                "has the residual",
-                "horizontal_out",
+                lambda cache, u, c: loop()(cache, u, c[:, :, :1].expand(-1, -1, 3, -1)),
+                "the codes at (1, 0) are not naive's",
+                "which row of the condition",
             ),
+            (lambda *given: loop()(*given)[0], "shape [3, 4]"),
+            (lambda *given: loop()(*given).double(), "codes are whole numbers"),
+            (lambda *given: torch.zeros(5, 3, 4).long(), "row_step ran 0 times"),
+        ],
+        "rows_that_pay": [
+            (lambda row, replay, capture: capture // row, "3 rows take 30", "36 with"),
             (
-                of_codes(lambda x, a, out, k, h: gate(x + a)),
-                "not been",
-                "horizontal_out",
+                lambda row, replay, capture: math.ceil(capture / (row - replay)),
+                "32 to capture, 4 rows take 40 without, 40 with",
+                "not less yet",
             ),
-            (
-                of_codes(lambda x, a, out, k, h: out(gate(x + a)).relu() + h),
-                "differs from what it should be",
-            ),
-            (of_codes(lambda x, a, out, k, h: out(x + a)), "raised RuntimeError"),
-            (None, "your row step is right", "None"),
-            (lambda *_: None, "your row step is right", "None"),
+            (lambda *given: fewest(*given) + 1, "fewer rows already pay"),
+            (lambda row, replay, capture: capture / (row - replay), "3.75 rows take"),
         ],
-        "speed_up": [
-            (12, "12 is right for the top level alone"),
-            (48, "48 is right for the bottom level alone"),
-            (60, "60 passes are what naive takes"),
-            (30, "30 would be right if both passes cost the same"),
-            (0, "0 is less than was counted"),
-            (-41, "-41 is less than was counted"),
-        ],
-        "fewest_for_rows": [
-            ((3, 4, 8), "at 3 × 4 rows takes more", "in row y"),
-            ((1, 12, 12), "at 1 × 12 rows takes more"),
-            ((12, 1, 6), "your shape is right; 6 is less", "the last row"),
-            ((12, 1, 12), "your shape is right; 12 is more"),
-            ((12, 1, 1 / 6.5), "turn it over"),
-            ((12, 1, 0), "0 is less"),
-            ((5, 2, 6.5), "5 × 2 are 10 codes"),
-            ((2.5, 4.8, 6.5), "a height of 2.5"),
-            ((-12, -1, 6.5), "a height of -12"),
-            ((24, 0.5, 6.5), "a width of 0.5"),
-            (12, "three numbers are needed"),
-            ((12, 1), "three numbers are needed"),
-            (("tall", 1, 6.5), "a number is needed"),
-            ((12, 1, float("nan")), "not finite"),
-        ],
-        "batch_limit": [
-            (9, "room for more"),
-            (0, "room for more"),
-            (11, "more than there is"),
-            (42, "how many bytes has a number"),
-            (10.5, "no number of images"),
-            (-1, "no number of images"),
-        ],
-        "which": [
-            ((("rows", 3), ("positions", 2)), "map 1", "block 3", "its rows", "others"),
-            ((("positions", 3), ("rows", 1)), "map 2", "block 1", "others"),
-            ((("positions", 3), ("rows", 4)), "they are 0 to 3"),
-            ((("positions", 1.5), ("rows", 2)), "1.5 is no block"),
-            ((("columns", 3), ("rows", 2)), "'columns' is neither"),
-            ((("positions", "3"), ("rows", 2)), "a number is needed"),
-            ((("positions", 3),), "two pairs are needed"),
-            (("rows", "positions"), "two pairs are needed"),
+        "stuck_block": [
+            (3, "with block 3 stuck", "codes are others"),
+            (0, "with block 0 stuck"),
+            (4, "4 is no block; they are 0 to 3"),
+            (1.5, "1.5 is no block"),
         ],
     }
 )
@@ -182,111 +127,59 @@ def test_another_answer_hears_what_is_wrong_with_it(check, answer, words, judge)
 
 @right(
     {
-        "fewest_for_rows": [(12, 1, 6.5), [12.0, 1, 6.5], torch.tensor([12, 1, 6.5])],
-        "batch_limit": [10, torch.tensor(10.0)],
-        "which": [
-            (("positions", 3), ("rows", 2)),
-            (["positions", torch.tensor(3)], ["rows", 2.0]),
-        ],
+        "roll": [joined, in_place, zeros_last, steps.rolled, lambda r: r.roll(-1, 2)],
+        "cached": [loop(), steps.by_steps],
+        "rows_that_pay": [fewest, lambda r, p, c: c // (r - p) + 1],
+        "stuck_block": [2, 2.0, torch.tensor(2)],
     }
 )
 def test_a_right_answer_passes_in_any_form(check, answer, judge):
     assert judge(check, answer)
 
 
-def test_bytes_are_asked_for_only_where_they_explain_the_answer(judge):
-    assert "bytes" not in judge("batch_limit", 30).words
+@pytest.mark.parametrize("roll", [joined, in_place, zeros_last])
+def test_the_loop_draws_the_codes_of_naive_however_rows_are_rolled(draw, roll):
+    level, u, condition = draw
+    with torch.no_grad():
+        found = steps.by_steps(steps.Cache(level, u, roll), u, condition)
+    wanted = sample_codes(level, u.shape[1:], u.flatten(1), condition, NAIVE)
+    assert torch.equal(found, wanted)
 
 
-# Multiply-adds.
+def test_a_row_that_is_not_rolled_spoils_codes_from_row_1_on(draw, stuck):
+    level, u, condition = draw
+    wanted = sample_codes(level, u.shape[1:], u.flatten(1), condition, NAIVE)
+    same = stuck == wanted
+    assert same[:, 0].all() and not same[:, 1].all()
+    with torch.no_grad():  # the first block has mask A and a single row
+        assert torch.equal(steps.with_stuck(*draw, 0), wanted)
 
 
-def counted(prior):
-    """Naive ÷ cached, from a whole draw of an image by each method."""
-    labels = prior.labels_in_turn(1)
-    draws = {}
-    for method in ("naive", "cached"):
-        draws[method] = multiply_adds(
-            prior.sample, 1, *GRIDS, labels=labels, seed=0, method=method
-        )
-    conditioning = multiply_adds(
-        prior.prior_bottom.conditioning,
-        torch.zeros(1, *GRIDS[0], dtype=torch.long),
-        labels,
-        (1, *GRIDS[1]),
-    )  # the same for both, once for an image
-    return (draws["naive"] - conditioning) / (draws["cached"] - conditioning)
+@torch.no_grad()
+def test_the_factor_is_that_of_whole_draws():
+    torch.manual_seed(0)
+    prior = HierarchicalPixelCNN(8, 4, 6, 3, num_classes=2).eval()
+    naive = by_loop = 0
+    for level, u, condition in steps.levels(prior, 1):
+        given = level, u.shape[1:], u.flatten(1), condition
+        naive += multiply_adds(sample_codes, *given, NAIVE)
+        cache = PixelCNNCache(level, 1, u.shape[1:])
+        by_loop += multiply_adds(steps.by_steps, cache, u, condition)
+    assert steps.counted(prior, steps.by_steps, steps.rolled) == naive / by_loop
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"num_classes": 2}, {"attention_layers": 1, "attention_heads": 2}],
-    ids=["plain", "labels", "attention"],
-)
-def test_the_speed_up_is_that_of_whole_draws_within_5_percent(options):
-    prior = untrained_prior(**options)
-    times = counted(prior)
-    for answer in (times, 1.04 * times, 0.96 * times, torch.tensor(times)):
-        assert check.speed_up(answer, prior, *GRIDS).passed, answer
-    for answer, words in (
-        (1.06 * times, "more than was counted"),
-        (0.94 * times, "less than was counted"),
-        (1 / times, "turn it over"),
-    ):
-        refused(check.speed_up(answer, prior, *GRIDS), words)
+def test_operations_are_counted_without_views():
+    def run(x):
+        for _ in range(150):
+            x = x.view(2, 3) + 1
+        return x
+
+    assert steps.operations(run, torch.zeros(6)) in (100, 200)
+    assert steps.operations(uniforms, 0, 0, 1, 1) == 0
 
 
-@pytest.mark.parametrize("shape", [(3, 4), (1, 5), (6, 1)])
-def test_a_draw_by_rows_is_counted_from_its_first_row_and_its_last(shape):
-    model, numbers = PixelCNN(5, 3, 4, 2).eval(), uniforms(0, 0, 1, shape[0] * shape[1])
-    rows = SamplingOptions(method="rows")
-    whole = multiply_adds(sample_codes, model, shape, numbers, None, rows)
-    assert check._counted_for_rows(model, shape) == whole
-
-
-def test_half_the_height_is_not_the_mean_number_of_rows():
-    refused(check.fewest_for_rows((240, 1, 120), 240), "120 is less")
-
-
-def test_multiply_adds_are_counted_in_passes_and_in_steps():
-    model = PixelCNN(5, 3, 4, 2).eval()
-    codes = torch.zeros(2, 4, 4, dtype=torch.long)
-    # Multiply-adds of the first block, the second and the head at each of 32 positions.
-    first, second = 8 * 3 * (3 + 1), 8 * 4 * (6 + 2)
-    per_position = first + second + 2 * (8 * 8 + 4 * 4) + 4 * 4 + 4 * 5
-    assert multiply_adds(model.logits, codes, None) == 32 * per_position
-    drawn = multiply_adds(sample_codes, model, (4, 4), uniforms(0, 0, 2, 16))
-    assert drawn == 32 * per_position
-
-
-# What was not rolled, and where.
-
-
-@pytest.fixture(scope="module")
-def unspoiled(draw):
-    naive = SamplingOptions(method="naive")
-    return sample_codes(draw[0], (4, 5), *draw[1:], naive)
-
-
-def spoiled(what, block, draw):
-    return slips._with_a_slip(draw[0], what, block, (4, 5), *draw[1:])
-
-
-@pytest.mark.parametrize(("what", "y", "x"), [("rows", 1, 0), ("positions", 0, 1)])
-def test_what_is_not_rolled_spoils_codes_from_the_next_one_on(
-    what, y, x, draw, unspoiled
-):
-    same = (spoiled(what, 2, draw) == unspoiled)[:, : y + 1]
-    assert same[:, :y].all() and same[:, y, :x].all() and not same[:, y].all()
-
-
-@pytest.mark.parametrize("what", ["rows", "positions"])
-def test_the_first_block_has_nothing_to_roll(what, draw, unspoiled):
-    assert torch.equal(spoiled(what, 0, draw), unspoiled)
-
-
-def test_the_two_slips_are_one_of_rows_and_one_of_positions(draw, unspoiled):
-    model, *numbers = draw
-    found = slips.two_draws(model, (4, 5), *numbers)
-    wrong = [not torch.equal(codes[:, 0], unspoiled[:, 0]) for codes in found]
-    assert sorted(wrong) == [False, True]
+def test_the_top_level_is_a_copy_in_float64(prior):
+    top, u, condition = steps.of_top(prior, 3)
+    assert condition.dtype == top.embedding.weight.dtype == torch.float64
+    assert prior.prior_top.embedding.weight.dtype == torch.float32
+    assert u.shape == (3, 8, 8) and condition.shape[2:] == (8, 1)
