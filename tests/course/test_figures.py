@@ -4,7 +4,6 @@ import base64
 import html
 import inspect
 import io
-import itertools
 
 import nbconvert
 import nbformat
@@ -81,8 +80,7 @@ CALIBRATION = Calibration(
 TEMPERATURES = {
     "temperature": {"T = 0.3": (1.0, 2.0), "T = 1": (3.0, 1.0), "T = 1.3": (3.1, 3.0)}
 }
-AXES = {"x_label": "distance", "y_label": "Fréchet distance", "start": "T = 1"}
-AXES |= {"cloud": {"photographs": [(3.3, 0.4), (3.5, 0.5)]}, "noise": (0.2, 0.3)}
+CLOUD = {"photographs": [(3.3, 0.4), (3.5, 0.5)]}
 NEEDS = {"01": "00", "02": "00", "03": "02", "04": "01 03", "05": "04"}
 NEEDS |= dict.fromkeys(("06", "07", "08", "09", "10"), "05")  # those of the course
 
@@ -176,26 +174,8 @@ FIGURES = {
     ],
     "stairs": [of(torch.tensor([0.1, 0.4, 0.2, 0.3]), 0.62), of([1.0], 0.0)],
     "trade_off": [
-        of(TEMPERATURES | {"guidance": {"w = 1": (2.0, 0.5)}}, **AXES),
-        of({"alone": {"T = 1": (1.0, 1.0)}}, **AXES),
-    ],
-    "bar_panels": [
-        of({"low is good": {"a": 0.1, "b": 0.7}, "high": {"b": 0.9}}),
-        of({"": {"none": 0.0}}, unit_format="{:.0f}"),
-    ],
-    "curve_panels": [
-        of(
-            {"rate": {"a": [1.0, 0.1], "b": [[2.0, 0.3]] * 2}, "file": {"c": [1.0]}},
-            x_label="step",
-            y_label="loss",
-            scales="log",
-            y_limits=(0.01, 10),
-        ),
-        of(
-            {"first": {"a": [-1.0, 900.0]}, "second": {"a": [1.0]}},
-            x_label="step",
-            scales=("symlog", "linear"),
-        ),
+        of({"T = 1.0": (3.0, 1.0), "T = 0.7": (1.0, 2.0), "w = 1": (2.0, 0.5)}, CLOUD),
+        of({"T = 1.0": (1.0, 1.0)}, CLOUD),
     ],
     "two_levels": [of(), of(64)],
     "gated_block": [of()],
@@ -689,32 +669,6 @@ def test_code_use_shows_shares_from_the_most_frequent_code_down():
     assert list(axis.lines[0].get_ydata()) == [0.25, 0.25], "if all were equal"
 
 
-def test_panels_of_bars_have_axes_of_their_own():
-    figure = figures.bar_panels({"low": {"a": 0.1, "b": 7.0}, "high": {"b": 0.9}})
-    low, high = figure.axes
-    assert low.get_ylim()[1] > 7 and high.get_ylim()[1] < 2
-    (other,) = high.patches
-    same = low.patches[1].get_facecolor() == other.get_facecolor()
-    assert same, "one name, one look"
-
-
-def test_several_runs_of_one_name_look_alike_and_are_named_once():
-    panels = {"rate": {"a": [[1.0, 2.0], [3.0, 4.0]]}, "file": {"a": [1.0, 2.0]}}
-    figure = figures.curve_panels(panels, x_label="step")
-    lines = figure.axes[0].lines
-    assert len(lines) == 2 and len({line.get_color() for line in lines}) == 1
-    (legend,) = figure.legends
-    assert words(legend.get_texts()) == ["a"]
-
-
-def test_panels_with_other_lines_have_legends_of_their_own():
-    panels = {"rate": {"a": [1.0], "b": [2.0]}, "file": {"b": [1.0], "a": [2.0]}}
-    figure = figures.curve_panels(panels, x_label="step")
-    assert not figure.legends
-    legends = ["".join(words(axis.get_legend().get_texts())) for axis in figure.axes]
-    assert legends == ["ab", "ba"]
-
-
 # Single figures.
 
 
@@ -736,26 +690,12 @@ def test_the_kernels_of_the_stacks_are_those_of_a_gated_block(mask):
         assert words(axis.texts) == [str(int(each)) for each in covered.flatten()]
 
 
-def test_each_point_has_one_label_and_no_label_covers_another_or_a_point():
-    close = {"T = 1": (3.0, 1.0), "T = 0.7": (2.96, 0.98), "T = 1.15": (3.04, 1.02)}
-    near = {"k = 10": (2.98, 0.96), "k = 7": (3.02, 0.97)}
-    figure = figures.trade_off({"temperature": close, "top_k": near}, **AXES)
-    figure.canvas.draw()
-    axis = figure.axes[0]
-    labels = [text for text in axis.texts if "=" in text.get_text()]
-    assert sorted(words(labels)) == sorted([*close, *near])
-    boxes = [text.get_window_extent() for text in labels]
-    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
-    points = axis.transData.transform([*close.values(), *near.values()])
-    assert not any(box.contains(x, y) for box in boxes for x, y in points)
-
-
 def test_knobs_begin_where_none_is_turned():
-    paths = TEMPERATURES | {"top_k": {"k = 10": (2.0, 0.5)}}
-    temperature, top_k = figures.trade_off(paths, **AXES).axes[0].lines
-    assert list(temperature.get_xdata()) == [1.0, 3.0, 3.1]
-    assert list(top_k.get_xdata()) == [3.0, 2.0], "from T = 1"
-    assert list(top_k.get_markevery()) == [1], "a mark at its own point alone"
+    points = {"T = 0.7": (2.0, 0.9), "T = 1.0": (3.0, 1.0), "w = 1": (2.5, 0.5)}
+    temperature, guidance = figures.trade_off(points, CLOUD).axes[0].lines
+    assert list(temperature.get_xdata()) == [2.0, 3.0]
+    assert list(guidance.get_xdata()) == [3.0, 2.5], "from T = 1"
+    assert list(guidance.get_markevery()) == [1], "a mark at its own point alone"
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 `pixelprior/plotting.py` draws images, and the command line uses it as well. `codes.py`
 draws grids of codes; `lines.py` draws curves, and `plots.py` bars and heat maps;
 `fields.py` draws masks and receptive fields, and `grids.py` other grids; `diagrams.py`
-draws how parts are connected; `judging.py` draws quality against variety, and panels of
-bars and curves; `anomalies.py` draws what is odd in images. `show` shows a figure with
+draws how parts are connected; `judging.py` draws how a code is drawn, and quality
+against variety; `anomalies.py` draws what is odd in images. `show` shows a figure with
 its alt text.
 """
 
@@ -19,12 +19,7 @@ from pixelprior.course.figures.grids import (
     prediction,
     what_is_computed,
 )
-from pixelprior.course.figures.judging import (
-    bar_panels,
-    curve_panels,
-    stairs,
-    trade_off,
-)
+from pixelprior.course.figures.judging import stairs, trade_off
 from pixelprior.course.figures.lines import CYCLE, blind_spot_price, colour_of, curves
 from pixelprior.course.figures.plots import (
     bars,

@@ -67,7 +67,6 @@ def right(table):
 K = 10
 SMALL = {"num_embeddings": 32, "embedding_dim": 8, "hidden_channels": 32}
 SMALL |= {"num_layers": 3}
-P = torch.tensor([0.1, 0.4, 0.2, 0.3])
 
 # By notebook. A stub of a check of functions may return None for what is not attempted.
 CHECKS = {
@@ -86,10 +85,6 @@ CHECKS = {
         a, f("prior"), f("codes").subset(torch.arange(1))
     ),
     "stuck_block": lambda a, f: sampling.stuck_block(a, f("stuck"), *f("draw")),
-    "numbers_of_code": lambda a, _: judging.numbers_of_code(a, P, 2, 0.5),
-    "temperature": lambda a, f: judging.temperature(
-        a, *f("shipped"), f("heldout_images"), count=100
-    ),
     "extremes": lambda a, f: editing.extremes(a, f("prior"), *f("grids")),
     "largest_batch": lambda a, _: scaling.largest_batch(a, SMALL, 0.1),
     "areas": lambda a, f: anomalies.areas(a, f("level_scores")),
@@ -117,6 +112,8 @@ OF_FUNCTIONS = {
     "roll": lambda a, _: sampling.roll(a),
     "cached": lambda a, _: sampling.cached(a),
     "rows_that_pay": lambda a, _: sampling.rows_that_pay(a),
+    "inverse_cdf": lambda a, _: judging.inverse_cdf(a),
+    "guided": lambda a, _: judging.guided(a),
     "top_p": lambda a, _: judging.top_p(a),
     "distance_to_copies": lambda a, f: judging.distance_to_copies(
         a, f("training_images"), f("heldout_images")

@@ -1,15 +1,50 @@
-"""Checks of notebook 07: the numbers that draw a code, top-p, a temperature within two
-limits, and a number that finds copies."""
+"""Checks of notebook 07: the draw of a code, guidance, top-p, and a number that finds
+copies."""
 
-import pytest
 import torch
-from answers import P, refused, right, wrong
+from answers import refused, right, wrong
 
-from pixelprior.course.checks import judging as check
-from pixelprior.sampling import probabilities
+from pixelprior.course.checks import judging
+from pixelprior.sampling import inverse_cdf, probabilities
 
-SQUARES = (P.square() / P.square().sum()).cumsum(0)[1:3]
-ROOTS = (P.sqrt() / P.sqrt().sum()).cumsum(0)[1:3]
+
+def by_searching(probs, u):
+    ends = probs.cumsum(1)
+    return torch.searchsorted(ends / ends[:, -1:], u[:, None], right=True)[:, 0]
+
+
+def in_a_loop(probs, u):
+    codes = []
+    for row, number in zip(probs.tolist(), u.tolist(), strict=True):
+        left, code = number * sum(row), 0
+        while left >= row[code]:
+            left, code = left - row[code], code + 1
+        codes.append(code)
+    return torch.tensor(codes)
+
+
+def careless(probs, u):
+    return (probs.cumsum(1) <= u[:, None]).sum(1)
+
+
+def up_to_the_end_of_its_piece(probs, u):
+    ends = probs.cumsum(1)
+    return (ends < u[:, None] * ends[:, -1:]).sum(1)
+
+
+def changing_u(probs, u):
+    u *= probs.sum(1)
+    return careless(probs, u)
+
+
+def moved(change):
+    """A guidance whose logits `change` makes of those with the labels and without."""
+    return lambda level, codes, labels, w: change(level(codes, labels), level(codes), w)
+
+
+def with_label_0(level, codes, labels, w):
+    a, b = level(codes, labels), level(codes, torch.zeros_like(labels))
+    return a + w * (a - b)
 
 
 def sorted_and_kept(logits, fits):
@@ -22,59 +57,20 @@ def sorted_and_kept(logits, fits):
     return kept / kept.sum(1, keepdim=True)
 
 
-def by_sorting(logits, p):
-    return sorted_and_kept(logits, lambda _, before: before < p)
+def by_sorting(logits, share):
+    return sorted_and_kept(logits, lambda _, before: before < share)
 
 
-def in_a_loop(logits, p):
-    rows = []
-    for row in logits.double().softmax(1):
-        kept, held = torch.zeros_like(row), 0.0
-        for code in row.argsort(descending=True):
-            if held < p:
-                kept[code] = row[code]
-                held += row[code]
-        rows.append(kept / kept.sum())
-    return torch.stack(rows)
+def past_an_exact_share(logits, share):
+    return sorted_and_kept(logits, lambda _, before: before <= share)
 
 
-def past_an_exact_share(logits, p):
-    return sorted_and_kept(logits, lambda _, before: before <= p)
+def without_the_last(logits, share):
+    return sorted_and_kept(logits, lambda sums, _: sums <= share)
 
 
-def not_made_up_for(logits, p):
-    return logits.softmax(1) * (by_sorting(logits, p) > 0)
-
-
-def without_the_last(logits, p):
-    return sorted_and_kept(logits, lambda sums, _: sums <= p)
-
-
-def one_too_few_but_never_none(logits, p):
-    first = torch.arange(logits.shape[1]) == 0
-    return sorted_and_kept(logits, lambda sums, _: (sums <= p) | first)
-
-
-def one_too_many(logits, p):
-    def fits(_, before):
-        return torch.cat([before[:, :1], before[:, :-1]], dim=1) < p
-
-    return sorted_and_kept(logits, fits)
-
-
-def by_a_threshold(logits, p):
-    probs = logits.softmax(1)
-    kept = probs * (probs > 0.02)
-    return kept / kept.sum(1, keepdim=True)
-
-
-def as_many_as_the_first_row(logits, p):
-    count = int((by_sorting(logits, p)[0] > 0).sum())
-    return probabilities(logits, top_k=count)
-
-
-def evened_out(logits, p):
-    kept = (by_sorting(logits, p) > 0).float()
+def evened_out(logits, share):
+    kept = (by_sorting(logits, share) > 0).float()
     return kept / kept.sum(1, keepdim=True)
 
 
@@ -83,33 +79,21 @@ def nearest(images, training):
 
 
 def in_any_place(images, training):
-    found = [nearest(images.roll(shift, (2, 3)), training) for shift in check.SHIFTS]
+    shifts = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    found = [nearest(images.roll(shift, (2, 3)), training) for shift in shifts]
     return torch.stack(found).min(0).values
-
-
-def by_spectrum(images, training):
-    """Distances of the sizes of low frequencies, which no shift changes."""
-
-    def spectrum(x):
-        return torch.fft.rfft2(x[:, 0]).abs()[:, :8, :8].flatten(1)
-
-    return torch.cdist(spectrum(images), spectrum(training)).min(1).values
 
 
 @right(
     {
-        "numbers_of_code": [
-            (17 / 30, 21 / 30),
-            SQUARES.tolist(),
-            SQUARES,
-            (0.567, 0.7),
+        "inverse_cdf": [inverse_cdf, judging.drawn_codes, by_searching, in_a_loop],
+        "guided": [
+            judging.guided_logits,
+            moved(lambda a, b, w: (1 + w) * a - w * b),
+            moved(lambda a, b, w: b + (1 + w) * (a - b)),
         ],
-        "top_p": [
-            by_sorting,
-            in_a_loop,
-            lambda logits, p: probabilities(logits, top_p=p),
-        ],
-        "distance_to_copies": [in_any_place, by_spectrum],
+        "top_p": [by_sorting, lambda logits, p: probabilities(logits, top_p=p)],
+        "distance_to_copies": [in_any_place],
     }
 )
 def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
@@ -119,45 +103,50 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
 
 @wrong(
     {
-        "numbers_of_code": [
-            ((0.5, 0.7), "at temperature 1"),
-            ((0.7, 0.5), "lower end first"),
-            ((-0.1, 0.5), "not an interval"),
-            ((0.0, 4 / 30), "lies elsewhere"),
-            ((0.6, 0.65), "outside of your piece"),
-            ((0.3, 0.65), "draws code 1"),
-            (0.6, "two numbers"),
-            ((0.2, 0.4, 0.6), "two numbers"),
-            (tuple(ROOTS), "which way round"),
+        "inverse_cdf": [
+            (careless, "which does not exist", "this row adds up to 0.9"),
+            (lambda p, u: careless(p, u).clamp(max=5), "this row adds up to 0.9"),
+            (up_to_the_end_of_its_piece, "belongs to the next piece"),
+            (lambda p, u: inverse_cdf(p, u) - 1, "falls on piece"),
+            (lambda p, u: inverse_cdf(p, u)[:, None], "[50, 1], but [50] is needed"),
+            (lambda p, u: careless(p, u).float(), "whole numbers"),
+            (lambda p, u: careless(p, u).numpy(), "a tensor is needed"),
+            (lambda p, u: p.multinomial(1)[:, 0], "falls on piece"),
+            (lambda p, u: p.argmax(1), "falls on piece"),
+            (lambda p, u: (p.cumsum(1) <= u).sum(1), "size of tensor"),
+            (lambda p, u: (p.cumsum(0) <= u[:, None]).sum(1), "falls on piece"),
+            (changing_u, "changes probs or u itself"),
+        ],
+        "guided": [
+            (moved(lambda a, b, w: b + w * (a - b)), "w = 0 gives the logits without"),
+            (moved(lambda a, b, w: w * a + (1 - w) * b), "w = 0 gives the logits"),
+            (moved(lambda a, b, w: a + w * (b - a)), "away from the label"),
+            (moved(lambda a, b, w: w * (a - b)), "added to"),
+            (moved(lambda a, b, w: a), "no effect"),
+            (moved(lambda a, b, w: a + (a - b)), "for w = 3 your logits"),
+            (moved(lambda a, b, w: a + w * a - b), "more than the difference"),
+            (moved(lambda a, b, w: (a + w * (a - b)).softmax(1)), "before any softmax"),
+            (moved(lambda a, b, w: a + 2 * w * (a - b)), "your logits are others"),
+            (moved(lambda a, b, w: (a + w * (a - b))[..., 0]), "[2, 5, 3, 4]"),
+            (with_label_0, "label 0 is a class"),
         ],
         "top_p": [
-            (not_made_up_for, "add up to"),
-            (without_the_last, "nan"),
-            (one_too_few_but_never_none, "carries the sum past"),
-            (one_too_many, "hold the share already"),
-            (past_an_exact_share, "p = 0.5, row 0: 3 codes are kept"),
-            (lambda logits, p: by_sorting(-logits, p), "the likeliest come first"),
-            (
-                lambda logits, p: by_sorting(logits, p).sort(descending=True).values,
-                "go back to its place",
-            ),
-            (by_a_threshold, "too few"),
-            (as_many_as_the_first_row, "row 1"),
-            (evened_out, "have changed"),
-            (lambda logits, p: logits, "no probabilities"),
-            (lambda logits, p: logits.softmax(1), "hold the share already"),
-            (lambda logits, p: torch.zeros_like(logits), "no code is kept"),
-            (lambda logits, p: by_sorting(logits, p)[0], "shape"),
+            (lambda x, p: x.softmax(1) * (by_sorting(x, p) > 0), "adds up to"),
+            (without_the_last, "you keep ["),
+            (past_an_exact_share, "for 0.5 you keep [3, 3] codes, and [2, 2] are"),
+            (lambda x, p: by_sorting(-x, p), "you keep"),
+            (lambda x, p: by_sorting(x, p).sort(descending=True)[0], "its own place"),
+            (evened_out, "lost their ratios"),
+            (lambda x, p: x.softmax(1), "you keep [64, 64"),
+            (lambda x, p: by_sorting(x, p)[0], "shape"),
         ],
-        "temperature": [(0, "above 0"), (-1.0, "above 0")],
         "distance_to_copies": [
-            (nearest, "shifted by a pixel"),
-            (lambda images, _: images.mean(dim=(1, 2, 3)), "copies as they are"),
+            (nearest, "that were shifted"),
+            (lambda images, _: images.mean(dim=(1, 2, 3)), "as they are"),
             (lambda images, _: torch.zeros(len(images)), "50%"),
-            (lambda images, _: torch.arange(len(images)), "stand out"),
-            (lambda *given: -in_any_place(*given), "larger"),
+            (lambda *given: -in_any_place(*given), "in 0% of the pairs"),
             (lambda *given: nearest(*given).mean(), "shape"),
-            (lambda *given: nearest(*given) / 0, "finite"),
+            (lambda *given: nearest(*given) / 0, "as they are do not stand out"),
         ],
     }
 )
@@ -165,29 +154,22 @@ def test_another_answer_hears_what_is_wrong_with_it(check, answer, words, judge)
     refused(judge(check, answer), *words)
 
 
-@pytest.mark.parametrize(
-    ("answer", "code"), [((0.5, 0.7), 2), ((0, 0.1), 0)], ids=["inner", "first"]
-)
-def test_at_temperature_1_a_code_is_drawn_by_its_piece(answer, code):
-    assert check.numbers_of_code(answer, P, code, 1.0)
+def test_what_a_notebook_goes_on_with_draws_as_the_package_does():
+    torch.manual_seed(0)
+    probs, u = torch.rand(200, 9).double(), torch.rand(200).double()
+    assert torch.equal(judging.drawn_codes(probs, u), inverse_cdf(probs, u))
 
 
-@pytest.mark.slow
-def test_a_temperature_that_keeps_both_limits_passes(shipped, heldout_images):
-    verdict = check.temperature(0.85, *shipped, heldout_images)
-    assert verdict.passed, verdict
-    assert "0.85" not in verdict.words, "the same words on each machine"
+def test_photographs_come_in_sets_with_equally_many_of_each_class(training_images):
+    one, other = judging.photographs(training_images)[:2]
+    assert (
+        one.labels.bincount().tolist()
+        == [20] * 10
+        == one.labels[:10].bincount(minlength=10).mul(20).tolist()
+    )
+    assert not torch.equal(one.images, other.images)
 
 
-@pytest.mark.slow
-@wrong(
-    {
-        "temperature": [
-            (0.7, "too much alike"),
-            (torch.tensor([1.2]), "too little like photographs"),
-            (0.3, "both limits"),
-        ]
-    }
-)
-def test_a_temperature_beyond_a_limit_is_told_which(check, answer, words, judge):
-    refused(judge(check, answer), *words)
+def test_the_mean_distance_is_that_of_pairs_of_one_class(training_images):
+    one = training_images.subset(torch.arange(2).repeat(2))  # each image twice
+    assert judging.mean_distance(one) == 0.0
