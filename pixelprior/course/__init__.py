@@ -7,6 +7,7 @@ import pixelprior
 from pixelprior.settings import numbers_of
 
 TOOLS = {
+    "DrawingBoard": "widgets",
     "explore": "widgets",
     "reveal": "checks.verdict",
     "your_turn": "checks.verdict",

@@ -5,11 +5,14 @@ page, a printout or a test contains. Where widgets are on, sliders and menus app
 below the figure. The build and the tests of the course set PIXELPRIOR_WIDGETS=off.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 import ipywidgets
+import torch
 from IPython.display import display
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from pixelprior.course.pictures import picture
 from pixelprior.course.showing import show
@@ -67,3 +70,58 @@ def _control(name: str, values: Sequence):
     return ipywidgets.Dropdown(
         options=list(values), value=values[0], description=label, style=style
     )
+
+
+# Each event paints the cell below the pointer, and appends it to the hidden text.
+PAINT = """if (event.buttons) {
+  const box = this.getBoundingClientRect();
+  const x = Math.floor((event.clientX - box.left) / SIDE);
+  const y = Math.floor((event.clientY - box.top) / SIDE);
+  const pen = this.getContext('2d');
+  pen.fillStyle = '#cccccc';
+  pen.fillRect(x * SIDE, y * SIDE, SIDE, SIDE);
+  const text = this.closest('.pixelprior-board').querySelector('textarea');
+  text.value += x + ',' + y + ' ';
+  text.dispatchEvent(new Event('input', {bubbles: true}));
+}"""
+
+
+class DrawingBoard:
+    """Cells to paint with the mouse, shown if widgets are on.
+
+    Args:
+        otherwise: [H, W], the drawing until something is painted, 1 where it is.
+    """
+
+    def __init__(self, otherwise: Tensor, side: int = 20):
+        self.otherwise = otherwise
+        self.painted = ipywidgets.Textarea()  # such as "3,0 3,1 "
+        self.painted.layout.display = "none"
+        height, width = otherwise.shape
+        paint = PAINT.replace("SIDE", str(side))
+        canvas = ipywidgets.HTML(
+            f'<canvas width="{width * side}" height="{height * side}" '
+            'style="background: black; touch-action: none; cursor: crosshair" '
+            f'onpointerdown="{paint}" onpointermove="{paint}"></canvas>'
+        )
+        clear = ipywidgets.Button(description="Clear")
+
+        def empty(_button) -> None:
+            self.painted.value = ""
+            canvas.value += " "  # the canvas is made anew
+
+        clear.on_click(empty)
+        box = ipywidgets.VBox([canvas, clear, self.painted])
+        box.add_class("pixelprior-board")
+        if widgets_are_on():
+            display(box)
+
+    @property
+    def drawing(self) -> Tensor:
+        """What is painted, [H, W], 1 where it is; `otherwise` if nothing is."""
+        height, width = self.otherwise.shape
+        drawn = torch.zeros_like(self.otherwise)
+        for x, y in re.findall(r"(-?\d+),(-?\d+)", self.painted.value):
+            if 0 <= int(x) < width and 0 <= int(y) < height:
+                drawn[int(y), int(x)] = 1
+        return drawn if drawn.any() else self.otherwise

@@ -4,11 +4,12 @@ import ipywidgets
 import nbclient
 import nbformat
 import pytest
+import torch
 
 from pixelprior.course import figures, showing, widgets
 from pixelprior.course.pictures import Picture, picture
 from pixelprior.course.showing import alt_text
-from pixelprior.course.widgets import controls, explore
+from pixelprior.course.widgets import DrawingBoard, controls, explore
 
 NAME = "one_code_changed"
 ALT = alt_text(NAME)
@@ -113,3 +114,20 @@ def test_in_a_kernel_a_widget_follows_the_picture_unless_widgets_are_off(
     assert alone.data == live and live.keys() == {"image/png", "text/plain"}
     assert alone.data["text/plain"] == ALT
     assert alone.metadata["image/png"]["alt"] == ALT
+
+
+def test_a_board_has_what_was_painted_or_else_what_it_was_given(shown, monkeypatch):
+    monkeypatch.setenv("PIXELPRIOR_WIDGETS", "on")
+    given = torch.eye(3, 4)
+    board = DrawingBoard(given)
+    (box,) = shown
+    canvas, clear, _ = box.children
+    assert 'width="80" height="60"' in canvas.value
+    assert torch.equal(board.drawing, given)
+    board.painted.value = "1,0 1,0 3,2 4,-1 9,9 "  # the last two lie outside
+    assert board.drawing.nonzero().tolist() == [[0, 1], [2, 3]]
+    clear.click()
+    assert torch.equal(board.drawing, given)
+    monkeypatch.setenv("PIXELPRIOR_WIDGETS", "off")
+    DrawingBoard(given)
+    assert len(shown) == 1

@@ -1,233 +1,200 @@
-"""Checks for notebook 08: the most and the least surprising class and image, and
-variations of texture that keep the outline. `holes.py` judges completions of holes."""
-
-import math
+"""Checks for notebook 08: completing, known codes, a mask that reveals, texture."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from pixelprior.cache import PixelCNNCache
 from pixelprior.course.checks.verdict import (
-    NotAttempted,
     Wrong,
     call,
     judged,
     kind,
     need_codes,
-    need_number,
     need_tensor,
 )
 from pixelprior.editing import surprise
-from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.vqvae2 import VQVAE2
+from pixelprior.pixelcnn import PixelCNN
+from pixelprior.sampling import inverse_cdf, probabilities, uniforms
 
-SEED = 80_000  # of the check's own draw; a reader is unlikely to choose it
+REVEALING = torch.arange(8).expand(8, 8) < 4  # a mask that `reveals` accepts
+
+
+@torch.no_grad()
+def filled_in(logits_of, known: Tensor, uniform: Tensor) -> Tensor:
+    """Codes [B, H, W]: the known ones, and the others drawn, by a pass for each."""
+    codes = known.clamp(min=0)
+    for y in range(known.shape[1]):
+        for x in range(known.shape[2]):
+            probs = probabilities(logits_of(codes)[:, :, y, x])
+            drawn, given = inverse_cdf(probs, uniform[:, y, x]), known[:, y, x]
+            codes[:, y, x] = torch.where(given < 0, drawn, given)
+    return codes
+
+
+def pictures(vqvae2, prior, z_top, z_bottom, known: Tensor, labels) -> Tensor:
+    """Images of top grids, with bottom codes drawn where `known` [8, 8] is False."""
+    known = known.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    told = {"labels": labels, "known": (z_top, z_bottom.masked_fill(~known, -1))}
+    return prior.sample_with_vqvae2(vqvae2, len(z_top), seed=0, **told)
+
+
+def turned(columns: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Columns of images as numbered rows."""
+    rows = torch.stack([*columns.values()], dim=1)
+    return {f"image {number}": row for number, row in enumerate(rows)}
+
+
+def _small(*shape: int) -> tuple[PixelCNN, Tensor, Tensor]:
+    """An untrained level of 6 codes, with large weights, and codes and numbers."""
+    torch.manual_seed(3)
+    level = PixelCNN(6, 4, 8, 2).eval()
+    for parameter in level.parameters():
+        parameter.data *= 3
+    codes = torch.randint(6, shape)
+    return level, codes, uniforms(1, 0, len(codes), codes[0].numel()).view(shape)
+
+
+@judged
+def fill_in(answer) -> str:
+    """The answer is a function of `logits_of`, known codes and uniform numbers, as
+    `filled_in`. In each image of the check, other codes are known."""
+    level, codes, uniform = _small(4, 4, 5)
+    known = codes.masked_fill(torch.rand(codes.shape) < 0.5, -1)
+    known[:, 1, 2] = 0
+
+    def logits_of(z):
+        if z.min() < 0:
+            raise ValueError("the network is given −1; put the drawn code in the grid")
+        return level(z)
+
+    given = call(answer, logits_of, known.clone(), uniform.clone())
+    got = need_codes(given, known.shape, 6, "what you return")
+    for image, y, x in ((known >= 0) & (got != known)).nonzero().tolist():
+        if known[image, y, x] or not torch.equal(got[known > 0], known[known > 0]):
+            raise Wrong(
+                f"code {known[image, y, x]} is known in image {image}, row {y}, column "
+                f"{x}, and you return {got[image, y, x]}; known codes are kept"
+            )
+        raise Wrong("code 0 is drawn anew where it is known; only −1 is not known")
+    free = filled_in(logits_of, torch.full_like(known, -1), uniform)
+    if torch.equal(got, torch.where(known < 0, free, known)):
+        raise Wrong(
+            "the known codes are kept, but the others drawn as if nothing were known; "
+            "the network has to see the known codes"
+        )
+    wanted = filled_in(logits_of, known, uniform)
+    for image, y, x in (got != wanted).nonzero().tolist():
+        raise Wrong(
+            f"code {got[image, y, x]} is drawn in image {image}, row {y}, column {x}, "
+            f"and the inverse CDF takes {wanted[image, y, x]}"
+        )
+    return "known codes are kept, and the others are drawn given those before them"
+
+
+def all_known(known: Tensor, side: int) -> Tensor:
+    """The codes [side, side] of which all pixels [S, S] are known."""
+    return F.adaptive_max_pool2d((~known)[None].float(), (side, side))[0] == 0
+
+
+@judged
+def known_codes(answer) -> str:
+    """The answer is a function of pixels [32, 32] and a side, as `all_known`."""
+    torch.manual_seed(0)
+    known = torch.rand(32, 32) < torch.linspace(0.8, 1, 32)[:, None]
+    grids = {side: call(answer, known.clone(), side) for side in (8, 16)}
+    for side, got in grids.items():
+        need_tensor(got, (side, side), f"what you return for side {side}")
+        if got.dtype != torch.bool:
+            raise Wrong(f"what you return is {got.dtype}; True or False is needed")
+        right, pixels = all_known(known, side), 32 // side
+        usual = {
+            "some pixel of a square is known; all are needed": ~all_known(~known, side),
+            "a code is *not* known": ~right,
+            "the first pixel of a square is; all are needed": known[::pixels, ::pixels],
+            "the code in row x, column y is known; rows come first": right.T,
+        }
+        for words, instead in usual.items():
+            if torch.equal(got, instead):
+                raise Wrong(f"yours is True where {words}")
+        for y, x in (got != right).nonzero().tolist():
+            hidden = "a hidden pixel" if got[y, x] else "no hidden pixel"
+            where = f"row {y}, column {x} of {side} × {side}"
+            raise Wrong(f"the code at {where} has {hidden}, and yours is {got[y, x]}")
+    return "a code is known where all of its pixels are"
+
+
+@torch.no_grad()
+def cached(level, known: Tensor, labels, uniform: Tensor, *, slip: bool) -> Tensor:
+    """The codes of `filled_in`, with the cache. With the slip, what is drawn is relayed
+    along the row also where a code is known."""
+    condition = level.conditioning(None, labels, known.shape)
+    codes, cache = known.clone(), PixelCNNCache(level, len(known), known.shape[1:])
+    for y in range(known.shape[1]):
+        cache.row_step(condition)
+        for x in range(known.shape[2]):
+            probs = probabilities(cache.code_step(x))
+            drawn, given = inverse_cdf(probs, uniform[:, y, x]), known[:, y, x]
+            codes[:, y, x] = torch.where(given < 0, drawn, given)
+            cache.keep_code(drawn if slip else codes[:, y, x])
+        cache.keep_row(codes[:, y])
+    return codes
+
+
+def first_difference(one: Tensor, other: Tensor) -> str:
+    """Where two batches of grids [B, H, W] differ first."""
+    for image, y, x in (one != other).nonzero().tolist():
+        return f"the grids differ first at row {y}, column {x} of image {image}"
+    return "the grids are equal"
+
+
+@judged
+def reveals(answer) -> str:
+    """The answer is a mask [8, 8] of known codes, with which the slip of `cached`
+    changes what an untrained level draws."""
+    mask = need_tensor(answer, (8, 8), "your mask")
+    if mask.dtype != torch.bool:
+        raise Wrong(f"your mask is {mask.dtype}; True or False is needed")
+    if mask.all():
+        raise Wrong("all codes are known, so none is drawn, and none can be wrong")
+    if not mask.any():
+        raise Wrong("no code is known, so what is drawn is what is in the grid")
+    if (mask.all(dim=1) == mask.any(dim=1)).all():
+        raise Wrong("your rows are all known or all drawn; the slip is within a row")
+    if not (mask[:, :-1] & ~mask[:, 1:]).any():
+        raise Wrong("in your rows, known codes come after the drawn ones alone")
+    level, codes, uniform = _small(16, 8, 8)
+    given = level, codes.masked_fill(~mask, -1), None, uniform
+    grids = (cached(*given, slip=slip) for slip in (False, True))
+    return f"on a small network, {first_difference(*grids)}"
 
 
 @judged
 @torch.no_grad()
-def extremes(
-    answer,
-    prior: HierarchicalPixelCNN,
-    z_top: Tensor,
-    z_bottom: Tensor,
-    labels: Tensor,
-) -> str:
-    """The answer is four numbers: the class with the highest mean nats per image and
-    that with the lowest, then the image with the most nats and that with the fewest.
-
-    The check measures the nats of both levels for each image of the batch.
-    """
-    words = (
-        f"your answer is {kind(answer)}, but four whole numbers are needed: the "
-        "most expensive class and the cheapest, the most expensive image and "
-        "the cheapest"
+def texture(answer, vqvae2, prior, images: Tensor, labels: Tensor) -> str:
+    """The answer is a function (images, labels, seed) → z_top and z_bottom, of which
+    the first is the images' own, and the second drawn."""
+    own, size, tried = vqvae2.get_code_indices(images), vqvae2.num_embeddings, []
+    for told, seed in ((labels, 0), (labels, 1), (labels.roll(1), 0)):
+        given = call(answer, images.clone(), told.clone(), seed)
+        if not isinstance(given, (tuple, list)) or len(given) != 2:
+            raise Wrong(f"you return {kind(given)}; z_top and z_bottom are needed")
+        z_top = need_codes(given[0], own["indices_top"].shape, size, "z_top")
+        tried += [need_codes(given[1], own["indices_bottom"].shape, size, "z_bottom")]
+        if not torch.equal(z_top, own["indices_top"]):
+            raise Wrong("your top codes are not the images' own; which codes are kept?")
+    for number, changed in ((1, "another seed"), (2, "other labels")):
+        if torch.equal(tried[0], tried[number]):
+            raise Wrong(f"with {changed}, no bottom code changes; are they drawn?")
+    shapes = [grid.shape[1:] for grid in own.values()]
+    drawn = prior.sample(len(images), *shapes, labels=labels, seed=9, known_top=z_top)
+    cost, usual = (
+        surprise(prior, z_top, z, labels=labels)["bottom"].mean()
+        for z in (tried[0], drawn[1])
     )
-    try:
-        *classes, most, least = (need_number(value) for value in answer)
-    except (TypeError, ValueError) as error:
-        raise Wrong(words) from error
-    if len(classes) != 2:
-        raise Wrong(words)
-    count = len(z_top)
-    nats = surprise(prior, z_top, z_bottom, labels)
-    sums = _of_image(nats)  # [B]
-    _need_classes(classes, sums, labels)
-    for number in (most, least):
-        if number not in range(count):
-            raise Wrong(f"{number:g} is no image; count from 0 to {count - 1}")
-    top, bottom = (nats[level].sum(dim=(1, 2)) for level in ("top", "bottom"))
-    given = int(most), int(least)
-    high, low = sums.max(), sums.min()
-
-    def near(value: Tensor, end: Tensor) -> bool:
-        return bool((value - end).abs() < 1e-2)
-
-    if near(sums[given[0]], high) and near(sums[given[1]], low):
-        high, low, middle = (
-            round(total.item(), -1) for total in (high, low, sums.median())
-        )
-        return (
-            f"those are the classes, image {given[0]} costs about {high:.0f} nats and "
-            f"image {given[1]} about {low:.0f}; the median of the {count} is "
-            f"{middle:.0f}"
-        )
-    if near(sums[given[0]], low) and near(sums[given[1]], high):
+    if not cost < 1.5 * usual:
         raise Wrong(
-            "both images are in the wrong order; the most expensive comes first"
+            f"your bottom codes cost {cost:.1f} nats each, given this top, and those "
+            f"of a draw {usual:.1f}; is the top known while yours are drawn?"
         )
-    for part, what in (
-        (top, "the top codes alone"),
-        (bottom, "the bottom codes alone"),
-    ):
-        if near(part[given[0]], part.max()) and near(part[given[1]], part.min()):
-            raise Wrong(f"those are the extremes of {what}; an image has two grids")
-    means = nats["top"].mean(dim=(1, 2)) + nats["bottom"].mean(dim=(1, 2))
-    if near(means[given[0]], means.max()) and near(means[given[1]], means.min()):
-        raise Wrong(
-            "those are the extremes of the sum of both means, in which a top code "
-            "counts like four bottom codes; an image's cost is a sum over all codes"
-        )
-    more, less = int((sums > sums[given[0]]).sum()), int((sums < sums[given[1]]).sum())
-    found = []
-    if more:
-        found.append(
-            f"images of {count} that surprise more than image {given[0]}: {more}"
-        )
-    if less:
-        found.append(f"images that surprise less than image {given[1]}: {less}")
-    raise Wrong("; ".join(found))
-
-
-def _need_classes(classes, sums: Tensor, labels: Tensor) -> None:
-    """Raise `Wrong` unless the first class costs most per image, the second least."""
-    present = labels.unique()
-    for number in classes:
-        if number not in present.tolist():
-            raise Wrong(f"{number:g} is no class that occurs among the labels")
-    means = {int(c): float(sums[labels == c].mean()) for c in present}
-    totals = {int(c): float(sums[labels == c].sum()) for c in present}
-    given = tuple(int(number) for number in classes)
-
-    def ends(costs):
-        return max(costs, key=costs.get), min(costs, key=costs.get)
-
-    if given == ends(means):
-        return
-    if given[::-1] == ends(means):
-        raise Wrong(
-            "both classes are in the wrong order; the most expensive comes first"
-        )
-    if given == ends(totals):
-        raise Wrong(
-            "those are the classes that cost most and least in all, and they have "
-            "different numbers of images; an average over the images is asked for"
-        )
-    more = sum(mean > means[given[0]] for mean in means.values())
-    less = sum(mean < means[given[1]] for mean in means.values())
-    found = []
-    if more:
-        found.append(f"classes that cost more per image than class {given[0]}: {more}")
-    if less:
-        found.append(f"classes that cost less than class {given[1]}: {less}")
-    raise Wrong("; ".join(found))
-
-
-@judged
-@torch.no_grad()
-def texture(
-    answer, vqvae2: VQVAE2, prior: HierarchicalPixelCNN, images: Tensor, labels: Tensor
-) -> str:
-    """The answer is a function (images, labels, seed) → z_top, z_bottom and pictures.
-
-    The top codes must be those of the images. The bottom codes must be drawn with the
-    seed, conditioned on the top codes and labels, and the pictures must be decoded from
-    both grids. The check tries the function on all images, with another seed and with
-    other labels, and on one image alone.
-    """
-    codes = vqvae2.get_code_indices(images)
-    tried = [
-        _varied_by(answer, vqvae2, codes, images, labels, seed) for seed in (0, 0, 1)
-    ]
-    z_top, own = codes["indices_top"], codes["indices_bottom"]
-    if torch.equal(tried[0], own):
-        raise Wrong("the bottom codes are the images' own; nothing was drawn")
-    if not torch.equal(tried[0], tried[1]):
-        raise Wrong("the same seed gives other bottom codes when it is given again")
-    if torch.equal(tried[0], tried[2]):
-        raise Wrong("another seed gives the same bottom codes; where does yours go?")
-    first = {level: z[:1] for level, z in codes.items()}
-    _varied_by(answer, vqvae2, first, images[:1], labels[:1], 0)
-    blind = prior.sample(
-        len(images),
-        tuple(z_top.shape[1:]),
-        tuple(own.shape[1:]),
-        labels=labels,
-        seed=SEED,
-        known_top=z_top,
-    )
-    half = own.shape[1] // 2
-    for name, part in (("upper", slice(half)), ("lower", slice(half, None))):
-        kept, usual = ((z == own)[:, part].float().mean() for z in (tried[0], blind[1]))
-        if 1 - kept < (1 - usual) / 2:
-            raise Wrong(
-                f"in the {name} half {kept:.0%} of your bottom codes are the images' "
-                f"own, where a draw given the top has {usual:.0%}; are all of them "
-                "drawn?"
-            )
-    drawn, usual = (
-        surprise(prior, z_top, z, labels)["bottom"].mean() for z in (tried[0], blind[1])
-    )
-    if not drawn < 1.5 * usual:
-        raise Wrong(
-            f"your bottom codes cost {drawn:.1f} nats each under the top codes that "
-            f"you keep, where a draw costs about {usual:.1f}; are they drawn given "
-            "this top, and with these labels?"
-        )
-    for number in range(len(images)):
-        others = labels.clone()
-        others[number] = (labels[number] + 1) % prior.num_classes
-        told = _varied_by(answer, vqvae2, codes, images, others, 0)
-        if torch.equal(tried[0][number], told[number]):
-            raise Wrong(
-                f"image {number} has the same bottom codes under another label; is "
-                "each image drawn under its own?"
-            )
-    return "top codes are kept, seed and label decide the bottom codes, and both fit"
-
-
-def _varied_by(answer, vqvae2, codes, images, labels, seed: int) -> Tensor:
-    """The bottom codes that the answer gives, if its three parts fit together;
-    otherwise raises `Wrong`."""
-    given = call(answer, images.clone(), labels.clone(), seed)
-    if isinstance(given, Tensor) or not isinstance(given, (tuple, list)):
-        raise Wrong(
-            f"your function gives {kind(given)}, but three things are needed: z_top, "
-            "z_bottom and the pictures"
-        )
-    if len(given) != 3:
-        raise Wrong(
-            f"your function gives {len(given)} things, but three are needed: z_top, "
-            "z_bottom and the pictures"
-        )
-    if any(value is None for value in given):
-        raise NotAttempted
-    own_top, own_bottom = codes["indices_top"], codes["indices_bottom"]
-    z_top = need_codes(given[0], own_top.shape, vqvae2.num_embeddings, "z_top")
-    z_bottom = need_codes(given[1], own_bottom.shape, vqvae2.num_embeddings, "z_bottom")
-    wrong = (z_top != own_top).any(dim=0)
-    if wrong.any():
-        raise Wrong(
-            f"{int((z_top != own_top).sum())} top codes are not those of the images, "
-            "so that the outline is not kept; what does prior.sample keep?"
-        )
-    pictures = need_tensor(given[2], tuple(images.shape), "what you give as pictures")
-    decoded = vqvae2.decode_codes(z_top, z_bottom).cpu().double()
-    apart = (pictures.detach().cpu().double() - decoded).abs().max().item()
-    if math.isnan(apart) or apart > 1e-3:
-        raise Wrong("your pictures are not what your two grids decode to")
-    return z_bottom
-
-
-def _of_image(nats: dict[str, Tensor]) -> Tensor:
-    """The nats of each image over both levels, [B]."""
-    return nats["top"].sum(dim=(1, 2)) + nats["bottom"].sum(dim=(1, 2))
+    return "top codes are kept, and bottom codes drawn given them, by label and seed"

@@ -11,7 +11,6 @@ from pixelprior.course.checks import (
     blocks,
     bottom,
     editing,
-    holes,
     judging,
     masks,
     pipeline,
@@ -85,7 +84,7 @@ CHECKS = {
         a, f("prior"), f("codes").subset(torch.arange(1))
     ),
     "stuck_block": lambda a, f: sampling.stuck_block(a, f("stuck"), *f("draw")),
-    "extremes": lambda a, f: editing.extremes(a, f("prior"), *f("grids")),
+    "reveals": lambda a, _: editing.reveals(a),
     "largest_batch": lambda a, _: scaling.largest_batch(a, SMALL, 0.1),
     "areas": lambda a, f: anomalies.areas(a, f("level_scores")),
 }
@@ -118,7 +117,8 @@ OF_FUNCTIONS = {
     "distance_to_copies": lambda a, f: judging.distance_to_copies(
         a, f("training_images"), f("heldout_images")
     ),
-    "hole": lambda a, f: holes.hole(a, f("vqvae2"), f("prior"), *f("pictures")),
+    "fill_in": lambda a, _: editing.fill_in(a),
+    "known_codes": lambda a, _: editing.known_codes(a),
     "texture": lambda a, f: editing.texture(a, f("vqvae2"), f("prior"), *f("pictures")),
     "sorted_folder": lambda a, _: scaling.sorted_folder(a),
     "published": lambda a, _: scaling.published(a),

@@ -143,21 +143,6 @@ def training_images():
 
 
 @pytest.fixture(scope="session")
-def grids(prior):
-    """Drawn codes, some of them changed, so that the levels disagree about which image
-    is the most surprising; and their labels."""
-    labels, random = torch.arange(12) % 3, generator(51)
-    z = prior.sample(12, (4, 4), (8, 8), labels=labels, seed=0)
-    for which in z:
-        for image in range(0, 12, 2):
-            count = int(torch.randint(1, 6, (), generator=random))
-            flat = which[image].view(-1)
-            positions = torch.randperm(flat.numel(), generator=random)[:count]
-            flat[positions] = torch.randint(K, (count,), generator=random)
-    return *z, labels
-
-
-@pytest.fixture(scope="session")
 def level_scores():
     """Scores by kind of images and level; each defect shows more in another level."""
     random = generator(0)
