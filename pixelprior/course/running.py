@@ -1,101 +1,82 @@
-"""Runs the commands of the package from a notebook, and reads what a run has logged.
+"""Runs the commands of the package from a notebook, on a folder of emoji.
 
 A `Terminal` runs each command in a process of its own, as a shell would, always on the
-processor, and keeps what it logs on this machine. It prints the command and those lines
-of its output that are asked for. In these lines it puts "…" in place of numbers that
-depend on the processor, so that a notebook has the same outputs everywhere.
+processor. It prints the command and those lines of its output that are asked for. In
+these lines it puts "…" in place of numbers that depend on the processor, so that a
+notebook has the same outputs everywhere.
 """
 
-import importlib.util
 import os
 import re
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-PROGRAMS = {
-    "pixelprior": "pixelprior.cli",
-    "accelerate": "accelerate.commands.accelerate_cli",
-}
-LOGGERS = ("tensorboard", "wandb")
+import torch
+from matplotlib.figure import Figure
+
+from pixelprior.course.figures import image_blocks
+from pixelprior.data.images import load_images
+from pixelprior.plotting import save_images
+from pixelprior.training import read_history
+
 TIMES_AND_LOSSES = r"\d[\d,]*\.\d+(?:e[+-]?\d+)?|\d[\d,]*(?= m?s\b)"
 OF_A_STOPPED_RUN = r"(?<=step )\d+|(?<=\(loss )[^)]+"  # the flags stay readable
 WIDTH = 76  # characters
 
 
 class Terminal:
-    """Runs commands in one folder.
+    """Runs commands in a temporary folder, which is removed when the kernel ends."""
 
-    Attributes:
-        folder: the folder, in which all temporary files lie too.
-    """
+    def __init__(self):
+        self._scratch = tempfile.TemporaryDirectory()
+        self.folder = Path(self._scratch.name).resolve()
 
-    def __init__(self, folder):
-        self.folder = Path(folder).resolve()
-
-    def run(self, command: str, show: str = "wrote|images", status: int = 0) -> None:
+    def run(self, command: str, show: str = "wrote", status: int = 0) -> None:
         """Run a command to its end, and print those of its lines that match `show`.
 
         Args:
-            command: the command; its lines are joined, as after a backslash.
+            command: what follows `pixelprior`; its lines are joined, as after a
+                backslash.
             show: a regular expression.
             status: the status with which the command is expected to end; 0 means that
                 all went well.
         """
-        echo(command)
-        done = subprocess.run(
-            _words(command),
-            cwd=self.folder,
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-        )
-        said = done.stdout + done.stderr
-        if done.returncode != status:
+        started = self._start(command, subprocess.PIPE)
+        said, _ = started.communicate()
+        if started.returncode != status:
             raise RuntimeError(said)
         for line in said.splitlines():
             if re.search(show, line):
                 print(re.sub(rf"(.{{1,{WIDTH}}})(?: |$)", r"\1\n", _same(line)).strip())
 
-    def start(self, command: str) -> subprocess.Popen:
-        """Start a command whose output is thrown away, and do not wait for its end."""
-        echo(command)
+    def start(self, command: str, folder: str, epochs: int) -> subprocess.Popen:
+        """Start a training that writes to `folder`, and return while it runs, as soon
+        as so many epochs are done. Its output is thrown away."""
+        started = self._start(f"{command} --output_dir {folder}", subprocess.DEVNULL)
+        while started.poll() is None:
+            if len(read_history(self.folder / folder)) >= epochs:
+                return started
+            time.sleep(0.005)
+        raise RuntimeError(f"the run ended before {epochs} epochs were done")
+
+    def _start(self, command: str, output) -> subprocess.Popen:
+        lines = [line.strip() for line in command.strip().splitlines()]
+        print("$ pixelprior " + " \\\n      ".join(lines))
         return subprocess.Popen(
-            _words(command),
+            [sys.executable, "-m", "pixelprior.cli", *command.split()],
             cwd=self.folder,
-            env=self._environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def _environment(self) -> dict[str, str]:
-        """This process's variables, and those that keep a command to the processor,
-        its files in the folder, and its logs on this machine."""
-        here = str(self.folder)
-        return (
-            os.environ
+            env=os.environ
             | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-            | {"TMPDIR": here, "PYTHONIOENCODING": "utf-8"}
-            | {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}
-            | {f"WANDB_{name}_DIR": here for name in ("CACHE", "CONFIG", "DATA")}
+            | {"TMPDIR": str(self.folder), "PYTHONIOENCODING": "utf-8"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
         )
-
-
-def echo(command: str) -> None:
-    """Print a command as one would type it, with a backslash after each line."""
-    lines = [line.strip() for line in command.strip().splitlines()]
-    print("$ " + " \\\n      ".join(lines))
-
-
-def _words(command: str) -> list[str]:
-    program, *rest = command.split()
-    if program not in PROGRAMS:
-        raise ValueError(
-            f"the command begins with {program!r}; it begins with "
-            f"{' or '.join(PROGRAMS)}"
-        )
-    return [sys.executable, "-m", PROGRAMS[program], *rest]
 
 
 def _same(line: str) -> str:
@@ -104,27 +85,28 @@ def _same(line: str) -> str:
     return re.sub(OF_A_STOPPED_RUN if error else TIMES_AND_LOSSES, "…", line)
 
 
-def loggers() -> str:
-    """The flags of the loggers that are installed, such as "--use_tensorboard"."""
-    installed = [name for name in LOGGERS if importlib.util.find_spec(name)]
-    return " ".join(f"--use_{name}" for name in installed)
+def write_emoji(kinds: Iterable[str], folder: Path, path_of: Callable) -> None:
+    """Write the emoji of these kinds as files, to the paths that `path_of` returns for
+    folder, kind and number."""
+    emoji = load_images("emoji")
+    for kind in kinds:
+        of_kind = (emoji.labels == emoji.class_names.index(kind)).nonzero()[:, 0]
+        images, _ = emoji[of_kind]
+        save_images(images, [path_of(folder, kind, n) for n in range(len(images))])
 
 
-def read_events(folder) -> dict[str, list[float]]:
-    """What a run has logged to TensorBoard: the values of each name, one per epoch.
+def drawing(vqvae2, priors: dict, kinds: Iterable[str]) -> Callable[..., Figure]:
+    """A function of options of sampling, such as the guidance, that draws eight images
+    of each kind from each prior; `priors` has by title a prior and its class names."""
+    columns = sorted(4 * [*kinds])
 
-    Args:
-        folder: the `--output_dir` of the run.
-    """
-    from tensorboard.backend.event_processing import event_accumulator
+    def draw(**options) -> Figure:
+        blocks = {}
+        for title, (prior, names) in priors.items():
+            labels = torch.tensor([names.index(kind) for kind in 2 * columns])
+            blocks[title] = prior.sample_with_vqvae2(
+                vqvae2, len(labels), labels=labels, **options
+            )
+        return image_blocks(blocks, column_names=columns)
 
-    logged = Path(folder) / "pixelprior"
-    if not any(logged.glob("events.out.*")):
-        raise FileNotFoundError(
-            f"there is no event file in {logged}; start the run with --use_tensorboard"
-        )
-    events = event_accumulator.EventAccumulator(str(logged)).Reload()
-    return {
-        name: [event.value for event in events.Scalars(name)]
-        for name in events.Tags()["scalars"]
-    }
+    return draw

@@ -1,6 +1,6 @@
 """The line of docs/scale.md that starts a CIFAR-10 run can be pasted: the command line
 accepts it, and the table beside it explains each of its flags and no other. Notebook 09
-links to it, and what the notebook prints of the recipes agrees with it."""
+links to it."""
 
 import dataclasses
 import math
@@ -108,10 +108,8 @@ def test_the_command_line_takes_every_other_command_of_the_texts():
 
 def test_the_command_line_takes_every_command_that_the_notebook_runs():
     ran = re.findall(r"(?m)^\$ (.+)$", joined(PRINTED))
-    launcher = "accelerate launch --multi_gpu --num_processes 2 -m pixelprior.cli"
-    commands = [command.replace(launcher, "pixelprior") for command in ran]
-    kinds = {type(parsed(command)).__name__ for command in commands}
-    assert kinds == {"TrainVQVAE2", "TrainPrior", "Sample"}
+    kinds = {type(parsed(command)).__name__ for command in ran}
+    assert kinds == {"TrainVQVAE2", "TrainPrior"}
 
 
 def test_the_section_on_cifar10_links_to_the_line():
@@ -121,15 +119,10 @@ def test_the_section_on_cifar10_links_to_the_line():
     assert "(../docs/scale.md#a-whole-run-flag-by-flag)" in section
 
 
-def test_the_steps_that_the_texts_name_are_those_of_the_recipes():
-    for name, images in (("cifar10_large", 50_000), ("fashion_mnist", 60_000)):
-        flags = flat(cli.TrainPrior(vqvae2_checkpoint=None)) | RECIPES[name].prior
-        trained_on = images - round(flags["validation_share"] * images)
-        steps = math.ceil(trained_on / flags["batch_size"])
-        taken = f"{steps * flags['epochs']:,} steps"
-        said = f"{flags['batch_size']} images per step, rate {flags['lr']:g}, {taken}"
-        assert re.search(rf"(?m)^{name} +{re.escape(said)}$", PRINTED)
-        if name == "cifar10_large":
-            section = " ".join(SECTION.split())
-            assert f"{steps} per epoch, for {flags['epochs']} epochs" in section
-            assert f"The training of the prior has {taken}" in section
+def test_the_steps_that_the_text_names_are_those_of_the_recipe():
+    flags = flat(cli.TrainPrior(vqvae2_checkpoint=None)) | RECIPE.prior
+    trained_on = 50_000 - round(flags["validation_share"] * 50_000)
+    steps = math.ceil(trained_on / flags["batch_size"])
+    section = " ".join(SECTION.split())
+    assert f"{steps} per epoch, for {flags['epochs']} epochs" in section
+    assert f"training of the prior has {steps * flags['epochs']:,} steps" in section

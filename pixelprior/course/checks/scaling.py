@@ -1,307 +1,199 @@
-"""Checks for notebook 09: a batch that fits into memory, a folder that the loader
-reads, and a prior that is read back."""
+"""Checks for notebook 09: where an image of one's own lies, what two curves say to
+change, in which order an epoch has its images, and how many steps it takes."""
 
+import json
 import tempfile
-import warnings
 from pathlib import Path
-from unittest import mock
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file
-from torch import Tensor
 
-from pixelprior.checkpoints import CONFIG_NAME, WEIGHTS_NAME, Pretrained, load_model
-from pixelprior.course.checks.verdict import Wrong, call, judged, need_number
-from pixelprior.course.planning import KEPT, plan
+from pixelprior.assets import FOLDER
+from pixelprior.course.checks import verdict
+from pixelprior.course.checks.verdict import Wrong, call, judged, need_codes
 from pixelprior.data.images import load_images
-from pixelprior.files import write_tensors
-from pixelprior.prior import HierarchicalPixelCNN
-from pixelprior.vqvae2 import VQVAE2
 
-GIB = 2**30
-SIDE = 16  # pixels; images are also loaded at this size, so none is resized
-BROKEN = 5  # number of the file that is no image, in the middle of the first class
+Curves = tuple[list[float], list[float]]
+LAID_OUT = {"cat": 21, "owl": 12}  # images by class
+CAUSES = ("longer", "lower rate", "larger", "regularise")  # of runs A, B, C, D
 
 
-@judged
-def largest_batch(
-    answer, arguments: dict, gib: float, free: float = 0.25, mixed_precision="no"
-) -> str:
-    """The answer is the most images per step with which a prior of `arguments` trains
-    in `gib` GiB, of which the share `free` is left free.
-
-    The check counts the bytes at this batch size and at the next.
-    """
-    answer = need_number(answer)
-    if answer < 1 or answer % 1:
-        raise Wrong(f"{answer:g} is no number of images; give a whole one from 1 on")
-    batch = int(answer)
-    planned = plan(HierarchicalPixelCNN, mixed_precision=mixed_precision, **arguments)
-    limit = (1 - free) * gib * GIB
-    needed = planned.bytes_at(batch)
-    if needed > limit:
-        hint = ""
-        if planned.parts(batch)[KEPT] <= limit:
-            hint = "; what the images add would fit alone, and what lies there besides?"
-        elif needed <= gib * GIB:
-            hint = "; it fits only if nothing is left free"
-        raise Wrong(
-            f"{batch} images per step need {needed / GIB:.3f} GiB, and "
-            f"{limit / GIB:.3f} GiB are to be used{hint}"
-        )
-    if planned.bytes_at(batch + 1) <= limit:
-        raise Wrong(
-            f"{batch} images per step need {needed / GIB:.3f} GiB of the "
-            f"{limit / GIB:.3f} GiB; more of them would fit"
-        )
-    return "that batch fits into what is to be used, and one image more would not"
+def path_of(folder: Path, name: str, number: int) -> Path:
+    """Where image `number` of a class goes: each tenth is a test image."""
+    split = "test" if number % 10 == 9 else "train"
+    return folder / split / name / f"{number}.png"
 
 
 @judged
-def sorted_folder(answer) -> str:
-    """The answer is a function (source, target) that sorts a heap of images into
-    target/train/CLASS and target/test/CLASS, and returns the target.
+def image_path(answer) -> str:
+    """The answer is a function as `path_of`.
 
-    The check tries it on two heaps, whose files are named CLASS-NUMBER.png. It reads
-    the result as `--dataset imagefolder` does.
+    The check writes images there, and reads them as `--dataset imagefolder` does.
     """
-    for number, names in enumerate((("disc", "ring"), ("cat", "owl", "yak"))):
-        with tempfile.TemporaryDirectory() as folder:
-            source, target = Path(folder, "heap"), Path(folder, "photos")
-            colours = _heap(source, names, number)
-            before = _listing(source)
-            given = call(answer, source, target)
-            if not isinstance(given, (str, Path)):
-                raise Wrong(
-                    f"your function gives {type(given).__name__}, but the folder for "
-                    "--data_root is needed"
-                )
-            if _listing(source) != before:
-                raise Wrong(
-                    "the heap is not what it was; copy its files, so that whoever "
-                    "made it still has it"
-                )
-            _judge_folder(Path(given), names, colours)
-    return "two heaps were sorted, and the loader finds each image once, in its class"
-
-
-def _heap(folder: Path, names: tuple[str, ...], seed: int) -> dict[int, str]:
-    """Write images of one colour each, a grey one among them, and two files that are
-    not images.
-
-    Returns:
-        The class of each image by its red value, in the order of the file names.
-    """
-    folder.mkdir()
-    generator = torch.Generator().manual_seed(seed)
-    order = iter(torch.randperm(256, generator=generator).tolist())
-    classes = {}
-    for name in names:
-        first = name == names[0]
-        for number in range(14 if first else 11):
-            path = folder / f"{name}-{number:02d}.png"
-            if first and number == BROKEN:
-                path.write_text("not an image")
-                continue
-            red, grey = next(order), first and number == 2
-            shade = red if grey else (red, 255 - red, 7 * len(names))
-            Image.new("L" if grey else "RGB", (SIDE, SIDE), shade).save(path)
-            classes[red] = name
-    (folder / "notes.txt").write_text("taken in autumn")
-    return classes
-
-
-def _listing(folder: Path) -> list[tuple[str, bytes]]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [(path.relative_to(folder).as_posix(), path.read_bytes()) for path in files]
-
-
-def _judge_folder(root: Path, names: tuple[str, ...], colours: dict[int, str]) -> None:
-    found: dict[int, str] = {}
-    for split in ("train", "test"):
-        if not (root / split).is_dir():
-            raise Wrong(f"there is no folder {split} in the folder that you give")
-        with warnings.catch_warnings(record=True) as complaints:
-            # Warnings of the reader's own code, such as for open files, are ignored.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("always", UserWarning)
-            try:
-                data = load_images(
-                    "imagefolder", split, data_root=root, image_size=SIDE
-                )
-            except (ValueError, OSError) as error:
-                words = str(error).replace(str(root), "your folder")
-                raise Wrong(f"the loader refuses it: {words}") from error
-        if complaints:
-            words = str(complaints[0].message).replace(str(root), "your folder")
-            raise Wrong(f"the loader complains of {split}: {words}")
-        if set(data.class_names) != set(names):
-            raise Wrong(
-                f"the classes are {', '.join(data.class_names)}, and should be "
-                f"{', '.join(names)}; the folders below train are the classes"
-            )
-        for image, label in zip(data.images, data.labels.tolist(), strict=True):
-            red = int(image[0, 0, 0])
-            if red in found:
-                raise Wrong("an image is there twice; a test image must not be trained")
-            found[red] = split
-            if data.class_names[label] != colours.get(red):
-                raise Wrong(
-                    f"an image of {colours.get(red, 'no class')} lies under "
-                    f"{data.class_names[label]} in {split}"
-                )
-    if missing := len(colours) - len(found):
-        raise Wrong(
-            f"{missing} of {len(colours)} images are missing; is it a grey one?"
-        )
-    for name in names:
-        splits = [found[red] for red in colours if colours[red] == name]
-        held = [position for position, split in enumerate(splits) if split == "test"]
-        if not any(held == list(range(k, len(splits), 4)) for k in range(4)):
-            raise Wrong(
-                f"of the {len(splits)} whole images of {name}, {len(held)} are in "
-                "test, but not every fourth in the order of the names"
-            )
-
-
-@judged
-@torch.no_grad()
-def published(answer) -> str:
-    """The answer is a function (vqvae2, prior, folder) that saves both models below the
-    folder and returns both as read from there.
-
-    The check tries it with small models and compares weights and samples. It alters one
-    number in each file that `save_pretrained` writes, to find out whether the models
-    were read from the files or copied from memory.
-    """
-    torch.manual_seed(0)
-    given = (
-        VQVAE2(
-            image_size=16, hidden_channels=8, embedding_dim=4, num_embeddings=8
-        ).eval(),
-        HierarchicalPixelCNN(8, 4, 8, 2, num_classes=3).eval(),
-    )
-    before = [
-        {name: each.clone() for name, each in model.state_dict().items()}
-        for model in given
-    ]
-    altered: set[Path] = set()
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder, "mine")
-        with mock.patch.object(Pretrained, "save_pretrained", _altering(altered)):
-            back = call(answer, *given, folder)
-        classes = [VQVAE2, HierarchicalPixelCNN]
-        if not isinstance(back, (tuple, list)) or [*map(type, back)] != classes:
-            raise Wrong(
-                f"your function gives {type(back).__name__}, but the VQ-VAE-2 and the "
-                "prior are needed, in this order, read again from their folders"
-            )
-        if any(one is other for one, other in zip(back, given, strict=True)):
-            raise Wrong("that is the same model, not one that was read from a folder")
-        _judge_files(folder)
-        for model_class, model, mine, old in zip(
-            classes, given, back, before, strict=True
-        ):
-            what = "VQ-VAE-2" if model_class is VQVAE2 else "prior"
-            _compare_weights(f"the {what} that you were given", model.state_dict(), old)
-            own_folder = _folder_of(model_class, folder)
-            kept = load_model(model_class, own_folder).state_dict()
-            wanted = _altered(old) if own_folder.resolve() in altered else old
-            _compare_weights(f"the folder {own_folder.name}", kept, wanted)
-            if wanted is not old and _equal(mine.state_dict(), old):
-                raise Wrong(
-                    f"the {what} that you give was not read from the folder: its files "
-                    "were altered after you saved it, and it does not have that"
-                )
-            _compare_weights(f"the {what} that you give", mine.state_dict(), kept)
-            if mine.training:
-                raise Wrong(
-                    f"the {what} is in training mode, so that dropout spoils its use"
-                )
-        kept = [
-            load_model(model_class, _folder_of(model_class, folder))
-            for model_class in classes
-        ]
-        labels = torch.arange(3)
-        images = [
-            prior.sample_with_vqvae2(vqvae2, 3, labels=labels, seed=1)
-            for vqvae2, prior in (kept, back)
-        ]
-        if not torch.equal(*images):
-            raise Wrong("the same seed gives other images than what lies there does")
-    return "the same weights and the same samples, read from files without a pickle"
+        root, taken = Path(folder, "photos"), {}
+        for name, count in LAID_OUT.items():
+            for number in range(count):
+                path = call(answer, root, name, number)
+                if not isinstance(path, (str, Path)):
+                    raise Wrong(
+                        f"your function returns {verdict.kind(path)}, not a Path"
+                    )
+                path = Path(path)
+                said = f"image {number} of {name} goes to {path.as_posix()}, "
+                said = said.replace(root.as_posix(), "photos")
+                if root not in path.parents:
+                    raise Wrong(f"{said}which is not in the folder that was given")
+                if path in taken:
+                    raise Wrong(f"{said}where it overwrites image {taken[path]}")
+                if path.suffix != ".png":
+                    raise Wrong(f"{said}whose name does not end in .png")
+                taken[path] = f"{number} of {name}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (16, 16), (number, 0, 0)).save(path)
+        for split in ("test", "train"):
+            if not (root / split).is_dir():
+                raise Wrong(f"no image goes to the folder photos/{split}")
+            _judge_split(root, split)
+    return "each class has its folder in both splits, and every tenth image is a test"
 
 
-def _altered(state: dict) -> dict:
-    """The same state, except that one number is changed."""
-    name = min(name for name, each in state.items() if each.is_floating_point())
-    changed = state[name].clone()
-    changed.view(-1)[0] += 1
-    return state | {name: changed}
-
-
-def _altering(folders: set[Path]):
-    """A `save_pretrained` that alters what it wrote, and adds its folder to the set."""
-    save = Pretrained.save_pretrained
-
-    def altering(self, save_directory, **options):
-        done = save(self, save_directory, **options)
-        path = Path(save_directory, WEIGHTS_NAME)
-        write_tensors(_altered(load_file(path)), path, {"format": "pt"})
-        folders.add(path.parent.resolve())
-        return done
-
-    return altering
-
-
-def _judge_files(folder: Path) -> None:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    if pickles := [path.name for path in files if _is_pickle(path)]:
+def _judge_split(root: Path, split: str) -> None:
+    data = load_images("imagefolder", split, data_root=root, image_size=16)
+    if [*data.class_names] != [*LAID_OUT]:
         raise Wrong(
-            f"{', '.join(pickles)} is a pickle, which may run code on whoever loads it"
+            f"in {split}, the loader finds the classes {', '.join(data.class_names)}, "
+            f"and not {', '.join(LAID_OUT)}: a folder directly below {split} is a class"
         )
-    for name in (CONFIG_NAME, WEIGHTS_NAME):
-        count = sum(path.name == name for path in files)
-        if count != 2:
+    for which, (name, count) in enumerate(LAID_OUT.items()):
+        numbers = sorted(data.images[data.labels == which][:, 0, 0, 0].tolist())
+        if numbers != [n for n in range(count) if (n % 10 == 9) == (split == "test")]:
             raise Wrong(
-                f"there are {count} files {name} below the folder; each of the two "
-                "models needs its own, so give each a folder of its own"
+                f"the {split} images of {name} are those with the numbers {numbers}; "
+                "which number has the tenth image, if the first has number 0?"
             )
 
 
-def _folder_of(model_class, folder: Path) -> Path:
-    """The folder below `folder` that holds a model of that class."""
-    for path in sorted(folder.rglob(CONFIG_NAME)):
-        try:
-            load_model(model_class, path.parent)
-        except (ValueError, OSError):
-            continue
-        return path.parent
-    raise Wrong(f"no folder holds a {model_class.__name__} that can be read")
+def kept() -> dict:
+    """What assets/results/emoji/curves.json holds of runs and their flags."""
+    path = FOLDER / "results" / "emoji" / "curves.json"
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _is_pickle(path: Path) -> bool:
-    """Whether a file is a pickle, or an archive with one, as torch.save writes it."""
-    start = path.read_bytes()[:2]
-    return start[:1] == b"\x80" or start == b"PK" or path.suffix in (".pkl", ".pickle")
+def runs() -> dict[str, dict[str, list[float]]]:
+    """Losses by epoch of four runs, whose causes are `CAUSES`."""
+    file, found = kept(), {}
+    for name, cause in zip("ABCD", CAUSES, strict=True):
+        curves = {k: file["runs"][cause][k] for k in ("training", "held out")}
+        level = [file["unigram"]] * len(curves["training"])
+        found[f"run {name}"] = curves | {"unigram entropy": level}
+    return found
 
 
-def _equal(one: dict, other: dict) -> bool:
-    return one.keys() == other.keys() and all(
-        torch.equal(one[name], other[name]) for name in one
-    )
+def advice_of(training: list[float], heldout: list[float], unigram: float) -> str:
+    """What to change, from two curves; differences below 0.05 nats are chance."""
+    if training[-1] > unigram - 0.1:
+        return "lower rate"
+    if heldout[-1] > min(heldout) + 0.05:
+        return "regularise"
+    before = heldout[-max(2, len(heldout) // 4)]
+    return "longer" if before - heldout[-1] > 0.05 else "larger"
 
 
-def _compare_weights(what: str, found: dict, wanted: dict[str, Tensor]) -> None:
-    if found.keys() != wanted.keys():
-        raise Wrong(f"{what} has other weights by name than there were")
-    for name, value in wanted.items():
-        if found[name].shape != value.shape:
-            raise Wrong(f"{name} of {what} has another shape than it had")
-        if found[name].dtype != value.dtype or not torch.equal(found[name], value):
-            apart = (found[name].float() - value.float()).abs().max().item()
+def _made(cause: str, epochs: int, unigram: float, gap: float) -> Curves:
+    """Curves with a known cause, which go up and down a little by chance."""
+    t = torch.arange(epochs).double()
+    chance = 0.008 * torch.sin(2.5 * t)
+
+    def fall(low: float, quick: float):
+        return low + (unigram - low) * torch.exp(-quick * t / epochs)
+
+    heldout = {
+        "longer": unigram - 0.1 - 0.06 * t,
+        "lower rate": unigram + 0.4 * torch.exp(-t),
+        "larger": fall(0.8 * unigram, 15),
+        "regularise": fall(0.6 * unigram, 12) + (t / epochs - 0.3).clamp(0) * 0.8,
+    }[cause]
+    overfits = cause == "regularise"
+    training = fall(0.3 * unigram, 4) if overfits else heldout - gap
+    return (training - chance).tolist(), (heldout + chance).tolist()
+
+
+def _known():
+    """Runs with their causes: those of the notebook, and some that were made up."""
+    for cause, run in zip(CAUSES, runs().values(), strict=True):
+        training, heldout, (unigram, *_) = run.values()
+        yield cause, (training, heldout), unigram
+        yield cause, _made(cause, 24, 3.4, 0.03), 3.4
+        yield cause, _made(cause, 12, 2.2, 0.03), 2.2
+    yield "longer", _made("longer", 16, 2.8, 0.3), 2.8
+
+
+@judged
+def advice(answer) -> str:
+    """The answer is a function as `advice_of`, tried on curves with known causes."""
+    for cause, (training, heldout), unigram in _known():
+        said = call(answer, [*training], [*heldout], unigram)
+        said = "regularise" if said == "regularize" else said
+        if said not in CAUSES:
+            raise Wrong(f"you say {said!r}; one of {', '.join(CAUSES)} is needed")
+        end, gap = heldout[-1], abs(heldout[-1] - training[-1])
+        seen = {
+            "longer": f"the held-out loss fell from {heldout[-4]:.2f} to {end:.2f} in "
+            f"the last three epochs (the training loss ends at {training[-1]:.2f})",
+            "lower rate": f"the training loss ends at {training[-1]:.2f}, and the "
+            f"unigram entropy is {unigram:.2f}",
+            "larger": f"both losses are level at the end, up to chance, and {gap:.2f} "
+            "nats apart",
+            "regularise": f"the held-out loss rose from {min(heldout):.2f} to {end:.2f}"
+            f", while the training loss fell to {training[-1]:.2f}",
+        }
+        if said != cause:
+            raise Wrong(f"you say {said!r} of a run in which {seen[cause]}")
+    return "the advice fits the cause in the four runs, and in others that were made up"
+
+
+@judged
+def order(answer) -> str:
+    """The answer is a function (seed, epoch, count) that returns the order in which an
+    epoch has its images, whatever was drawn before."""
+    state, kept = torch.get_rng_state(), {}
+    for seed, epoch in ((0, 0), (0, 1), (1, 0), (3, 2)):
+        z = need_codes(call(answer, seed, epoch, 50), (50,), 50, "the order")
+        if len(z.unique()) < 50:
+            raise Wrong("some images come twice in an epoch, and others not at all")
+        for (seed_then, then), earlier in kept.items():
+            if torch.equal(z, earlier):
+                raise Wrong(
+                    f"seed {seed} has in epoch {epoch} the order that seed {seed_then} "
+                    f"had in epoch {then}"
+                )
+        kept[seed, epoch] = z
+    touched = not torch.equal(state, torch.get_rng_state())
+    torch.rand(7)
+    if not torch.equal(z, need_codes(call(answer, 3, 2, 50), (50,), 50, "the order")):
+        raise Wrong(
+            "the same seed and epoch have another order when random numbers were drawn "
+            "in between, so a resumed run would see other images"
+        )
+    if touched:
+        raise Wrong(
+            "your function changes torch's own random state, from which dropout is "
+            "drawn; a torch.Generator has a state of its own"
+        )
+    return "seed and epoch alone decide, so a resumed run has the same order"
+
+
+@judged
+def steps(answer) -> str:
+    """The answer is a function (images, batch_size, processes): steps of an epoch."""
+    for images, batch_size, processes in ((96, 16, 2), (444, 32, 1), (444, 32, 4)):
+        got = verdict.need_number(call(answer, images, batch_size, processes))
+        taken = len(torch.arange(images).split(batch_size * processes))
+        if got != taken:
+            few = "fewer" if got < taken else "more"
             raise Wrong(
-                f"{name} of {what} differs from what it was, by up to {apart:.1g}; the "
-                "weights should be the same to the last bit"
+                f"of {images} images, {batch_size} per batch and {processes} "
+                f"process(es), you say {got:g} steps, which is {few} than it takes"
             )
+    return "a step takes a batch from each process, and the last step what is left"

@@ -64,8 +64,6 @@ def right(table):
 
 
 K = 10
-SMALL = {"num_embeddings": 32, "embedding_dim": 8, "hidden_channels": 32}
-SMALL |= {"num_layers": 3}
 
 # By notebook. A stub of a check of functions may return None for what is not attempted.
 CHECKS = {
@@ -85,7 +83,6 @@ CHECKS = {
     ),
     "stuck_block": lambda a, f: sampling.stuck_block(a, f("stuck"), *f("draw")),
     "reveals": lambda a, _: editing.reveals(a),
-    "largest_batch": lambda a, _: scaling.largest_batch(a, SMALL, 0.1),
     "areas": lambda a, f: anomalies.areas(a, f("level_scores")),
 }
 OF_FUNCTIONS = {
@@ -120,8 +117,10 @@ OF_FUNCTIONS = {
     "fill_in": lambda a, _: editing.fill_in(a),
     "known_codes": lambda a, _: editing.known_codes(a),
     "texture": lambda a, f: editing.texture(a, f("vqvae2"), f("prior"), *f("pictures")),
-    "sorted_folder": lambda a, _: scaling.sorted_folder(a),
-    "published": lambda a, _: scaling.published(a),
+    "image_path": lambda a, _: scaling.image_path(a),
+    "advice": lambda a, _: scaling.advice(a),
+    "order": lambda a, _: scaling.order(a),
+    "steps": lambda a, _: scaling.steps(a),
     "threshold": lambda a, _: anomalies.threshold(a),
     "alarms": lambda a, _: anomalies.alarms(a),
 }
