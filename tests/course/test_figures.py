@@ -18,7 +18,6 @@ from matplotlib.text import Text
 from PIL import Image
 
 from pixelprior import plotting
-from pixelprior.anomalies.scores import Calibration
 from pixelprior.course import figures, pictures, showing
 from pixelprior.course.causality import seen_by
 from pixelprior.course.checks.quantizing import nearest_code
@@ -73,10 +72,6 @@ def of(*given, **options):
 
 FLAT = images(1, 3, 4, 6)  # neither grey nor square
 BASIS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [9.0, 9.0]])
-SCORES = torch.linspace(-3, 4, 99).double()
-CALIBRATION = Calibration(
-    {}, *[torch.zeros(3)] * 2, SCORES, torch.zeros(3), 1, None, ("", "")
-)
 TEMPERATURES = {
     "temperature": {"T = 0.3": (1.0, 2.0), "T = 1": (3.0, 1.0), "T = 1.3": (3.1, 3.0)}
 }
@@ -90,7 +85,10 @@ FIGURES = {
         of(images(4), images(4), images(4)[:, 0], ["1\np"] * 4, 0.5),
         of(FLAT, FLAT, FLAT[:, 0].requires_grad_(), ["one"], 2),
     ],
-    "scores": [of(CALIBRATION, SCORES.exp(), 0.05)],
+    "odd_maps": [
+        of(images(6)[:, 0], "p", limits=(0.2, 0), images=images(6)),
+        of(FLAT[:, 0], "nats", limits=(0, 8)),
+    ],
     "captioned_images": [
         of(images(16), [str(n) for n in range(16)], title="sixteen"),
         of(FLAT, ["alone"], columns=3),

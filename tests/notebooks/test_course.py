@@ -15,7 +15,7 @@ from pixelprior.course.showing import alt_texts
 build = of_the_course("build")
 SOURCES = build.sources()
 # The notebooks in which the reader writes the central lines.
-REWRITTEN = [each for each in SOURCES if each.stem[:2] <= "09"]
+REWRITTEN = SOURCES
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TIMES = json.loads(build.TIMINGS.read_text(encoding="utf-8"))
 

@@ -8,7 +8,7 @@ against variety; `anomalies.py` draws what is odd in images. `show` shows a figu
 its alt text.
 """
 
-from pixelprior.course.figures.anomalies import findings, scores
+from pixelprior.course.figures.anomalies import findings, odd_maps
 from pixelprior.course.figures.codes import code_grids, pipeline
 from pixelprior.course.figures.diagrams import cached_step, gated_block, two_levels
 from pixelprior.course.figures.fields import kernels_of_stacks, masks, receptive_fields

@@ -1,6 +1,7 @@
-"""Figures of what is odd: images, their restorations and maps, and scores of images.
+"""Figures of what is odd: maps of codes, and images, their restorations and maps.
 
-`pixelprior/anomalies/figures.py` draws them, also for the command `find-anomalies`.
+In all of them, dark is odd. `pixelprior/anomalies/figures.py` draws the restorations,
+also for the command `find-anomalies`.
 """
 
 from collections.abc import Sequence
@@ -8,9 +9,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pixelprior.anomalies.figures import draw_findings, draw_scores
-from pixelprior.anomalies.scores import Calibration
-from pixelprior.plotting import panel_width
+from pixelprior.anomalies.figures import draw_findings
+from pixelprior.plotting import bare, draw_image, panel_width
 
 
 def findings(
@@ -35,15 +35,32 @@ def findings(
     return figure
 
 
-def scores(calibration: Calibration, searched: Tensor, rate: float) -> Figure:
-    """Scores of normal images and of others, and the line from which images raise an
-    alarm.
+def odd_maps(
+    maps: Tensor,
+    unit: str,
+    *,
+    limits: tuple[float, float],
+    images: Tensor | None = None,
+) -> Figure:
+    """Maps of codes side by side, numbered, each below its image if images are given.
 
     Args:
-        calibration: has the scores of normal images.
-        searched: float64 [B], scores of the others.
-        rate: the false-alarm rate.
+        maps: [N, H, W]. unit: of the values, at the colour bar.
+        limits: the value of the lightest colour, and of the darkest.
+        images: [N, C, S, S] in [0, 1].
     """
-    figure = Figure(figsize=(7.6, 3.2), layout="constrained")
-    draw_scores(figure.subplots(), calibration, searched, rate)
+    rows, width = 1 + (images is not None), panel_width(len(maps), 1.25, 0.9)
+    size = (width * len(maps) + 0.9, rows * width + 0.3)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, len(maps), squeeze=False)
+    low, high = sorted(limits)
+    colours = "magma_r" if limits[0] == low else "magma"
+    for number, (column, values) in enumerate(zip(axes.T, maps, strict=True)):
+        column[0].set_title(f"image {number}", fontsize=9)
+        if images is not None:
+            draw_image(column[0], images[number])
+        drawn = column[-1].imshow(values, colours, vmin=low, vmax=high)
+        for axis in column:
+            bare(axis)
+    figure.colorbar(drawn, ax=list(axes[-1]), shrink=0.9).set_label(unit, fontsize=9)
     return figure

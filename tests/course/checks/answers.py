@@ -83,7 +83,7 @@ CHECKS = {
     ),
     "stuck_block": lambda a, f: sampling.stuck_block(a, f("stuck"), *f("draw")),
     "reveals": lambda a, _: editing.reveals(a),
-    "areas": lambda a, f: anomalies.areas(a, f("level_scores")),
+    "camera": lambda a, f: anomalies.camera(a, *f("camera_scores")),
 }
 OF_FUNCTIONS = {
     "bits": lambda a, _: pipeline.bits(a),
@@ -122,7 +122,8 @@ OF_FUNCTIONS = {
     "order": lambda a, _: scaling.order(a),
     "steps": lambda a, _: scaling.steps(a),
     "threshold": lambda a, _: anomalies.threshold(a),
-    "alarms": lambda a, _: anomalies.alarms(a),
+    "p_values": lambda a, _: anomalies.p_values(a),
+    "both_sides": lambda a, _: anomalies.both_sides(a),
 }
 EVERY_CHECK = CHECKS | OF_FUNCTIONS
 

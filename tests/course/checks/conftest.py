@@ -143,14 +143,7 @@ def training_images():
 
 
 @pytest.fixture(scope="session")
-def level_scores():
-    """Scores by kind of images and level; each defect shows more in another level."""
+def camera_scores():
+    """Scores of normal images by an old camera, and by a new one."""
     random = generator(0)
-    shifts = {"normal": (0, 0), "wrong half": (2, 1), "scratch": (0.5, 1.5)}
-    return {
-        kind: {
-            level: torch.randn(40, generator=random) + shift
-            for level, shift in zip(("top", "bottom"), both, strict=True)
-        }
-        for kind, both in shifts.items()
-    }
+    return torch.randn(500, generator=random), 2 + torch.randn(200, generator=random)
