@@ -241,7 +241,7 @@ print(f"naive {by_naive:,}, cached {by_cached:,} operations")
 # %% [markdown]
 # ## 06.7 The same as the package
 #
-# *Core · 1 minute*
+# *Further · 1 minute*
 
 # %%
 from pixelprior.sampling import sample_codes

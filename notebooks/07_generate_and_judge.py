@@ -261,7 +261,7 @@ figures.show(figures.image_rows(rows), "nearest_photographs")
 # %% [markdown]
 # ## 07.9 The same as the package
 #
-# *Core · 1 minute*
+# *Further · 1 minute*
 
 # %%
 same = {"labels": torch.arange(10), "seed": 0, "guidance": my_w}

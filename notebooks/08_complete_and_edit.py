@@ -7,9 +7,9 @@
 #
 # **What you need.** Notebook [05](05_bottom_prior.ipynb), the cache of [06](06_fast_sampling.ipynb), and the inverse CDF of [07](07_generate_and_judge.ipynb).
 #
-# **Time.** About 29 minutes for the core and 57 for all, with the exercises; 75<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
+# **Time.** About 28 minutes for the core and 57 for all, with the exercises; 75<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
 #
-# ← [07 · Generate and judge](07_generate_and_judge.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [09 · Scale up](09_scale_up.ipynb) →
+# ← [07 · Generate and judge](07_generate_and_judge.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [09 · Your own images, CIFAR and several GPUs](09_scale_up.ipynb) →
 
 # %% tags=["version"]
 from pixelprior.course import needs
@@ -253,7 +253,7 @@ check.first_difference(*both(mask))
 # %% [markdown]
 # ## 08.6 The same as the package
 #
-# *Core · 1 minute*
+# *Further · 1 minute*
 #
 # The package's cache has no slip.
 
@@ -476,7 +476,7 @@ check.texture(my_vary, vqvae2, prior, images[:4], labels[:4])
 #
 # **Sources.** Completing, pixel by pixel: van den Oord, Kalchbrenner and Kavukcuoglu 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759), section 5. Sampling importance resampling: Rubin 1988, *Bayesian Statistics* 3.
 #
-# ← [07 · Generate and judge](07_generate_and_judge.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [09 · Scale up](09_scale_up.ipynb) →
+# ← [07 · Generate and judge](07_generate_and_judge.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [09 · Your own images, CIFAR and several GPUs](09_scale_up.ipynb) →
 
 # %% [markdown] tags=["solution"]
 # ## Solutions

@@ -7,9 +7,9 @@
 #
 # **What you need.** Codes and nats of notebook [00](00_start_here.ipynb).
 #
-# **Time.** About 29 minutes for the core and 48 for all, with the exercises; 105<!--= timings 10_find_what_is_odd --> seconds to run on two CPU cores.
+# **Time.** About 28 minutes for the core and 48 for all, with the exercises; 105<!--= timings 10_find_what_is_odd --> seconds to run on two CPU cores.
 #
-# ← [09 · Scale up](09_scale_up.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
+# ← [09 · Your own images, CIFAR and several GPUs](09_scale_up.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
 
 # %% tags=["version"]
 from pixelprior.course import needs
@@ -262,7 +262,7 @@ print(f"both sides: p = {both_sides(total, usual).item():.3f}")
 # %% [markdown]
 # ## 10.6 The same as the package
 #
-# *Core · 1 minute*
+# *Further · 1 minute*
 
 # %%
 from pixelprior.anomalies import calibrate, find
@@ -402,7 +402,7 @@ check.threshold(my_threshold)
 #
 # **Sources.** Codes that cost many nats, drawn anew: Marimont and Tarroni 2020, [arXiv 2012.06765](https://arxiv.org/abs/2012.06765), section 3. Conformal p-values: Vovk, Gammerman and Shafer 2005, *Algorithmic Learning in a Random World*, section 2.2.
 #
-# ← [09 · Scale up](09_scale_up.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
+# ← [09 · Your own images, CIFAR and several GPUs](09_scale_up.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
 
 # %% [markdown] tags=["solution"]
 # ## Solutions
