@@ -7,7 +7,7 @@
 #
 # **What you need.** Python and PyTorch, but no internet and no GPU: data and weights are in the package.
 #
-# **Time.** About 28 minutes for the core and 39 for all, with the exercises; 15<!--= timings 00_start_here --> seconds to run on two CPU cores. The minutes are those of a learner: 120 words per minute, 9 seconds per line of code, 45 per figure, 30 per equation, and what stands at each *Your turn*.
+# **Time.** About 28 minutes for the core and 38 for all, with the exercises; 15<!--= timings 00_start_here --> seconds to run on two CPU cores. The minutes are those of a learner: 120 words per minute, 9 seconds per line of code, 45 per figure, 30 per equation, and what stands at each *Your turn*.
 #
 # [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [01 · Images to codes](01_images_to_codes.ipynb) →
 
@@ -60,7 +60,7 @@ figures.show(
 my_guess = None  # your guess: "A", "B" or "C"
 
 # %%
-reveal("B holds the photographs, and A was drawn with guidance", my_guess)
+reveal(check.TRUTH, my_guess)
 
 # %% [markdown]
 # The networks have never seen these photographs: they were **held out**, that is kept aside for looking and measuring. In block A most images are whole, and plainer than the photographs. In block C some are torn. From here on, our images are those of block C.
@@ -137,7 +137,7 @@ print(f"pixels: {8 * 32 * 32:,} bits, codes: {of_codes:,.0f} bits")
 #
 # *Core · 5 minutes*
 #
-# Let us leave the prior out and draw every code with equal probability 1/K, from a **uniform** distribution. **What will it make of such codes?**
+# Let us leave the prior out and draw every code with equal probability 1/K, from a **uniform** distribution. **What do such codes decode to?**
 
 # %%
 torch.manual_seed(0)
@@ -186,7 +186,7 @@ figures.show(rows, "impostor")
 #
 # *4 minutes*
 #
-# Now let the prior find it. `image_nats(part, suspects)` sums −log P over the codes of each image, [8], for one part of the prior, `prior.prior_top` or `prior.prior_bottom`. **Which part notices that top and bottom do not belong together?** Give the number of the image, or an expression that finds it.
+# Now let the prior find it. `image_nats(part, suspects)` sums −log P over the codes of each image, [8], for one part of the prior, `prior.prior_top` or `prior.prior_bottom`. **Which part notices that top and bottom do not belong together?** Give an expression that finds it.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -209,7 +209,7 @@ check.impostor(my_impostor, prior, suspects)
 # [To solution B](#Solution-B)
 
 # %% [markdown]
-# Notebook 10 finds defects in this way.
+# A high cost alone is no proof: a few whole photographs cost as much.
 
 # %% [markdown]
 # ## 00.5 What comes next
@@ -329,7 +329,7 @@ check.pixels_of_code(my_pixels, vqvae2, photographs[:16], (2, 5))
 #
 # **In papers**, a prior that draws one code after the other is an **autoregressive model** of **latent codes**; the mean of −log P is the **negative log-likelihood**. GPT does the same with parts of words.
 #
-# **To take away.** Why does one top code also change pixels around its own square? Would a prior over 1,024 pixels need more runs, or fewer? What would you see if only the *bottom* codes were uniform? ([Answers](ANSWERS.md#00--start-here))
+# **To take away.** Why does one top code also change pixels around its own square (00.6)? Would a prior over 1,024 pixels need more steps than ours? What would you see if only the *bottom* codes were uniform? ([Answers](ANSWERS.md#00--start-here))
 #
 # **Sources.** Two levels of codes and a prior for each: Razavi, van den Oord and Vinyals 2019, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446), sections 3.1 and 3.2. Codes for images: van den Oord, Vinyals and Kavukcuoglu 2017, [arXiv 1711.00937](https://arxiv.org/abs/1711.00937), section 3. The photographs: Xiao, Rasul and Vollgraf 2017, [arXiv 1708.07747](https://arxiv.org/abs/1708.07747).
 #

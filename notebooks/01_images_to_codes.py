@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) and PyTorch, but no internet and no GPU.
 #
-# **Time.** About 31 minutes for the core and 52 for all, with the exercises; 25<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
+# **Time.** About 31 minutes for the core and 53 for all, with the exercises; 25<!--= timings 01_images_to_codes --> seconds to run on two CPU cores.
 #
 # ← [00 · Start here](00_start_here.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [02 · Masked convolutions](02_masked_convolutions.ipynb) →
 
@@ -30,7 +30,7 @@ from pixelprior.layers import ResidualStack
 # %% [markdown]
 # ## 01.1 The nearest code
 #
-# *Core · 8 minutes*
+# *Core · 9 minutes*
 #
 # To **quantize** is to replace a vector by the nearest one of a list. The list is the **codebook** e, K vectors of D numbers each, and e_k is the vector of code k. The code of a vector x is the k with the smallest distance ‖x − e_k‖.
 #
@@ -45,7 +45,7 @@ e = 0.5 + torch.randn(8, 2) / 2  # [K, D]
 # %% [markdown]
 # ### Your turn A: the nearest code
 #
-# *5 minutes*
+# *6 minutes*
 #
 # Write the function that gives each point its code. **Which of the K vectors is nearest?** Work for any D, and without a loop over the points: 01.4 calls your function for thousands of features in each step.
 #
@@ -81,7 +81,7 @@ panels = {"8 random codes": (pairs[::20], e)}
 figures.show(figures.nearest_cells(panels, nearest), "cells_of_codes")
 
 # %% [markdown]
-# Most pairs lie near the diagonal, because neighbouring pixels are alike. No pair chooses the codes in white squares.
+# No pair chooses the codes in white squares.
 
 # %% [markdown]
 # ## 01.2 A gradient past a choice
@@ -90,7 +90,7 @@ figures.show(figures.nearest_cells(panels, nearest), "cells_of_codes")
 #
 # In a network, an **encoder** computes the vectors, its **features**, and a **decoder** makes an image from the vectors of their codes. Both learn from the **reconstruction error**, the mean squared difference between this image and the original. But a feature x that moves a little mostly keeps its code: the slope is zero. How can the encoder learn?
 #
-# The **straight-through estimator** gives the decoder e_k in the forward pass, and in the backward pass it gives the gradient at e_k to x, unchanged. This is right only while x is near e_k, so two terms are added to the loss: one moves the codes to their features, and the **commitment loss**, with weight β = 1/4, moves the features to their codes. In each, the other side is made a constant by `.detach()`, the **stop gradient** of the papers.
+# The **straight-through estimator** gives the decoder e_k in the forward pass, and in the backward pass it gives the gradient at e_k to x, unchanged. This is nearly right while x is near e_k, so two terms are added to the loss: one moves the codes to their features, and the **commitment loss**, with weight β = 1/4, moves the features to their codes. In each, the other side is made a constant by `.detach()`, the **stop gradient** of the papers.
 
 # %% [markdown]
 # ### Your turn B: straight through
@@ -138,7 +138,7 @@ straight_through = your_turn(
 figures.show(figures.two_levels(), "two_levels")
 
 # %% [markdown]
-# The top is quantized first. Its vectors are decoded and joined to the bottom features, so the bottom can add what the top lacks. Find your two functions in the code.
+# The top is quantized first. Its vectors are decoded and joined to the bottom features, so the bottom can add what the top lacks.
 
 
 # %%
@@ -214,7 +214,7 @@ reveal(f"{in_use[0]} of 30, and {in_use[1]} with renewal", my_guess)
 #
 # *Core · 6 minutes*
 #
-# The bottom grid has 16 × 16 positions, enough for an image, and nothing in the loss asks for the top. Here are your network and two that were trained for longer. For *ours*, the decoder got zeros in place of the bottom vectors for one image in twenty (`bottom_dropout`). A smaller one was trained for fewer epochs and *without* this, as in the paper, and so was yours. **What is decoded from the top alone?**
+# The bottom grid has 16 × 16 positions, enough for an image, and nothing in the loss asks for the top. Here are your network with renewal and two that were trained for longer. For *ours*, the decoder got zeros in place of the bottom vectors for one image in twenty (`bottom_dropout`). A smaller one was trained for fewer epochs and *without* this, as in the paper, and so was yours. **What is decoded from the top alone?**
 
 # %% tags=["cover"]
 models = check.two_models()
@@ -230,7 +230,7 @@ figures.show(figures.image_rows(shown), "both_levels")
 # %% [markdown]
 # From the top alone, our model makes garments. The other makes nothing, and neither does yours.
 #
-# Now each image keeps its bottom codes and gets the *top codes of the image to its left*, the first one those of the last. **What does the second image become in each model: the pullover of its bottom codes, or the boot of its top codes?**
+# Now each image keeps its bottom codes and gets the *top codes of the image to its left*, the first one those of the last. **What does the second image become in each model: the pullover of its bottom codes, or the boot of its top codes?** In JupyterLab, choose how many upper `rows` are exchanged.
 
 # %%
 my_guess = None  # your guess for ours and without, such as "boot, boot"
@@ -247,7 +247,7 @@ def exchange(rows):
 
 
 explore(exchange, "exchanged_tops", rows=[8, 0, 2, 4, 6])
-reveal("ours: boot, without: pullover", my_guess)
+reveal(check.TRUTH, my_guess)
 
 # %% [markdown]
 # In our model, the top says which garment it is. The other decoder takes the garment from the bottom, and only texture changes. So our top holds the outline because `bottom_dropout` made the decoder work without the bottom, and not because it is coarse. To test a top, exchange it.
@@ -306,7 +306,7 @@ for step in range(1, 31):
 figures.show(figures.nearest_cells(panels, nearest), "codes_move")
 
 # %% [markdown]
-# The codes that some pairs chose moved in among these pairs, and one of them now lies at (0, 0), in the black background. The dead codes did not move: both their N_k and their m_k are multiplied by γ in each step, so that the quotient e_k stays. The package counts a code as dead when its N_k is below 1, which is fewer than one feature per step on average, and renews it.
+# The codes that some pairs chose moved among these pairs, and one of them now lies at (0, 0), in the black background. The dead codes did not move: both their N_k and their m_k are multiplied by γ in each step, so that the quotient e_k stays. The package counts a code as dead when its N_k is below 1, which is fewer than one feature per step on average, and renews it.
 
 # %% [markdown]
 # ## 01.8 Exercises
@@ -345,7 +345,7 @@ figures.show(figures.nearest_cells(panels, nearest), "codes_move")
 
 
 # %% tags=["exercise"]
-def my_perplexity(codes, num_embeddings):
+def my_perplexity(codes, K):
     return None  # your turn
 
 
@@ -359,7 +359,7 @@ check.perplexity(my_perplexity)
 #
 # *Difficulty 3 of 5 · importance 3 of 5 · 9 minutes*
 #
-# Write the renewal of 01.4. Your function gets the codebook e [K, D], how often each code was chosen, [K], which may be an average, and a batch of features [N, D] with many more rows than K. It returns a codebook in which each code with a count below 1 is at a feature of the batch, each at a different one, while the other codes are where they were.
+# Write the renewal of 01.4. Your function gets the codebook e [K, D], the counts [K] of the codes, which may be averages, and a batch of features [N, D] with many more rows than K. It returns a codebook in which each code with a count below 1 is at a feature of the batch, each at a different one, while the other codes are where they were.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -445,8 +445,8 @@ check.straight_through(the_straight_through)
 
 
 # %% tags=["solution"]
-def the_perplexity(codes, num_embeddings):
-    counts = torch.bincount(codes.flatten(), minlength=num_embeddings)  # [K]
+def the_perplexity(codes, K):
+    counts = torch.bincount(codes.flatten(), minlength=K)  # [K]
     shares = counts / counts.sum()  # [K]
     seen = shares[shares > 0]  # 0 · log 0 counts as 0
     return (-(seen * seen.log()).sum()).exp()  # []

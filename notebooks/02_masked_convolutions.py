@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [00](00_start_here.ipynb) for the words *code*, *grid* and *nats per code*, and convolutions in PyTorch.
 #
-# **Time.** About 32 minutes for the core and 63 for all, with the exercises; 35<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
+# **Time.** About 33 minutes for the core and 63 for all, with the exercises; 35<!--= timings 02_masked_convolutions --> seconds to run on two CPU cores.
 #
 # ← [01 · Images to codes](01_images_to_codes.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [03 · Gated blocks](03_gated_blocks.ipynb) →
 
@@ -115,7 +115,7 @@ figures.show(figures.receptive_fields(fields, position), "receptive_fields")
 #
 # *Core · 5 minutes*
 #
-# What does the blind spot cost? Nobody knows how low a loss on photographs can get. We make codes from a source that we *do* know. Each code is a pair of parts with four values each: code = 4 · u + w, and K = 16.
+# What does the blind spot cost? We make codes from a source that we *do* know. Each code is a pair of parts with four values each: code = 4 · u + w, and K = 16.
 #
 # - u repeats the u of its left neighbour, which a masked stack sees.
 # - w repeats the w one row up and two columns to the right, in the blind spot.
@@ -173,12 +173,12 @@ assert entropy - 0.01 < losses["two stacks"][200] < entropy * 1.02
 #
 # *Core · 1 minute*
 #
-# Do real codes have such a price? We trained networks of equally many weights on the top codes of 6,000 images, from five seeds. Per held-out code, two stacks need 1.92<!--= stacks networks.two_stacks.mean --> nats, and 1.94<!--= stacks networks.blinded.mean --> if they are made as blind as a single stack. So the blind spot costs 0.02<!--= stacks price.mean --> nats: the hidden codes tell little that the others do not. A single stack needs 1.91<!--= stacks networks.single_stack.mean -->: it pays too, but as many weights give it twice the channels.
+# Do real codes have such a price? We trained networks of equally many weights on the top codes of 6,000 images, from five seeds. Per held-out code, two stacks need 1.92<!--= stacks networks.two_stacks.mean --> nats, and 1.94<!--= stacks networks.blinded.mean --> if they are made as blind as a single stack. So the blind spot costs 0.02<!--= stacks price.mean --> nats: the hidden codes tell little that the others do not. A single stack of as many weights has twice the channels, and needs 1.91<!--= stacks networks.single_stack.mean -->.
 
 # %% [markdown]
 # ## 02.6 Where it breaks: mask B in the first layer
 #
-# *Core · 10 minutes*
+# *Core · 11 minutes*
 #
 # We change one letter: mask B in front of a single stack.
 
@@ -197,7 +197,7 @@ my_guess = None  # your guess: "lines" or "noise"
 # %% [markdown]
 # ### Your turn B: draw grids
 #
-# *6 minutes*
+# *7 minutes*
 #
 # Draw a batch of grids, code by code in raster order. The loop over the positions is there. At each one, run the network on the grids, turn its logits at this position into probabilities [B, K], and replace the code there by one that is drawn: `torch.multinomial(probs, 1)` draws a code for each row of `probs`, as [B, 1]. The grids begin with codes at random, which a causal network does not see before they are replaced.
 #
@@ -231,14 +231,14 @@ draw = your_turn(check.draw, my_draw, otherwise=check.draw_grids)
 # %%
 start = torch.randint(16, (1, 8, 8))
 networks = {"mask B": leaky, "single stack": single, "two stacks": two_stacks}
-parts_w = {"the start": start[0] % 4}
+parts_u = {"the start": start[0] // 4}
 for name, network in networks.items():
-    parts_w[name] = draw(network, start.clone())[0] % 4  # [8, 8]
-figures.show(figures.code_grids(parts_w, 4, joined=(1, -2)), "drawn_grids")
-reveal("noise", my_guess)
+    parts_u[name] = draw(network, start.clone())[0] // 4  # [8, 8]
+figures.show(figures.code_grids(parts_u, 4, joined=(0, 1)), "drawn_grids")
+reveal(check.TRUTH, my_guess)
 
 # %% [markdown]
-# With mask B in front, the network returns nearly all of the random codes that it was given: each position has learned to copy its own code, which in a draw does not exist yet. In the grid of the two stacks nearly all neighbours are joined, and in the others about one pair in four, by chance alone: the single stack has never seen what a w repeats.
+# With mask B in front, the network returns nearly all of the random codes that it was given: each position has learned to copy its own code, which in a draw does not exist yet. The two causal networks join nearly all neighbours of u, and mask B about one pair in four, by chance alone.
 #
 # Two checks find the mistake before any draw. The loss is below the entropy, which no causal network can be on average, and the gradient finds the **leak**, a position that sees itself or its future:
 
@@ -306,7 +306,7 @@ figure = figures.heatmaps(unseen, unit=unit, numbers="{:.0f}")
 figures.show(figure, "never_seen")
 
 # %% [markdown]
-# There is no blind spot in the first row, nor in the last two columns (three for 5 × 5, and four for 7 × 7). Elsewhere it grows from row to row, until its slanted edge leaves the grid, and it is largest at the left. More than 8 layers change nothing, and a larger kernel removes it only at the right.
+# There is no blind spot in the first row, nor in the last two columns (three for 5 × 5, and four for 7 × 7). Elsewhere it grows from row to row, until its slanted edge leaves the grid, and it is largest at the left. More than 8 layers change nothing, and 5 × 5 or 7 × 7 removes it only at the right.
 #
 # **And at which positions is the price paid?** For every position, we subtract the entropy there from the loss of each network. The map at the left shows the computed price.
 
@@ -331,7 +331,7 @@ figure = figures.heatmaps(
 figures.show(figure, "price_by_position")
 
 # %% [markdown]
-# The single stack pays where w has a neighbour to repeat, everywhere but in the first row and the last two columns. At each of these 42 positions, the price is what a new part costs more than a repeated one, 1.386 − 0.349 = 1.04. Over all 64 positions that makes 1.04 · 42 ÷ 64 = 0.68, the height of the band in 02.4. The two stacks pay almost nothing at any position. Single cells lie up to 0.1 above or below, by chance: each is a mean over 1,000 codes.
+# The single stack pays where w has a neighbour to repeat, everywhere but in the first row and the last two columns. At each of these 42 positions, the price is what a new part costs more than a repeated one, 1.386 − 0.349 = 1.04. Over all 64 positions that makes 1.04 · 42 ÷ 64 = 0.68, the height of the band in 02.4. Single cells lie up to 0.1 above or below, by chance: each is a mean over 1,000 codes.
 #
 # **And for real top codes?** We subtract the loss of the two stacks of 02.5 from the loss of two stacks with the blind spot, which are otherwise alike.
 
@@ -370,7 +370,7 @@ print(inspect.getsource(BlindSpotSource.sample))
 #
 # *Difficulty 2 of 5 · importance 4 of 5 · 6 minutes*
 #
-# A third check needs no gradient. If a network defines a distribution, the probabilities of *all* grids add up to one, whatever its weights are. With 2 × 2 positions and K = 16 there are 16⁴ = 65,536 grids, few enough to try them all. **Write the function that adds up their probabilities.** The probability of a grid is the product of its four factors. The cell below applies your sum to our three networks. Is that of mask B one, less or more?
+# A third check needs neither entropy nor gradient. If a network defines a distribution, the probabilities of *all* grids add up to one, whatever its weights are. With 2 × 2 positions and K = 16 there are 16⁴ = 65,536 grids. **Write the function that adds up their probabilities.** The probability of a grid is the product of its four factors. The cell below applies your sum to our three networks. Is that of mask B one, less or more?
 #
 # <details><summary>Hint 1</summary>
 #

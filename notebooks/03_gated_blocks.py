@@ -35,7 +35,7 @@ from pixelprior.course.checks import blocks as check
 # - The **vertical stack** v looks only at the rows above, in their full width.
 # - The **horizontal stack** h looks only to the left in its own row, and gets from v what is above. The logits are computed from h.
 #
-# Nothing is multiplied by zero now: we **crop** each kernel, here 3 wide, to what it may see. In the drawing, a 1 lies under the kernel, and the output is at the frame. **Which positions are left?**
+# No weight is multiplied by zero now: we **crop** each kernel, here 3 wide, to what it may see. In the drawing, a 1 lies under the kernel, and the output is at the frame. **Which positions remain?**
 
 # %%
 figures.show(figures.kernels_of_stacks(), "kernels_of_stacks")
@@ -64,7 +64,7 @@ def horizontal(h, block):  # [B, channels, H, W] → [B, 2p, H, W]
 #
 # *Core · 4 minutes*
 #
-# The first PixelCNN had a ReLU after each convolution, and PixelRNN, a recurrent network of LSTMs, reached a lower loss. The paper sees a possible reason in the gates of an LSTM: they *multiply* two numbers that both depend on the input. It gives PixelCNN a **gate** as well (equation 2):
+# The first PixelCNN had a ReLU after each convolution, and PixelRNN, with LSTMs, reached a lower loss. The paper sees a possible reason in the gates of an LSTM: they *multiply* two numbers that both depend on the input. It gives PixelCNN a **gate** as well (equation 2):
 #
 # $$
 # \text{out} = \tanh(W_f * x) \odot \sigma(W_g * x)
@@ -105,7 +105,7 @@ gate = your_turn(check.gate, my_gate, otherwise=check.package_gate)
 # %% [markdown]
 # ## 03.3 The block
 #
-# *Core · 8 minutes*
+# *Core · 9 minutes*
 #
 # A block joins the two stacks with four convolutions.
 
@@ -114,13 +114,13 @@ figures.show(figures.gated_block(), "gated_block")
 
 # %% [markdown]
 # - The link goes **one way**, from v to h, as a **1×1 convolution**, which mixes channels and not positions. From h to v it would leak: h one column to the right has seen the code here, and the next vertical kernel would bring it back.
-# - The **residuals** add the old v and h to the new ones, so that a block learns only the change. The first block has none, because its input is the codes to be predicted. The paper has one around h alone, and [we have two](../docs/results.md#what-depth-needs).
-# - The bias comes from the **label**, the class of the image: each block multiplies the label's vector c by a matrix V and adds V c at every position (equation 4). What a network is given beside the codes is called a **condition**.
+# - The **residuals** add the old v and h to the new ones, so that a block learns only the change. The first block has none, because its input is the codes to be predicted. [Why there are two](../docs/results.md#what-depth-needs).
+# - The bias comes from the **label**, the class of the image: each block multiplies the label's embedding c by a matrix V and adds V c at every position (equation 4). What a network is given beside the codes is called a **condition**.
 
 # %% [markdown]
 # ### Your turn B: the wiring
 #
-# *6 minutes*
+# *7 minutes*
 #
 # Write the forward pass of a block, from the drawing. The convolutions of the two stacks are there. Return the new v and the new h. The two 1×1 convolutions are `block.vertical_to_horizontal(…)` and `block.horizontal_out(…)`, and `first` says whether this is the first block, which has no residuals.
 #
@@ -172,7 +172,7 @@ def what_h_sees(row, column):
 explore(what_h_sees, "field_by_block", row=[7, 0, 2, 5], column=[2, 0, 5, 7])
 
 # %%
-reveal("seven blocks", my_guess)
+reveal(check.TRUTH, my_guess)
 
 # %% [markdown]
 # Each block adds a row above and a column on either side, and no blind spot is left. It takes seven, because the farthest row of the past is seven rows away, and the farthest column seven columns.
@@ -182,7 +182,7 @@ reveal("seven blocks", my_guess)
 #
 # *Core · 3 minutes*
 #
-# Three mistakes in a block raise no error, the last one only where codes are embedded in p channels, as here. **How does each change what a position sees?** `count_faults` counts the positions that leak, and the pairs of a position and an earlier one that it does not see.
+# Three mistakes raise no error: the shift in every block, the shift in none, and residuals in the first (if codes are embedded in p channels, as here). **How does each change what a position sees?** `count_faults` counts the positions that leak, and the pairs of a position and an earlier one that it does not see.
 
 # %%
 fields = {}
@@ -211,7 +211,7 @@ figures.show(figures.receptive_fields(fields, (5, 2)), "shift_slips")
 
 # %%
 class MyPixelCNN(PixelCNN):
-    def logits(self, codes, condition):  # [B, H, W], [B, p, 1, 1]
+    def logits(self, codes, condition):  # [B, H, W], c: [B, p, 1, 1]
         v = h = self.embed(codes)  # [B, D, H, W]
         for number, block in enumerate(self.blocks):
             bias = block.condition(condition)  # V c: [B, 2p, 1, 1]
@@ -220,7 +220,7 @@ class MyPixelCNN(PixelCNN):
 
 
 # %% [markdown]
-# We train it on the top codes of 3,000 photographs, by a loop that notebook 04 explains.
+# We train it on the top codes of 3,000 photographs, in half a minute without a word, by the loop of notebook 04.
 
 # %%
 vqvae2, prior = load_shipped()
@@ -245,7 +245,7 @@ rows = figures.image_rows(images, column_names=codes.class_names)
 figures.show(rows, "first_images")
 
 # %% [markdown]
-# Most of yours can be recognized; some are torn, like some of the package's, whose network is larger and was trained longer.
+# Most of yours can be recognized. The package's network is larger and was trained longer.
 
 # %% [markdown]
 # ## 03.7 The same as the package
@@ -276,7 +276,7 @@ print("they differ by less than 0.001:", difference.item() < 0.001)
 #
 # *Difficulty 2 of 5 · importance 4 of 5 · 5 minutes*
 #
-# A grid of 8 × 8 codes needs seven blocks with kernels of width k = 3. Write a function that returns the fewest blocks with which every position sees its whole past, for a grid of any height and width and for any odd k from 3 on. The kernels reach r = k // 2 positions far.
+# A grid of 8 × 8 codes needs seven blocks with kernels of width k = 3. Write a function that returns the fewest blocks with which every position sees its whole past, for a grid of any height and width and for any odd k from 3 on. The kernels reach r = k // 2 positions.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -286,7 +286,7 @@ print("they differ by less than 0.001:", difference.item() < 0.001)
 #
 # <details><summary>Hint 2</summary>
 #
-# Each block sees r positions farther. A block that is needed for part of a step counts as a whole one.
+# Each block adds r positions. Round up, by `math.ceil` after `import math`.
 #
 # </details>
 
@@ -322,7 +322,7 @@ check.blocks_needed(my_blocks)
 #
 # <details><summary>Hint 3</summary>
 #
-# Do not forget the two 1×1 convolutions, and a bias for each output of all four.
+# Add the two 1×1 convolutions, and a bias for each output of all four.
 #
 # </details>
 
@@ -378,8 +378,8 @@ check.gate(the_gate)
 def the_wiring(v, h, block, first, bias):
     up = vertical(v, block) + bias  # [B, 2p, H, W]
     left = horizontal(h, block)  # [B, 2p, H, W]
-    across = block.vertical_to_horizontal(up) + left  # [B, 2p, H, W]
-    new_v, new_h = gate(up), block.horizontal_out(gate(across))
+    across = block.vertical_to_horizontal(up)  # [B, 2p, H, W]
+    new_v, new_h = gate(up), block.horizontal_out(gate(across + left))
     return (new_v, new_h) if first else (v + new_v, h + new_h)
 
 

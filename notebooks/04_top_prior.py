@@ -7,7 +7,7 @@
 #
 # **What you need.** The chain rule ([02](02_masked_convolutions.ipynb)) and `PixelCNN` ([03](03_gated_blocks.ipynb)).
 #
-# **Time.** About 32 minutes for the core and 56 for all, with the exercises; 35<!--= timings 04_top_prior --> seconds to run on two CPU cores.
+# **Time.** About 33 minutes for the core and 56 for all, with the exercises; 35<!--= timings 04_top_prior --> seconds to run on two CPU cores.
 #
 # ← [03 · Gated blocks](03_gated_blocks.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [05 · The bottom prior](05_bottom_prior.ipynb) →
 
@@ -41,7 +41,7 @@ heldout = extract_codes(vqvae2, load_images(name, "test", max_images=250))
 K = training.num_embeddings
 
 # %% [markdown]
-# The network has 24 channels, 4 gated blocks and 10 classes. In training, `label_dropout` withholds the class of about one grid in ten, because 04.6 needs predictions without it too.
+# The network has 24 channels, 10 classes and, to be quick, only 4 gated blocks: a position sees four rows up. In training, `label_dropout` withholds the class of about one grid in ten, because 04.6 needs predictions without it too.
 
 
 # %%
@@ -53,7 +53,7 @@ def new_net():
 # %% [markdown]
 # ## 04.2 The loss, in nats per code
 #
-# *Core · 6 minutes*
+# *Core · 7 minutes*
 #
 # At each position, the network gives every code a probability. If the code that is there had probability 1/2, it costs −log ½, about 0.7. By the chain rule, the probability of a grid is a product over its N = 64 codes, so their costs are added:
 #
@@ -66,9 +66,9 @@ def new_net():
 # %% [markdown]
 # ### Your turn A: the loss
 #
-# *5 minutes*
+# *6 minutes*
 #
-# The network returns `logits` [B, K, H, W] for a batch of grids, the `codes` [B, H, W]. The logits at (y, x) belong to the code at (y, x). **Turn both into nats per code**, a tensor with one number that a gradient leads back from.
+# The network returns `logits` [B, K, H, W] for a batch of grids, the `codes` [B, H, W]. The logits at (y, x) belong to the code at (y, x). **Turn both into nats per code**, one number, on which `backward()` can be called.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -156,7 +156,7 @@ step = your_turn(check.step, my_step, otherwise=check.one_step)
 # [To solution B](#Solution-B)
 
 # %% [markdown]
-# The loop takes 32 random grids per step, and keeps copies of the network. Its limit of 1 is never reached in 04.5.
+# The loop takes 32 random grids per step, and keeps copies of the network.
 
 
 # %%
@@ -251,7 +251,7 @@ assert held_few[150] > math.log(K) + 0.3 > 3 > held_few[50]
 #
 # *Core · 4 minutes*
 #
-# With **SGD**, stochastic gradient descent, and momentum, a mean of past gradients, rates from 0.1 up are usual, and 0.3 works here. Then somebody changes to AdamW and keeps the rate. **Does it learn without clipping, and does it if each gradient is clipped to a length of 0.03?**
+# With **SGD**, stochastic gradient descent, and momentum, a running sum of past gradients, rates around 0.1 are usual, and 0.3 works here. Then somebody changes to AdamW and keeps the rate. **Does it learn without clipping, and does it if each gradient is clipped to a length of 0.03?**
 
 # %%
 my_guess = None  # your guess: "neither", "only with clipping" or "both"
@@ -270,7 +270,7 @@ runs = {
 }
 lines = {name: (range(61), run) for name, run in runs.items()}
 figures.show(figures.curves(lines, **axes, y_limits=(2, 4.5)), "broken")
-reveal("neither", my_guess)
+reveal(check.TRUTH, my_guess)
 for run in runs.values():
     assert abs(sum(run[-20:]) / 20 - unigram + 0.2) > 0.05
 
@@ -316,7 +316,7 @@ figures.show(
 # %% [markdown]
 # - **The corners and the left column are cheap**, because they are often background.
 # - **The middle of rows 1 to 4 is expensive**. Row 0 is cheaper, although nothing above it is known: it is often background.
-# - **Towards the last row the cost falls again**, for the shipped prior more than for ours. More blocks are a part of the reason.
+# - **Towards the last row the cost falls again**, for the shipped prior more than for ours. It sees the whole past.
 #
 # **What does a prior expect at one position?** The codes that it has seen are at the left. The hatched bar is the probability of the true code, and the cost of the position is −log of it. In JupyterLab, walk through the grid with the sliders, and change the image.
 
@@ -336,7 +336,7 @@ choices = {"image": range(10), "row": places, "column": places}
 explore(expects, "next_code", **choices)
 
 # %% [markdown]
-# Here one code has more than half of the probability, and it is the one that came. Walk along row 0: the probability spreads over more bars up to column 4, and then over fewer.
+# Here one code has more than half of the probability, and it is the one that came. Walk along its row 0: the probability spreads over more bars up to column 4, and then over fewer.
 
 # %% [markdown]
 # ## 04.11 Exercises
@@ -400,13 +400,13 @@ check.left_neighbour(my_left_neighbour)
 #
 # <details><summary>Hint 1</summary>
 #
-# `losses, kept = train(training, 25, rate)`. Try three or four rates that are a factor of ten apart, and begin with one that is surely too low.
+# `_, ends = train(training, 25, rate)`. Try three or four rates that are a factor of ten apart, and begin with one that is surely too low.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Compare the means of the last ten losses, because a single loss depends on its batch.
+# `on_heldout(ends[25])` is what is judged.
 #
 # </details>
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** The gated block of notebook [03](03_gated_blocks.ipynb), and the loss of notebook [04](04_top_prior.ipynb).
 #
-# **Time.** About 25 minutes for the core and 48 for all, with the exercises; 25<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
+# **Time.** About 24 minutes for the core and 47 for all, with the exercises; 25<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
 #
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 
@@ -43,7 +43,7 @@ heldout = check.codes(vqvae2, "test", 256)
 #
 # *3 minutes*
 #
-# Four of the 16 × 16 bottom positions belong to each top position, in a square of 2 × 2, and all four take its features. The figure shows this for numbered positions. It is called **nearest-neighbour upsampling**. **Write the line that does it.**
+# Four of the 16 × 16 bottom positions belong to each top position, in a square of 2 × 2, and all four take its features. The figure shows this for a smaller grid. It is called **nearest-neighbour upsampling**. **Write the line that does it.**
 #
 # <details><summary>Hint 1</summary>
 #
@@ -113,8 +113,8 @@ def my_gated_block(block, v, h, condition):
     return None  # your turn: delete this line, and add the missing one
     up = vertical(v, block)  # [B, 2p, H, W]
     left = horizontal(h, block)  # [B, 2p, H, W]
-    across = block.vertical_to_horizontal(up) + left  # [B, 2p, H, W]
-    new_v, new_h = gate(up), block.horizontal_out(gate(across))
+    across = block.vertical_to_horizontal(up)  # [B, 2p, H, W]
+    new_v, new_h = gate(up), block.horizontal_out(gate(across + left))
     if block.mask_a:  # the first block has no residuals
         return new_v, new_h  # [B, p, H, W] each
     return v + new_v, h + new_h
@@ -132,8 +132,8 @@ gated_block = your_turn(
 
 
 # %%
-class BottomPrior(ConditionalPixelCNN):  # which makes the layers
-    def condition_from_above(self, z_top, shape):
+class BottomPrior(ConditionalPixelCNN):
+    def condition_from_above(self, z_top, _):  # _: the shape below
         top = self.top_embedding(z_top).permute(0, 3, 1, 2)  # [B, D, 8, 8]
         top = enlarge(self.top_network(top))  # [B, p, 16, 16]
         return self.top_to_bottom(top)  # [B, p, 16, 16]
@@ -150,7 +150,7 @@ class BottomPrior(ConditionalPixelCNN):  # which makes the layers
 #
 # *Core · 2 minutes*
 #
-# We train a network on pairs of grids. Its twin has the same initial weights and the same bottom grids, but **every top code is 0**: its top grid says nothing. `learning_curve` has the loop of notebook 04, without labels. **From which step on does the top help?** (We measure every 24 steps.)
+# We train a network on pairs of grids. Its twin has the same initial weights and the same bottom grids, but **every top code is 0**: its top grid says nothing. `learning_curve` has the loop of notebook 04, without labels. **From which step on does the top help?**
 
 # %%
 erased = erase_top(training), erase_top(heldout)
@@ -160,7 +160,7 @@ assert given[2] < without[2] and 0.05 < without[-1] - given[-1] < 0.2
 figures.show(check.curves(without, given, heldout), "with_and_without_top")
 
 # %% [markdown]
-# At step 24 the two hardly differ. Then the network with the top codes needs fewer nats, because earlier bottom codes do not contain what the top says about the codes to come. The upper line is the unigram entropy (04.3), here of the held-out codes.
+# After step 24, the network with the top codes needs fewer nats, because earlier bottom codes do not contain what the top says about the codes to come.
 
 # %% [markdown]
 # ## 05.4 What is the top worth?
@@ -234,7 +234,7 @@ reveal(f"it costs {shuffled.mean():.1f} nats", my_guess)
 figures.show(check.bars(own, alone, same, shuffled), "cost_of_wrong_tops")
 
 # %% [markdown]
-# It is as bad as a uniform guess, because the network expects codes that do not come. Even the top of an image of the same class costs more than none. Samples do not show the mistake: each is a whole image, with the outline of the other one. The loss shows it, if it is compared: **a network with a condition must beat its twin without.**
+# It is as bad as a uniform guess, because the network expects codes that do not come. Even the top of an image of the same class costs more than no top. Samples do not show the mistake: each is a whole image, with the outline of the other image. The loss shows it, if it is compared: **a network with a condition must beat its twin without.**
 
 # %% [markdown]
 # ## 05.7 The same as the package
@@ -284,7 +284,7 @@ figures.show(figures.cells(panels, kinds, columns=2), "what_a_code_sees")
 figures.show(check.map_of(gain.mean(dim=0)), "gain_by_position")
 
 # %% [markdown]
-# The middle gains most, where most images have something to show. The border is mostly background, which costs little even without the top. As a share of its own cost, row 0 saves most: it has no codes above it, and the top tells what is coming.
+# The middle gains most, where most images have something to show. The border is mostly background, cheap even without the top. As a share of its own cost, row 0 saves most: it has no codes above it, and the top tells what is coming.
 
 # %% [markdown]
 # ## 05.10 Exercises
@@ -370,7 +370,7 @@ check.nats_per_image(my_nats, prior, bag)
 #
 # *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes*
 #
-# Write a function that measures what the top codes are worth, in nats per bottom code. Its arguments are the network with the top, its twin that was trained without, and codes. `image_nats(network, codes)` gives the nats of each image's codes, [N], of the level that the network belongs to. Do not rely on the number 256, because the check tries another grid too.
+# Write a function that measures what the top codes are worth, in nats per bottom code, as one number, the mean over images. Its arguments are the network with the top, its twin that was trained without, and codes. `image_nats(network, codes)` gives the nats of each image's codes, [N]. Do not rely on the number 256, because the check tries another grid too.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -447,8 +447,8 @@ def the_gated_block(block, v, h, condition):
     up = vertical(v, block)  # [B, 2p, H, W]
     up = up + block.condition(condition)  # [B, 2p, H, W]: the line
     left = horizontal(h, block)  # [B, 2p, H, W]
-    across = block.vertical_to_horizontal(up) + left  # [B, 2p, H, W]
-    new_v, new_h = gate(up), block.horizontal_out(gate(across))
+    across = block.vertical_to_horizontal(up)  # [B, 2p, H, W]
+    new_v, new_h = gate(up), block.horizontal_out(gate(across + left))
     if block.mask_a:  # the first block has no residuals
         return new_v, new_h  # [B, p, H, W] each
     return v + new_v, h + new_h

@@ -7,7 +7,7 @@
 #
 # **What you need.** The gated block ([03](03_gated_blocks.ipynb)) and the two levels ([05](05_bottom_prior.ipynb)). No GPU.
 #
-# **Time.** About 29 minutes for the core and 57 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
+# **Time.** About 30 minutes for the core and 58 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
 #
 # ← [05 · The bottom prior](05_bottom_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [07 · Generate and judge](07_generate_and_judge.ipynb) →
 
@@ -35,7 +35,7 @@ _ = torch.set_grad_enabled(False)  # nothing is trained here
 # %%
 vqvae2, prior = load_shipped()
 top, u, condition = steps.of_top(prior, 10)
-# the network, [10, 8, 8], and the classes, as a condition [10, p, 8, 1]
+# network, u [10, 8, 8], condition [10, p, 8, 1], alike in all columns
 
 # %% [markdown]
 # All randomness is in u, a number from 0 to 1 per code. `steps.draw` turns logits [B, K] and numbers [B] into codes [B], and the same numbers give the same codes (notebook 07 shows how). The most direct method is **naive**: run the whole network for each position.
@@ -61,13 +61,13 @@ right = naive(top, u, condition)  # [10, 8, 8]
 #
 # *Core · 3 minutes*
 #
-# What must be computed once the code at row 3, column 4 is drawn?
+# What must be computed before the code at row 3, column 4 is drawn?
 #
 # - The vertical stack v at row 3 depends on the rows above. It has to run *once per row*.
-# - The horizontal stack h at column 5 depends on the code at column 4. It has to run *once per code*.
-# - h learns of the rows above by `across`, the output of `vertical_to_horizontal` before `left` is added (05.2): [B, 2p, W] for one row. It is computed with v.
+# - The horizontal stack h at column 4 depends on the code at column 3. It has to run *once per code*.
+# - h learns of the rows above by `across`, the output of `vertical_to_horizontal` before `left` is added: [B, 2p, W] for one row. It is computed with v.
 #
-# What is kept is a **cache**, and the method is called **cached**. A kernel of width k looks r = k // 2 rows up and r positions to the left. So each block keeps **three things: r rows of v, r positions of h, and `across` of one row.** (GPT has a **key-value cache**. It grows with the text, because **attention** looks at everything before. Ours does not grow.)
+# What is kept is a **cache**, and the method is called **cached**. A kernel of width k looks r = k // 2 rows up and r positions to the left. So each block keeps **three things: r + 1 rows of the v that comes in, r + 1 positions of h, and `across` of one row.** One of them is the new one; the first block is shifted and keeps r. (The **key-value cache** of GPT grows with the text, because **attention** looks at everything before.)
 #
 # **What does each method compute for the code at (3, 4)?** The method **rows** lies between them: it cuts off the rows below.
 
@@ -81,12 +81,12 @@ explore(figures.what_is_computed, "what_is_computed", row=row, column=column)
 # %% [markdown]
 # ## 06.3 Your own fast sampler
 #
-# *Core · 12 minutes*
+# *Core · 14 minutes*
 
 # %% [markdown]
 # ### Your turn A: roll the rows
 #
-# *3 minutes*
+# *4 minutes*
 #
 # A block keeps its rows of v in one tensor, `rows` [B, C, n, W]: n rows of C channels and W columns, for each of B images, with the oldest row in place 0. Before a new row comes in, they must **roll**: row 1 moves to place 0, row 2 to place 1, and so on. The last place is then free for the new row, and may hold anything. **Write the function.** It returns a tensor of the same shape.
 #
@@ -116,13 +116,13 @@ roll = your_turn(check.roll, my_roll, otherwise=steps.rolled)
 # %% [markdown]
 # ### Your turn B: the loop of cached
 #
-# *8 minutes*
+# *9 minutes*
 #
 # The box that keeps everything for all blocks is the package's `PixelCNNCache`, and ours rolls by your line. It has four steps:
 #
 # | step | when | what it does |
 # |---|---|---|
-# | `cache.row_step(c)` | before a row | runs v on the new row; c is one row of the condition, [B, p, 1, W] |
+# | `cache.row_step(c)` | before a row | runs v on the new row; c is one row of the condition, [B, p, 1, 1 or W] |
 # | `cache.code_step(x)` | before a draw | runs h at column x; returns logits [B, K] |
 # | `cache.keep_code(z)` | after a draw | keeps the codes z [B] of one position |
 # | `cache.keep_row(z)` | after a row | keeps a row of codes z [B, W] |
@@ -172,9 +172,9 @@ counted = steps.counted(prior, cached, roll)
 print(f"naive ÷ cached, counted: {counted:.0f}")
 
 # %% [markdown]
-# A draw by cached costs as much as *one* pass over each grid. Naive needs 64 at the top and 256 at the bottom, where a pass costs more.
+# A draw by cached costs as much as *one* pass over each grid. Naive needs 64 at the top and 256 at the bottom, where a pass costs four times as much.
 #
-# Now the clock, on your machine. **How many times as fast as naive is your loop with 32 images at once?**
+# Now the clock, in the same way, on your machine. **How many times as fast as naive is your loop with 32 images at once?**
 
 # %%
 my_guess = None  # your guess: a number
@@ -186,7 +186,7 @@ reveal(f"{race['32 images']:.0f} times as fast", my_guess)
 figures.show(steps.bars(race | {"counted": counted}), "race")
 
 # %% [markdown]
-# **Why is it far less than 220 with one image, and more with 256?** (That bar is a kept result of another machine and a larger prior, with the same count. If yours look otherwise, was the machine busy?)
+# **Why is it far less than 220 with one image, and more with 256?** (That bar is a kept result of another machine and a larger prior, with the same count.)
 #
 # - With one image, cached takes thousands of small operations. Each has a fixed cost, and fetches a matrix to multiply a single vector. With more images, the matrix is fetched once for all.
 # - With 256, naive writes 256 whole grids after every layer, more than the processor's fast memory holds. Cached works on one row at a time.
@@ -221,7 +221,7 @@ grids = {"rolled": fast, "not rolled": wrong}
 figures.show(steps.decoded(vqvae2, prior, grids), "images_not_rolled")
 
 # %% [markdown]
-# Hardly: right images look odd too, now and then. To notice it, **compare the codes with those of the network without a cache, drawn from the same random numbers.** Take many images, because a shifted probability often gives the same code.
+# Hardly: right images look odd too, now and then. To notice it, **compare the codes with those of the network without a cache, drawn from the same random numbers.**
 
 # %% [markdown]
 # ## 06.6 Why a GPU waits: counted, not measured on a card
@@ -236,7 +236,7 @@ by_cached = steps.operations(cached, steps.Cache(top, u, roll), u, condition)
 print(f"naive {by_naive:,}, cached {by_cached:,} operations")
 
 # %% [markdown]
-# Naive takes 64 times the multiply-adds, but less than three times the operations. If launches decide, cached gains no more than that, and the GPU mostly waits for the next small operation. More images need no more operations. The remedy is to record the operations of a row, and to launch the record as a whole (06.8).
+# At the top, naive takes 64 times the multiply-adds, but less than three times the operations. If launches decide, cached gains no more than that, and the GPU mostly waits for the next small operation. More images need no more operations. The remedy is to record the operations of a row, and to launch the record as a whole (06.8).
 
 # %% [markdown]
 # ## 06.7 The same as the package
@@ -252,9 +252,9 @@ print("the package draws your codes:", torch.equal(fast, package))
 # %% [markdown]
 # ## 06.8 A row as a CUDA graph: never run on a card by us
 #
-# *Further · 11 minutes*
+# *Further · 10 minutes*
 #
-# No time in this section has been measured, and the cells have been run only where there is no GPU. On yours, they print what is true.
+# No time in this section has been measured, and the cells have been run only where there is no GPU.
 #
 # Within a draw by cached, a trace would look like this, with gaps between operations that take less time than a launch:
 #
@@ -314,7 +314,7 @@ def on_a_card():
 
 
 # %% [markdown]
-# **When may "the same codes" differ?** A GPU adds up products in another order than a CPU, and may take another algorithm for another batch. In float32 a few codes then differ among many, and the codes after them have another past. So we count, and promise nothing.
+# **When may "the same codes" differ?** A GPU adds up products in another order than a CPU, and may take another algorithm for another batch. In float32 a few codes then differ among many, and the codes after them have another past.
 
 
 # %%
@@ -338,7 +338,7 @@ else:
 assert has_a_card == (torch.cuda.device_count() > 0)
 
 # %% [markdown]
-# **What does recording cost, and when does it pay?** The row runs twice, once as the warm-up and once to be recorded, and CUDA prepares the record. Each replay then saves the launches of a row. Exercise 1 asks from how many rows on this pays.
+# **What does recording cost, and when does it pay?** Python goes through the row twice, once as the warm-up and once to record it, and CUDA prepares the record. Each replay then saves the launches of a row. Exercise 1 asks from how many rows on this pays.
 #
 # The package's `method="graph"` captures a row once for each level, grid, batch, number format, device and setting, such as temperature and guidance. It copies the row's u, its condition and known codes to fixed addresses, and replays the record for all rows, all chunks of a large batch, and all later calls. A level keeps its last four records. **`method="auto"` takes cached, on a GPU as well**, until graph has been measured on one. On a machine with a GPU, `pixelprior benchmark` measures graph beside the other methods, in float32 and bf16, for batches from 1 to 256: its figure shows where the lines cross.
 
@@ -347,7 +347,7 @@ assert has_a_card == (torch.cuda.device_count() > 0)
 #
 # *Further · 4 minutes*
 #
-# **bf16** is a number format of 16 bits in place of 32. **Does it halve the time?** The figure has the kept result of `pixelprior benchmark`, from a processor with bf16 units. Compare green and purple.
+# **bf16** is a number format of 16 bits in place of 32. **Does it halve the time?** The figure has the kept result of `pixelprior benchmark`, from a processor with bf16 units. Compare *cached* and *cached bf16*.
 
 # %%
 from statistics import median
@@ -391,23 +391,23 @@ for n in (1, 256):  # images
 #
 # *Difficulty 2 of 5 · importance 3 of 5 · 5 minutes · after 06.8*
 #
-# On a card, a row takes `row` milliseconds without a graph, and `replay` milliseconds as one, which is less. To capture it takes `capture` milliseconds, once. **Write a function that returns the fewest rows for which capture and replays together take less time than the rows by themselves.** The check tries the numbers of three cards that we made up.
+# On a card, a row takes `launched` milliseconds without a graph, and `replayed` milliseconds as one, which is less. To capture it takes `to_capture` milliseconds, once. **Write a function that returns the fewest rows for which capture and replays together take less time than the rows by themselves.** The check tries the numbers of three cards that we made up.
 #
 # <details><summary>Hint 1</summary>
 #
-# With n rows, one way takes n · `row`. What does the other take? Ask when it is *less*, for whole numbers n.
+# With n rows, one way takes n · `launched`. What does the other take? Ask when it is *less*, for whole numbers n.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# It is less if n is above `capture / (row - replay)`. If that is a whole number, both take the same time there.
+# It is less if n is above `to_capture / (launched - replayed)`. If that is a whole number, both take the same time there.
 #
 # </details>
 
 
 # %% tags=["exercise"]
-def my_rows_that_pay(row, replay, capture):
+def my_rows_that_pay(launched, replayed, to_capture):
     return None  # your turn: a whole number
 
 
@@ -463,9 +463,9 @@ check.stuck_block(my_block, found, top, u, condition)
 #
 # - Say what a PixelCNN has to keep while it draws, and write the loop that computes each feature once.
 # - Count the work of a sampler, and say why its time gains another factor.
-# - Find a mistake in a cache by the first wrong code.
+# - Notice a mistake in a cache: compare codes drawn from the same random numbers.
 #
-# **In papers**, what cached keeps is a **key-value cache**, and naive is **decoding without a cache**.
+# **In papers**, the cache of a transformer is a **key-value cache**, and naive is **decoding without a cache**.
 #
 # **To take away.** What would a block have to keep if its kernel looked at every row above? How could one image be drawn in fewer steps, and what would it cost? ([Answers](ANSWERS.md#06--sampling-fast))
 #
@@ -521,8 +521,8 @@ check.cached(the_cached)
 
 # %% tags=["solution"]
 # n · row > capture + n · replay, so n > capture / (row - replay).
-def rows_that_pay(row, replay, capture):
-    return int(capture / (row - replay)) + 1
+def rows_that_pay(launched, replayed, to_capture):
+    return int(to_capture / (launched - replayed)) + 1
 
 
 check.rows_that_pay(rows_that_pay)

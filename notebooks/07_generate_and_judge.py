@@ -7,7 +7,7 @@
 #
 # **What you need.** The prior of notebook [00](00_start_here.ipynb).
 #
-# **Time.** About 29 minutes for the core and 58 for all, with the exercises; 135<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
+# **Time.** About 28 minutes for the core and 57 for all, with the exercises; 135<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
 #
 # ← [06 · Sampling, fast](06_fast_sampling.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [08 · Complete and edit in code space](08_complete_and_edit.ipynb) →
 
@@ -205,7 +205,7 @@ def judged(data):  # how varied, and how good
 again = [judged(draw(seed=seed)) for seed in (1, 2, 3)]
 _, F2 = zip(judged(sets["T = 1.0"]), *again, strict=True)
 assert 0.1 < max(F2) - min(F2) < 0.3
-reveal("by about 0.2", my_guess)
+reveal(check.NOISE, my_guess)
 
 # %% [markdown]
 # With so few images, a difference of 0.2 says nothing. Count only what is several times as large. And compare equally large sets: with 200, even photographs are at 0.2.
@@ -245,7 +245,7 @@ my_guess = None  # your guess: "larger" or "smaller"
 # %%
 copier = measures.reconstructions(vqvae2, check.photographs(training)[0])
 assert judged(copier)[1] < F2[0] / 3
-reveal("smaller: less than a third", my_guess)
+reveal(check.COPIER, my_guess)
 
 # %% [markdown]
 # The copier wins by far more than the noise: F² does not ask whether an image is new. So look for the nearest training image of each, by pixels. **Which sampler copies?**

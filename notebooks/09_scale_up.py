@@ -7,7 +7,7 @@
 #
 # **What you need.** The loss of notebook [04](04_top_prior.ipynb), but no GPU and no network.
 #
-# **Time.** About 28 minutes for the core and 40 for all, with the exercises; 105<!--= timings 09_scale_up --> seconds to run on two CPU cores.
+# **Time.** About 28 minutes for the core and 39 for all, with the exercises; 105<!--= timings 09_scale_up --> seconds to run on two CPU cores.
 #
 # ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [10 · Find what is odd](10_find_what_is_odd.ipynb) →
 
@@ -205,7 +205,7 @@ terminal.run(f"{TOP} --output_dir cut --resume")
 whole = terminal.folder / "whole/last/model.safetensors"
 cut = terminal.folder / "cut/last/model.safetensors"
 assert whole.read_bytes() == cut.read_bytes()
-reveal("not at all: they are the same, to the last bit", my_guess)
+reveal(check.RESUMED, my_guess)
 
 # %% [markdown]
 # After each epoch, a run writes what it needs to the folder `last`: the weights and their moving average, AdamW's running means, the position in the schedule of the rate, and the lowest losses. Files are renamed when they are whole, so a kill leaves no half of one. The order of the images follows from the seed and the number of the epoch. Without AdamW's means, the resumed run would end *near* the other one, so a test has to ask for the same bits (on a CPU: a GPU may round otherwise).
@@ -224,7 +224,7 @@ my_guess = None  # your guess: "stops" or "goes on"
 command = """train-vqvae2 --dataset imagefolder --data_root photos
 --hidden_channels 32 --lr 3 --output_dir too_fast"""
 terminal.run(command, "error", status=1)
-reveal("it stops", my_guess)
+reveal(check.BROKEN, my_guess)
 
 # %% [markdown]
 # (`…` stands for numbers that depend on the processor.) On a CPU, a run looks at the gradient of each step, and stops before a number that is not finite reaches the weights. On a GPU it looks at every 50th step and before it writes a checkpoint, so what is on the disk is good. Clipping does not help, because AdamW's steps are about as long as the rate for any gradient.

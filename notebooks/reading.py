@@ -3,7 +3,8 @@
 Each section is marked *Core* or *Further* below its heading. The minutes are an estimate
 at the speed of a learner, the same everywhere: 120 words of prose per minute, 9 seconds
 per line of code, 45 seconds per figure and 30 seconds per displayed equation. *Your
-turn* cells and exercises state their own minutes. With `--write`, the minutes in the
+turn* cells and exercises state their own minutes. Links to other pages, and the first
+cell of code, which is the same in all notebooks, are counted in none. With `--write`, the minutes in the
 marks and heads of the sources are brought up to date; then the notebooks have to be
 built again.
 """
@@ -35,7 +36,10 @@ HEAD = re.compile(
     r"(?m)^\*\*Time\.\*\* About (\d+) minutes for the core and (\d+) for all,"
 )
 DISPLAYED = re.compile(r"(?s)\$\$.*?\$\$")
-NOT_READ = re.compile(r"(?s)<!--.*?-->|<details>.*?</details>|\$\$.*?\$\$")
+NOT_READ = re.compile(
+    r"(?s)<!--.*?-->|<details>.*?</details>|\$\$.*?\$\$"
+    r"|(?m:^[^\n]*\[the course\]\(.*$)|(?m:^\[To solution .*$)"
+)
 
 
 @dataclass
@@ -59,6 +63,8 @@ class Section:
         tasks, to_read = self._split()
         words = lines = figures = equations = 0
         for cell in to_read:
+            if "version" in cell.metadata.get("tags", []):
+                continue
             if cell.cell_type == "markdown":
                 words += len(NOT_READ.sub("", cell.source).split())
                 equations += len(DISPLAYED.findall(cell.source))

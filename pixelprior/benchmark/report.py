@@ -124,7 +124,7 @@ def figure(results: dict) -> Figure:
         rounds = [ratio(results, size, method, "forward") for size in batch_sizes]
         if None in rounds:
             continue
-        colour, marks = f"C{number}", {"marker": "o", "markersize": 4}
+        colour, marks = f"C{number}", {"marker": "osD^v"[number % 5], "markersize": 4}
         medians = list(map(statistics.median, rounds))
         in_passes.plot(batch_sizes, medians, label=name, color=colour, **marks)
         low, high = list(map(min, rounds)), list(map(max, rounds))

@@ -34,7 +34,15 @@ def image_nats(
         codes: held-out codes, with labels for a prior with classes.
         level: the name or number of the level. None is the top, or for a
             `ConditionalPixelCNN` the level below it.
+
+    Raises:
+        TypeError: `network` is no level of a prior, for example a whole prior.
     """
+    if not isinstance(network, PixelCNN):
+        raise TypeError(
+            f"one level is needed, such as prior.prior_bottom, but this is a "
+            f"{type(network).__name__}"
+        )
     conditional = isinstance(network, ConditionalPixelCNN)
     level = int(conditional) if level is None else level
     number = level_number(level, len(codes.grids))

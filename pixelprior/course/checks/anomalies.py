@@ -18,6 +18,8 @@ from pixelprior.course.checks.verdict import (
 from pixelprior.data.images import ImageData, load_images
 from pixelprior.evaluation.defects import KINDS, with_defects
 
+TRUTH = "image 5 has no defect"  # of 10.1
+
 # (number of normal scores, false-alarm rate) with which a threshold is tried.
 CASES = ((250, 0.01), (160, 0.05), (40, 0.1), (99, 0.29), (50, 0.01))
 ALPHA, CALIBRATED, NEAR = 0.05, 100, 6e-3  # of `camera`

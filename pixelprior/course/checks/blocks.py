@@ -21,6 +21,8 @@ from pixelprior.layers import GatedBlock
 from pixelprior.layers import gate as package_gate
 from pixelprior.pixelcnn import PixelCNN
 
+TRUTH = "seven blocks"  # of 03.4
+
 GRID = (5, 5)
 BLOCKS = 5  # enough for a kernel of 3 to see the whole past on that grid
 CHANNELS = 4
@@ -53,8 +55,9 @@ def wired(v: Tensor, h: Tensor, block: GatedBlock, first: bool, bias):
         The new v and the new h, [B, p, H, W] each.
     """
     up = vertical(v, block) + bias  # [B, 2p, H, W]
-    across = block.vertical_to_horizontal(up) + horizontal(h, block)  # [B, 2p, H, W]
-    new_v, new_h = package_gate(up), block.horizontal_out(package_gate(across))
+    across = block.vertical_to_horizontal(up)  # [B, 2p, H, W]
+    left = horizontal(h, block)  # [B, 2p, H, W]
+    new_v, new_h = package_gate(up), block.horizontal_out(package_gate(across + left))
     return (new_v, new_h) if first else (v + new_v, h + new_h)
 
 
@@ -134,12 +137,13 @@ def _fault_of_a_gate(x: Tensor, found: Tensor) -> str:
         "both halves went through σ, so that nothing negative can come out": (
             one.sigmoid() * two.sigmoid()
         ),
-        "the two halves were added; a product lets nothing through where σ is 0": (
+        "the two halves were added; a product lets nothing through where σ is near 0": (
             one.tanh() + two.sigmoid()
         ),
         "the first half came through without tanh, and may be of any size": (
             one * two.sigmoid()
         ),
+        "the second half came through without σ": one.tanh() * two,
         "the channels were dealt out in turn, and not as a first and a second half": (
             even.tanh() * odd.sigmoid()
         ),
@@ -185,7 +189,10 @@ def wiring(answer) -> str:
         seen = _seen(lambda x: both_stacks(x)[1], position, "the horizontal stack")
         found = leak(seen, position)
         if found == position:
-            raise Wrong(f"the horizontal stack at {position} sees the very code there")
+            raise Wrong(
+                f"the horizontal stack at {position} sees the very code there; does "
+                "the first block have a residual?"
+            )
         if found is not None:
             raise Wrong(
                 f"the horizontal stack at {position} sees its own future at {found}"
@@ -195,8 +202,8 @@ def wiring(answer) -> str:
             first = tuple(unseen.nonzero()[0].tolist())
             raise Wrong(
                 f"after {BLOCKS} blocks the horizontal stack at {position} does not "
-                f"see {first}, which is in its past; so many are missing: "
-                f"{int(unseen.sum())}"
+                f"see {int(unseen.sum())} of its past, such as {first}; does the link "
+                "lead from v to h?"
             )
     _judge_residual(answer, blocks[1])
     for judge in (_judge_outputs, _judge_first):
@@ -330,7 +337,7 @@ def blocks_needed(answer) -> str:
                 f"for {grid} it returns {number:g}, and with one block fewer every "
                 "position sees all of its past as well"
             )
-    return "with so many blocks nothing of the past is unseen, and with one fewer it is"
+    return "so many blocks see the whole past, and one fewer does not"
 
 
 def _unseen(count: int, shape: tuple[int, int], kernel_size: int) -> int:
@@ -359,7 +366,7 @@ def parameters(
     )
     one_by_one = (2 * p) * (2 * p) + p * p + biases
     faults = {
-        "the weights alone: what else does a convolution learn?": count - biases,
+        "without the biases: what else does a convolution learn?": count - biases,
         "too few by what a gate needs: how many channels come out of the convolutions "
         "before it?": (in_channels * p * span * (k + 1) + 2 * p * p + 4 * p),
         "what it would be with kernels that are not cropped": (

@@ -404,7 +404,13 @@ def conditional_gain(
 
 def _gain_by(answer, with_top, without_top, codes, where: str = "") -> float:
     """The gain, if the answer gives the same; otherwise raises `Wrong`."""
-    given = call(answer, with_top, without_top, codes)
+    lent = replace(codes, grids=tuple(grid.clone() for grid in codes.grids))
+    given = call(answer, with_top, without_top, lent)
+    if not all(map(torch.equal, lent.grids, codes.grids)):
+        raise Wrong(
+            "your function changes the codes that it is given; `erase_top(codes)` "
+            "makes a copy"
+        )
     given = need_number(given, "what your function gives")
     count = codes.z_bottom[0].numel()
     blank = erase_top(codes)
@@ -506,6 +512,6 @@ def nats_per_image(answer, prior, codes: CodeData) -> str:
     if near(both / math.log(2)):
         raise Wrong(f"{given:.4g} is in bits, and nats are asked for")
     raise Wrong(
-        f"{given:.4g} is not what the two levels give for this image; a product of "
-        "probabilities is a sum of what?"
+        f"{given:.4g} is not what the two levels give for this image; add the nats of "
+        "both, for image 31 with its label"
     )

@@ -18,6 +18,8 @@ from pixelprior.course.checks.verdict import (
 )
 from pixelprior.layers import MaskedConv2d
 
+TRUTH = "noise"  # of 02.6
+
 
 def mask_of_kernel(mask_type: str, size: int) -> Tensor:
     """Mask "A" or "B" of the package for a kernel of size × size."""
@@ -97,7 +99,9 @@ def _drawn(
     try:
         codes = call(answer, network, start.clone())
     except Wrong as wrong:
-        raise Wrong(f"{wrong} (the grids here are {list(shape)})") from wrong
+        column = "expand" in str(wrong)  # [B, 1] does not fit into [B]
+        hint = "; `multinomial` gives [B, 1], and `codes[:, y, x]` is [B]" * column
+        raise Wrong(f"{wrong} (the grids here are {list(shape)}){hint}") from wrong
     codes = need_codes(codes, shape, network.num_embeddings, "what you return")
     if any(given.shape != shape for given in network.given):
         raise Wrong(
@@ -133,8 +137,8 @@ def draw(answer) -> str:
         y, x = wrong.any(dim=0).nonzero()[0].tolist()
         if (codes == start)[wrong].all():
             raise Wrong(
-                f"{int(wrong.sum())} of the {codes.numel()} codes of the batch were "
-                f"never drawn, such as one at {(y, x)}"
+                f"at least {int(wrong.sum())} of the {codes.numel()} codes of the "
+                f"batch were never drawn, such as one at {(y, x)}"
             )
         raise Wrong(
             f"the network was certain of another code at {(y, x)}; do its logits stand "
@@ -187,6 +191,8 @@ def total(answer) -> str:
         factors = network(grids).softmax(dim=1).gather(1, grids[:, None])
         if abs(got - factors.sum()) < 1e-3 * got:
             raise Wrong("the factors of a grid are to be multiplied, not added")
+        if got < 0:
+            raise Wrong(f"{got:.4g} is no sum of probabilities; is `.exp()` missing?")
         if abs(got - wanted) > 1e-3:
             raise Wrong(
                 f"of a network that sees {sees}, your sum is {got:.4g}, and not "

@@ -13,6 +13,8 @@ from pixelprior.evaluation.measures import image_nats, some_of_each_class
 from pixelprior.prior import HierarchicalPixelCNN
 from pixelprior.vqvae2 import VQVAE2
 
+TRUTH = "B holds the photographs, and A was drawn with guidance"  # of 00.1
+
 
 def of_each_class(data: ImageData, rows: int) -> Tensor:
     """The first images of each class, the classes in turn: [rows * K, C, S, S]."""
@@ -49,7 +51,7 @@ def bits(answer) -> str:
             hint = "what are the bits of one code?"
             if height * width > 1:
                 one = f"one of its codes takes {math.log2(codes):.2f} bits"
-                hint = f"{one}, not rounded; how many codes are there?"
+                hint = f"{one}, not rounded up; and how many codes are there?"
             raise Wrong(f"{grid} takes {number:.2f} bits by your function; {hint}")
     return (
         "one of K codes takes log2 K bits, and a grid that many for each of its codes"

@@ -39,6 +39,10 @@ def roll(answer) -> str:
             "the rows moved down; row 1 is to be in place 0": rows.roll(1, 2),
             "the rows are in reversed order": rows.flip(2),
             "the columns moved, and not the rows, dimension 2": rows.roll(-1, 3),
+            "the channels moved, and not the rows, dimension 2": rows.roll(-1, 1),
+            "all numbers moved as in one long list; give the dimension, 2": (
+                rows.roll(-1)
+            ),
             "not every place has the row that was below it": None,
         }
         for fault, output in faults.items():
@@ -50,7 +54,7 @@ def roll(answer) -> str:
 
 
 STEPS = {
-    "row_step": ((5, 6, 1, 4), "one row of the condition, [B, p, 1, W]"),
+    "row_step": ((5, 6, 1, 4), "one row of the condition, [B, p, 1, 1 or W]"),
     "code_step": (None, "the column x"),
     "keep_code": ((5,), "the codes at one position, [B]"),
     "keep_row": ((5, 4), "one row of codes, [B, W]"),
@@ -65,7 +69,7 @@ class _Watched(PixelCNNCache):
         if name not in STEPS:
             return found
 
-        def step(given):
+        def step(given=None):
             shape = tuple(given.shape) if isinstance(given, Tensor) else None
             if shape != STEPS[name][0]:
                 what = "no tensor" if shape is None else f"a tensor {list(shape)}"
@@ -97,6 +101,9 @@ def cached(answer) -> str:
     kept = [given for name, given in cache.calls if name == "keep_code"]
     if not torch.equal(torch.stack(kept, 1), found.flatten(1)):
         raise Wrong("keep_code was given other codes than those that you return")
+    rows = [given for name, given in cache.calls if name == "keep_row"]
+    if not torch.equal(torch.stack(rows, 1), found.to(rows[0].dtype)):
+        raise Wrong("keep_row was given other codes than those that you return")
     if len(wrong := (found != right).any(dim=0).nonzero()):
         raise Wrong(
             f"all steps are there, but the codes at {tuple(wrong[0].tolist())} are not "
@@ -128,7 +135,7 @@ def stuck_block(answer, found: Tensor, network: PixelCNN, u, condition) -> str:
         raise Wrong(f"{number:g} is no block; they are 0 to {last}")
     codes = with_stuck(network, u, condition, int(number))
     if different := int((codes != found).sum()):
-        raise Wrong(f"with block {number:g} stuck, {different} codes are others")
+        raise Wrong(f"with block {number:g} stuck, {different} codes differ from these")
     return f"with block {number:g} stuck, every code is drawn again as it was"
 
 
@@ -138,6 +145,8 @@ def rows_that_pay(answer) -> str:
     fewest rows from which capture and replays take less than the rows by themselves."""
     for row, replay, capture in ((10, 2, 30), (10, 2, 32), (5, 4, 0.5)):
         n = need_number(call(answer, row, replay, capture), "what you return")
+        if n % 1:
+            raise Wrong(f"you return {n:g}, and a whole number of rows is needed")
         least = int(capture / (row - replay)) + 1
         if n != least:
             few = "not less yet" if n < least else "fewer rows already pay"

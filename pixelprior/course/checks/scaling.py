@@ -13,6 +13,9 @@ from pixelprior.course.checks import verdict
 from pixelprior.course.checks.verdict import Wrong, call, judged, need_codes
 from pixelprior.data.images import load_images
 
+RESUMED = "not at all: they are the same, to the last bit"  # of 09.5
+BROKEN = "it stops"  # of 09.6
+
 Curves = tuple[list[float], list[float]]
 LAID_OUT = {"cat": 21, "owl": 12}  # images by class
 CAUSES = ("longer", "lower rate", "larger", "regularise")  # of runs A, B, C, D

@@ -18,6 +18,8 @@ from pixelprior.course.checks.verdict import (
 from pixelprior.data.codes import CodeData
 from pixelprior.pixelcnn import PixelCNN
 
+TRUTH = "neither"  # of 04.8
+
 MARGIN = 0.1  # nats per code; another processor or seed changes a short run by less
 
 
@@ -294,6 +296,14 @@ def _slips_of_neighbours(codes: Tensor, unseen: Tensor, num_embeddings: int):
     )
     backward = -(counts / counts.sum(dim=0))[left, code].log().mean().item()
     yield backward, "those are probabilities of the left code, given the code"
+    rows = -(counts / counts.sum(dim=1))[left, code].log().mean().item()
+    yield (
+        rows,
+        "each row is to be divided by its own sum; `keepdim=True` keeps them apart",
+    )
+    probs = counts / counts.sum(dim=1, keepdim=True)
+    swapped = -probs[code, left].log().mean().item()
+    yield swapped, "the table is read as [code, left], and its rows are left codes"
     turned = [each.transpose(1, 2) for each in (codes, unseen)]
     above = left_neighbour_nats(*turned, num_embeddings)
     yield above, "that is the neighbour above; columns are the last dimension"

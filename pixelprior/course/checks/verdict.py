@@ -18,8 +18,8 @@ NOT_ATTEMPTED = (
     "not attempted yet: put your answer in the place of None, and run the cell again"
 )
 NOTHING_RETURNED = (
-    "not attempted yet: your function returns None; put your answer in its place, or "
-    "add the `return`, and run the cell again"
+    "not attempted yet: your function returns None; is the line `return None` still "
+    "there, or your own `return` missing?"
 )
 FALLBACK = "Until yours is right, the package's is used below."
 

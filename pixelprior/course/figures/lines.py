@@ -58,6 +58,9 @@ def curves(
     figure = Figure(figsize=(7.6, 4.0), layout="constrained")
     axis = figure.subplots()
     _draw_curves(axis, lines, baselines or {}, bands or {})
+    if baselines and not log_x:  # room for their labels, beside the curves
+        left, right = axis.get_xlim()
+        axis.set_xlim(left, right + (right - left) / 5)
     axis.set_ylabel(y_label)
     axis.set_title(title, fontsize=11)
     if lines:

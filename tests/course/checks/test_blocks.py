@@ -115,6 +115,7 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             (lambda x: halves(x)[0].sigmoid() * halves(x)[1].sigmoid(), "through σ"),
             (lambda x: halves(x)[0].tanh() + halves(x)[1].sigmoid(), "added"),
             (lambda x: halves(x)[0] * halves(x)[1].sigmoid(), "without tanh"),
+            (lambda x: halves(x)[0].tanh() * halves(x)[1], "without σ"),
             (lambda x: x[:, ::2].tanh() * x[:, 1::2].sigmoid(), "dealt out in turn"),
             (lambda x: package_gate(x) * 0.5, "differs from equation 2 by up to"),
             (lambda x: x.tanh() * x.sigmoid(), "shape [2, 8, 5, 5]"),
@@ -122,7 +123,7 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             (lambda x: package_gate(x).log(), "not finite"),
         ],
         "wiring": [
-            (apart, "does not see", "are missing"),
+            (apart, "does not see", "of its past"),
             # A residual around the first block is a leak.
             (but(lambda v, h, a, b, first: (a, b + h * first)), "sees the very code"),
             (

@@ -132,6 +132,7 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             (lambda a, b, c: per_code(b, c) - per_code(a, c), "never saw"),
             (lambda a, b, c: per_code(a, c), "one of the two"),
             (lambda *_: 100.0, "another gain"),
+            (lambda a, b, c: c.z_top.zero_().sum(), "changes the codes"),
             (
                 lambda a, b, c: gain_by_package(a, b, c) * c.z_bottom[0].numel() / 64,
                 "6 × 10",  # right for one grid size alone
@@ -246,7 +247,7 @@ def test_the_sum_over_both_levels_is_the_nats_of_an_image(levels, losses, judge)
         (lambda top, bottom, _: (top + bottom) / 80, "a mean over codes"),
         (lambda top, bottom, losses: losses["total_loss"].item(), "count alike"),
         (lambda top, bottom, _: (top + bottom) / math.log(2), "in bits"),
-        (lambda *_: 1e6, "a sum of what"),
+        (lambda *_: 1e6, "add the nats of both"),
     ],
 )
 def test_another_cost_of_an_image_is_named(answer, words, levels, losses, judge):

@@ -153,7 +153,7 @@ def test_a_right_answer_passes_in_any_form(check, answer, judge):
         "total": [
             (lambda *given: factors(*given).sum(), "to be multiplied, not added"),
             (lambda *given: factors(*given).prod(), "your sum is"),
-            (lambda *given: factors(*given).log().sum(), "sees its past alone"),
+            (lambda *given: factors(*given).log().sum(), "no sum of probabilities"),
             (lambda *given: factors(*given).flatten(1).prod(dim=1), "needed"),
             (lambda network, grids: cross_entropy(network(grids), grids), "product"),
             (lambda *_: 1.0, "of a network that sees its own code, your sum is 1"),

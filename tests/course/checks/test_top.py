@@ -64,13 +64,14 @@ def scaled_by_hand(net, optimizer, z, labels, clip):
     return loss.item()
 
 
-def by_pairs(codes, unseen, num_embeddings):
+def by_pairs(codes, unseen, num_embeddings, turn=False):
     counts = torch.full((num_embeddings, num_embeddings), 0.1)
     for row in codes.reshape(-1, codes.shape[-1]).tolist():
         for left, code in itertools.pairwise(row):
             counts[left, code] += 1
     log_probs = (counts / counts.sum(1, keepdim=True)).log()
-    return -log_probs[unseen[..., :-1], unseen[..., 1:]].mean()
+    left, code = unseen[..., :-1], unseen[..., 1:]
+    return -(log_probs[code, left] if turn else log_probs[left, code]).mean()
 
 
 @right(
@@ -220,6 +221,8 @@ def counted(change):
                 counted(lambda n: (n + 0.1) / (n + 0.1).sum(0)),
                 "of the left code, given the code",
             ),
+            (counted(lambda n: (n + 0.1) / (n + 0.1).sum(1)), "keepdim"),
+            (lambda *given: by_pairs(*given, turn=True), "read as [code, left]"),
             (counted(lambda n: (n + 1) / (n + 1).sum(1, keepdim=True)), "0.1 added"),
             (
                 lambda z, other, k: by_pairs(z.mT, other.mT, k),

@@ -49,7 +49,7 @@ def test_what_is_not_attempted_is_neither_right_nor_wrong():
     for verdict in (is_six(None), doubles(lambda number: None)):
         assert verdict.passed is None and not verdict
         assert repr(verdict).startswith("not attempted yet")
-    assert "add the `return`" in repr(verdict)
+    assert "your own `return` missing" in repr(verdict)
 
 
 def test_a_right_answer_passes_and_hears_why():
