@@ -297,38 +297,7 @@ figures.show(check.map_of(gain.mean(dim=0)), "gain_by_position")
 # Each task has a [solution](#Solutions) at the end of the notebook.
 
 # %% [markdown]
-# ### Exercise 1: the order of the levels
-#
-# *Difficulty 1 of 5 · importance 4 of 5 · 4 minutes*
-#
-# Below are the six steps in which the prior draws an image, but in shuffled order. Give their right order as a string of letters, such as `"abcdef"`. The check goes through the steps and looks at what is known before each step.
-#
-# <details><summary>Hint 1</summary>
-#
-# Only the label is known before anything is drawn.
-#
-# </details>
-#
-# <details><summary>Hint 2</summary>
-#
-# A step can use only what earlier steps have made. Which step makes the top grid, and which step needs it?
-#
-# </details>
-
-# %%
-for letter, step in check.STEPS.items():
-    print(letter, "·", step)
-
-# %% tags=["exercise"]
-my_order = None  # your turn
-
-check.order_of_levels(my_order)
-
-# %% [markdown] tags=["about-solutions"]
-# [To solution 1](#Solution-1)
-
-# %% [markdown]
-# ### Exercise 2: how improbable is this bag?
+# ### Exercise 1: how improbable is this bag?
 #
 # *Difficulty 2 of 5 · importance 3 of 5 · 5 minutes*
 #
@@ -363,10 +332,10 @@ my_nats = None  # your turn
 check.nats_per_image(my_nats, prior, bag)
 
 # %% [markdown] tags=["about-solutions"]
-# [To solution 2](#Solution-2)
+# [To solution 1](#Solution-1)
 
 # %% [markdown]
-# ### Exercise 3: measure the gain
+# ### Exercise 2: measure the gain
 #
 # *Difficulty 3 of 5 · importance 5 of 5 · 8 minutes*
 #
@@ -400,7 +369,7 @@ few = heldout.subset(torch.arange(100, 124))
 check.conditional_gain(my_gain, bottom_prior, twin, few)
 
 # %% [markdown] tags=["about-solutions"]
-# [To solution 3](#Solution-3)
+# [To solution 2](#Solution-2)
 
 # %% [markdown]
 # ## What you can do now
@@ -459,18 +428,7 @@ check.gated_block(the_gated_block)
 # %% [markdown] tags=["solution"]
 # ### Solution 1
 #
-# [Back to exercise 1](#Exercise-1:-the-order-of-the-levels)
-
-# %% tags=["solution"]
-# The top needs the label, the condition the top, the bottom the condition.
-order = "cfebda"
-
-check.order_of_levels(order)
-
-# %% [markdown] tags=["solution"]
-# ### Solution 2
-#
-# [Back to exercise 2](#Exercise-2:-how-improbable-is-this-bag?)
+# [Back to exercise 1](#Exercise-1:-how-improbable-is-this-bag?)
 
 # %% tags=["solution"]
 # A product of probabilities is a sum of logarithms, over codes and levels.
@@ -481,9 +439,9 @@ bag_nats = image_nats(prior.prior_top, bag) + image_nats(
 check.nats_per_image(bag_nats, prior, bag)
 
 # %% [markdown] tags=["solution"]
-# ### Solution 3
+# ### Solution 2
 #
-# [Back to exercise 3](#Exercise-3:-measure-the-gain)
+# [Back to exercise 2](#Exercise-2:-measure-the-gain)
 
 
 # %% tags=["solution"]

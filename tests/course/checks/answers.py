@@ -77,7 +77,6 @@ CHECKS = {
     "leaking_layer": lambda a, f: masks.leaking_layer(a, f("suspect"), (8, 8)),
     "parameters": lambda a, _: blocks.parameters(a, "B", 4, 4),
     "learning_rate": lambda a, f: top.learning_rate(a, *[f("repeating")] * 2),
-    "order_of_levels": lambda a, _: bottom.order_of_levels(a),
     "nats_per_image": lambda a, f: bottom.nats_per_image(
         a, f("prior"), f("codes").subset(torch.arange(1))
     ),

@@ -111,7 +111,10 @@ def fewest(row, replay, capture):
                 "not less yet",
             ),
             (lambda *given: fewest(*given) + 1, "fewer rows already pay"),
-            (lambda row, replay, capture: capture / (row - replay), "whole number of rows"),
+            (
+                lambda row, replay, capture: capture / (row - replay),
+                "whole number of rows",
+            ),
         ],
         "stuck_block": [
             (3, "with block 3 stuck", "codes differ"),

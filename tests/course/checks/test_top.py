@@ -2,7 +2,6 @@
 where the weights go, and a learning rate by training with it."""
 
 import itertools
-import math
 
 import pytest
 import torch
@@ -64,14 +63,13 @@ def scaled_by_hand(net, optimizer, z, labels, clip):
     return loss.item()
 
 
-def by_pairs(codes, unseen, num_embeddings, turn=False):
+def by_pairs(codes, unseen, num_embeddings):
     counts = torch.full((num_embeddings, num_embeddings), 0.1)
     for row in codes.reshape(-1, codes.shape[-1]).tolist():
         for left, code in itertools.pairwise(row):
             counts[left, code] += 1
     log_probs = (counts / counts.sum(1, keepdim=True)).log()
-    left, code = unseen[..., :-1], unseen[..., 1:]
-    return -(log_probs[code, left] if turn else log_probs[left, code]).mean()
+    return -log_probs[unseen[..., :-1], unseen[..., 1:]].mean()
 
 
 @right(
@@ -115,8 +113,6 @@ def step_of(*parts):
                 optimizer.step()
             elif part == "keep":
                 return loss
-            elif part == "nothing":
-                return None
         return loss.item()
 
     return step
@@ -144,43 +140,19 @@ def counted(change):
 @wrong(
     {
         "nats": [
-            (lambda x, z: nats(x, z) * z.numel(), "sum over all codes"),
-            (lambda x, z: F.cross_entropy(x, z, reduction="sum") / len(z), "grid"),
-            (lambda x, z: nats(x, z) * len(z), "sum over the images"),
-            (lambda x, z: nats(x, z) / math.log(2), "those are bits"),
+            (lambda x, z: nats(x, z) * z.numel(), "sum of all codes"),
             (lambda x, z: -nats(x, z), "the sign is wrong"),
-            (lambda x, z: nats(x, z).exp(), "perplexity"),
             (lambda x, z: nats(x.softmax(1), z), "softmax is taken twice"),
             (lambda x, z: -picked(x, z).mean(), "not log-probabilities yet"),
-            (lambda x, z: picked(x.softmax(1), z).mean(), "mean of probabilities"),
-            (lambda x, z: 1 - picked(x.softmax(1), z).mean(), "mean of probabilities"),
             (lambda x, z: -picked(x.log_softmax(0), z).mean(), "runs over dimension 0"),
-            (lambda x, z: -picked(x.log_softmax(3), z).mean(), "runs over dimension 3"),
-            (
-                lambda x, z: -picked(x.log_softmax(-2), z).mean(),
-                "runs over dimension 2",
-            ),
             (
                 lambda x, z: nats(x.reshape(-1, x.shape[1]), z.reshape(-1)),
                 "see `permute`",
             ),
             (lambda x, z: nats(x[..., :-1], z[..., 1:]), "position before it"),
-            (
-                lambda x, z: nats(x.flatten(2)[..., :-1], z.flatten(1)[:, 1:]),
-                "position before it",
-            ),
-            (
-                lambda x, z: (
-                    -(F.one_hot(z, x.shape[1]).movedim(-1, 1))
-                    .mul(x.log_softmax(1))
-                    .mean()
-                ),
-                "that did not come",
-            ),
             (lambda x, z: F.cross_entropy(x, z, reduction="none"), "one number"),
             (lambda x, z: -picked(x.log_softmax(1), z), "[2, 1, 3, 5]", "one number"),
             (lambda x, z: nats(x, z) + 1, "which is not the mean of −log P"),
-            (lambda x, z: x.exp(), "one number"),
             (lambda x, z: nats(x, z).item(), "is float, but a tensor is needed"),
             (lambda x, z: nats(x, z).detach(), "no gradient leads from it"),
         ],
@@ -204,15 +176,12 @@ def counted(change):
                 step_of("zero", "back", "clip", "move", "keep"),
                 "`loss.item()` is the number alone",
             ),
-            (step_of("zero", "back", "clip", "move", "nothing"), "returns nothing"),
             (
                 step_of("zero", "back", "clip", "move by hand"),
                 "that moves the weights?",
             ),
             (without_labels, "without the labels"),
             (returns(lambda loss: 2 * loss), "before the step the network costs"),
-            (returns(lambda loss: (loss, 1.0)), "return the loss as a number"),
-            (returns(lambda loss: "low"), "return the loss as a number"),
         ],
         "left_neighbour": [
             (counted(lambda n: n / n.sum(1, keepdim=True)), "infinite cost"),
@@ -222,16 +191,11 @@ def counted(change):
                 "of the left code, given the code",
             ),
             (counted(lambda n: (n + 0.1) / (n + 0.1).sum(1)), "keepdim"),
-            (lambda *given: by_pairs(*given, turn=True), "read as [code, left]"),
             (counted(lambda n: (n + 1) / (n + 1).sum(1, keepdim=True)), "0.1 added"),
             (
                 lambda z, other, k: by_pairs(z.mT, other.mT, k),
                 "the neighbour above",
             ),
-            (lambda z, other, k: by_pairs(z, z, k), "grids that were counted"),
-            (lambda z, other, k: by_pairs(z, other, k) / math.log(2), "bits"),
-            (lambda z, other, k: -by_pairs(z, other, k), "the sign is wrong"),
-            (lambda z, other, k: 4 * by_pairs(z, other, k), "cost of a row"),
         ],
         "learning_rate": [(-1e-3, "above 0"), (0, "above 0")],
     }
