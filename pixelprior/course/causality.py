@@ -16,7 +16,6 @@ def seen_by(
     position: tuple[int, int],
     shape: tuple[int, int],
     channels: int = 1,
-    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Which positions of the input the output at `position` depends on.
 
@@ -30,15 +29,12 @@ def seen_by(
         position: (row, column) of the output.
         shape: (H, W) of the grid.
         channels: number of channels of the input.
-        dtype: type of the features, needed only if the network is a plain function
-            that works in another type than PyTorch's default.
 
     Returns:
         Bool [H, W], True at the positions that the output depends on.
     """
-    if dtype is None and isinstance(network, nn.Module):
-        dtype = next((parameter.dtype for parameter in network.parameters()), None)
-    dtype = dtype or torch.get_default_dtype()
+    parameters = network.parameters() if isinstance(network, nn.Module) else ()
+    dtype = next((each.dtype for each in parameters), torch.float32)
     generator = torch.Generator().manual_seed(0)
     probes = torch.randn(8, channels, *shape, generator=generator).to(dtype)
     probes.requires_grad_(True)

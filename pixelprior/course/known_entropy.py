@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelprior.settings import check_kernel_size, check_positive, check_share
-
 
 @dataclass(frozen=True)
 class BlindSpotSource:
@@ -23,41 +21,21 @@ class BlindSpotSource:
 
     With probability 1 - noise, u repeats the u of the left neighbour; otherwise u is
     drawn uniformly from its values. In the same way, w repeats the w of the code one
-    row up and `ahead` columns to the right, or is drawn uniformly. A part whose
-    neighbour would lie outside the grid is always drawn uniformly. The rows of u and
-    the slanting lines of w are therefore independent Markov chains, and the likelihood
-    of a grid is a product of known numbers.
+    row up and two columns to the right, or is drawn uniformly. A part whose neighbour
+    would lie outside the grid is always drawn uniformly. The rows of u and the slanting
+    lines of w are therefore independent Markov chains.
 
     Attributes:
-        height, width: size of the grid.
+        height, width: size of the grid, 3 or wider.
         parts: number of values of u, and of w.
         noise: probability that a part is drawn uniformly although it has a neighbour,
-            in [0, 1).
-        kernel_size: odd kernel size of the masked convolutions that must not see w's
-            neighbour. This neighbour lies `ahead` = kernel_size // 2 + 1 columns to
-            the right.
+            above 0 and below 1.
     """
 
     height: int = 8
     width: int = 8
     parts: int = 4
     noise: float = 0.1
-    kernel_size: int = 3
-
-    def __post_init__(self):
-        check_positive(height=self.height, width=self.width, parts=self.parts)
-        check_kernel_size(self.kernel_size)
-        check_share(noise=self.noise)
-
-    @property
-    def num_embeddings(self) -> int:
-        """The number of codes, K."""
-        return self.parts**2
-
-    @property
-    def ahead(self) -> int:
-        """How many columns to the right, in the row above, w's neighbour lies."""
-        return self.kernel_size // 2 + 1
 
     def sample(self, count: int, seed: int) -> Tensor:
         """Draw grids of codes, long [count, H, W]; equal seeds give equal grids."""
@@ -67,77 +45,39 @@ class BlindSpotSource:
         new_u, new_w = torch.rand(shape, generator=random) < self.noise
         for x in range(1, self.width):
             u[:, :, x] = u[:, :, x].where(new_u[:, :, x], u[:, :, x - 1])
-        inside = max(0, self.width - self.ahead)  # columns with a neighbour in the grid
         for y in range(1, self.height):
-            old, above = w[:, y, :inside], w[:, y - 1, self.ahead :]
-            w[:, y, :inside] = old.where(new_w[:, y, :inside], above)
+            old, above = w[:, y, :-2], w[:, y - 1, 2:]
+            w[:, y, :-2] = old.where(new_w[:, y, :-2], above)
         return self.parts * u + w
 
     def entropy_by_position(self) -> Tensor:
-        """Entropy of each code given all earlier ones, in nats, float64 [H, W].
-
-        The mean of these values is the loss of the best possible model, in nats per
-        code.
-        """
-        left = torch.zeros(self.height, self.width, dtype=torch.bool)
-        left[:, 1:] = True
-        return self._entropy(left) + self._entropy(self._has_neighbour_ahead())
-
-    def bound_by_position(self) -> Tensor:
-        """Lower bound on the loss at each position, in nats, float64 [H, W].
-
-        It holds for a model that sees the left neighbour but no code on the line that w
-        depends on. To such a model, w is uniformly distributed.
-        """
-        nowhere = torch.zeros(self.height, self.width, dtype=torch.bool)
-        left = nowhere.clone()
-        left[:, 1:] = True
-        return self._entropy(left) + self._entropy(nowhere)
-
-    def entropy(self) -> float:
-        """The entropy of the source, in nats per code."""
-        return self.entropy_by_position().mean().item()
-
-    def masked_stack_bound(self) -> float:
-        """Lower bound on the loss of any single masked stack, in nats per code."""
-        return self.bound_by_position().mean().item()
-
-    def log_probability(self, codes: Tensor) -> Tensor:
-        """Log-probability of grids [N, H, W] in nats, float64 [N]."""
-        u, w = codes // self.parts, codes % self.parts
-        ahead = torch.full_like(w, -1)
-        if self.width > self.ahead:
-            ahead[:, 1:, : -self.ahead] = w[:, :-1, self.ahead :]
-        left = torch.full_like(u, -1)
-        left[:, :, 1:] = u[:, :, :-1]
-        return sum(
-            self._log_probability(part, neighbour)
-            for part, neighbour in ((u, left), (w, ahead))
+        """Entropy of each code given all earlier ones, in nats, float64 [H, W]: on
+        average the loss of the best possible model."""
+        return self._entropy(self._neighbours(0, 1)) + self._entropy(
+            self._neighbours(1, -2)
         )
 
-    def _has_neighbour_ahead(self) -> Tensor:
-        has = torch.zeros(self.height, self.width, dtype=torch.bool)
-        if self.width > self.ahead:
-            has[1:, : -self.ahead] = True
-        return has
+    def bound_by_position(self) -> Tensor:
+        """Lower bound on the loss at each position, in nats, float64 [H, W], for a
+        model that sees the left neighbour but no code on the line that w depends on: to
+        such a model, w is uniformly distributed."""
+        return self._entropy(self._neighbours(0, 1)) + math.log(self.parts)
 
-    def _chances(self) -> tuple[float, float]:
-        """Probability of the neighbour's value, and of each of the other values."""
-        other = self.noise / self.parts
-        return 1 - self.noise + other, other
+    def _neighbours(self, down: int, right: int) -> Tensor:
+        """Where a neighbour that many steps before lies in the grid, bool [H, W]."""
+        y = torch.arange(self.height)[:, None] - down
+        x = torch.arange(self.width) - right
+        return (y >= 0) & (x >= 0) & (x < self.width)
 
     def _entropy(self, has_neighbour: Tensor) -> Tensor:
-        same, other = self._chances()
+        other = self.noise / self.parts  # of each value but the neighbour's
+        same = 1 - self.noise + other
         rest = (self.parts - 1) * other
-        known = -same * math.log(same) - (rest * math.log(other) if rest else 0.0)
-        alone = math.log(self.parts)
+        known, alone = (
+            -same * math.log(same) - rest * math.log(other),
+            math.log(self.parts),
+        )
         return has_neighbour.double() * (known - alone) + alone
-
-    def _log_probability(self, part: Tensor, neighbour: Tensor) -> Tensor:
-        same, other = self._chances()
-        chance = (part == neighbour).double() * (same - other) + other  # [N, H, W]
-        chance[neighbour < 0] = 1 / self.parts
-        return chance.log().sum(dim=(1, 2))
 
 
 class Embedded(nn.Embedding):

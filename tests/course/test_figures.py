@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -34,7 +34,7 @@ from pixelprior.course.figures import codes as code_figures
 from pixelprior.course.figures.codes import code_colours, code_grids
 from pixelprior.course.pictures import picture
 from pixelprior.layers import GatedBlock
-from pixelprior.plotting import COLOURS, image_grid, image_rows, save_picture
+from pixelprior.plotting import COLOURS, image_grid, save_picture
 
 ALT = "Five small grey squares in a row."
 GRID = image_grid((torch.arange(5 * 16) / 79).view(5, 1, 4, 4))
@@ -79,115 +79,60 @@ CLOUD = {"photographs": [(3.3, 0.4), (3.5, 0.5)]}
 NEEDS = {"01": "00", "02": "00", "03": "02", "04": "01 03", "05": "04"}
 NEEDS |= dict.fromkeys(("06", "07", "08", "09", "10"), "05")  # those of the course
 
-# Each figure at the course's sizes, and at odd ones: one row, one code, not square.
+# Each figure at the course's sizes.
 FIGURES = {
-    "findings": [
-        of(images(4), images(4), images(4)[:, 0], ["1\np"] * 4, 0.5),
-        of(FLAT, FLAT, FLAT[:, 0].requires_grad_(), ["one"], 2),
-    ],
-    "odd_maps": [
-        of(images(6)[:, 0], "p", limits=(0.2, 0), images=images(6)),
-        of(FLAT[:, 0], "nats", limits=(0, 8)),
-    ],
-    "captioned_images": [
-        of(images(16), [str(n) for n in range(16)], title="sixteen"),
-        of(FLAT, ["alone"], columns=3),
-    ],
-    "image_rows": [
-        of({"drawn": images(8), "real": images(8)}),
-        of({"one row": FLAT}),
-    ],
-    "image_blocks": [
-        of({"drawn": images(60), "real": images(60)}, column_names=["Ankle boot"] * 10),
-        of({"": FLAT}, column_names=["alone"]),
-    ],
-    "code_grids": [
-        of({"top": codes(8, 8), "low": codes(16, 16)}, 64, marked={"top": (2, 5)}),
-        of({"a row": codes(1, 6), "": codes(5, 1) - 1}, 64, numbers=True),
-        of({"one code": codes(1, 1, 1)}, 1),
-    ],
-    "pipeline": [
-        of(images(1), codes(8, 8)[None], codes(16, 16)[None], *[images(1)] * 2, 64),
-        of(FLAT, codes(1, 2)[None], codes(1, 1)[None], FLAT, FLAT, 2),
-    ],
-    "curves": [
-        of(
-            {"top": np.geomspace(1, 50), "other": (range(1, 4), [3.0, 2.0, 1.0])},
-            x_label="epoch",
-            y_label="nats per code",
-            baselines={"uniform": 4.16},
-            bands={"between": (2.0, 3.0)},
-        ),
-        of({"one point": [1.0]}, **XY, log_x=True, log_y=True, x_ticks=[1, 4]),
-        of({}, **XY, baselines={"alone": 1.0}),
-    ],
-    "blind_spot_price": [
-        of({"single": {20: 2.7, 40: 1.9}, "two": {20: 2.7, 40: 1.2}}, 1.18, 1.86),
-        of({"one": {1: 2.0}}, 0.5, 0.5, 1.0),
-    ],
-    "bars": [
-        of({"top": 1.8, "bottom": 1.2, "unigram": 3.7}, y_label="nats"),
-        of({"none": 0.0}, y_label="nats"),
-        of({"top": 1.8, "bottom": 1.2}, y_label="nats", alike=True),
-    ],
-    "code_use": [
-        of({"top": torch.arange(64), "bottom": torch.ones(512)}),
-        of({"one code": torch.zeros(1, dtype=torch.long)}),
-    ],
-    "heatmaps": [
-        of({"top": codes(8, 8), "low": codes(16, 16)}, unit="nats", numbers="{:.1f}"),
-        of({"a row": torch.zeros(1, 6)}, unit="nats", numbers="{:.0f}", centred=True),
-        of({"one": torch.ones(1, 1)}, unit="nats", limits=(0.0, None)),
-    ],
-    "grouped_bars": [
-        of({"a": [1.0, 2.0], "b": [2.0, 0.5]}, ["x", "y"], y_label="nats"),
-        of({"alone": [0.0]}, ["x"], y_label="y"),
-    ],
-    "images_over_maps": [
-        of(images(8), images(8)[:, 0], [str(n) for n in range(8)], unit="nats"),
-        of(FLAT, torch.zeros(1, 5, 3), ["alone"], unit="nats"),
-        of(images(3), -images(3)[:, 0], [*"abc"], unit="nats", difference="more"),
-    ],
-    "masks": [
-        of({"A": torch.eye(3), "B": torch.eye(5)}),
-        of({"a row": torch.ones(1, 4, dtype=torch.bool)}),
-    ],
-    "kernels_of_stacks": [of()],
-    "receptive_fields": [
-        of({f"{n} layers": seen(8, 8) for n in range(6)}, (3, 4)),
-        of({"a row": seen(1, 6)}, (0, 5)),
-        of({"one code": seen(1, 1)}, (0, 0)),
-    ],
-    "nearest_cells": [
-        of(
-            {"before": (codes(9, 2) / 9, torch.eye(2)), "after": (codes(3, 2), BASIS)},
-            nearest_code,
-        ),
-        of({"one code": (torch.zeros(1, 2), torch.zeros(1, 2))}, nearest_code),
-    ],
-    "prediction": [
-        of(codes(8, 8), (3, 4), torch.full((64,), 1 / 64)),
-        of(codes(1, 6), (0, 5), torch.eye(6)[5]),
-        of(codes(1, 1), (0, 0), torch.ones(1)),
-    ],
-    "stairs": [of(torch.tensor([0.1, 0.4, 0.2, 0.3]), 0.62), of([1.0], 0.0)],
-    "trade_off": [
-        of({"T = 1.0": (3.0, 1.0), "T = 0.7": (1.0, 2.0), "w = 1": (2.0, 0.5)}, CLOUD),
-        of({"T = 1.0": (1.0, 1.0)}, CLOUD),
-    ],
-    "two_levels": [of(), of(64)],
-    "gated_block": [of()],
-    "cached_step": [of()],
-    "cells": [
-        of(
-            {"a": codes(2, 3, 2), "b": codes(1, 1, 2), "c": codes(8, 8, 1)},
-            {"new": ("#56B4E9", ""), "again": ("white", "//")},
-            position=(0, 0),
-            columns=2,
-        ),
-        of({"alone": codes(1, 6, 1)}, {"new": ("#56B4E9", "")}),
-    ],
-    "what_is_computed": [of(3, 4), of(0, 0), of(0, 2, height=1, width=3)],
+    "findings": of(images(4), images(4), images(4)[:, 0], ["1\np"] * 4, 0.5),
+    "odd_maps": of(images(6)[:, 0], "p", limits=(0.2, 0), images=images(6)),
+    "captioned_images": of(images(16), [str(n) for n in range(16)]),
+    "image_rows": of({"drawn": images(8), "real": images(8)}),
+    "image_blocks": of(
+        {"drawn": images(60), "real": images(60)}, column_names=["Ankle boot"] * 10
+    ),
+    "code_grids": of(
+        {"top": codes(8, 8), "low": codes(16, 16)}, 64, marked={"top": (2, 5)}
+    ),
+    "pipeline": of(
+        images(1), codes(8, 8)[None], codes(16, 16)[None], *[images(1)] * 2, 64
+    ),
+    "curves": of(
+        {"top": np.geomspace(1, 50), "other": (range(1, 4), [3.0, 2.0, 1.0])},
+        x_label="epoch",
+        y_label="nats per code",
+        baselines={"uniform": 4.16},
+        bands={"between": (2.0, 3.0)},
+    ),
+    "blind_spot_price": of(
+        {"single": {20: 2.7, 40: 1.9}, "two": {20: 2.7, 40: 1.2}}, 1.18, 1.86
+    ),
+    "bars": of({"top": 1.8, "bottom": 1.2, "unigram": 3.7}, y_label="nats"),
+    "heatmaps": of(
+        {"top": codes(8, 8), "low": codes(16, 16)}, unit="nats", numbers="{:.1f}"
+    ),
+    "grouped_bars": of({"a": [1.0, 2.0], "b": [2.0, 0.5]}, ["x", "y"], y_label="nats"),
+    "images_over_maps": of(
+        images(8), images(8)[:, 0], [str(n) for n in range(8)], unit="nats"
+    ),
+    "masks": of({"A": torch.eye(3), "B": torch.eye(5)}),
+    "kernels_of_stacks": of(),
+    "receptive_fields": of({f"{n} layers": seen(8, 8) for n in range(6)}, (3, 4)),
+    "nearest_cells": of(
+        {"before": (codes(9, 2) / 9, torch.eye(2)), "after": (codes(3, 2), BASIS)},
+        nearest_code,
+    ),
+    "prediction": of(codes(8, 8), (3, 4), torch.full((64,), 1 / 64)),
+    "stairs": of(torch.tensor([0.1, 0.4, 0.2, 0.3]), 0.62),
+    "trade_off": of(
+        {"T = 1.0": (3.0, 1.0), "T = 0.7": (1.0, 2.0), "w = 1": (2.0, 0.5)}, CLOUD
+    ),
+    "two_levels": of(),
+    "gated_block": of(),
+    "cells": of(
+        {"a": codes(2, 3, 2), "b": codes(1, 1, 2), "c": codes(8, 8, 1)},
+        {"new": ("#56B4E9", ""), "again": ("white", "//")},
+        position=(0, 0),
+        columns=2,
+    ),
+    "what_is_computed": of(3, 4),
 }
 MODULES = [plotting, anomalies, code_figures, diagrams, fields, grids, judging, lines]
 FUNCTIONS = {
@@ -199,8 +144,8 @@ FUNCTIONS = {
 }
 each_figure = pytest.mark.parametrize(
     ("name", "given", "options"),
-    [(name, *each) for name, drawn_from in FIGURES.items() for each in drawn_from],
-    ids=[name for name, drawn_from in FIGURES.items() for _ in drawn_from],
+    [(name, *each) for name, each in FIGURES.items()],
+    ids=FIGURES,
 )
 # matplotlib calls functions that pyparsing has deprecated; we cannot fix that.
 without_warnings = pytest.mark.filterwarnings(
@@ -269,24 +214,6 @@ def test_a_figure_has_no_ground_and_its_text_is_large_and_grey_but_in_cells(
         assert in_cell == (text.get_color() != plotting.INK), text
 
 
-def contrast(one: str, other: str) -> float:
-    """Contrast of two colours by the Web Content Accessibility Guidelines, 1 to 21."""
-    lights = []
-    for colour in (one, other):
-        share = np.array(to_rgb(colour))
-        linear = np.where(
-            share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4
-        )
-        lights.append(0.05 + linear @ [0.2126, 0.7152, 0.0722])
-    return max(lights) / min(lights)
-
-
-def test_grey_text_can_be_read_on_white_and_on_the_dark_of_jupyterlab():
-    assert contrast("white", "black") == pytest.approx(21)
-    assert contrast(plotting.INK, "white") > 4.5
-    assert contrast(plotting.INK, "#111111") > 4
-
-
 # Pictures and their words.
 
 
@@ -298,10 +225,6 @@ def test_a_grid_holds_each_image_pixel_for_pixel():
     assert np.abs(fifth / 255 - images[4, 0].numpy()).max() < 1 / 254
 
 
-def test_a_row_that_is_shorter_is_left_empty():
-    assert len(image_rows({"one": images(5), "two": images(3)}).axes) == 10
-
-
 def test_a_figure_that_was_shown_is_saved_on_white_in_a_new_folder(tmp_path):
     figure = figures.bars({"a": 1.0}, y_label="nats")
     picture(figure, ALT)
@@ -309,18 +232,7 @@ def test_a_figure_that_was_shown_is_saved_on_white_in_a_new_folder(tmp_path):
     assert saved.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
 
 
-def test_a_picture_that_fails_leaves_nothing(tmp_path):
-    class Fails(Image.Image):
-        def save(self, path):
-            path.write_bytes(b"half")
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        save_picture(Fails(), tmp_path / "a.png")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("alt", ["", "a figure", " a   figure \n of  it "])
+@pytest.mark.parametrize("alt", ["a figure", " a   figure \n of  it "])
 def test_a_picture_needs_alt_text_of_20_characters(alt):
     with pytest.raises(ValueError, match="20 characters or more"):
         picture(GRID, alt)
@@ -356,33 +268,6 @@ def test_a_bare_picture_is_shown_pixel_for_pixel():
     assert shown.width == GRID.width
     drawn = Image.open(io.BytesIO(shown.png)).convert("RGB")
     assert np.array_equal(np.asarray(drawn), np.asarray(GRID))
-
-
-class Narrower(Figure):
-    """Drawn 1019 pixels wide, as matplotlib before 3.11 draws 10.2 inches."""
-
-    def savefig(self, file, **options):
-        self.set_figwidth(10.193)
-        super().savefig(file, **options)
-
-
-@pytest.mark.parametrize(
-    ("figure", "width", "drawn"),
-    [
-        (Narrower(figsize=(10.2, 1)), 1020, 1019),
-        (Figure(figsize=(4, 1), dpi=150), 400, 400),  # other settings of matplotlib
-    ],
-)
-def test_a_figure_is_shown_as_wide_as_declared(figure, width, drawn):
-    shown = picture(figure, ALT)
-    assert Image.open(io.BytesIO(shown.png)).width == drawn
-    assert shown.width == width and f'<img width="{width}" ' in shown.html
-
-
-def test_a_diagram_has_twice_the_pixels_that_it_is_wide():
-    shown = picture(figures.gated_block(), ALT)
-    # Matplotlib before 3.11 may round the width down.
-    assert abs(Image.open(io.BytesIO(shown.png)).width - 2 * shown.width) <= 1
 
 
 def test_few_colours_leave_a_photograph_and_the_opacity_of_text_nearly_as_they_are(
@@ -441,7 +326,7 @@ def test_numbers_of_an_alt_text_are_compared_with_the_figure(
     assert showing.numbers_not_drawn(figure, "0.65 wide") == ["0.65"]
 
 
-@pytest.mark.parametrize("name", ["impostors", "A reader's own words", "", 3])
+@pytest.mark.parametrize("name", ["impostors", "A reader's own words"])
 def test_an_unknown_name_is_refused_and_the_remedy_named(name):
     with pytest.raises(ValueError, match=r"figures.picture\(figure, ") as refused:
         figures.show(GRID, name)
@@ -452,7 +337,7 @@ def test_an_unknown_name_is_refused_and_the_remedy_named(name):
 # Colours and frames.
 
 
-@pytest.mark.parametrize("count", [2, 8, 9, 30, 64, 512])
+@pytest.mark.parametrize("count", [8, 30, 64, 512])
 def test_each_code_has_a_colour_of_its_own_unlike_its_neighbours(count):
     colours = code_colours(count)
     assert colours.shape == (count, 3)
@@ -475,43 +360,17 @@ def test_equal_codes_have_equal_colours_and_numbers_and_others_have_others():
     assert words(axis.texts) == ["0", "1", "2", "2", "0"]
 
 
-def test_a_code_beyond_the_codebook_is_refused():
-    with pytest.raises(ValueError, match=r"code 7 is to be drawn, but .* has 3 codes"):
-        code_grids({"codes": torch.tensor([[0, 7]])}, 3)
-
-
-LEVELS = pytest.mark.parametrize("level", ["top", "bottom"])
-
-
-def test_bars_that_are_alike_have_one_colour():
-    bars = figures.bars({"a": 1.0, "top": 2.0}, y_label="y", alike=True)
-    looks = [(each.get_facecolor(), each.get_hatch()) for each in bars.axes[0].patches]
-    assert looks[0] == looks[1]
-
-
-@LEVELS
-@pytest.mark.parametrize("rest", ["", " codes", ": trained", ", uniform"])
+@pytest.mark.parametrize("level", ["top", "bottom"])
+@pytest.mark.parametrize("rest", [" codes", ": trained"])
 def test_a_level_has_its_colour_wherever_a_name_begins_with_it(level, rest):
     name, wanted = level + rest, COLOURS[level].lower()
     figure = figures.curves({"a": [1, 2], name: [2, 1]}, **XY, baselines={name: 2.0})
     assert {to_hex(line.get_color()) for line in figure.axes[0].lines[1:]} == {wanted}
     bars = figures.bars({"a": 1.0, name: 2.0}, y_label="y").axes[0].patches
     assert to_hex(bars[1].get_facecolor()) == wanted
-    used = figures.code_use({"a": torch.ones(3), name: torch.ones(3)}).axes[1]
-    assert {to_hex(bar.get_facecolor()) for bar in used.patches} == {wanted}
     frame = code_grids({name: codes(2, 3)}, 8).axes[0].spines.values()
     assert {to_hex(side.get_edgecolor()) for side in frame} == {wanted}
     assert all(side.get_visible() for side in frame)
-
-
-@LEVELS
-def test_no_other_name_has_the_colour_of_a_level(level):
-    for number, name in enumerate([f"not {level}", f"{level}less", "", " "]):
-        assert figures.colour_of(name, number) == figures.CYCLE[number]
-    frame = code_grids({f"{level}less": codes(2, 3)}, 8).axes[0].spines.values()
-    assert not any(side.get_visible() for side in frame)
-    figure = figures.curves({"a": [1, 2]}, **XY, baselines={"uniform": 3.0})
-    assert to_hex(figure.axes[0].lines[1].get_color()) == COLOURS["baseline"]
 
 
 def test_lines_are_told_apart_without_colour():
@@ -521,35 +380,7 @@ def test_lines_are_told_apart_without_colour():
     assert len({line.get_linestyle() for line in lines[:4]}) == 4
 
 
-@pytest.mark.parametrize(
-    "figure",
-    [
-        figures.heatmaps({"a": torch.zeros(3, 7)}, unit="", position=(1, 5)),
-        code_grids({"a": codes(3, 7)}, 64, marked={"a": (1, 5)}),
-    ],
-    ids=["heatmaps", "code_grids"],
-)
-def test_a_frame_is_at_its_row_and_column(figure):
-    (frame,) = figure.axes[0].patches
-    assert frame.get_xy() == (5 - 0.5, 1 - 0.5) and not frame.get_fill()
-
-
 # Maps and fields.
-
-
-@pytest.mark.parametrize(
-    ("figure", "written"),
-    [
-        (figures.heatmaps({"": torch.rand(8, 8)}, unit="", numbers="{:.1f}"), 64),
-        (figures.heatmaps({"": torch.rand(9, 9)}, unit="", numbers="{:.1f}"), 0),
-        (code_grids({"": codes(16, 16)}, 64), 256),
-        (code_grids({"": codes(17, 17)}, 64), 0),
-        (figures.receptive_fields({"": seen(10, 10)}, (1, 1)), 20),
-        (figures.receptive_fields({"": seen(11, 11)}, (1, 1)), 12),  # every second
-    ],
-)
-def test_there_are_numbers_where_they_have_room(figure, written):
-    assert len(figure.axes[0].texts) == written
 
 
 def test_no_zero_in_a_map_has_a_sign():
@@ -613,58 +444,17 @@ def test_a_receptive_field_tells_past_blind_spot_leak_and_future_apart():
     assert position.get_xy() == (2, 1) and not position.get_fill()
 
 
-@pytest.mark.parametrize(("count", "columns"), [(1, 4), (5, 4), (3, 1)])
-def test_each_receptive_field_is_drawn_under_its_name(count, columns):
-    maps = {f"{n} layers": seen(2, 3) for n in range(count)}
-    axes = figures.receptive_fields(maps, (1, 1), columns=columns).axes
-    drawn = {axis.get_title(): len(axis.patches) for axis in axes if axis.patches}
-    assert drawn == dict.fromkeys(maps, 2 * 3 + 1)
-
-
-def test_masks_show_seen_places_as_past_and_frame_the_centre():
-    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]])
-    axis = figures.masks({"A": mask}).axes[0]
-    *cells, centre = axis.patches
-    blue = [to_hex(cell.get_facecolor()) == COLOURS["past"].lower() for cell in cells]
-    assert blue == mask.flatten().bool().tolist()
-    assert [int(word) for word in words(axis.texts)] == mask.flatten().tolist()
-    assert centre.get_xy() == (2, 1) and not centre.get_fill()
-
-
 # Rows, panels, lines and bars.
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 8, 12])
-def test_panels_are_as_wide_as_wanted_or_as_fits_a_page(count):
-    width = plotting.panel_width(count, 2.5, margin=1.0)
-    assert width == 2.5 or count * width + 1.0 == pytest.approx(plotting.WIDEST)
-    assert count * width + 1.0 <= plotting.WIDEST + 1e-9
-    assert plotting.panel_width(0, 2.5) == 2.5
-
-
-def test_columns_have_their_names():
-    rows = {"a": images(3), "b": images(3)}
-    figure = image_rows(rows, column_names=["x", "T-shirt", "z w"])
-    assert titles(figure) == ["x", "T-shirt", "z\nw", "", "", ""]
-    with pytest.raises(ValueError, match="2 names are given for 3 columns"):
-        image_rows(rows, column_names=["x", "y"])
-
-
 @pytest.mark.parametrize("gap", [0.002, 0.05, 0.5])
-@pytest.mark.parametrize("log_y", [False, True])
-def test_the_labels_of_two_baselines_never_overlap(gap, log_y):
+def test_the_labels_of_two_baselines_never_overlap(gap):
     baselines = {"higher": 2 + gap, "lower": 2.0}
-    figure = figures.curves({"a": [1, 4]}, **XY, baselines=baselines, log_y=log_y)
+    figure = figures.curves({"a": [1, 4]}, **XY, baselines=baselines)
     figure.draw_without_rendering()
     higher, lower = (text.get_window_extent() for text in figure.axes[0].texts)
     assert higher.y0 > lower.y1
     assert lower.y1 < figure.axes[0].transData.transform((0, 2.0 + gap))[1]
-
-
-def test_code_use_shows_shares_from_the_most_frequent_code_down():
-    axis = figures.code_use({"top": torch.tensor([1, 0, 6, 3])}).axes[0]
-    assert [bar.get_height() for bar in axis.patches] == [0.6, 0.3, 0.1, 0.0]
-    assert list(axis.lines[0].get_ydata()) == [0.25, 0.25], "if all were equal"
 
 
 # Single figures.
@@ -675,25 +465,14 @@ def test_the_kernels_of_the_stacks_are_those_of_a_gated_block(mask):
     torch.manual_seed(0)
     block = GatedBlock(mask, 1, 1)
     end = -int(block.mask_a)
-    axes = (
-        figures.kernels_of_stacks().axes[:2]
-        if end
-        else (figures.kernels_of_stacks().axes[2:])
-    )
+    drawn = figures.kernels_of_stacks().axes
+    axes = drawn[:2] if end else drawn[2:]
     for axis, conv, padding in (
         (axes[0], block.vertical, (1, 1, 1, end)),
         (axes[1], block.horizontal, (1, end, 0, 0)),
     ):
         covered = seen_by(lambda x, c=conv, p=padding: c(F.pad(x, p)), (2, 2), (5, 5))
         assert words(axis.texts) == [str(int(each)) for each in covered.flatten()]
-
-
-def test_knobs_begin_where_none_is_turned():
-    points = {"T = 0.7": (2.0, 0.9), "T = 1.0": (3.0, 1.0), "w = 1": (2.5, 0.5)}
-    temperature, guidance = figures.trade_off(points, CLOUD).axes[0].lines
-    assert list(temperature.get_xdata()) == [2.0, 3.0]
-    assert list(guidance.get_xdata()) == [3.0, 2.5], "from T = 1"
-    assert list(guidance.get_markevery()) == [1], "a mark at its own point alone"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ its alt text.
 
 from pixelprior.course.figures.anomalies import findings, odd_maps
 from pixelprior.course.figures.codes import code_grids, pipeline
-from pixelprior.course.figures.diagrams import cached_step, gated_block, two_levels
+from pixelprior.course.figures.diagrams import gated_block, two_levels
 from pixelprior.course.figures.fields import kernels_of_stacks, masks, receptive_fields
 from pixelprior.course.figures.grids import (
     cells,
@@ -23,7 +23,6 @@ from pixelprior.course.figures.judging import stairs, trade_off
 from pixelprior.course.figures.lines import CYCLE, blind_spot_price, colour_of, curves
 from pixelprior.course.figures.plots import (
     bars,
-    code_use,
     grouped_bars,
     heatmaps,
     images_over_maps,

@@ -32,10 +32,8 @@ def code_grids(
     grids: dict[str, Tensor],
     num_embeddings: int,
     *,
-    numbers: bool = True,
     marked: dict[str, tuple[int, int]] | None = None,
     joined: tuple[int, int] | dict[str, tuple[int, int]] | None = None,
-    title: str = "",
 ) -> Figure:
     """Grids of codes [H, W] side by side, with a colour and the number in each cell.
 
@@ -43,8 +41,6 @@ def code_grids(
         grids: the grids by name. The names are printed above the grids; a name that
             begins with "top" or "bottom" gives the frame the colour of that level.
         num_embeddings: number of codes K in the codebook. Cells of -1 are left white.
-        numbers: whether the codes are written into the cells of a grid with up to 16
-            rows and columns; a larger one has no room for them.
         marked: for the name of a grid, (row, column) of a cell to put a frame around.
         joined: a step (rows down, columns to the right), for all grids or by the name
             of a grid. A line joins two cells that are this step apart and hold the same
@@ -58,13 +54,12 @@ def code_grids(
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(grids), width_ratios=wanted, squeeze=False)[0]
     for axis, (name, codes) in zip(axes, grids.items(), strict=True):
-        draw_codes(axis, codes, num_embeddings, numbers=numbers, name=name)
+        draw_codes(axis, codes, num_embeddings, name=name)
         if marked is not None and name in marked:
             axis.add_patch(frame(*marked[name]))
         step = joined.get(name) if isinstance(joined, dict) else joined
         if step is not None:
             _join(axis, codes.detach().cpu(), *step)
-    figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -140,8 +135,6 @@ def pipeline(
     top_alone: Tensor,
     rebuilt: Tensor,
     num_embeddings: int,
-    *,
-    title: str = "",
 ) -> Figure:
     """An image [1, C, S, S], its two grids of codes [1, Ht, Wt] and [1, Hb, Wb], and
     what is decoded from the top codes alone and from both."""
@@ -178,7 +171,6 @@ def pipeline(
             arrowprops=arrow,
             annotation_clip=False,
         )
-    figure.suptitle(title, fontsize=11)
     return figure
 
 

@@ -79,11 +79,11 @@ class Diagram:
                 )
 
 
-def two_levels(image_size: int = 32) -> Figure:
+def two_levels() -> Figure:
     """The VQ-VAE-2: how an image becomes two grids of codes, and an image again."""
-    half, quarter = (f"{image_size // n} × {image_size // n}" for n in (2, 4))
+    half, quarter = "16 × 16", "8 × 8"
     d = Diagram(9, 4.4)
-    d.box(1.2, 4.0, f"image\n{image_size} × {image_size}", height=0.6)
+    d.box(1.2, 4.0, "image\n32 × 32", height=0.6)
     d.box(1.2, 2.75, f"features\n{half}", height=0.6)
     d.box(1.2, 1.5, f"features\n{quarter}", height=0.6)
     d.box(1.2, 0.35, f"z_top, {quarter}", fill="#D6E8F5", edge=TOP, lw=2)
@@ -106,7 +106,7 @@ def two_levels(image_size: int = 32) -> Figure:
     d.arrow((7.0, 2.5), (7.0, 0.51))
     d.arrow((1.95, 0.35), (6.84, 0.35), text="upsample_top", at=(5.3, 0.52))
     d.text(7.25, 0.62, "joined", style="italic", ha="left")
-    d.box(8.2, 1.5, f"image\n{image_size} × {image_size}", width=1.2, height=0.6)
+    d.box(8.2, 1.5, "image\n32 × 32", width=1.2, height=0.6)
     d.arrow(
         (7.16, 0.35), (8.2, 0.35), (8.2, 1.2), text="decoder", at=(8.28, 0.78), **left
     )
@@ -148,51 +148,4 @@ def gated_block() -> Figure:
     d.arrow((5.05, 3.85), (5.74, 3.85))
     d.text(3.3, 4.55, "bias", style="italic")
     d.arrow((3.1, 4.45), (2.43, 3.96))
-    return d.figure
-
-
-def cached_step() -> Figure:
-    """One cached step of a block with kernels 3 wide: once per row, once per code."""
-    d = Diagram(9, 5)
-    new, kept, plain = COLOURS["past"], "#66C2A5", "white"
-    x, y, side = 2.7, 7.3, 0.26  # the middles of the two columns, and a cell
-    left = {"ha": "right"}
-    start = x - 4 * side
-    d.text(x, 4.8, "once per row: row_step", weight="bold", size=10)
-    d.cells(start, 4.5, [8 * [kept], 8 * [new]], side=side)
-    d.text(start - 0.1, 4.37, "v at row y − 1", **left)
-    d.text(start - 0.1, 4.11, "v at row y", **left)
-    d.arrow((x, 3.98), (x, 3.5))
-    d.box(x, 3.25, "vertical convolution", width=1.9)
-    d.arrow((x, 3.0), (x, 2.56))
-    d.cells(start, 2.56, [8 * [plain]], side=side)
-    d.text(start - 0.1, 2.43, "2p numbers\nper position", **left)
-    d.arrow((x, 2.3), (x, 1.5))
-    d.box(x, 1.25, "gate, + v at row y", width=1.9)
-    d.arrow((x, 1.0), (x, 0.5))
-    d.text(x, 0.3, "new v at row y, for the next block")
-    d.box(4.45, 2.43, "1×1", width=0.5, height=0.4)
-    d.arrow((start + 8 * side, 2.43), (4.2, 2.43))
-    d.arrow((4.7, 2.43), (4.9, 2.43))
-    d.cells(4.9, 2.53, [8 * [kept]], side=0.2)
-    d.axis.add_patch(Rectangle((5.7, 2.33), 0.2, 0.2, fill=False, ec="black", lw=2))
-    d.text(5.7, 2.75, "across, for all of row y")
-    d.text(5.8, 2.1, "the code step\nreads it at x", va="top")
-    d.arrow((6.5, 2.43), (y - 0.16, 2.43))
-    d.text(y, 4.8, "once per code: code_step", weight="bold", size=10)
-    row = 3 * [plain] + [kept, new] + 3 * [plain]
-    d.cells(y - 4.5 * side, 4.3, [row], side=side)
-    d.text(y - 4.5 * side - 0.1, 4.17, "h at x − 1 and x", **left)
-    d.arrow((y, 4.04), (y, 3.5))
-    d.box(y, 3.25, "horizontal convolution", width=1.9)
-    d.arrow((y, 3.0), (y, 2.59))
-    d.plus(y, 2.43)
-    d.arrow((y, 2.27), (y, 1.5))
-    d.box(y, 1.25, "gate, 1×1, + h at x", width=1.9)
-    d.arrow((y, 1.0), (y, 0.5))
-    d.text(y, 0.3, "new h at x, for the next block")
-    d.cells(4.7, 1.15, [[kept]], side=side)
-    d.text(5.05, 1.02, "kept from before", ha="left")
-    d.cells(4.7, 0.75, [[new]], side=side)
-    d.text(5.05, 0.62, "new at this step", ha="left")
     return d.figure

@@ -14,7 +14,7 @@ from pixelprior.plotting import COLOURS, INK, ON_FILL, panel_width
 IN_CELL = {"ha": "center", "va": "center", "size": 9, "color": ON_FILL}
 
 
-def masks(kernels: dict[str, Tensor], *, title: str = "") -> Figure:
+def masks(kernels: dict[str, Tensor]) -> Figure:
     """Masks [k, k] of ones and zeros: 1 in the colour of the past, centre framed."""
     width = panel_width(len(kernels), 2.6)
     figure = Figure(figsize=(width * len(kernels), width + 0.3), layout="constrained")
@@ -31,7 +31,6 @@ def masks(kernels: dict[str, Tensor], *, title: str = "") -> Figure:
         )
         frame_grid(axis, height, width)
         axis.set_title(name, fontsize=9)
-    figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -53,7 +52,6 @@ def receptive_fields(
     position: tuple[int, int],
     *,
     columns: int = 4,
-    title: str = "",
 ) -> Figure:
     """Which positions the output at one position depends on, bool [H, W] by name.
 
@@ -95,7 +93,6 @@ def receptive_fields(
         handleheight=1.4,
         frameon=False,
     )
-    figure.suptitle(title, fontsize=11)
     return figure
 
 

@@ -129,7 +129,6 @@ def cells(
     *,
     position: tuple[int, int] | None = None,
     columns: int = 4,
-    title: str = "",
 ) -> Figure:
     """Grids [H, W] whose cells are of several kinds.
 
@@ -168,7 +167,6 @@ def cells(
         fontsize=9,
         frameon=False,
     )
-    figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -212,9 +210,7 @@ def what_is_computed(row: int, column: int, height: int = 8, width: int = 8) -> 
     return cells(panels, WORK, position=(row, column), columns=3)
 
 
-def image_blocks(
-    blocks: dict[str, Tensor], *, column_names: Sequence[str], title: str = ""
-) -> Figure:
+def image_blocks(blocks: dict[str, Tensor], *, column_names: Sequence[str]) -> Figure:
     """Blocks of images [N, C, S, S], one above the other, each with its name above.
 
     Args:
@@ -242,5 +238,4 @@ def image_blocks(
         axis.set_yticks([])
         axis.set_title(name, fontsize=10, loc="left")
         axis.set_frame_on(False)
-    figure.suptitle(title, fontsize=11)
     return figure

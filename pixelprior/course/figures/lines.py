@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 from torch import Tensor
 
 from pixelprior.plotting import COLOURS, INK
@@ -35,9 +34,6 @@ def curves(
     y_label: str,
     baselines: dict[str, float] | None = None,
     bands: dict[str, tuple[float, float]] | None = None,
-    title: str = "",
-    log_x: bool = False,
-    log_y: bool = False,
     x_ticks: Iterable[float] | None = None,
     y_limits: tuple[float | None, float | None] = (None, None),
 ) -> Figure:
@@ -58,22 +54,15 @@ def curves(
     figure = Figure(figsize=(7.6, 4.0), layout="constrained")
     axis = figure.subplots()
     _draw_curves(axis, lines, baselines or {}, bands or {})
-    if baselines and not log_x:  # room for their labels, beside the curves
+    if baselines:  # room for their labels, beside the curves
         left, right = axis.get_xlim()
         axis.set_xlim(left, right + (right - left) / 5)
     axis.set_ylabel(y_label)
-    axis.set_title(title, fontsize=11)
     if lines:
         axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, frameon=False)
     axis.set_xlabel(x_label)
-    if log_x:
-        axis.set_xscale("log")
-    if log_y:
-        axis.set_yscale("log")
     if x_ticks is not None:
-        ticks = list(x_ticks)
-        axis.set_xticks(ticks, map(str, ticks))
-        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_xticks(list(x_ticks))
     axis.set_ylim(*y_limits)
     _label_baselines(axis, baselines or {})
     return figure
@@ -83,21 +72,17 @@ def blind_spot_price(
     losses: dict[str, dict[int, float]],
     entropy: float,
     bound: float,
-    uniform: float = math.log(16),
 ) -> Figure:
     """Held-out losses {step: nats per code} by name, on codes of known entropy, with
     the band below the bound of a network that has a blind spot."""
-    figure = curves(
+    return curves(
         losses,
         x_label="training steps",
         y_label="nats per code, held out",
-        baselines={"uniform": uniform, "bound": bound, "entropy": entropy},
+        baselines={"uniform": math.log(16), "bound": bound, "entropy": entropy},
         bands={"the price of the blind spot": (entropy, bound)},
         y_limits=(1.0, 2.95),
     )
-    last = max(step for each in losses.values() for step in each)
-    figure.axes[0].set_xlim(0, 1.25 * last)  # the labels have room beside the curves
-    return figure
 
 
 def _draw_curves(axis: Axes, lines: dict, baselines: dict, bands: dict) -> None:

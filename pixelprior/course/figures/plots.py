@@ -1,17 +1,15 @@
 """Bars and heat maps, in the style of `plotting.py`."""
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from pixelprior.course.figures.lines import as_numbers, colour_of
-from pixelprior.plotting import COLOURS, INK, ON_FILL, draw_image, panel_width
+from pixelprior.plotting import COLOURS, ON_FILL, draw_image, panel_width
 
 HATCHES = ("", "//", "..", "xx", "\\\\", "oo")
 
@@ -20,7 +18,6 @@ def bars(
     values: dict[str, float],
     *,
     y_label: str,
-    title: str = "",
     unit_format: str = "{:.2f}",
     alike: bool = False,
 ) -> Figure:
@@ -33,7 +30,6 @@ def bars(
         for bar in axis.patches:
             bar.set(facecolor=COLOURS["past"], hatch="")
     axis.set_ylabel(y_label)
-    figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -71,44 +67,13 @@ def draw_bars(
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def code_use(counts: dict[str, Tensor], *, title: str = "") -> Figure:
-    """The share of each code, most frequent first, from counts [K] by name.
-
-    The dashed line is the share that each code would have if all were equally frequent.
-    """
-    width = panel_width(len(counts), 3.9)
-    figure = Figure(figsize=(width * len(counts), 3.2), layout="constrained")
-    axes = figure.subplots(1, len(counts), squeeze=False, sharey=True)[0]
-    for number, (axis, (name, count)) in enumerate(
-        zip(axes, counts.items(), strict=True)
-    ):
-        shares = as_numbers(count) / max(1, as_numbers(count).sum())
-        axis.bar(
-            np.arange(len(shares)),
-            np.sort(shares)[::-1],
-            color=colour_of(name, number),
-            width=0.85,
-        )
-        level = 1 / len(shares)
-        axis.axhline(level, color=INK, linewidth=1, linestyle="--")
-        axis.set_title(name, fontsize=9)
-        axis.set_xlabel("codes, most frequent first")
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("share of all codes")
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
 def heatmaps(
     maps: dict[str, Tensor],
     *,
     unit: str,
-    title: str = "",
     limits: tuple[float | None, float | None] = (None, None),
     numbers: str | dict[str, str] = "",
     centred: bool = False,
-    columns: int | None = None,
-    position: tuple[int, int] | None = None,
     numbered: bool = False,
 ) -> Figure:
     """Maps [H, W] side by side on one colour scale, with the unit at the colour bar.
@@ -122,26 +87,19 @@ def heatmaps(
             "" to write none: one for all maps, or for each by its name. A map of more
             than 8 rows or columns has no room for them.
         centred: whether 0 is the middle of the scale (blue below, red above).
-        columns: maps per row; None puts all into one row.
-        position: row and column of the cell that has a frame in each map.
-        numbered: whether rows and columns are numbered, from 0; with a position they
-            always are.
+        numbered: whether rows and columns are numbered, from 0.
     """
-    columns = columns or len(maps)
     values = [as_numbers(grid) for grid in maps.values()]
     low = min(np.nanmin(grid) for grid in values) if limits[0] is None else limits[0]
     high = max(np.nanmax(grid) for grid in values) if limits[1] is None else limits[1]
     if centred:
         high = max(abs(low), abs(high)) or 1.0
         low = -high
-    width, rows = panel_width(columns, 3.1, 0.9), math.ceil(len(maps) / columns)
-    size = (width * columns + 0.9, rows * (max(width, 2.2) + 0.4))
+    width = panel_width(len(maps), 3.1, 0.9)
+    size = (width * len(maps) + 0.9, max(width, 2.2) + 0.4)
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, name, value in zip(axes.flat, maps, values, strict=False):
-        axis.axis("on")
+    axes = figure.subplots(1, len(maps), squeeze=False)
+    for axis, name, value in zip(axes.flat, maps, values, strict=True):
         form = numbers if isinstance(numbers, str) else numbers[name]
         colours = colormaps["RdBu_r" if centred else "cividis"]
         drawn = axis.imshow(
@@ -163,17 +121,13 @@ def heatmaps(
                     size=9,
                     color="white" if dark else ON_FILL,
                 )
-        if position is not None:
-            corner = (position[1] - 0.5, position[0] - 0.5)
-            axis.add_patch(Rectangle(corner, 1, 1, fill=False, lw=2.5, ec="black"))
         axis.set_title(name, fontsize=9)
-        height, width_in_cells = value.shape if numbered or position else (0, 0)
+        height, width_in_cells = value.shape if numbered else (0, 0)
         axis.set_xticks(range(width_in_cells))
         axis.set_yticks(range(height))
         axis.tick_params(labelsize=9, length=0)
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
     bar.set_label(unit)
-    figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -183,7 +137,6 @@ def images_over_maps(
     captions: Iterable[str],
     *,
     unit: str,
-    title: str = "",
     limits: tuple[float | None, float | None] = (0, None),
     difference: str = "",
 ) -> Figure:
@@ -227,7 +180,6 @@ def images_over_maps(
     for which, its_unit in ((drawn[0], unit), *of_difference):
         bar = figure.colorbar(which, ax=list(axes.flat), shrink=0.44, anchor=(0, 0.03))
         bar.set_label(its_unit, fontsize=9)
-    figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -237,7 +189,6 @@ def grouped_bars(
     *,
     x_label: str = "",
     y_label: str,
-    title: str = "",
 ) -> Figure:
     """Bars side by side over each name, one per group.
 
@@ -269,5 +220,4 @@ def grouped_bars(
     figure.legend(
         loc="outside upper right", ncols=len(groups), fontsize=9, frameon=False
     )
-    figure.suptitle(title, fontsize=11)
     return figure
