@@ -7,7 +7,7 @@
 #
 # **What you need.** The gated block of notebook [03](03_gated_blocks.ipynb), and the loss of notebook [04](04_top_prior.ipynb).
 #
-# **Time.** About 24 minutes for the core and 47 for all, with the exercises; 25<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
+# **Time.** About 24 minutes for the core and 43 for all, with the exercises; 25<!--= timings 05_bottom_prior --> seconds to run on two CPU cores.
 #
 # ← [04 · The top prior](04_top_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [06 · Sampling, fast](06_fast_sampling.ipynb) →
 
@@ -289,7 +289,7 @@ figures.show(check.map_of(gain.mean(dim=0)), "gain_by_position")
 # %% [markdown]
 # ## 05.10 Exercises
 #
-# *Further · 17 minutes*
+# *Further · 13 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** The gated block ([03](03_gated_blocks.ipynb)) and the two levels ([05](05_bottom_prior.ipynb)). No GPU.
 #
-# **Time.** About 30 minutes for the core and 58 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
+# **Time.** About 29 minutes for the core and 57 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
 #
 # ← [05 · The bottom prior](05_bottom_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [07 · Generate and judge](07_generate_and_judge.ipynb) →
 
@@ -81,7 +81,7 @@ explore(figures.what_is_computed, "what_is_computed", row=row, column=column)
 # %% [markdown]
 # ## 06.3 Your own fast sampler
 #
-# *Core · 14 minutes*
+# *Core · 13 minutes*
 
 # %% [markdown]
 # ### Your turn A: roll the rows
@@ -116,7 +116,7 @@ roll = your_turn(check.roll, my_roll, otherwise=steps.rolled)
 # %% [markdown]
 # ### Your turn B: the loop of cached
 #
-# *9 minutes*
+# *8 minutes*
 #
 # The box that keeps everything for all blocks is the package's `PixelCNNCache`, and ours rolls by your line. It has four steps:
 #
@@ -127,7 +127,7 @@ roll = your_turn(check.roll, my_roll, otherwise=steps.rolled)
 # | `cache.keep_code(z)` | after a draw | keeps the codes z [B] of one position |
 # | `cache.keep_row(z)` | after a row | keeps a row of codes z [B, W] |
 #
-# **Write the loop**: naive's two loops, with these steps in place of the whole network. Row y of the condition is `condition[:, :, y : y + 1]`. The check tries your loop on a small network. It counts your steps, and compares the codes with those of naive.
+# **Write the loop**: put these four steps into naive's two loops, in place of the whole network. Row y of the condition is `condition[:, :, y : y + 1]`. The check tries your loop on a small network. It counts your steps, and compares the codes with those of naive.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -145,7 +145,10 @@ roll = your_turn(check.roll, my_roll, otherwise=steps.rolled)
 # %% tags=["exercise"]
 def my_cached(cache, u, condition):  # u [B, H, W]
     codes = torch.zeros(u.shape, dtype=torch.long)  # [B, H, W]
-    return None  # your turn: fill `codes` by two loops, and return it
+    for y in range(u.shape[1]):
+        for x in range(u.shape[2]):
+            pass  # your turn: which steps here, and which around this loop?
+    return None  # your turn: `codes`
 
 
 cached = your_turn(check.cached, my_cached, otherwise=steps.by_steps)
