@@ -7,7 +7,7 @@
 #
 # **What you need.** Codes and nats of notebook [00](00_start_here.ipynb).
 #
-# **Time.** About 28 minutes for the core and 48 for all, with the exercises; 105<!--= timings 10_find_what_is_odd --> seconds to run on two CPU cores.
+# **Time.** About 28 minutes for the core and 50 for all, with the exercises; 105<!--= timings 10_find_what_is_odd --> seconds to run on two CPU cores.
 #
 # ← [09 · Your own images, CIFAR and several GPUs](09_scale_up.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
 
@@ -27,7 +27,7 @@ from pixelprior.evaluation.measures import image_nats
 # %% [markdown]
 # ## 10.1 Odd, compared with what?
 #
-# *Core · 11 minutes*
+# *Core · 12 minutes*
 #
 # A factory has thousands of normal images, and no list of what can go wrong. **Anomaly detection** finds images that are not like the normal ones. Here, *normal* is a photograph of clothes. We take 500 on which nothing was trained. On 200 others a program has put one defect each: a patch pasted elsewhere, a scratch, a blotch, a missing part, or half of another image.
 
@@ -45,7 +45,7 @@ def nats_of(images):  # −log P of each top code, [B, 8, 8]
 normal_nats = nats_of(photographs.subset(slice(500)))  # [500, 8, 8]
 
 # %% [markdown]
-# Is a code odd when it costs many nats? Each map has the top codes of one image. In all maps of this notebook *dark is odd*, and the darkest cells here cost 8 nats or more. **Five of the images have a defect. Which one has none?**
+# Is a code odd when it costs many nats? Each map has the top codes of one image. In all maps of this notebook *dark is odd*. **Five of the images have a defect. Which one has none?**
 
 # %%
 six_nats = nats_of(six)  # [6, 8, 8]
@@ -64,7 +64,7 @@ reveal(check.TRUTH, my_guess)
 # %% [markdown]
 # ### Your turn A: p-values
 #
-# *5 minutes*
+# *6 minutes*
 #
 # If c of N normal values are at least as large as a value, the **p-value** of the value is
 #
@@ -72,7 +72,7 @@ reveal(check.TRUTH, my_guess)
 # p = \frac{1 + c}{1 + N}
 # $$
 #
-# The 1 stands for the value itself, so p is never 0. A normal value is as likely to be the largest of all N + 1 as the second or the third, so it has p ≤ 1/20 in at most one case of twenty. **Write the function.** `values` has the shape [B, …] and `normal` has [N, …], where … is the same for both: nothing for one number per image, and H, W for maps. Each value is compared with the N normal ones in its own position, and the result has the shape of `values`. The check tries both shapes.
+# The 1 stands for the value itself, so p is never 0. A normal value is as likely to be the largest of all N + 1 as the second or the third, so it has p ≤ 1/20 in at most one case of twenty. **Write the function.** `values` has the shape [B, …] and `normal` has [N, …], where … is the same for both: nothing for one number per image, and H, W for maps. Each value is compared with the N normal ones in its own position, and the result has the shape of `values`.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -100,7 +100,7 @@ p_values = your_turn(
 # [To solution A](#Solution-A)
 
 # %% [markdown]
-# Here are the six images with the p-values of their top codes: the darkest are near 0, and the lightest are 0.2 or more. **Are the dark codes at the defects?**
+# Here are the six images with the p-values of their top codes. **Are the dark codes at the defects?**
 
 # %%
 p = p_values(six_nats, normal_nats)  # [6, 8, 8]
@@ -108,7 +108,7 @@ maps = figures.odd_maps(p, "p-value", limits=(0.2, 0), images=six[:][0])
 figures.show(maps, "p_values_of_six_images")
 
 # %% [markdown]
-# Most are at a defect, or follow one in raster order. By chance, a normal image has about 3 codes with p ≤ 1/20. Image 5 has 5. Image 3, without a part of its sleeve, has only 3, but one of them is the most expensive of 501.
+# Many are at a defect, or soon after one. By chance, a normal image has about 3 codes with p ≤ 1/20. Image 5 has 5. Image 3, without a part of its sleeve, has only 3, but two of them are the most expensive of 501; image 5 has one such code.
 
 # %% [markdown]
 # ## 10.2 A map of the defect
@@ -147,14 +147,14 @@ def restorations(rate):
 explore(restorations, "restorations_by_rate", rate=[0.05, 0.01, 0.2, 1.0])
 
 # %% [markdown]
-# The hole in the bag is filled with its pattern, and is dark in the map; so is the other missing part. The wrong half stays, because few of its codes are odd: each is judged given those before it, and continues them at little cost. A restoration is *a* normal image that fits what was kept. Now move the rate.
+# The hole in the bag is filled with its pattern, and is dark in the map; so is most of the other missing part. The wrong half stays, because few of its codes are odd: each is judged given those before it, and continues them at little cost. A restoration is *a* normal image that fits what was kept: with a rate of 1.0, the label alone.
 
 # %% [markdown]
 # ## 10.3 One score per image
 #
 # *Core · 2 minutes*
 #
-# To raise an alarm, we need one number per image, a **score**: higher is odder. A small defect drowns in a mean over 64 codes, so we take the mean of the k most expensive ones, the **largest nats**.
+# An alarm needs one number per image, a **score**: higher is odder. A small defect drowns in a mean over 64 codes, so we take the mean of the k most expensive ones, the **largest nats**.
 
 
 # %%
@@ -163,7 +163,7 @@ def score(nats, k=8):  # [B, 8, 8]
 
 
 # %% [markdown]
-# Take a normal image and one with a defect: how often has the second the higher score? This share of all pairs is 0.5 for guessing and 1 at best. It is the area under the **ROC curve**. **Are the 8 largest better than all 64?**
+# Take a normal image and one with a defect: how often has the second the higher score? This share of all pairs is 0.5 for guessing and 1 at best. It is the area under the **ROC curve**: for each threshold, the share of defects found against the share of normal images that raise an alarm. **Are the 8 largest better than all 64?**
 
 # %%
 odd_nats = nats_of(defects)  # [200, 8, 8]
@@ -172,7 +172,7 @@ for k in (64, 8):
     print(f"{k:2} codes: {pairs.double().mean():.2f}")
 
 # %% [markdown]
-# They are. With 200 defects, an area is uncertain by 0.02 to 0.03, so 4 and 8 codes cannot be told apart. And whoever chooses k on these defects has to measure it on others.
+# They are. Whoever chooses k on these defects has to measure it on others.
 
 # %% [markdown]
 # ## 10.4 What a p-value promises
@@ -193,14 +193,14 @@ for rate in (0.01, 0.05, 0.10):
     print(f"promised {rate:3.0%}, kept {kept.mean():4.1%}: {ends}")
 
 # %% [markdown]
-# It is kept on average. A single calibration may raise twice as many, and with more normal images it comes closer. Nothing is promised about defects: which share is found depends on the score.
+# It is kept on average. A single calibration may raise two to five times as many, and with more normal images it comes closer. Nothing is promised about defects: which share is found depends on the score.
 
 # %% [markdown]
 # ## 10.5 Where it breaks: the most normal image of all
 #
 # *Core · 5 minutes*
 #
-# Many people begin with the likelihood of the whole image, so that the score is the nats of all codes, top and bottom. **What is the p-value of a black image?**
+# Many people begin with the likelihood of the whole image: the score is the nats of all codes. **What is the p-value of a black image?**
 
 # %%
 my_guess = None  # your guess, from 0 to 1
@@ -219,7 +219,7 @@ total = all_nats(black)  # [1]
 reveal(f"it is {p_values(total, usual).item():.0f}", my_guess)
 
 # %% [markdown]
-# It is the most normal of all: it costs about 130 nats, and each photograph more than 200, because plain background is predicted best. So an empty conveyor belt raises no alarm. To notice it, try a plain image on your detector.
+# It is the most normal of all: it costs less than each photograph, because plain background is predicted best. So an empty conveyor belt raises no alarm.
 
 # %% [markdown]
 # ### Your turn B: both sides
@@ -243,6 +243,7 @@ reveal(f"it is {p_values(total, usual).item():.0f}", my_guess)
 
 # %% tags=["exercise"]
 def my_both_sides(values, normal):  # [B] and [N]
+    high = p_values(values, normal)  # [B]: of costing at least as much
     return None  # your turn: [B]
 
 
@@ -268,9 +269,9 @@ print(f"both sides: p = {both_sides(total, usual).item():.3f}")
 from pixelprior.anomalies import calibrate, find
 
 calibration = calibrate(vqvae2, prior, *photographs[:200], draws=2)
-kept = calibration.nats["top"].permute(2, 0, 1)  # [100, 8, 8]
+its_nats = calibration.nats["top"].permute(2, 0, 1)  # [100, 8, 8]
 package = calibration.code_p_values("top", six_nats)  # [6, 8, 8]
-same = torch.allclose(p_values(six_nats, kept), package)
+same = torch.allclose(p_values(six_nats, its_nats), package)
 print("p-values are equal:", same)
 
 # %% [markdown]
@@ -278,21 +279,21 @@ print("p-values are equal:", same)
 #
 # *Further · 5 minutes*
 #
-# `find` has a score and a map of its own; [docs/anomalies.md](../docs/anomalies.md#how-it-works) says how they are made. **Which of these defects does it find, and which does it miss?** Above each image is its p-value, and a line is around the pixels that are odder than 99 of 100 pixels of normal images.
+# `find` has a score and a map of its own; [docs/anomalies.md](../docs/anomalies.md#how-it-works) says how they are made. **Which of these defects does it find, and which does it miss?** A line is around the pixels that are odder than 99 of 100 pixels of normal images.
 
 # %% tags=["cover"]
-odd, labels = defects[:10]  # [10, 1, 32, 32], [10]
-found = find(vqvae2, prior, odd, calibration, labels, draws=2)
+ten, labels = defects[:10]  # [10, 1, 32, 32], [10]
+found = find(vqvae2, prior, ten, calibration, labels, draws=2)
 captions = [
-    f"{name}\np = {p:.2g}"
-    for name, p in zip(check.KINDS * 2, found.p_values, strict=True)
+    f"image {i}\n{check.KINDS[i % 5]}\np = {p:.2g}"
+    for i, p in enumerate(found.p_values)
 ]
 line = calibration.map_threshold(0.01)
-some = figures.findings(odd, found.best, found.maps, captions, line)
-figures.show(some, "findings")
+sheet = figures.findings(ten, found.best, found.maps, captions, line)
+figures.show(sheet, "findings")
 
 # %% [markdown]
-# The wrong half of the trousers and the missing part of the sleeve are restored. Four images have p-values above 0.05, and their defects could be normal: the piece missing from the sole (image 3) its arch, the patch (5) a shadow, the scratch (6) laces, and the halves of two shoes (9) fit together. The smallest p-value is 1/81, because `calibrate` kept the scores of 80 images.
+# The wrong half of the trousers and the missing part of the sleeve are restored, but of image 0 the whole pullover is drawn anew. Four images have p-values above 0.05, and their defects could be normal: the piece missing from the sole (image 3) its arch, the patch (5) a shadow, the scratch (6) laces, and the halves of two shoes (9) fit together. The scratch has a line around it all the same, because the map comes from restorations and the score does not.
 #
 # On 1,000 test images with such defects and 1,000 without, the areas under the ROC curve and their 95 % intervals are:
 #
@@ -310,7 +311,7 @@ figures.show(some, "findings")
 # %% [markdown]
 # ## 10.8 Exercises
 #
-# *Further · 14 minutes*
+# *Further · 15 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
@@ -320,9 +321,9 @@ figures.show(some, "findings")
 # %% [markdown]
 # ### Exercise 1: a brighter camera
 #
-# *Difficulty 2 of 5 · importance 5 of 5 · 6 minutes · after 10.4*
+# *Difficulty 2 of 5 · importance 5 of 5 · 5 minutes · after 10.4*
 #
-# Your camera is replaced, and each pixel of the new images is brighter by 0.1. Nothing is wrong with what they show. `new_scores` [200] are the scores of new photographs, and `scores` [500] those of 10.4. Give two shares: of all new images, how many raise an alarm at α = 0.05 if they are ranked among the old scores? And if the first 100 new scores are the calibration, how many of the other 100 raise one? Guess both before you compute.
+# Your camera is replaced, and each pixel of the new images is brighter by 0.1. Nothing is wrong with what they show. `new_scores` [200] are the scores of new photographs, and `scores` [500] those of 10.4. Give two shares: of all new images, how many raise an alarm at α = 0.05 if they are ranked among the old scores? And if the first 100 new scores are the calibration, how many of the other 100 raise one?
 #
 # <details><summary>Hint 1</summary>
 #
@@ -353,7 +354,7 @@ check.camera(my_shares, scores, new_scores)
 # %% [markdown]
 # ### Exercise 2: one false alarm in a hundred
 #
-# *Difficulty 3 of 5 · importance 4 of 5 · 8 minutes · after 10.4*
+# *Difficulty 3 of 5 · importance 4 of 5 · 10 minutes · after 10.4*
 #
 # A machine at the conveyor belt wants one number, not p-values. Write a function that gets normal scores [M] and a rate, and returns a threshold: images with a *higher* score raise an alarm. It has to keep the promise of 10.4 for every number of scores, and should be as low as possible, because a lower threshold finds more defects. Where there are too few scores for the rate, it returns `math.inf`, which no image exceeds. The check tries it on scores and rates of its own.
 #
@@ -365,13 +366,13 @@ check.camera(my_shares, scores, new_scores)
 #
 # <details><summary>Hint 2</summary>
 #
-# It is above the k-th largest with a probability of k / (M + 1). How large may k be?
+# It is above the r-th largest with a probability of r / (M + 1). How large may r be?
 #
 # </details>
 #
 # <details><summary>Hint 3</summary>
 #
-# k is rate · (M + 1), rounded down; add a little such as 1e-9 before you round, because a computer takes 0.29 · 100 for slightly less than 29.
+# r is rate · (M + 1), rounded down; add a little such as 1e-9 before you round, because a computer takes 0.29 · 100 for slightly less than 29.
 #
 # </details>
 
@@ -393,7 +394,7 @@ check.threshold(my_threshold)
 # ## What you can do now
 #
 # - Rank a cost among those of normal images, and say what the p-value promises.
-# - Score images by their largest nats, and map a defect by a restoration.
+# - Say why a score takes the largest nats alone, and read the map of a restoration.
 # - Notice when an image is too cheap, and look at both sides.
 #
 # **In papers**, this is **unsupervised anomaly detection**, with training images of one class **one-class classification**; p-values from a calibration are those of **conformal prediction**.
@@ -460,15 +461,15 @@ check.camera(shares, scores, new_scores)
 
 
 # %% tags=["solution"]
-# The k-th largest score, for the largest k with k / (M + 1) ≤ rate.
+# The r-th largest score, for the largest r with r / (M + 1) ≤ rate.
 def lowest_threshold(scores, rate):
-    k = math.floor(rate * (len(scores) + 1) + 1e-9)
-    if k == 0:
+    r = math.floor(rate * (len(scores) + 1) + 1e-9)
+    if r == 0:
         return math.inf
-    return scores.sort(descending=True).values[k - 1]  # []
+    return scores.sort(descending=True).values[r - 1]  # []
 
 
 check.threshold(lowest_threshold)
 
 # %% [markdown] tags=["solution"]
-# For a rate of 0.001, k is 0 below 999 scores: so many normal images are needed at least.
+# For a rate of 0.001, r is 0 below 999 scores: so many normal images are needed at least.

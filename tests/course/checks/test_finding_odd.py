@@ -45,6 +45,11 @@ def lower(values, normal):
     return ranked(-values, -normal)
 
 
+def two_sides(other):
+    """A two-sided p-value, with p-values of the other side of one's own."""
+    return lambda v, n: (2 * torch.minimum(ranked(v, n), other(v, n))).clamp(max=1)
+
+
 def kth_largest(scores, rate):
     k = math.floor(rate * (len(scores) + 1) + 1e-9)
     if k == 0:
@@ -105,14 +110,15 @@ def test_right_answers_in_several_forms(check, answer, judge):
             (counted(lambda c, n: c / (1 + n)), "c / (1 + N)"),
             (counted(lambda c, n: c), "p is a share"),
             (counted(lambda c, n: 1 - c / n), "nearly 1 − p"),
-            (counted(lambda c, n: (1 + c) // (1 + n)), "are at least as large"),
+            (counted(lambda c, n: (1 + c) // (1 + n)), "but 4/21 = 0.190 is needed"),
+            (counted(lambda c, n: 1 + c / (1 + n)), "you have 1.143"),
             (lambda v, n: (1 + (n > v[:, None]).sum(1)) / (1 + len(n)), "equal values"),
-            (lower, "values up to it"),
+            (lower, "those at most as large, not at least"),
             (
                 lambda v, n: (1 + (n < v[:, None]).sum(1)) / (1 + len(n)),
                 "you count smaller",
             ),
-            (anywhere, "in all positions"),
+            (anywhere, "= 0.238 is needed"),
             (of_maps, "IndexError"),
             (lambda v, n: (1 + (n >= v[:, None]).sum()) / (1 + len(n)), "has shape []"),
             (lambda v, n: (n >= v[:, None]).float().mean(0), "has shape [20]"),
@@ -127,19 +133,21 @@ def test_right_answers_in_several_forms(check, answer, judge):
                 lambda v, n: 2 * torch.minimum(ranked(v, n), 1 - ranked(v, n)),
                 "1 − p can be 0",
             ),
-            (
-                lambda v, n: (2 * torch.maximum(ranked(v, n), lower(v, n))).clamp(
-                    max=1
-                ),
-                "the larger of the two",
-            ),
-            (lambda v, n: ranked(v, n) * lower(v, n), "farthest of 51"),
+            (two_sides(lambda v, n: ranked(-v, n)), "for -1 you have 1.000, but 2/51"),
+            (two_sides(lambda v, n: ranked(v, -n)), "for -1 you have 0.078, but"),
+            (lambda v, n: ranked(v, n) * lower(v, n), "2/51 = 0.039 is needed"),
         ],
         "threshold": [
-            (lambda scores, rate: scores.quantile(1 - rate), "allowed are 2.51"),
+            (
+                lambda scores, rate: scores.quantile(1 - rate),
+                "4 of 251 cases; allowed are 2.51",
+            ),
             (lambda scores, rate: scores.max() + 1, "a lower threshold"),
-            (lambda scores, rate: scores.min() - 1, "which end is odd"),
-            (lambda scores, rate: scores.max(), "a lower threshold"),
+            (lambda scores, rate: -kth_largest(-scores, rate), "in 249 of 251 cases"),
+            (
+                lambda scores, rate: scores.max(),
+                "a lower threshold keeps the promise: 2 of 251 cases",
+            ),
             (
                 lambda scores, rate: scores.sort(descending=True).values[
                     math.floor(rate * (len(scores) + 1))
@@ -148,7 +156,13 @@ def test_right_answers_in_several_forms(check, answer, judge):
             ),
             (  # 0.29 · 100 is slightly less than 29
                 lambda scores, rate: kth_largest(scores, rate - 1e-8),
-                "with 99 normal scores",
+                "29 of 100 cases are allowed, and Python has 28.99999",
+            ),
+            (
+                lambda scores, rate: scores.topk(
+                    math.floor(rate * (len(scores) + 1) + 1e-9)
+                ).values.min(),
+                "return math.inf",
             ),
             (lambda scores, rate: scores[:2], "a number"),
             (
@@ -170,7 +184,14 @@ def shares(scores):
 
 
 @pytest.mark.parametrize(
-    "as_given", [tuple, list, lambda both: [round(float(each), 2) for each in both]]
+    "as_given",
+    [
+        tuple,
+        list,
+        torch.stack,
+        np.array,
+        lambda both: [round(float(each), 2) for each in both],
+    ],
 )
 def test_two_shares_may_be_given_in_any_form(camera_scores, as_given):
     verdict = check.camera(as_given(shares(camera_scores)[:2]), *camera_scores)
@@ -186,7 +207,7 @@ def test_two_shares_may_be_given_in_any_form(camera_scores, as_given):
         (lambda one, two, twice: (one, twice), "of its own calibration"),
         (lambda one, two, twice: (one, one), "is another"),
         (lambda one, two, twice: one, "two numbers are needed"),
-        (lambda one, two, twice: np.array([one, two]), "two numbers are needed"),
+        (lambda one, two, twice: torch.stack([one, two, twice]), "two numbers"),
     ],
 )
 def test_wrong_shares_are_explained(camera_scores, change, words):
