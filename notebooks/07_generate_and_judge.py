@@ -7,7 +7,7 @@
 #
 # **What you need.** The prior of notebook [00](00_start_here.ipynb).
 #
-# **Time.** About 28 minutes for the core and 57 for all, with the exercises; 135<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
+# **Time.** About 31 minutes for the core and 61 for all, with the exercises; 135<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
 #
 # ← [06 · Sampling, fast](06_fast_sampling.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [08 · Complete and edit in code space](08_complete_and_edit.ipynb) →
 
@@ -27,11 +27,11 @@ from pixelprior.evaluation import measures
 # %% [markdown]
 # ## 07.1 Draw a code with one random number
 #
-# *Core · 6 minutes*
+# *Core · 8 minutes*
 #
-# So far, `torch.multinomial` drew a code by K probabilities, with hidden random numbers. Now one number u decides, **uniform** from 0 to 1: no value is likelier than another.
+# Notebook 06 drew each code by one number u, **uniform** from 0 to 1: no value is likelier than another. How?
 #
-# Lay the probabilities end to end. The code on whose piece u falls is drawn. The ends of the pieces are sums of probabilities, the **cumulative distribution function**, CDF. It leads from a code to a number, and we read it backwards: **inverse CDF**. **Which code does u = 0.62 draw?**
+# Lay the probabilities end to end. The code on whose piece u falls is drawn. The ends of the pieces are sums of probabilities, the **cumulative distribution function**, CDF. Its inverse leads from u to a code: **inverse CDF**. **Which code does u = 0.62 draw?**
 
 # %%
 probs = torch.tensor([[0.1, 0.4, 0.2, 0.3]]).double()  # [1, K], K = 4
@@ -43,7 +43,7 @@ figures.show(figures.stairs(probs[0], 0.62), "stairs")
 # %% [markdown]
 # ### Your turn A: inverse CDF
 #
-# *4 minutes*
+# *6 minutes*
 #
 # Draw for a batch: row b of `probs` and the number `u[b]` give one code. A number at the end of a piece belongs to the next piece, so that a code of probability 0 is never drawn. One more thing: if somebody has removed a code, a row may add up to 0.9. **Every u below 1 has to fall on a piece all the same**, and the pieces have to keep their ratios. The check tries rows with zeros, and rows with other sums.
 #
@@ -78,7 +78,7 @@ inverse_cdf = your_turn(
 #
 # *Core · 2 minutes*
 #
-# Many people forget to scale u. Here code 0 is removed, and a row adds up to 0.9. **What shares have the codes of `careless`?** The second line is yours.
+# Here code 0 is removed, so that a row adds up to 0.9. `careless` does not scale u. **What shares have its codes?** The second line is yours.
 
 # %%
 u = torch.arange(100_000).double() / 100_000  # [B], from 0 to 0.99999
@@ -88,14 +88,14 @@ for codes in (careless, inverse_cdf(kept, u)):
     print([round(n / len(u), 2) for n in codes.bincount().tolist()])
 
 # %% [markdown]
-# One draw in ten is code 4, which does not exist, and the network that gets it stops with `index out of range in self`. Rounding does the same after millions of codes: in float32 a row may add up to 0.9999996. To notice it, **test a draw with a row that adds up to less than 1**.
+# One draw in ten is code 4, which does not exist, and the network stops with an error. Rounding does the same after tens of millions of codes: in float32 a row may add up to 0.9999996. To notice it, **test a draw with a row that adds up to less than 1**.
 
 # %% [markdown]
 # ## 07.3 Temperature, top-k and top-p
 #
 # *Core · 2 minutes*
 #
-# Three knobs change the probabilities before the draw. The **temperature** T divides the logits: each probability is raised to the power 1/T, and the sum becomes 1 again. **Top-k** keeps the k likeliest codes. **Top-p** keeps the fewest of the likeliest that together hold a given share. **How many of the 30 codes do T = 0.7 and a top-p of 0.9 leave here?**
+# Three knobs change the probabilities, *in this order*. The **temperature** T divides the logits: each probability is raised to the power 1/T, and the sum becomes 1 again. **Top-k** keeps the k likeliest codes. **Top-p** keeps the fewest of the likeliest that together hold a given share. **How many of the 30 codes do T = 0.7 and a top-p of 0.9 leave at row 3 and column 4?**
 
 # %%
 vqvae2, prior = load_shipped()
@@ -104,19 +104,19 @@ draw_from = check.knobs(vqvae2, prior, heldout.subset([31]))
 explore(draw_from, "likeliest_codes", **check.CHOICES)
 
 # %% [markdown]
-# Seven, and the likeliest has gained most. Move the knobs: at row 0 and column 7 the prior is nearly certain, and a top-k of 5 keeps five codes even there.
+# Seven. At row 0 and column 7 one code has 0.81, and a top-p of 0.9 leaves only this one. Set top-p to 1.0, and a top-k of 5 leaves five.
 
 # %% [markdown]
 # ## 07.4 Guidance
 #
-# *Core · 6 minutes*
+# *Core · 7 minutes*
 #
 # The prior was trained with a tenth of the labels withheld, so it predicts with a label and without. **Guidance** starts from the logits with the label, and adds w times their difference to those without. A larger w favours what is typical of the class.
 
 # %% [markdown]
 # ### Your turn B: guidance
 #
-# *3 minutes*
+# *4 minutes*
 #
 # `level` is a level of the prior, such as `prior.prior_top`. `level(codes, labels)` gives logits with the labels, and `level(codes)` gives logits without. **Return the moved logits**, in three lines.
 #
@@ -141,20 +141,22 @@ guided = your_turn(check.guided, my_guided, otherwise=check.guided_logits)
 # `check.ten` draws ten images by the loop of notebook 02, with your two functions. All rows have the same numbers u. **What happens as T rises, and what does your w change at T = 1.0?**
 
 
-# %% tags=["cover"]
+# %%
 def draw(**options):  # 200 images, the classes in turn
     return measures.samples(vqvae2, prior, 200, **options)
 
 
 sets = {f"T = {T}": draw(temperature=T) for T in (0.3, 0.7, 1.0, 1.3)}
-rows = {name: data[:10][0] for name, data in sets.items()}
+
+# %% tags=["cover"]
 my_w = 1  # yours: from 0 to 10
-functions = guided, inverse_cdf
-my_top, rows[f"w = {my_w}"] = check.ten(vqvae2, prior, *functions, my_w)
+rows = {name: data[:10][0] for name, data in sets.items()}
+my_top, yours = check.ten(vqvae2, prior, guided, inverse_cdf, my_w)
+rows[f"w = {my_w}"] = yours
 figures.show(figures.image_rows(rows), "temperatures")
 
 # %% [markdown]
-# At 0.3 the images are clean and plain. At 1.0 there are prints, and three are torn. At 1.3 outlines fray. With w = 1 all ten are whole. Now try w = 4.
+# At 0.3 the images are clean and plain. At 1.0 there are prints, and three are torn. At 1.3 specks cover two. With w = 1 all ten are whole. At w = 4 images tear again: the logits are pushed too far.
 
 # %% [markdown]
 # ## 07.5 How good is a set of images?
@@ -203,19 +205,19 @@ def judged(data):  # how varied, and how good
 
 
 again = [judged(draw(seed=seed)) for seed in (1, 2, 3)]
-_, F2 = zip(judged(sets["T = 1.0"]), *again, strict=True)
-assert 0.1 < max(F2) - min(F2) < 0.3
+four = [F2 for _, F2 in (judged(sets["T = 1.0"]), *again)]
+assert 0.1 < max(four) - min(four) < 0.3
 reveal(check.NOISE, my_guess)
 
 # %% [markdown]
-# With so few images, a difference of 0.2 says nothing. Count only what is several times as large. And compare equally large sets: with 200, even photographs are at 0.2.
+# With so few images, a difference of 0.2 says nothing. Count only what is several times as large. And compare equally large sets: with 200, even photographs are at 0.2 to 0.3.
 
 # %% [markdown]
 # ## 07.7 Quality against variety
 #
 # *Core · 3 minutes*
 #
-# `judged` also says how varied a set is, by the mean **Euclidean** distance of the pixels of two images of a class. **What does variety cost?**
+# `judged` also says how varied a set is, by the mean **Euclidean** distance of the pixels of two images of a class. **Which sets are better than T = 1?**
 
 # %%
 sets["w = 1"] = draw(guidance=1.0)
@@ -226,7 +228,7 @@ points = {name: judged(data) for name, data in sets.items()}
 figures.show(figures.trade_off(points, cloud), "quality_and_variety")
 
 # %% [markdown]
-# - **T = 1.3** is worse than T = 1 by 1.4, and **T = 0.3** by 0.7: several times the noise. At 0.3 there is too little variety, and at 1.3 frayed edges count as distance.
+# - **T = 1.3** is worse than T = 1 by 1.4, and **T = 0.3** by 0.7: several times the noise. At 0.3 there is too little variety, and at 1.3 specks count as distance.
 # - **Guidance** is better by 0.6, and costs hardly any variety.
 # - **T = 0.7** is better by 0.3. With a noise of 0.2, this is undecided.
 #
@@ -244,7 +246,7 @@ my_guess = None  # your guess: "larger" or "smaller"
 
 # %%
 copier = measures.reconstructions(vqvae2, check.photographs(training)[0])
-assert judged(copier)[1] < F2[0] / 3
+assert judged(copier)[1] < four[0] / 3
 reveal(check.COPIER, my_guess)
 
 # %% [markdown]
@@ -276,27 +278,27 @@ print("our top grids are the package's:", torch.equal(my_top, z_top))
 # One number asks for quality and variety at once: train a classifier on drawn images with the labels that they were drawn for, and test it on photographs. The share that it gets right is the **classification accuracy score**. The smallest classifier needs no training: it gives each photograph the label of the nearest drawn image. **From which set can one learn most?**
 
 # %%
-taught = {"photographs": check.photographs(training)[0], **sets}
-for name, data in taught.items():
+shares, taught = {}, check.photographs(training)[0]
+for name, data in {"photographs": taught, **sets}.items():
     number, _ = measures.nearest(heldout, among=data)  # [1000]
     right = data.labels[number] == heldout.labels  # [1000]
-    taught[name] = right.float().mean().item()
+    shares[name] = right.float().mean().item()
 figures.show(
-    figures.bars(taught, y_label="share of photographs named rightly"),
+    figures.bars(shares, y_label="share of photographs named rightly"),
     "accuracy_by_source",
 )
 
 # %% [markdown]
-# From photographs, guidance and T = 0.7 come close to them, and T = 1.3 is last. (Differences of a few hundredths may be chance here.)
+# From photographs. Guidance and T = 0.7 come close, and T = 1.3 is last. (Differences of a few hundredths may be chance here.)
 #
-# The full measurement has 10,000 images and a trained classifier. From drawn images it scores 0.951<!--= results accuracy_score.samples_to_real.value --> times as well as from photographs, and from images drawn with guidance 0.932<!--= results accuracy_score.chosen_samples_to_real.value --> times, although their F² is lower. Of the drawn images, the share that looks like another class to the classifier falls from 0.166<!--= results frechet.of_another_class.samples.share.value --> to 0.043<!--= results frechet.of_another_class.chosen_samples.share.value --> with guidance. Each number answers another question.
+# The full measurement has 10,000 images and a trained classifier. From drawn images it scores 0.951<!--= results accuracy_score.samples_to_real.value --> times as well as from photographs, and from images drawn with guidance 0.932<!--= results accuracy_score.chosen_samples_to_real.value --> times, although their F² is lower. Of the drawn images, the share that looks like another class to the classifier falls from 0.166<!--= results frechet.of_another_class.samples.share.value --> to 0.043<!--= results frechet.of_another_class.chosen_samples.share.value --> with guidance.
 
 # %% [markdown]
 # ## 07.11 Blurry, or all alike?
 #
 # *Further · 4 minutes*
 #
-# Two networks make an image, so first find out which one is at fault. **Sharpness** can be measured: the mean square of each pixel minus the mean of the 3 × 3 pixels around it. **Where is it lost?**
+# Two networks make an image. **Sharpness** can be measured: the mean square of each pixel minus the mean of the 3 × 3 pixels around it. **Where is it lost?**
 
 # %%
 import torch.nn.functional as F
@@ -322,15 +324,13 @@ figures.show(
 #
 # | symptom | look first at | remedy |
 # |---|---|---|
-# | **blurry** | reconstructions of held-out images | blurry too: train the VQ-VAE-2 for longer, with more channels; sharp: raise a low temperature, or train the prior for longer |
+# | **blurry** | reconstructions of held-out images | blurry too: train the VQ-VAE-2 for longer, with more channels; sharp: go back to T = 1, or train the prior for longer |
 # | **all alike** | the temperature and top-k; the mean distance within a class | back to T = 1; if that does not help: codebook collapse ([01](01_images_to_codes.ipynb)) or overfitting ([04](04_top_prior.ipynb)) |
-# | **blows up** | the training loss | a lower learning rate: 04.8 |
-# | **slow** | the method and the batch size | `method="cached"` and many images at once: notebook [06](06_fast_sampling.ipynb) |
 
 # %% [markdown]
 # ## 07.12 Exercises
 #
-# *Further · 20 minutes*
+# *Further · 22 minutes*
 #
 # Replace the `None` in a cell with your answer and run the cell, which then tries the answer out.
 
@@ -340,9 +340,9 @@ figures.show(
 # %% [markdown]
 # ### Exercise 1: top-p for a batch
 #
-# *Difficulty 3 of 5 · importance 5 of 5 · 10 minutes*
+# *Difficulty 3 of 5 · importance 5 of 5 · 12 minutes*
 #
-# Write top-p for logits [B, K], and return probabilities [B, K]. In each row, keep the fewest of the likeliest codes that together hold `share`, and at least one. The others get the probability 0, each row adds up to 1 again, and each code stays at its own place. (Do not call the package's function.)
+# Write top-p for logits [B, K], and return probabilities [B, K]. In each row, keep the fewest of the likeliest codes that together hold `share`. The others get the probability 0, each row adds up to 1 again, and each code stays at its own place. (Do not call the package's function.)
 #
 # <details><summary>Hint 1</summary>
 #

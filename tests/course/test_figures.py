@@ -360,6 +360,12 @@ def test_equal_codes_have_equal_colours_and_numbers_and_others_have_others():
     assert words(axis.texts) == ["0", "1", "2", "2", "0"]
 
 
+def test_seven_bars_have_seven_looks():
+    bars = figures.bars(dict.fromkeys("abcdefg", 1.0), y_label="y").axes[0].patches
+    assert len({bar.get_facecolor() for bar in bars}) == 7
+    assert len({bar.get_hatch() for bar in bars}) == 7
+
+
 @pytest.mark.parametrize("level", ["top", "bottom"])
 @pytest.mark.parametrize("rest", [" codes", ": trained"])
 def test_a_level_has_its_colour_wherever_a_name_begins_with_it(level, rest):

@@ -14,6 +14,7 @@ from pixelprior.evaluation.classifier import load_shipped_reference_models, outp
 from pixelprior.evaluation.measures import nearest
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.prior import HierarchicalPixelCNN
+from pixelprior.sampling import inverse_cdf as drawn_codes
 from pixelprior.sampling import probabilities, uniforms
 from pixelprior.vqvae2 import VQVAE2
 
@@ -25,7 +26,7 @@ CHOICES |= {"top_p": [0.9, 0.5, 1.0], "row": [3, 0, 7], "column": [4, 0, 7]}
 YOURS = "what your function returns"
 # What people return of the logits a with the labels, b without and z with label 0.
 SLIPS = {
-    "w = 0 gives the logits without the label": lambda a, b, z, w: b + w * (a - b),
+    "w = 0 must give the logits with the label": lambda a, b, z, w: b + w * (a - b),
     "w moves your logits away from the label": lambda a, b, z, w: a + w * (b - a),
     "what is the difference added to?": lambda a, b, z, w: w * (a - b),
     "w has no effect": lambda a, b, z, w: a,
@@ -90,16 +91,10 @@ def ten(vqvae2: VQVAE2, prior, guided, inverse_cdf, w: float) -> tuple[Tensor, T
     return z_top, prior.sample_with_vqvae2(vqvae2, 10, **same)
 
 
-def drawn_codes(probs: Tensor, u: Tensor) -> Tensor:
-    """The code that each number u [B] draws by its row of probs [B, K]."""
-    sums = probs.cumsum(1)  # [B, K]
-    return (sums <= sums[:, -1:] * u[:, None]).sum(1)  # [B]
-
-
 @judged
 def inverse_cdf(answer) -> str:
     """The answer is a function of probs [B, K] and u [B], as `drawn_codes`. It is tried
-    on zeros, on ends of pieces, and on rows with other sums."""
+    on zeros, ends of pieces, rows with other sums, and the largest u of float32."""
     random = torch.Generator().manual_seed(0)
     rows = torch.tensor([[0, 0.25, 0, 0.25, 0.5, 0]]).double().repeat(4, 1)  # [4, 6]
     ends = torch.tensor([0, 0.25, 0.5, 0.99]).double()  # [4]
@@ -107,8 +102,10 @@ def inverse_cdf(answer) -> str:
     some, u = some / some.sum(1, keepdim=True), u[:, 0]  # [50, 6], [50]
     _try_draw(answer, some, u)
     _try_draw(answer, rows, ends, "; the end of a piece belongs to the next piece")
-    _try_draw(answer, 0.9 * some, u, "; this row adds up to 0.9")
-    _try_draw(answer, 1.2 * rows, ends, "; this row adds up to 1.2")
+    some *= torch.tensor([0.9, 1.2]).repeat(25)[:, None]
+    _try_draw(answer, some, u)
+    u, short = torch.full((50,), 1 - 2**-24), "; rounding left the pieces shorter"
+    _try_draw(answer, some.float(), u, f"{short} than your line")
     return "each u draws the code on whose piece it falls, whatever the row adds up to"
 
 
@@ -124,8 +121,9 @@ def _try_draw(answer, probs: Tensor, u: Tensor, where: str = "") -> None:
     if codes[at] != wanted[at]:
         absent = "" if 0 <= codes[at] < probs.shape[1] else ", which does not exist"
         row = [round(p, 3) for p in probs[at].tolist()]
-        drawn = f"u = {u[at]:.4f} draws code {codes[at]}{absent}"
-        raise Wrong(f"{drawn}, and falls on piece {wanted[at]} of {row}{where}")
+        drawn = f"u = {u[at]:.8g} draws code {codes[at]}{absent}"
+        where = where or f"; this row adds up to {probs[at].sum():.4g}"
+        raise Wrong(f"{drawn}, and has to fall on piece {wanted[at]} of {row}{where}")
 
 
 def guided_logits(level: PixelCNN, codes: Tensor, labels: Tensor, w: float) -> Tensor:
@@ -146,12 +144,13 @@ def guided(answer) -> str:
     for w in (3.0, 0.5, 0.0, 1.0):
         found = call(answer, level, codes.clone(), labels.clone(), w)
         found = need(found, three[0].shape, YOURS).float()
-        if torch.allclose(found, three[0] + w * (three[0] - three[1]), atol=1e-4):
-            continue
+        wanted = three[0] + w * (three[0] - three[1])
+        if torch.allclose(found.log_softmax(1), wanted.log_softmax(1), atol=1e-4):
+            continue  # the same probabilities
         for words, slip in SLIPS.items():
             if torch.allclose(found, slip(*three, w), atol=1e-4):
                 raise Wrong(words)
-        raise Wrong(f"for w = {w:g} your logits are others; is each from `level`?")
+        raise Wrong(f"w = {w:g} must add {w:g} times the difference of the logits")
     return "for w = 0 they are the level's own, and each step of w adds the difference"
 
 
@@ -164,11 +163,11 @@ def top_p(answer) -> str:
     for logits, share in [*tries, (torch.zeros(2, 4), 0.5), (torch.zeros(2, 10), 0.55)]:
         given = need(call(answer, logits.clone(), share), logits.shape, YOURS)
         given, wanted = given.detach().double(), probabilities(logits, top_p=share)
+        if (given.sum(1) - 1).abs().max() > 1e-4:
+            raise Wrong(f"for {share:g}, row 0 adds up to {given[0].sum():.3f}, not 1")
         kept, needed = ((each > 0).sum(1).tolist() for each in (given, wanted))
         if kept != needed:
             raise Wrong(f"for {share:g} you keep {kept} codes, and {needed} are needed")
-        if (given.sum(1) - 1).abs().max() > 1e-4:
-            raise Wrong(f"for {share:g}, row 0 adds up to {given[0].sum():.3f}, not 1")
         if not torch.allclose(given.sort()[0], wanted.sort()[0], atol=1e-4):
             raise Wrong("the kept codes are others, or have lost their ratios")
         if logits.any() and not torch.allclose(given, wanted, atol=1e-4):

@@ -118,7 +118,8 @@ def call(function, *arguments, what: str = "your function"):
 def need_tensor(value, shape=None, what: str = "your answer") -> Tensor:
     """The value, if it is a tensor of that shape; otherwise raises `Wrong`."""
     if not isinstance(value, Tensor):
-        raise Wrong(f"{what} is {type(value).__name__}, but a tensor is needed")
+        more = "; take its .values" * ("return_types" in str(type(value)))
+        raise Wrong(f"{what} is {type(value).__name__}, but a tensor is needed{more}")
     if shape is not None and tuple(value.shape) != tuple(shape):
         raise Wrong(
             f"{what} has shape {list(value.shape)}, but {list(shape)} is needed"

@@ -31,11 +31,9 @@ def stairs(probabilities: Iterable, u: float) -> Figure:
     low = sums[code] - p[code]
     axis.plot([code, code], [low, sums[code]], color=CYCLE[1], linewidth=6, alpha=0.6)
     for k, (height, above) in enumerate(zip(p, sums, strict=True)):
-        middle = above - height / 2
-        axis.text(k + 0.07, middle, f"{height:g} high", va="center", fontsize=9)
-    arrow = {"arrowstyle": "-|>", "linestyle": "--", "color": INK, "shrinkB": 0}
+        axis.text(k + 0.07, above - height / 2, f"{height:g} high", va="center", size=9)
+    arrow = {"arrowstyle": "-|>", "ls": "--", "color": INK, "shrinkA": 0, "shrinkB": 0}
     for start, end in (((-0.7, u), (code, u)), ((code, u), (code, 0))):
-        arrow = arrow | {"shrinkA": 0}
         axis.annotate("", xy=end, xytext=start, arrowprops=arrow)
     axis.text(-0.66, u + 0.02, f"u = {u:g}", fontsize=10)
     axis.set_xticks(range(len(p)))
@@ -60,15 +58,17 @@ def trade_off(points: dict[str, Point], cloud: dict[str, Sequence[Point]]) -> Fi
     others = {n: [points["T = 1.0"], xy] for n, xy in points.items() if n[0] != "T"}
     for number, (name, line) in enumerate((lines | others).items()):
         style = {"color": CYCLE[number], "linestyle": LINES[number]}
-        style |= {"marker": MARKERS[number], "markersize": 7, "label": name}
-        first = int(name in others)  # without a mark on T = 1.0
-        axis.plot(*zip(*line, strict=True), **style, markevery=range(first, len(line)))
+        style |= {"marker": MARKERS[number], "markersize": 6, "label": name}
+        style["markevery"] = range(name in others, len(line))  # no second on T = 1.0
+        axis.plot(*zip(*line, strict=True), **style)
     for name, xy in points.items():
         beside = {"xytext": (9, -4), "textcoords": "offset points"}
+        if name == "T = 1.0":  # its cloud is at the right
+            beside |= {"xytext": (-9, 6), "ha": "right"}
         axis.annotate(name, xy, **beside, fontsize=10)
     for marker, (name, each) in zip("x+", cloud.items(), strict=False):
-        style = {"s": 28, "color": "#777777", "marker": marker, "linewidth": 1.2}
-        axis.scatter(*zip(*each, strict=True), **style, label=name)
+        style = {"s": 80, "color": "#777777", "marker": marker, "linewidth": 1.2}
+        axis.scatter(*zip(*each, strict=True), **style, label=name, zorder=3)
     axis.set(xlabel="mean distance of two images of a class", ylabel="F²")
     axis.set_ylim(0)
     axis.margins(x=0.08)

@@ -14,7 +14,7 @@ from pixelprior.plotting import COLOURS, INK
 # Line styles and markers tell lines apart without colour as well.
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
-CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#999933")
+CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#999933", "#9467BD")
 ROOM_FOR_A_LABEL = 15  # pixels between two baselines
 
 

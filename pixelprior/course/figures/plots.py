@@ -11,7 +11,7 @@ from torch import Tensor
 from pixelprior.course.figures.lines import as_numbers, colour_of
 from pixelprior.plotting import COLOURS, ON_FILL, draw_image, panel_width
 
-HATCHES = ("", "//", "..", "xx", "\\\\", "oo")
+HATCHES = ("", "//", "..", "xx", "\\\\", "oo", "--")
 
 
 def bars(
@@ -201,14 +201,13 @@ def grouped_bars(
     figure = Figure(figsize=(8.2, 3.3), layout="constrained")
     axis = figure.subplots()
     width = 0.84 / max(1, len(groups))
-    hatches = ("", "//", "..", "xx")
     for number, (name, values) in enumerate(groups.items()):
         axis.bar(
             np.arange(len(names)) + (number - (len(groups) - 1) / 2) * width,
             as_numbers(values),
             width=width,
             color=colour_of(name, number),
-            hatch=hatches[number % len(hatches)],
+            hatch=HATCHES[number % len(HATCHES)],
             edgecolor="white",
             linewidth=0,
             label=name,

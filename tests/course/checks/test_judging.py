@@ -32,6 +32,14 @@ def up_to_the_end_of_its_piece(probs, u):
     return (ends < u[:, None] * ends[:, -1:]).sum(1)
 
 
+def scaled_by(length):
+    return lambda probs, u: careless(probs, u * length(probs))
+
+
+def normalized_first(probs, u):
+    return careless(probs / probs.sum(1, keepdim=True), u)
+
+
 def changing_u(probs, u):
     u *= probs.sum(1)
     return careless(probs, u)
@@ -74,8 +82,12 @@ def evened_out(logits, share):
     return kept / kept.sum(1, keepdim=True)
 
 
+def flat(images):
+    return images.flatten(1)
+
+
 def nearest(images, training):
-    return torch.cdist(images.flatten(1), training.flatten(1)).min(1).values
+    return torch.cdist(flat(images), flat(training)).min(1).values
 
 
 def in_any_place(images, training):
@@ -86,11 +98,13 @@ def in_any_place(images, training):
 
 @right(
     {
-        "inverse_cdf": [inverse_cdf, judging.drawn_codes, by_searching, in_a_loop],
+        "inverse_cdf": [inverse_cdf, by_searching, in_a_loop]
+        + [lambda p, u: normalized_first(p.double(), u.double()).clamp(max=5)],
         "guided": [
             judging.guided_logits,
             moved(lambda a, b, w: (1 + w) * a - w * b),
             moved(lambda a, b, w: b + (1 + w) * (a - b)),
+            moved(lambda a, b, w: (a + w * (a - b)).log_softmax(1)),
         ],
         "top_p": [by_sorting, lambda logits, p: probabilities(logits, top_p=p)],
         "distance_to_copies": [in_any_place],
@@ -107,26 +121,36 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             (careless, "which does not exist", "this row adds up to 0.9"),
             (lambda p, u: careless(p, u).clamp(max=5), "this row adds up to 0.9"),
             (up_to_the_end_of_its_piece, "belongs to the next piece"),
-            (lambda p, u: inverse_cdf(p, u) - 1, "falls on piece"),
+            (lambda p, u: inverse_cdf(p, u) - 1, "has to fall on piece"),
             (lambda p, u: inverse_cdf(p, u)[:, None], "[50, 1], but [50] is needed"),
             (lambda p, u: careless(p, u).float(), "whole numbers"),
             (lambda p, u: careless(p, u).numpy(), "a tensor is needed"),
-            (lambda p, u: p.multinomial(1)[:, 0], "falls on piece"),
-            (lambda p, u: p.argmax(1), "falls on piece"),
+            (lambda p, u: p.multinomial(1)[:, 0], "has to fall on piece"),
+            (lambda p, u: p.argmax(1), "has to fall on piece"),
             (lambda p, u: (p.cumsum(1) <= u).sum(1), "size of tensor"),
-            (lambda p, u: (p.cumsum(0) <= u[:, None]).sum(1), "falls on piece"),
+            (lambda p, u: (p.cumsum(0) <= u[:, None]).sum(1), "has to fall on piece"),
             (changing_u, "changes probs or u itself"),
+            (scaled_by(lambda p: p.cumsum(1).max()), "this row adds up to 0.9"),
+            (scaled_by(lambda p: p[-1].sum()), "this row adds up to 0.9"),
+            (normalized_first, "u = 0.99999994 draws code 6", "rounding left"),
         ],
         "guided": [
-            (moved(lambda a, b, w: b + w * (a - b)), "w = 0 gives the logits without"),
-            (moved(lambda a, b, w: w * a + (1 - w) * b), "w = 0 gives the logits"),
+            (
+                moved(lambda a, b, w: b + w * (a - b)),
+                "w = 0 must give the logits with",
+            ),
+            (moved(lambda a, b, w: w * a + (1 - w) * b), "w = 0 must give"),
             (moved(lambda a, b, w: a + w * (b - a)), "away from the label"),
             (moved(lambda a, b, w: w * (a - b)), "added to"),
             (moved(lambda a, b, w: a), "no effect"),
-            (moved(lambda a, b, w: a + (a - b)), "for w = 3 your logits"),
+            (
+                moved(lambda a, b, w: a + (a - b)),
+                "w = 3 must add 3 times",
+            ),
             (moved(lambda a, b, w: a + w * a - b), "more than the difference"),
             (moved(lambda a, b, w: (a + w * (a - b)).softmax(1)), "before any softmax"),
-            (moved(lambda a, b, w: a + 2 * w * (a - b)), "your logits are others"),
+            (moved(lambda a, b, w: a + 2 * w * (a - b)), "must add 3 times"),
+            (moved(lambda a, b, w: a + w * (a.softmax(1) - b.softmax(1))), "must add"),
             (moved(lambda a, b, w: (a + w * (a - b))[..., 0]), "[2, 5, 3, 4]"),
             (with_label_0, "label 0 is a class"),
         ],
@@ -139,6 +163,7 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             (evened_out, "lost their ratios"),
             (lambda x, p: x.softmax(1), "you keep [64, 64"),
             (lambda x, p: by_sorting(x, p)[0], "shape"),
+            (lambda x, p: by_sorting(x, p).log(), "row 0 adds up to -inf, not 1"),
         ],
         "distance_to_copies": [
             (nearest, "that were shifted"),
@@ -146,18 +171,13 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             (lambda images, _: torch.zeros(len(images)), "50%"),
             (lambda *given: -in_any_place(*given), "in 0% of the pairs"),
             (lambda *given: nearest(*given).mean(), "shape"),
+            (lambda *given: torch.cdist(*map(flat, given)).min(1), "take its .values"),
             (lambda *given: nearest(*given) / 0, "as they are do not stand out"),
         ],
     }
 )
 def test_another_answer_hears_what_is_wrong_with_it(check, answer, words, judge):
     refused(judge(check, answer), *words)
-
-
-def test_what_a_notebook_goes_on_with_draws_as_the_package_does():
-    torch.manual_seed(0)
-    probs, u = torch.rand(200, 9).double(), torch.rand(200).double()
-    assert torch.equal(judging.drawn_codes(probs, u), inverse_cdf(probs, u))
 
 
 def test_photographs_come_in_sets_with_equally_many_of_each_class(training_images):
