@@ -3,11 +3,11 @@
 #
 # **What you will make.** Many lower halves for one upper half, and clothes below a drawing of your own.
 #
-# **What you will learn.** How to keep what is known while codes are drawn one by one, how much half of an image settles, and how to test a sampler with known codes.
+# **What you will learn.** How to keep what is known while codes are drawn one by one, how much is still open when half is known, and how to test a sampler with known codes.
 #
 # **What you need.** Notebook [05](05_bottom_prior.ipynb), the cache of [06](06_fast_sampling.ipynb), and the inverse CDF of [07](07_generate_and_judge.ipynb).
 #
-# **Time.** About 28 minutes for the core and 56 for all, with the exercises; 75<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
+# **Time.** About 28 minutes for the core and 58 for all, with the exercises; 75<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
 #
 # ← [07 · Generate and judge](07_generate_and_judge.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [09 · Your own images, CIFAR and several GPUs](09_scale_up.ipynb) →
 
@@ -20,13 +20,7 @@ needs("0.2")  # says so if the installed package is older
 import torch
 
 from pixelprior import complete, load_images, load_shipped, surprise
-from pixelprior.course import (
-    DrawingBoard,
-    explore,
-    figures,
-    reveal,
-    your_turn,
-)
+from pixelprior.course import explore, figures, reveal, your_turn
 from pixelprior.course.checks import editing as check
 from pixelprior.editing import codes_of
 from pixelprior.sampling import inverse_cdf, probabilities, uniforms
@@ -34,7 +28,7 @@ from pixelprior.sampling import inverse_cdf, probabilities, uniforms
 # %% [markdown]
 # ## 08.1 Keep what is known
 #
-# *Core · 9 minutes*
+# *Core · 10 minutes*
 #
 # A prior draws codes in raster order, each from P(code | codes before it). The codes before it need not be *drawn*: they can come from a photograph. So a prior can **complete** an image: known codes are kept, and the others are drawn.
 
@@ -49,7 +43,7 @@ known = z_top.masked_fill(~upper, -1)  # [8, 8, 8], −1 where not known
 # %% [markdown]
 # ### Your turn A: keep the known codes
 #
-# *5 minutes*
+# *6 minutes*
 #
 # Here is the naive sampler: one pass of the network for every code, and the inverse CDF of notebook 07, which takes one uniform number for each code. It draws every code, also the known ones. **Change the marked line**: where `known` has a code, this code is kept, and where `known` has −1, the drawn code is taken. The check tries grids in which other codes are known in each image.
 #
@@ -101,27 +95,25 @@ rows = {"photograph": images, "completed": drawn}
 figures.show(figures.image_rows(rows), "completed_by_hand")
 
 # %% [markdown]
-# Outline and shade go on, while plaid and stripes are lost. Known codes *below* a hole do not help: they are in the grid, but the masks of notebook 02 hide them (08.8).
+# Outline and shade go on; here, plaid and stripes mostly do not. Known codes *below* a hole do not help: they are in the grid, but the masks of notebook 02 hide them (08.8).
 
 # %% [markdown]
 # ## 08.2 One half, many completions
 #
 # *Core · 3 minutes*
 #
-# Usually *pixels* are hidden: `complete` encodes the known ones, draws the codes of the others, and decodes (08.7). A prior is a distribution over answers, and each seed gives another. **What may lie below the same upper half?**
+# Usually *pixels* are hidden: `complete` encodes the known ones, draws the codes of the others, and decodes (08.7). **What may lie below the same upper half?**
 
 # %%
 five, of_five = photographs[torch.tensor([23, 7, 13, 31, 22])]
 
 
 def completions(known_rows):
-    known = torch.arange(32)[:, None].expand(32, 32) < known_rows
-    rows = {"photograph": five, "known": five * known}  # [5, 1, 32, 32]
+    visible = torch.arange(32)[:, None].expand(32, 32) < known_rows
+    rows = {"photograph": five, "known": five * visible}  # [5, 1, 32, 32]
+    given = vqvae2, prior, five, visible
     for seed in range(8):
-        drawn = complete(
-            vqvae2, prior, five, known, labels=of_five, seed=seed
-        )
-        rows[f"seed {seed}"] = drawn
+        rows[f"seed {seed}"] = complete(*given, labels=of_five, seed=seed)
     return figures.image_rows(check.turned(rows), column_names=[*rows])
 
 
@@ -130,14 +122,14 @@ known_rows = [16, 0, 4, 8, 12, 20, 24, 28]
 explore(completions, "many_completions", known_rows=known_rows)
 
 # %% [markdown]
-# Heels, skirts and the bag itself vary, and they go on from where the upper half ends. Not all draws are good: some of the plaid falls apart. The known half is not quite the photograph's, because all pixels are decoded.
+# Heels, skirts and the bag itself vary, and go on from the upper half. Some of the plaid falls apart. If no row is known (move the slider), the draws are samples of the class. The known half is not quite the photograph's, because all pixels are decoded.
 
 # %% [markdown]
 # ## 08.3 How much must be known?
 #
 # *Core · 2 minutes*
 #
-# In JupyterLab, move the slider: with 0 rows known, the draws are samples of the class. When is the rest settled? The **surprise** of a code is −log P(code | codes before it), in nats. If the upper half settled the rest, the codes of the lower half would cost little. **What share of the nats of a top grid is in its lower half?**
+# The **surprise** of a code is −log P(code | codes before it), in nats. If the upper half settled the rest, the codes of the lower half would cost little. **What share of the nats of a top grid is in its lower half?**
 
 # %%
 my_guess = None  # your guess, in percent
@@ -150,16 +142,18 @@ share = nats[:, 4:].sum() / nats.sum()
 reveal(f"{share:.0%} of the nats are in the lower half", my_guess)
 
 # %% [markdown]
-# When half of the codes are known, half of the nats are left. No row settles the rest: each adds about as much as the row above it.
+# When half of the top codes are known, half of their nats are left. No row settles the rest: each adds about as much as the row above it.
 
 # %% [markdown]
 # ## 08.4 Your own drawing
 #
 # *Core · 3 minutes*
 #
-# The prior has seen nothing but clothes. **What grows below a face?** In JupyterLab, draw something else on the black board, which is the upper half of an image, and run the next cell. It completes the drawing under each label.
+# The prior has seen nothing but clothes. **What grows below a face?** In JupyterLab, draw something else on the black board, the upper half of an image, and run the next cell, which completes it under each label.
 
 # %%
+from pixelprior.course import DrawingBoard
+
 face = torch.zeros(8, 16)  # a cell is 2 × 2 pixels, as a bottom code is
 face[1:, 4:12] = 1
 face[3:5, [5, 6, 9, 10]] = 0  # two eyes
@@ -177,39 +171,42 @@ figure = figures.image_rows(rows, column_names=photographs.class_names)
 figures.show(figure, "drawing_completed")
 
 # %% [markdown]
-# The prior dresses it. The face is kept, and cloth grows below it, mostly of its shade and sometimes with sleeves. What is known says more than the label: no shoe comes, and no trousers.
+# The face is kept, and cloth grows below it, mostly of its shade, sometimes with sleeves. What is known says more than the label: no shoe comes, and no trousers.
 
 # %% [markdown]
-# ## 08.5 Where it breaks: the cache relays what was drawn
+# ## 08.5 Where it breaks: the cache passes on what was drawn
 #
-# *Core · 7 minutes*
+# *Core · 8 minutes*
 #
-# The naive sampler reads its grid in every pass. The cached one does not: `keep_code` relays each code to those on its right, and `keep_row` a whole row to those below. This slip is made in practice:
+# The naive sampler reads its grid in every pass. The cached one does not: `keep_code` passes each code on to those on its right, and `keep_row` a whole row to those below. A mistake that people make:
 #
 # ```python
+# given = known[:, y, x]
 # codes[:, y, x] = torch.where(given < 0, drawn, given)
-# cache.keep_code(drawn)  # the slip
+# cache.keep_code(drawn)  # the mistake
+# ...
+# cache.keep_row(codes[:, y])  # after the row: right
 # ```
 #
-# The grid is right, and the relayed code is not. **Can you see the slip**, if the left half is known?
+# The grid is right, and the code passed on is not. **Can you see the mistake**, if the left half is known?
 
 
 # %%
 def both(mask):  # bool [8, 8], True where a code is known
     known = z_top.masked_fill(~mask, -1)  # [8, 8, 8]
-    slip = check.cached(prior.prior_top, known, labels, uniform, slip=True)
-    return fill_in(logits_of, known, uniform), slip  # [8, 8, 8] each
+    z = check.cached(prior.prior_top, known, labels, uniform, mistaken=True)
+    return fill_in(logits_of, known, uniform), z  # [8, 8, 8] each
 
 
 left, rows = upper.T, {"photograph": images}
-for name, z in zip(("no slip", "slip"), both(left), strict=True):
+for name, z in zip(("no mistake", "mistake"), both(left), strict=True):
     rows[name] = check.pictures(vqvae2, prior, z, z_bottom, left, labels)
 figures.show(figures.image_rows(rows), "forgetful_cache")
 
 # %% [markdown]
-# With the slip, the word on the pullover stops, and the dress and the plaid shirt break in the middle. Trousers, jacket and sneaker would pass.
+# With the mistake, the word on the pullover stops, and the dress, the plaid shirt and the white coat break in the middle. Trousers, T-shirt, jacket and sneaker would pass.
 #
-# A test is better than the eye: from the same uniform numbers, both have to draw the same codes. We test with the upper half known, as in 08.1. **Where do the grids differ first?**
+# A test is better than the eye: from the same uniform numbers, both have to draw the same codes. Let the upper half be known. **Where do the grids differ first?**
 
 # %%
 my_guess = None  # your guess: row and column
@@ -220,19 +217,19 @@ reveal(check.first_difference(*both(upper)), my_guess)
 # %% [markdown]
 # ### Your turn B: a test that notices
 #
-# *3 minutes*
+# *4 minutes*
 #
-# The test passes, and the sampler is wrong. **Which codes have to be known, for the slip to show?** Make a mask, a boolean tensor [8, 8], True where a code is known. The check runs both samplers with it, on a small network.
+# The test passes, and the sampler is wrong: in a row that is all known, a wrong code is passed on only to codes that are known themselves, and `keep_row` passes the right ones down. With `left`, the mistake shows. **Which single known code would do?** Make a mask, a boolean tensor [8, 8], True only where this code is.
 #
 # <details><summary>Hint 1</summary>
 #
-# The wrong code is relayed where a code is known. Which codes hear of it?
+# Where a code is known, another one is drawn and passed on. Which codes hear of it?
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Those on its right, in the same row, and at least one of them has to be drawn. `torch.arange(8).expand(8, 8)` holds the number of each column.
+# Those on its right, in the same row, so there has to be one. `torch.zeros(8, 8).bool()` is a mask of which no code is known.
 #
 # </details>
 
@@ -245,7 +242,7 @@ mask = your_turn(check.reveals, my_mask, otherwise=check.REVEALING)
 # [To solution B](#Solution-B)
 
 # %%
-check.first_difference(*both(mask))
+print(check.first_difference(*both(mask)))
 
 # %% [markdown]
 # **Test with an input in which the mistake can show.**
@@ -255,12 +252,12 @@ check.first_difference(*both(mask))
 #
 # *Further · 1 minute*
 #
-# The package's cache has no slip.
+# With the left half known, the mistake would show. **Does the package, with its cache, draw what the naive sampler draws?**
 
 # %%
-shapes, given = ((8, 8), (16, 16)), {"known_top": known}
-theirs, _ = prior.sample(8, *shapes, labels=labels, seed=0, **given)
-print("the same top codes:", torch.equal(completed, theirs))
+shapes, given = ((8, 8), (16, 16)), z_top.masked_fill(~left, -1)
+theirs, _ = prior.sample(8, *shapes, labels=labels, seed=0, known_top=given)
+print("the same top codes:", torch.equal(both(left)[0], theirs))
 
 # %% [markdown]
 # ## 08.7 From hidden pixels to known codes
@@ -296,7 +293,7 @@ for looks in (1, 2):
 figures.show(figures.image_rows(rows), "two_looks")
 
 # %% [markdown]
-# On some: it closes the gap in the sneaker, and makes the dress and the coat smooth. The bag gets worse, because its draft was bad, and the second look relies on the draft.
+# On some: it closes the gap in the sneaker, and makes the dress and the coat smooth. The bag gets worse, and the last shirt gets a grey square: their drafts were bad, and the second look relies on the draft.
 
 # %% [markdown]
 # ## 08.8 The upper half: many candidates
@@ -318,7 +315,7 @@ from pixelprior.sampling import sample_codes
 
 four, of_four = photographs[torch.tensor([13, 9, 7, 20])]
 z, low = codes_of(vqvae2, prior, four)  # [4, 8, 8], [4, 16, 16]
-known = z.masked_fill(upper, -1).repeat_interleave(256, 0)  # [1024, 8, 8]
+lower = z.masked_fill(upper, -1).repeat_interleave(256, 0)  # [1024, 8, 8]
 own = of_four.repeat_interleave(256)  # [1024]
 level = prior.prior_top
 z = sample_codes(
@@ -326,7 +323,7 @@ z = sample_codes(
     (8, 8),
     uniforms(0, 0, 1024, 64),
     level.label_condition(own, 1024),
-    known=known,
+    known=lower,
 ).view(4, 256, 8, 8)
 with torch.no_grad():
     nats = level.nats(z.flatten(0, 1), labels=own)  # [1024, 8, 8]
@@ -345,9 +342,9 @@ numbers = {
 low[:, :8] = -1
 rows = {"photograph": four, "known": four * ~half}
 for name, number in numbers.items():
-    known = [z[torch.arange(4), number], low]
+    grids = [z[torch.arange(4), number], low]
     rows[name] = prior.sample_with_vqvae2(
-        vqvae2, 4, labels=of_four, seed=0, known=known
+        vqvae2, 4, labels=of_four, seed=0, known=grids
     )
 figures.show(figures.image_rows(rows), "candidates")
 
@@ -358,14 +355,14 @@ print("effective sample sizes of 256:", *(f"{n:.0f}" for n in n_eff))
 # %% [markdown]
 # The first candidates were drawn without the known half, and some do not fit: the white shoulders end in a **seam**. The most expensive fit worst of all. Those drawn by weight mostly agree with what is known, in shade and outline, and the photograph was not used to choose them.
 #
-# How many of the 256 share the weight is told by the **effective sample size**, 1 ÷ Σ w². It is 256 if all weigh the same, and 1 if one has all the weight. Here it is 10 or less: good upper halves are rare among those drawn without the lower half, and for the last pullover a single one was found.
+# How many of the 256 share the weight is told by the **effective sample size**, 1 ÷ Σ w². It is 256 if all weigh the same, and 1 if one has all the weight. Here it is 10 or less: good upper halves are rare among those drawn without the lower half, and for the pullover a single one was found.
 
 # %% [markdown]
 # ## 08.9 What an edit costs
 #
 # *Further · 5 minutes*
 #
-# We paste a square of stripes on a pullover. **Where does the edited image surprise the prior?** For the maps we spread the cost of each code evenly over its pixels, and add both levels. The third map is the second less the first, on a scale of its own: red where the edited image costs more.
+# We paste a square of stripes on a pullover. **Where does the edited image surprise the prior?** For the maps we spread the cost of each code evenly over its pixels, and add both levels. The third map is the second less the first, on a scale of its own: red where the edited image costs more, and white where it does not.
 
 
 # %%
@@ -391,7 +388,7 @@ figure = figures.images_over_maps(
 figures.show(figure, "cost_of_an_edit")
 
 # %% [markdown]
-# In the second map, the square is about as bright as the word above it. The third map tells them apart: most of the red lies on the square, above all in its left part. Raster order reaches this part first, and then stripe follows stripe, as expected. The sum over a map is −log of the **likelihood** of an image. Likelihoods differ more between photographs than by this edit, so the sum alone would not give the edit away.
+# In the second map, the square is about as bright as the word above it. The third map tells them apart: most of the red lies on the square, above all in its left part. Raster order reaches this part first, and then stripe follows stripe, as expected. The sum over a map is −log of the **likelihood** of an image's codes, given the label. Likelihoods differ more between photographs than by this edit, so the sum alone would not give the edit away.
 
 # %% [markdown]
 # ## 08.10 Exercises
@@ -406,7 +403,7 @@ figures.show(figure, "cost_of_an_edit")
 # %% [markdown]
 # ### Exercise 1: which codes are known?
 #
-# *Difficulty 1 of 5 · importance 4 of 5 · 4 minutes · after 08.7*
+# *Difficulty 1 of 5 · importance 4 of 5 · 5 minutes · after 08.7*
 #
 # Write the function that turns a mask of pixels into a mask of codes. `known` is a boolean tensor [32, 32], True where a pixel is known, and `side` is 8 for the top grid or 16 for the bottom grid. A code is known where **all** of its pixels are known. The check tries both sides.
 #
@@ -436,7 +433,7 @@ check.known_codes(my_known_codes)
 # %% [markdown]
 # ### Exercise 2: vary only the texture
 #
-# *Difficulty 2 of 5 · importance 4 of 5 · 6 minutes*
+# *Difficulty 2 of 5 · importance 4 of 5 · 5 minutes*
 #
 # Keep the outline of images and draw their texture anew. Your function gets images [B, 1, 32, 32], labels [B] and a seed, and returns two grids: the top codes of the images, and bottom codes that are drawn under these labels, given this top. (In the package this is `vary`.)
 #
@@ -467,8 +464,8 @@ check.texture(my_vary, vqvae2, prior, images[:4], labels[:4])
 # ## What you can do now
 #
 # - Complete an image, or a drawing of your own: keep the known codes, and draw the others one by one.
-# - Say how much half of an image settles.
-# - Test a cached sampler with known codes that let a slip show.
+# - Say how many nats are left when half of the codes are known.
+# - Test a cached sampler with known codes that let a mistake show.
 #
 # **In papers**, completing is **inpainting** or **infilling** in **latent space**, and weighting many draws is **importance sampling** (08.8). GPT completes words: the prompt is what is known.
 #
@@ -511,9 +508,9 @@ check.fill_in(the_fill_in)
 # [Back to your turn B](#Your-turn-B:-a-test-that-notices)
 
 # %% tags=["solution"]
-# A checkerboard: nearly every drawn code has a known one on its left.
-steps = torch.arange(8)  # [8]
-the_mask = (steps[:, None] + steps) % 2 == 0  # [8, 8]
+# Any code will do that is not the last of its row.
+the_mask = torch.zeros(8, 8).bool()  # [8, 8]
+the_mask[3, 3] = True
 
 check.reveals(the_mask)
 

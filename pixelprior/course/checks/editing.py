@@ -17,7 +17,7 @@ from pixelprior.editing import surprise
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.sampling import inverse_cdf, probabilities, uniforms
 
-REVEALING = torch.arange(8).expand(8, 8) < 4  # a mask that `reveals` accepts
+REVEALING = torch.arange(64).view(8, 8) == 0  # a mask that `reveals` accepts
 
 
 @torch.no_grad()
@@ -55,6 +55,11 @@ def _small(*shape: int) -> tuple[PixelCNN, Tensor, Tensor]:
     return level, codes, uniforms(1, 0, len(codes), codes[0].numel()).view(shape)
 
 
+def _need_unchanged(mine: Tensor, known: Tensor) -> None:
+    if not torch.equal(mine, known):
+        raise Wrong("your function changes `known`, which is needed later as it was")
+
+
 @judged
 def fill_in(answer) -> str:
     """The answer is a function of `logits_of`, known codes and uniform numbers, as
@@ -68,7 +73,8 @@ def fill_in(answer) -> str:
             raise ValueError("the network is given −1; put the drawn code in the grid")
         return level(z)
 
-    given = call(answer, logits_of, known.clone(), uniform.clone())
+    given = call(answer, logits_of, mine := known.clone(), uniform.clone())
+    _need_unchanged(mine, known)
     got = need_codes(given, known.shape, 6, "what you return")
     for image, y, x in ((known >= 0) & (got != known)).nonzero().tolist():
         if known[image, y, x] or not torch.equal(got[known > 0], known[known > 0]):
@@ -102,21 +108,20 @@ def known_codes(answer) -> str:
     """The answer is a function of pixels [32, 32] and a side, as `all_known`."""
     torch.manual_seed(0)
     known = torch.rand(32, 32) < torch.linspace(0.8, 1, 32)[:, None]
-    grids = {side: call(answer, known.clone(), side) for side in (8, 16)}
+    grids = {side: call(answer, mine := known.clone(), side) for side in (8, 16)}
+    _need_unchanged(mine, known)
     for side, got in grids.items():
         need_tensor(got, (side, side), f"what you return for side {side}")
         if got.dtype != torch.bool:
             raise Wrong(f"what you return is {got.dtype}; True or False is needed")
         right, pixels = all_known(known, side), 32 // side
         usual = {
-            "some pixel of a square is known; all are needed": ~all_known(~known, side),
-            "a code is *not* known": ~right,
-            "the first pixel of a square is; all are needed": known[::pixels, ::pixels],
-            "the code in row x, column y is known; rows come first": right.T,
+            "some pixel of a square": ~all_known(~known, side),
+            "the first pixel of a square": known[::pixels, ::pixels],
         }
         for words, instead in usual.items():
             if torch.equal(got, instead):
-                raise Wrong(f"yours is True where {words}")
+                raise Wrong(f"yours is True where {words} is known; all are needed")
         for y, x in (got != right).nonzero().tolist():
             hidden = "a hidden pixel" if got[y, x] else "no hidden pixel"
             where = f"row {y}, column {x} of {side} × {side}"
@@ -125,9 +130,9 @@ def known_codes(answer) -> str:
 
 
 @torch.no_grad()
-def cached(level, known: Tensor, labels, uniform: Tensor, *, slip: bool) -> Tensor:
-    """The codes of `filled_in`, with the cache. With the slip, what is drawn is relayed
-    along the row also where a code is known."""
+def cached(level, known: Tensor, labels, uniform: Tensor, *, mistaken: bool):
+    """The codes of `filled_in`, with the cache. By the mistake, what is drawn is passed
+    on along the row also where a code is known."""
     condition = level.conditioning(None, labels, known.shape)
     codes, cache = known.clone(), PixelCNNCache(level, len(known), known.shape[1:])
     for y in range(known.shape[1]):
@@ -136,7 +141,7 @@ def cached(level, known: Tensor, labels, uniform: Tensor, *, slip: bool) -> Tens
             probs = probabilities(cache.code_step(x))
             drawn, given = inverse_cdf(probs, uniform[:, y, x]), known[:, y, x]
             codes[:, y, x] = torch.where(given < 0, drawn, given)
-            cache.keep_code(drawn if slip else codes[:, y, x])
+            cache.keep_code(drawn if mistaken else codes[:, y, x])
         cache.keep_row(codes[:, y])
     return codes
 
@@ -150,22 +155,18 @@ def first_difference(one: Tensor, other: Tensor) -> str:
 
 @judged
 def reveals(answer) -> str:
-    """The answer is a mask [8, 8] of known codes, with which the slip of `cached`
-    changes what an untrained level draws."""
+    """The answer is a mask [8, 8] with a single known code, by which the mistake of
+    `cached` changes what an untrained level draws."""
     mask = need_tensor(answer, (8, 8), "your mask")
     if mask.dtype != torch.bool:
         raise Wrong(f"your mask is {mask.dtype}; True or False is needed")
-    if mask.all():
-        raise Wrong("all codes are known, so none is drawn, and none can be wrong")
-    if not mask.any():
-        raise Wrong("no code is known, so what is drawn is what is in the grid")
-    if (mask.all(dim=1) == mask.any(dim=1)).all():
-        raise Wrong("your rows are all known or all drawn; the slip is within a row")
-    if not (mask[:, :-1] & ~mask[:, 1:]).any():
-        raise Wrong("in your rows, known codes come after the drawn ones alone")
-    level, codes, uniform = _small(16, 8, 8)
+    if mask.sum() != 1:
+        raise Wrong(f"your mask has {mask.sum()} known codes; make it a single one")
+    if mask[:, -1].any():
+        raise Wrong("your code is the last of its row; which codes hear of it?")
+    level, codes, uniform = _small(64, 8, 8)
     given = level, codes.masked_fill(~mask, -1), None, uniform
-    grids = (cached(*given, slip=slip) for slip in (False, True))
+    grids = (cached(*given, mistaken=mistaken) for mistaken in (False, True))
     return f"on a small network, {first_difference(*grids)}"
 
 
@@ -175,7 +176,7 @@ def texture(answer, vqvae2, prior, images: Tensor, labels: Tensor) -> str:
     """The answer is a function (images, labels, seed) → z_top and z_bottom, of which
     the first is the images' own, and the second drawn."""
     own, size, tried = vqvae2.get_code_indices(images), vqvae2.num_embeddings, []
-    for told, seed in ((labels, 0), (labels, 1), (labels.roll(1), 0)):
+    for told, seed in ((labels, 0), (labels, 0), (labels, 1), (labels.roll(1), 0)):
         given = call(answer, images.clone(), told.clone(), seed)
         if not isinstance(given, (tuple, list)) or len(given) != 2:
             raise Wrong(f"you return {kind(given)}; z_top and z_bottom are needed")
@@ -183,9 +184,11 @@ def texture(answer, vqvae2, prior, images: Tensor, labels: Tensor) -> str:
         tried += [need_codes(given[1], own["indices_bottom"].shape, size, "z_bottom")]
         if not torch.equal(z_top, own["indices_top"]):
             raise Wrong("your top codes are not the images' own; which codes are kept?")
-    for number, changed in ((1, "another seed"), (2, "other labels")):
-        if torch.equal(tried[0], tried[number]):
-            raise Wrong(f"with {changed}, no bottom code changes; are they drawn?")
+    if not torch.equal(tried[0], tried[1]):
+        raise Wrong("the same seed gives other bottom codes; is `seed` passed on?")
+    for name, z in zip(("seed", "labels"), tried[2:], strict=True):
+        if torch.equal(tried[0], z):
+            raise Wrong(f"no bottom code changes with `{name}`; do you draw by it?")
     shapes = [grid.shape[1:] for grid in own.values()]
     drawn = prior.sample(len(images), *shapes, labels=labels, seed=9, known_top=z_top)
     cost, usual = (

@@ -150,7 +150,7 @@ def images_over_maps(
         limits: ends of the colour scale; None takes that end from the data (without a
             difference).
         difference: if the last of several maps is a difference of others, the unit of
-            its own scale, whose middle is 0 (blue below, red above).
+            its own scale, which begins at 0 (white, also below; red above).
     """
     values, captions = as_numbers(maps), list(captions)
     on_scale = values[:-1] if difference else values
@@ -158,8 +158,7 @@ def images_over_maps(
     high = on_scale.max() if limits[1] is None else limits[1]
     scales = [{"cmap": "cividis", "vmin": low, "vmax": high}] * len(on_scale)
     if difference:
-        farthest = np.abs(values[-1]).max() or 1.0
-        scales.append({"cmap": "RdBu_r", "vmin": -farthest, "vmax": farthest})
+        scales.append({"cmap": "Reds", "vmin": 0, "vmax": max(values[-1].max(), 0.1)})
     bars = 1.8 if difference else 0.9
     width = panel_width(len(images), 1.25, bars)
     lines = 1 + max(caption.count("\n") for caption in captions)

@@ -81,19 +81,28 @@ def masked(at):
         ],
         "reveals": [
             check.REVEALING,
-            (ROWS + COLUMNS) % 2 == 0,
-            COLUMNS % 2 == 0,
-            masked((3, 3)),
-            COLUMNS < 7,
+            *(masked((y, x)) for y in range(8) for x in range(7)),
         ],
     }
 )
 def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
-    assert judge(check, answer)
+    verdict = judge(check, answer)
+    assert verdict and "are equal" not in verdict.words
 
 
 def raises(*_):
     raise RuntimeError("no")
+
+
+def overwriting(logits_of, known, uniform):
+    codes = check.filled_in(logits_of, known, uniform)
+    return known.copy_(codes)
+
+
+def hiding(known, side):
+    codes = check.all_known(known, side)
+    known[:] = False
+    return codes
 
 
 @wrong(
@@ -111,27 +120,27 @@ def raises(*_):
             (filling(kept, end=lambda codes, _: codes[0]), "shape [4, 5]"),
             (filling(kept, end=lambda codes, _: codes.float()), "whole numbers"),
             (lambda logits_of, known, uniform: known, "still has −1"),
+            (overwriting, "changes `known`"),
             (raises, "raised RuntimeError"),
         ],
         "known_codes": [
             (lambda k, side: squares(k, side).any(3).any(1), "some pixel"),
-            (lambda k, side: ~check.all_known(k, side), "*not* known"),
+            (lambda k, side: ~check.all_known(k, side), "hidden pixel"),
             (lambda k, side: k[:: 32 // side, :: 32 // side], "the first pixel"),
-            (lambda k, side: check.all_known(k.T, side), "rows come first"),
+            (lambda k, side: check.all_known(k.T, side), "hidden pixel"),
             (lambda k, side: squares(k, side).all(3).any(1), "has a hidden pixel"),
             (lambda k, side: check.all_known(k, side) & False, "no hidden pixel"),
             (lambda k, side: squares(k, side).all(3), "shape [8, 4, 8]"),
             (lambda k, side: check.all_known(k, 8), "shape [8, 8], but [16, 16]"),
             (lambda k, side: check.all_known(k, side).float(), "True or False"),
+            (hiding, "changes `known`"),
             (raises, "raised RuntimeError"),
         ],
         "reveals": [
-            (NONE, "no code is known"),
-            (~NONE, "all codes are known"),
-            (ROWS < 4, "all known or all drawn"),
-            (ROWS % 2 == 0, "all known or all drawn"),
-            (COLUMNS >= 4, "after the drawn ones"),
-            (masked((5, slice(6, 8))), "after the drawn ones"),
+            (NONE, "your mask has 0 known codes"),
+            (COLUMNS < 4, "your mask has 32 known codes"),
+            (masked((5, slice(6, 8))), "your mask has 2 known codes"),
+            (masked((3, 7)), "the last of its row"),
             (COLUMNS.clamp(max=1), "True or False"),
             (NONE[0], "shape [8]"),
             (NONE.numpy(), "a tensor is needed"),
@@ -169,9 +178,10 @@ def test_the_usual_mistakes_about_texture_are_named(judge, varied, vqvae2, prior
         return torch.randint(K, (len(labels), 8, 8))
 
     for answer, words in (
-        (lambda i, n, s: own(i), "with another seed, no bottom code changes"),
-        (lambda i, n, s: varied(i, n, 0), "with another seed"),
-        (lambda i, n, s: varied(i, 0 * n, s), "with other labels"),
+        (lambda i, n, s: own(i), "changes with `seed`; do you draw by it"),
+        (lambda i, n, s: varied(i, n, 0), "no bottom code changes with `seed`"),
+        (lambda i, n, s: varied(i, n, None), "the same seed gives other bottom codes"),
+        (lambda i, n, s: varied(i, 0 * n, s), "no bottom code changes with `labels`"),
         (drawn, "not the images' own"),
         (lambda i, n, s: (own(i)[0], any_codes(n, s)), "is the top known"),
         (lambda i, n, s: own(vary(vqvae2, prior, i, labels=n, seed=s)), "images' own"),
@@ -185,15 +195,15 @@ def test_the_usual_mistakes_about_texture_are_named(judge, varied, vqvae2, prior
 # What the notebook draws.
 
 
-def test_the_cache_draws_what_the_passes_draw_unless_it_has_the_slip():
+def test_the_cache_draws_what_the_passes_draw_unless_it_makes_the_mistake():
     level, codes, uniform = check._small(8, 8, 8)
     checkerboard = (ROWS + COLUMNS) % 2 == 0
     for mask, kept_right in ((ROWS < 4, True), (checkerboard, False)):
         known = codes.masked_fill(~mask, -1)
         wanted = check.filled_in(level, known, uniform)
-        for slip in (False, True):
-            given = check.cached(level, known, None, uniform, slip=slip)
+        for mistaken in (False, True):
+            given = check.cached(level, known, None, uniform, mistaken=mistaken)
             said = check.first_difference(wanted, given)
-            assert (said == "the grids are equal") == (kept_right or not slip)
+            assert (said == "the grids are equal") == (kept_right or not mistaken)
             assert torch.equal(given[:, mask], codes[:, mask])
     assert "differ first at row 0" in check.first_difference(codes, codes.flip(2))
