@@ -101,6 +101,9 @@ FIGURES = {
         baselines={"uniform": 4.16},
         bands={"between": (2.0, 3.0)},
     ),
+    "curve_panels": of(
+        {"A": {"a": [2, 1], "b": [2, 3]}, "B": {"a": [1], "b": [3]}}, **XY
+    ),
     "blind_spot_price": of(
         {"single": {20: 2.7, 40: 1.9}, "two": {20: 2.7, 40: 1.2}}, 1.18, 1.86
     ),
@@ -200,7 +203,7 @@ def test_a_figure_has_no_ground_and_its_text_is_large_and_grey_but_in_cells(
     pictures.for_any_page(figure)
     opacity = pixels_of(figure)[..., 3]
     assert opacity[0, 0] == opacity[-1, -1] == 0
-    of_lines = {*figures.COLOURS.values(), *figures.CYCLE} - {plotting.INK}
+    of_lines = {*figures.COLOURS.values(), *lines.CYCLE} - {plotting.INK}
     written = [text for text in drawn if text.get_text().strip()]
     assert written or name == "image_rows"
     assert min([text.get_fontsize() for text in written], default=9) >= 9

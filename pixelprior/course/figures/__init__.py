@@ -20,7 +20,7 @@ from pixelprior.course.figures.grids import (
     what_is_computed,
 )
 from pixelprior.course.figures.judging import stairs, trade_off
-from pixelprior.course.figures.lines import CYCLE, blind_spot_price, colour_of, curves
+from pixelprior.course.figures.lines import blind_spot_price, curve_panels, curves
 from pixelprior.course.figures.plots import (
     bars,
     grouped_bars,

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pixelprior.plotting import COLOURS, INK
+from pixelprior.plotting import COLOURS, INK, WIDEST
 
 # Line styles and markers tell lines apart without colour as well.
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
@@ -65,6 +65,22 @@ def curves(
         axis.set_xticks(list(x_ticks))
     axis.set_ylim(*y_limits)
     _label_baselines(axis, baselines or {})
+    return figure
+
+
+def curve_panels(panels: dict[str, dict], x_label: str, y_label: str) -> Figure:
+    """Panels side by side, by the names above them, with lines as in `curves`; all
+    have lines of the same names, and one vertical axis."""
+    figure = Figure(figsize=(WIDEST, 3.9), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+        _draw_curves(axis, lines, {}, {})
+        axis.set(xlabel=x_label, title=title)
+        for line in axis.lines:
+            line.set_marker("")
+    axes[0].set_ylabel(y_label)
+    below = {"loc": "outside lower center", "ncols": 4, "frameon": False}
+    figure.legend(*axes[0].get_legend_handles_labels(), **below)
     return figure
 
 
