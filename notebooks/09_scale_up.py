@@ -212,7 +212,7 @@ reveal(check.RESUMED, my_guess)
 # %% [markdown]
 # ## 09.6 Where it breaks: a loss that is not finite
 #
-# *Further · 2 minutes*
+# *Core · 2 minutes*
 #
 # In the command that trains the VQ-VAE-2, someone types `--lr 3` for `--lr 3e-3`. **Does the run stop, or go on to its end?**
 
