@@ -5,8 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pixelprior import PixelCNN, TrainingSettings, fit
-from pixelprior.checkpoints import load_model
+from pixelprior import PixelCNN
 from pixelprior.data.codes import CodeData, read_codes, save_codes
 
 TOP = np.arange(24).reshape(2, 3, 4)
@@ -21,15 +20,12 @@ def write(path, arrays):
     elif path.suffix == ".npy":
         np.save(path, next(iter(arrays.values())))
     else:
-        try:
-            save_file({name: torch.from_numpy(a) for name, a in arrays.items()}, path)
-        except KeyError:
-            pytest.skip("this release of safetensors cannot write such numbers")
+        save_file({name: torch.from_numpy(a) for name, a in arrays.items()}, path)
     return path
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "npz"])
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint16", "int64"])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
 def test_two_levels_with_labels_are_read(tmp_path, kind, dtype):
     arrays = {"z_top": TOP, "z_bottom": BOTTOM, "labels": LABELS}
     arrays = {name: array.astype(dtype) for name, array in arrays.items()}
@@ -37,19 +33,18 @@ def test_two_levels_with_labels_are_read(tmp_path, kind, dtype):
     assert codes.num_embeddings == 24 and codes.class_names == ("0", "1", "2")
     assert codes.z_top.dtype == codes.z_bottom.dtype == torch.uint8
     for array, grid in zip(arrays.values(), codes.batch(torch.arange(2)), strict=True):
-        assert torch.equal(grid, torch.from_numpy(array.astype("int64")))
+        assert grid.dtype == torch.long and grid.tolist() == array.tolist()
 
 
 def test_a_single_level_is_one_array(tmp_path):
-    np.save(tmp_path / "codes.npy", BOTTOM)
-    codes = read_codes(tmp_path / "codes.npy", num_embeddings=300)
+    codes = read_codes(write(tmp_path / "codes.npy", {"": BOTTOM}), num_embeddings=300)
     grid, labels = codes.batch(torch.tensor([1]))
     assert grid.tolist() == BOTTOM[1:].tolist() and labels is None
     assert codes.num_embeddings == 300 and codes.level_names == ("level_0",)
-    assert len(codes.to("cpu")) == 2 and codes.z_top.dtype == torch.int16
+    assert codes.z_top.dtype == torch.int16
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "npz", "npy"])
+@pytest.mark.parametrize("kind", ["npz", "npy"])
 def test_the_largest_codebook_is_read_and_trained_on(tmp_path, kind):
     grid = np.zeros((3, 2, 2), "uint16")
     grid[1, 0, 1] = 65_535
@@ -65,15 +60,14 @@ def test_the_largest_codebook_is_read_and_trained_on(tmp_path, kind):
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_what_this_package_keeps_is_read_as_it_was(tmp_path, levels):
     grids = (torch.from_numpy(TOP), torch.from_numpy(BOTTOM), torch.from_numpy(TOP))
-    names, sizes = ("a", "b", "c", "d"), (30, 24, 64) if levels == 3 else 64
+    sizes = (30, 24, 64) if levels == 3 else 256
+    names = ("two\nlines", "caf\u00e9", "\udcff")  # of any letters
     codes = CodeData(grids[:levels], torch.tensor([1, 0]), sizes, names)
     save_codes(codes, tmp_path / "codes.safetensors", "here")
     again = read_codes(tmp_path / "codes.safetensors")
     assert again.num_embeddings == sizes and again.class_names == names
-    for one, other in zip(
-        codes.batch(torch.arange(2)), again.batch(torch.arange(2)), strict=True
-    ):
-        assert torch.equal(one, other)
+    every = torch.arange(2)
+    assert all(map(torch.equal, codes.batch(every), again.batch(every)))
 
 
 @pytest.mark.parametrize(
@@ -81,50 +75,27 @@ def test_what_this_package_keeps_is_read_as_it_was(tmp_path, levels):
     [
         ({"z_top": TOP}, "has z_top; give codes_0 and so on .*, or z_top and z_b"),
         ({"codes_0": TOP, "codes_2": TOP}, "has codes_0, codes_2; give codes_0"),
-        ({"other": TOP}, "has other; give codes_0"),
         ({"codes": TOP / 1}, "codes are torch.float64, but codes are integers"),
-        ({"codes": TOP > 3}, "codes are torch.bool, but codes are integers"),
         ({"codes": TOP[0]}, r"codes have shape \[3, 4\], but \[B, H, W\]"),
         ({"codes": TOP[:0]}, r"codes have shape \[0, 3, 4\], but"),
         ({"z_top": TOP, "z_bottom": BOTTOM[:1]}, "2 in z_top and 1 in z_bottom; give"),
         ({"codes": TOP - 1}, "codes run from -1 to 22, but"),
         ({"codes": TOP + 2**16}, "codes run from 65536 to 65559, but .* 0 to 65535"),
         ({"codes": TOP, "labels": LABELS[:1]}, r"int64 \[1\]; give a whole number, or"),
-        ({"codes": TOP, "labels": LABELS / 1}, r"float64 \[2\]; give a whole number"),
         ({"codes": TOP, "labels": LABELS - 1}, "labels go down to -1 .*; give classes"),
         ({"codes": TOP, "labels": LABELS + 2**16}, "and up to 655.*; give classes"),
     ],
 )
 def test_what_are_no_codes_is_named(tmp_path, arrays, words):
-    np.savez(tmp_path / "codes.npz", **arrays)
     with pytest.raises(ValueError, match=words):
-        read_codes(tmp_path / "codes.npz")
-
-
-@pytest.mark.parametrize("size, dtype", [(2**8, "uint8"), (2**15, "int16")])
-def test_a_codebook_that_fills_its_type_is_read(tmp_path, size, dtype):
-    """256 is no value of a uint8, and 32,768 none of an int16."""
-    codes = np.arange(size - 12, size).reshape(1, 3, 4).astype(dtype)
-    np.save(tmp_path / "codes.npy", codes)
-    assert read_codes(tmp_path / "codes.npy").num_embeddings == size
-    again = CodeData((torch.from_numpy(codes),), None, size)
-    save_codes(again, tmp_path / "codes.safetensors", "here")
-    found = read_codes(tmp_path / "codes.safetensors")
-    assert found.z_top.max() == size - 1 and found.counts(0).sum() == 12
-
-
-def test_class_names_of_another_type_are_words(tmp_path):
-    codes = CodeData((torch.zeros(2, 3, 4).byte(),), torch.tensor([0, 1]), 8, (1, 2))
-    save_codes(codes, tmp_path / "codes.safetensors", "here")
-    assert read_codes(tmp_path / "codes.safetensors").class_names == ("1", "2")
+        read_codes(write(tmp_path / "codes.npz", arrays))
 
 
 def test_a_code_beyond_the_given_codebook_is_named(tmp_path):
-    np.save(tmp_path / "codes.npy", TOP)
-    with pytest.raises(
-        ValueError, match=r"to 23, but a codebook of 20 .*codebook_size"
-    ):
-        read_codes(tmp_path / "codes.npy", num_embeddings=20)
+    path = write(tmp_path / "codes.npy", {"": TOP})
+    words = r"to 23, but a codebook of 20 .*codebook_size"
+    with pytest.raises(ValueError, match=words):
+        read_codes(path, num_embeddings=20)
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "npz", "npy"])
@@ -144,17 +115,3 @@ def test_other_files_are_named(tmp_path):
     np.save(tmp_path / "codes.npy", np.array([[["a"]]], dtype=object))
     with pytest.raises(ValueError, match="cannot be read"):  # no pickle is opened
         read_codes(tmp_path / "codes.npy")
-
-
-def test_a_single_level_is_trained_and_loaded(tmp_path):
-    """Rows of codes count up from a start, which is the label."""
-    start = torch.arange(64) % 8
-    rows = (start[:, None, None] + torch.arange(5)) % 8
-    codes = CodeData((rows.expand(-1, 3, -1).byte(),), start, 8)
-    torch.manual_seed(0)
-    level = PixelCNN(8, 4, 16, 3, num_classes=8, dropout=0.0)
-    settings = TrainingSettings(epochs=30, batch_size=16, lr=1e-2, mixed_precision="no")
-    history = fit(level, codes, codes, settings, tmp_path, log=lambda line: None)
-    assert history[-1]["heldout_total_loss"] < 0.05  # the label says all
-    drawn = load_model(PixelCNN, tmp_path).sample(1, (3, 5), labels=6, seed=0)
-    assert drawn.tolist() == [3 * [[6, 7, 0, 1, 2]]]

@@ -1,13 +1,10 @@
-"""A folder of codes written part by part: complete, or taken up where it was left."""
+"""Codes of images written part by part: complete, or taken up where it was left."""
 
 import copy
-import errno
-import os
 import random
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 from pixelprior import extract_codes, read_codes
@@ -16,9 +13,11 @@ from pixelprior.data.codes import (
     CodeData,
     _read_file,
     extract_codes_to_folder,
+    images_at_once,
     load_codes,
     save_codes,
 )
+from pixelprior.data.images import ImageData
 from pixelprior.data.tokenizers import FunctionTokenizer
 
 COUNT, PART = 2500, 1000  # three parts, the last one shorter
@@ -33,11 +32,11 @@ class Images:
     """Images whose only pixel is their number, and which can stop before one."""
 
     split, class_names = "train", ("even", "odd")
-    labels = torch.arange(COUNT) % 2
-    numbers = torch.arange(COUNT)
 
     def __init__(self, stop_before=COUNT):
         self.stop_before, self.read = stop_before, []
+        self.numbers = torch.arange(COUNT)
+        self.labels = self.numbers % 2
 
     def __len__(self):
         return len(self.numbers)
@@ -60,16 +59,13 @@ class Images:
 
 
 def tokenizer():
-    """The number of an image in two grids: its hundreds, and what is left of it."""
-
-    def encode(images):
-        numbers = (images * COUNT).round().long()[:, 0]
-        return numbers // 100, (numbers % 100).expand(-1, 2, 2)
-
-    def decode(top, bottom):
-        return ((top * 100 + bottom[:, :1, :1])[:, None] / COUNT).float()
-
-    return FunctionTokenizer(encode, decode, [(1, 1), (2, 2)], 100)
+    """The code of an image is its number."""
+    return FunctionTokenizer(
+        lambda images: (images * COUNT).round().long()[:, 0],
+        lambda codes: codes[:, None] / COUNT,
+        [(1, 1)],
+        COUNT,
+    )
 
 
 def extract(folder, images, source="here", **options):
@@ -77,72 +73,60 @@ def extract(folder, images, source="here", **options):
 
 
 def files(folder):
-    """What each file says, in any order, and its tensors."""
-    found = {}
-    for path in folder.iterdir():
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: value.tolist() for name, value in load_file(path).items()}
-            found[path.name] = file.metadata(), tensors
-    return found
+    """The tensors of each file."""
+    return {
+        path.name: {name: each.tolist() for name, each in load_file(path).items()}
+        for path in folder.iterdir()
+    }
 
 
-@pytest.mark.parametrize(
-    "labels", [Images.labels, torch.arange(3.0 * COUNT).view(-1, 3)]
-)
+@pytest.mark.parametrize("labels", ["classes", "vectors"])
 def test_codes_of_several_parts_are_those_in_memory(tmp_path, labels):
     images = Images()
-    images.labels = labels
+    if labels == "vectors":
+        images.labels = torch.arange(3.0 * COUNT).view(-1, 3)
     extract(tmp_path, images)
-    codes = load_codes(tmp_path, "here")
-    in_memory = extract_codes(tokenizer(), images)
+    codes, in_memory = read_codes(tmp_path), extract_codes(tokenizer(), images)
     assert len(files(tmp_path)) == 3 and len(codes) == COUNT
-    shuffled = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
-    assert all(map(torch.equal, codes.batch(shuffled), in_memory.batch(shuffled)))
-    for level in ("top", "bottom"):
-        assert codes.grid(level).dtype == torch.uint8
-        assert codes.grid(level).shape == in_memory.grid(level).shape
-        assert torch.equal(codes.counts(level), in_memory.counts(level))
+    assert torch.equal(codes.labels, images.labels)
+    shuffled = torch.randperm(COUNT)
+    kept, expected = codes.grid(0), in_memory.grid(0)
+    assert kept.dtype == torch.int16 and kept.shape == expected.shape
+    assert torch.equal(kept[shuffled], expected[shuffled])
+    assert torch.equal(codes.counts(0), in_memory.counts(0))
     some = codes.subset(shuffled < 7)
-    assert torch.equal(some.z_bottom, in_memory.z_bottom[shuffled < 7])
-    assert codes.num_embeddings == 100 and codes.class_names == ("even", "odd")
-    assert torch.equal(read_codes(tmp_path).z_top[:], in_memory.z_top)
+    assert torch.equal(some.grid(0), expected[shuffled < 7])
+    assert codes.num_embeddings == COUNT and codes.class_names == ("even", "odd")
 
 
 def test_extraction_that_is_stopped_five_times_ends_with_the_same_files(tmp_path):
-    extract(tmp_path / "whole", Images())
-    draw, folder = random.Random(0), tmp_path / "codes"
-    for stop in sorted(draw.sample(range(1, COUNT), 5)):
+    whole, folder = tmp_path / "whole", tmp_path / "codes"
+    extract(whole, Images())
+    for stop in sorted(random.Random(0).sample(range(1, COUNT), 5)):
         with pytest.raises(KeyboardInterrupt):
             extract(folder, Images(stop))
-        assert load_codes(folder, "here") is None
         with pytest.raises(ValueError, match="some of its parts are missing; start"):
             read_codes(folder)
     images = Images()
     extract(folder, images)
     assert min(images.read) == stop // PART * PART  # the parts before it were kept
-    assert files(folder) == files(tmp_path / "whole")
+    assert files(folder) == files(whole)
 
 
 def test_processes_write_their_shares_in_any_order(tmp_path):
-    extract(tmp_path / "whole", Images())
-
-    class Stopped(Exception):
-        pass
-
-    calls = iter(range(9))
+    """One that waits for the other is stopped, and one process does the rest."""
+    calls, first, second = iter(range(9)), Images(), Images()
 
     def never_again():
-        """The first wait is passed; at the second the other process is awaited."""
         if next(calls) == 1:
-            raise Stopped
+            raise KeyboardInterrupt
 
-    first, second, folder = Images(), Images(), tmp_path / "codes"
-    with pytest.raises(Stopped):
-        extract(folder, first, process=0, processes=2, wait=never_again)
+    with pytest.raises(KeyboardInterrupt):
+        extract(tmp_path, first, process=0, processes=2, wait=never_again)
     assert first.read == [*range(1000), *range(2000, COUNT)]
-    extract(folder, second)  # now one process does the rest
+    extract(tmp_path, second)
     assert second.read == [*range(1000, 2000)]
-    assert files(folder) == files(tmp_path / "whole")
+    assert read_codes(tmp_path).z_top[:].flatten().tolist() == [*range(COUNT)]
 
 
 @pytest.mark.parametrize("change", ["source", "damage", "size of the parts"])
@@ -161,39 +145,21 @@ def test_parts_of_other_codes_are_written_anew(tmp_path, monkeypatch, change):
     assert load_codes(tmp_path, "of another VQ-VAE-2") is None
 
 
-@pytest.mark.parametrize(
-    "words", ["9 of 0", "9 of -1", "x", f"{10**12} images in parts of 1"]
-)
-def test_parts_that_cannot_be_counted_are_none(tmp_path, words):
-    one = extract_codes(tokenizer(), Images()).subset(torch.arange(1))
-    save_codes(one, tmp_path / "part_00000.safetensors", f"{words}\nhere")
-    assert load_codes(tmp_path, "here") is None
-
-
 @pytest.mark.parametrize("change", ["labels", "vectors", "grids", "codebook"])
 def test_parts_that_do_not_belong_together_are_none(tmp_path, change):
     extract(tmp_path, Images())
     path = tmp_path / "part_00001.safetensors"
     part, source = _read_file(path, None)
-    grids, labels, size = part.grids, part.labels, part.num_embeddings
-    labels = {"labels": None, "vectors": torch.ones(len(part), 2)}.get(change, labels)
-    if change == "grids":
-        grids = [grid[:, :1] for grid in grids]
-    size = size + 1 if change == "codebook" else size
-    save_codes(CodeData(tuple(grids), labels, size, part.class_names), path, source)
+    grids = tuple(grid.repeat(1, 1 + (change == "grids"), 1) for grid in part.grids)
+    other = {"labels": None, "vectors": torch.ones(len(part), 2)}
+    labels = other.get(change, part.labels)
+    size = COUNT + (change == "codebook")
+    save_codes(CodeData(grids, labels, size, part.class_names), path, source)
     with pytest.raises(ValueError, match=r"00001\.safetensors is of other images or c"):
         read_codes(tmp_path)
 
 
-def test_a_full_disk_is_named_and_what_was_written_is_kept(tmp_path, monkeypatch):
-    replace = os.replace
-
-    def full(*paths):
-        if str(paths[1]).endswith("00001.safetensors"):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        replace(*paths)
-
-    monkeypatch.setattr(module.os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        extract(tmp_path, Images())
-    assert [*files(tmp_path)] == ["part_00000.safetensors"]
+@pytest.mark.parametrize("side, count", [(28, 256), (256, 16), (2048, 1)])
+def test_fewer_large_images_are_encoded_at_the_same_time(side, count):
+    image = torch.empty(3, 1, 1).byte().expand(1, 3, side, side)
+    assert images_at_once(ImageData(image, torch.zeros(1), ())) == count
