@@ -27,10 +27,6 @@ def test_a_measure_depends_on_the_order_alone():
         "roc_auc": pytest.approx(14 / 16),
         "average_precision": pytest.approx((1 + 1 + 1 + 4 / 6) / 4),
     }
-    area = measured({"some": (normal, odd)})["some"]["roc_auc"]
-    assert area["low"] < 14 / 16 < area["high"]
-    low, high = torch.linspace(30, 60, 50), torch.linspace(61, 90, 50)
-    assert values_of(Judged(low.double()), Judged(high.double()))["roc_auc"] == 1
 
 
 def test_pixels_of_all_images_are_compared():
@@ -55,24 +51,11 @@ def test_an_odd_image_without_an_odd_pixel_counts_as_an_image_alone():
     assert found["roc_auc"] == 0.5
     for name in ("pixel_roc_auc", "pixel_roc_auc_within", "dice"):
         assert found[name] == 1
-    none = values_of(*pair, masks=torch.zeros_like(masks))
-    assert set(none) == {"roc_auc", "average_precision"}
-    masks[0] = True
-    whole = values_of(*pair, masks=masks)
-    assert "pixel_roc_auc" in whole and "pixel_roc_auc_within" not in whole
+    assert "pixel_roc_auc" not in values_of(*pair, masks=torch.zeros_like(masks))
+    masks[0] = True  # within that image, there is nothing to tell apart
+    assert "pixel_roc_auc_within" not in values_of(*pair, masks=masks)
 
 
-def test_a_table_has_what_was_measured_and_says_what_is_missing():
-    odd = Judged(torch.ones(3).double(), torch.ones(3, 2, 2))
-    normal = Judged(torch.zeros(2).double(), torch.zeros(2, 2, 2))
-    masks = torch.ones(3, 2, 2, dtype=torch.bool)
-    methods = measured({"maps": (normal, odd)}, masks)
-    methods |= measured({"scores": (normal, odd)})
-    results = {"methods": methods, "images": {"normal": 2, "defects": 3}}
-    head, _, maps, scores, _, below = detection_table(results).splitlines()
-    assert "by pixel" in head and "Dice" not in head
-    assert maps == f"| maps |{' 1.000 ± 0.000 |' * 4}"
-    assert scores == f"| scores |{' 1.000 ± 0.000 |' * 2} | |"
-    assert below == "- 2 normal images and 3 with defects"
-    alone = detection_table({"images": {"normal": 2, "defects": 0}})
-    assert "0 with defects could be read; to be measured, both kinds" in alone
+def test_a_table_says_what_is_missing():
+    table = detection_table({"images": {"normal": 2, "defects": 0}})
+    assert "0 with defects could be read; to be measured, both kinds" in table
