@@ -1,5 +1,4 @@
-"""Which tests run, and fixtures for several test files: real images, shipped and small
-models, real data."""
+"""Which tests run, and fixtures for several test files."""
 
 import os
 import socket
@@ -23,8 +22,7 @@ settings.load_profile("pixelprior")
 
 
 def pytest_configure(config):
-    """Leave the slow tests out, however pytest is called; `-m slow` runs them alone,
-    and `-m "slow or not slow"` runs all."""
+    """Leave the slow tests out; `-m slow` runs them, `-m "slow or not slow"` all."""
     config.addinivalue_line("markers", "slow: left out unless -m asks for it")
     config.option.markexpr = config.option.markexpr or "not slow"
 
@@ -62,10 +60,7 @@ sys.addaudithook(_no_network)
 
 @pytest.fixture(autouse=True)
 def no_network(request):
-    """A test fails if anything in its process has asked for another machine.
-
-    A test of what happens without a network has the mark `asks_for_the_network`.
-    """
+    """A test without the mark `asks_for_the_network` fails if it asks for a host."""
     ASKED.clear()
     yield
     if request.node.get_closest_marker("asks_for_the_network") is None:
@@ -127,14 +122,12 @@ def small_vqvae2(heldout_images):
 def small_prior():
     """An untrained prior of 512 codes with three classes, in float64."""
     torch.manual_seed(0)
-    model = HierarchicalPixelCNN(512, 8, 12, 3, num_classes=3)
-    return model.double().eval()
+    return HierarchicalPixelCNN(512, 8, 12, 3, num_classes=3).double().eval()
 
 
 @pytest.fixture(scope="session")
 def real_data():
     """The folder of the full data sets; without one, a skip that says how to set it."""
-    root = os.environ.get("PIXELPRIOR_DATA")
-    if not root:
+    if not os.environ.get("PIXELPRIOR_DATA"):
         pytest.skip("set PIXELPRIOR_DATA to the folder with the full data sets")
-    return Path(root)
+    return Path(os.environ["PIXELPRIOR_DATA"])

@@ -9,61 +9,28 @@ import torch
 from pixelprior import HierarchicalPixelCNN
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-LEVELS = (ROOT / "docs" / "levels.md").read_text(encoding="utf-8")
 
-TRAIN = """\
-from pixelprior import VQVAE2, HierarchicalPixelCNN
-prior = HierarchicalPixelCNN(num_embeddings=vqvae2.num_embeddings, embedding_dim=vqvae2.embedding_dim,
-                             hidden_channels=128, num_layers=15)
-optimizer = torch.optim.Adam(prior.parameters(), lr=3e-4)
-for images, _ in dataloader:
-    with torch.no_grad():
-        codes = vqvae2.get_code_indices(images)
-    optimizer.zero_grad()
-    losses = prior.loss_function(codes["indices_top"], codes["indices_bottom"])
-    losses["total_loss"].backward()
-    optimizer.step()
-"""  # noqa: E501
 
-DRAW_IMAGES = """\
-prior.load_state_dict(torch.load("prior.pth")); prior.eval()
-samples = prior.sample_with_vqvae2(vqvae2_model=vqvae2, batch_size=64, device=device, temperature=1.0)
-"""  # noqa: E501
-
-DRAW_CODES = """\
-z_top, z_bottom = prior.sample(batch_size=64,
-    top_shape=(vqvae2.latent_spatial_dim_top,) * 2, bottom_shape=(vqvae2.latent_spatial_dim_bottom,) * 2,
-    device=device, temperature=1.0)
-quant_t = vqvae2.vq_top.embedding(z_top.view(64, -1)).view(64, Ht, Wt, D).permute(0, 3, 1, 2)
-quant_b = vqvae2.vq_bottom.embedding(z_bottom.view(64, -1)).view(64, Hb, Wb, D).permute(0, 3, 1, 2)
-images = vqvae2.decode(quant_t, quant_b)
-"""  # noqa: E501
+def program_with(name, page="README.md"):
+    """The only program of a page that uses this name."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = (block.split("```")[0] for block in text.split("```python\n")[1:])
+    (program,) = (block for block in blocks if name in block)
+    return program
 
 
 @pytest.fixture
 def world(small_vqvae2, heldout_images):
     """The names that the programs use."""
     some = torch.utils.data.Subset(heldout_images, range(12))
-    top, bottom = small_vqvae2.grids
-    return {
-        "torch": torch,
-        "vqvae2": small_vqvae2,
-        "dataloader": torch.utils.data.DataLoader(some, batch_size=4),
-        "device": torch.device("cpu"),
-        **dict(zip(("Ht", "Wt", "Hb", "Wb"), (*top, *bottom), strict=True)),
-        "D": small_vqvae2.embedding_dim,
-    }
-
-
-@pytest.mark.parametrize("program", [TRAIN, DRAW_IMAGES, DRAW_CODES])
-def test_the_readme_shows_the_program_word_for_word(program):
-    assert f"```python\n{program}```" in README
+    loader = torch.utils.data.DataLoader(some, batch_size=4)
+    names = {"torch": torch, "vqvae2": small_vqvae2, "dataloader": loader}
+    sides = {"Ht": 8, "Wt": 8, "Hb": 16, "Wb": 16, "D": small_vqvae2.embedding_dim}
+    return names | sides | {"device": torch.device("cpu")}
 
 
 def test_the_training_program_trains(world):
-    exec(TRAIN, world)
+    exec(program_with("for images, _ in dataloader"), world)
     losses = world["losses"]
     assert losses.keys() == {"total_loss", "top_loss", "bottom_loss"}
     assert losses["total_loss"] == losses["top_loss"] + losses["bottom_loss"]
@@ -77,24 +44,15 @@ def test_the_training_program_trains(world):
 
 def test_the_sampling_programs_draw_images(world, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    trained = HierarchicalPixelCNN(512, 8, hidden_channels=16, num_layers=4)
-    torch.save(trained.state_dict(), "prior.pth")
     world["prior"] = HierarchicalPixelCNN(512, 8, hidden_channels=16, num_layers=4)
-    exec(DRAW_IMAGES, world)
+    torch.save(world["prior"].state_dict(), "prior.pth")
+    exec(program_with("prior.pth"), world)
     assert not world["prior"].training
     assert world["samples"].shape == (64, 1, 32, 32)
-    exec(DRAW_CODES, world)
+    exec(program_with("quant_t"), world)
     decoded = world["vqvae2"].decode_codes(world["z_top"], world["z_bottom"])
     assert torch.allclose(world["images"], decoded, atol=1e-6)
     assert not torch.equal(world["images"], world["samples"]), "no seed: new images"
-
-
-def program_with(name, page=README):
-    """The only program of a page that uses this name."""
-    blocks = (block.split("```")[0] for block in page.split("```python\n")[1:])
-    (program,) = (block for block in blocks if name in block)
-    return program
 
 
 def test_the_program_with_the_shipped_weights_runs():
@@ -123,7 +81,7 @@ def test_the_program_with_a_tokenizer_of_ones_own_learns(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     names = {"encode": encode, "decode": decode}
-    exec(program_with("FunctionTokenizer", DATA), names)
+    exec(program_with("FunctionTokenizer", "docs/data.md"), names)
     assert names["drawn"].shape == (16, 8, 8)
     assert names["images"].shape == (16, 1, 32, 32)
     history = json.loads((tmp_path / "outputs/own_codes/history.json").read_text())
@@ -134,7 +92,7 @@ def test_the_program_with_a_tokenizer_of_ones_own_learns(tmp_path, monkeypatch):
 def test_the_program_with_three_levels_learns_each(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(program_with("FunctionTokenizer", LEVELS), names)
+    exec(program_with("FunctionTokenizer", "docs/levels.md"), names)
     assert names["images"].shape == (20, 1, 32, 32)
     (*_, last), codes = names["history"], names["codes"]
     for level, size in enumerate((4, 8, 16)):
@@ -145,5 +103,5 @@ def test_the_program_with_three_levels_learns_each(tmp_path, monkeypatch):
 def test_the_program_with_a_vector_draws_by_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(program_with("condition_dim", LEVELS), names)
+    exec(program_with("condition_dim", "docs/levels.md"), names)
     assert names["much"].mean() > 1.5 * names["little"].mean()

@@ -4,7 +4,6 @@ import functools
 import http.server
 import os
 import threading
-from pathlib import Path
 
 import pytest
 from look_at_notebooks import NAMES, find_chromium
@@ -26,23 +25,15 @@ def chromium():
         browser.close()
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files, and prints nothing."""
-
-    def log_message(self, *_arguments):
-        pass
-
-
 @pytest.fixture(scope="session")
 def site():
     """The address of the built site, served from this machine."""
     folder = os.environ.get("PIXELPRIOR_SITE")
     if folder is None:
-        pytest.skip(
-            "PIXELPRIOR_SITE names no site; python docs/site/build.py FOLDER builds one"
-        )
-    assert (Path(folder) / "index.html").is_file(), folder
-    handler = functools.partial(Quiet, directory=folder)
+        pytest.skip("PIXELPRIOR_SITE names no site; docs/site/build.py builds one")
+    handler = http.server.SimpleHTTPRequestHandler
+    handler.log_message = lambda *_arguments: None
+    handler = functools.partial(handler, directory=folder)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -50,15 +41,12 @@ def site():
 
 
 @pytest.fixture
-def page(site, chromium):
+def page(chromium):
     """A new page that remembers its `requests` and its `errors`."""
     page = chromium.new_page(viewport={"width": 1400, "height": 1000})
-    page.requests, page.errors = [], []
+    page.requests, page.errors = [], (errors := [])
     page.on("request", lambda request: page.requests.append(request.url))
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.on(
-        "console",
-        lambda said: page.errors.append(said.text) if said.type == "error" else None,
-    )
+    page.on("pageerror", lambda error: errors.append(f"of the page: {error}"))
+    page.on("console", lambda said: said.type == "error" and errors.append(said.text))
     yield page
     page.close()

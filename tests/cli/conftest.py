@@ -7,10 +7,7 @@ from pixelprior import cli
 
 @pytest.fixture
 def fails(capsys):
-    """A function that runs a command that must fail, and returns its one line of error.
-
-    The exit status must be 2 unless another one is given.
-    """
+    """A function that runs a command that must fail, and returns its line of error."""
 
     def run(*arguments, status=2):
         capsys.readouterr()
