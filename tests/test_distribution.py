@@ -24,24 +24,20 @@ FEWEST = 5.0  # expected samples of a cell; rarer grids share a cell
 
 CASES = {
     "as it is": {},
-    "label 1": {"labels": 1},
     "no label": {"labels": None},
     "temperature 0.5": {"temperature": 0.5},
     "temperature 1.7": {"temperature": 1.7},
     "top_k 2": {"top_k": 2},
     "top_p 0.7": {"top_p": 0.7},
-    "all filters": {"temperature": 1.3, "top_k": 2, "top_p": 0.8},
     "guidance 1.5": {"guidance": 1.5},
-    "guidance of the top": {"guidance": (2.0, 0.0), "labels": 1},
     "guidance and filters": {"guidance": 1.0, "temperature": 0.8, "top_p": 0.9},
-    "known top": {"known_top": [[0, -1]]},
-    "known bottom": {"known_bottom": [[-1, 2], [0, -1]]},
+    "known top": {"known": ([[0, -1]], None)},
+    "known bottom": {"known": (None, [[-1, 2], [0, -1]])},
     "all of it": {
         "guidance": (0.5, 1.0),
         "labels": 1,
         "top_k": 2,
-        "known_top": [[-1, 0]],
-        "known_bottom": [[0, -1], [-1, -1]],
+        "known": ([[-1, 0]], [[0, -1], [-1, -1]]),
     },
 }
 METHODS = ("naive", "rows", "cached")
@@ -81,82 +77,46 @@ def reference(logits, temperature=1.0, top_k=None, top_p=None) -> list[float]:
     return found
 
 
-def guided(run, weight: float, label):
-    """The logits of `run` at every position, for all grids: lists [grid][place][K]."""
-    logits = run(label)
-    if weight:
-        logits = (1 + weight) * logits - weight * run(None)
-    return logits.flatten(2).transpose(1, 2).tolist()
-
-
-def all_grids(shape) -> torch.Tensor:
-    return torch.cartesian_prod(*[torch.arange(CODES)] * math.prod(shape)).view(
-        -1, *shape
-    )
-
-
-def products(grids, logits, known, **filters) -> torch.Tensor:
-    """The probability of each grid, from its logits at each position."""
-    fixed = None if known is None else torch.tensor(known).flatten().tolist()
-    found = []
-    for grid, positions in zip(grids.flatten(1).tolist(), logits, strict=True):
-        probability = 1.0
-        for place, (code, each) in enumerate(zip(grid, positions, strict=True)):
-            if fixed is not None and fixed[place] >= 0:
-                probability *= float(code == fixed[place])
-            else:
-                probability *= reference(each, **filters)[code]
-        found.append(probability)
-    return torch.tensor(found, dtype=torch.float64)
-
-
 @torch.no_grad()
-def exact(prior, labels=0, guidance=0.0, known_top=None, known_bottom=None, **filters):
+def exact(prior, labels=0, guidance=0.0, known=(None, None), **filters):
     """The probability of each pair of grids, float64 [top, bottom]."""
-    weights = guidance if isinstance(guidance, tuple) else (guidance, guidance)
-    tops, bottoms = all_grids(TOP), all_grids(BOTTOM)
-
-    def of(count, label):
-        return None if label is None else torch.full((count,), label)
-
-    def top_logits(label):
-        return prior.prior_top(tops, of(len(tops), label))
-
-    first = products(tops, guided(top_logits, weights[0], labels), known_top, **filters)
-    rows = []
-    for top in tops:
-        above = top.expand(len(bottoms), *TOP)
-
-        def bottom_logits(label, above=above):
-            label = of(len(bottoms), label)
-            return prior.prior_bottom(bottoms, above, label)
-
-        logits = guided(bottom_logits, weights[1], labels)
-        rows.append(products(bottoms, logits, known_bottom, **filters))
-    return first[:, None] * torch.stack(rows)
-
-
-def counted(
-    prior, method, seed, labels=0, known_top=None, known_bottom=None, **options
-):
-    """How often each pair of grids is drawn, long [top, bottom]."""
-    if labels is not None:
-        options["labels"] = torch.full((DRAWS,), labels)
-    for name, known in (("known_top", known_top), ("known_bottom", known_bottom)):
-        if known is not None:
-            options[name] = torch.tensor(known).expand(DRAWS, -1, -1)
-    grids = prior.sample(
-        DRAWS, TOP, BOTTOM, seed=seed, method=method, chunk_size=DRAWS, **options
+    tops, bottoms = (
+        torch.cartesian_prod(*[torch.arange(CODES)] * math.prod(shape)).view(-1, *shape)
+        for shape in (TOP, BOTTOM)
     )
-    names = []
-    for grid in grids:
-        name = torch.zeros(DRAWS, dtype=torch.long)
-        for code in grid.flatten(1).unbind(1):
-            name = CODES * name + code
-        names.append(name)
-    sizes = [CODES ** math.prod(shape) for shape in (TOP, BOTTOM)]
-    together = names[0] * sizes[1] + names[1]
-    return together.bincount(minlength=sizes[0] * sizes[1]).view(sizes)
+    above = tops.repeat_interleave(len(bottoms), dim=0)
+    below = bottoms.repeat(len(tops), 1, 1)
+    levels = [
+        (lambda label: prior.prior_top(tops, label), tops),
+        (lambda label: prior.prior_bottom(below, above, label), below),
+    ]
+    weights = guidance if isinstance(guidance, tuple) else (guidance, guidance)
+    found = []
+    for (run, grids), weight, fixed in zip(levels, weights, known, strict=True):
+        logits = run(labels)
+        if weight:
+            logits = (1 + weight) * logits - weight * run(None)
+        fixed = torch.tensor(fixed or -1).expand_as(grids[0]).flatten().tolist()
+        for grid, each in zip(grids.flatten(1), logits.flatten(2), strict=True):
+            probability = 1.0
+            for code, k, at in zip(grid.tolist(), fixed, each.T.tolist(), strict=True):
+                probability *= reference(at, **filters)[code] if k < 0 else code == k
+            found.append(probability)
+    found = torch.tensor(found, dtype=torch.float64)
+    return found[: len(tops), None] * found[len(tops) :].view(len(tops), -1)
+
+
+def counted(prior, method, seed, labels=0, known=(None, None), **options):
+    """How often each pair of grids is drawn, long [top, bottom]."""
+    known = [
+        None if each is None else torch.tensor(each).expand(DRAWS, -1, -1)
+        for each in known
+    ]
+    options |= {"seed": seed, "method": method, "chunk_size": DRAWS, "known": known}
+    grids = prior.sample(DRAWS, TOP, BOTTOM, labels=labels, **options)
+    codes = torch.cat([grid.flatten(1) for grid in grids], dim=1)  # [DRAWS, 6]
+    numbers = (codes * CODES ** torch.arange(5, -1, -1)).sum(dim=1)
+    return numbers.bincount(minlength=CODES**6).view(CODES**2, CODES**4)
 
 
 def p_value(counts, probabilities) -> float:
@@ -164,15 +124,12 @@ def p_value(counts, probabilities) -> float:
     counts, expected = counts.flatten().double(), DRAWS * probabilities.flatten()
     assert not counts[expected == 0].any()
     rare = expected < FEWEST
-    pooled = [each[rare].sum()[None] for each in (counts, expected)]
-    cells = [
-        torch.cat([each[~rare], pool])
-        for each, pool in zip((counts, expected), pooled, strict=True)
-    ]
-    if pooled[1] < FEWEST:
-        cells = [each[:-1] for each in cells]
-    chi_square = ((cells[0] - cells[1]).square() / cells[1]).sum()
-    freedom = torch.tensor(max(1, len(cells[0]) - 1), dtype=torch.float64)
+    counts, expected = (
+        torch.cat([each[~rare], each[rare].sum()[None]]) for each in (counts, expected)
+    )
+    used = expected >= FEWEST  # of the last cell, which the rare grids share
+    chi_square = ((counts - expected).square() / expected)[used].sum()
+    freedom = (used.sum() - 1).clamp(min=1).double()
     return torch.special.gammaincc(freedom / 2, chi_square / 2).item()
 
 
