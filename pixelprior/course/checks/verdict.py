@@ -26,12 +26,8 @@ FALLBACK = "Until yours is right, the package's is used below."
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a check; a notebook shows its words.
-
-    Attributes:
-        passed: whether the answer is right; None if nothing was attempted.
-        words: what the check found.
-    """
+    """What a check found, in words, and whether the answer is right; None if nothing
+    was attempted."""
 
     passed: bool | None
     words: str
@@ -54,9 +50,8 @@ class NotAttempted(Exception):
 def judged(check: Callable[..., str]) -> Callable[..., Verdict]:
     """Turn a function that returns words of praise, or raises `Wrong`, into a check.
 
-    The first argument of the check is the answer. An answer of None, or a function that
-    returns None, counts as not attempted yet. Any other exception is reported in words
-    as well, so that no answer, however odd, ends in a traceback.
+    The first argument is the answer; None, or a function that returns None, is not
+    attempted yet. Any other exception is put into words as well.
     """
 
     @functools.wraps(check)
@@ -82,16 +77,8 @@ def judged(check: Callable[..., str]) -> Callable[..., Verdict]:
 
 
 def your_turn(check: Callable[..., Verdict], mine, *arguments, otherwise):
-    """Judge the reader's function, and choose the one that the notebook goes on with.
-
-    Args:
-        check: what judges it; given `mine` and the other `arguments`.
-        mine: the function that the reader writes.
-        otherwise: what is used until the reader's is right.
-
-    Returns:
-        `mine` if it passed, and `otherwise` if not. The verdict is printed.
-    """
+    """Print the verdict on the reader's function; return it if it passed, and
+    `otherwise` if not."""
     verdict = check(mine, *arguments)
     print(verdict if verdict else f"{verdict}\n{FALLBACK}")
     return mine if verdict else otherwise
@@ -102,14 +89,14 @@ def reveal(truth: str, guess=None) -> None:
     print(truth if guess is None else f"{truth}; your guess was {guess}")
 
 
-def call(function, *arguments, what: str = "your function"):
+def call(function, *arguments):
     """What the reader's function returns for these arguments."""
     if not callable(function):
-        raise Wrong(f"{what} is {type(function).__name__}, but a function is needed")
+        raise Wrong(f"that is {type(function).__name__}, but a function is needed")
     try:
         value = function(*arguments)
     except Exception as error:
-        raise Wrong(f"{what} raised {type(error).__name__}: {error}") from error
+        raise Wrong(f"your function raised {type(error).__name__}: {error}") from error
     if value is None:
         raise NotAttempted(NOTHING_RETURNED)
     return value
@@ -130,10 +117,7 @@ def need_tensor(value, shape=None, what: str = "your answer") -> Tensor:
 def need_number(value, what: str = "your answer") -> float:
     """The value as a float, if it is a finite number or a tensor with one element that
     is; otherwise raises `Wrong`."""
-    if (
-        isinstance(value, (Tensor, np.ndarray, np.generic))
-        and math.prod(value.shape) == 1
-    ):
+    if isinstance(value, (Tensor, np.generic)) and math.prod(value.shape) == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         words = kind(value) if isinstance(value, Tensor) else reprlib.repr(value)
@@ -145,8 +129,8 @@ def need_number(value, what: str = "your answer") -> float:
 
 def need_codes(value, shape, num_embeddings: int, name: str) -> Tensor:
     """The value as a long tensor of codes of that shape; otherwise raises `Wrong`."""
-    z = need_tensor(value, tuple(shape), name).detach().cpu()
-    if z.is_floating_point() or z.is_complex() or z.dtype == torch.bool:
+    z = need_tensor(value, shape, name)
+    if z.is_floating_point():
         raise Wrong(f"{name} is {z.dtype}, but codes are whole numbers")
     z = z.long()
     if (z == -1).any():
