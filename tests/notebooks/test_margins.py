@@ -106,11 +106,11 @@ def claims_in(source):
 
 
 @pytest.mark.parametrize("source", margins.build.sources(), ids=lambda path: path.stem)
-def test_every_verdict_of_a_notebook_held_under_each_arithmetic_from_five_seeds(source):
+def test_every_verdict_of_a_notebook_held_under_each_arithmetic_from_two_seeds(source):
     kept, claims = KEPT[source.stem], claims_in(source) - ON_A_GPU
     assert kept.keys() == margins.arithmetic.KINDS.keys()
     for kind, runs in kept.items():
-        assert sorted(runs) == list("01234")
+        assert {"0", "1"} <= runs.keys()
         for seed, run in runs.items():
             assert set(run["claims"]) == claims, (kind, seed)
             failed = [key for key, claim in run["claims"].items() if not claim["holds"]]
