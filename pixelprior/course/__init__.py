@@ -1,24 +1,12 @@
 """Code that only the course uses: figures, widgets, the checks of the exercises, and
 the tools with which a notebook measures or plans."""
 
-import importlib
-
 import pixelprior
+from pixelprior.course.checks.verdict import reveal, your_turn
+from pixelprior.course.widgets import DrawingBoard, explore
 from pixelprior.settings import numbers_of
 
-TOOLS = {
-    "DrawingBoard": "widgets",
-    "explore": "widgets",
-    "reveal": "checks.verdict",
-    "your_turn": "checks.verdict",
-}
-
-
-def __getattr__(name: str):
-    """What every notebook imports; loaded when it is asked for."""
-    if name not in TOOLS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{TOOLS[name]}"), name)
+__all__ = ["DrawingBoard", "explore", "needs", "reveal", "your_turn"]
 
 
 class PackageTooOld(ImportError):
@@ -29,11 +17,8 @@ class PackageTooOld(ImportError):
 
 
 def needs(version: str) -> None:
-    """Check that the installed package is not older than a notebook.
-
-    Args:
-        version: that of the package for which the notebook was written, such as "0.1".
-    """
+    """Check that the installed package is not older than a notebook, which was written
+    for the version given, such as "0.1"."""
     if numbers_of(pixelprior.__version__) < numbers_of(version):
         installed = pixelprior.__version__
         raise PackageTooOld(

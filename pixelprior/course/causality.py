@@ -1,8 +1,7 @@
 """Finds by gradient which input positions one output position of a network depends on.
 
-The course draws receptive fields with this module and judges exercises by it. The
-module works with any network whose input and output are feature maps of the same
-height and width.
+The course draws receptive fields with this module and judges exercises by it. Input and
+output of a network are feature maps of the same height and width.
 """
 
 import itertools
@@ -12,37 +11,25 @@ from torch import Tensor, nn
 
 
 def seen_by(
-    network,
-    position: tuple[int, int],
-    shape: tuple[int, int],
-    channels: int = 1,
+    network, position: tuple[int, int], shape: tuple[int, int], channels: int = 1
 ) -> Tensor:
-    """Which positions of the input the output at `position` depends on.
+    """Which positions of the input the output at (row, column) depends on, bool [H, W].
 
     The gradient of the output at `position` is taken at several random inputs, so that
     a unit that is inactive at one of these inputs does not hide a dependency.
 
     Args:
         network: a function from features [B, channels, H, W] to [B, any, H, W]. A
-            network with dropout must be in evaluation mode. A module is probed in the
-            type of its parameters.
-        position: (row, column) of the output.
-        shape: (H, W) of the grid.
-        channels: number of channels of the input.
-
-    Returns:
-        Bool [H, W], True at the positions that the output depends on.
+            network with dropout must be in evaluation mode.
     """
-    parameters = network.parameters() if isinstance(network, nn.Module) else ()
-    dtype = next((each.dtype for each in parameters), torch.float32)
     generator = torch.Generator().manual_seed(0)
-    probes = torch.randn(8, channels, *shape, generator=generator).to(dtype)
-    probes.requires_grad_(True)
-    with torch.enable_grad():
-        out = network(probes)[:, :, position[0], position[1]]  # [8, any]
-        # Each channel has its own weight, so that channels do not cancel each other.
-        weights = torch.rand(out.shape, generator=generator).to(out.dtype) + 0.5
-        (gradient,) = torch.autograd.grad((out * weights).sum(), probes)
+    probes = torch.randn(8, channels, *shape, generator=generator)
+    if isinstance(network, nn.Module):  # in the type of its parameters
+        probes = probes.to(next(network.parameters()))
+    out = network(probes.requires_grad_())[:, :, position[0], position[1]]  # [8, any]
+    # Each channel has its own weight, so that channels do not cancel each other.
+    weights = torch.rand(out.shape, generator=generator) + 0.5
+    (gradient,) = torch.autograd.grad((out * weights).sum(), probes)
     return (gradient != 0).any(dim=(0, 1))
 
 
@@ -64,15 +51,8 @@ def blind_spot(seen: Tensor, position: tuple[int, int]) -> Tensor:
 
 
 def count_faults(network, shape: tuple[int, int], channels: int = 1) -> tuple[int, int]:
-    """Positions whose output leaks, and past positions that some output does not see.
-
-    Args:
-        network, shape, channels: as in `seen_by`, for each position in turn.
-
-    Returns:
-        The number of positions with a leak, and the number of pairs of a position and a
-        position of its past that it does not see.
-    """
+    """The number of positions whose output leaks, and the number of pairs of a position
+    and a position of its past that it does not see; arguments as in `seen_by`."""
     leaks = unseen = 0
     for position in itertools.product(*map(range, shape)):
         seen = seen_by(network, position, shape, channels)

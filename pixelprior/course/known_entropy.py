@@ -1,10 +1,8 @@
 """A source of codes of known entropy, with a dependency in the blind spot.
 
-A stack of masked convolutions never sees the codes to the upper right of a line through
-the current position (a 45° line for a kernel of 3). In this source, one of the two
-parts of each code depends on a code in exactly that region. The cost of the blind spot
-in nats is therefore known by construction, without a long training. See `MaskedConv2d`
-in `layers.py`; the blind spot is described in arXiv 1606.05328, section 2.2.
+In this source, one of the two parts of each code depends on a code that a stack of
+masked convolutions never sees (arXiv 1606.05328, section 2.2), so that the cost of the
+blind spot in nats is known by construction, without a long training.
 """
 
 import math
@@ -24,12 +22,6 @@ class BlindSpotSource:
     row up and two columns to the right, or is drawn uniformly. A part whose neighbour
     would lie outside the grid is always drawn uniformly. The rows of u and the slanting
     lines of w are therefore independent Markov chains.
-
-    Attributes:
-        height, width: size of the grid, 3 or wider.
-        parts: number of values of u, and of w.
-        noise: probability that a part is drawn uniformly although it has a neighbour,
-            above 0 and below 1.
     """
 
     height: int = 8
@@ -51,33 +43,25 @@ class BlindSpotSource:
         return self.parts * u + w
 
     def entropy_by_position(self) -> Tensor:
-        """Entropy of each code given all earlier ones, in nats, float64 [H, W]: on
-        average the loss of the best possible model."""
-        return self._entropy(self._neighbours(0, 1)) + self._entropy(
-            self._neighbours(1, -2)
-        )
+        """Nats of each code given all earlier ones, float64 [H, W]: on average the loss
+        of the best possible model."""
+        return self._entropy(0, 1) + self._entropy(1, -2)
 
     def bound_by_position(self) -> Tensor:
-        """Lower bound on the loss at each position, in nats, float64 [H, W], for a
-        model that sees the left neighbour but no code on the line that w depends on: to
-        such a model, w is uniformly distributed."""
-        return self._entropy(self._neighbours(0, 1)) + math.log(self.parts)
+        """Lower bound on the loss in nats, float64 [H, W], of a model that sees the
+        left neighbour but no code on the line that w depends on: w is uniform to it."""
+        return self._entropy(0, 1) + math.log(self.parts)
 
-    def _neighbours(self, down: int, right: int) -> Tensor:
-        """Where a neighbour that many steps before lies in the grid, bool [H, W]."""
-        y = torch.arange(self.height)[:, None] - down
-        x = torch.arange(self.width) - right
-        return (y >= 0) & (x >= 0) & (x < self.width)
-
-    def _entropy(self, has_neighbour: Tensor) -> Tensor:
+    def _entropy(self, down: int, right: int) -> Tensor:
+        """Of a part whose neighbour lies so many steps before, float64 [H, W]."""
         other = self.noise / self.parts  # of each value but the neighbour's
         same = 1 - self.noise + other
-        rest = (self.parts - 1) * other
-        known, alone = (
-            -same * math.log(same) - rest * math.log(other),
-            math.log(self.parts),
-        )
-        return has_neighbour.double() * (known - alone) + alone
+        known = -same * math.log(same) - (self.parts - 1) * other * math.log(other)
+        y = torch.arange(self.height)[:, None] - down
+        x = torch.arange(self.width) - right
+        inside = (y >= 0) & (x >= 0) & (x < self.width)  # [H, W]
+        alone = math.log(self.parts)
+        return inside.double() * (known - alone) + alone
 
 
 class Embedded(nn.Embedding):
@@ -91,11 +75,7 @@ def train(
     network: nn.Module, source: BlindSpotSource, steps: int = 200
 ) -> dict[int, float]:
     """Train a network, from codes [B, H, W] to logits [B, K, H, W], on new grids at
-    each step.
-
-    Returns:
-        Nats per code on 1,000 grids that are held out, by every 20th step.
-    """
+    each step; the nats per code on 1,000 held-out grids, by every 20th step."""
     heldout = source.sample(1000, seed=1)  # [1000, H, W]
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)

@@ -8,8 +8,7 @@ import html
 import io
 
 import numpy as np
-from matplotlib import rcParams
-from matplotlib.colors import same_color, to_hex
+from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 from matplotlib.spines import Spine
 from matplotlib.text import Text
@@ -17,6 +16,8 @@ from PIL import Image
 
 from pixelprior.plotting import DPI, INK
 from pixelprior.progress import widgets_are_on
+
+QUANTIZE = {3: Image.Quantize.MEDIANCUT, 4: Image.Quantize.FASTOCTREE}  # by channels
 
 
 class Picture:
@@ -31,18 +32,14 @@ class Picture:
     def __init__(self, png: bytes, alt: str, width: int):
         self.png, self.alt, self.width = png, alt, width
 
-    @property
-    def html(self) -> str:
-        """The picture as an element of a page."""
-        data = base64.b64encode(self.png).decode()
-        return (
-            f'<img width="{self.width}" alt="{html.escape(self.alt)}" '
-            f'src="data:image/png;base64,{data}">'
+        self.data = base64.b64encode(png).decode()
+        self.html = (
+            f'<img width="{width}" alt="{html.escape(alt)}" '
+            f'src="data:image/png;base64,{self.data}">'
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        data = base64.b64encode(self.png).decode()
-        bundle = {"image/png": data, "text/plain": self.alt}
+        bundle = {"image/png": self.data, "text/plain": self.alt}
         if widgets_are_on():
             bundle["text/html"] = self.html
         return bundle, {"image/png": {"alt": self.alt, "width": self.width}}
@@ -51,17 +48,11 @@ class Picture:
 def picture(figure: Figure | Image.Image, alt: str) -> Picture:
     """A figure or an image as a `Picture`, reduced to 256 colours to keep it small.
 
-    A figure is drawn with a transparent background, and keeps the colours that
-    `for_any_page` gives it.
-
     Args:
         figure: the figure or image; an image is shown pixel for pixel. A figure with an
             attribute `sharpness` has this many times as many pixels as it is wide on
             the page, for fine lines.
         alt: a description of what can be seen, for readers who cannot see it.
-
-    Raises:
-        ValueError: the alt text is shorter than 20 characters.
     """
     alt = " ".join(alt.split())
     if len(alt) < 20:
@@ -69,9 +60,7 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
             f"the alt text is {alt!r}; say in 20 characters or more what can be seen"
         )
     if isinstance(figure, Figure):
-        # The width of the drawn PNG is rounded down or up, depending on the version of
-        # matplotlib, so that the declared width is used.
-        width = round(figure.get_figwidth() * DPI)
+        width = round(figure.get_figwidth() * DPI)  # matplotlib rounds up or down
         drawn = io.BytesIO()
         dpi = DPI * getattr(figure, "sharpness", 1)
         for_any_page(figure)
@@ -87,52 +76,37 @@ def picture(figure: Figure | Image.Image, alt: str) -> Picture:
 def for_any_page(figure: Figure) -> None:
     """Make a figure readable on light and dark pages, if its background is transparent.
 
-    Ticks become `INK`, and so do text and frames that have a colour of matplotlib's
-    settings. Text in a cell or a box is given `ON_FILL` by the function that draws it.
+    Ticks become `INK`, and so do text and frames in black, which is matplotlib's. Text
+    in a cell or a box is given `ON_FILL` by the function that draws it.
     """
-    of_text = {to_hex(rcParams[name]) for name in ("text.color", "axes.labelcolor")}
-    of_frames = rcParams["axes.edgecolor"]
     for axis in figure.axes:
         axis.tick_params(which="both", color=INK, labelcolor=INK)
     for text in figure.findobj(Text):
-        if to_hex(text.get_color()) in of_text:
+        if same_color(text.get_color(), "black"):
             text.set_color(INK)
     for spine in figure.findobj(Spine):
-        if same_color(spine.get_edgecolor(), of_frames):
+        if same_color(spine.get_edgecolor(), "black"):
             spine.set_edgecolor(INK)
 
 
 def reduced(image: Image.Image) -> Image.Image:
     """An image in a palette of 256 colours: 192 for opaque pixels and 64 for the rest,
-    or all for opaque pixels if there is no rest.
-
-    Pillow's median cut, which keeps photographs as they are, knows no transparency, and
-    its octree, which does, is coarse.
-    """
+    if there is one. Pillow's median cut, which keeps photographs as they are, knows no
+    transparency, and its octree, which does, is coarse."""
     pixels = np.array(image.convert("RGBA"))  # [H, W, 4]
     opaque = pixels[..., 3] == 255
     solid = 256 if opaque.all() else 192
     numbers = np.zeros(opaque.shape, np.uint8)
-    colours = np.zeros((256, 4), np.uint8)
-    for where, first, last in ((opaque, 0, solid), (~opaque, solid, 256)):
+    colours = np.full((256, 4), 255, np.uint8)
+    for where, first, channels in ((opaque, 0, 3), (~opaque, solid, 4)):
         if where.any():
-            chosen, palette = _few_colours(pixels[where], last - first)
-            numbers[where] = chosen + first
-            colours[first : first + len(palette)] = palette
+            row = Image.fromarray(pixels[None, where, :channels])
+            count = solid if first == 0 else 256 - solid
+            few = row.quantize(count, QUANTIZE[channels], dither=Image.Dither.NONE)
+            numbers[where] = np.array(few)[0] + first
+            palette = np.frombuffer(few.palette.tobytes(), np.uint8)
+            palette = palette.reshape(-1, len(few.palette.mode))[:count]
+            colours[first : first + len(palette), : palette.shape[1]] = palette
     small = Image.frombytes("P", image.size, numbers.tobytes())
     small.putpalette(colours.tobytes(), "RGBA")
     return small
-
-
-def _few_colours(pixels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels [N, 4] to the numbers of their colours [N], and these colours [K, 4]."""
-    if (pixels[:, 3] == 255).all():
-        row, method = pixels[None, :, :3], Image.Quantize.MEDIANCUT
-    else:
-        row, method = pixels[None], Image.Quantize.FASTOCTREE
-    few = Image.fromarray(row).quantize(count, method, dither=Image.Dither.NONE)
-    channels = len(few.palette.mode)
-    palette = np.frombuffer(few.palette.tobytes(), np.uint8).reshape(-1, channels)
-    colours = np.full((min(count, len(palette)), 4), 255, np.uint8)
-    colours[:, :channels] = palette[:count]
-    return np.array(few)[0], colours

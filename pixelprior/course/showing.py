@@ -1,13 +1,11 @@
 """Figures of the notebooks with their alt texts, which are kept in alt_texts.json.
 
 An alt text in the cell would give away the answer to the question that stands above
-the figure. The file holds the texts by notebook and name; each name is used once in the
-course. A number that was measured may be followed by a marker such as
-`<!--= results frechet.samples.value -->`, which names its source for the tests of the
-course, as in the text of the notebooks; readers do not get to see it.
+the figure. The file holds the texts by notebook and name. A number that was measured
+may be followed by a marker such as `<!--= results frechet.samples.value -->`, which
+names its source for the tests of the course; readers do not get to see it.
 """
 
-import difflib
 import functools
 import json
 import os
@@ -18,7 +16,6 @@ from importlib.resources import files
 import numpy as np
 from IPython.display import display
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, ScalarFormatter
 from PIL import Image
@@ -26,7 +23,7 @@ from PIL import Image
 from pixelprior.course.pictures import picture
 
 SOURCE_OF_NUMBER = re.compile(r"<!--=.*?-->")
-DECIMAL = re.compile(r"(?<![\w.])[-−]?\d+\.\d+")
+NUMBER = r"(?<![\w.])[-−]?\d+"
 OF_NUMBERS = (ScalarFormatter, LogFormatter)  # of the ticks of an axis
 CHECK = "PIXELPRIOR_CHECK_FIGURES"  # set where the course is built and tested
 
@@ -42,11 +39,9 @@ def alt_text(name: str) -> str:
     """The alt text of the figure with this name."""
     by_name = {k: text for texts in alt_texts().values() for k, text in texts.items()}
     if name not in by_name:
-        near = difflib.get_close_matches(str(name), by_name, 1)
-        meant = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(
-            f"no figure of the course is named {name!r}{meant}; for a figure of your "
-            "own, end the cell with figures.picture(figure, 'what can be seen in it')"
+            f"no figure of the course is named {name!r}; for a figure of your own, end "
+            "the cell with figures.picture(figure, 'what can be seen in it')"
         )
     return SOURCE_OF_NUMBER.sub("", by_name[name])
 
@@ -75,47 +70,28 @@ def numbers_not_drawn(figure: Figure, text: str) -> list[str]:
     """
     values = np.concatenate([np.ravel(v).astype(float) for v in _drawn(figure)])
     wrong = []
-    for written in DECIMAL.findall(text):
+    for written in re.findall(rf"{NUMBER}\.\d+", text):
         unit = 10.0 ** -len(written.partition(".")[2])
-        near = np.abs(values - float(written.replace("−", "-"))) <= 1.001 * unit
-        if not near.any():
+        if np.nanmin(np.abs(values - _value(written))) > 1.001 * unit:
             wrong.append(written)
     return wrong
 
 
 def _drawn(figure: Figure) -> Iterator[np.ndarray | list[float]]:
-    """The values of lines, points, bars and maps, and the numbers in labels.
-
-    Left out are the ticks of an axis of numbers and the colour bar, which have all
-    values of a range.
-    """
-    for legend in figure.legends:
-        yield from map(_numbers_in, legend.get_texts())
+    """The values of lines, points, bars and maps, and the numbers in all text but the
+    ticks of an axis of numbers, which have all values of a range."""
+    ticks = set()
     for axis in figure.axes:
-        if axis.get_label() == "<colorbar>":
-            continue
-        for line in axis.lines:
-            yield from (line.get_xdata(orig=False), line.get_ydata(orig=False))
-        for points in axis.collections:
-            yield np.ma.filled(points.get_offsets().astype(float), np.nan)
-            yield from (path.vertices for path in points.get_paths())
-        yield from (bars.datavalues for bars in axis.containers)
-        in_bars = {bar for bars in axis.containers for bar in bars}
-        for shape in {*axis.patches} - in_bars:
-            corners = shape.get_extents().transformed(axis.transData.inverted())
-            yield corners.get_points() if shape.get_fill() else []
-        for image in axis.images:
-            yield np.ma.filled(np.ma.asarray(image.get_array(), float), np.nan)
-        labels = [axis.title, axis.xaxis.label, axis.yaxis.label, *axis.texts]
-        for legend in axis.get_children():
-            labels += legend.get_texts() if isinstance(legend, Legend) else []
         for side in (axis.xaxis, axis.yaxis):
-            if not isinstance(side.get_major_formatter(), OF_NUMBERS):
-                labels += side.get_ticklabels()
-        yield from map(_numbers_in, labels)
-    yield []
+            if isinstance(side.get_major_formatter(), OF_NUMBERS):
+                ticks |= {*side.findobj(Text)} - {side.label}
+        yield from (line.get_xydata() for line in axis.lines)
+        yield from (bar.get_bbox().get_points() for bar in axis.patches)
+        yield from (image.get_array() for image in axis.images)
+        yield from (points.get_offsets() for points in axis.collections)
+    for text in {*figure.findobj(Text)} - ticks:
+        yield [_value(each) for each in re.findall(rf"{NUMBER}\.?\d*", text.get_text())]
 
 
-def _numbers_in(label: Text) -> list[float]:
-    words = label.get_text().replace("−", "-")
-    return [float(each) for each in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?", words)]
+def _value(written: str) -> float:
+    return float(written.replace("−", "-"))

@@ -3,16 +3,15 @@ the loop of `cached`, and how many times less it takes than `naive`."""
 
 import copy
 import json
-import statistics
 from collections.abc import Callable
-from pathlib import Path
+from importlib.resources import files
+from statistics import median
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pixelprior import assets
 from pixelprior.benchmark import timing
 from pixelprior.benchmark.counting import multiply_adds
 from pixelprior.benchmark.report import ratio
@@ -20,8 +19,6 @@ from pixelprior.cache import PixelCNNCache
 from pixelprior.course import figures
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.sampling import inverse_cdf, probabilities, uniforms
-
-HERE = {1: "1 image", 32: "32 images"}
 
 
 def draw(logits: Tensor, u: Tensor) -> Tensor:
@@ -82,9 +79,9 @@ def of_top(prior, batch: int):
 
 def decoded(vqvae2, prior, grids: dict[str, Tensor]) -> Figure:
     """Rows of images, one per class, with these top codes [10, 8, 8]."""
-    options = {"labels": range(10), "seed": 0}
-    sample = prior.sample_with_vqvae2
-    rows = {n: sample(vqvae2, 10, known_top=z, **options) for n, z in grids.items()}
+    rows, sample = {}, prior.sample_with_vqvae2
+    for name, z in grids.items():
+        rows[name] = sample(vqvae2, 10, labels=range(10), seed=0, known_top=z)
     return figures.image_rows(rows)
 
 
@@ -120,19 +117,21 @@ def _fastest(run: Callable) -> float:
 def race(*mine) -> dict[str, float]:
     """How many times as fast as `naive` the reader's loop is, with 1 image and with 32,
     and the package's with 256 in the kept result of `pixelprior benchmark`."""
-    here = {name: _times_less(_fastest, n, *mine) for n, name in HERE.items()}
-    kept = statistics.median(ratio(benchmark(), 256, "naive", "cached"))
-    return here | {"256, kept result": kept}
+    return {
+        "1 image": _times_less(_fastest, 1, *mine),
+        "32 images": _times_less(_fastest, 32, *mine),
+        "256, kept result": median(ratio(benchmark(), 256, "naive", "cached")),
+    }
 
 
 def bars(race: dict[str, float]) -> Figure:
-    options = {"y_label": "naive ÷ cached", "unit_format": "{:.0f}", "alike": True}
-    return figures.bars(race, **options)
+    label = "naive ÷ cached"
+    return figures.bars(race, y_label=label, unit_format="{:.0f}", alike=True)
 
 
 def benchmark() -> dict:
     """The kept result of `pixelprior benchmark`."""
-    path = Path(assets.__file__).with_name("benchmark.json")
+    path = files("pixelprior.assets") / "benchmark.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
 

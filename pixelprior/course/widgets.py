@@ -1,11 +1,9 @@
 """Interactive figures: a static figure first and then, in JupyterLab, its controls.
 
-`explore` always draws the figure for the first values. This static figure is what a web
-page, a printout or a test contains. Where widgets are on, sliders and menus appear
-below the figure. The build and the tests of the course set PIXELPRIOR_WIDGETS=off.
+The static figure, for the first values, is what a web page, a printout or a test
+contains. The build and the tests of the course set PIXELPRIOR_WIDGETS=off.
 """
 
-import re
 from collections.abc import Callable, Sequence
 
 import ipywidgets
@@ -23,19 +21,11 @@ def explore(draw: Callable[..., Figure], alt_name: str, **choices: Sequence) -> 
     """Draw a figure for the first choices, and offer the others by sliders and menus.
 
     Args:
-        draw: a function that is called with one value of each of `choices`, by name,
-            and returns the figure.
-        alt_name: name of the alt text of the figure for the first choices, as in
-            `showing.show`.
-        choices: the values to choose from, by the name of `draw`'s argument. The figure
-            is drawn for the first value of each argument. Numbers become a slider, and
-            any other values become a menu.
+        draw: a function of one value of each of `choices`, by name, that returns the
+            figure.
+        alt_name: name of the alt text of the first figure, as in `showing.show`.
+        choices: the values to choose from; numbers become a slider, and others a menu.
     """
-    for name, values in choices.items():
-        if len(values) < 2:
-            raise ValueError(f"{name} has {len(values)} choice(s); give 2 or more")
-    if not choices:
-        raise ValueError("there is nothing to choose; name an argument of draw")
     first = {name: values[0] for name, values in choices.items()}
     show(draw(**first), alt_name)
     if widgets_are_on():
@@ -61,15 +51,11 @@ def controls(draw: Callable[..., Figure], **choices: Sequence) -> ipywidgets.VBo
 
 
 def _control(name: str, values: Sequence):
-    label = name.replace("_", " ")
-    style = {"description_width": "initial"}
+    look = {"description": name.replace("_", " "), "value": values[0]}
+    look["style"] = {"description_width": "initial"}
     if all(isinstance(value, (int, float)) for value in values):
-        return ipywidgets.SelectionSlider(
-            options=sorted(values), value=values[0], description=label, style=style
-        )
-    return ipywidgets.Dropdown(
-        options=list(values), value=values[0], description=label, style=style
-    )
+        return ipywidgets.SelectionSlider(options=sorted(values), **look)
+    return ipywidgets.Dropdown(options=list(values), **look)
 
 
 # Each event paints the cell below the pointer, and appends it to the hidden text.
@@ -87,11 +73,8 @@ PAINT = """if (event.buttons) {
 
 
 class DrawingBoard:
-    """Cells to paint with the mouse, shown if widgets are on.
-
-    Args:
-        otherwise: [H, W], the drawing until something is painted, 1 where it is.
-    """
+    """Cells to paint with the mouse, shown if widgets are on; until something is
+    painted, the drawing is `otherwise` [H, W]."""
 
     def __init__(self, otherwise: Tensor, side: int = 20):
         self.otherwise = otherwise
@@ -99,29 +82,29 @@ class DrawingBoard:
         self.painted.layout.display = "none"
         height, width = otherwise.shape
         paint = PAINT.replace("SIDE", str(side))
-        canvas = ipywidgets.HTML(
+        self.canvas = ipywidgets.HTML(
             f'<canvas width="{width * side}" height="{height * side}" '
             'style="background: black; touch-action: none; cursor: crosshair" '
             f'onpointerdown="{paint}" onpointermove="{paint}"></canvas>'
         )
         clear = ipywidgets.Button(description="Clear")
-
-        def empty(_button) -> None:
-            self.painted.value = ""
-            canvas.value += " "  # the canvas is made anew
-
-        clear.on_click(empty)
-        box = ipywidgets.VBox([canvas, clear, self.painted])
+        clear.on_click(self._clear)
+        box = ipywidgets.VBox([self.canvas, clear, self.painted])
         box.add_class("pixelprior-board")
         if widgets_are_on():
             display(box)
+
+    def _clear(self, _button) -> None:
+        self.painted.value = ""
+        self.canvas.value += " "  # the canvas is made anew
 
     @property
     def drawing(self) -> Tensor:
         """What is painted, [H, W], 1 where it is; `otherwise` if nothing is."""
         height, width = self.otherwise.shape
         drawn = torch.zeros_like(self.otherwise)
-        for x, y in re.findall(r"(-?\d+),(-?\d+)", self.painted.value):
-            if 0 <= int(x) < width and 0 <= int(y) < height:
-                drawn[int(y), int(x)] = 1
+        for cell in self.painted.value.split():
+            x, y = map(int, cell.split(","))
+            if 0 <= x < width and 0 <= y < height:
+                drawn[y, x] = 1
         return drawn if drawn.any() else self.otherwise

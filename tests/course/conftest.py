@@ -6,8 +6,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """With so few numbers, more threads would only wait for each other; and each
-    further one of a convolution in bf16 takes memory of its own."""
+    """With so few numbers, more threads would only wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

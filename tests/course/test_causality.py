@@ -6,44 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from pixelprior import MaskedConv2d, PixelCNN
-from pixelprior.course.causality import before, blind_spot, count_faults, leak, seen_by
-
-
-def positions(shape):
-    return itertools.product(range(shape[0]), range(shape[1]))
-
-
-def where(shape, sees):
-    """The positions (y, x) for which `sees(y, x)`, bool [H, W]."""
-    seen = [sees(y, x) for y, x in positions(shape)]
-    return torch.tensor(seen).view(shape)
-
-
-class OfFeatures(nn.Module):
-    """A PixelCNN without its embedding, since there is no gradient by a code."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, embedded):
-        v = h = embedded
-        for block in self.model.blocks:
-            v, h = block(v, h)
-        return self.model.head(h)
-
-
-@pytest.mark.parametrize("shape", [(2, 5), (5, 2)])
-def test_a_pixelcnn_sees_exactly_what_comes_earlier_in_raster_order(shape):
-    torch.manual_seed(0)
-    model = OfFeatures(PixelCNN(5, 3, 4, num_layers=6).double().eval())
-    for y, x in positions(shape):
-        seen = seen_by(model, (y, x), shape, channels=3)
-        earlier = where(shape, lambda a, b, y=y, x=x: a < y or (a == y and b < x))
-        assert torch.equal(seen, earlier), (y, x)
-        assert torch.equal(before((y, x), shape), earlier)
-        assert leak(seen, (y, x)) is None and not blind_spot(seen, (y, x)).any()
+from pixelprior import MaskedConv2d
+from pixelprior.course.causality import blind_spot, count_faults, leak, seen_by
 
 
 def masked_stack(layers, channels=6):
@@ -59,20 +23,15 @@ def test_a_masked_stack_is_blind_to_the_upper_right_of_45_degrees(shape):
     stack = masked_stack(sum(shape))
     for y, x in [(shape[0] - 1, 0), (shape[0] - 1, 2), (2, 1), (0, 3)]:
         seen = seen_by(stack, (y, x), shape)
-        hidden = where(shape, lambda a, b, y=y, x=x: a < y and b - x > y - a)
-        assert torch.equal(blind_spot(seen, (y, x)), hidden)
+        cells = itertools.product(*map(range, shape))
+        hidden = [[a, b] for a, b in cells if a < y and b - x > y - a]
+        assert blind_spot(seen, (y, x)).nonzero().tolist() == hidden
         assert leak(seen, (y, x)) is None
-
-
-def test_one_masked_layer_sees_its_kernel_and_no_farther():
-    seen = seen_by(masked_stack(1), (2, 3), (4, 6))
-    assert seen.nonzero().tolist() == [[1, 2], [1, 3], [1, 4], [2, 2]]
 
 
 @pytest.mark.parametrize(
     ("mask", "where"),
     [
-        ([[1, 1, 1], [1, 1, 1], [1, 1, 1]], (2, 3)),  # a plain convolution
         ([[1, 1, 1], [1, 1, 0], [0, 0, 0]], (2, 3)),  # mask B in the first layer
         ([[1, 1, 1], [1, 0, 1], [0, 0, 0]], (2, 4)),
         ([[1, 1, 1], [1, 0, 0], [1, 0, 0]], (3, 2)),
@@ -92,7 +51,6 @@ def test_a_leak_is_found_where_it_is(mask, where):
         (lambda x: x.flatten(2).cumsum(2).view(x.shape) - x, (0, 0)),
         (lambda x: x.flatten(2).cumsum(2).view(x.shape), (6, 0)),
         (lambda x: x.roll(1, 3), (2, 11)),  # the first of a row sees its last
-        (lambda x: 0 * x, (0, 15)),
     ],
 )
 def test_the_faults_of_all_positions_are_counted(network, faults):

@@ -5,8 +5,6 @@ import html
 import inspect
 import io
 
-import nbconvert
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -21,161 +19,68 @@ from pixelprior import plotting
 from pixelprior.course import figures, pictures, showing
 from pixelprior.course.causality import seen_by
 from pixelprior.course.checks.quantizing import nearest_code
-from pixelprior.course.figures import (
-    anomalies,
-    diagrams,
-    fields,
-    grids,
-    judging,
-    lines,
-    plots,
-)
-from pixelprior.course.figures import codes as code_figures
 from pixelprior.course.figures.codes import code_colours, code_grids
 from pixelprior.course.pictures import picture
 from pixelprior.layers import GatedBlock
-from pixelprior.plotting import COLOURS, image_grid, save_picture
+from pixelprior.plotting import COLOURS, image_grid
 
 ALT = "Five small grey squares in a row."
 GRID = image_grid((torch.arange(5 * 16) / 79).view(5, 1, 4, 4))
-XY = {"x_label": "x", "y_label": "y"}
+XY = {"x_label": "x", "y_label": "y", "baselines": {"uniform": 4.16}}
 
 
-def images(count, channels=1, height=8, width=8):
-    shape = count, channels, height, width
-    return torch.linspace(0, 1, torch.Size(shape).numel()).view(shape)
+def images(count):
+    return torch.linspace(0, 1, count * 64).view(count, 1, 8, 8)
 
 
 def codes(height, width, count=64):
     return torch.arange(height * width).view(height, width) % count
 
 
-def seen(height, width):
-    return codes(height, width) % 3 == 0
-
-
-def titles(figure):
-    return [axis.get_title() for axis in figure.axes]
-
-
 def words(texts):
     return [text.get_text() for text in texts]
 
 
-# What all figures have in common.
+BASIS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [9.0, 9.0]])
+POINTS = {"T = 1.0": (3.0, 1.0), "T = 0.7": (1.0, 2.0), "w = 1": (2.0, 0.5)}
+GRIDS = {"top": codes(8, 8), "low": codes(16, 16)}
+PAIR = codes(8, 8)[None], codes(16, 16)[None]
+KINDS = {"new": ("#56B4E9", ""), "old": ("white", "//")}
+ODD = {"limits": (0.2, 0), "images": images(6)}
+UNITS = {"unit": "p", "limits": (0, 1), "difference": "q"}
+NUMBERED = [str(number) for number in range(16)]
 
 
 def of(*given, **options):
-    """What a figure is drawn from."""
     return given, options
 
 
-FLAT = images(1, 3, 4, 6)  # neither grey nor square
-BASIS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [9.0, 9.0]])
-TEMPERATURES = {
-    "temperature": {"T = 0.3": (1.0, 2.0), "T = 1": (3.0, 1.0), "T = 1.3": (3.1, 3.0)}
-}
-CLOUD = {"photographs": [(3.3, 0.4), (3.5, 0.5)]}
-NEEDS = {"01": "00", "02": "00", "03": "02", "04": "01 03", "05": "04"}
-NEEDS |= dict.fromkeys(("06", "07", "08", "09", "10"), "05")  # those of the course
-
-# Each figure at the course's sizes.
 FIGURES = {
     "findings": of(images(4), images(4), images(4)[:, 0], ["1\np"] * 4, 0.5),
-    "odd_maps": of(images(6)[:, 0], "p", limits=(0.2, 0), images=images(6)),
-    "captioned_images": of(images(16), [str(n) for n in range(16)]),
+    "odd_maps": of(images(6)[:, 0], "p", **ODD),
+    "captioned_images": of(images(16), NUMBERED),
     "image_rows": of({"drawn": images(8), "real": images(8)}),
-    "image_blocks": of(
-        {"drawn": images(60), "real": images(60)}, column_names=["Ankle boot"] * 10
-    ),
-    "code_grids": of(
-        {"top": codes(8, 8), "low": codes(16, 16)}, 64, marked={"top": (2, 5)}
-    ),
-    "pipeline": of(
-        images(1), codes(8, 8)[None], codes(16, 16)[None], *[images(1)] * 2, 64
-    ),
-    "curves": of(
-        {"top": np.geomspace(1, 50), "other": (range(1, 4), [3.0, 2.0, 1.0])},
-        x_label="epoch",
-        y_label="nats per code",
-        baselines={"uniform": 4.16},
-        bands={"between": (2.0, 3.0)},
-    ),
-    "curve_panels": of(
-        {"A": {"a": [2, 1], "b": [2, 3]}, "B": {"a": [1], "b": [3]}}, **XY
-    ),
-    "blind_spot_price": of(
-        {"single": {20: 2.7, 40: 1.9}, "two": {20: 2.7, 40: 1.2}}, 1.18, 1.86
-    ),
+    "image_blocks": of({"drawn": images(60)}, column_names=["Ankle boot"] * 10),
+    "code_grids": of(GRIDS, 64, marked={"top": (2, 5)}),
+    "pipeline": of(images(1), *PAIR, images(1), images(1), 64),
+    "curves": of({"top": np.geomspace(1, 50), "other": (range(1, 4), [3, 2, 1])}, **XY),
+    "curve_panels": of({"A": {"a": [2, 1]}, "B": {"a": [1]}}, **XY),
+    "blind_spot_price": of({"one": {20: 2.7, 40: 1.9}}, 1.18, 1.86),
     "bars": of({"top": 1.8, "bottom": 1.2, "unigram": 3.7}, y_label="nats"),
-    "heatmaps": of(
-        {"top": codes(8, 8), "low": codes(16, 16)}, unit="nats", numbers="{:.1f}"
-    ),
+    "heatmaps": of(GRIDS, unit="nats", numbers="{:.1f}"),
     "grouped_bars": of({"a": [1.0, 2.0], "b": [2.0, 0.5]}, ["x", "y"], y_label="nats"),
-    "images_over_maps": of(
-        images(8), images(8)[:, 0], [str(n) for n in range(8)], unit="nats"
-    ),
-    "masks": of({"A": torch.eye(3), "B": torch.eye(5)}),
+    "images_over_maps": of(images(8), images(8)[:, 0], NUMBERED, **UNITS),
     "kernels_of_stacks": of(),
-    "receptive_fields": of({f"{n} layers": seen(8, 8) for n in range(6)}, (3, 4)),
-    "nearest_cells": of(
-        {"before": (codes(9, 2) / 9, torch.eye(2)), "after": (codes(3, 2), BASIS)},
-        nearest_code,
-    ),
+    "receptive_fields": of({str(n): codes(8, 8) % 3 == 0 for n in range(6)}, (3, 4)),
+    "nearest_cells": of({"before": (codes(9, 2) / 9, BASIS)}, nearest_code),
     "prediction": of(codes(8, 8), (3, 4), torch.full((64,), 1 / 64)),
     "stairs": of(torch.tensor([0.1, 0.4, 0.2, 0.3]), 0.62),
-    "trade_off": of(
-        {"T = 1.0": (3.0, 1.0), "T = 0.7": (1.0, 2.0), "w = 1": (2.0, 0.5)}, CLOUD
-    ),
+    "trade_off": of(POINTS, {"photographs": [(3.3, 0.4), (3.5, 0.5)]}),
     "two_levels": of(),
     "gated_block": of(),
-    "cells": of(
-        {"a": codes(2, 3, 2), "b": codes(1, 1, 2), "c": codes(8, 8, 1)},
-        {"new": ("#56B4E9", ""), "again": ("white", "//")},
-        position=(0, 0),
-        columns=2,
-    ),
+    "cells": of({"a": codes(8, 8, 2)}, KINDS, columns=2),
     "what_is_computed": of(3, 4),
 }
-MODULES = [plotting, anomalies, code_figures, diagrams, fields, grids, judging, lines]
-FUNCTIONS = {
-    name: function
-    for module in [*MODULES, plots]
-    for name, function in inspect.getmembers(module, inspect.isfunction)
-    if function.__module__ == module.__name__
-    and inspect.signature(function).return_annotation is Figure
-}
-each_figure = pytest.mark.parametrize(
-    ("name", "given", "options"),
-    [(name, *each) for name, each in FIGURES.items()],
-    ids=FIGURES,
-)
-# matplotlib calls functions that pyparsing has deprecated; we cannot fix that.
-without_warnings = pytest.mark.filterwarnings(
-    "error", "ignore::DeprecationWarning:(matplotlib|pyparsing)"
-)
-
-
-def test_every_figure_is_tried():
-    assert FIGURES.keys() == FUNCTIONS.keys()
-
-
-@each_figure
-def test_no_figure_is_wider_than_a_page(name, given, options):
-    assert FUNCTIONS[name](*given, **options).get_figwidth() <= plotting.WIDEST
-
-
-@pytest.mark.slow
-@without_warnings
-@each_figure
-def test_a_figure_is_drawn_on_any_page_and_twice_the_same(name, given, options):
-    once, again = (picture(FUNCTIONS[name](*given, **options), ALT) for _ in range(2))
-    assert once.png == again.png
-    drawn = Image.open(io.BytesIO(once.png)).convert("RGBA")
-    for page in ("white", "#111111"):
-        whole = Image.new("RGBA", drawn.size, page)
-        whole.alpha_composite(drawn)
-        assert np.asarray(whole.convert("L")).std() > 2, page
 
 
 def pixels_of(figure: Figure) -> np.ndarray:
@@ -186,12 +91,22 @@ def pixels_of(figure: Figure) -> np.ndarray:
     return np.frombuffer(file.getvalue(), np.uint8).reshape(height, width, 4)
 
 
+def test_every_figure_is_tried():
+    functions = inspect.getmembers(figures, inspect.isfunction)
+    returns = {
+        name: inspect.signature(each).return_annotation for name, each in functions
+    }
+    assert FIGURES.keys() == {name for name, what in returns.items() if what is Figure}
+
+
 @pytest.mark.slow
-@without_warnings
-@each_figure
-def test_a_figure_has_no_ground_and_its_text_is_large_and_grey_but_in_cells(
-    name, given, options, monkeypatch
-):
+# matplotlib calls functions that pyparsing has deprecated; we cannot fix that.
+@pytest.mark.filterwarnings(
+    "error", "ignore::DeprecationWarning:(matplotlib|pyparsing)"
+)
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_fits_a_page_of_any_colour_and_its_text_is_large(name, monkeypatch):
+    """It has no ground, and its text is grey but in cells and boxes."""
     drawn, draw = [], Text.draw
 
     def keep(text, renderer, *more):
@@ -199,17 +114,15 @@ def test_a_figure_has_no_ground_and_its_text_is_large_and_grey_but_in_cells(
         draw(text, renderer, *more)
 
     monkeypatch.setattr(Text, "draw", keep)
-    figure = FUNCTIONS[name](*given, **options)
+    given, options = FIGURES[name]
+    figure = getattr(figures, name)(*given, **options)
+    assert figure.get_figwidth() <= plotting.WIDEST
     pictures.for_any_page(figure)
     opacity = pixels_of(figure)[..., 3]
     assert opacity[0, 0] == opacity[-1, -1] == 0
-    of_lines = {*figures.COLOURS.values(), *lines.CYCLE} - {plotting.INK}
     written = [text for text in drawn if text.get_text().strip()]
-    assert written or name == "image_rows"
-    assert min([text.get_fontsize() for text in written], default=9) >= 9
+    assert written and min(text.get_fontsize() for text in written) >= 9
     for text in written:
-        if text.get_color() in of_lines:
-            continue
         box = text.get_window_extent()
         rows = slice(len(opacity) - int(box.y1), len(opacity) - int(box.y0))
         under = opacity[rows, int(box.x0) : int(box.x1)]
@@ -217,28 +130,9 @@ def test_a_figure_has_no_ground_and_its_text_is_large_and_grey_but_in_cells(
         assert in_cell == (text.get_color() != plotting.INK), text
 
 
-# Pictures and their words.
-
-
-def test_a_grid_holds_each_image_pixel_for_pixel():
-    images = torch.rand(7, 1, 8, 8)
-    grid = np.asarray(image_grid(images, nrow=4))
-    assert grid.shape == (2 * 10 + 2, 4 * 10 + 2, 3)
-    fifth = grid[12:20, 2:10, 0]
-    assert np.abs(fifth / 255 - images[4, 0].numpy()).max() < 1 / 254
-
-
-def test_a_figure_that_was_shown_is_saved_on_white_in_a_new_folder(tmp_path):
-    figure = figures.bars({"a": 1.0}, y_label="nats")
-    picture(figure, ALT)
-    saved = Image.open(save_picture(figure, tmp_path / "new folder" / "bars.png"))
-    assert saved.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
-
-
-@pytest.mark.parametrize("alt", ["a figure", " a   figure \n of  it "])
-def test_a_picture_needs_alt_text_of_20_characters(alt):
+def test_a_picture_needs_alt_text_of_20_characters():
     with pytest.raises(ValueError, match="20 characters or more"):
-        picture(GRID, alt)
+        picture(GRID, " a   figure \n of  it ")
 
 
 def test_a_picture_carries_its_alt_text_escaped(monkeypatch):
@@ -250,26 +144,13 @@ def test_a_picture_carries_its_alt_text_escaped(monkeypatch):
     assert f' alt="{html.escape(alt)}" ' in shown["text/html"]
     assert shown["text/html"].count("<") == 1, "nothing but the image itself"
     assert base64.b64decode(shown["image/png"]) == drawn.png
-    assert metadata == {"image/png": {"alt": alt, "width": drawn.width}}
-
-
-def test_what_is_committed_is_png_alone_and_a_page_made_from_it_has_the_alt_text(
-    monkeypatch,
-):
+    assert metadata == {"image/png": {"alt": alt, "width": GRID.width}}
     monkeypatch.setenv("PIXELPRIOR_WIDGETS", "off")
-    data, metadata = picture(GRID, ALT)._repr_mimebundle_()
-    assert data.keys() == {"image/png", "text/plain"}
-    output = nbformat.v4.new_output("display_data", data, metadata=metadata)
-    cell = nbformat.v4.new_code_cell("show()", outputs=[output])
-    exporter = nbconvert.HTMLExporter(template_name="classic")
-    page, _ = exporter.from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
-    assert f'alt="{ALT}"' in page and "No description" not in page
+    assert drawn._repr_mimebundle_()[0].keys() == {"image/png", "text/plain"}
 
 
 def test_a_bare_picture_is_shown_pixel_for_pixel():
-    shown = picture(GRID, ALT)
-    assert shown.width == GRID.width
-    drawn = Image.open(io.BytesIO(shown.png)).convert("RGB")
+    drawn = Image.open(io.BytesIO(picture(GRID, ALT).png)).convert("RGB")
     assert np.array_equal(np.asarray(drawn), np.asarray(GRID))
 
 
@@ -277,17 +158,13 @@ def test_few_colours_leave_a_photograph_and_the_opacity_of_text_nearly_as_they_a
     heldout_images,
 ):
     drawn = figures.image_rows({"a": heldout_images[torch.arange(9)][0]})
-    pictures.for_any_page(drawn)
     whole = pixels_of(drawn).astype(int)
     small = pictures.reduced(Image.fromarray(whole.astype(np.uint8)))
     few = np.asarray(small.convert("RGBA")).astype(int)
-    assert small.mode == "P" and small.palette.mode == "RGBA"
     opaque, clear = whole[..., 3] == 255, whole[..., 3] == 0
-    assert opaque.mean() > 0.5 and clear.mean() > 0.1
     assert (few[opaque][:, 3] == 255).all() and (few[clear][:, 3] == 0).all()
     assert np.abs(few - whole)[opaque].max() <= 4
-    soft = np.abs(few - whole)[~opaque & ~clear]
-    assert soft.max() <= 24 and soft.mean() < 5
+    assert np.abs(few - whole)[~opaque & ~clear].max() <= 24
 
 
 @pytest.fixture
@@ -311,8 +188,8 @@ def test_one_picture_is_shown_with_its_alt_text_without_the_source_of_numbers(sh
 @pytest.mark.parametrize(
     "figure",
     [
-        figures.curves({"a": [3.21, 1.94]}, x_label="step", y_label="nats"),
-        figures.bars({"a": 3.21, "b": 1.94}, y_label="nats"),
+        figures.curves({"a": [3.21, 1.94]}, **XY),
+        figures.bars({"a": 3.21, "b": 1.94}, y_label="nats", unit_format=""),
         figures.heatmaps({"a": torch.tensor([[3.21, 0.0], [1.94, 7.0]])}, unit="nats"),
     ],
     ids=["curves", "bars", "heatmaps"],
@@ -326,70 +203,37 @@ def test_numbers_of_an_alt_text_are_compared_with_the_figure(
     figures.show(figure, "a")
     with pytest.raises(ValueError, match=r"'b' has 1\.7, 1\.97, and nothing"):
         figures.show(figure, "b")
-    assert showing.numbers_not_drawn(figure, "0.65 wide") == ["0.65"]
 
 
-@pytest.mark.parametrize("name", ["impostors", "A reader's own words"])
-def test_an_unknown_name_is_refused_and_the_remedy_named(name):
-    with pytest.raises(ValueError, match=r"figures.picture\(figure, ") as refused:
-        figures.show(GRID, name)
-    assert repr(name) in str(refused.value)
-    assert ("did you mean 'impostor'" in str(refused.value)) == (name == "impostors")
+def test_an_unknown_name_is_refused_and_the_remedy_named():
+    with pytest.raises(ValueError, match=r"'my own'; .* figures.picture\(figure, "):
+        figures.show(GRID, "my own")
 
 
-# Colours and frames.
-
-
-@pytest.mark.parametrize("count", [8, 30, 64, 512])
+@pytest.mark.parametrize("count", [8, 30, 64])
 def test_each_code_has_a_colour_of_its_own_unlike_its_neighbours(count):
     colours = code_colours(count)
-    assert colours.shape == (count, 3)
     assert np.abs(colours[1:] - colours[:-1]).sum(axis=1).min() > 0.3
-    apart = np.abs(colours[:, None] - colours).sum(axis=2) + 9 * np.eye(count)
-    assert apart.min() > (0.09 if count <= 64 else 0)
+    assert torch.pdist(torch.tensor(colours), p=1).min() > 0.09
 
 
-def test_equal_codes_have_equal_colours_and_numbers_and_others_have_others():
+def test_a_grid_has_colours_and_numbers_of_codes_and_the_frame_of_its_level():
     grid = torch.tensor([[0, 1, 2], [-1, 2, 0]])
-    axis = code_grids({"codes": grid}, 3).axes[0]
+    axis = code_grids({"top codes": grid}, 3).axes[0]
     pixels = axis.images[0].get_array()  # [2, 3, 3]
-    by_code = {
-        code: {tuple(pixel) for pixel in pixels[grid.numpy() == code]}
-        for code in (-1, 0, 1, 2)
-    }
-    assert all(len(colours) == 1 for colours in by_code.values())
-    assert len(set.union(*by_code.values())) == 4
-    assert by_code[-1] == {(1.0, 1.0, 1.0)}, "no code, no colour"
+    colours = [*code_colours(3), np.ones(3)]  # no code, no colour
+    assert (pixels == np.array(colours)[grid]).all()
     assert words(axis.texts) == ["0", "1", "2", "2", "0"]
+    edges = {to_hex(side.get_edgecolor()) for side in axis.spines.values()}
+    assert edges == {COLOURS["top"].lower()}
 
 
-def test_seven_bars_have_seven_looks():
+def test_lines_and_bars_are_told_apart_without_colour():
+    drawn = figures.curves({str(n): [n, n + 1] for n in range(6)}, **XY).axes[0].lines
+    assert len({line.get_marker() for line in drawn[:6]}) == 6
+    assert len({line.get_linestyle() for line in drawn[:4]}) == 4
     bars = figures.bars(dict.fromkeys("abcdefg", 1.0), y_label="y").axes[0].patches
-    assert len({bar.get_facecolor() for bar in bars}) == 7
     assert len({bar.get_hatch() for bar in bars}) == 7
-
-
-@pytest.mark.parametrize("level", ["top", "bottom"])
-@pytest.mark.parametrize("rest", [" codes", ": trained"])
-def test_a_level_has_its_colour_wherever_a_name_begins_with_it(level, rest):
-    name, wanted = level + rest, COLOURS[level].lower()
-    figure = figures.curves({"a": [1, 2], name: [2, 1]}, **XY, baselines={name: 2.0})
-    assert {to_hex(line.get_color()) for line in figure.axes[0].lines[1:]} == {wanted}
-    bars = figures.bars({"a": 1.0, name: 2.0}, y_label="y").axes[0].patches
-    assert to_hex(bars[1].get_facecolor()) == wanted
-    frame = code_grids({name: codes(2, 3)}, 8).axes[0].spines.values()
-    assert {to_hex(side.get_edgecolor()) for side in frame} == {wanted}
-    assert all(side.get_visible() for side in frame)
-
-
-def test_lines_are_told_apart_without_colour():
-    figure = figures.curves({str(n): [n, n + 1] for n in range(6)}, **XY)
-    lines = figure.axes[0].lines
-    assert len({line.get_marker() for line in lines}) == 6
-    assert len({line.get_linestyle() for line in lines[:4]}) == 4
-
-
-# Maps and fields.
 
 
 def test_no_zero_in_a_map_has_a_sign():
@@ -399,74 +243,47 @@ def test_no_zero_in_a_map_has_a_sign():
 
 
 def test_lines_join_equal_codes_that_are_a_step_apart():
-    grid = torch.tensor([[0, 1, 2], [2, 0, 1], [1, 1, -1]])
-    none = code_grids({"none": 0 * grid - 1}, 3, joined={"none": (0, 1)})
-    assert not none.axes[0].lines
-    both = {"codes": grid, "other": grid}
-    axis, other = code_grids(both, 3, joined={"codes": (1, -2)}).axes
-    assert (len(axis.lines), len(other.lines)) == (2, 0)
-    assert [len(each.lines) for each in code_grids(both, 3, joined=(1, -2)).axes] == [
-        2
-    ] * 2
+    grid = torch.tensor([[0, 1, 2], [2, 0, 1], [1, 1, 0]])
+    steps = {"codes": (1, -2), "other": (0, 1)}
+    axis, other = code_grids(dict.fromkeys(steps, grid), 3, joined=steps).axes
+    (line,) = other.lines
+    assert line.get_ydata().tolist() == [2, 2]
+    near, far = 0.3 / 5**0.5, 1 - 0.3 / 5**0.5  # away from the numbers
     for line, (x, y) in zip(axis.lines, [(2, 0), (2, 1)], strict=True):
-        # Both ends lie in the cells that are joined, away from the numbers.
-        near, far = 0.3 / 5**0.5, 1 - 0.3 / 5**0.5
         assert line.get_xdata() == pytest.approx([x - 2 * near, x - 2 * far])
         assert line.get_ydata() == pytest.approx([y + near, y + far])
 
 
-def test_maps_share_one_scale_whose_unit_is_written():
+def test_maps_share_one_scale_which_may_have_zero_in_the_middle():
     panels = {"low": torch.zeros(16, 6), "high": torch.full((16, 6), 3.0)}
-    figure = figures.heatmaps(panels, unit="nats")
-    low, high, bar = figure.axes
-    assert low.images[0].get_clim() == high.images[0].get_clim() == (0, 3)
-    assert titles(figure)[:2] == ["low", "high"] and bar.get_ylabel() == "nats"
-
-
-def test_a_centred_scale_has_zero_in_the_middle():
-    panels = {"a": torch.zeros(2, 2), "b": torch.full((2, 2), 3.0)}
-    figure = figures.heatmaps(panels, unit="nats", centred=True)
-    assert figure.axes[0].images[0].get_clim() == (-3, 3)
+    for centred, limits in ((False, (0, 3)), (True, (-3, 3))):
+        *maps, _ = figures.heatmaps(panels, unit="nats", centred=centred).axes
+        assert [each.images[0].get_clim() for each in maps] == [limits] * 2
 
 
 def test_a_receptive_field_tells_past_blind_spot_leak_and_future_apart():
     field = torch.tensor([[1, 0, 0, 1], [1, 0, 1, 0], [0, 0, 1, 0]]).bool()
     axis = figures.receptive_fields({"a": field}, (1, 2)).axes[0]
     *cells, position = axis.patches
-    look = {  # told apart without colour as well
-        (COLOURS["past"].lower(), None): "past",
-        (COLOURS["future"].lower(), "xx"): "leak",
-        ("#f4f4f4", None): "future",
-        ("#ffffff", "////"): "blind",
-    }
-    drawn = {
-        (cell.get_y() // 1, cell.get_x() // 1): look[
-            to_hex(cell.get_facecolor()), cell.get_hatch()
-        ]
-        for cell in cells
-    }
-    assert [[drawn[y, x] for x in range(4)] for y in range(3)] == [
-        ["past", "blind", "blind", "past"],
-        ["past", "blind", "leak", "future"],
-        ["future", "future", "leak", "future"],
+    looks = [(to_hex(cell.get_facecolor()), cell.get_hatch()) for cell in cells]
+    past, blind = (COLOURS["past"].lower(), ""), ("#ffffff", "////")
+    leak, future = (COLOURS["future"].lower(), "xx"), ("#f4f4f4", "")
+    assert looks == [
+        *(past, blind, blind, past),
+        *(past, blind, leak, future),
+        *(future, future, leak, future),
     ]
     assert position.get_xy() == (2, 1) and not position.get_fill()
-
-
-# Rows, panels, lines and bars.
 
 
 @pytest.mark.parametrize("gap", [0.002, 0.05, 0.5])
 def test_the_labels_of_two_baselines_never_overlap(gap):
     baselines = {"higher": 2 + gap, "lower": 2.0}
-    figure = figures.curves({"a": [1, 4]}, **XY, baselines=baselines)
+    figure = figures.curves({"a": [1, 4]}, **XY | {"baselines": baselines})
     figure.draw_without_rendering()
     higher, lower = (text.get_window_extent() for text in figure.axes[0].texts)
     assert higher.y0 > lower.y1
     assert lower.y1 < figure.axes[0].transData.transform((0, 2.0 + gap))[1]
-
-
-# Single figures.
 
 
 @pytest.mark.parametrize("mask", "AB")
@@ -484,9 +301,7 @@ def test_the_kernels_of_the_stacks_are_those_of_a_gated_block(mask):
         assert words(axis.texts) == [str(int(each)) for each in covered.flatten()]
 
 
-@pytest.mark.parametrize(
-    ("u", "code"), [(0.0, 0), (0.62, 2), (0.71, 3), (0.99, 3), (1.0, 3)]
-)
+@pytest.mark.parametrize(("u", "code"), [(0.0, 0), (0.62, 2), (0.71, 3), (1.0, 3)])
 def test_the_stairs_lead_from_u_to_the_code_that_is_drawn(u, code):
     axis = figures.stairs(torch.tensor([0.1, 0.4, 0.2, 0.3]).double(), u).axes[0]
     _, riser = axis.lines

@@ -9,7 +9,6 @@ import nbformat
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).parents[2]
-IGNORED = "nbval-ignore-output"
 NOT_ATTEMPTED, RIGHT, NOT_YET = "not attempted yet", "right:", "not yet:"
 FENCED = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
 CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
@@ -17,10 +16,7 @@ ADDRESS = re.compile(r"(?<=\])\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*\)|https?://[^\
 
 
 def of_the_course(name: str):
-    """The module of notebooks/ with this name, imported as `course_{name}`.
-
-    The new name keeps it apart from other modules called conftest or build.
-    """
+    """The module of notebooks/ with this name, apart from others called conftest."""
     path = ROOT / "notebooks" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"course_{name}", path)
     module = importlib.util.module_from_spec(spec)
@@ -60,18 +56,9 @@ def words(output: NotebookNode) -> str:
     return "" if "image/png" in data else data.get("text/plain", "")
 
 
-def parsed(cell: NotebookNode) -> ast.Module:
-    """A cell's code, in which magic commands do nothing; empty if it is no Python."""
-    code = re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", cell.source)
-    try:
-        return ast.parse(code)
-    except SyntaxError:
-        return ast.parse("")
-
-
 def statements(cell: NotebookNode) -> list[ast.AST]:
     """All syntax nodes of a cell's code."""
-    return list(ast.walk(parsed(cell)))
+    return list(ast.walk(ast.parse(cell.source)))
 
 
 def used(nodes) -> set[str]:

@@ -1,8 +1,6 @@
 """The material beside the notebooks agrees with them: teachers' plans, handouts,
 slides, the quiz, the glossary and the index of questions."""
 
-import functools
-import html
 import re
 import shlex
 import subprocess
@@ -16,17 +14,14 @@ from parts import (
     markdown,
     of_the_course,
     outputs,
-    prose,
     read,
     tags,
     without_code,
     words,
 )
-from rules_of_exercises import READING, SOLUTIONS
+from rules_of_exercises import READING
 from rules_of_outputs import executed_and_numbered
-from rules_of_text import FORMULA, TOO_EASY, anchors_on_github, dead_links, shown
-
-from pixelprior.course.showing import alt_text
+from rules_of_text import FORMULA, anchors_on_github, dead_links
 
 build = of_the_course("build")
 handout = of_the_course("handout")
@@ -78,14 +73,12 @@ def test_links_lead_somewhere(page):
 def test_each_question_to_take_away_has_its_answer(source):
     parts = re.split(r"(?m)^## ", text_of("ANSWERS.md"))
     (mine,) = (part for part in parts if part.startswith(f"{source.stem[:2]} · "))
-    bold = re.findall(r"\*\*(.+?\?)\*\* (.+?)(?= \*\*|$)", " ".join(mine.split()))
+    bold = re.findall(r"\*\*(.+?\?)\*\* \w", " ".join(mine.split()))
     text = "\n".join(cell.source for cell in markdown(read(source)))
     questions = re.search(r"\*\*To take away\.\*\* (.+)", text)[1]
-    asked = "".join(question for question, _ in bold)
+    asked = "".join(bold)
     for question in re.findall(r"[^?]+\?", questions):
         assert question.strip() in asked, question
-    ends = [len(re.findall(r"[.?!](?= |$)", answer)) for _, answer in bold]
-    assert [count for count in ends if count not in (2, 3)] == []
 
 
 # The glossary.
@@ -98,13 +91,6 @@ def entries():
 
 
 GLOSSARY = text_of("GLOSSARY.md")
-
-
-def test_the_glossary_is_in_alphabetical_order():
-    ours, papers = GLOSSARY.split("## Words of papers")
-    for part in (ours, papers):
-        words = [word.lower() for word, _ in ENTRY.findall(part)]
-        assert len(words) > 20 and words == sorted(words)
 
 
 def test_each_word_of_the_glossary_stands_in_the_sections_that_it_names():
@@ -120,53 +106,7 @@ def test_each_word_of_the_glossary_stands_in_the_sections_that_it_names():
     assert missing == []
 
 
-# Bold for its weight in the sentence, or as the name of a line in a figure or table.
-STRESSED = {
-    *("all", "any", "at 1.0", "equal", "first", "inside", "keep", "known", "lowered"),
-    *("no mask", "one way", "rebuilt", "renewed", "copies", "outline", "background"),
-    *("shipped", "0 steps", "50 steps", "200 steps", "600 steps", "rows", "cached"),
-    *("more blocks", "more channels", "vertical", "horizontal", "across", "unigram"),
-    *("blurry", "all alike", "blows up", "slow", "left neighbour", "2p"),
-}
-
-
-def test_each_word_in_bold_is_in_the_glossary():
-    words = {part for word, _ in entries() for part in word.lower().split(", ")}
-    missing = []
-    for source in SOURCES:
-        for cell in markdown(read(source))[1:]:
-            for bold in re.findall(r"\*\*(.+?)\*\*", prose(cell)):
-                sentence = len(bold.split()) > 3 or bold[-1] in ".?!:…"
-                a_name = bold[0].isupper() and bold not in ("SGD", "Euclidean")
-                low = bold.lower().replace("held-out", "held out")
-                known = {low, low.removesuffix("s"), low.removesuffix("d")}
-                if not (sentence or a_name or known & (words | STRESSED)):
-                    missing.append((source.stem[:2], bold))
-    assert missing == []
-
-
-def test_each_symbol_of_the_table_is_used_in_a_notebook():
-    table = GLOSSARY.split("## Symbols")[1]
-    used = "\n".join(source.read_text(encoding="utf-8") for source in SOURCES)
-    for row in re.findall(r"(?m)^\| ([^|]+(?:\\\|[^|]+)*) \|", table)[1:]:
-        for symbol in re.split(r", | × ", row.replace("\\|", "|")):
-            if symbol not in ("symbol", "---", "nats per code"):
-                assert re.search(rf"(?<!\w){re.escape(symbol)}(?!\w)", used), symbol
-
-
 # Questions and plans.
-
-
-def test_each_notebook_answers_a_question():
-    for source in SOURCES:
-        assert f"]({source.stem}.ipynb)" in text_of("QUESTIONS.md"), source.stem
-
-
-def test_each_question_ends_in_one():
-    rows = re.findall(r"(?m)^\| ([^|]+) \| [^|]+ \|$", text_of("QUESTIONS.md"))
-    questions = [row for row in rows if row not in ("you ask", "---")]
-    assert len(questions) > 30
-    assert [each for each in questions if not each.endswith("?")] == []
 
 
 @pytest.mark.parametrize("minutes", [45, 90, 180])
@@ -197,14 +137,11 @@ A_QUESTION = re.compile(
     r"<details><summary>Answer</summary>\n\n(?P<answer>(?:.+\n)+)\n</details>\n"
 )
 AN_ANSWER = re.compile(r"\*\*([A-D])\.\*\* (.+) \((\d\d\.\d+)(?:, exercise (\d))?\)")
-TEN_SECONDS = 40  # words of a question with its options
 
 
 def quiz_of(source):
-    """The questions of a notebook in QUIZ.md, and what else is there.
-
-    A question is a dictionary of its number, what is asked, the options and the answer.
-    """
+    """The questions of a notebook in QUIZ.md, each a dictionary of its number, what is
+    asked, the options and the answer; and what else is there."""
     parts = re.split("(?m)^## ", text_of("QUIZ.md"))
     (mine,) = (part for part in parts if part.startswith(f"{source.stem[:2]} · "))
     found = [each.groupdict() for each in A_QUESTION.finditer(mine)]
@@ -217,74 +154,34 @@ def test_each_notebook_has_ten_questions_that_its_core_or_an_exercise_answers(so
     assert re.fullmatch(r"\d\d · .+", rest)
     assert [each["number"] for each in questions] == [str(k) for k in range(1, 11)]
     parts = READING.sections(read(source))
-    core = {part.title.split()[0] for part in parts if part.core}
-    rights, sections = [], []
+    core, rights = {part.title.split()[0] for part in parts if part.core}, []
     for question in questions:
         asked, answer = (" ".join(question[e].split()) for e in ("asked", "answer"))
         options = dict(re.findall(r"(?m)^- \*\*(.)\*\* (.+)$", question["options"]))
-        assert len(options) == question["options"].count("\n")
-        assert "".join(options) in ("ABC", "ABCD"), asked
-        assert len(set(map(str.lower, options.values()))) == len(options), asked
-        text = " ".join([asked, *options.values()])
-        assert sum(bool(word.strip("×÷·=+")) for word in text.split()) <= TEN_SECONDS
-        assert asked.endswith("?**"), asked
+        assert "".join(options) in ("ABC", "ABCD") and asked.endswith("?**"), asked
         right, said, section, exercise = AN_ANSWER.fullmatch(answer).groups()
-        assert right in options and "**" not in said, answer
         tempting = set(re.findall(r"[Oo]ption ([A-D])\b", said))
         assert tempting and tempting <= options.keys() - {right}, answer
-        assert exercise or section in core, f"{section} is not core"
+        assert right in options and (exercise or section in core), answer
         rights.append(right)
-        sections.append(int(section[3:]))
-    assert sections == sorted(sections)
     assert 2 * max(map(rights.count, rights)) <= len(rights), "one letter too often"
-
-
-def test_nothing_in_the_quiz_is_called_easy():
-    assert TOO_EASY.findall(text_of("QUIZ.md")) == []
 
 
 # Handouts.
 
 
-def make_handouts(*arguments):
-    """Run handout.py as it runs after a plain install, which brings no jupytext."""
-    program = (
-        "import runpy, sys\n"
-        "sys.modules['jupytext'] = None\n"
-        f"runpy.run_path({str(COURSE / 'handout.py')!r}, run_name='__main__')"
-    )
-    command = [sys.executable, "-c", program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert f"wrote {len(SOURCES)} notebooks" in done.stdout
-
-
 @pytest.fixture(scope="module")
 def handouts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("course") / "handout"
-    make_handouts(str(folder))
+    handout.make(folder)
     return folder
-
-
-def given_in(folder, source):
-    given = nbformat.read(folder / f"{source.stem}.ipynb", as_version=4)
-    nbformat.validate(given)
-    return given
-
-
-@pytest.mark.slow
-def test_a_handout_without_outputs_has_none(handouts, tmp_path):
-    make_handouts(str(tmp_path), "--without_outputs")
-    for source in SOURCES:
-        whole, bare = (given_in(folder, source) for folder in (handouts, tmp_path))
-        assert [cell.source for cell in bare.cells] == [c.source for c in whole.cells]
-        for cell in bare.cells:
-            assert not cell.get("outputs") and cell.get("execution_count") is None
 
 
 @each_source
 def test_a_handout_has_all_but_the_solutions(handouts, source):
-    whole, given = read(source), given_in(handouts, source)
+    whole = read(source)
+    given = nbformat.read(handouts / f"{source.stem}.ipynb", as_version=4)
+    nbformat.validate(given)
     left_out = {"solution", "about-solutions"}
     kept = [cell.id for cell in whole.cells if not left_out & set(tags(cell))]
     assert [cell.id for cell in given.cells] == kept
@@ -293,13 +190,8 @@ def test_a_handout_has_all_but_the_solutions(handouts, source):
     assert not re.search(f"(?m)^{RIGHT}", said)
     sources = "\n".join(cell.source for cell in given.cells)
     assert not re.search(r"\bsolutions?\b", sources, re.IGNORECASE)
-
-
-def test_a_handout_has_what_it_links_to(handouts):
-    texts = [path.read_text(encoding="utf-8") for path in handouts.glob("*.md")]
-    for source in SOURCES:
-        texts += [without_code(cell) for cell in markdown(given_in(handouts, source))]
-    for target in re.findall(r"\]\(([^()#\s]+)[^()\s]*\)", "\n".join(texts)):
+    texts = "\n".join(without_code(cell) for cell in markdown(given))
+    for target in re.findall(r"\]\(([^()#\s]+)[^()\s]*\)", texts):
         if not target.startswith(("http", "../")):  # ../ leads to the checkout
             assert (handouts / target).exists(), target
 
@@ -309,85 +201,21 @@ def test_handouts_never_replace_the_notebooks():
         handout.make(COURSE)
 
 
-# Slides.
-
-
-def loaded_by(page):
-    """The addresses from which a page loads anything, without what is in it."""
-    markup = re.sub(r"(?s)(<script[^>]*>).*?</script>", r"\1", page)
-    styles = "\n".join(re.findall(r"(?s)<style[^>]*>(.*?)</style>", markup))
-    found = re.findall(r"<[^>]+\ssrc=[\"'](?!data:)([^\"']+)", markup)
-    found += re.findall(r"<link[^>]+href=[\"'](?!data:)([^\"']+)", markup)
-    found += re.findall(r"url\(\s*[\"']?(?!data:)([^)\"']+)", styles)
-    return found + re.findall(r"@import [^;]+", styles)
-
-
-@pytest.fixture(scope="module")
-def slides_of(tmp_path_factory):
-    """A function that makes the slides of a notebook once, by the command that
-    TEACHING.md has."""
+@pytest.mark.slow
+def test_slides_are_made_as_teachers_are_told_and_need_no_network(tmp_path):
     pytest.importorskip("sphinx_revealjs")
     pytest.importorskip("latex2mathml")
-    told = r"jupyter nbconvert --to slides(?:.*\\\n)*.*"
+    source, told = SOURCES[3], r"jupyter nbconvert --to slides(?:.*\\\n)*.*"
     command = re.search(told, text_of("TEACHING.md"))[0].replace("\\\n", " ")
-
-    @functools.cache
-    def make(source):
-        folder, arguments = tmp_path_factory.mktemp(source.stem), shlex.split(command)
-        arguments[:1] = [sys.executable, "-m", "jupyter"]  # this environment's
-        arguments[arguments.index("--output-dir") + 1] = str(folder)
-        arguments[-1] = str(source.with_suffix(".ipynb"))
-        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        (path,) = folder.iterdir()
-        return path.read_text(encoding="utf-8")
-
-    return make
-
-
-@pytest.mark.slow
-def test_slides_are_made_as_teachers_are_told_and_load_nothing(slides_of):
-    page = slides_of(SOURCES[0])
-    assert loaded_by(page) == []
-    assert page.count("<section") > 20 and "Reveal.initialize(" in page
-    assert "To solution 1" not in page and "Back to exercise 1" in page
-    described = re.findall(r'<img [^>]*alt="([^"]*)"', page)
-    assert described == [html.escape(alt_text(n)) for n in shown(read(SOURCES[0]))]
-
-
-@pytest.mark.slow
-def test_slides_typeset_formulas_without_a_network(slides_of):
-    cells = markdown(read(SOURCES[3]))
+    arguments = [sys.executable, "-m", *shlex.split(command)]
+    arguments[arguments.index("--output-dir") + 1] = str(tmp_path)
+    arguments[-1] = str(source.with_suffix(".ipynb"))
+    subprocess.run(arguments, cwd=ROOT, check=True)
+    (path,) = tmp_path.iterdir()
+    page = path.read_text(encoding="utf-8")
+    markup = re.sub(r"(?s)(<script[^>]*>).*?</script>", r"\1", page)
+    loaded = r"<(?:[^>]+\ssrc|link[^>]+href)=[\"'](?!data:)"
+    assert not re.search(loaded, markup) and "Reveal.initialize(" in page
+    cells = markdown(read(source))
     formulas = sum(len(FORMULA.findall(cell.source)) for cell in cells)
-    page = slides_of(SOURCES[3])
-    assert loaded_by(page) == []
     assert page.count("<math ") == formulas > 0 and "$$" not in page
-
-
-def letters_of(text):
-    """A text without tags, marks of Markdown and spaces."""
-    text = html.unescape(re.sub("<[^>]+>|(?m:^- )|[*`¶]", "", text))
-    return "".join(text.split())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("source", (SOURCES[0], SOURCES[3]), ids=lambda path: path.stem)
-def test_slides_end_in_the_quiz_with_each_answer_at_the_next_key(slides_of, source):
-    last = re.split("<section[^>]*>", slides_of(source).split("<script>")[0])[-10:]
-    for slide, question in zip(last, quiz_of(source)[0], strict=True):
-        first, then = re.split('<div class="fragment"[^>]*>', slide)
-        asked = f"Question {question['number']}", question["asked"], question["options"]
-        assert letters_of(first) == "".join(map(letters_of, asked))
-        assert letters_of(then) == letters_of(question["answer"])
-
-
-def test_a_question_is_asked_before_its_figure_is_shown():
-    cells = read(SOURCES[0]).cells
-    kinds = build.slide_types(cells)
-    assert kinds[0] == "slide" and len(set(kinds)) == 4
-    for kind, cell, before in zip(kinds[1:], cells[1:], cells, strict=False):
-        if kind == "fragment":
-            assert cell.cell_type == "code" and before.cell_type == "markdown"
-        if "solution" in tags(cell):
-            head = cell.source.startswith(SOLUTIONS)
-            assert kind == ("slide" if head else "subslide")

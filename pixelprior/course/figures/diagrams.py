@@ -1,6 +1,5 @@
-"""Diagrams of how parts are connected: the two levels of the VQ-VAE-2, a gated block,
-one cached step of it, and the notebooks of the course.
-"""
+"""Diagrams of how parts are connected: the two levels of the VQ-VAE-2, and a gated
+block."""
 
 import itertools
 
@@ -11,16 +10,13 @@ from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 from pixelprior.plotting import COLOURS, INK, ON_FILL
 
 SHARPNESS = 2  # pixels for one on the page
-PLAIN, LINE = "#F2F2F2", INK
-TOP, BOTTOM = COLOURS["top"], COLOURS["bottom"]
+ARROW = {"arrowstyle": "-|>", "color": INK, "lw": 1.3, "shrinkA": 0, "shrinkB": 0}
+BLUE, ORANGE = "#DDEFFA", "#FBEBCC"
 
 
 class Diagram:
-    """A drawing of boxes and arrows; x goes to the right and y upwards.
-
-    Args:
-        width, height: size of the drawing in inches, and its range of x and y.
-    """
+    """A drawing of boxes and arrows, so many inches wide and high; x goes to the right
+    and y upwards, in inches."""
 
     def __init__(self, width: float, height: float):
         self.figure = Figure(figsize=(width, height))
@@ -29,15 +25,11 @@ class Diagram:
         self.axis.set(xlim=(0, width), ylim=(0, height))
         self.axis.axis("off")
 
-    def box(self, x, y, text, *, width=1.5, height=0.5, fill=PLAIN, edge=LINE, lw=1.2):
+    def box(self, x, y, text, *, width=1.5, height=0.5, fc="#F2F2F2", ec=INK, lw=1.2):
         """A box around a text, its middle at (x, y)."""
         corner = (x - width / 2, y - height / 2)
-        style = "round,pad=0,rounding_size=0.08"
-        self.axis.add_patch(
-            FancyBboxPatch(
-                corner, width, height, boxstyle=style, fc=fill, ec=edge, lw=lw
-            )
-        )
+        look = {"boxstyle": "round,pad=0,rounding_size=0.08", "fc": fc, "ec": ec}
+        self.axis.add_patch(FancyBboxPatch(corner, width, height, **look, lw=lw))
         self.text(x, y, text, color=ON_FILL)
 
     def text(self, x, y, text, **options):
@@ -46,37 +38,24 @@ class Diagram:
 
     def plus(self, x, y, sign="+"):
         """A circle in which what arrives is added, or joined."""
-        self.axis.add_patch(Circle((x, y), 0.16, fc="white", ec=LINE, lw=1.2))
+        self.axis.add_patch(Circle((x, y), 0.16, fc="white", ec=INK, lw=1.2))
         self.text(x, y, sign, size=11, color=ON_FILL)
 
-    def arrow(self, *points, text="", at=None, colour=LINE, **options):
+    def arrow(self, *points, text="", at=None, **options):
         """An arrow along straight lines from the first point to the last."""
         for start, end in itertools.pairwise(points[:-1]):
-            self.axis.plot(*zip(start, end, strict=True), color=colour, lw=1.3)
-        self.axis.annotate(
-            "",
-            xy=points[-1],
-            xytext=points[-2],
-            arrowprops={
-                "arrowstyle": "-|>",
-                "color": colour,
-                "lw": 1.3,
-                "shrinkA": 0,
-                "shrinkB": 0,
-            },
-        )
+            self.axis.plot(*zip(start, end, strict=True), color=INK, lw=1.3)
+        self.axis.annotate("", xy=points[-1], xytext=points[-2], arrowprops=ARROW)
         if text:
-            middle = [sum(each) / 2 for each in zip(*points[-2:], strict=True)]
-            self.text(*(at or middle), text, **{"style": "italic"} | options)
+            self.text(*at, text, style="italic", **options)
 
     def cells(self, x, y, rows, *, side=0.3):
         """Rows of square cells, given by their colours, the upper left at (x, y)."""
         for down, row in enumerate(rows):
             for right, colour in enumerate(row):
-                corner = (x + right * side, y - (down + 1) * side)
-                self.axis.add_patch(
-                    Rectangle(corner, side, side, fc=colour, ec="grey", lw=0.8)
-                )
+                corner, look = (x + right * side, y - (down + 1) * side), {"lw": 0.8}
+                look |= {"fc": colour, "ec": "grey"}
+                self.axis.add_patch(Rectangle(corner, side, side, **look))
 
 
 def two_levels() -> Figure:
@@ -86,7 +65,7 @@ def two_levels() -> Figure:
     d.box(1.2, 4.0, "image\n32 × 32", height=0.6)
     d.box(1.2, 2.75, f"features\n{half}", height=0.6)
     d.box(1.2, 1.5, f"features\n{quarter}", height=0.6)
-    d.box(1.2, 0.35, f"z_top, {quarter}", fill="#D6E8F5", edge=TOP, lw=2)
+    d.box(1.2, 0.35, f"z_top, {quarter}", fc="#D6E8F5", ec=COLOURS["top"], lw=2)
     left = {"ha": "left"}
     d.arrow((1.2, 3.7), (1.2, 3.05), text="encoder_bottom", at=(1.3, 3.38), **left)
     d.arrow((1.2, 2.45), (1.2, 1.8), text="encoder_top", at=(1.3, 2.13), **left)
@@ -100,7 +79,7 @@ def two_levels() -> Figure:
     d.arrow((1.95, 2.75), (3.84, 2.75))
     d.arrow((4.0, 1.8), (4.0, 2.59))
     d.text(4.0, 3.08, "joined", style="italic")
-    d.box(7.0, 2.75, f"z_bottom, {half}", fill="#FBEBCC", edge=BOTTOM, lw=2)
+    d.box(7.0, 2.75, f"z_bottom, {half}", fc=ORANGE, ec=COLOURS["bottom"], lw=2)
     d.arrow((4.16, 2.75), (6.25, 2.75), text="to_bottom, quantize", at=(5.2, 2.92))
     d.plus(7.0, 0.35, "∥")
     d.arrow((7.0, 2.5), (7.0, 0.51))
@@ -117,17 +96,16 @@ def gated_block() -> Figure:
     """A gated block with its four convolutions: the vertical stack v, the horizontal
     stack h, and the link."""
     d = Diagram(8.2, 6.2)
-    blue, orange = "#DDEFFA", "#FBEBCC"
     for x, name, convolution, fill in (
-        (2.3, "v", "vertical", blue),
-        (5.9, "h", "horizontal", orange),
+        (2.3, "v", "vertical", BLUE),
+        (5.9, "h", "horizontal", ORANGE),
     ):
-        d.box(x, 5.8, name, width=0.9, fill=fill)
-        d.box(x, 4.85, f"{convolution}\n→ 2p", height=0.6, fill=fill)
+        d.box(x, 5.8, name, width=0.9, fc=fill)
+        d.box(x, 4.85, f"{convolution}\n→ 2p", height=0.6, fc=fill)
         d.plus(x, 3.85)
-        d.box(x, 2.85, "gate\n2p → p", height=0.6, fill=fill)
+        d.box(x, 2.85, "gate\n2p → p", height=0.6, fc=fill)
         d.plus(x, 1.15)
-        d.box(x, 0.35, f"new {name}", width=1.1, fill=fill)
+        d.box(x, 0.35, f"new {name}", width=1.1, fc=fill)
         d.arrow((x, 5.55), (x, 5.15))
         d.arrow((x, 4.55), (x, 4.01))
         d.arrow((x, 3.69), (x, 3.15))
@@ -140,7 +118,7 @@ def gated_block() -> Figure:
             at=(outside + 0.14 * side, 2.9), rotation=90,
         )  # fmt: skip
     d.arrow((2.3, 2.55), (2.3, 1.31))
-    d.box(5.9, 1.98, "horizontal_out\n1×1, p → p", height=0.5, fill=orange)
+    d.box(5.9, 1.98, "horizontal_out\n1×1, p → p", height=0.5, fc=ORANGE)
     d.arrow((5.9, 2.55), (5.9, 2.23))
     d.arrow((5.9, 1.73), (5.9, 1.31))
     d.box(4.1, 3.85, "vertical_to_horizontal\n1×1, 2p → 2p", width=1.9, height=0.6)
