@@ -16,6 +16,7 @@ from importlib.resources import files
 import numpy as np
 from IPython.display import display
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, ScalarFormatter
 from PIL import Image
@@ -86,7 +87,8 @@ def _drawn(figure: Figure) -> Iterator[np.ndarray | list[float]]:
             if isinstance(side.get_major_formatter(), OF_NUMBERS):
                 ticks |= {*side.findobj(Text)} - {side.label}
         yield from (line.get_xydata() for line in axis.lines)
-        yield from (bar.get_bbox().get_points() for bar in axis.patches)
+        bars = (bar for bar in axis.patches if isinstance(bar, Rectangle))
+        yield from (bar.get_bbox().get_points() for bar in bars)
         yield from (image.get_array() for image in axis.images)
         yield from (points.get_offsets() for points in axis.collections)
     for text in {*figure.findobj(Text)} - ticks:
