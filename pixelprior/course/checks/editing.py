@@ -5,14 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixelprior.cache import PixelCNNCache
-from pixelprior.course.checks.verdict import (
-    Wrong,
-    call,
-    judged,
-    kind,
-    need_codes,
-    need_tensor,
-)
+from pixelprior.course.checks.verdict import Wrong, call, judged, need_tensor
 from pixelprior.editing import surprise
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.sampling import inverse_cdf, probabilities, uniforms
@@ -55,15 +48,9 @@ def _small(*shape: int) -> tuple[PixelCNN, Tensor, Tensor]:
     return level, codes, uniforms(1, 0, len(codes), codes[0].numel()).view(shape)
 
 
-def _need_unchanged(mine: Tensor, known: Tensor) -> None:
-    if not torch.equal(mine, known):
-        raise Wrong("your function changes `known`, which is needed later as it was")
-
-
 @judged
 def fill_in(answer) -> str:
-    """The answer is a function of `logits_of`, known codes and uniform numbers, as
-    `filled_in`. In each image of the check, other codes are known."""
+    """The answer is a function of logits, known codes and numbers, as `filled_in`."""
     level, codes, uniform = _small(4, 4, 5)
     known = codes.masked_fill(torch.rand(codes.shape) < 0.5, -1)
     known[:, 1, 2] = 0
@@ -73,28 +60,18 @@ def fill_in(answer) -> str:
             raise ValueError("the network is given −1; put the drawn code in the grid")
         return level(z)
 
-    given = call(answer, logits_of, mine := known.clone(), uniform.clone())
-    _need_unchanged(mine, known)
-    got = need_codes(given, known.shape, 6, "what you return")
+    got = need_tensor(call(answer, logits_of, known.clone(), uniform), known.shape)
     for image, y, x in ((known >= 0) & (got != known)).nonzero().tolist():
-        if known[image, y, x] or not torch.equal(got[known > 0], known[known > 0]):
-            raise Wrong(
-                f"code {known[image, y, x]} is known in image {image}, row {y}, column "
-                f"{x}, and you return {got[image, y, x]}; known codes are kept"
-            )
-        raise Wrong("code 0 is drawn anew where it is known; only −1 is not known")
-    free = filled_in(logits_of, torch.full_like(known, -1), uniform)
+        raise Wrong(
+            f"code {known[image, y, x]} is known in image {image}, row {y}, column "
+            f"{x}, and you return {got[image, y, x]}; only −1 is not known"
+        )
+    free = filled_in(level, torch.full_like(known, -1), uniform)
     if torch.equal(got, torch.where(known < 0, free, known)):
-        raise Wrong(
-            "the known codes are kept, but the others drawn as if nothing were known; "
-            "the network has to see the known codes"
-        )
-    wanted = filled_in(logits_of, known, uniform)
-    for image, y, x in (got != wanted).nonzero().tolist():
-        raise Wrong(
-            f"code {got[image, y, x]} is drawn in image {image}, row {y}, column {x}, "
-            f"and the inverse CDF takes {wanted[image, y, x]}"
-        )
+        raise Wrong("known codes are kept, but the network has never seen them")
+    wanted = filled_in(level, known, uniform)
+    if not torch.equal(got, wanted):
+        raise Wrong(f"the inverse CDF draws others; {first_difference(got, wanted)}")
     return "known codes are kept, and the others are drawn given those before them"
 
 
@@ -108,24 +85,15 @@ def known_codes(answer) -> str:
     """The answer is a function of pixels [32, 32] and a side, as `all_known`."""
     torch.manual_seed(0)
     known = torch.rand(32, 32) < torch.linspace(0.8, 1, 32)[:, None]
-    grids = {side: call(answer, mine := known.clone(), side) for side in (8, 16)}
-    _need_unchanged(mine, known)
-    for side, got in grids.items():
-        need_tensor(got, (side, side), f"what you return for side {side}")
-        if got.dtype != torch.bool:
-            raise Wrong(f"what you return is {got.dtype}; True or False is needed")
-        right, pixels = all_known(known, side), 32 // side
-        usual = {
-            "some pixel of a square": ~all_known(~known, side),
-            "the first pixel of a square": known[::pixels, ::pixels],
-        }
-        for words, instead in usual.items():
-            if torch.equal(got, instead):
-                raise Wrong(f"yours is True where {words} is known; all are needed")
-        for y, x in (got != right).nonzero().tolist():
-            hidden = "a hidden pixel" if got[y, x] else "no hidden pixel"
-            where = f"row {y}, column {x} of {side} × {side}"
-            raise Wrong(f"the code at {where} has {hidden}, and yours is {got[y, x]}")
+    for side in (8, 16):
+        got = need_tensor(call(answer, known.clone(), side), (side, side))
+        squares = known.view(side, 32 // side, side, 32 // side)
+        for y, x in (got != all_known(known, side)).nonzero().tolist():
+            pixels = squares[y, :, x]
+            raise Wrong(
+                f"{pixels.sum()} of {pixels.numel()} pixels of the code at row {y}, "
+                f"column {x} are known, and yours is {got[y, x]}"
+            )
     return "a code is known where all of its pixels are"
 
 
@@ -158,8 +126,6 @@ def reveals(answer) -> str:
     """The answer is a mask [8, 8] with a single known code, by which the mistake of
     `cached` changes what an untrained level draws."""
     mask = need_tensor(answer, (8, 8), "your mask")
-    if mask.dtype != torch.bool:
-        raise Wrong(f"your mask is {mask.dtype}; True or False is needed")
     if mask.sum() != 1:
         raise Wrong(f"your mask has {mask.sum()} known codes; make it a single one")
     if mask[:, -1].any():
@@ -175,15 +141,12 @@ def reveals(answer) -> str:
 def texture(answer, vqvae2, prior, images: Tensor, labels: Tensor) -> str:
     """The answer is a function (images, labels, seed) → z_top and z_bottom, of which
     the first is the images' own, and the second drawn."""
-    own, size, tried = vqvae2.get_code_indices(images), vqvae2.num_embeddings, []
+    own, tried = vqvae2.get_code_indices(images), []
     for told, seed in ((labels, 0), (labels, 0), (labels, 1), (labels.roll(1), 0)):
-        given = call(answer, images.clone(), told.clone(), seed)
-        if not isinstance(given, (tuple, list)) or len(given) != 2:
-            raise Wrong(f"you return {kind(given)}; z_top and z_bottom are needed")
-        z_top = need_codes(given[0], own["indices_top"].shape, size, "z_top")
-        tried += [need_codes(given[1], own["indices_bottom"].shape, size, "z_bottom")]
+        z_top, z_bottom = call(answer, images.clone(), told.clone(), seed)
         if not torch.equal(z_top, own["indices_top"]):
             raise Wrong("your top codes are not the images' own; which codes are kept?")
+        tried.append(z_bottom)
     if not torch.equal(tried[0], tried[1]):
         raise Wrong("the same seed gives other bottom codes; is `seed` passed on?")
     for name, z in zip(("seed", "labels"), tried[2:], strict=True):
