@@ -7,7 +7,7 @@
 #
 # **What you need.** The gated block ([03](03_gated_blocks.ipynb)) and the two levels ([05](05_bottom_prior.ipynb)). No GPU.
 #
-# **Time.** About 29 minutes for the core and 57 for all, with the exercises; 65<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
+# **Time.** About 29 minutes for the core and 57 for all, with the exercises; 30<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
 #
 # ← [05 · The bottom prior](05_bottom_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [07 · Generate and judge](07_generate_and_judge.ipynb) →
 

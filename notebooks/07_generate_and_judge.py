@@ -7,7 +7,7 @@
 #
 # **What you need.** The prior of notebook [00](00_start_here.ipynb).
 #
-# **Time.** About 31 minutes for the core and 61 for all, with the exercises; 135<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
+# **Time.** About 31 minutes for the core and 61 for all, with the exercises; 40<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
 #
 # ← [06 · Sampling, fast](06_fast_sampling.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [08 · Complete and edit in code space](08_complete_and_edit.ipynb) →
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [05](05_bottom_prior.ipynb), the cache of [06](06_fast_sampling.ipynb), and the inverse CDF of [07](07_generate_and_judge.ipynb).
 #
-# **Time.** About 28 minutes for the core and 58 for all, with the exercises; 75<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
+# **Time.** About 28 minutes for the core and 58 for all, with the exercises; 35<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
 #
 # ← [07 · Generate and judge](07_generate_and_judge.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [09 · Your own images, CIFAR and several GPUs](09_scale_up.ipynb) →
 

@@ -7,7 +7,7 @@
 #
 # **What you need.** The loss of notebook [04](04_top_prior.ipynb), but no GPU and no network.
 #
-# **Time.** About 30 minutes for the core and 43 for all, with the exercises; 105<!--= timings 09_scale_up --> seconds to run on two CPU cores.
+# **Time.** About 30 minutes for the core and 43 for all, with the exercises; 65<!--= timings 09_scale_up --> seconds to run on two CPU cores.
 #
 # ← [08 · Complete and edit in code space](08_complete_and_edit.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [10 · Find what is odd](10_find_what_is_odd.ipynb) →
 

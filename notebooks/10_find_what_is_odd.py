@@ -7,7 +7,7 @@
 #
 # **What you need.** Codes and nats of notebook [00](00_start_here.ipynb).
 #
-# **Time.** About 28 minutes for the core and 50 for all, with the exercises; 105<!--= timings 10_find_what_is_odd --> seconds to run on two CPU cores.
+# **Time.** About 28 minutes for the core and 50 for all, with the exercises; 35<!--= timings 10_find_what_is_odd --> seconds to run on two CPU cores.
 #
 # ← [09 · Your own images, CIFAR and several GPUs](09_scale_up.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md)
 
