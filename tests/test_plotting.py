@@ -22,8 +22,8 @@ def test_colours_are_rounded_and_what_is_out_of_range_is_brought_to_its_end(tmp_
 def test_the_files_of_sample_are_what_evaluation_measures(shipped, tmp_path):
     arguments = ["--vqvae2_checkpoint", str(FOLDER / "fashion_mnist_vqvae2")]
     arguments += ["--prior_checkpoint", str(FOLDER / "fashion_mnist_prior")]
-    arguments += ["--num_samples", "5", "--batch_size", "5", "--seed", "3"]
-    cli.main(["sample", *arguments, "--output_dir", str(tmp_path)])
+    arguments += ["--num_samples", "5", "--seed", "3", "--output_dir", str(tmp_path)]
+    cli.main(["sample", *arguments])
     for index, pixels in enumerate(samples(*shipped, 5, seed=3).images):
         written = np.asarray(Image.open(tmp_path / f"sample_{index:05d}.png"))
         assert np.array_equal(written, np.stack([pixels[0]] * 3, axis=-1))

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from pixelprior import VQVAE2
 from pixelprior.evaluation import choosing
 from pixelprior.evaluation import classifier as judging
 from pixelprior.evaluation.choosing import (
@@ -38,15 +37,14 @@ def test_the_setting_nearest_to_the_images_is_chosen(
 
 
 def test_only_settings_that_change_the_samples_are_compared(
-    shipped_classifier, heldout_images, monkeypatch
+    shipped, shipped_classifier, heldout_images, monkeypatch
 ):
     """Not a top_k of the whole codebook, nor guidance without classes."""
-    settings = [{}, {"top_k": 8}, {"top_k": 16}, {"guidance": [1.0, 1.0]}]
+    settings = [{}, {"top_k": 8}, {"top_k": 30}, {"guidance": [1.0, 1.0]}]
     monkeypatch.setattr(choosing, "SETTINGS", settings)
     few = some_of_each_class(heldout_images, 100)
-    vqvae2 = VQVAE2(1, 32, hidden_channels=4, num_embeddings=16)
-    prior = HierarchicalPixelCNN(16, 4, 4, 2).eval()
-    found = compare_settings(vqvae2, prior, shipped_classifier, few, num_samples=10)
+    models = shipped[0], HierarchicalPixelCNN(30, 4, 4, 2).eval(), shipped_classifier
+    found = compare_settings(*models, few, num_samples=10)
     assert [row["setting"] for row in found["rows"]] == settings[:2]
     assert settings_table(found).endswith(" | | |")  # nothing is measured by class
 

@@ -1,9 +1,10 @@
 """Defects are visible, lie within their masks, and are the same for the same seed."""
 
+import numpy as np
 import pytest
 import torch
 
-from pixelprior.evaluation.defects import KINDS, SMALLEST, VISIBLE, with_defects
+from pixelprior.evaluation.defects import KINDS, SMALLEST, VISIBLE, perlin, with_defects
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +39,9 @@ def test_the_same_seed_makes_the_same_defects_whatever_follows(made):
     assert torch.equal(again.images.images, found.images.images[:120])
     other = with_defects(normal, seed=4)
     assert not (other.images.images == found.images.images).flatten(1).all(1).any()
+
+
+def test_perlin_noise_is_smooth_and_of_mean_zero():
+    noise = perlin(np.random.default_rng(0), 64, 96, 8)
+    assert abs(noise.mean()) < 0.1 and noise.std() > 0.15
+    assert max(np.abs(np.diff(noise, axis=axis)).max() for axis in (0, 1)) < 0.35

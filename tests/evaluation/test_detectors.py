@@ -12,7 +12,6 @@ def judged(scores, maps=None) -> Judged:
 
 
 def values_of(*pair: Judged, masks=None, threshold=None) -> dict[str, float]:
-    """The value of each measure, without its interval."""
     thresholds = None if threshold is None else {"some": threshold}
     found = measured({"some": pair}, masks, thresholds=thresholds)["some"]
     return {name: each["value"] for name, each in found.items()}

@@ -195,7 +195,6 @@ def test_the_samples_in_the_readme_are_the_first_64_of_seed_0(name, folder, pict
 
 @pytest.mark.slow
 def test_what_is_better_is_measured_as_better(evaluated):
-    """Samples at the chosen setting are look-alikes."""
     found, printed = evaluated
     distances = found["frechet"]["distances"]
     for name in ("reconstructions", "training images"):
