@@ -64,7 +64,7 @@ FIGURES = {
     "code_grids": of(GRIDS, 64, marked={"top": (2, 5)}),
     "pipeline": of(images(1), *PAIR, images(1), images(1), 64),
     "curves": of({"top": np.geomspace(1, 50), "other": (range(1, 4), [3, 2, 1])}, **XY),
-    "curve_panels": of({"A": {"a": [2, 1]}, "B": {"a": [1]}}, **XY),
+    "curve_panels": of({"A": {"a": [2, 1]}, "B": {"a": [1]}}, "x", "y"),
     "blind_spot_price": of({"one": {20: 2.7, 40: 1.9}}, 1.18, 1.86),
     "bars": of({"top": 1.8, "bottom": 1.2, "unigram": 3.7}, y_label="nats"),
     "heatmaps": of(GRIDS, unit="nats", numbers="{:.1f}"),
