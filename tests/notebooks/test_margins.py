@@ -54,11 +54,12 @@ def claims_in(source):
 
 
 @pytest.mark.parametrize("source", margins.build.sources(), ids=lambda path: path.stem)
-def test_every_verdict_of_a_notebook_held_under_each_arithmetic_from_two_seeds(source):
+def test_every_verdict_of_a_notebook_held_under_each_arithmetic(source):
     kept, claims = KEPT[source.stem], claims_in(source) - ON_A_GPU
     assert kept.keys() == margins.arithmetic.KINDS.keys()
     for kind, runs in kept.items():
-        assert {"0", "1"} <= runs.keys()
+        seeds = "01234" if source.stem < "06" else "01"  # 06 to 10 wait for three more
+        assert set(seeds) <= runs.keys()
         for seed, run in runs.items():
             assert set(run["claims"]) == claims, (kind, seed)
             failed = [key for key, claim in run["claims"].items() if not claim["holds"]]
