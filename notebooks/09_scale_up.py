@@ -191,13 +191,13 @@ for name, run in runs.items():
 #
 # *Core · 2 minutes*
 #
-# A power cut may end a training of days. We train the top prior for six epochs, twice. One run is left alone. The other is killed after two epochs and resumed. **By how much will their weights differ in the end?**
+# A power cut may end a training of days. We train the top prior for four epochs, twice. One run is left alone. The other is killed after two epochs and resumed. **By how much will their weights differ in the end?**
 
 # %%
 my_guess = None  # your guess
 
 # %%
-TOP = f"{PRIOR} --level top --epochs 6"
+TOP = f"{PRIOR} --level top --epochs 4"
 terminal.run(f"{TOP} --output_dir whole")
 terminal.start(TOP, "cut", epochs=2).kill()
 terminal.run(f"{TOP} --output_dir cut --resume")
