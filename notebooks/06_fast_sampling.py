@@ -7,7 +7,7 @@
 #
 # **What you need.** The gated block ([03](03_gated_blocks.ipynb)) and the two levels ([05](05_bottom_prior.ipynb)). No GPU.
 #
-# **Time.** About 29 minutes for the core and 57 for all, with the exercises; 30<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
+# **Time.** About 30 minutes for the core and 57 for all, with the exercises; 30<!--= timings 06_fast_sampling --> seconds to run on two CPU cores.
 #
 # ← [05 · The bottom prior](05_bottom_prior.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [07 · Generate and judge](07_generate_and_judge.ipynb) →
 
@@ -35,7 +35,7 @@ _ = torch.set_grad_enabled(False)  # nothing is trained here
 # %%
 vqvae2, prior = load_shipped()
 top, u, condition = steps.of_top(prior, 10)
-# network, u [10, 8, 8], condition [10, p, 8, 1], alike in all columns
+# network, u [10, 8, 8], condition [10, p, 8, 1], alike in all rows and columns
 
 # %% [markdown]
 # All randomness is in u, a number from 0 to 1 per code. `steps.draw` turns logits [B, K] and numbers [B] into codes [B], and the same numbers give the same codes (notebook 07 shows how). The most direct method is **naive**: run the whole network for each position.
@@ -67,9 +67,9 @@ right = naive(top, u, condition)  # [10, 8, 8]
 # - The horizontal stack h at column 4 depends on the code at column 3. It has to run *once per code*.
 # - h learns of the rows above by `across`, the output of `vertical_to_horizontal` before `left` is added: [B, 2p, W] for one row. It is computed with v.
 #
-# What is kept is a **cache**, and the method is called **cached**. A kernel of width k looks r = k // 2 rows up and r positions to the left. So each block keeps **three things: r + 1 rows of the v that comes in, r + 1 positions of h, and `across` of one row.** One of them is the new one; the first block is shifted and keeps r. (The **key-value cache** of GPT grows with the text, because **attention** looks at everything before.)
+# What is kept is a **cache**, and the method is called **cached**. A kernel of width k looks r = k // 2 rows up and r positions to the left; here k is 3 and r is 1. So each block keeps **three things: r + 1 rows of the v that comes in, r + 1 positions of h, and `across` of one row.** The last of the rows is the new one, and so is the last of the positions. The first block is shifted, does not see the new one, and keeps r of each. (The **key-value cache** of GPT grows with the text, because **attention** looks at everything before.)
 #
-# **What does each method compute for the code at (3, 4)?** The method **rows** lies between them: it cuts off the rows below.
+# **What does each method compute for the code at (3, 4)?** The method **rows** lies between them: it cuts off the rows below. (`across` is not in the figure.)
 
 # %% tags=["cover"]
 row, column = [3, 0, 1, 2, 4, 5, 6, 7], [4, 0, 1, 2, 3, 5, 6, 7]
@@ -131,7 +131,7 @@ roll = your_turn(check.roll, my_roll, otherwise=steps.rolled)
 #
 # <details><summary>Hint 1</summary>
 #
-# Which two steps belong into the loop over y, and which two into the loop over x?
+# Which two steps belong in the loop over y, and which two in the loop over x?
 #
 # </details>
 #
@@ -175,7 +175,7 @@ counted = steps.counted(prior, cached, roll)
 print(f"naive ÷ cached, counted: {counted:.0f}")
 
 # %% [markdown]
-# A draw by cached costs as much as *one* pass over each grid. Naive needs 64 at the top and 256 at the bottom, where a pass costs four times as much.
+# A draw by cached costs as much as *one* pass over each grid. Naive needs 64 at the top and 256 at the bottom, where a pass costs 4.35 times as much: four times the positions, and a condition at each.
 #
 # Now the clock, in the same way, on your machine. **How many times as fast as naive is your loop with 32 images at once?**
 
@@ -255,11 +255,11 @@ print("the package draws your codes:", torch.equal(fast, package))
 # %% [markdown]
 # ## 06.8 A row as a CUDA graph: never run on a card by us
 #
-# *Further · 10 minutes*
+# *Further · 11 minutes*
 #
 # No time in this section has been measured, and the cells have been run only where there is no GPU.
 #
-# Within a draw by cached, a trace would look like this, with gaps between operations that take less time than a launch:
+# Within a draw by cached, a trace, which records what CPU and GPU do over time, would look like this, with gaps between operations that take less time than a launch:
 #
 # ```text
 # CPU  launch launch launch launch launch launch   CPU  replay
@@ -346,7 +346,7 @@ assert has_a_card == (torch.cuda.device_count() > 0)
 # The package's `method="graph"` captures a row once for each level, grid, batch, number format, device and setting, such as temperature and guidance. It copies the row's u, its condition and known codes to fixed addresses, and replays the record for all rows, all chunks of a large batch, and all later calls. A level keeps its last four records. **`method="auto"` takes cached, on a GPU as well**, until graph has been measured on one. On a machine with a GPU, `pixelprior benchmark` measures graph beside the other methods, in float32 and bf16, for batches from 1 to 256: its figure shows where the lines cross.
 
 # %% [markdown]
-# ## 06.9 bf16: slower with few images, faster with many
+# ## 06.9 bf16: half the bits
 #
 # *Further · 4 minutes*
 #
@@ -377,7 +377,7 @@ for n in (1, 256):  # images
         assert taken > 0
 
 # %% [markdown]
-# (A processor without bf16 units gains nothing with any batch.) The rounding changes codes: with another shipped prior, a share of 0.27<!--= benchmark bf16_effect.top.share_that_differs --> of the top codes was different. They were as good: by the float32 prior they cost 1.85<!--= benchmark bf16_effect.top.bfloat16 --> nats per code, like those drawn in float32, 1.85<!--= benchmark bf16_effect.top.float32 -->. [The page on performance](../docs/performance.md) has all numbers.
+# (A processor without bf16 units is slower with any number of images, often many times.) The rounding changes codes: with another shipped prior, a share of 0.27<!--= benchmark bf16_effect.top.share_that_differs --> of the top codes was different. They were as good: by the float32 prior they cost 1.85<!--= benchmark bf16_effect.top.bfloat16 --> nats per code, like those drawn in float32, 1.85<!--= benchmark bf16_effect.top.float32 -->. [The page on performance](../docs/performance.md) has all numbers.
 
 # %% [markdown]
 # ## 06.10 Exercises

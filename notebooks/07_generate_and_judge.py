@@ -5,9 +5,9 @@
 #
 # **What you will learn.** What temperature, top-k, top-p and guidance change, what a Fréchet distance misses, which differences are noise, and how to detect a copier.
 #
-# **What you need.** The prior of notebook [00](00_start_here.ipynb).
+# **What you need.** The loop that draws codes ([02](02_masked_convolutions.ipynb)), and the two levels ([05](05_bottom_prior.ipynb)).
 #
-# **Time.** About 31 minutes for the core and 61 for all, with the exercises; 40<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
+# **Time.** About 32 minutes for the core and 62 for all, with the exercises; 40<!--= timings 07_generate_and_judge --> seconds to run on two CPU cores.
 #
 # ← [06 · Sampling, fast](06_fast_sampling.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [08 · Complete and edit in code space](08_complete_and_edit.ipynb) →
 
@@ -31,7 +31,7 @@ from pixelprior.evaluation import measures
 #
 # Notebook 06 drew each code by one number u, **uniform** from 0 to 1: no value is likelier than another. How?
 #
-# Lay the probabilities end to end. The code on whose piece u falls is drawn. The ends of the pieces are sums of probabilities, the **cumulative distribution function**, CDF. Its inverse leads from u to a code: **inverse CDF**. **Which code does u = 0.62 draw?**
+# Lay the probabilities end to end. The code on whose piece u falls is drawn. (In the figure the pieces stand upright: each step of the stairs is one.) The ends of the pieces are sums of probabilities, the **cumulative distribution function**, CDF. Its inverse leads from u to a code: **inverse CDF**. **Which code does u = 0.62 draw?**
 
 # %%
 probs = torch.tensor([[0.1, 0.4, 0.2, 0.3]]).double()  # [1, K], K = 4
@@ -45,7 +45,7 @@ figures.show(figures.stairs(probs[0], 0.62), "stairs")
 #
 # *6 minutes*
 #
-# Draw for a batch: row b of `probs` and the number `u[b]` give one code. A number at the end of a piece belongs to the next piece, so that a code of probability 0 is never drawn. One more thing: if somebody has removed a code, a row may add up to 0.9. **Every u below 1 has to fall on a piece all the same**, and the pieces have to keep their ratios. The check tries rows with zeros, and rows with other sums.
+# Draw for a batch: row b of `probs` and the number `u[b]` give one code. A number at the end of a piece belongs to the next piece, so that a code of probability 0 is never drawn. One more thing: if somebody has removed a code, a row may add up to 0.9. **Every u below 1 has to fall on a piece all the same**, also after rounding, and the pieces have to keep their ratios. The check tries rows with zeros, and rows with other sums.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -93,9 +93,9 @@ for codes in (careless, inverse_cdf(kept, u)):
 # %% [markdown]
 # ## 07.3 Temperature, top-k and top-p
 #
-# *Core · 2 minutes*
+# *Core · 3 minutes*
 #
-# Three knobs change the probabilities, *in this order*. The **temperature** T divides the logits: each probability is raised to the power 1/T, and the sum becomes 1 again. **Top-k** keeps the k likeliest codes. **Top-p** keeps the fewest of the likeliest that together hold a given share. **How many of the 30 codes do T = 0.7 and a top-p of 0.9 leave at row 3 and column 4?**
+# Three knobs change the probabilities, *in this order*. The **temperature** T divides the logits: each probability is raised to the power 1/T, and the sum becomes 1 again. **Top-k** keeps the k likeliest codes. **Top-p** keeps the fewest of the likeliest that together hold a given share. What is kept is scaled, so that the sum is 1 again. The figure is of the top grid of a bag, with its 20 likeliest codes. **How many of the 30 codes do T = 0.7 and a top-p of 0.9 leave at row 3 and column 4?**
 
 # %%
 vqvae2, prior = load_shipped()
@@ -104,7 +104,7 @@ draw_from = check.knobs(vqvae2, prior, heldout.subset([31]))
 explore(draw_from, "likeliest_codes", **check.CHOICES)
 
 # %% [markdown]
-# Seven. At row 0 and column 7 one code has 0.81, and a top-p of 0.9 leaves only this one. Set top-p to 1.0, and a top-k of 5 leaves five.
+# Seven. At row 0 and column 7 one code has 0.81, and at T = 0.7 more than 0.9, so that only this one is left. Set top-p to 1.0, and a top-k of 5 leaves five.
 
 # %% [markdown]
 # ## 07.4 Guidance
@@ -169,7 +169,7 @@ figures.show(figures.image_rows(rows), "temperatures")
 # F^2 = (\mu_1 - \mu_2)^2 + (\sigma_1 - \sigma_2)^2
 # $$
 #
-# For many, the sum of these misses how each two features vary together, the **covariance**. `frechet_distance` has that too. **What do feature 48, the sum and F² say of two temperatures?**
+# For many, the sum of these misses how each two features vary together, the **covariance**. `frechet_distance` has that too. **Which of T = 0.3 and T = 1 is nearer to photographs by feature 48, which by the sum, and which by F²?**
 
 
 # %% tags=["nbval-ignore-output"]
@@ -185,7 +185,7 @@ for name in ("T = 0.3", "T = 1.0"):
     assert f.sum() < F2
 
 # %% [markdown]
-# In feature 48, T = 0.3 is nearer to photographs, and the sums are about equal. F² is much larger at T = 0.3: there the features vary together in another way.
+# In feature 48, T = 0.3 is nearer to photographs, and the sums are about equal. F² is much larger at T = 0.3: the images of one class are too alike there, so that the features vary together in another way.
 
 # %% [markdown]
 # ## 07.6 The noise of the measure
@@ -232,10 +232,10 @@ figures.show(figures.trade_off(points, cloud), "quality_and_variety")
 # - **Guidance** is better by 0.6, and costs hardly any variety.
 # - **T = 0.7** is better by 0.3. With a noise of 0.2, this is undecided.
 #
-# With 10,000 images, T = 1 has an F² of 0.67<!--= results frechet.distances.samples.value --> (0.60<!--= results frechet.distances.samples.low --> to 0.74<!--= results frechet.distances.samples.high --> at 95 %), and guidance 0.17<!--= results frechet.distances.chosen_samples.value -->.
+# With 10,000 images, T = 1 has an F² of 0.67<!--= results frechet.distances.samples.value --> (0.60<!--= results frechet.distances.samples.low --> to 0.74<!--= results frechet.distances.samples.high -->, an interval of 95 %), and guidance 0.17<!--= results frechet.distances.chosen_samples.value -->.
 
 # %% [markdown]
-# ## 07.8 Where it breaks: a copier wins
+# ## 07.8 Where it breaks: a copier
 #
 # *Core · 3 minutes*
 #
@@ -320,11 +320,11 @@ figures.show(
 )
 
 # %% [markdown]
-# What is lost from photographs to rebuilt ones is lost by the VQ-VAE-2, and no prior can put it back. The prior loses about as much again, at T = 1.0. And a sharp image need not be good: at T = 1.3, specks are fast changes too.
+# What is lost from photographs to rebuilt ones is lost by the VQ-VAE-2, and no prior can put it back. The prior loses somewhat more again, at T = 1.0, and less with guidance. And a sharp image need not be good: at T = 1.3, specks are fast changes too.
 #
 # | symptom | look first at | remedy |
 # |---|---|---|
-# | **blurry** | reconstructions of held-out images | blurry too: train the VQ-VAE-2 for longer, with more channels; sharp: go back to T = 1, or train the prior for longer |
+# | **blurry** | reconstructions of held-out images | blurry too: train the VQ-VAE-2 for longer, with more channels; sharp: go back to T = 1 or try guidance, or train the prior for longer |
 # | **all alike** | the temperature and top-k; the mean distance within a class | back to T = 1; if that does not help: codebook collapse ([01](01_images_to_codes.ipynb)) or overfitting ([04](04_top_prior.ipynb)) |
 
 # %% [markdown]

@@ -37,7 +37,12 @@ class Cache(PixelCNNCache):
     def __init__(self, network: PixelCNN, u: Tensor, roll=rolled):
         super().__init__(network, len(u), u.shape[1:])
         for block in self.blocks:
-            block.roll_rows = lambda block=block: block.rows.copy_(roll(block.rows))
+            block.roll_rows = lambda block=block: self._roll(block, roll)
+
+    @staticmethod
+    def _roll(block, roll) -> None:
+        block.rows.copy_(roll(block.rows))
+        block.rows[:, :, -1] = 0  # the new row does not cover the margins
 
 
 def by_steps(cache: PixelCNNCache, u: Tensor, condition: Tensor) -> Tensor:

@@ -87,7 +87,8 @@ def inverse_cdf(answer) -> str:
     some, u = torch.rand(50, 7, generator=random).double().split([6, 1], dim=1)
     sums = torch.tensor([0.9, 1.2]).repeat(25)[:, None]
     some, u = some / some.sum(1, keepdim=True) * sums, u[:, 0]  # [50, 6], [50]
-    short = "; rounding left the pieces shorter than your line"
+    short = "; the pieces add up to a little less than 1 after rounding, and u "
+    short += "lies behind the last: scale u by the last of `ends`"
     for probs, numbers, why in (
         (some, u, ""),
         (rows, ends, "; the end of a piece belongs to the next piece"),
@@ -127,6 +128,7 @@ def guided(answer) -> str:
             continue  # the same probabilities
         slips = {
             "w = 0 must give the logits with the label": b + w * (a - b),
+            "add the difference to the logits with the label": w * (a - b),
             "w moves your logits away from the label": a + w * (b - a),
             "label 0 is a class; give no label at all": a + w * (a - of_0),
             "move logits, before any softmax": wanted.softmax(1),
@@ -151,7 +153,7 @@ def top_p(answer) -> str:
         if kept != needed:
             raise Wrong(f"for {share:g} you keep {kept} codes, and {needed} are needed")
         if logits.any() and not torch.allclose(given, wanted, atol=1e-4):
-            raise Wrong("each kept code has its own place, and keeps its ratios")
+            raise Wrong("put each probability back at its own code, in the old ratios")
     return "in each row the fewest of the likeliest codes are kept that hold the share"
 
 

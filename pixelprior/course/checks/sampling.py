@@ -53,7 +53,8 @@ def cached(answer) -> str:
     if len(wrong := (found != right).any(dim=0).nonzero()):
         raise Wrong(
             f"all steps are there, but the codes at {tuple(wrong[0].tolist())} are not "
-            "naive's: which codes do you keep, and which u and condition do you take?"
+            "naive's: which codes do you keep, and at which x, and from which u and "
+            "condition, do you draw them?"
         )
     return "60 codes of 5 small grids are those of naive, and each step ran once"
 

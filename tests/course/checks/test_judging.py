@@ -78,7 +78,7 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
             (lambda p, u: careless(p, u).clamp(max=5), "which add up to 0.9"),
             (up_to_the_end_of_its_piece, "belongs to the next piece"),
             (lambda p, u: (p.cumsum(0) <= u[:, None]).sum(1), "has to fall on piece"),
-            (normalized_first, "u = 0.99999994 draws code 6", "rounding left"),
+            (normalized_first, "u = 0.99999994 draws code 6", "after rounding"),
         ],
         "guided": [
             (moved(lambda a, b, w: b + w * (a - b)), "w = 0 must give the logits with"),
@@ -94,7 +94,7 @@ def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
                 lambda x, p: by_sorting(x, p, lambda _, before, p: before <= p),
                 "for 0.5 you keep [3, 3] codes, and [2, 2] are",
             ),
-            (lambda x, p: by_sorting(x, p).sort(descending=True)[0], "its own place"),
+            (lambda x, p: by_sorting(x, p).sort(descending=True)[0], "at its own code"),
         ],
         "distance_to_copies": [
             (nearest, "copies that were shifted do not stand out"),
