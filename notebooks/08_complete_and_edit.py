@@ -7,7 +7,7 @@
 #
 # **What you need.** Notebook [05](05_bottom_prior.ipynb), the cache of [06](06_fast_sampling.ipynb), and the inverse CDF of [07](07_generate_and_judge.ipynb).
 #
-# **Time.** About 28 minutes for the core and 58 for all, with the exercises; 35<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
+# **Time.** About 29 minutes for the core and 58 for all, with the exercises; 35<!--= timings 08_complete_and_edit --> seconds to run on two CPU cores.
 #
 # ← [07 · Generate and judge](07_generate_and_judge.ipynb) · [the course](../README.md#the-course) · [words and symbols](GLOSSARY.md) · next: [09 · Your own images, CIFAR and several GPUs](09_scale_up.ipynb) →
 
@@ -88,7 +88,8 @@ def logits_of(codes):
     return prior.prior_top(codes, labels)  # [8, K, 8, 8]
 
 
-uniform = uniforms(0, 0, 8, 64).view(8, 8, 8)  # seed 0
+uniform = uniforms(0, 0, 8, 64).view(8, 8, 8)
+# of seed 0, from image 0 on: 8 images with 64 numbers each
 completed = fill_in(logits_of, known, uniform)  # [8, 8, 8]
 drawn = check.pictures(vqvae2, prior, completed, z_bottom, upper, labels)
 rows = {"photograph": images, "completed": drawn}
@@ -171,7 +172,7 @@ figure = figures.image_rows(rows, column_names=photographs.class_names)
 figures.show(figure, "drawing_completed")
 
 # %% [markdown]
-# The face is kept, and cloth grows below it, mostly of its shade, sometimes with sleeves. What is known says more than the label: no shoe comes, and no trousers.
+# The face is kept, and cloth grows below it, mostly of its shade, sometimes with sleeves. What is known says more than the label: no shoe comes.
 
 # %% [markdown]
 # ## 08.5 Where it breaks: the cache passes on what was drawn
@@ -378,9 +379,9 @@ codes = codes_of(vqvae2, prior, torch.cat([pullover, edited]))
 nats = surprise(prior, *codes, labels=label.expand(2))
 maps = over_pixels(nats["top"], 4) + over_pixels(nats["bottom"], 2)
 figure = figures.images_over_maps(
-    torch.cat([pullover, edited, edited]),
+    torch.cat([pullover, edited, (edited - pullover).abs()]),
     torch.cat([maps, maps[1:] - maps[:1]]),
-    ["photograph", "edited", "edited less\nphotograph"],
+    ["photograph", "edited", "difference"],
     unit="nats per pixel",
     limits=(0, 1.5),
     difference="nats per pixel more",
@@ -388,7 +389,7 @@ figure = figures.images_over_maps(
 figures.show(figure, "cost_of_an_edit")
 
 # %% [markdown]
-# In the second map, the square is about as bright as the word above it. The third map tells them apart: most of the red lies on the square, above all in its left part. Raster order reaches this part first, and then stripe follows stripe, as expected. The sum over a map is −log of the **likelihood** of an image's codes, given the label. Likelihoods differ more between photographs than by this edit, so the sum alone would not give the edit away.
+# In the second map, the square is about as bright as the word above it. The third map tells them apart: the deepest red lies on the square, above all in its left part. Raster order reaches this part first; then stripe follows stripe, as the prior expects by now. The sum over a map is −log of the **likelihood** of an image's codes, given the label. Likelihoods differ more between photographs than by this edit, so the sum alone would not give the edit away.
 
 # %% [markdown]
 # ## 08.10 Exercises

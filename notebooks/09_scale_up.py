@@ -152,7 +152,7 @@ figures.show(panels, "four_runs")
 # - `"longer"`, more epochs
 # - `"regularize"`, dropout (random features are set to 0), or mirrored and shifted copies of the images
 #
-# `training` and `heldout` are lists of the losses by epoch, and `unigram` is the unigram entropy, a number. Differences below 0.05 are chance. The check tries your function on the four runs, and on others with known causes.
+# `training` and `heldout` are lists of the losses by epoch, and `unigram` is the unigram entropy, a number. Differences below 0.05, over the last three epochs, are chance. The check tries your function on the four runs, and on others with known causes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -307,7 +307,7 @@ check.steps(my_steps)
 #
 # *Difficulty 3 of 5 · importance 4 of 5 · 7 minutes*
 #
-# A resumed run has to see the images of an epoch in the order of the run that was never stopped. **Write a function that returns this order**, a permutation of the numbers from 0 to count − 1, as a tensor [count]. It depends on the seed and on the number of the epoch, and on nothing that was drawn before. No two pairs of seed and epoch have the same order. The function leaves torch's own random state as it is.
+# A resumed run has to see the images of an epoch in the order of the run that was never stopped. **Write a function that returns this order**, a permutation of the numbers from 0 to count − 1, as a tensor [count]. It depends on the seed and on the number of the epoch, and on nothing that was drawn before. No two pairs of a seed and an epoch below 2,000 have the same order. (A generator reads only the lowest 32 bits of its seed.) The function leaves torch's own random state as it is.
 #
 # <details><summary>Hint 1</summary>
 #

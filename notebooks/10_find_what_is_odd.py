@@ -3,7 +3,7 @@
 #
 # **What you will make.** A detector that has never seen a defect, and restores a photograph that you damage.
 #
-# **What you will learn.** With what a cost in nats has to be compared, what a p-value promises, and why a likelihood takes a black image for the most normal of all.
+# **What you will learn.** With what a cost in nats has to be compared, what a p-value promises, and what the likelihood of a whole image overlooks.
 #
 # **What you need.** Codes and nats of notebook [00](00_start_here.ipynb).
 #
@@ -154,7 +154,7 @@ explore(restorations, "restorations_by_rate", rate=[0.05, 0.01, 0.2, 1.0])
 #
 # *Core · 2 minutes*
 #
-# An alarm needs one number per image, a **score**: higher is odder. A small defect drowns in a mean over 64 codes, so we take the mean of the k most expensive ones, the **largest nats**.
+# An alarm needs one number per image, a **score**: higher is odder. We take the mean of the k most expensive codes, the **largest nats**.
 
 
 # %%
@@ -172,7 +172,7 @@ for k in (64, 8):
     print(f"{k:2} codes: {pairs.double().mean():.2f}")
 
 # %% [markdown]
-# They are. Whoever chooses k on these defects has to measure it on others.
+# They are: in a mean over 64 codes, a small defect drowns. Whoever chooses k on these defects has to measure it on others.
 
 # %% [markdown]
 # ## 10.4 What a p-value promises
@@ -193,10 +193,10 @@ for rate in (0.01, 0.05, 0.10):
     print(f"promised {rate:3.0%}, kept {kept.mean():4.1%}: {ends}")
 
 # %% [markdown]
-# It is kept on average. A single calibration may raise two to five times as many, and with more normal images it comes closer. Nothing is promised about defects: which share is found depends on the score.
+# It is kept on average. The worst of 200 raise two to five times as many, and with more normal images it comes closer. Nothing is promised about defects: which share is found depends on the score.
 
 # %% [markdown]
-# ## 10.5 Where it breaks: the most normal image of all
+# ## 10.5 Where it breaks: the likelihood of an image
 #
 # *Core · 5 minutes*
 #
@@ -293,7 +293,7 @@ sheet = figures.findings(ten, found.best, found.maps, captions, line)
 figures.show(sheet, "findings")
 
 # %% [markdown]
-# The wrong half of the trousers and the missing part of the sleeve are restored, but of image 0 the whole pullover is drawn anew. Four images have p-values above 0.05, and their defects could be normal: the piece missing from the sole (image 3) its arch, the patch (5) a shadow, the scratch (6) laces, and the halves of two shoes (9) fit together. The scratch has a line around it all the same, because the map comes from restorations and the score does not.
+# The wrong half of the trousers and the missing part of the sleeve are restored, but of image 0 the whole pullover is drawn anew. Four images have p-values above 0.05, and their defects could be normal: the piece missing from the sole (image 3) looks like its arch, the patch (5) like a shadow, the scratch (6) like laces, and the halves of two shoes (9) fit together. Three of them have a line around them all the same, because the map comes from restorations, and the score does not. (Of the 200 normal images, 100 rank codes and 80 rank scores, so that no p-value is below 1/81.)
 #
 # On 1,000 test images with such defects and 1,000 without, the areas under the ROC curve and their 95 % intervals are:
 #
@@ -304,7 +304,7 @@ figures.show(sheet, "findings")
 # | nats of all codes | 0.781<!--= anomalies defects.fashion_mnist.methods.nats alone.roc_auc.value --> | 0.762<!--= anomalies defects.fashion_mnist.methods.nats alone.roc_auc.low --> | 0.800<!--= anomalies defects.fashion_mnist.methods.nats alone.roc_auc.high --> |
 # | reconstruction error of the VQ-VAE-2 | 0.751<!--= anomalies defects.fashion_mnist.methods.reconstruction error.roc_auc.value --> | 0.730<!--= anomalies defects.fashion_mnist.methods.reconstruction error.roc_auc.low --> | 0.771<!--= anomalies defects.fashion_mnist.methods.reconstruction error.roc_auc.high --> |
 #
-# The largest nats (means over several k, and of the bottom codes too) come close to `find`, and the intervals overlap. Both were tuned: the score and the map of `find`, and so the largest nats too, were chosen on other images with defects of *the same five kinds*. On other kinds they may do worse; on CIFAR-10, `find` reaches 0.629<!--= anomalies defects.cifar10.methods.find.roc_auc.value -->. What `find` adds is above all the map: within an image with a defect, its area is 0.936<!--= anomalies defects.fashion_mnist.methods.find.pixel_roc_auc_within.value --> by pixel, and that of the reconstruction error 0.830<!--= anomalies defects.fashion_mnist.methods.reconstruction error.pixel_roc_auc_within.value -->.
+# The largest nats (means over several k, and of the bottom codes too) come close to `find`, and the intervals overlap. Both were tuned: the score of `find`, of which the largest nats are a part, and its map were chosen on other images with defects of *the same five kinds*. On other kinds they may do worse; on CIFAR-10, `find` reaches 0.629<!--= anomalies defects.cifar10.methods.find.roc_auc.value -->. What `find` adds is above all the map: among the pixels of an image with a defect, its area under the ROC curve is 0.936<!--= anomalies defects.fashion_mnist.methods.find.pixel_roc_auc_within.value -->, and that of the reconstruction error 0.830<!--= anomalies defects.fashion_mnist.methods.reconstruction error.pixel_roc_auc_within.value -->.
 #
 # For images of your own, `pixelprior find-anomalies` searches a folder, and writes scores, p-values and maps.
 

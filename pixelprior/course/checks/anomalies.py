@@ -71,6 +71,8 @@ def p_values(answer) -> str:
         share, lower = (normal >= values[:, None]).float().mean(1), (-values, -normal)
         slips = {
             "this is c / N, which can be 0; where is the value itself?": share,
+            "count the value itself among the N as well": share + 1 / 20,
+            "count the value itself among the c as well": share * 20 / 21,
             "you count those at most as large, not at least": rank_p_values(*lower),
         }
         _compare(answer, rank_p_values(values, normal), values, normal, slips)
@@ -99,6 +101,8 @@ def camera(answer, normal: Tensor, new: Tensor) -> str:
     images: of all of them, ranked among `normal` [N], and of those after the first 100,
     ranked among these."""
     one, two = map(float, answer)
+    if not 0 <= min(one, two) <= max(one, two) <= 1:
+        raise Wrong(f"you have {one:g} and {two:g}, and a share is from 0 to 1")
     old, again = (
         (rank_p_values(values, among) <= 0.05).double().mean().item()
         for values, among in ((new, normal), (new[100:], new[:100]))
@@ -119,6 +123,7 @@ def threshold(answer) -> str:
     torch.manual_seed(0)
     for count, rate in ((250, 0.01), (160, 0.05), (40, 0.1), (99, 0.29), (50, 0.01)):
         scores = torch.randn(count, dtype=torch.float64) * 2 + 3
+        scores = scores.round() if count == 160 else scores  # many are equal
         r = math.floor(rate * (count + 1) + 1e-9)
         best = scores.sort(descending=True).values[r - 1].item() if r else math.inf
         given = call(answer, scores.clone(), rate)

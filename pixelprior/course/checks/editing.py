@@ -126,6 +126,8 @@ def reveals(answer) -> str:
     """The answer is a mask [8, 8] with a single known code, by which the mistake of
     `cached` changes what an untrained level draws."""
     mask = need_tensor(answer, (8, 8), "your mask")
+    if mask.dtype != torch.bool:
+        raise Wrong(f"a mask of True and False is needed, and yours is {mask.dtype}")
     if mask.sum() != 1:
         raise Wrong(f"your mask has {mask.sum()} known codes; make it a single one")
     if mask[:, -1].any():
@@ -141,8 +143,9 @@ def reveals(answer) -> str:
 def texture(answer, vqvae2, prior, images: Tensor, labels: Tensor) -> str:
     """The answer is a function (images, labels, seed) → z_top and z_bottom, of which
     the first is the images' own, and the second drawn."""
-    own, tried = vqvae2.get_code_indices(images), []
-    for told, seed in ((labels, 0), (labels, 0), (labels, 1), (labels.roll(1), 0)):
+    own, tried, other = vqvae2.get_code_indices(images), [], labels.clone()
+    other[1:] = labels[:-1]
+    for told, seed in ((labels, 0), (labels, 0), (labels, 1), (other, 0)):
         z_top, z_bottom = call(answer, images.clone(), told.clone(), seed)
         if not torch.equal(z_top, own["indices_top"]):
             raise Wrong("your top codes are not the images' own; which codes are kept?")
@@ -152,6 +155,8 @@ def texture(answer, vqvae2, prior, images: Tensor, labels: Tensor) -> str:
     for name, z in zip(("seed", "labels"), tried[2:], strict=True):
         if torch.equal(tried[0], z):
             raise Wrong(f"no bottom code changes with `{name}`; do you draw by it?")
+    if not torch.equal(tried[0][0], tried[3][0]):
+        raise Wrong("image 0 changes with the labels of the other images")
     shapes = [grid.shape[1:] for grid in own.values()]
     drawn = prior.sample(len(images), *shapes, labels=labels, seed=9, known_top=z_top)
     cost, usual = (

@@ -119,13 +119,15 @@ def test_a_texture_is_right_if_the_top_is_kept_and_the_bottom_drawn(
         return prior.sample(len(images), (4, 4), (8, 8), labels=labels, seed=seed)
 
     def any_bottom(images, labels, seed):
-        torch.manual_seed(seed + int(labels[1]))
-        return own(images)[0], torch.randint(K, (len(labels), 8, 8))
+        torch.manual_seed(seed)
+        z = torch.randint(K, (len(labels), 8, 8)) + labels[:, None, None]
+        return own(images)[0], z % K
 
     for answer, words in (
         (lambda i, n, s: own(i), "no bottom code changes with `seed`"),
         (lambda i, n, s: varied(i, n, None), "the same seed gives other bottom codes"),
         (lambda i, n, s: varied(i, 0 * n, s), "no bottom code changes with `labels`"),
+        (lambda i, n, s: varied(i, n.flip(0), s), "labels of the other images"),
         (drawn, "not the images' own"),
         (any_bottom, "is the top known while yours are drawn"),
     ):
