@@ -30,6 +30,37 @@ from latex2mathml.converter import convert
 DETAILS = re.compile("<details>.+</summary>|</details>")
 
 
+class Steps(Preprocessor):
+    """Puts what belongs together on one slide.
+
+    A room guesses aloud, so that the cells for a guess are left out. What they reveal
+    appears below the figure that it is about, and a solution below its heading. Code
+    that leaves no height for its figure moves to a slide of its own.
+    """
+
+    def preprocess(self, notebook, resources):
+        notebook.cells = [
+            cell
+            for cell in notebook.cells
+            if not cell.source.startswith("my_guess = None")
+        ]
+        for before, cell in zip(
+            notebook.cells, notebook.cells[1:], strict=False
+        ):
+            if cell.cell_type != "code":
+                continue
+            kind = cell.metadata.slideshow
+            printed = "".join(each.get("text", "") for each in cell.outputs)
+            long = f"{cell.source}\n{printed}".count("\n") > 14
+            if kind.slide_type == "fragment" and long:
+                kind.slide_type = "subslide"
+            elif re.fullmatch(r"reveal\(.+\)", cell.source):
+                kind.slide_type = "fragment"
+            elif before.source.startswith("### Solution"):
+                kind.slide_type = "-"
+        return notebook, resources
+
+
 class Quiz(Preprocessor):
     """Puts a notebook's questions, from QUIZ.md, after its last section.
 
@@ -84,4 +115,4 @@ c.TemplateExporter.extra_template_paths = [
     str(Path(found.origin).parent / "_static" / "revealjs")
 ]
 c.TemplateExporter.template_name = "slides"
-c.SlidesExporter.preprocessors = [Quiz, Formulas]
+c.SlidesExporter.preprocessors = [Steps, Quiz, Formulas]
