@@ -49,18 +49,29 @@ def refused(verdict: Verdict, *words: str) -> None:
         assert each in verdict.words, verdict
 
 
-def wrong(table):
-    """A test for each wrong answer in a table {check: [(answer, *words), …]}."""
+def wrong(**table):
+    """The test that each wrong answer in check=[(answer, *words), …] is refused."""
     rows = [(check, *row) for check, rows in table.items() for row in rows]
-    return pytest.mark.parametrize(
+
+    @pytest.mark.parametrize(
         ("check", "answer", "words"), [(check, a, words) for check, a, *words in rows]
     )
+    def test(check, answer, words, judge):
+        refused(judge(check, answer), *words)
+
+    return test
 
 
-def right(table):
-    """A test for each right answer in a table {check: [answer, …]}."""
+def right(**table):
+    """The test that each right answer in check=[answer, …] passes."""
     rows = [(check, answer) for check, answers in table.items() for answer in answers]
-    return pytest.mark.parametrize(("check", "answer"), rows)
+
+    @pytest.mark.parametrize(("check", "answer"), rows)
+    def test(check, answer, judge):
+        verdict = judge(check, answer)
+        assert verdict, verdict
+
+    return test
 
 
 K = 10

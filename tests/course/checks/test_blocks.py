@@ -4,7 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from answers import refused, right, wrong
+from answers import right, wrong
 
 from pixelprior.course.causality import count_faults
 from pixelprior.course.checks import blocks as check
@@ -45,73 +45,65 @@ def with_bias(times):
     )
 
 
-@right(
-    {
-        "gate": [by_exponentials],
-        "wiring": [wired, in_place],
-        "blocks_needed": [lambda h, w, k: math.ceil((max(h, w) - 1) / (k // 2))],
-        "parameters": [PARAMETERS, torch.tensor(PARAMETERS)],
-    }
+test_a_right_answer_passes_however_it_is_written = right(
+    gate=[by_exponentials],
+    wiring=[wired, in_place],
+    blocks_needed=[lambda h, w, k: math.ceil((max(h, w) - 1) / (k // 2))],
+    parameters=[PARAMETERS, torch.tensor(PARAMETERS)],
 )
-def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
-    assert judge(check, answer)
 
 
-@wrong(
-    {
-        "gate": [
-            (lambda x: package_gate(x.roll(4, 1)), "the other's function"),
-            (lambda x: F.glu(x, dim=1), "without tanh"),
-            (lambda x: package_gate(x) * 0.5, "differs from equation 2 by up to"),
-            (lambda x: x.chunk(2)[0], "has shape [1, 8, 5, 5], but [2, 4, 5, 5]"),
-        ],
-        "wiring": [
-            # A residual around the first block is a leak.
-            (
-                but(lambda v, h, a, b, first: (a, b + h * first)),
-                "the horizontal stack at (0, 0) sees (0, 0)",
-            ),
-            # A line from h to v is another.
-            (but(lambda v, h, a, b, first: (a + b, b)), "the vertical stack at (0, 0)"),
-            (but(lambda v, h, a, b, first: (b, a)), "the vertical stack at (0, 0)"),
-            # Later blocks have a residual on both stacks.
-            (
-                but(lambda v, h, a, b, first: (a if first else a - v, b)),
-                "with first = False and a block of type A, the new v is not",
-            ),
-            (
-                but(lambda v, h, a, b, first: (a, b if first else b - h)),
-                "the new h is not that of the drawing: is it what `horizontal_out`",
-            ),
-            (
-                lambda v, h, block, _, bias: wired(v, h, block, block.mask_a, bias),
-                "with first = True and a block of type B, the new v is not",
-            ),
-            (
-                lambda v, h, block, *_: (check.vertical(v, block), h),
-                "the new v has shape [8, 8, 5, 5]",
-            ),
-            (with_bias(0), "with a bias", "another new h:"),
-            (with_bias(2), "with a bias", "which lines leave from there"),
-        ],
-        "blocks_needed": [
-            (lambda h, w, k: max(h, w), "for a grid of 4 × 4", "one block fewer"),
-            (lambda h, w, k: h - 1, "a grid of 3 × 6 and k = 3 it returns 2", "leave"),
-            (lambda h, w, k: w - 1, "a grid of 6 × 3 and k = 3 it returns 2", "leave"),
-            (lambda h, w, k: (max(h, w) - 1) // (k // 2), "6 × 6", "it returns 2"),
-        ],
-        "parameters": [
-            (PARAMETERS - 7 * 4, "what else does a convolution learn"),
-            (4 * 4 * 8 + 2 * 4 * 4 + 4 * 4, "how many channels come out"),
-            (PARAMETERS - 8 * 4 * 4, "the other type"),
-            (PARAMETERS + 8 * 4 * 4, "not cropped"),
-            (1, "fewer than were counted"),
-            (10**7, "more than were counted"),
-        ],
-    }
+test_another_answer_hears_what_is_wrong_with_it = wrong(
+    gate=[
+        (lambda x: package_gate(x.roll(4, 1)), "the other's function"),
+        (lambda x: F.glu(x, dim=1), "without tanh"),
+        (lambda x: package_gate(x) * 0.5, "differs from equation 2 by up to"),
+        (lambda x: x.chunk(2)[0], "has shape [1, 8, 5, 5], but [2, 4, 5, 5]"),
+    ],
+    wiring=[
+        # A residual around the first block is a leak.
+        (
+            but(lambda v, h, a, b, first: (a, b + h * first)),
+            "the horizontal stack at (0, 0) sees (0, 0)",
+        ),
+        # A line from h to v is another.
+        (but(lambda v, h, a, b, first: (a + b, b)), "the vertical stack at (0, 0)"),
+        (but(lambda v, h, a, b, first: (b, a)), "the vertical stack at (0, 0)"),
+        # Later blocks have a residual on both stacks.
+        (
+            but(lambda v, h, a, b, first: (a if first else a - v, b)),
+            "with first = False and a block of type A, the new v is not",
+        ),
+        (
+            but(lambda v, h, a, b, first: (a, b if first else b - h)),
+            "the new h is not that of the drawing: is it what `horizontal_out`",
+        ),
+        (
+            lambda v, h, block, _, bias: wired(v, h, block, block.mask_a, bias),
+            "with first = True and a block of type B, the new v is not",
+        ),
+        (
+            lambda v, h, block, *_: (check.vertical(v, block), h),
+            "the new v has shape [8, 8, 5, 5]",
+        ),
+        (with_bias(0), "with a bias", "another new h:"),
+        (with_bias(2), "with a bias", "which lines leave from there"),
+    ],
+    blocks_needed=[
+        (lambda h, w, k: max(h, w), "for a grid of 4 × 4", "one block fewer"),
+        (lambda h, w, k: h - 1, "a grid of 3 × 6 and k = 3 it returns 2", "leave"),
+        (lambda h, w, k: w - 1, "a grid of 6 × 3 and k = 3 it returns 2", "leave"),
+        (lambda h, w, k: (max(h, w) - 1) // (k // 2), "6 × 6", "it returns 2"),
+    ],
+    parameters=[
+        (PARAMETERS - 7 * 4, "what else does a convolution learn"),
+        (4 * 4 * 8 + 2 * 4 * 4 + 4 * 4, "how many channels come out"),
+        (PARAMETERS - 8 * 4 * 4, "the other type"),
+        (PARAMETERS + 8 * 4 * 4, "not cropped"),
+        (1, "fewer than were counted"),
+        (10**7, "more than were counted"),
+    ],
 )
-def test_another_answer_hears_what_is_wrong_with_it(check, answer, words, judge):
-    refused(judge(check, answer), *words)
 
 
 def test_each_stack_of_masks_has_the_faults_that_its_reader_is_told():

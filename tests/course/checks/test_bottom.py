@@ -58,56 +58,48 @@ def as_it_is(_, condition):
     return condition
 
 
-@right(
-    {
-        "conditional_gain": [gain_by_package, gain_by_hand],
-        "enlarge": [by_index, lambda t: F.interpolate(t, scale_factor=2)],
-        "gated_block": [block_with("up"), block_with("up", by_weights)],
-    }
+test_a_right_answer_passes_however_it_is_written = right(
+    conditional_gain=[gain_by_package, gain_by_hand],
+    enlarge=[by_index, lambda t: F.interpolate(t, scale_factor=2)],
+    gated_block=[block_with("up"), block_with("up", by_weights)],
 )
-def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
-    assert judge(check, answer)
 
 
-@wrong(
-    {
-        "conditional_gain": [
-            (
-                lambda a, b, c: per_code(a, erase_top(c)) - per_code(a, c),
-                "trained with them",
-            ),
-            (lambda a, b, c: per_code(b, c) - per_code(a, c), "never saw"),
-            (lambda *given: -gain_by_package(*given), "whose nats are smaller"),
-            (
-                lambda a, b, c: gain_by_package(a, b, c) * c.z_bottom[0].numel() / 64,
-                "6 × 10",  # right for one grid size alone
-            ),
-        ],
-        "enlarge": [
-            (lambda t: t.repeat(1, 1, 2, 2), "side by side"),
-            (lambda t: t.repeat_interleave(2, 2), "shape [2, 3, 16, 8]"),
-            (
-                lambda t: F.interpolate(t, scale_factor=2, mode="bilinear"),
-                "several mixed",
-            ),
-            (
-                lambda t: t.repeat_interleave(2, 2).repeat(1, 1, 1, 2),
-                "position (0, 1) does not have the features of top position (0, 0)",
-            ),
-            (lambda t: F.interpolate(t, size=(16, 16)), "for 2 × 3 has shape"),
-        ],
-        "gated_block": [
-            (block_with("nowhere"), "does not reach v"),
-            (block_with("across"), "does not reach v"),
-            (block_with("gate"), "reaches v and not h"),
-            (block_with("up", as_it_is), "must match"),
-            (block_with("v", as_it_is), "not as in the equation"),
-            (block_with("new v", as_it_is), "not as in the equation"),
-        ],
-    }
+test_another_answer_hears_what_is_wrong_with_it = wrong(
+    conditional_gain=[
+        (
+            lambda a, b, c: per_code(a, erase_top(c)) - per_code(a, c),
+            "trained with them",
+        ),
+        (lambda a, b, c: per_code(b, c) - per_code(a, c), "never saw"),
+        (lambda *given: -gain_by_package(*given), "whose nats are smaller"),
+        (
+            lambda a, b, c: gain_by_package(a, b, c) * c.z_bottom[0].numel() / 64,
+            "6 × 10",  # right for one grid size alone
+        ),
+    ],
+    enlarge=[
+        (lambda t: t.repeat(1, 1, 2, 2), "side by side"),
+        (lambda t: t.repeat_interleave(2, 2), "shape [2, 3, 16, 8]"),
+        (
+            lambda t: F.interpolate(t, scale_factor=2, mode="bilinear"),
+            "several mixed",
+        ),
+        (
+            lambda t: t.repeat_interleave(2, 2).repeat(1, 1, 1, 2),
+            "position (0, 1) does not have the features of top position (0, 0)",
+        ),
+        (lambda t: F.interpolate(t, size=(16, 16)), "for 2 × 3 has shape"),
+    ],
+    gated_block=[
+        (block_with("nowhere"), "does not reach v"),
+        (block_with("across"), "does not reach v"),
+        (block_with("gate"), "reaches v and not h"),
+        (block_with("up", as_it_is), "must match"),
+        (block_with("v", as_it_is), "not as in the equation"),
+        (block_with("new v", as_it_is), "not as in the equation"),
+    ],
 )
-def test_another_answer_hears_what_is_wrong_with_it(check, answer, words, judge):
-    refused(judge(check, answer), *words)
 
 
 def test_the_sum_over_both_levels_is_the_nats_of_an_image(prior, codes, judge):

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from answers import refused, right, wrong
+from answers import right, wrong
 
 from pixelprior.course import steps
 from pixelprior.course.steps import draw
@@ -48,61 +48,53 @@ def fewest(row, replay, capture):
     return n
 
 
-@wrong(
-    {
-        "roll": [
-            (lambda rows: rows, "of 3 rows, not every place"),
-            (lambda rows: rows.roll(1, 2), "moved down"),
-            (lambda rows: rows.flip(2), "reversed order"),
-            (lambda rows: rows[:, :, 1:], "[2, 3, 2, 4], but [2, 3, 3, 4]"),
-        ],
-        "cached": [
-            (
-                loop("", "RLDK"),
-                "row_step has to run once per row",
-                "3 times and not 12",
-            ),
-            (loop(inside="LD"), "keep_code has to run once per code", "12 times and"),
-            (loop(after=""), "keep_row has to run once per row"),
-            (loop("RL", "DK"), "code_step has to run once per code"),
-            (loop(inside="LKD"), "(0, 1) are not naive's", "which codes do you keep"),
-            (
-                lambda cache, u, c: loop()(cache, u, c[:, :, :1].expand(-1, -1, 3, -1)),
-                "the codes at (1, 0) are not naive's",
-            ),
-            (
-                lambda cache, u, c: cache.row_step(c),
-                "shape [5, 12, 1, 4] doesn't match",
-            ),
-            (lambda *given: loop()(*given)[0], "shape [3, 4]"),
-        ],
-        "rows_that_pay": [
-            (lambda row, replay, capture: capture // row, "3 rows take 30", "36 with"),
-            (lambda row, replay, capture: capture / (row - replay), "3.75 rows take"),
-            (
-                lambda row, replay, capture: math.ceil(capture / (row - replay)),
-                "32 to capture, 4 rows take 40 without, 40 with",
-                "not less yet",
-            ),
-            (lambda *given: fewest(*given) + 1, "fewer rows already pay"),
-        ],
-        "stuck_block": [(3, "with block 3 stuck", "codes differ")],
-    }
+test_another_answer_hears_what_is_wrong_with_it = wrong(
+    roll=[
+        (lambda rows: rows, "of 3 rows, not every place"),
+        (lambda rows: rows.roll(1, 2), "moved down"),
+        (lambda rows: rows.flip(2), "reversed order"),
+        (lambda rows: rows[:, :, 1:], "[2, 3, 2, 4], but [2, 3, 3, 4]"),
+    ],
+    cached=[
+        (
+            loop("", "RLDK"),
+            "row_step has to run once per row",
+            "3 times and not 12",
+        ),
+        (loop(inside="LD"), "keep_code has to run once per code", "12 times and"),
+        (loop(after=""), "keep_row has to run once per row"),
+        (loop("RL", "DK"), "code_step has to run once per code"),
+        (loop(inside="LKD"), "(0, 1) are not naive's", "which codes do you keep"),
+        (
+            lambda cache, u, c: loop()(cache, u, c[:, :, :1].expand(-1, -1, 3, -1)),
+            "the codes at (1, 0) are not naive's",
+        ),
+        (
+            lambda cache, u, c: cache.row_step(c),
+            "shape [5, 12, 1, 4] doesn't match",
+        ),
+        (lambda *given: loop()(*given)[0], "shape [3, 4]"),
+    ],
+    rows_that_pay=[
+        (lambda row, replay, capture: capture // row, "3 rows take 30", "36 with"),
+        (lambda row, replay, capture: capture / (row - replay), "3.75 rows take"),
+        (
+            lambda row, replay, capture: math.ceil(capture / (row - replay)),
+            "32 to capture, 4 rows take 40 without, 40 with",
+            "not less yet",
+        ),
+        (lambda *given: fewest(*given) + 1, "fewer rows already pay"),
+    ],
+    stuck_block=[(3, "with block 3 stuck", "codes differ")],
 )
-def test_another_answer_hears_what_is_wrong_with_it(check, answer, words, judge):
-    refused(judge(check, answer), *words)
 
 
-@right(
-    {
-        "roll": [joined, in_place, steps.rolled],
-        "cached": [loop(), steps.by_steps],
-        "rows_that_pay": [fewest, lambda r, p, c: c // (r - p) + 1],
-        "stuck_block": [2, torch.tensor(2)],
-    }
+test_a_right_answer_passes_in_any_form = right(
+    roll=[joined, in_place, steps.rolled],
+    cached=[loop(), steps.by_steps],
+    rows_that_pay=[fewest, lambda r, p, c: c // (r - p) + 1],
+    stuck_block=[2, torch.tensor(2)],
 )
-def test_a_right_answer_passes_in_any_form(check, answer, judge):
-    assert judge(check, answer)
 
 
 def test_the_top_level_is_a_copy_in_float64(prior):

@@ -26,56 +26,48 @@ def kth_largest(scores, rate, further=0):
     return scores.sort(descending=True).values[k - 1] if k else math.inf
 
 
-@right(
-    {
-        "p_values": [
-            ranked,
-            lambda v, n: 1 - (n < v[:, None]).sum(1).double() / (1 + len(n)),
-        ],
-        "both_sides": [check.twice_the_smaller, two_sides(lower)],
-        "threshold": [kth_largest, lambda *given: float(kth_largest(*given))],
-    }
+test_right_answers_in_several_forms = right(
+    p_values=[
+        ranked,
+        lambda v, n: 1 - (n < v[:, None]).sum(1).double() / (1 + len(n)),
+    ],
+    both_sides=[check.twice_the_smaller, two_sides(lower)],
+    threshold=[kth_largest, lambda *given: float(kth_largest(*given))],
 )
-def test_right_answers_in_several_forms(check, answer, judge):
-    assert judge(check, answer)
 
 
-@wrong(
-    {
-        "p_values": [
-            (lambda v, n: (n >= v[:, None]).float().mean(1), "this is c / N"),
-            (lambda v, n: 1 + ranked(v, n), "you have 1.190, but 4/21 = 0.190"),
-            (lambda v, n: (1 + (n > v[:, None]).sum(1)) / (1 + len(n)), "is needed"),
-            (lower, "those at most as large, not at least"),
-            (lambda v, n: (1 + (n >= v[:, None, :, :]).sum(1)) / 21, "IndexError"),
-            (lambda v, n: ranked(v.flatten(), n.flatten()), "[4, 5, 6] is needed"),
-            (lambda v, n: (n >= v[:, None]).float().mean(0), "has shape [20]"),
-        ],
-        "both_sides": [
-            (lambda v, n: torch.minimum(ranked(v, n), lower(v, n)), "both for 2α"),
-            (two_sides(lambda v, n: 1 - ranked(v, n)), "1 − p can be 0"),
-            (two_sides(lower, limit=2.0), "51/51 = 1.000 is needed"),
-            (ranked, "for -1 you have 1.000, but 2/51"),
-            (two_sides(lambda v, n: ranked(v, -n)), "for -1 you have 0.078, but"),
-        ],
-        "threshold": [
-            (
-                lambda scores, rate: scores.quantile(1 - rate),
-                "in 4 of 251 cases; 2 are",
-            ),
-            (lambda scores, rate: scores.max(), "in 1 of 251 cases; 2 are allowed"),
-            (lambda *given: kth_largest(*given, further=1), "in 3 of 251 cases"),
-            # 0.29 · 100 is slightly less than 29
-            (lambda s, rate: kth_largest(s, rate - 1e-8), "28 of 100 cases; 29 are"),
-            (
-                lambda *given: min(kth_largest(*given), given[0].max()),
-                "1 of 51 cases; 0",
-            ),
-        ],
-    }
+test_a_wrong_answer_hears_what_is_wrong = wrong(
+    p_values=[
+        (lambda v, n: (n >= v[:, None]).float().mean(1), "this is c / N"),
+        (lambda v, n: 1 + ranked(v, n), "you have 1.190, but 4/21 = 0.190"),
+        (lambda v, n: (1 + (n > v[:, None]).sum(1)) / (1 + len(n)), "is needed"),
+        (lower, "those at most as large, not at least"),
+        (lambda v, n: (1 + (n >= v[:, None, :, :]).sum(1)) / 21, "IndexError"),
+        (lambda v, n: ranked(v.flatten(), n.flatten()), "[4, 5, 6] is needed"),
+        (lambda v, n: (n >= v[:, None]).float().mean(0), "has shape [20]"),
+    ],
+    both_sides=[
+        (lambda v, n: torch.minimum(ranked(v, n), lower(v, n)), "both for 2α"),
+        (two_sides(lambda v, n: 1 - ranked(v, n)), "1 − p can be 0"),
+        (two_sides(lower, limit=2.0), "51/51 = 1.000 is needed"),
+        (ranked, "for -1 you have 1.000, but 2/51"),
+        (two_sides(lambda v, n: ranked(v, -n)), "for -1 you have 0.078, but"),
+    ],
+    threshold=[
+        (
+            lambda scores, rate: scores.quantile(1 - rate),
+            "in 4 of 251 cases; 2 are",
+        ),
+        (lambda scores, rate: scores.max(), "in 1 of 251 cases; 2 are allowed"),
+        (lambda *given: kth_largest(*given, further=1), "in 3 of 251 cases"),
+        # 0.29 · 100 is slightly less than 29
+        (lambda s, rate: kth_largest(s, rate - 1e-8), "28 of 100 cases; 29 are"),
+        (
+            lambda *given: min(kth_largest(*given), given[0].max()),
+            "1 of 51 cases; 0",
+        ),
+    ],
 )
-def test_a_wrong_answer_hears_what_is_wrong(check, answer, words, judge):
-    refused(judge(check, answer), *words)
 
 
 def shares(scores):

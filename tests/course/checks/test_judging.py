@@ -1,7 +1,7 @@
 """The checks of notebook 07 tell right answers from the usual mistakes."""
 
 import torch
-from answers import refused, right, wrong
+from answers import right, wrong
 
 from pixelprior.course.checks import judging
 from pixelprior.sampling import inverse_cdf, probabilities
@@ -55,55 +55,47 @@ def in_any_place(images, training):
     return torch.stack(found).min(0).values
 
 
-@right(
-    {
-        "inverse_cdf": [inverse_cdf, by_searching],
-        "guided": [
-            judging.guided_logits,
-            moved(lambda a, b, w: (1 + w) * a - w * b),
-            moved(lambda a, b, w: (a + w * (a - b)).log_softmax(1)),
-        ],
-        "top_p": [by_sorting, lambda logits, p: probabilities(logits, top_p=p)],
-        "distance_to_copies": [in_any_place],
-    }
+test_a_right_answer_passes_however_it_is_written = right(
+    inverse_cdf=[inverse_cdf, by_searching],
+    guided=[
+        judging.guided_logits,
+        moved(lambda a, b, w: (1 + w) * a - w * b),
+        moved(lambda a, b, w: (a + w * (a - b)).log_softmax(1)),
+    ],
+    top_p=[by_sorting, lambda logits, p: probabilities(logits, top_p=p)],
+    distance_to_copies=[in_any_place],
 )
-def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
-    assert judge(check, answer)
 
 
-@wrong(
-    {
-        "inverse_cdf": [
-            (careless, "u = 0.91052443 draws code 6", "which add up to 0.9"),
-            (lambda p, u: careless(p, u).clamp(max=5), "which add up to 0.9"),
-            (up_to_the_end_of_its_piece, "belongs to the next piece"),
-            (lambda p, u: (p.cumsum(0) <= u[:, None]).sum(1), "has to fall on piece"),
-            (normalized_first, "u = 0.99999994 draws code 6", "after rounding"),
-        ],
-        "guided": [
-            (moved(lambda a, b, w: b + w * (a - b)), "w = 0 must give the logits with"),
-            (moved(lambda a, b, w: a + w * (b - a)), "away from the label"),
-            (moved(lambda a, b, w: a + (a - b)), "w = 3 must add 3 times"),
-            (moved(lambda a, b, w: (a + w * (a - b)).softmax(1)), "before any softmax"),
-            (with_label_0, "label 0 is a class"),
-        ],
-        "top_p": [
-            (lambda x, p: by_sorting(x, p, dim=(0, 1)), "row 0 adds up to 0."),
-            (lambda x, p: by_sorting(x, p, lambda s, _, p: s <= p), "you keep ["),
-            (
-                lambda x, p: by_sorting(x, p, lambda _, before, p: before <= p),
-                "for 0.5 you keep [3, 3] codes, and [2, 2] are",
-            ),
-            (lambda x, p: by_sorting(x, p).sort(descending=True)[0], "at its own code"),
-        ],
-        "distance_to_copies": [
-            (nearest, "copies that were shifted do not stand out"),
-            (lambda *given: -in_any_place(*given), "as they are", "in 0% of the pairs"),
-        ],
-    }
+test_another_answer_hears_what_is_wrong_with_it = wrong(
+    inverse_cdf=[
+        (careless, "u = 0.91052443 draws code 6", "which add up to 0.9"),
+        (lambda p, u: careless(p, u).clamp(max=5), "which add up to 0.9"),
+        (up_to_the_end_of_its_piece, "belongs to the next piece"),
+        (lambda p, u: (p.cumsum(0) <= u[:, None]).sum(1), "has to fall on piece"),
+        (normalized_first, "u = 0.99999994 draws code 6", "rounding left"),
+    ],
+    guided=[
+        (moved(lambda a, b, w: b + w * (a - b)), "w = 0 must give the logits with"),
+        (moved(lambda a, b, w: a + w * (b - a)), "away from the label"),
+        (moved(lambda a, b, w: a + (a - b)), "w = 3 must add 3 times"),
+        (moved(lambda a, b, w: (a + w * (a - b)).softmax(1)), "before any softmax"),
+        (with_label_0, "label 0 is a class"),
+    ],
+    top_p=[
+        (lambda x, p: by_sorting(x, p, dim=(0, 1)), "row 0 adds up to 0."),
+        (lambda x, p: by_sorting(x, p, lambda s, _, p: s <= p), "you keep ["),
+        (
+            lambda x, p: by_sorting(x, p, lambda _, before, p: before <= p),
+            "for 0.5 you keep [3, 3] codes, and [2, 2] are",
+        ),
+        (lambda x, p: by_sorting(x, p).sort(descending=True)[0], "its own place"),
+    ],
+    distance_to_copies=[
+        (nearest, "copies that were shifted do not stand out"),
+        (lambda *given: -in_any_place(*given), "as they are", "in 0% of the pairs"),
+    ],
 )
-def test_another_answer_hears_what_is_wrong_with_it(check, answer, words, judge):
-    refused(judge(check, answer), *words)
 
 
 def test_photographs_come_in_sets_with_equally_many_of_each_class(training_images):

@@ -1,7 +1,7 @@
 """Checks of notebook 02: masks, draws, sums and leaks are judged by what they do."""
 
 import torch
-from answers import refused, right, suspects, wrong
+from answers import right, suspects, wrong
 from torch.distributions import Categorical
 from torch.nn.functional import cross_entropy
 
@@ -51,65 +51,57 @@ def factors(network, grids):
     return network(grids).softmax(dim=1).gather(1, grids[:, None])[:, 0]
 
 
-@right(
-    {
-        "mask": [by_numbers, lambda *given: by_numbers(*given).long()],
-        "draw": [
-            drawing(lambda logits: Categorical(logits=logits).sample()),
-            lambda network, codes: drawing()(network, torch.zeros_like(codes)),
-        ],
-        "total": [
-            lambda *given: factors(*given).prod(dim=2).prod(dim=1).sum(),
-            lambda *given: factors(*given).log().sum(dim=(1, 2)).exp().sum().double(),
-        ],
-        "leaking_layer": [2, torch.tensor(2)],
-    }
+test_a_right_answer_passes_in_any_form = right(
+    mask=[by_numbers, lambda *given: by_numbers(*given).long()],
+    draw=[
+        drawing(lambda logits: Categorical(logits=logits).sample()),
+        lambda network, codes: drawing()(network, torch.zeros_like(codes)),
+    ],
+    total=[
+        lambda *given: factors(*given).prod(dim=2).prod(dim=1).sum(),
+        lambda *given: factors(*given).log().sum(dim=(1, 2)).exp().sum().double(),
+    ],
+    leaking_layer=[2, torch.tensor(2)],
 )
-def test_a_right_answer_passes_in_any_form(check, answer, judge):
-    assert judge(check, answer)
 
 
-@wrong(
-    {
-        "mask": [
-            (lambda _, k: by_numbers("A", k), "mask B of size 3 hides the middle"),
-            (lambda _, k: by_numbers("B", k), "mask A of size 3, a position sees"),
-            (lambda t, k: torch.ones(k, k).tril(), "has a 0 at (0, 1), in the past"),
-            (lambda t, k: by_numbers(t, k) + by_numbers(t, k).flip(0), "the future"),
-            (lambda t, k: by_numbers(t, 3), "size 5 has shape [3, 3], but [5, 5]"),
-        ],
-        "draw": [
-            (of_all, "12 positions were drawn after pass 1"),
-            (row_by_row, "4 positions were drawn after pass 1"),
-            (drawing(order=columns), "(0, 1) was drawn after (2, 0); raster order"),
-            (drawing(lambda logits: logits.argmax(dim=1)), "only the likeliest code"),
-            (
-                drawing(lambda logits: torch.multinomial(logits.relu(), 1)[:, 0]),
-                "in proportion to the logits",
-            ),
-            (
-                drawing(lambda logits: multinomial(logits.softmax(dim=0))),
-                "certain of another code at (0, 0)",
-            ),
-            (drawing(step=1), "certain of another code at (0, 0)"),
-            (lambda _, codes: codes, "certain of another code at (0, 0)"),
-            (drawing(lambda logits: multinomial(logits / 2)), "came in shares of"),
-        ],
-        "total": [
-            (lambda *given: factors(*given).sum(), "to be multiplied, not added"),
-            (lambda *given: factors(*given).flatten(1).prod(dim=1), "needed"),
-            (lambda network, grids: cross_entropy(network(grids), grids), "product"),
-            (lambda *_: 1.0, "of a network that sees its own code, your sum is 1"),
-        ],
-        "leaking_layer": [
-            (0, "with layer 0 corrected, position (4, 4) still sees (4, 4)"),
-            (4, "with layer 4 corrected, position (4, 4) still sees"),
-            (1, "is no convolution"),
-        ],
-    }
+test_another_answer_hears_what_is_wrong_with_it = wrong(
+    mask=[
+        (lambda _, k: by_numbers("A", k), "mask B of size 3 hides the middle"),
+        (lambda _, k: by_numbers("B", k), "mask A of size 3, a position sees"),
+        (lambda t, k: torch.ones(k, k).tril(), "has a 0 at (0, 1), in the past"),
+        (lambda t, k: by_numbers(t, k) + by_numbers(t, k).flip(0), "the future"),
+        (lambda t, k: by_numbers(t, 3), "size 5 has shape [3, 3], but [5, 5]"),
+    ],
+    draw=[
+        (of_all, "12 positions were drawn after pass 1"),
+        (row_by_row, "4 positions were drawn after pass 1"),
+        (drawing(order=columns), "(0, 1) was drawn after (2, 0); raster order"),
+        (drawing(lambda logits: logits.argmax(dim=1)), "only the likeliest code"),
+        (
+            drawing(lambda logits: torch.multinomial(logits.relu(), 1)[:, 0]),
+            "in proportion to the logits",
+        ),
+        (
+            drawing(lambda logits: multinomial(logits.softmax(dim=0))),
+            "certain of another code at (0, 0)",
+        ),
+        (drawing(step=1), "certain of another code at (0, 0)"),
+        (lambda _, codes: codes, "certain of another code at (0, 0)"),
+        (drawing(lambda logits: multinomial(logits / 2)), "came in shares of"),
+    ],
+    total=[
+        (lambda *given: factors(*given).sum(), "to be multiplied, not added"),
+        (lambda *given: factors(*given).flatten(1).prod(dim=1), "needed"),
+        (lambda network, grids: cross_entropy(network(grids), grids), "product"),
+        (lambda *_: 1.0, "of a network that sees its own code, your sum is 1"),
+    ],
+    leaking_layer=[
+        (0, "with layer 0 corrected, position (4, 4) still sees (4, 4)"),
+        (4, "with layer 4 corrected, position (4, 4) still sees"),
+        (1, "is no convolution"),
+    ],
 )
-def test_another_answer_hears_what_is_wrong_with_it(check, answer, words, judge):
-    refused(judge(check, answer), *words)
 
 
 def test_a_first_layer_that_leaks_is_given_mask_a():

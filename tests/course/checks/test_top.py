@@ -44,15 +44,11 @@ def by_pairs(codes, unseen, num_embeddings):
     return -log_probs[unseen[..., :-1], unseen[..., 1:]].mean()
 
 
-@right(
-    {
-        "nats": [by_rows, by_distribution],
-        "step": [check.one_step, erased_last],
-        "left_neighbour": [check.left_neighbour_nats, by_pairs],
-    }
+test_a_right_answer_passes_however_it_is_written = right(
+    nats=[by_rows, by_distribution],
+    step=[check.one_step, erased_last],
+    left_neighbour=[check.left_neighbour_nats, by_pairs],
 )
-def test_a_right_answer_passes_however_it_is_written(check, answer, judge):
-    assert judge(check, answer)
 
 
 def step_of(*parts, clipping=clip_grad_norm_):
@@ -84,59 +80,55 @@ def counted(change):
     return baseline
 
 
-@wrong(
-    {
-        "nats": [
-            (lambda x, z: nats(x, z) * z.numel(), "sum of all codes"),
-            (lambda x, z: nats(x.softmax(1), z), "softmax is taken twice"),
-            (
-                lambda x, z: nats(x.reshape(-1, x.shape[1]), z.reshape(-1)),
-                "see `permute`",
-            ),
-            (lambda x, z: nats(x[..., :-1], z[..., 1:]), "position before it"),
-            (lambda x, z: -x.gather(1, z[:, None]).mean(), "not log-probabilities yet"),
-            (lambda x, z: nats(x, z) + 1, "which is not the mean of −log P"),
-            (lambda x, z: nats(x, z).item(), "is float, but a tensor is needed"),
-        ],
-        "step": [
-            (step_of("zero", "clip", "move"), "there is no gradient"),
-            (step_of("move", "zero", "back", "clip"), "there is a gradient"),
-            (step_of("back", "clip", "zero", "move"), "nothing erased"),
-            (step_of("back", "clip", "move"), "gradient of the first is still there"),
-            (step_of("zero", "up", "clip", "move"), "do not move down the gradient"),
-            (step_of("zero", "back", "back", "clip", "move"), "one `backward()`"),
-            (step_of("zero", "back", "move", "clip"), "changes nothing"),
-            (
-                step_of("zero", "back", "clip", "move", clipping=clip_grad_value_),
-                "keep its direction",
-            ),
-            (
-                lambda net, optimizer, z, labels, clip: nats(net(z, labels), z),
-                "`loss.item()` is the number alone",
-            ),
-            (
-                lambda net, sgd, z, *_: check.one_step(net, sgd, z, None, 1),
-                "without the labels",
-            ),
-            (
-                lambda *given: 2 * check.one_step(*given),
-                "before the step the network costs",
-            ),
-        ],
-        "left_neighbour": [
-            (counted(lambda n: n / n.sum(1, keepdim=True)), "infinite cost"),
-            (counted(lambda n: (n + 0.1) / (n + 0.1).sum()), "of all pairs add up"),
-            (
-                counted(lambda n: (n + 0.1) / (n + 0.1).sum(0)),
-                "of the left code, given the code",
-            ),
-            (lambda z, other, k: by_pairs(z.mT, other.mT, k), "the neighbour above"),
-            (counted(lambda n: (n + 1) / (n + 1).sum(1, keepdim=True)), "0.1 added"),
-        ],
-    }
+test_another_answer_hears_what_is_wrong_with_it = wrong(
+    nats=[
+        (lambda x, z: nats(x, z) * z.numel(), "sum of all codes"),
+        (lambda x, z: nats(x.softmax(1), z), "softmax is taken twice"),
+        (
+            lambda x, z: nats(x.reshape(-1, x.shape[1]), z.reshape(-1)),
+            "see `permute`",
+        ),
+        (lambda x, z: nats(x[..., :-1], z[..., 1:]), "position before it"),
+        (lambda x, z: -x.gather(1, z[:, None]).mean(), "not log-probabilities yet"),
+        (lambda x, z: nats(x, z) + 1, "which is not the mean of −log P"),
+        (lambda x, z: nats(x, z).item(), "is float, but a tensor is needed"),
+    ],
+    step=[
+        (step_of("zero", "clip", "move"), "there is no gradient"),
+        (step_of("move", "zero", "back", "clip"), "there is a gradient"),
+        (step_of("back", "clip", "zero", "move"), "nothing erased"),
+        (step_of("back", "clip", "move"), "gradient of the first is still there"),
+        (step_of("zero", "up", "clip", "move"), "do not move down the gradient"),
+        (step_of("zero", "back", "back", "clip", "move"), "one `backward()`"),
+        (step_of("zero", "back", "move", "clip"), "changes nothing"),
+        (
+            step_of("zero", "back", "clip", "move", clipping=clip_grad_value_),
+            "keep its direction",
+        ),
+        (
+            lambda net, optimizer, z, labels, clip: nats(net(z, labels), z),
+            "`loss.item()` is the number alone",
+        ),
+        (
+            lambda net, sgd, z, *_: check.one_step(net, sgd, z, None, 1),
+            "without the labels",
+        ),
+        (
+            lambda *given: 2 * check.one_step(*given),
+            "before the step the network costs",
+        ),
+    ],
+    left_neighbour=[
+        (counted(lambda n: n / n.sum(1, keepdim=True)), "infinite cost"),
+        (counted(lambda n: (n + 0.1) / (n + 0.1).sum()), "of all pairs add up"),
+        (
+            counted(lambda n: (n + 0.1) / (n + 0.1).sum(0)),
+            "of the left code, given the code",
+        ),
+        (lambda z, other, k: by_pairs(z.mT, other.mT, k), "the neighbour above"),
+        (counted(lambda n: (n + 1) / (n + 1).sum(1, keepdim=True)), "0.1 added"),
+    ],
 )
-def test_another_answer_hears_what_is_wrong_with_it(check, answer, words, judge):
-    refused(judge(check, answer), *words)
 
 
 @pytest.mark.slow
