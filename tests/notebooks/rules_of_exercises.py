@@ -34,11 +34,6 @@ def anchor(heading: str) -> str:
     return "#" + heading.strip().lstrip("#").strip().replace(" ", "-")
 
 
-def _name(task: re.Match) -> str:
-    """The letter of a *your turn*, or the number of an exercise."""
-    return task[3] or task[4]
-
-
 def _is_in(cell: NotebookNode, tag: str) -> bool:
     return cell.cell_type == "code" and tag in tags(cell)
 
@@ -46,7 +41,7 @@ def _is_in(cell: NotebookNode, tag: str) -> bool:
 def exercises_have_solutions(notebook: NotebookNode) -> list[str]:
     """Stubs do not pass; solutions pass, and stand at the end, linked both ways."""
     found = (READING.TASK.match(cell.source) for cell in notebook.cells)
-    headings = {_name(each): each[1] for each in found if each}
+    headings = {each[3] or each[4]: each[1] for each in found if each}
     sources, problems, stubs = [cell.source for cell in notebook.cells], [], set()
     for name, heading in headings.items():
         link, back = f"[To solution {name}](#Solution-{name})", f"]({anchor(heading)})"

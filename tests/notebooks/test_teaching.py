@@ -37,6 +37,13 @@ def text_of(name):
     return (COURSE / name).read_text(encoding="utf-8")
 
 
+def of_notebook(source, name):
+    """The part of a page that belongs to a notebook."""
+    parts = re.split(r"(?m)^## ", text_of(name))
+    (mine,) = (part for part in parts if part.startswith(f"{source.stem[:2]} · "))
+    return mine
+
+
 def sections():
     """{"02.4": title and text of that section}, of all notebooks; {"02": the foot}."""
     found = {}
@@ -71,8 +78,7 @@ def test_links_lead_somewhere(page):
 
 @each_source
 def test_each_question_to_take_away_has_its_answer(source):
-    parts = re.split(r"(?m)^## ", text_of("ANSWERS.md"))
-    (mine,) = (part for part in parts if part.startswith(f"{source.stem[:2]} · "))
+    mine = of_notebook(source, "ANSWERS.md")
     bold = re.findall(r"\*\*(.+?\?)\*\* \w", " ".join(mine.split()))
     text = "\n".join(cell.source for cell in markdown(read(source)))
     questions = re.search(r"\*\*To take away\.\*\* (.+)", text)[1]
@@ -86,17 +92,10 @@ def test_each_question_to_take_away_has_its_answer(source):
 ENTRY = re.compile(r"(?m)^- \*\*(.+?)\*\*: ((?:.|\n  )+)$")
 
 
-def entries():
-    return [(word, " ".join(rest.split())) for word, rest in ENTRY.findall(GLOSSARY)]
-
-
-GLOSSARY = text_of("GLOSSARY.md")
-
-
 def test_each_word_of_the_glossary_stands_in_the_sections_that_it_names():
     texts, missing = sections(), []
-    for word, rest in entries():
-        where = rest.rsplit(". ", 1)[-1]
+    for word, rest in ENTRY.findall(text_of("GLOSSARY.md")):
+        where = " ".join(rest.split()).rsplit(". ", 1)[-1]
         numbers = re.findall(r"\d\d" if "In papers" in where else SECTION, where)
         assert numbers, f"{word} names no section"
         for number in numbers:
@@ -139,19 +138,11 @@ A_QUESTION = re.compile(
 AN_ANSWER = re.compile(r"\*\*([A-D])\.\*\* (.+) \((\d\d\.\d+)(?:, exercise (\d))?\)")
 
 
-def quiz_of(source):
-    """The questions of a notebook in QUIZ.md, each a dictionary of its number, what is
-    asked, the options and the answer; and what else is there."""
-    parts = re.split("(?m)^## ", text_of("QUIZ.md"))
-    (mine,) = (part for part in parts if part.startswith(f"{source.stem[:2]} · "))
-    found = [each.groupdict() for each in A_QUESTION.finditer(mine)]
-    return found, A_QUESTION.sub("", mine).strip()
-
-
 @each_source
 def test_each_notebook_has_ten_questions_that_its_core_or_an_exercise_answers(source):
-    questions, rest = quiz_of(source)
-    assert re.fullmatch(r"\d\d · .+", rest)
+    mine = of_notebook(source, "QUIZ.md")
+    questions = [each.groupdict() for each in A_QUESTION.finditer(mine)]
+    assert re.fullmatch(r"\d\d · .+", A_QUESTION.sub("", mine).strip())
     assert [each["number"] for each in questions] == [str(k) for k in range(1, 11)]
     parts = READING.sections(read(source))
     core, rights = {part.title.split()[0] for part in parts if part.core}, []
