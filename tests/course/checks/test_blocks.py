@@ -82,10 +82,6 @@ test_another_answer_hears_what_is_wrong_with_it = wrong(
             lambda v, h, block, _, bias: wired(v, h, block, block.mask_a, bias),
             "with first = True and a block of type B, the new v is not",
         ),
-        (
-            lambda v, h, block, *_: (check.vertical(v, block), h),
-            "the new v has shape [8, 8, 5, 5]",
-        ),
         (with_bias(0), "with a bias", "another new h:"),
         (with_bias(2), "with a bias", "which lines leave from there"),
     ],

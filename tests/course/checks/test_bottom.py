@@ -80,7 +80,6 @@ test_another_answer_hears_what_is_wrong_with_it = wrong(
     ],
     enlarge=[
         (lambda t: t.repeat(1, 1, 2, 2), "side by side"),
-        (lambda t: t.repeat_interleave(2, 2), "shape [2, 3, 16, 8]"),
         (
             lambda t: F.interpolate(t, scale_factor=2, mode="bilinear"),
             "several mixed",

@@ -69,10 +69,6 @@ test_another_answer_hears_what_is_wrong_with_it = wrong(
             lambda cache, u, c: loop()(cache, u, c[:, :, :1].expand(-1, -1, 3, -1)),
             "the codes at (1, 0) are not naive's",
         ),
-        (
-            lambda cache, u, c: cache.row_step(c),
-            "shape [5, 12, 1, 4] doesn't match",
-        ),
         (lambda *given: loop()(*given)[0], "shape [3, 4]"),
     ],
     rows_that_pay=[
