@@ -80,5 +80,6 @@ def test_two_shares_are_judged_one_by_one(camera_scores):
     for answer, words in (
         ((1 - one, two), "not that of all new scores"),
         ((one, twice), "the second share is of the last 100"),
+        (one, "trying your answer ended in"),
     ):
         refused(check.camera(answer, *camera_scores), words)
