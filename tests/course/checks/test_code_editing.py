@@ -81,6 +81,7 @@ test_another_answer_hears_what_is_wrong_with_it = wrong(
     reveals=[
         (COLUMNS < 4, "your mask has 32 known codes"),
         (masked(3, 7), "the last of its row"),
+        (masked(3, 6).long(), "a mask of True and False is needed"),
     ],
 )
 

@@ -81,7 +81,7 @@ test_another_answer_hears_what_is_wrong_with_it = wrong(
         ),
         (lambda *given: fewest(*given) + 1, "fewer rows already pay"),
     ],
-    stuck_block=[(3, "with block 3 stuck", "codes differ")],
+    stuck_block=[(n, f"with block {n} stuck", "codes differ") for n in (0, 1, 3)],
 )
 
 

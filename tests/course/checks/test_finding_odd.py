@@ -38,6 +38,7 @@ test_a_wrong_answer_hears_what_is_wrong = wrong(
     p_values=[
         (lambda v, n: (n >= v[:, None]).float().mean(1), "this is c / N"),
         (lambda v, n: 1 + ranked(v, n), "you have 1.190, but 4/21 = 0.190"),
+        (lambda v, n: ranked(v, n) * 21 / 20, "count the value itself among the N"),
         (lambda v, n: (1 + (n > v[:, None]).sum(1)) / (1 + len(n)), "is needed"),
         (lower, "those at most as large, not at least"),
         (lambda v, n: ranked(v.flatten(), n.flatten()), "[4, 5, 6] is needed"),

@@ -73,7 +73,7 @@ test_another_answer_hears_what_is_wrong_with_it = wrong(
         (lambda p, u: careless(p, u).clamp(max=5), "which add up to 0.9"),
         (up_to_the_end_of_its_piece, "belongs to the next piece"),
         (lambda p, u: (p.cumsum(0) <= u[:, None]).sum(1), "has to fall on piece"),
-        (normalized_first, "u = 0.99999994 draws code 6", "rounding left"),
+        (normalized_first, "u = 0.99999994 draws code 6", "after rounding"),
     ],
     guided=[
         (moved(lambda a, b, w: b + w * (a - b)), "w = 0 must give the logits with"),
@@ -89,7 +89,7 @@ test_another_answer_hears_what_is_wrong_with_it = wrong(
             lambda x, p: by_sorting(x, p, lambda _, before, p: before <= p),
             "for 0.5 you keep [3, 3] codes, and [2, 2] are",
         ),
-        (lambda x, p: by_sorting(x, p).sort(descending=True)[0], "its own place"),
+        (lambda x, p: by_sorting(x, p).sort(descending=True)[0], "at its own code"),
     ],
     distance_to_copies=[
         (nearest, "copies that were shifted do not stand out"),

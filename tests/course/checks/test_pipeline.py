@@ -22,6 +22,7 @@ test_another_answer_hears_what_is_wrong_with_it = wrong(
     forward_passes=[
         (24, "24 is fewer"),  # the bottom alone
         (2 * 30, "60 is more"),  # one image at a time
+        (6, "6 is fewer"),  # the top alone
     ],
     pixels_of_code=[
         ((4, 5, 10, 11), "2 rows and 2 columns"),  # of the bottom's codes
@@ -39,6 +40,7 @@ test_another_answer_hears_what_is_wrong_with_it = wrong(
     ],
     impostor=[
         (2, "given its top codes, image 2 costs ", "another image costs more"),
+        (0, "given its top codes, image 0 costs ", "another image costs more"),
         (8, "8 is no image; count from 0 to 7"),
     ],
 )

@@ -83,6 +83,7 @@ test_a_right_answer_passes_in_any_form = right(
 test_another_answer_hears_what_is_wrong_with_it = wrong(
     image_path=[
         (of(lambda n: n % 10 == 0), "test images of cat", "[0, 10, 20]"),
+        (of(lambda n: n % 10 != 9), "training images are in test"),
         (of(tenth, "{name}/{split}/{number}.png"), "goes to photos/cat/test/9.png"),
         (of(tenth, "{split}/{number}.png"), "of owl", "overwrites image 0 of cat"),
         (of(tenth, "{split}/a {name}/{number}.png"), "the classes a cat, a owl"),
@@ -101,8 +102,8 @@ test_another_answer_hears_what_is_wrong_with_it = wrong(
         (permutation(lambda seed, epoch: seed), "seed 0 has in epoch 1"),
         (permutation(lambda seed, epoch: seed + epoch), "seed 1 has in epoch 0"),
         (
-            permutation(lambda seed, epoch: int(f"{seed}{epoch}")),
-            "seed 1 has in epoch 0 the order that seed 0 had in epoch 10",
+            permutation(lambda seed, epoch: 1000 * seed + epoch),
+            "seed 1 has in epoch 0 the order that seed 0 had in epoch 1000",
         ),
         (lambda seed, epoch, count: torch.randperm(count), "another order when"),
         (seeds_torch, "changes torch's own random state"),
