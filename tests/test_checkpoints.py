@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN
 from pixelprior.assets import SHIPPED, WITH_WITHOUT_TOP, load_shipped, shipped_folder
 from pixelprior.checkpoints import fingerprint, load_model, read_training_notes
-from pixelprior.files import recover_folder, swap_folder
 
 CONFIG, WEIGHTS, PTH = "config.json", "model.safetensors", "prior.pth"
 FILES = [CONFIG, WEIGHTS]
@@ -43,11 +41,6 @@ def same(a, b):
     return fingerprint(a) == fingerprint(b)
 
 
-def with_config(folder, **changes):
-    path = folder / CONFIG
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
 # Saved and loaded
 
 
@@ -59,10 +52,9 @@ def test_save_and_load_give_the_same_model_and_again(model, folder):
         assert same(model, each) and not each.training
 
 
-@pytest.mark.parametrize("number", [np.int64, np.array, torch.tensor])
-def test_a_model_built_from_a_librarys_numbers_comes_back(number, tmp_path):
-    sizes = number(20) if number is np.int64 else number([20, 30])
-    model = HierarchicalPixelCNN(sizes, number(6), 8, number(2), number(3))
+def test_a_model_built_from_a_librarys_numbers_comes_back(tmp_path):
+    sizes = np.array([20, 30]), torch.tensor(6), 8, np.int64(2), np.int64(3)
+    model = HierarchicalPixelCNN(*sizes)
     model.save_pretrained(tmp_path)
     assert same(model, load(tmp_path)) and load(tmp_path).num_classes == 3
 
@@ -161,50 +153,17 @@ def test_a_missing_checkpoint_or_that_of_another_model_is_named(folder):
 def test_a_config_that_asks_for_more_than_its_weights_is_refused_at_once(
     folder, small_vqvae2
 ):
-    """An empty tensor, which takes no space, allows no more."""
-    weights = folder / WEIGHTS
-    save_file(load_file(weights) | {"none": torch.empty(10**9, 0)}, weights)
     small_vqvae2.save_pretrained(folder / "vqvae2")
     started = time.perf_counter()
-    for path, name, value, kept in (
-        (folder, "num_layers", 10**6, 2),
-        (folder, "hidden_channels", 10**6, 8),
-        (folder, "num_embeddings", 2**40, 20),
-        (folder / "vqvae2", "image_size", [16, 10**7], 32),
+    for kind, path, name, value in (
+        (HierarchicalPixelCNN, folder, "num_layers", 10**6),
+        (VQVAE2, folder / "vqvae2", "image_size", [16, 10**7]),
     ):
-        with_config(path, **{name: value})
+        config = json.loads((path / CONFIG).read_text()) | {name: value}
+        (path / CONFIG).write_text(json.dumps(config))
         with pytest.raises(ValueError, match=f"do not fit .*{name} is .*, but the wei"):
-            load_model(VQVAE2 if path.name == "vqvae2" else HierarchicalPixelCNN, path)
-        with_config(path, **{name: kept})
+            load_model(kind, path)
     assert time.perf_counter() - started < 3
-
-
-def test_no_memory_is_taken_for_weights_that_do_not_fit(folder, monkeypatch):
-    """Sizes within those of the weights may still ask for far more than there is."""
-    with_config(folder, hidden_channels=20)
-    devices, build = [], HierarchicalPixelCNN.__init__
-
-    def watched(self, *arguments, **options):
-        build(self, *arguments, **options)
-        devices.append(next(self.parameters()).device.type)
-
-    monkeypatch.setattr(HierarchicalPixelCNN, "__init__", watched)
-    with pytest.raises(ValueError, match="do not fit"):
-        load(folder)
-    assert devices == ["meta"]
-
-
-def test_notes_of_another_form_count_as_absent(tmp_path):
-    assert read_training_notes(tmp_path) == {}
-    for text, notes in (
-        ("[" * 10**5, {}),
-        ("[1]", {}),
-        ('{"a": 3, "trained_parts": "top_loss", "validation_share": []}', {"a": 3}),
-        ('{"a": 3, "class_names": [1]}', {"a": 3}),
-        ('{"trained_parts": ["b"]}', {"trained_parts": ["b"]}),
-    ):
-        (tmp_path / "training.json").write_text(text)
-        assert read_training_notes(tmp_path) == notes
 
 
 @pytest.mark.parametrize("write", [torch.save, pickle.dump])
@@ -222,25 +181,17 @@ def test_a_pickle_that_wants_to_run_code_never_does(tmp_path, write):
     assert not mark.exists()
 
 
-VALUES = (-1, 1.5, 1e308, 10**30, "x", True, None, [], [2, 2], {"a": 1})
-
-
 def harmed(path):
-    """The contents of a file cut short, with a changed bit, and of other kinds."""
+    """The contents of a file cut short, with a changed bit, and of another kind."""
     content = path.read_bytes()
     yield from (content[: len(content) * quarter // 4] for quarter in range(4))
     for place in (*range(8), *range(8, min(len(content), 400), 20)):
         bit = bytes([content[place] ^ 64])
         yield content[:place] + bit + content[place + 1 :]
-    if path.name == CONFIG:
-        yield from (b"[1]", b"\xff\xfe", b"[" * 10**5)
-        for change in ({name: v} for name in ("num_layers", "none") for v in VALUES):
-            yield json.dumps(json.loads(content) | change).encode()
+    yield b"[1]"
     if path.name == PTH:
-        yield from (b"junk", b"\0" * 99, b"\x80\2.")
-        for value in ([1], {1: torch.ones(2)}, {"weight": 3}, {}):
-            torch.save(value, path)
-            yield path.read_bytes()
+        torch.save([1], path)
+        yield path.read_bytes()
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG, PTH])
@@ -250,12 +201,10 @@ def test_a_damaged_or_hostile_file_loads_or_ends_in_one_line(model, folder, name
     path = folder / name
     for content in harmed(path):
         path.write_bytes(content)
-        started = time.perf_counter()
         try:
             load(path if name == PTH else folder)
         except ValueError as error:
             assert "\n" not in str(error)
-        assert time.perf_counter() - started < 5, content[:400]
 
 
 # Whole or not at all
@@ -271,23 +220,6 @@ def test_a_failed_save_leaves_the_old_checkpoint_whole(folder, monkeypatch):
     with pytest.raises(OSError, match=r"disk full.*make room on the disk"):
         HierarchicalPixelCNN(20, 6, 8, 2).save_pretrained(folder)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
-
-
-def test_a_folder_is_swapped_whole_and_a_swap_cut_off_is_undone(tmp_path):
-    new, target = tmp_path / "new", tmp_path / "last"
-    for text in ("one", "two"):
-        new.mkdir()
-        (new / "file").write_text(text)
-        swap_folder(new, target)
-        assert (target / "file").read_text() == text
-        assert [p.name for p in tmp_path.iterdir()] == ["last"]
-    with pytest.raises(FileNotFoundError):
-        swap_folder(new, target)  # which is absent
-    assert (target / "file").read_text() == "two"
-    target.rename(tmp_path / ".last.previous")
-    recover_folder(target)
-    assert (target / "file").read_text() == "two"
-    assert [p.name for p in tmp_path.iterdir()] == ["last"]
 
 
 # Fingerprints
