@@ -1,7 +1,6 @@
 """Images in memory, from the package, torchvision and folders."""
 
 import math
-import struct
 import warnings
 
 import numpy as np
@@ -25,20 +24,19 @@ def both_splits(root):
     return [load_images("imagefolder", s, data_root=root) for s in ("train", "test")]
 
 
-def test_the_embedded_images_are_balanced_over_ten_classes():
-    for split, per_class in (("train", 600), ("test", 100)):
-        data = load_images("fashion_mnist_mini", split)
-        assert data.images.shape == (10 * per_class, 1, 32, 32)
-        assert data.labels.bincount().tolist() == [per_class] * 10
-        assert data.class_names[8] == "Bag"
-
-
-def test_the_embedded_emoji_have_colour_and_nine_classes():
-    for split, count in (("train", 1443), ("test", 159)):
-        data = load_images("emoji", split)
-        assert data.images.shape == (count, 3, 32, 32)
-        assert len(data.labels.unique()) == len(data.class_names) == 9
-        assert data.class_names[-1] == "flags"
+@pytest.mark.parametrize(
+    ("name", "channels", "counts", "last"),
+    [
+        ("fashion_mnist_mini", 1, (6000, 1000), "Ankle boot"),
+        ("emoji", 3, (1443, 159), "flags"),
+    ],
+)
+def test_the_embedded_images_have_these_sizes_and_classes(name, channels, counts, last):
+    for split, count in zip(("train", "test"), counts, strict=True):
+        data = load_images(name, split)
+        assert data.images.shape == (count, channels, 32, 32)
+        assert len(data.labels.unique()) == len(data.class_names)
+        assert data.class_names[-1] == last
 
 
 @pytest.mark.parametrize(
@@ -128,12 +126,8 @@ def test_an_absent_data_set_says_what_where_and_how(tmp_path, monkeypatch):
 ORIENTATION = 0x112  # the EXIF tag
 TO_ORIENTATION = {  # how a camera writes an upright image [H, W, …] (EXIF 2.32, 4.6.5)
     1: lambda pixels: pixels,
-    2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
     6: lambda pixels: pixels.swapaxes(0, 1)[::-1],
-    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: pixels.swapaxes(0, 1)[:, ::-1],
 }
 
@@ -164,18 +158,6 @@ def test_a_photograph_is_turned_upright_and_keeps_the_upper_8_of_16_bits(
     exif[ORIENTATION] = orientation
     found = read_one(tmp_path, TO_ORIENTATION[orientation](pixels), kind, exif=exif)
     assert np.array_equal(found, expected[:, 8:40])
-
-
-@pytest.mark.parametrize("name", ["photo.png", "photo.jpg"])
-def test_broken_exif_costs_no_image_and_odd_exif_no_orientation(tmp_path, name):
-    image = np.uint8([[9], [200]]).repeat(16, 0).repeat(32, 1)
-    broken = read_one(tmp_path, image, name, exif=b"Exif\0\0no notes at all")
-    assert np.abs(broken[..., 0].astype(int) - image).max() < 4
-    turned = struct.pack(">HHIHH", ORIENTATION, 3, 1, 6, 0)
-    odd = struct.pack(">HHI4s", 0x102, 2, 2, b"ab")  # letters instead of a number
-    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + turned + odd + bytes(4)
-    found = read_one(tmp_path, image, name, exif=exif)
-    assert np.abs(found[..., 0].astype(int) - np.rot90(image, -1)).max() < 4
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.float32])

@@ -17,7 +17,7 @@ from pixelprior.data import images as data_images
 from pixelprior.data.augmentation import augmented
 from pixelprior.data.held_out import hold_out
 from pixelprior.data.images import ImageData, StreamedImages, data_signature, read_image
-from pixelprior.data.sources import Folder, Rows, listed
+from pixelprior.data.sources import Folder, Rows
 
 COUNT = 40
 NEEDED = 36 * 3 * 16**2  # bytes of the training images
@@ -148,22 +148,18 @@ def test_a_few_images_of_many_files_read_no_others(root):
 def test_a_signature_follows_the_files_and_the_classes(tmp_path):
     """A new class renumbers the others, also in a split whose files are the same."""
 
-    def signature(*changed):
-        for place, content in changed:
-            path = tmp_path / place / "0.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            os.utime(path, (1, 1))
+    def signature(changed, content=b"an image"):
+        path = tmp_path / changed / "0.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, (1, 1))
         return data_signature("imagefolder", "test", tmp_path)
 
-    places = ("train/cat", "train/dog", "test/cat")
-    seen = [signature(*((place, encoded(0)) for place in places))]
-    assert signature() == seen[0]
-    seen.append(signature(("test/cat", encoded(0) + b"longer")))
-    os.utime(tmp_path / "test/cat/0.png", (2, 2))
-    seen.append(signature())
-    seen.append(signature(("train/ant", encoded(7))))
-    assert len(set(seen)) == 4
+    signature("train/cat")
+    first = signature("test/cat")
+    longer = signature("test/cat", b"a longer image")
+    assert signature("test/cat") == first
+    assert len({first, longer, signature("train/ant")}) == 3
 
 
 @pytest.mark.parametrize("free", [0, 2**40])
@@ -179,20 +175,12 @@ def test_damaged_images_are_named_and_counted_and_left_out(root, monkeypatch, fr
     assert torch.equal(images[1], decoded(4).float() / 255)
 
 
-def test_what_is_no_image_of_a_known_format_is_not_read(root, monkeypatch):
+def test_what_is_no_image_of_a_known_format_is_not_read(root):
     """Pillow would give PostScript to Ghostscript, whatever its file is called."""
     script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
     (root / "cat" / "002.png").write_bytes(script)
-    monkeypatch.setattr(data_images, "MOST_BYTES", 2000)
-    (root / "dog" / "003.png").write_bytes(encoded(3).ljust(2001, b"\0"))
-    words = r"cat/002\.png \(cannot identify.*2,001 bytes"
-    with pytest.warns(UserWarning, match=words):
-        assert len(load(root)) == 34
-
-
-def test_twenty_problems_are_named_in_a_warning_and_the_others_counted():
-    named = listed([f"{number}.png" for number in range(25)])
-    assert named.startswith("0.png; 1.png; ") and named.endswith("; 19.png; and 5 more")
+    with pytest.warns(UserWarning, match=r"cat/002\.png \(cannot identify"):
+        assert len(load(root)) == 35
 
 
 def test_an_image_that_goes_missing_is_named(both, root):
@@ -202,10 +190,9 @@ def test_an_image_that_goes_missing_is_named(both, root):
         list(both[1].batches(torch.arange(36).split(6)))
 
 
-@pytest.mark.parametrize("size", ["24x16", (24, 16)])
-def test_sides_need_not_be_equal(root, size):
+def test_sides_need_not_be_equal(root):
     """Images of 20×24 are scaled to 24×28 to cover 24×16, and cropped in the centre."""
-    images = load(root, image_size=size).images
+    images = load(root, image_size="24x16").images
     whole = TF.pil_to_tensor(Image.open(root / "cat" / "000.png"))
     scaled = TF.resize(whole, [24, 28], antialias=True)
     assert torch.equal(images[0], scaled[:, :, 6:22])
@@ -213,24 +200,21 @@ def test_sides_need_not_be_equal(root, size):
 
 def test_without_the_library_sets_say_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    for name in ("hub:any", "shards"):
-        refused(r'pip install "pixelprior\[datasets\]"', root=tmp_path, name=name)
+    refused(r'pip install "pixelprior\[datasets\]"', root=tmp_path, name="shards")
 
 
 # Shards
 
 
 def write_shard(path, numbers, **changed):
-    """A tar file of images and their classes; `changed` are files by their ending,
-    None for none."""
+    """A tar file of images and their classes; `changed` are files by their ending."""
     with tarfile.open(path, "w") as tar:
         for number in numbers:
             files = {"png": encoded(number), "cls": str(number % 2).encode()} | changed
             for ending, content in files.items():
-                if content is not None:
-                    about = tarfile.TarInfo(f"{number:03d}.{ending}")
-                    about.size = len(content)
-                    tar.addfile(about, io.BytesIO(content))
+                about = tarfile.TarInfo(f"{number:03d}.{ending}")
+                about.size = len(content)
+                tar.addfile(about, io.BytesIO(content))
 
 
 @pytest.fixture
@@ -287,15 +271,10 @@ def test_bad_shards_are_named_in_one_line(shards):
     words = r"no such \.tar file; --data_root is their folder"
     refused(words, FileNotFoundError, **how)
     write_shard(path, range(10))
-    for damaged in (path.read_bytes()[:4096], b"no tar file " * 60):
-        path.write_bytes(damaged)
-        refused(r"cannot be loaded \(ReadError.*; give whole \.tar files", **how)
+    path.write_bytes(path.read_bytes()[:4096])
+    refused(r"cannot be loaded \(ReadError.*; give whole \.tar files", **how)
     write_shard(path, [1], cls=b"cat")
     refused(r"cannot be loaded .*'cat'.* its class as a number in \.cls", **how)
-    write_shard(path, [1], png=None)
-    refused("has train, .*cls, but no images in a split train; give", **how)
-    write_shard(path, [1])
-    refused("1 images in .* too few to hold out every .*; give at least", **how)
 
 
 # Sets of the hub
@@ -330,16 +309,6 @@ def test_a_set_of_the_hub_is_read_row_by_row_and_kept_under_data_root(
     assert list(tmp_path.glob("kept/**/*.arrow"))
 
 
-@pytest.mark.slow
-def test_what_the_hub_does_not_have_is_named(tmp_path):
-    how, words = {"root": None, "name": f"hub:{tmp_path}"}, "cannot be loaded "
-    refused(words + ".*; give the name of a set", FileNotFoundError, **how)
-    rows_of([0, 1] * 5).to_parquet(tmp_path / "train.parquet")
-    content = (tmp_path / "train.parquet").read_bytes()
-    (tmp_path / "train-1.parquet").write_bytes(content[: len(content) // 2])
-    refused(words + r"\(Arrow.*[Pp]arquet.*; give .* undamaged files", **how)
-
-
 def test_a_split_whose_classes_are_withheld_is_passed_over():
     found = {"train": rows_of([0, 1] * 5), "test": rows_of([-1, None])}
     with pytest.raises(ValueError, match="classes of test in 'set' are withheld; give"):
@@ -349,19 +318,17 @@ def test_a_split_whose_classes_are_withheld_is_passed_over():
 
 
 @pytest.mark.parametrize(
-    "labels, marked, names, numbers",
+    "labels, names, numbers",
     [
-        ([7, 0, None, 2], None, tuple("01234567"), [7, 0, -1, 2]),
-        (["02", "00", None, "1"], None, ("00", "02", "1"), [1, 0, -1, 2]),
-        ([-1, None, -1, None], None, ("images",), [0, 0, 0, 0]),
-        ([0.5, 1.5, None, 2.5], None, ("images",), [0, 0, 0, 0]),
-        ([0, 1, None, 2], ("0", "007", "7"), ("0", "007", "7"), [0, 1, -1, 2]),
+        ([7, 0, None, 2], tuple("01234567"), [7, 0, -1, 2]),
+        (["02", "00", None, "1"], ("00", "02", "1"), [1, 0, -1, 2]),
+        ([-1, None, -1, None], ("images",), [0, 0, 0, 0]),
     ],
 )
 def test_a_column_called_label_has_the_classes_where_none_is_marked(
-    labels, marked, names, numbers
+    labels, names, numbers
 ):
-    """Marked classes keep their numbers, and -1 is no class."""
-    made = rows_of(labels, marked)
+    """-1 is no class."""
+    made = rows_of(labels, None)
     train = Rows({"train": made, "test": made}, "set", "train")
     assert train.class_names == names and train.labels.tolist() == numbers
