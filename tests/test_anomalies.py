@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pixelprior.anomalies import Calibration, Findings, calibrate, find, scores, search
+from pixelprior.anomalies import Calibration, calibrate, find, scores, search
 from pixelprior.anomalies.finding import score_parts_of
 from pixelprior.anomalies.scores import (
     distances,
@@ -215,12 +215,6 @@ def test_shifted_nats_are_moved_back(shipped, others, monkeypatch):
     torch.testing.assert_close(found[:, 8, 8], expected)
 
 
-def test_the_best_restoration_has_the_largest_weight():
-    weights = torch.tensor([[0.2, 0.7, 0.1], [0.1, 0.3, 0.6]])
-    found = Findings(*[None] * 3, torch.arange(6.0).view(2, 3), weights, {}, {})
-    assert found.best.tolist() == [1, 5]
-
-
 def test_what_does_not_fit_is_named(shipped, normal, calibration):
     images, labels = normal[:3]
     cut = calibration.nats | {"top": calibration.nats["top"][:4]}
@@ -246,7 +240,7 @@ def test_a_calibration_is_the_same_after_it_was_written(shipped, calibration, tm
 
 
 def test_a_file_that_holds_no_calibration_of_these_models_is_refused(
-    shipped, calibration, tmp_path, monkeypatch
+    shipped, calibration, tmp_path
 ):
     path = tmp_path / "calibration.safetensors"
 
@@ -265,20 +259,4 @@ def test_a_file_that_holds_no_calibration_of_these_models_is_refused(
     refused("cut short or of another kind", cut)
     refused("made with another VQ-VAE-2", models=("", calibration.models[1]))
     refused("made with another prior", models=(calibration.models[0], ""))
-    down, nan = calibration.scores.flip(0), torch.full((5,), float("nan"))
-    for message, wrong in (
-        ("draws is 0", {"draws": 0}),
-        ("holds no whole calibration", {"classes": ("a",)}),
-        ("calibration .scales of", {"scales": torch.zeros(5)}),
-        ("calibration .centres of", {"centres": nan}),
-        ("calibration .scores of", {"scores": torch.zeros(0)}),
-        ("calibration .scores of", {"scores": down}),
-        ("calibration .scores of", {"scores": calibration.scores.float()}),
-    ):
-        refused(message, **wrong)
-
-    monkeypatch.setattr(scores, "FORMAT", "version 1")
-    save_calibration(calibration, path)
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"its format is version 1, not .* again"):
-        load_calibration(path, *shipped)
+    refused("calibration .scores of", scores=calibration.scores.flip(0))

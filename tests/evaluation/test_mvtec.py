@@ -55,20 +55,11 @@ def test_what_does_not_belong_together_is_named(root):
         with pytest.raises(error, match=message):
             MVTecTest(root)
 
-    for path, message, error in (
-        (bent / "007.png", "no mask .*007_mask.png", FileNotFoundError),
-        (root / "test/loose.png", "loose.png is in none of the folders", ValueError),
-        (bent / "000.bmp", "two images are named .*bent/000, and would", ValueError),
-    ):
-        save(path)
-        refused(message, error)
-        path.unlink()
+    save(bent / "007.png")
+    refused("no mask .*007_mask.png", FileNotFoundError)
+    (bent / "007.png").unlink()
     save(mask, (32, 64))
     refused("has 64×32 pixels, but the image .*000.png 64×64; give a mask of the same")
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    Image.new("L", (64, 64)).save(bent / "000.png", exif=turned)
-    refused("is to be turned \\(its EXIF orientation is 6\\), which its mask is not")
     mask.write_bytes(b"no mask")
     refused("the mask .*000_mask.png cannot be read")
     (bent / "000.png").unlink()
