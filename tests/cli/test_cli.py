@@ -202,15 +202,10 @@ SHIPPED_PRIOR = ["train-prior", *SHORT, "--vqvae2_checkpoint", VQVAE2_FOLDER]
 @pytest.mark.parametrize(
     ("command", "flags", "words"),
     [
-        (SAMPLE, f"--label {10**30}", f"labels are {10**30}; give labels from 0 to 9"),
         (SAMPLE, "--guidance -1", "guidance is"),
-        (SAMPLE, "--batch_size 0", "batch_size is 0"),
         (SAMPLE, "--device abacus", "device 'abacus'"),
         (TRAIN_VQVAE2, "--max_images 1", "1 training image cannot be both"),
-        (TRAIN_VQVAE2, "--validation_share 1", "validation_share is 1"),
         (TRAIN_VQVAE2, "--image_size 1000000", "too large for this machine"),
-        (TRAIN_VQVAE2, "--sample_every 0", "sample_every is 0"),
-        (TRAIN_VQVAE2, "--lr nan", "lr is nan"),
         (TRAIN_VQVAE2, "--shift 32", "shift is 32; give a whole number of pixels"),
         (SHIPPED_PRIOR, "--label_dropout 0.2", "but there are no labels to withhold"),
         (["train-prior"], "--codes any.npz --flip", "--flip is for images"),
@@ -229,7 +224,6 @@ def test_bad_checkpoints_end_in_one_line(fails, pipeline, tmp_path):
     junk.write_bytes(b"junk")
     VQVAE2(1, 32, 16, 8, 512).save_pretrained(other)
     for given, words in (
-        ((tmp_path / "nowhere", prior), "no checkpoint at"),
         ((vqvae2, vqvae2), "holds a VQVAE2"),
         ((VQVAE2_FOLDER, prior), "512] codes, but the tokenizer has 2 of [30, 30]"),
         ((junk, prior), "junk.pth"),
@@ -242,23 +236,21 @@ def test_bad_checkpoints_end_in_one_line(fails, pipeline, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("refused", "words"),
+    ("refused", "status", "words"),
     [
-        (RuntimeError("CUDA out of memory."), "out of memory.); choose smaller sizes"),
-        (OSError(errno.ENOSPC, "full"), "full; make room on the disk"),
-        (OSError(errno.EACCES, "no"), "ask for permission, or choose another path"),
-        (OSError(errno.ENXIO, "no such device"), "no such device\n"),
-        (FloatingPointError("stopped at step 3"), "stopped at step 3\n"),
+        (RuntimeError("CUDA out of memory."), 2, "memory.); choose smaller sizes"),
+        (OSError(errno.ENOSPC, "full"), 2, "full; make room on the disk"),
+        (RuntimeError("Connection closed by peer"), 1, "another process of this run"),
+        (FloatingPointError("stopped at step 3"), 1, "stopped at step 3\n"),
     ],
 )
 def test_what_the_machine_refuses_ends_with_a_remedy(
-    fails, monkeypatch, refused, words
+    fails, monkeypatch, refused, status, words
 ):
     def refuse(_doctor):
         raise refused
 
     monkeypatch.setattr(cli.Doctor, "run", refuse)
-    status = 1 if isinstance(refused, FloatingPointError) else 2
     assert words in fails("doctor", status=status)
 
 
