@@ -59,12 +59,11 @@ sys.addaudithook(_no_network)
 
 
 @pytest.fixture(autouse=True)
-def no_network(request):
-    """A test without the mark `asks_for_the_network` fails if it asks for a host."""
+def no_network():
+    """A test fails if it asks for a host."""
     ASKED.clear()
     yield
-    if request.node.get_closest_marker("asks_for_the_network") is None:
-        assert not ASKED, f"asked for {ASKED}"
+    assert not ASKED, f"asked for {ASKED}"
 
 
 keep_freed_memory()  # as the command line does
