@@ -74,16 +74,12 @@ def test_what_this_package_keeps_is_read_as_it_was(tmp_path, levels):
     "arrays, words",
     [
         ({"z_top": TOP}, "has z_top; give codes_0 and so on .*, or z_top and z_b"),
-        ({"codes_0": TOP, "codes_2": TOP}, "has codes_0, codes_2; give codes_0"),
         ({"codes": TOP / 1}, "codes are torch.float64, but codes are integers"),
         ({"codes": TOP[0]}, r"codes have shape \[3, 4\], but \[B, H, W\]"),
-        ({"codes": TOP[:0]}, r"codes have shape \[0, 3, 4\], but"),
         ({"z_top": TOP, "z_bottom": BOTTOM[:1]}, "2 in z_top and 1 in z_bottom; give"),
         ({"codes": TOP - 1}, "codes run from -1 to 22, but"),
-        ({"codes": TOP + 2**16}, "codes run from 65536 to 65559, but .* 0 to 65535"),
         ({"codes": TOP, "labels": LABELS[:1]}, r"int64 \[1\]; give a whole number, or"),
         ({"codes": TOP, "labels": LABELS - 1}, "labels go down to -1 .*; give classes"),
-        ({"codes": TOP, "labels": LABELS + 2**16}, "and up to 655.*; give classes"),
     ],
 )
 def test_what_are_no_codes_is_named(tmp_path, arrays, words):

@@ -13,11 +13,9 @@ from pixelprior.data.codes import (
     CodeData,
     _read_file,
     extract_codes_to_folder,
-    images_at_once,
     load_codes,
     save_codes,
 )
-from pixelprior.data.images import ImageData
 from pixelprior.data.tokenizers import FunctionTokenizer
 
 COUNT, PART = 2500, 1000  # three parts, the last one shorter
@@ -157,9 +155,3 @@ def test_parts_that_do_not_belong_together_are_none(tmp_path, change):
     save_codes(CodeData(grids, labels, size, part.class_names), path, source)
     with pytest.raises(ValueError, match=r"00001\.safetensors is of other images or c"):
         read_codes(tmp_path)
-
-
-@pytest.mark.parametrize("side, count", [(28, 256), (256, 16), (2048, 1)])
-def test_fewer_large_images_are_encoded_at_the_same_time(side, count):
-    image = torch.empty(3, 1, 1).byte().expand(1, 3, side, side)
-    assert images_at_once(ImageData(image, torch.zeros(1), ())) == count

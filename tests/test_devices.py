@@ -1,10 +1,5 @@
 """Where computations run: modes, memory, trackers and what a launcher asked for."""
 
-import os
-import platform
-import subprocess
-import sys
-
 import psutil
 import pytest
 
@@ -59,28 +54,3 @@ def test_the_doctor_knows_the_launcher_that_starts_one_process(monkeypatch):
         doctor.processes()
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert doctor.processes() == "3, by a launcher"
-
-
-PROGRAM = """
-import resource, torch
-from pixelprior.devices import keep_freed_memory
-def new_pages():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        torch.ones(2**24)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-given_back = new_pages()
-keep_freed_memory()
-torch.ones(2**24)
-print(given_back, new_pages())
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only with glibc")
-def test_memory_that_was_freed_is_used_again_without_new_pages_from_the_system():
-    # notebooks/conftest.py sets variables that glibc reads.
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
-    command = [sys.executable, "-c", PROGRAM]
-    printed = subprocess.check_output(command, text=True, env=env)
-    given_back, kept = map(int, printed.split())
-    assert kept < 100 < given_back

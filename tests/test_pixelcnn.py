@@ -129,18 +129,11 @@ def test_a_label_is_added_to_what_the_top_codes_say():
     assert torch.allclose(one, other, rtol=0, atol=1e-12)
 
 
-def test_the_smallest_prior_works():
-    model = ConditionalPixelCNN(1, 1, 1, 1, attention_layers=1, attention_heads=1)
-    codes = torch.zeros(1, 1, 1).long()
-    assert model(codes, codes).shape == (1, 1, 1, 1)
-
-
 @pytest.mark.parametrize(
     ("codes", "words"),
     [
         (torch.zeros(1, 4, 4), "float32.*integers"),
         (torch.full((1, 4, 4), 11), "11 to 11.*0 to 10"),
-        (torch.full((1, 4, 4), -1), "-1 to -1"),
         (torch.zeros(0, 4, 4).long(), "no empty"),
     ],
 )
@@ -169,9 +162,7 @@ def test_wrong_labels_are_named(num_classes, labels, words):
     ("options", "words"),
     [
         ({"kernel_size": 4}, "kernel_size is 4.*odd"),
-        ({"dropout": 1.0}, "dropout is 1.0"),
         ({"label_dropout": 0.1}, "label_dropout is 0.1, but there are no labels"),
-        ({"attention_layers": 3}, "attention_layers is 3.*up to 2"),
         ({"attention_layers": 1, "attention_heads": 3}, "attention_heads is 3.*8 hid"),
     ],
 )
