@@ -148,18 +148,19 @@ def test_a_few_images_of_many_files_read_no_others(root):
 def test_a_signature_follows_the_files_and_the_classes(tmp_path):
     """A new class renumbers the others, also in a split whose files are the same."""
 
-    def signature(changed, content=b"an image"):
-        path = tmp_path / changed / "0.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        os.utime(path, (1, 1))
+    def signature(*changed, content=b"an image", time=1):
+        for place in changed:
+            path = tmp_path / place / "0.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            os.utime(path, (time, time))
         return data_signature("imagefolder", "test", tmp_path)
 
-    signature("train/cat")
-    first = signature("test/cat")
-    longer = signature("test/cat", b"a longer image")
+    first = signature("train/cat", "test/cat")
+    longer = signature("test/cat", content=b"a longer image")
+    newer = signature("test/cat", time=2)
     assert signature("test/cat") == first
-    assert len({first, longer, signature("train/ant")}) == 3
+    assert len({first, longer, newer, signature("train/ant")}) == 4
 
 
 @pytest.mark.parametrize("free", [0, 2**40])
