@@ -35,6 +35,15 @@ def test_each_level_depends_on_itself_and_the_level_above_and_nothing_else(
         assert same == [level not in (changed, changed + 1) for level in range(3)]
 
 
+def test_probabilities_of_all_grids_of_three_levels_sum_to_one():
+    torch.manual_seed(0)
+    prior = HierarchicalPixelCNN([2, 2, 2], 3, 6, 2).double().eval()
+    codes = torch.cartesian_prod(*[torch.arange(2)] * 8)  # [256, 8]
+    grids = [each.unflatten(1, (-1, 2)) for each in codes.split((2, 2, 4), dim=1)]
+    nats = sum(each.flatten(1).sum(1) for each in prior.nats(*grids).values())
+    assert (-nats).exp().sum().item() == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     ("sizes", "known_as", "names"),
     [

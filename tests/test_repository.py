@@ -11,6 +11,7 @@ import matplotlib
 import pytest
 import yaml
 
+import pixelprior
 from pixelprior.cli import lab
 from pixelprior.course.showing import alt_text
 
@@ -22,6 +23,11 @@ else:
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
+
+
+def test_each_name_that_the_package_exports_can_be_imported():
+    for name in pixelprior.__all__:
+        assert getattr(pixelprior, name).__name__ == name
 
 
 def test_environment_yml_installs_what_pyproject_names():

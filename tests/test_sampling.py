@@ -121,6 +121,16 @@ def test_every_method_draws_the_same_codes(case):
             assert torch.equal(grid[known >= 0], known[known >= 0])
 
 
+def test_the_shipped_prior_draws_the_same_codes_by_every_method_in_float32(shipped):
+    """In a quarter of its grids, to save time."""
+    options = {"labels": [0, 5, 9], "seed": 0}
+    naive, rows, cached = (
+        shipped[1].sample(3, (4, 4), (8, 8), method=method, **options)
+        for method in ON_A_CPU
+    )
+    assert all(map(torch.equal, naive, rows)) and all(map(torch.equal, naive, cached))
+
+
 def test_bfloat16_draws_other_codes_that_are_as_likely(shipped):
     """The float32 prior measures the nats per code of both sets of samples."""
     prior, labels = shipped[1], torch.arange(100) % 10

@@ -152,6 +152,15 @@ def test_sample_writes_images_and_the_grid(draw, tmp_path, capsys):
     assert "wrote 7 images" in capsys.readouterr().out
 
 
+def test_every_method_writes_the_same_images(draw, tmp_path):
+    written = []
+    for method in ("naive", "cached"):
+        folder = tmp_path / method
+        run(*draw, "--num_samples", 2, "--method", method, "--output_dir", folder)
+        written.append([path.read_bytes() for path in sorted(folder.glob("*.png"))])
+    assert len(written[0]) == 2 and written[0] == written[1]
+
+
 def test_images_that_are_missing_are_drawn_and_no_others(draw, tmp_path, fails):
     draw += ["--num_samples", 7, "--batch_size", 2, "--output_dir", tmp_path]
     run(*draw)
