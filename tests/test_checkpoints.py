@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from pixelprior import VQVAE2, HierarchicalPixelCNN
 from pixelprior.assets import SHIPPED, WITH_WITHOUT_TOP, load_shipped, shipped_folder
 from pixelprior.checkpoints import fingerprint, load_model, read_training_notes
+from pixelprior.files import recover_folder, swap_folder
 
 CONFIG, WEIGHTS, PTH = "config.json", "model.safetensors", "prior.pth"
 FILES = [CONFIG, WEIGHTS]
@@ -166,6 +167,22 @@ def test_a_config_that_asks_for_more_than_its_weights_is_refused_at_once(
     assert time.perf_counter() - started < 3
 
 
+def test_no_memory_is_taken_for_weights_that_do_not_fit(folder, monkeypatch):
+    """Sizes within those of the weights may still ask for far more than there is."""
+    config = json.loads((folder / CONFIG).read_text()) | {"hidden_channels": 20}
+    (folder / CONFIG).write_text(json.dumps(config))
+    devices, build = [], HierarchicalPixelCNN.__init__
+
+    def watched(self, *arguments, **options):
+        build(self, *arguments, **options)
+        devices.append(next(self.parameters()).device.type)
+
+    monkeypatch.setattr(HierarchicalPixelCNN, "__init__", watched)
+    with pytest.raises(ValueError, match="do not fit"):
+        load(folder)
+    assert devices == ["meta"]
+
+
 @pytest.mark.parametrize("write", [torch.save, pickle.dump])
 def test_a_pickle_that_wants_to_run_code_never_does(tmp_path, write):
     mark, path = tmp_path / "it ran", tmp_path / "evil.pth"
@@ -189,6 +206,9 @@ def harmed(path):
         bit = bytes([content[place] ^ 64])
         yield content[:place] + bit + content[place + 1 :]
     yield b"[1]"
+    if path.name == CONFIG:
+        for value in (-1, 1.5, 10**30, "x", None, [], [2, 2], {"a": 1}):
+            yield json.dumps(json.loads(content) | {"num_layers": value}).encode()
     if path.name == PTH:
         torch.save([1], path)
         yield path.read_bytes()
@@ -220,6 +240,19 @@ def test_a_failed_save_leaves_the_old_checkpoint_whole(folder, monkeypatch):
     with pytest.raises(OSError, match=r"disk full.*make room on the disk"):
         HierarchicalPixelCNN(20, 6, 8, 2).save_pretrained(folder)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_folder_is_swapped_whole_and_a_swap_cut_off_is_undone(tmp_path):
+    new, target = tmp_path / "new", tmp_path / "last"
+    for text in ("one", "two"):
+        new.mkdir()
+        (new / "file").write_text(text)
+        swap_folder(new, target)
+        assert (target / "file").read_text() == text
+    target.rename(tmp_path / ".last.previous")
+    recover_folder(target)
+    assert (target / "file").read_text() == "two"
+    assert [p.name for p in tmp_path.iterdir()] == ["last"]
 
 
 # Fingerprints

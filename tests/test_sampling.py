@@ -49,6 +49,11 @@ def test_a_code_of_probability_zero_is_never_drawn():
     assert inverse_cdf(tiny, edge[1:]).tolist() == [2]
 
 
+def test_no_temperature_is_too_low_for_the_logits():
+    logits = torch.tensor([[10.0, 30.0, 20.0]])  # divided as they are, they overflow
+    assert probabilities(logits, 1e-307).tolist() == [[0, 1, 0]]
+
+
 def test_of_equally_likely_codes_top_p_keeps_the_first():
     probs = probabilities(torch.zeros(1, 64), top_p=0.25)
     assert probs[0].nonzero().flatten().tolist() == list(range(16))

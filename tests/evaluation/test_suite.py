@@ -11,12 +11,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tried import codes_table, defects_markdown, one_class_table, tried_table
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
-from pixelprior.assets import FOLDER
+from pixelprior.assets import FOLDER, load_shipped, shipped_class_names, shipped_folder
 from pixelprior.benchmark.training import training_markdown
 from pixelprior.checkpoints import load_model
 from pixelprior.cli.evaluate import Evaluate
@@ -27,10 +29,16 @@ from pixelprior.cli.reproduction import Reproduction
 from pixelprior.cli.train_vqvae2 import TrainVQVAE2
 from pixelprior.evaluation import choosing, suite
 from pixelprior.evaluation import classifier as judging
-from pixelprior.evaluation.choosing import read_setting, settings_table
+from pixelprior.evaluation.choosing import (
+    read_setting,
+    setting_in_words,
+    settings_table,
+)
 from pixelprior.evaluation.classifier import Classifier
-from pixelprior.evaluation.report import table
+from pixelprior.evaluation.measures import samples
+from pixelprior.evaluation.report import sample_picture, table
 from pixelprior.evaluation.suite import evaluate
+from pixelprior.plotting import save_picture
 from pixelprior.training import TrainingRun
 
 CIFAR = "cifar10"
@@ -148,6 +156,22 @@ def kept(name: str) -> dict:
 def test_the_documents_have_the_tables_of_the_kept_results(page, name, words):
     shown = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     assert re.sub(" +", " ", words(kept(name))) in re.sub(" +", " ", shown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("picture", ["samples", "chosen_samples"])
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "emoji"])
+def test_the_samples_in_the_readme_are_the_first_64_of_seed_0(name, picture, tmp_path):
+    chosen = picture == "chosen_samples"
+    setting = read_setting(shipped_folder(name, "prior")) if chosen else {}
+    results = FOLDER / "results" / name.removeprefix("fashion_mnist")
+    kept = np.asarray(Image.open(results / f"{picture}.png").convert("RGB"), int)
+    options = {"class_names": shipped_class_names(name)} | setting
+    drawn = samples(*load_shipped(name), 64, seed=0, **options)
+    new = sample_picture(drawn, 0, setting_in_words(setting) if chosen else "")
+    pixels = Image.open(save_picture(new, tmp_path / "new.png")).convert("RGB")
+    # Another processor may draw another code. Of seed 1, this is above 10.
+    assert np.abs(np.asarray(pixels, int) - kept).mean() < 1
 
 
 @pytest.mark.slow
