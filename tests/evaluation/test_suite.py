@@ -81,6 +81,7 @@ def evaluated(tmp_path_factory):
     return found, printed.getvalue()
 
 
+@pytest.mark.slow
 def test_the_accuracy_score_of_its_authors_goes_on_where_it_was_stopped(
     tmp_path, monkeypatch, capsys
 ):
