@@ -88,17 +88,17 @@ def codes_table(tried: dict) -> str:
     return "\n".join(lines)
 
 
-def one_class_table(results: dict) -> str:
+def one_class_table(results: dict, suffix: str = "") -> str:
     """The area under the ROC curve by the class that is normal, and the mean over those
     that were measured, in Markdown.
 
     Args:
-        results: what `tools/try_anomalies.py` wrote.
+        results: what `tools/try_anomalies.py` wrote. suffix: of the keys of a data set.
     """
-    means = results["mean_roc_auc"]
+    means = results["mean_roc_auc" + suffix]
     rows = {
         each["class"]: [each["methods"][name]["roc_auc"]["value"] for name in means]
-        for each in results["one_class"]
+        for each in results["one_class" + suffix]
     }
     rows["mean"] = list(means.values())
     lines = [f"| normal | {' | '.join(means)} |", "|---" + "|---:" * len(means) + "|"]

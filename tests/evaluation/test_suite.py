@@ -151,6 +151,7 @@ def kept(name: str) -> dict:
         ("results", "codes", codes_table),
         ("performance", "training", training_markdown),
         ("anomalies", "anomalies", one_class_table),
+        ("anomalies", "anomalies", lambda of: one_class_table(of, "_cifar10")),
         ("anomalies", "anomalies", lambda of: defects_markdown(of["defects"][CIFAR])),
     ],
 )
