@@ -88,6 +88,30 @@ def codes_table(tried: dict) -> str:
     return "\n".join(lines)
 
 
+def tokenizers_table(tried: dict) -> str:
+    """What a small prior draws over the codes of several tokenizers, in Markdown.
+
+    Args:
+        tried: of each tokenizer, what `tools/try_options.py --samples` wrote.
+    """
+    lines = [
+        "| tokenizer | mean squared error | Fréchet distance: reconstructions | "
+        "samples | guided samples | of another class, %: reconstructions | samples | "
+        "guided samples | nats per image |",
+        "|---" + "|---:" * 8 + "|",
+    ]
+    sets = ("reconstructions", "samples", "guided_samples")
+    for name, runs in _by_option(tried).items():
+        cells = [[f"{run['mean_squared_error']:.5f}" for run in runs]]
+        cells += [[f"{run[each]['frechet']:.2f}" for run in runs] for each in sets]
+        for each in sets:
+            shares = [100 * run[each]["of_another_class"] for run in runs]
+            cells.append([f"{share:.1f}" for share in shares])
+        cells.append([f"{run['nats_per_image']:.0f}" for run in runs])
+        lines.append(f"| {name} | {' | '.join(', '.join(each) for each in cells)} |")
+    return "\n".join(lines)
+
+
 def one_class_table(results: dict, suffix: str = "") -> str:
     """The area under the ROC curve by the class that is normal, and the mean over those
     that were measured, in Markdown.

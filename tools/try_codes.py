@@ -5,7 +5,8 @@ trained on a data set for the same seconds, and then a small class-conditional p
 its codes for the same number of steps. Both are measured on training images that were
 held out. First, the training loop of each option that may cost more or less than the
 base is timed alone on one thread; the options then run two at a time, on one thread
-each. Fewer nats at the same error are better codes. The Fréchet distance is measured
+each. This says what codes cost, and not which give the best samples: for that, draw
+from priors over them by `try_options.py --samples`. The Fréchet distance is measured
 for Fashion-MNIST alone, because it takes the shipped classifier of Fashion-MNIST.
 """
 

@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tried import codes_table, defects_markdown, one_class_table, tried_table
+from tried import (
+    codes_table,
+    defects_markdown,
+    one_class_table,
+    tokenizers_table,
+    tried_table,
+)
 
 from pixelprior import VQVAE2, HierarchicalPixelCNN, cli
 from pixelprior.assets import FOLDER, load_shipped, shipped_class_names, shipped_folder
@@ -149,6 +155,7 @@ def kept(name: str) -> dict:
         ("results", "tried", tried_table),
         ("results", "depth", tried_table),
         ("results", "codes", codes_table),
+        ("results", "cifar10/tokenizers", tokenizers_table),
         ("performance", "training", training_markdown),
         ("anomalies", "anomalies", one_class_table),
         ("anomalies", "anomalies", lambda of: one_class_table(of, "_cifar10")),
