@@ -8,6 +8,7 @@ while another is trained on. Every tenth glyph of a class is a test image.
 """
 
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,13 @@ def main() -> None:
     for split, part in (("train", ~is_test), ("test", is_test)):
         arrays |= {f"{split}_images": images[part], f"{split}_labels": labels[part]}
     path = FOLDER / "emoji.npz"
-    np.savez_compressed(path, **arrays)
+    # LZMA, which numpy reads too, makes this file smaller by a sixth than its own does.
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            entry.compress_type = zipfile.ZIP_LZMA
+            with archive.open(entry, "w") as file:
+                np.lib.format.write_array(file, array)
     print(f"{path.name}: {len(labels):,} images, {path.stat().st_size:,} bytes")
 
 
