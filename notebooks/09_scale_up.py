@@ -24,23 +24,23 @@ from pixelprior.course.checks import scaling as check
 from pixelprior.course.running import Terminal, drawing, write_emoji
 
 # %% [markdown]
-# ## 09.1 CIFAR-10: 77 minutes of training
+# ## 09.1 CIFAR-10: an hour of training
 #
 # *Core · 3 minutes*
 #
-# CIFAR-10 has photographs of ten classes. Two cores trained the VQ-VAE-2 and the prior that ship. We draw with guidance 3, which makes images more typical of their class (notebook 07). **In which columns do you see what the name says?**
+# CIFAR-10 has photographs of ten classes. Two cores trained the VQ-VAE-2 and the prior that ship. We draw with guidance 2, which makes images more typical of their class (notebook 07). **In which columns do you see what the name says?**
 
 # %%
 cifar, prior = load_shipped("cifar10")
 drawn = prior.sample_with_vqvae2(
-    cifar, 40, labels=prior.labels_in_turn(40), seed=0, guidance=3
+    cifar, 40, labels=prior.labels_in_turn(40), seed=0, guidance=2
 )  # [40, 3, 32, 32]
 names = shipped_class_names("cifar10")
 blocks = figures.image_blocks({"drawn": drawn}, column_names=names)
 figures.show(blocks, "cifar10_samples")
 
 # %% [markdown]
-# Most airplanes, cars, horses and ships have their shapes, and so have about half of the trucks. Most other animals are patches in their colours: each photograph has its own background and viewpoint, and the training was short.
+# Airplanes, cars and trucks have their shapes, and so have most horses and ships. Most other animals are patches in their colours: each photograph has its own background and viewpoint, and the training was short.
 
 # %% [markdown]
 # ## 09.2 A folder of images

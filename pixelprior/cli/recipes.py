@@ -45,9 +45,10 @@ FASHION_MNIST_MINI = Recipe(
 CIFAR10 = Recipe(
     about="the shipped weights of CIFAR-10, in three hours on two cores",
     vqvae2=FASHION_MNIST.vqvae2
-    | {"dataset": "cifar10", "num_embeddings": 8, "flip": True, "epochs": 10},
+    | {"dataset": "cifar10", "num_embeddings": 32, "flip": True, "epochs": 6},
     prior=FASHION_MNIST.prior
-    | {"dataset": "cifar10", "flip": True, "dropout": 0.0, "epochs": 6, "lr": 2e-3},
+    | {"dataset": "cifar10", "flip": True, "dropout": 0.0, "epochs": 4, "lr": 2e-3}
+    | {"attention_layers": 2},
     classifier_epochs=20,
     samples_per_setting=2000,
     without_top=False,
