@@ -42,7 +42,7 @@ from pixelprior.evaluation.choosing import (
 )
 from pixelprior.evaluation.classifier import Classifier
 from pixelprior.evaluation.measures import samples
-from pixelprior.evaluation.report import sample_picture, table
+from pixelprior.evaluation.report import accuracy_table, sample_picture, table
 from pixelprior.evaluation.suite import evaluate
 from pixelprior.plotting import save_picture
 from pixelprior.training import TrainingRun
@@ -152,6 +152,7 @@ def kept(name: str) -> dict:
         ("results", "settings", settings_table),
         ("results", "cifar10/results", table),
         ("results", "cifar10/settings", settings_table),
+        ("results", "cifar10/cas", accuracy_table),
         ("results", "tried", tried_table),
         ("results", "depth", tried_table),
         ("results", "codes", codes_table),
