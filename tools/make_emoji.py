@@ -8,10 +8,10 @@ while another is trained on. Every tenth glyph of a class is a test image.
 """
 
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
+from make_fashion_mnist_mini import write_arrays
 from PIL import Image, ImageDraw, ImageFont
 
 from pixelprior.assets import FOLDER
@@ -68,15 +68,7 @@ def main() -> None:
     is_test, arrays = number % 10 == 5, {"class_names": np.array(CLASSES)}
     for split, part in (("train", ~is_test), ("test", is_test)):
         arrays |= {f"{split}_images": images[part], f"{split}_labels": labels[part]}
-    path = FOLDER / "emoji.npz"
-    # LZMA, which numpy reads too, makes this file smaller by a sixth than its own does.
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy")
-            entry.compress_type = zipfile.ZIP_LZMA
-            with archive.open(entry, "w") as file:
-                np.lib.format.write_array(file, array)
-    print(f"{path.name}: {len(labels):,} images, {path.stat().st_size:,} bytes")
+    write_arrays(FOLDER / "emoji.npz", arrays)
 
 
 if __name__ == "__main__":

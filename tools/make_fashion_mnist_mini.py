@@ -7,6 +7,8 @@ is drawn, so that the file is the same each time.
 """
 
 import argparse
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,6 +27,18 @@ def first_of_each_class(labels: torch.Tensor, per_class: int) -> torch.Tensor:
     return torch.cat(kept).sort().values
 
 
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz file, and print its size. LZMA, which numpy reads too, makes these
+    images smaller by a seventh than numpy's own compression does."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            entry.compress_type = zipfile.ZIP_LZMA
+            with archive.open(entry, "w") as file:
+                np.lib.format.write_array(file, array)
+    print(f"{path.name}: {path.stat().st_size:,} bytes")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_root", required=True)
@@ -35,9 +49,7 @@ def main() -> None:
         kept = first_of_each_class(full.targets, per_class)
         arrays[f"{split}_images"] = full.data[kept].numpy()
         arrays[f"{split}_labels"] = full.targets[kept].to(torch.uint8).numpy()
-    path = FOLDER / "fashion_mnist_mini.npz"
-    np.savez_compressed(path, **arrays)
-    print(f"{path.name}: {path.stat().st_size:,} bytes")
+    write_arrays(FOLDER / "fashion_mnist_mini.npz", arrays)
 
 
 if __name__ == "__main__":
