@@ -34,7 +34,7 @@ def small_pair(**options):
 @pytest.fixture(scope="module")
 def guided(tmp_path_factory):
     """A small pair that can be guided, and its graphs."""
-    pair = small_pair(label_dropout=0.1, kernel_size=5)
+    pair = small_pair(label_dropout=0.1, kernel_size=5, attention_layers=2)
     folder = tmp_path_factory.mktemp("onnx") / "graphs"
     export_onnx(*pair, folder, ("a", "b", "c"))
     return *pair, folder
@@ -79,7 +79,6 @@ def test_graphs_with_other_logits_are_not_kept(tmp_path, monkeypatch):
 
 def test_a_prior_without_graphs_is_named(tmp_path):
     for options, words in (
-        ({"attention_layers": 1}, "attention"),
         ({"num_classes": None}, "no classes"),
         ({"num_layers": 1}, "single block"),
     ):

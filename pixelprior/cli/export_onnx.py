@@ -13,7 +13,7 @@ class ExportOnnx:
     """Checkpoint of the VQ-VAE-2. If both checkpoints are left out, the shipped weights
     are written."""
     prior_checkpoint: Path | None = None
-    """Checkpoint of the prior, which needs classes and must have no attention."""
+    """Checkpoint of the prior, which needs classes."""
     output_dir: Path = Path("./pixelprior_onnx")
     """Folder for the graphs and about.json. An earlier export is replaced."""
 

@@ -127,7 +127,15 @@ class Reproduction:
     def train_prior(self, name: str = "prior", pick=lambda prior: prior, **changed):
         """Train on the codes of the kept VQ-VAE-2, which is in half precision."""
         flags = self.prior_flags | {"vqvae2_checkpoint": self.weights / "vqvae2"}
-        self.train(name, TrainPrior, HierarchicalPixelCNN, flags | changed, pick)
+        flags |= changed
+        if self.recipe.top and "level" not in flags:
+            if self.given(name):
+                return
+            top = self.run_folder(f"{name}_top")
+            TrainPrior.of(**flags | self.recipe.top | top, level="top").run()
+            start = {"init_checkpoint": top["output_dir"] / "best"}
+            flags |= {"level": "bottom"} | start
+        self.train(name, TrainPrior, HierarchicalPixelCNN, flags, pick)
 
     def train_without_top(self) -> None:
         flags = {"level": "bottom", "without_top": True}
@@ -201,12 +209,14 @@ class Reproduction:
             "about": self.recipe.about,
             "vqvae2": _in_words(self.vqvae2_flags),
             "prior": _in_words(self.prior_flags),
+            "top": _in_words(self.recipe.top),
             "minutes": {},
             "seconds_of_the_fastest_epoch": {},
             "classifier_epochs": self.recipe.classifier_epochs,
             "weights": {},
         }
-        for name in (*trained, "classifier"):
+        tops = [f"{name}_top" for name in trained if self.recipe.top]
+        for name in (*trained, *tops, "classifier"):
             if seconds := self.seconds(name):
                 about["minutes"][name] = sum(seconds) / 60
                 about["seconds_of_the_fastest_epoch"][name] = min(seconds)

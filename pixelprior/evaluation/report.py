@@ -231,13 +231,21 @@ def model_card(
             " All images were read from image files, which differ from the original "
             "images if they are compressed with loss, as JPEG files are."
         )
-    steps, codes_of = [], {"prior": " --vqvae2_checkpoint weights/vqvae2"}
-    for name in ("vqvae2", "prior"):
-        flags = " ".join(
+    flags = {
+        name: " ".join(
             f"--{flag}" if value == "True" else f"--{flag} {value}"
-            for flag, value in about[name].items()
+            for flag, value in about.get(name, {}).items()
         )
-        steps.append(f"`pixelprior train-{name} {flags}{codes_of.get(name, '')}`")
+        for name in ("vqvae2", "prior", "top")
+    }
+    codes = "--vqvae2_checkpoint weights/vqvae2"
+    steps = [f"`pixelprior train-vqvae2 {flags['vqvae2']}`"]
+    steps.append(f"`pixelprior train-prior {flags['prior']} {codes}`")
+    if flags["top"]:
+        steps.append(
+            f"the top level before, with `--level top {flags['top']}`; with "
+            "`--level bottom --init_checkpoint` the training above starts from it"
+        )
     if "without_top" in about["weights"]:
         steps.append(
             "the bottom level without the top: the same as the prior, with "

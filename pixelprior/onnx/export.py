@@ -26,7 +26,8 @@ from pixelprior.vqvae2 import VQVAE2
 OPSET = 17
 COMPARED = 8  # images that are compared
 TOLERANCE = 1e-3  # of logits and of pixels
-BATCH_SECOND = ("rows", "across", "codes")  # inputs whose second axis is the batch
+BATCH_SECOND = ("rows", "across", "codes", "past", "located")  # on the second axis
+NO_BATCH = ("x", "number")  # inputs that are alike for all images
 
 
 def export_onnx(
@@ -35,7 +36,7 @@ def export_onnx(
     """Write the graphs of a pair, and compare what they draw with PyTorch.
 
     Args:
-        vqvae2, prior: a pair whose prior has classes and no attention; on the CPU.
+        vqvae2, prior: a pair whose prior has classes; on the CPU.
         folder: folder for the graphs and about.json; an earlier export is replaced.
         class_names: names of the classes, for about.json.
 
@@ -112,11 +113,7 @@ def _check_pair(vqvae2: VQVAE2, prior) -> None:
     prior.check_matches(vqvae2)
     weights = (*vqvae2.parameters(), *prior.parameters())
     kinds = {(each.dtype, each.device.type) for each in weights}
-    if any(len(level.attention) for level in prior.levels):
-        fault = (
-            "has attention, which is not exported; train one with attention_layers 0"
-        )
-    elif prior.num_classes is None:
+    if prior.num_classes is None:
         fault = "has no classes; train one with class_conditional"
     elif any(len(level.blocks) < 2 for level in prior.levels):
         fault = "has a single block; train one with 2 or more"
@@ -139,35 +136,48 @@ def _export_level(level: PixelCNN, name, shape, above: dict, about: dict, folder
         "first_codes": ["B", dim, first],
         "codes": [count - 1, "B", p, later],
     }
-    first_rows, rows, first_codes, codes = (
-        torch.zeros([2 if side == "B" else side for side in sides])
-        for sides in kept.values()
-    )
+    layers = len(level.attention)
+    if layers:
+        kept["past"] = [layers, "B", 2, shape[0] * width, p]
+        kept["located"] = [layers, "B", p]
+    zeros = {
+        key: torch.zeros([2 if side == "B" else side for side in sides])
+        for key, sides in kept.items()
+    }
     row = {
         "above": torch.full((2, width), absent),
         "condition": torch.zeros(2, p, 1, width if above else 1),
-        "first_rows": first_rows,
-        "rows": rows,
+        "first_rows": zeros["first_rows"],
+        "rows": zeros["rows"],
     }
     code = {
         "left": torch.full((2,), absent),
         "x": torch.zeros(1, dtype=torch.long),
         "across": torch.zeros(count, 2, 2 * p, width),
-        "first_codes": first_codes,
-        "codes": codes,
+        "first_codes": zeros["first_codes"],
+        "codes": zeros["codes"],
     }
+    after = ["logits", "new_first_codes", "new_codes"]
+    if layers:
+        code |= {"number": torch.zeros(1, dtype=torch.long), "before": code["left"]}
+        code |= {key: zeros[key] for key in ("past", "located")}
+        after += ["new_past", "new_located"]
     labels = {"labels": torch.zeros(2, dtype=torch.long)} | above
     for part, module, inputs, outputs in (
         ("condition", Condition(level, shape), labels, ["condition"]),
         ("row", RowStep(level), row, ["across", "new_first_rows", "new_rows"]),
-        ("code", CodeStep(level), code, ["logits", "new_first_codes", "new_codes"]),
+        ("code", CodeStep(level, shape), code, after),
     ):
         _export(module, f"{name}_{part}", inputs, outputs, about, folder)
 
 
 def _export(module: nn.Module, name: str, inputs: dict, outputs, about, folder) -> None:
     """Write one graph, for any number of images."""
-    dynamic = {key: {int(key in BATCH_SECOND): "batch"} for key in inputs if key != "x"}
+    dynamic = {
+        key: {int(key in BATCH_SECOND): "batch"}
+        for key in inputs
+        if key not in NO_BATCH
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter about its own insides
         torch.onnx.export(

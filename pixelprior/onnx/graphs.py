@@ -4,17 +4,19 @@ ONNX has no tensors in place. The steps of `cache.py` for one row and for one co
 written here so that what they keep goes in and comes out.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelprior.layers import gate
+from pixelprior.layers import CausalAttention, gate, positions
 from pixelprior.pixelcnn import PixelCNN
 from pixelprior.vqvae2 import VQVAE2
 
 
 class Step(nn.Module):
-    """A step of a level without attention."""
+    """A step of a level."""
 
     def __init__(self, level: PixelCNN):
         super().__init__()
@@ -54,24 +56,57 @@ class RowStep(Step):
 
 
 class CodeStep(Step):
-    """`PixelCNNCache.code_step`.
+    """`PixelCNNCache.code_step`, for a level whose grid has `shape`.
 
     Inputs: left [B], the code drawn last in this row, K for none; x [1], the column;
     across, of `RowStep`; first_codes [B, D, extent of block 0] and codes [blocks - 1,
     B, p, extent], zeros for the first code of a row.
-    Outputs: logits [B, K]; first_codes and codes.
+    With attention also: number [1], of the position in raster order; before [B], the
+    code at the position before, K for none; past [layers, B, 2, H · W, p], keys and
+    values of earlier positions, and located [layers, B, p], the horizontal stack with
+    its place at the position before, zeros for the first code of a grid.
+    Outputs: logits [B, K]; first_codes and codes; past and located.
     """
 
-    def forward(self, left, x, across, first_codes, codes):
+    def __init__(self, level: PixelCNN, shape: tuple[int, int]):
+        super().__init__(level)
+        width = level.output_layers[0].in_channels
+        self.places = positions(*shape, width, level.embedding.weight)  # [H · W, p]
+
+    def forward(self, left, x, across, first_codes, codes, *of_attention):
         here, kept = across.index_select(3, x)[..., None], []  # [blocks, B, 2p, 1, 1]
         h = self.embed(left)[:, :, None, None]  # [B, D, 1, 1]
+        past, located = [], []
         for number, (block, window) in enumerate(self.windows(first_codes, codes)):
             kept.append(torch.cat([window, h[:, :, 0]], 2))
             seen = block.horizontal(kept[-1][:, :, None])  # [B, 2p, 1, 1]
             out = block.horizontal_out(gate(here[number] + seen))  # [B, p, 1, 1]
             h = out if block.mask_a else h + out
+            if str(number) in self.level.attention:
+                attention = self.level.attention[str(number)]
+                own = (each[len(past)] for each in of_attention[2:])
+                added, *new = self.attend(attention, h, *of_attention[:2], *own)
+                h = h + added[:, :, None, None]
+                past.append(new[0])
+                located.append(new[1])
         logits = self.level.head(h)[:, :, 0, 0]
-        return logits, kept[0], torch.stack(kept[1:])
+        new = map(torch.stack, (past, located) if past else ())
+        return logits, kept[0], torch.stack(kept[1:]), *new
+
+    def attend(self, attention: CausalAttention, h, number, before, past, located):
+        """`AttentionCache`: what is added to h [B, p, 1, 1], then past and located."""
+        code = self.embed(before)[:, None]  # [B, 1, D]
+        own = attention.keys_and_values(located[:, None], code)  # [B, 1, p] each
+        numbers = torch.arange(len(self.places))
+        newest = (numbers == number - 1)[:, None]  # [H · W, 1]
+        past = torch.where(newest, torch.stack(own, 1), past)  # [B, 2, H · W, p]
+        located = h[:, :, 0, 0] + self.places[number]  # [B, p]
+        query = attention.heads(attention.query(located)[:, None])
+        keys, values = (attention.heads(each) for each in past.unbind(1))
+        scores = query @ keys.transpose(2, 3) / math.sqrt(query.shape[-1])
+        # The first position has no past: it takes the mean of values that are all 0.
+        weights = scores.masked_fill(numbers >= number, -1e9).softmax(-1)
+        return attention.out((weights @ values).flatten(1)), past, located
 
 
 class Condition(nn.Module):

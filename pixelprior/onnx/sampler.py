@@ -79,21 +79,25 @@ class OnnxSampler:
         count, grids = len(labels), {}
         for level, (height, width) in self.shapes.items():
             (condition,) = self.run(f"{level}_condition", labels, *grids.values())
-            first_rows, rows, first_codes, codes = (
+            first_rows, rows, first_codes, codes, *of_attention = (
                 np.zeros([count if side == "B" else side for side in sides], "f4")
                 for sides in self.about["kept"][level].values()
             )
             kept_rows, before = (first_rows, rows), np.full((count, width), absent)
             grid = grids[level] = np.zeros((count, height, width), np.int64)
+            last = np.full(count, absent)  # in the grid, where `left` is in the row
             for y in range(height):
                 own = min(y, condition.shape[2] - 1)  # a single row is for all rows
                 given = before, condition[:, :, own : own + 1], *kept_rows
                 across, *kept_rows = self.run(f"{level}_row", *given)
                 kept_codes, left = (first_codes, codes), np.full(count, absent)
                 for x in range(width):
-                    step = left, np.array([x]), across, *kept_codes
-                    logits, *kept_codes = self.run(f"{level}_code", *step)
-                    left = grid[:, y, x] = pick(level, y, x, logits)
+                    step = [left, np.array([x]), across, *kept_codes]
+                    if of_attention:
+                        step += [np.array([y * width + x]), last, *of_attention]
+                    logits, *kept = self.run(f"{level}_code", *step)
+                    kept_codes, of_attention = kept[:2], kept[2:]
+                    last = left = grid[:, y, x] = pick(level, y, x, logits)
                 before = grid[:, y]
         return grids["top"], grids["bottom"]
 

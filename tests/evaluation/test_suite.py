@@ -56,6 +56,7 @@ TINY = Recipe(
     about="for a test",
     vqvae2=SMALL | {"num_embeddings": 16, "embedding_dim": 8, "epochs": 1},
     prior=SMALL | LABELS | {"num_layers": 2, "epochs": 2},
+    top={"epochs": 1},
     classifier_epochs=1,
     num_samples=40,
     more_seeds=(1,),
@@ -246,6 +247,10 @@ def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, 
     for name in trained:
         weights = (kept / name / "model.safetensors").read_bytes()
         assert hashlib.sha256(weights).hexdigest() in card, name
+    trained_alone = load_model(HierarchicalPixelCNN, tmp_path / "runs/prior_top")
+    tops = (trained_alone, load_model(HierarchicalPixelCNN, kept / "prior"))
+    first, second = (each.prior_top.half().state_dict().values() for each in tops)
+    assert all(map(torch.equal, first, second)) and "--level top --epochs 1" in card
     assert (results / "neighbours.png").is_file()
     assert found["setting"] == (compared["chosen"] or None)  # {} is the prior itself
     assert read_setting(kept / "prior") == other["setting"] == found["setting"]
@@ -255,7 +260,9 @@ def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, 
     measured, again = [], lambda flags: measured.append(flags.output_dir) or found
     monkeypatch.setattr(Evaluate, "run", again)
     cli.main(command)
-    assert measured == [results] and len(histories) == 4
+    assert measured == [results] and len(histories) == 6
+    of_top = histories[tmp_path / "runs/prior_top/history.json"]
+    assert len(json.loads(of_top)) == 1  # of its own, and the bottom level has 2
     assert all(path.read_text() == text for path, text in histories.items())
     assert (tmp_path / "reproduce.log").read_text().count("== prior:") == 2
 

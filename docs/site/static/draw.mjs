@@ -102,6 +102,8 @@ export class Sampler {
       for (const [name, sides] of Object.entries(this.about.kept[level]))
         kept[name] = sides.map((side) => (side === "B" ? twice : side));
       let rows = [zeros(kept.first_rows), zeros(kept.rows)];
+      let ofAttention = kept.past ? [zeros(kept.past), zeros(kept.located)] : [];
+      let last = this.about.num_embeddings; // in the grid, where `left` is in the row
       let row = new Array(width).fill(this.about.num_embeddings);
       for (let y = 0; y < height; y++) {
         const ofRow = rowOf(condition, y);
@@ -112,12 +114,13 @@ export class Sampler {
         let left = this.about.num_embeddings;
         row = [];
         for (let x = 0; x < width; x++) {
-          const leftCodes = integers(new Array(twice).fill(left), [twice]);
-          const [logits, ...newCodes] = await this.run(
-            `${level}_code`, leftCodes, integers([x], [1]), across, ...codes,
-          );
-          codes = newCodes;
-          left = drawCode(guided(logits, guidance), own[y * width + x], temperature);
+          const step = [this.codes([left], [], twice), integers([x], [1]), across, ...codes];
+          if (kept.past)
+            step.push(integers([y * width + x], [1]), this.codes([last], [], twice), ...ofAttention);
+          const [logits, ...found] = await this.run(`${level}_code`, ...step);
+          codes = found.slice(0, 2);
+          ofAttention = found.slice(2);
+          last = left = drawCode(guided(logits, guidance), own[y * width + x], temperature);
           row.push(left);
         }
         drawn[level].push(...row);
