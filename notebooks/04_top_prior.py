@@ -185,7 +185,7 @@ lines = {"training": (range(401), losses), "held out": held}
 figures.show(figures.curves(lines, **axes), "learning_curve")
 
 # %% [markdown]
-# It passes both within 25 steps. Below unigram, the network must use earlier codes, the class, or the position. The shipped prior, larger and trained on more images, ends at 1.67<!--= results likelihood.top.nats_per_code.value --> nats on all test images.
+# It passes both within 25 steps. Below unigram, the network must use earlier codes, the class, or the position. The shipped prior, larger and trained on more images, ends at 1.57<!--= results likelihood.top.nats_per_code.value --> nats on all test images.
 
 # %% [markdown]
 # ## 04.6 From tangles to clothes
@@ -336,7 +336,7 @@ choices = {"image": range(10), "row": places, "column": places}
 explore(expects, "next_code", **choices)
 
 # %% [markdown]
-# Here one code has more than half of the probability, and it is the one that came. Walk along its row 0: the probability spreads over more bars up to column 4, and then over fewer.
+# Here one code has more than half of the probability, and it is the one that came. Walk along its row 0: the probability spreads over more and more bars up to column 4.
 
 # %% [markdown]
 # ## 04.11 Exercises

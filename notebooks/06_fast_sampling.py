@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 06 · Sampling, fast: on a CPU and on a GPU
 #
-# **What you will make.** A sampler that draws the same codes with 220 times fewer multiplications, and its time on your machine.
+# **What you will make.** A sampler that draws the same codes with 218 times fewer multiplications, and its time on your machine.
 #
 # **What you will learn.** What a cache keeps, why less work is not as much less time, and how a cache fails without an error.
 #
@@ -67,7 +67,7 @@ right = naive(top, u, condition)  # [10, 8, 8]
 # - The horizontal stack h at column 4 depends on the code at column 3. It has to run *once per code*.
 # - h learns of the rows above by `across`, the output of `vertical_to_horizontal` before `left` is added: [B, 2p, W] for one row. It is computed with v.
 #
-# What is kept is a **cache**, and the method is called **cached**. A kernel of width k looks r = k // 2 rows up and r positions to the left; here k is 3 and r is 1. So each block keeps **three things: r + 1 rows of the v that comes in, r + 1 positions of h, and `across` of one row.** The last of the rows is the new one, and so is the last of the positions. The first block is shifted, does not see the new one, and keeps r of each. (The **key-value cache** of GPT grows with the text, because **attention** looks at everything before.)
+# What is kept is a **cache**, and the method is called **cached**. A kernel of width k looks r = k // 2 rows up and r positions to the left; here k is 3 and r is 1. So each block keeps **three things: r + 1 rows of the v that comes in, r + 1 positions of h, and `across` of one row.** The last of the rows is the new one, and so is the last of the positions. The first block is shifted, does not see the new one, and keeps r of each. (In the shipped top level, **attention** follows two blocks. It looks at all codes before, so two vectors of each are kept, as in the **key-value cache** of GPT.)
 #
 # **What does each method compute for the code at (3, 4)?** The method **rows** lies between them: it cuts off the rows below. (`across` is not in the figure.)
 
@@ -161,7 +161,7 @@ fast = cached(steps.Cache(top, u, roll), u, condition)  # [10, 8, 8]
 print((fast != right).sum().item(), "of 640 codes differ from naive's")
 
 # %% [markdown]
-# Nothing was approximated. (In float32 a code changes now and then, because the methods add up the same products in another order. For images this does not matter.)
+# Nothing was approximated. (In float32 a code changes now and then, because the methods add up the same products in another order.)
 
 # %% [markdown]
 # ## 06.4 Count, then race
@@ -175,7 +175,7 @@ counted = steps.counted(prior, cached, roll)
 print(f"naive ÷ cached, counted: {counted:.0f}")
 
 # %% [markdown]
-# A draw by cached costs as much as *one* pass over each grid. Naive needs 64 at the top and 256 at the bottom, where a pass costs 4.35 times as much: four times the positions, and a condition at each.
+# A draw by cached costs as much as *one* pass over each grid. Naive needs 64 at the top and 256 at the bottom, where a pass costs 4.1 times as much: four times the positions, and a condition at each.
 #
 # Now the clock, in the same way, on your machine. **How many times as fast as naive is your loop with 32 images at once?**
 
@@ -189,7 +189,7 @@ reveal(f"{race['32 images']:.0f} times as fast", my_guess)
 figures.show(steps.bars(race | {"counted": counted}), "race")
 
 # %% [markdown]
-# **Why is it far less than 220 with one image, and more with 256?** (That bar is a kept result of another machine and a larger prior, with the same count.)
+# **Why is it far less than 218 with one image, and more with 256?** (That bar is a kept result of another machine and a larger prior, whose count is 220.)
 #
 # - With one image, cached takes thousands of small operations. Each has a fixed cost, and fetches a matrix to multiply a single vector. With more images, the matrix is fetched once for all.
 # - With 256, naive writes 256 whole grids after every layer, more than the processor's fast memory holds. Cached works on one row at a time.
@@ -239,7 +239,7 @@ by_cached = steps.operations(cached, steps.Cache(top, u, roll), u, condition)
 print(f"naive {by_naive:,}, cached {by_cached:,} operations")
 
 # %% [markdown]
-# At the top, naive takes 64 times the multiply-adds, but less than three times the operations. If launches decide, cached gains no more than that, and the GPU mostly waits for the next small operation. More images need no more operations. The remedy is to record the operations of a row, and to launch the record as a whole (06.8).
+# At the top, naive takes 63 times the multiply-adds, but less than twice the operations. If launches decide, cached gains no more than that, and the GPU mostly waits for the next small operation. More images need no more operations. The remedy is to record the operations of a row, and to launch the record as a whole (06.8).
 
 # %% [markdown]
 # ## 06.7 The same as the package

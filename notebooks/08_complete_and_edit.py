@@ -123,7 +123,7 @@ known_rows = [16, 0, 4, 8, 12, 20, 24, 28]
 explore(completions, "many_completions", known_rows=known_rows)
 
 # %% [markdown]
-# Heels, skirts and the bag itself vary, and go on from the upper half. Some of the plaid falls apart. If no row is known (move the slider), the draws are samples of the class. The known half is not quite the photograph's, because all pixels are decoded.
+# Heels, skirts and the bag itself vary, and go on from the upper half. Some plaid and some soles fall apart. If no row is known (move the slider), the draws are samples of the class. The known half is not quite the photograph's, because all pixels are decoded.
 
 # %% [markdown]
 # ## 08.3 How much must be known?
@@ -179,7 +179,7 @@ figures.show(figure, "drawing_completed")
 #
 # *Core · 8 minutes*
 #
-# The naive sampler reads its grid in every pass. The cached one does not: `keep_code` passes each code on to those on its right, and `keep_row` a whole row to those below. A mistake that people make:
+# The naive sampler reads its grid in every pass. The cached one does not: `keep_code` passes each code on to those on its right (and, by attention, to all later ones), and `keep_row` a whole row to those below. A mistake that people make:
 #
 # ```python
 # given = known[:, y, x]
@@ -205,22 +205,22 @@ for name, z in zip(("no mistake", "mistake"), both(left), strict=True):
 figures.show(figures.image_rows(rows), "forgetful_cache")
 
 # %% [markdown]
-# With the mistake, the word on the pullover stops, and the dress, the plaid shirt and the white coat break in the middle. Trousers, T-shirt, jacket and sneaker would pass.
+# With the mistake, the right halves of the pullover and the plaid shirt fall apart, and the white coat has dark stripes. The other five would pass.
 #
-# A test is better than the eye: from the same uniform numbers, both have to draw the same codes. Let the upper half be known. **Where do the grids differ first?**
+# A test is better than the eye: from the same uniform numbers, both have to draw the same codes. Let the lower half be known. **Where do the grids differ first?**
 
 # %%
 my_guess = None  # your guess: row and column
 
 # %%
-reveal(check.first_difference(*both(upper)), my_guess)
+reveal(check.first_difference(*both(~upper)), my_guess)
 
 # %% [markdown]
 # ### Your turn B: a test that notices
 #
 # *4 minutes*
 #
-# The test passes, and the sampler is wrong: in a row that is all known, a wrong code is passed on only to codes that are known themselves, and `keep_row` passes the right ones down. With `left`, the mistake shows. **Which single known code would do?** Make a mask, a boolean tensor [8, 8], True only where this code is.
+# The test passes, and the sampler is wrong: the known codes come last, and a wrong code is passed on only to codes that are known themselves. With `left`, the mistake shows. **Which single known code would do, in a network without attention?** Make a mask, a boolean tensor [8, 8], True only where this code is.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -294,7 +294,7 @@ for looks in (1, 2):
 figures.show(figures.image_rows(rows), "two_looks")
 
 # %% [markdown]
-# On some: it closes the gap in the sneaker, and makes the dress and the coat smooth. The bag gets worse, and the last shirt gets a grey square: their drafts were bad, and the second look relies on the draft.
+# On some: it makes the dress, the coat and the last shirt smooth. The word on the pullover stays away, and the sneaker stays torn: their drafts were bad, and the second look relies on the draft.
 
 # %% [markdown]
 # ## 08.8 The upper half: many candidates
@@ -356,7 +356,7 @@ print("effective sample sizes of 256:", *(f"{n:.0f}" for n in n_eff))
 # %% [markdown]
 # The first candidates were drawn without the known half, and some do not fit: the white shoulders end in a **seam**. The most expensive fit worst of all. Those drawn by weight mostly agree with what is known, in shade and outline, and the photograph was not used to choose them.
 #
-# How many of the 256 share the weight is told by the **effective sample size**, 1 ÷ Σ w². It is 256 if all weigh the same, and 1 if one has all the weight. Here it is 10 or less: good upper halves are rare among those drawn without the lower half, and for the pullover a single one was found.
+# How many of the 256 share the weight is told by the **effective sample size**, 1 ÷ Σ w². It is 256 if all weigh the same, and 1 if one has all the weight. Here it is 5 or less: good upper halves are rare among those drawn without the lower half, and for the plaid shirt a single one was found.
 
 # %% [markdown]
 # ## 08.9 What an edit costs
