@@ -156,7 +156,7 @@ rows[f"w = {my_w}"] = yours
 figures.show(figures.image_rows(rows), "temperatures")
 
 # %% [markdown]
-# At 0.3 the images are clean and plain. At 1.0 there are prints, and a T-shirt and a sneaker are torn. At 1.3 specks cover two, and more are torn. With w = 0.5 all ten are whole. At w = 4 images tear again: the logits are pushed too far.
+# At 0.3 the images are clean and plain. At 1.0 there are prints, and a T-shirt and a sneaker are torn. At 1.3 specks cover two, and more are torn. With w = 0.5 all ten have their shapes. At w = 4 images tear again: the logits are pushed too far.
 
 # %% [markdown]
 # ## 07.5 How good is a set of images?
