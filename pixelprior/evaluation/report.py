@@ -17,17 +17,18 @@ SETS_IN_WORDS = {
 }
 
 
-def table(results: dict, by_seed: dict[int, dict] | None = None) -> str:
+def table(results: dict, by_seed: dict[int | str, dict] | None = None) -> str:
     """All measured values in Markdown, as in `results.md` and `docs/results.md`.
 
     Args:
         results: what `suite.evaluate` returned.
-        by_seed: the same of priors that were trained from other seeds. Each has a
-            column, with the values that differ from those of `results`.
+        by_seed: the same of priors that were trained otherwise, by their seed, or by
+            words that say how. Each has a column, with the values that differ from
+            those of `results`.
     """
     by_seed = by_seed or {}
     columns = ["on held-out images", "measured", "95 % interval, or as said"]
-    columns += [f"training seed {seed}" for seed in by_seed]
+    columns += [f"training seed {k}" if isinstance(k, int) else k for k in by_seed]
     others = [
         {name: _rounded(cell, digits) for name, cell, digits in _rows(other)}
         for other in by_seed.values()

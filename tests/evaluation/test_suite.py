@@ -35,11 +35,7 @@ from pixelprior.cli.reproduction import Reproduction
 from pixelprior.cli.train_vqvae2 import TrainVQVAE2
 from pixelprior.evaluation import choosing, suite
 from pixelprior.evaluation import classifier as judging
-from pixelprior.evaluation.choosing import (
-    read_setting,
-    setting_in_words,
-    settings_table,
-)
+from pixelprior.evaluation.choosing import read_setting, setting_in_words
 from pixelprior.evaluation.classifier import Classifier
 from pixelprior.evaluation.measures import samples
 from pixelprior.evaluation.report import accuracy_table, sample_picture, table
@@ -146,13 +142,16 @@ def kept(name: str) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+OTHERS = {1: kept("seed_1/results"), "bottom level anew": kept("bottom_anew/results")}
+
+
 @pytest.mark.parametrize(
     "page, name, words",
     [
-        ("results", "results", lambda of: table(of, {1: kept("seed_1/results")})),
-        ("results", "settings", settings_table),
+        ("results", "results", lambda of: table(of, OTHERS)),
+        ("results", "settings", choosing.settings_table),
         ("results", "cifar10/results", table),
-        ("results", "cifar10/settings", settings_table),
+        ("results", "cifar10/settings", choosing.settings_table),
         ("results", "cifar10/cas", accuracy_table),
         ("results", "tried", tried_table),
         ("results", "depth", tried_table),
