@@ -17,28 +17,27 @@ SETS_IN_WORDS = {
 }
 
 
-def table(results: dict, by_seed: dict[int | str, dict] | None = None) -> str:
+def table(results: dict, others: dict[str, dict] | None = None) -> str:
     """All measured values in Markdown, as in `results.md` and `docs/results.md`.
 
     Args:
         results: what `suite.evaluate` returned.
-        by_seed: the same of priors that were trained otherwise, by their seed, or by
-            words that say how. Each has a column, with the values that differ from
-            those of `results`.
+        others: the same of priors that were trained otherwise, by the titles of their
+            columns, which have the values that differ from those of `results`.
     """
-    by_seed = by_seed or {}
+    others = others or {}
     columns = ["on held-out images", "measured", "95 % interval, or as said"]
-    columns += [f"training seed {k}" if isinstance(k, int) else k for k in by_seed]
-    others = [
+    columns += others
+    cells = [
         {name: _rounded(cell, digits) for name, cell, digits in _rows(other)}
-        for other in by_seed.values()
+        for other in others.values()
     ]
     rows = []
     for name, cell, digits in _rows(results):
         value, interval = _rounded(cell, digits), ""
         if isinstance(cell, dict):
             interval = f"{cell['low']:.{digits}f} to {cell['high']:.{digits}f}"
-        values = [other.get(name, "") for other in others]
+        values = [other.get(name, "") for other in cells]
         changed = ["" if each == value else each for each in values]
         rows.append([name, value, interval, *changed])
     return "\n".join([markdown_table(columns, rows), "", *_below(results)])
@@ -212,12 +211,11 @@ def neighbour_picture(drawn: ImageData, train: ImageData) -> Figure:
     return image_rows(rows, title="New images, and the nearest training image of each")
 
 
-def model_card(
-    results: dict, about: dict, by_seed: dict[int, dict] | None = None
-) -> str:
+def model_card(results: dict, about: dict, by_seed: dict[int, dict]) -> str:
     """Data, recipe, time, figures and limits of a set of weights, in Markdown.
 
-    `results` and `by_seed` are those of `table`; `about` is what `reproduce` noted.
+    `results` is that of `table`, and `by_seed` has the same of priors that were trained
+    from other seeds; `about` is what `reproduce` noted.
     """
     data = results["data"]
     share = float(about["prior"].get("validation_share", 0.05))
@@ -252,7 +250,7 @@ def model_card(
             "the bottom level without the top: the same as the prior, with "
             "`--level bottom --without_top`"
         )
-    steps += [f"the prior of seed {seed}: `--seed {seed}`" for seed in by_seed or ()]
+    steps += [f"the prior of seed {seed}: `--seed {seed}`" for seed in by_seed]
     if "classifier" in about["weights"]:
         steps.append(f"the classifier: {about['classifier_epochs']} epochs")
     recipe = "\n".join(f"- {step}" for step in steps)
@@ -261,6 +259,7 @@ def model_card(
         f"| {name} | {each['bytes']:,} | `{each['sha256']}` |"
         for name, each in about["weights"].items()
     )
+    others = {f"training seed {seed}": each for seed, each in by_seed.items()}
     seeds = ", which the columns of other seeds show" if by_seed else ""
     return f"""# {about["recipe"]}: a VQ-VAE-2 and its prior
 
@@ -282,7 +281,7 @@ Minutes of training: {took}.
 
 ## Figures
 
-{table(results, by_seed)}
+{table(results, others)}
 
 ## Weights
 

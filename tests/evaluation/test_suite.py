@@ -39,7 +39,6 @@ from pixelprior.evaluation.choosing import read_setting, setting_in_words
 from pixelprior.evaluation.classifier import Classifier
 from pixelprior.evaluation.measures import samples
 from pixelprior.evaluation.report import accuracy_table, sample_picture, table
-from pixelprior.evaluation.suite import evaluate
 from pixelprior.plotting import save_picture
 from pixelprior.training import TrainingRun
 
@@ -142,7 +141,8 @@ def kept(name: str) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-OTHERS = {1: kept("seed_1/results"), "bottom level anew": kept("bottom_anew/results")}
+OTHERS = {"training seed 1": "seed_1", "bottom level anew": "bottom_anew"}
+OTHERS = {title: kept(f"{folder}/results") for title, folder in OTHERS.items()}
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,8 @@ def test_a_recipe_gives_weights_figures_and_a_model_card(tmp_path, monkeypatch, 
         for name in ("results", "seed_1/results", "settings")
     )
     card = (results / "MODEL_CARD.md").read_text()
-    assert table(found, {1: other}) in card and table(found) in capsys.readouterr().out
+    assert table(found, {"training seed 1": other}) in card
+    assert table(found) in capsys.readouterr().out
     load_without_top(kept / "without_top", load_model(VQVAE2, kept / "vqvae2"))
     trained = ("vqvae2", "prior", "without_top", "prior_seed_1", "classifier")
     assert {path.name for path in kept.iterdir()} == {*trained}
@@ -302,7 +303,7 @@ def test_what_does_not_fit_is_refused_before_the_work(shipped, heldout_images):
     ):
         prior = HierarchicalPixelCNN(30, 4, 4, 1, num_classes=classes)
         with pytest.raises(ValueError, match=words):
-            evaluate(shipped[0], prior, heldout_images, heldout_images, **changed)
+            suite.evaluate(shipped[0], prior, heldout_images, heldout_images, **changed)
 
 
 def test_what_passes_as_without_top_has_notes_that_say_so(shipped):
